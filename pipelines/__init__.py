@@ -1,0 +1,1 @@
+"""Evergreen's product: stages as plain Python, independent of the orchestrator that runs them."""

@@ -1,0 +1,177 @@
+"""The contract: every table and file that Evergreen keeps, who writes it, and what a row of it is.
+
+Nothing else names a table's columns. `pipelines/store.py` builds Arrow schemas from here, and the README's
+table of tables is generated from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipelines.problem import Problem
+
+TableName = Literal[
+    "events", "quarantine", "labels", "features", "training_sets", "predictions", "profiles", "ledger"
+]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column: `type` is an Arrow type's name; `nullable` is the contract, checked at every write."""
+
+    name: str
+    type: str
+    meaning: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """`grain` is what one row stands for; a write replaces whole values of `partition_by`."""
+
+    name: TableName
+    writer: str
+    grain: str
+    partition_by: str
+    fields: tuple[Field, ...]
+
+    def schema(self, problem: Problem, *more: pa.Field) -> pa.Schema:
+        """Arrow schema for this problem: the key, the fields, then whatever the problem declares."""
+        import pyarrow as pa
+
+        fields = [pa.field(problem.key, pa.string(), nullable=False)] if self.keyed else []
+        fields += [pa.field(field.name, arrow_type(field.type), nullable=field.nullable) for field in self.fields]
+        return pa.schema([*fields, *more])
+
+    @property
+    def keyed(self) -> bool:
+        """Whether a row is about one event and so carries the problem's key."""
+        return self.name not in ("quarantine", "profiles", "ledger")
+
+
+PARTITION = Field("partition", "string", "partition key: first day of the day or week")
+EVENT_TIME = Field("event_time", "timestamp", "when the event happens")
+
+TABLES: dict[TableName, Table] = {
+    table.name: table
+    for table in (
+        Table("events", "ingest.publish", "event", "partition", (
+            PARTITION,
+            EVENT_TIME,
+            Field("known_time", "timestamp", "when we learnt of the event"),
+            Field("cutoff_time", "timestamp", "when its prediction is due; nothing learnt later may be used"),
+        )),
+        Table("quarantine", "ingest.publish", "rejected row", "partition", (
+            PARTITION,
+            Field("source", "string", "query that gave the row: events or labels"),
+            Field("row", "string", "the row as it came, JSON"),
+            Field("rules", "list<string>", "every rule that it broke"),
+        )),
+        Table("labels", "ingest.publish", "label statement", "partition", (
+            Field("partition", "string", "partition in which the statement arrived"),
+            EVENT_TIME,
+            Field("known_time", "timestamp", "when the statement arrived here"),
+            Field("label", "int8", "1 positive, 0 negative"),
+            Field("source", "string", "natural, hand, weak or self-trained"),
+            Field("confidence", "float", "0 to 1"),
+        )),
+        Table("features", "train.featurize, score.publish", "event, in the table of one feature set version", "partition", (
+            PARTITION,
+            EVENT_TIME,
+        )),
+        Table("training_sets", "train.sample", "event in a training set", "training_set", (
+            Field("training_set", "string", "id: hash of everything the set is made of"),
+            PARTITION,
+            EVENT_TIME,
+            Field("split", "string", "train, validation or test"),
+            Field("label", "int8", "as known at the set's cut-off"),
+            Field("weight", "float", "weight in the fit and the metrics"),
+        )),
+        Table("predictions", "score.publish", "event", "partition", (
+            PARTITION,
+            EVENT_TIME,
+            Field("score", "float", "probability of the positive class"),
+            Field("model_version", "string", "registry version that scored it"),
+            Field("variant", "string", "champion, or the release ladder's other rungs"),
+            Field("scored_time", "timestamp", "wall clock of the scoring run"),
+        )),
+        Table("profiles", "monitor.profile", "partition and column", "partition", (
+            PARTITION,
+            Field("column", "string", "feature, or score"),
+            Field("model_version", "string", "version whose reference gives the bins"),
+            Field("rows", "int64", "rows seen"),
+            Field("nulls", "int64", "rows without a value"),
+            Field("unseen", "int64", "rows with a category that the reference lacks"),
+            Field("mean", "float", "of numbers", nullable=True),
+            Field("min", "float", "of numbers", nullable=True),
+            Field("max", "float", "of numbers", nullable=True),
+            Field("counts", "list<int64>", "rows per bin of the reference; last come unseen and null"),
+        )),
+        Table("ledger", "train.gate, release, monitor.act", "decision", "kind", (
+            Field("decision", "string", "id: the same decision is written once"),
+            Field("kind", "string", "gate, promotion or monitoring"),
+            Field("partition", "string", "newest partition that the decision knew"),
+            Field("verdict", "string", "what was found"),
+            Field("action", "string", "what was done about it"),
+            Field("reason", "string", "why, in a sentence"),
+            Field("model_version", "string", "version it is about", nullable=True),
+            Field("evidence", "string", "the numbers, JSON"),
+            Field("decided_time", "timestamp", "wall clock"),
+        )),
+    )
+}  # fmt: skip
+
+# Files beside the tables, under <store>/<problem>/.
+FILES = {
+    "predictions_manifest/<partition>.json": "written last by score.publish: rows, version, files; wait for it",
+    "models/<version>/reference.json": "written by train.register: what the training data looked like",
+    "models/<version>/problem.json": "written by train.register: the config that the version was trained with",
+    "reports/<partition>/drift.html": "written by monitor.report: Evidently's report on a bounded sample",
+    "staging/...": "rows on their way between two tasks; safe to delete when nothing runs",
+}
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """Arrow type of a contract's or a problem's type name.
+
+    >>> arrow_type("timestamp"), arrow_type("list<string>")
+    (TimestampType(timestamp[us, tz=UTC]), ListType(list<element: string>))
+    """
+    import pyarrow as pa
+
+    if name.startswith("list<"):
+        return pa.list_(pa.field("element", arrow_type(name[5:-1])))
+    return {
+        "string": pa.string(),
+        "integer": pa.int64(),
+        "int64": pa.int64(),
+        "int8": pa.int8(),
+        "float": pa.float64(),
+        "boolean": pa.bool_(),
+        "timestamp": pa.timestamp("us", tz="UTC"),
+    }[name]
+
+
+def event_columns(problem: Problem) -> list[pa.Field]:
+    """The columns that a problem adds to `events`."""
+    import pyarrow as pa
+
+    return [pa.field(name, arrow_type(column.type)) for name, column in problem.columns.items()]
+
+
+def feature_columns(problem: Problem) -> list[pa.Field]:
+    """The columns that a problem adds to `features`, in the model's order."""
+    import pyarrow as pa
+
+    declared = [pa.field(name, arrow_type(problem.columns[name].type)) for name in problem.features.columns]
+    return [*declared, *(pa.field(name, pa.float64()) for name in problem.features.history)]
+
+
+def table_schema(problem: Problem, name: TableName) -> pa.Schema:
+    """Arrow schema of a problem's table."""
+    more = {"events": event_columns, "features": feature_columns}.get(name)
+    return TABLES[name].schema(problem, *(more(problem) if more else ()))

@@ -1,0 +1,1 @@
+"""From events and label statements to a training set: label, split, sample."""

@@ -1,0 +1,66 @@
+"""DuckDB over Arrow: the heavy lifting, streamed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from pipelines.errors import ConfigError
+
+
+@contextmanager
+def connection(tables: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A private in-memory database that sees `tables` (Arrow tables, readers or datasets) by name, in UTC."""
+    with duckdb.connect(config={"TimeZone": "UTC", "autoinstall_known_extensions": False}) as database:
+        for name, table in tables.items():
+            database.register(name, table)
+        yield database
+
+
+def query(sql: str, tables: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -> pa.Table:
+    """The result as one Arrow table: for results that fit in memory."""
+    with connection(tables) as database:
+        return database.sql(sql, params=dict(parameters or {})).to_arrow_table()
+
+
+def stream(
+    sql: str, tables: Mapping[str, Any], parameters: Mapping[str, Any] | None = None, batch_rows: int = 65_536
+) -> Iterator[pa.RecordBatch]:
+    """The result batch by batch: bounded memory, whatever its size."""
+    with connection(tables) as database:
+        yield from database.sql(sql, params=dict(parameters or {})).to_arrow_reader(batch_rows)
+
+
+@contextmanager
+def explained(where: str) -> Iterator[None]:
+    """Turn DuckDB's complaint about somebody's SQL into a ConfigError that names the file."""
+    try:
+        yield
+    except duckdb.Error as error:
+        what, *rest = str(error).split("\n\n")
+        hint = re.search(r"Did you mean.*|Candidate bindings.*", str(error))
+        raise ConfigError(what.strip().replace("\n", "; "), where=where,
+                          cure=hint.group() if hint else "correct the query") from error
+
+
+def quote(name: str) -> str:
+    """An identifier for SQL.
+
+    >>> quote('order')
+    '"order"'
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A string for SQL.
+
+    >>> literal("it's")
+    "'it''s'"
+    """
+    return "'" + text.replace("'", "''") + "'"

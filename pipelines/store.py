@@ -1,0 +1,329 @@
+"""The only module that touches S3 or disk: Delta tables, Parquet on its way between tasks, and small files.
+
+`EVERGREEN_STORE_URI` says where (`s3://bucket/prefix` or `file:///folder`); the standard `AWS_*` variables say how.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pipelines.artifacts import TABLES, TableName, table_schema
+from pipelines.errors import AccessError, ConfigError, DataError, EvergreenError, ServiceUnavailable, TransientError
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+    from pyarrow.fs import FileSystem
+
+    from pipelines.problem import Problem
+
+
+def store_uri(*parts: str) -> str:
+    """URI of something in the store; raises ConfigError when no store is configured."""
+    root = os.environ.get("EVERGREEN_STORE_URI", "").rstrip("/")
+    if not root.startswith(("s3://", "file:///")):
+        raise ConfigError(
+            f"EVERGREEN_STORE_URI is {root!r}" if root else "EVERGREEN_STORE_URI is not set",
+            where="environment",
+            cure="set it to s3://bucket/prefix or file:///folder, or start the embedded store with `evergreen up`",
+        )
+    return "/".join([root, *parts])
+
+
+def table_uri(problem: Problem, name: TableName) -> str:
+    """`features` keeps one table per feature set version, since their columns differ."""
+    return store_uri(problem.name, name, *([problem.feature_set] if name == "features" else []))
+
+
+def storage_options() -> dict[str, str]:
+    """What Delta needs beside the AWS_* variables that it reads by itself."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    if not store_uri().startswith("s3://"):
+        return {}
+    options = {"aws_conditional_put": "etag"}
+    if endpoint:
+        options["AWS_ENDPOINT_URL"] = endpoint
+    if endpoint.startswith("http://"):
+        options["AWS_ALLOW_HTTP"] = "true"
+    return options
+
+
+# Tables -------------------------------------------------------------------------------------------------
+
+
+def table_version(problem: Problem, name: TableName) -> int | None:
+    """Newest version of a table; None when nobody has written it yet."""
+    table = _table(problem, name)
+    return None if table is None else table.version()
+
+
+def dataset(problem: Problem, name: TableName, version: int | None = None) -> ds.Dataset:
+    """A table as an Arrow dataset (lazy; filters reach the files); empty when nobody has written it yet."""
+    import pyarrow.dataset as ds
+
+    table = _table(problem, name, version)
+    if table is None:
+        return ds.dataset(table_schema(problem, name).empty_table())
+    with _explained(table_uri(problem, name)):
+        return table.to_pyarrow_dataset()
+
+
+def partition_keys(problem: Problem, name: TableName) -> list[str]:
+    """Partition keys that a table holds rows of, sorted; read from the table's log alone."""
+    table = _table(problem, name)
+    if table is None:
+        return []
+    column = TABLES[name].partition_by
+    with _explained(table_uri(problem, name)):
+        return sorted({str(values[column]) for values in table.partitions()})
+
+
+def write_table(problem: Problem, name: TableName, rows: pa.Table | pa.RecordBatchReader, keys: Sequence[str]) -> int:
+    """Replace the partitions `keys` of a table by `rows`, in one commit; gives the table's new version.
+
+    Readers see all of the old rows or all of the new. Rows are streamed, cast to the contract and checked.
+
+    Raises:
+        DataError: a row lies in another partition, or lacks a value that the contract asks for.
+    """
+    from deltalake import write_deltalake
+
+    uri, column = table_uri(problem, name), TABLES[name].partition_by
+    schema = table_schema(problem, name)
+    faults: list[EvergreenError] = []
+    checked = pa.RecordBatchReader.from_batches(
+        schema, _noting(faults, _checked(rows, schema, where=uri, column=column, keys=set(keys)))
+    )
+    exists = _table(problem, name) is not None
+    predicate = " OR ".join(f"{column} = '{key}'" for key in keys)
+    with _explained(uri), _own_faults(faults):
+        write_deltalake(
+            uri,
+            checked,
+            mode="overwrite",
+            predicate=predicate if exists else None,
+            partition_by=[column],
+            storage_options=storage_options(),
+        )
+    version = table_version(problem, name)
+    assert version is not None
+    return version
+
+
+def append_once(problem: Problem, name: TableName, rows: pa.Table, key: str) -> bool:
+    """Append rows whose `key` the table does not hold yet; whether any was new. Safe to repeat."""
+    from deltalake import DeltaTable
+
+    uri, schema = table_uri(problem, name), table_schema(problem, name)
+    rows = pa.Table.from_batches(_checked(rows, schema, where=uri), schema=schema)
+    with _explained(uri):
+        table = DeltaTable.create(
+            uri,
+            schema=schema,
+            mode="ignore",
+            partition_by=[TABLES[name].partition_by],
+            storage_options=storage_options(),
+        )
+        merged = (
+            table.merge(rows, f"old.{key} = new.{key}", source_alias="new", target_alias="old")
+            .when_not_matched_insert_all()
+            .execute()
+        )
+    return bool(merged["num_target_rows_inserted"])
+
+
+def _table(problem: Problem, name: TableName, version: int | None = None) -> Any:
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    uri = table_uri(problem, name)
+    with _explained(uri):
+        try:
+            return DeltaTable(uri, version=version, storage_options=storage_options())
+        except TableNotFoundError:
+            return None
+
+
+def _checked(
+    rows: pa.Table | pa.RecordBatchReader,
+    schema: pa.Schema,
+    *,
+    where: str,
+    column: str = "",
+    keys: set[str] | None = None,
+) -> Iterator[pa.RecordBatch]:
+    required = [field.name for field in schema if not field.nullable]
+    batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
+    for batch in batches:
+        missing = [name for name in schema.names if name not in batch.schema.names]
+        if missing:
+            raise DataError(f"rows lack the columns {', '.join(missing)}", where=where, cure="add them to the query")
+        batch = batch.select(schema.names).cast(schema)
+        for name in required:
+            if batch.column(name).null_count:
+                raise DataError(
+                    f"{batch.column(name).null_count} rows have no {name}",
+                    where=where,
+                    cure=f"every row needs {name}; look at the query or the stage that made these rows",
+                )
+        if keys is not None:
+            strangers = set(batch.column(column).unique().to_pylist()) - keys
+            if strangers:
+                raise DataError(
+                    f"rows of {', '.join(sorted(strangers))} in a write of {', '.join(sorted(keys))}",
+                    where=where,
+                    cure=f"a write replaces whole values of {column}: give it those rows alone",
+                )
+        yield batch
+
+
+def _noting(faults: list[EvergreenError], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Keep our own errors: Delta's writer, in Rust, only passes their text on."""
+    try:
+        yield from batches
+    except EvergreenError as error:
+        faults.append(error)
+        raise
+
+
+@contextmanager
+def _own_faults(faults: list[EvergreenError]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if faults:
+            raise faults[0] from error
+        raise
+
+
+# Files --------------------------------------------------------------------------------------------------
+
+
+def read_bytes(uri: str) -> bytes:
+    """Raises DataError when nothing is there."""
+    system, path = _locate(uri)
+    with _explained(uri), system.open_input_file(path) as stream:
+        return bytes(stream.readall())
+
+
+def write_bytes(uri: str, content: bytes) -> str:
+    """Whole or not at all on S3; gives the URI back."""
+    system, path = _locate(uri)
+    with _explained(uri):
+        _make_parent(system, path)
+        with system.open_output_stream(path) as stream:
+            stream.write(content)
+    return uri
+
+
+def read_json(uri: str) -> Any:
+    return json.loads(read_bytes(uri))
+
+
+def write_json(uri: str, value: Any) -> str:
+    return write_bytes(uri, json.dumps(value, indent=1, sort_keys=True).encode())
+
+
+def exists(uri: str) -> bool:
+    from pyarrow.fs import FileType
+
+    system, path = _locate(uri)
+    with _explained(uri):
+        return bool(system.get_file_info(path).type != FileType.NotFound)
+
+
+def delete(uri: str) -> None:
+    """Delete a file or a whole folder; nothing there is fine."""
+    from pyarrow.fs import FileType
+
+    system, path = _locate(uri)
+    with _explained(uri):
+        match system.get_file_info(path).type:
+            case FileType.Directory:
+                system.delete_dir(path)
+            case FileType.File:
+                system.delete_file(path)
+
+
+def stage(uri: str, rows: pa.Table | pa.RecordBatchReader | Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
+    """Stream rows into one Parquet file; gives how many. A repeated call replaces the file."""
+    import pyarrow.parquet as pq
+
+    system, path = _locate(uri)
+    batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
+    count = 0
+    with _explained(uri):
+        _make_parent(system, path)
+        with system.open_output_stream(path) as stream, pq.ParquetWriter(stream, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch.cast(schema))
+                count += batch.num_rows
+    return count
+
+
+def staged(*uris: str) -> ds.Dataset:
+    """Staged Parquet files as one Arrow dataset."""
+    import pyarrow.dataset as ds
+
+    with _explained(uris[0]):
+        system = _locate(uris[0])[0]
+        return ds.dataset([_locate(uri)[1] for uri in uris], filesystem=system, format="parquet")
+
+
+def _locate(uri: str) -> tuple[FileSystem, str]:
+    from pyarrow.fs import LocalFileSystem, S3FileSystem
+
+    if uri.startswith("file://"):
+        return LocalFileSystem(), uri.removeprefix("file://")
+    scheme, _, endpoint = os.environ.get("AWS_ENDPOINT_URL", "").rpartition("://")
+    return S3FileSystem(
+        endpoint_override=endpoint or None,
+        scheme=scheme or "https",
+        region=os.environ.get("AWS_REGION", "us-east-1"),
+        connect_timeout=10,
+    ), uri.removeprefix("s3://")
+
+
+def _make_parent(system: FileSystem, path: str) -> None:
+    from pyarrow.fs import LocalFileSystem
+
+    if isinstance(system, LocalFileSystem):
+        system.create_dir(path.rpartition("/")[0], recursive=True)
+
+
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Turn what pyarrow and Delta raise into an error that says what, where and what next."""
+    from deltalake.exceptions import CommitFailedError, DeltaError
+
+    try:
+        yield
+    except EvergreenError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError("there is nothing at this address", where=uri, cure="run the stage that writes it") from error
+    except CommitFailedError as error:
+        raise TransientError("another writer changed the table meanwhile", where=uri, cure="try again") from error
+    except (DeltaError, OSError) as error:
+        text = str(error)
+        if any(word in text for word in ("ACCESS_DENIED", "AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKey",
+                                         "403", "401", "Forbidden", "Unauthorized")):
+            raise AccessError("the store refused the credentials", where=uri,
+                              cure="check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
+        if any(word in text for word in ("NoSuchBucket", "NO_SUCH_BUCKET", "bucket does not exist")):
+            raise ConfigError("the bucket does not exist", where=uri,
+                              cure="create it, or correct EVERGREEN_STORE_URI") from error
+        if any(word in text for word in ("No space left", "ENOSPC", "507")):
+            raise DataError("the disk is full", where=uri, cure="free some space and run again") from error
+        if any(word in text for word in ("NETWORK_CONNECTION", "onnect", "timed out", "timeout", "503", "500",
+                                         "error sending request", "SLOW_DOWN")):
+            raise ServiceUnavailable(
+                "the store does not answer", where=f"{uri} at {os.environ.get('AWS_ENDPOINT_URL', 'AWS')}",
+                cure="is it running? `evergreen up` starts the embedded one") from error
+        raise DataError(f"the store failed: {text.splitlines()[0]}", where=uri,
+                        cure="look at the store's own log") from error
