@@ -83,6 +83,13 @@ def partition_keys(problem: Problem, name: TableName) -> list[str]:
         return sorted({str(values[column]) for values in table.partitions()})
 
 
+def partition_files(problem: Problem, name: TableName, key: str) -> list[str]:
+    """URIs of the Parquet files that hold one partition now: for readers that know no Delta."""
+    table = _table(problem, name)
+    with _explained(table_uri(problem, name)):
+        return sorted(table.file_uris(partition_filters=[(TABLES[name].partition_by, "=", key)])) if table else []
+
+
 def write_table(problem: Problem, name: TableName, rows: pa.Table | pa.RecordBatchReader, keys: Sequence[str]) -> int:
     """Replace the partitions `keys` of a table by `rows`, in one commit; gives the table's new version.
 

@@ -1,0 +1,1 @@
+"""From held-out predictions to metrics, and from metrics to a verdict."""

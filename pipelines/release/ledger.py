@@ -1,0 +1,40 @@
+"""The ledger: every decision, once, with its evidence. It answers what served when, and why."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines import store
+from pipelines.artifacts import table_schema
+from pipelines.problem import Problem
+
+
+def record(
+    problem: Problem,
+    *,
+    decision: str,
+    kind: str,
+    partition: str,
+    verdict: str,
+    action: str,
+    reason: str,
+    evidence: dict[str, Any],
+    model_version: str | None = None,
+) -> bool:
+    """Append a decision unless its id is there already; whether it was new."""
+    row = {"decision": decision, "kind": kind, "partition": partition, "verdict": verdict, "action": action,
+           "reason": reason, "model_version": model_version, "evidence": json.dumps(evidence, sort_keys=True),
+           "decided_time": datetime.now(UTC)}  # fmt: skip
+    return store.append_once(problem, "ledger", pa.Table.from_pylist([row], table_schema(problem, "ledger")), "decision")
+
+
+def decisions(problem: Problem, kind: str) -> list[dict[str, Any]]:
+    """All decisions of a kind, oldest first, evidence parsed."""
+    import pyarrow.compute as pc
+
+    table = store.dataset(problem, "ledger").to_table(filter=pc.field("kind") == kind).sort_by("decided_time")
+    return [{**row, "evidence": json.loads(row["evidence"])} for row in table.to_pylist()]

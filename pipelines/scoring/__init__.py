@@ -1,0 +1,1 @@
+"""From a partition of events to predictions in the store."""

@@ -1,0 +1,133 @@
+"""`<problem>.score`: plan -> score (per shard) -> publish, for one partition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from math import ceil
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines import sql, store
+from pipelines.artifacts import table_schema
+from pipelines.errors import DataError
+from pipelines.problem import Problem, load_problem
+from pipelines.release.versions import version_problem
+
+
+def plan(problem: str, partition: str) -> list[dict[str, Any]]:
+    """One shard per so many rows; all of them name the same champion, resolved here and once.
+
+    Result: [{"partition", "shard", "shards", "version", "run_id", "events_version", "labels_version"}].
+
+    Raises:
+        NothingToDo: no champion serves yet.
+        DataError: the partition has not been ingested.
+    """
+    from pipelines import tracking
+
+    config = load_problem(problem)
+    config.partitions.parse(partition)
+    rows = store.dataset(config, "events").count_rows(filter=pc.field("partition") == partition)
+    if not rows:
+        raise DataError(f"partition {partition} has no events", where=f"problem {problem}",
+                        cure=f"run {problem}.ingest for it first")
+    champion = tracking.serving(config)
+    shards = ceil(rows / config.scoring.shard_rows)
+    shared = {"partition": partition, "shards": shards, "version": str(champion.version), "run_id": champion.run_id,
+              **{f"{name}_version": store.table_version(config, name) for name in ("events", "labels")}}  # fmt: skip
+    store.delete(_staging(config, partition))
+    return [{**shared, "shard": shard} for shard in range(shards)]
+
+
+def score(problem: str, shard: dict[str, Any]) -> dict[str, Any]:
+    """Stage features and scores of one shard; a retry replaces what an earlier try has left.
+
+    Result: {"partition", "version", "uri", "rows", "events_version"}.
+    """
+    from pipelines import tracking
+    from pipelines.features.featurize import featurize
+    from pipelines.scoring.score import score as score_rows
+
+    config = load_problem(problem)
+    its = version_problem(config, shard["version"])
+    model = tracking.load_model(shard["run_id"])
+    events = store.dataset(config, "events", shard["events_version"])
+    labels = store.dataset(config, "labels", shard["labels_version"])
+    targets = sql.query(
+        f"SELECT * FROM events WHERE partition = $partition AND hash({sql.quote(config.key)}) % $shards = $shard",
+        {"events": events},
+        {name: shard[name] for name in ("partition", "shards", "shard")},
+    )
+    features = featurize(its, targets, events, labels, config.scoring.batch_rows)
+    uri = _staging(config, shard["partition"], f"{shard['shard']}.parquet")
+    schema = table_schema(its, "features").append(pa.field("score", pa.float64()))
+    rows = store.stage(uri, score_rows(model, features), schema)
+    return {name: shard[name] for name in ("partition", "version", "events_version")} | {"uri": uri, "rows": rows}
+
+
+def publish(problem: str, partition: str, scored: list[dict[str, Any]]) -> dict[str, Any]:
+    """Commit the shards to `features`, then to `predictions`, one commit each; last comes the manifest.
+
+    Whoever waits for the manifest finds the whole partition. Result: {"partition", "rows", "version",
+    "predictions_version", "manifest"}.
+
+    Raises:
+        DataError: the shards are not one row per event of the partition.
+    """
+    config = load_problem(problem)
+    version = scored[0]["version"]
+    its = version_problem(config, version)
+    staged = store.staged(*(shard["uri"] for shard in scored))
+    _check_complete(config, partition, staged, scored[0]["events_version"])
+    manifest = store.store_uri(config.name, "predictions_manifest", f"{partition}.json")
+    store.delete(manifest)
+    features = table_schema(its, "features")
+    store.write_table(its, "features", staged.scanner(columns=features.names).to_reader(), [partition])
+    schema, now = table_schema(config, "predictions"), datetime.now(UTC)
+    table_version = store.write_table(
+        config,
+        "predictions",
+        pa.RecordBatchReader.from_batches(schema, _predictions(staged, schema, version, now)),
+        [partition],
+    )
+    rows = sum(shard["rows"] for shard in scored)
+    store.write_json(manifest, {
+        "partition": partition, "rows": rows, "model_version": version, "table_version": table_version,
+        "table": store.table_uri(config, "predictions"), "files": store.partition_files(config, "predictions", partition),
+    })  # fmt: skip
+    store.delete(_staging(config, partition))
+    return {"partition": partition, "rows": rows, "version": version, "predictions_version": table_version,
+            "manifest": manifest}
+
+
+def _predictions(staged: Any, schema: pa.Schema, version: str, now: datetime) -> Iterator[pa.RecordBatch]:
+    constants = {"model_version": version, "variant": "champion", "scored_time": now}
+    for batch in staged.scanner(columns=[n for n in schema.names if n not in constants]).to_reader():
+        columns = [
+            pa.array([constants[f.name]] * batch.num_rows, f.type) if f.name in constants else batch.column(f.name)
+            for f in schema
+        ]
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _check_complete(config: Problem, partition: str, staged: Any, events_version: int) -> None:
+    key = sql.quote(config.key)
+    counts = sql.query(
+        f"""SELECT (SELECT count(*) FROM staged) AS rows, (SELECT count(DISTINCT {key}) FROM staged) AS keys,
+            (SELECT count(*) FROM events WHERE partition = $partition) AS events""",
+        {"staged": staged, "events": store.dataset(config, "events", events_version)},
+        {"partition": partition},
+    ).to_pylist()[0]
+    if not counts["rows"] == counts["keys"] == counts["events"]:
+        raise DataError(
+            f"{counts['rows']} scores for {counts['keys']} keys, but {counts['events']} events",
+            where=f"partition {partition}",
+            cure=f"clear the run from plan on; if it stays, {config.key} is not unique in events",
+        )
+
+
+def _staging(config: Problem, partition: str, *parts: str) -> str:
+    return store.store_uri(config.name, "staging", "score", partition, *parts)

@@ -1,0 +1,302 @@
+"""`<problem>.train`: label -> sample -> featurize -> train (per candidate) -> evaluate -> gate -> register -> promote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pipelines import sql, store
+from pipelines.errors import DataError, GateFailed
+from pipelines.problem import Problem, load_problem
+from pipelines.release import ledger
+from pipelines.release.versions import reference_uri, version_problem, write_version_files
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+LABELLED = pa.schema([("partition", pa.string()), ("event_time", pa.timestamp("us", "UTC")), ("split", pa.string()),
+                      ("label", pa.int8())])  # fmt: skip
+
+
+def label(problem: str, partition: str | None = None) -> dict[str, Any]:
+    """Stage the events that a model may learn from, with their labels as known at the end of `partition`.
+
+    Without a partition: the newest that has been ingested. Result: {"partition", "training": id of this
+    attempt, "events_version", "labels_version", "rows", "unlabelled"}.
+    """
+    from pipelines.dataset.label import label as label_rows
+    from pipelines.dataset.label import splits
+
+    config = load_problem(problem)
+    available = store.partition_keys(config, "events")
+    partition = partition or max(available, default=None)
+    if partition is None:
+        raise DataError("no events have been ingested", where=f"problem {problem}", cure=f"run {problem}.ingest first")
+    versions = {f"{name}_version": store.table_version(config, name) for name in ("events", "labels")}
+    rows = label_rows(
+        config,
+        store.dataset(config, "events", versions["events_version"]),
+        store.dataset(config, "labels", versions["labels_version"]),
+        config.partitions.end(partition),
+        splits(config, partition, available),
+    )
+    training = f"{partition}-{uuid.uuid4().hex[:8]}"
+    store.stage(_labelled(config, training), rows, _labelled_schema(config))
+    return {"partition": partition, "training": training, **versions, "rows": rows.num_rows,
+            "unlabelled": rows["label"].null_count}
+
+
+def sample(problem: str, labelled: dict[str, Any]) -> dict[str, Any]:
+    """Write the training set: the rows that are used, their split and weight.
+
+    Its id is the hash of all it is made of, so equal sets are one set. Result: what `label` gave, and
+    {"training_set", "training_set_version", "splits": {split: rows}}.
+    """
+    from pipelines.dataset.sample import sample as sample_rows
+
+    config = load_problem(problem)
+    rows = sample_rows(store.staged(_labelled(config, labelled["training"])).to_table(), config.dataset.sampling)
+    made_of = [labelled[name] for name in ("partition", "events_version", "labels_version")]
+    made_of.append(config.dataset.model_dump(mode="json"))
+    training_set = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
+    rows = rows.append_column("training_set", pa.array([training_set] * rows.num_rows, pa.string()))
+    version = store.write_table(config, "training_sets", rows, [training_set])
+    store.delete(_labelled(config, labelled["training"]))
+    counts = {str(row["values"]): int(row["counts"]) for row in rows["split"].value_counts().to_pylist()}
+    return {**labelled, "training_set": training_set, "training_set_version": version, "splits": counts}
+
+
+def featurize(problem: str, sampled: dict[str, Any]) -> dict[str, Any]:
+    """Compute the features of every event in the training set's partitions.
+
+    Result: what `sample` gave, and {"feature_set", "features_version"}.
+    """
+    config = load_problem(problem)
+    keys = sorted(set(_training_set(config, sampled)["partition"].to_pylist()))
+    version = _write_features(config, sampled, keys)
+    return {**sampled, "feature_set": config.feature_set, "features_version": version}
+
+
+def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str, Any]:
+    """Fit one candidate and log it to MLflow. A retry finds the finished run of its earlier try.
+
+    Result: {"candidate", "run_id", "validation": {metric: value}}.
+    """
+    from pipelines import tracking
+    from pipelines.evaluation.evaluate import measure
+    from pipelines.training.candidates import fit_candidate, positive_scores
+
+    config = load_problem(problem)
+    tags = {"training": featurized["training"], "candidate": candidate}
+    done = tracking.find_run(config, tags)
+    if done is not None:
+        run_id, metrics = done
+        found = {n.removeprefix("validation_"): v for n, v in metrics.items() if n.startswith("validation_")}
+        return {"candidate": candidate, "run_id": run_id, "validation": found}
+
+    rows = {split: _split(config, featurized, split) for split in ("train", "validation")}
+    spec = config.training.candidates[candidate]
+    model = fit_candidate(config, spec, rows["train"], rows["validation"])
+    measured = {
+        split: measure(table["label"].to_numpy(), positive_scores(model, table), table["weight"].to_numpy())
+        for split, table in rows.items()
+    }
+    last = config.partitions.shift(min(_partitions(config, featurized, "test")), -1)
+    run_id = tracking.log_candidate(
+        config,
+        candidate,
+        model,
+        tags=tags | {"partition": featurized["partition"], "training_set": featurized["training_set"],
+                     "feature_set": featurized["feature_set"], "config_hash": config.config_hash,
+                     "trained_until": last},
+        parameters={"model": spec.model, **spec.parameters, "seed": config.training.seed,
+                    "sampling": config.dataset.sampling.method, "train_rows": rows["train"].num_rows,
+                    **{name: featurized[name] for name in ("events_version", "labels_version", "features_version")}},
+        metrics={f"{split}_{name}": value for split, found in measured.items() for name, value in found.items()
+                 if value is not None},
+        dataset_uri=store.table_uri(config, "training_sets"),
+        dataset_version=featurized["training_set_version"],
+        example=rows["train"].select(config.feature_names).slice(0, 5),
+    )  # fmt: skip
+    return {"candidate": candidate, "run_id": run_id, "validation": measured["validation"]}
+
+
+def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, Any]]) -> dict[str, Any]:
+    """Measure all candidates and the champion on the same test rows; the best on validation is the challenger.
+
+    Result: {"partition", "test_rows", "test_partitions", "challenger", "baseline", "champion" (or None),
+    "candidates"}: what `gate` judges. The challenger's run keeps it, with the reference for monitoring.
+    """
+    from pipelines import tracking
+    from pipelines.evaluation.evaluate import measure, pick_challenger
+    from pipelines.monitoring.profile import reference
+    from pipelines.training.candidates import positive_scores
+
+    config = load_problem(problem)
+    test = _split(config, featurized, "test")
+    labels, weights = test["label"].to_numpy(), test["weight"].to_numpy()
+    runs = {one["candidate"]: one["run_id"] for one in trained}
+    models = {name: tracking.load_model(run_id) for name, run_id in runs.items()}
+    scores = {name: positive_scores(model, test) for name, model in models.items()}
+    metrics = {name: measure(labels, found, weights) for name, found in scores.items()}
+    best = pick_challenger(config.training, {one["candidate"]: one["validation"] for one in trained})
+    champion = tracking.champion(config)
+    evaluation = {
+        "training": featurized["training"],
+        "partition": featurized["partition"],
+        "test_rows": test.num_rows,
+        "test_partitions": sorted(set(test["partition"].to_pylist())),
+        "challenger": {"candidate": best, "run_id": runs[best], "metrics": metrics[best]},
+        "baseline": {"candidate": config.training.baseline, "metrics": metrics[config.training.baseline]},
+        "champion": None if champion is None else _measure_champion(config, featurized, champion),
+        "candidates": metrics,
+    }
+    for name, found in metrics.items():
+        tracking.annotate(runs[name], metrics={f"test_{m}": v for m, v in found.items() if v is not None})
+    seen = _split(config, featurized, "train")
+    built = reference(seen.select(config.feature_names), float(seen["label"].to_numpy().mean()), scores[best], labels,
+                      config.monitoring.bins)
+    kept = {"trained_until": tracking.run_tag(runs[best], "trained_until"), "reference": built.model_dump(mode="json")}
+    tracking.annotate(runs[best], files={"evaluation.json": evaluation, "reference.json": kept})
+    return evaluation
+
+
+def gate(problem: str, evaluated: dict[str, Any]) -> dict[str, Any]:
+    """Judge the challenger; the verdict goes to the ledger and to its MLflow run either way.
+
+    Result: {"partition", "run_id", "candidate", "reason"}.
+
+    Raises:
+        GateFailed: the challenger is not good enough; the champion goes on serving.
+    """
+    from pipelines import tracking
+    from pipelines.evaluation.gate import gate as judge
+
+    config = load_problem(problem)
+    verdict = judge(evaluated, config.gate)
+    challenger = evaluated["challenger"]
+    ledger.record(
+        config,
+        decision=f"gate:{evaluated['training']}",
+        kind="gate",
+        partition=evaluated["partition"],
+        verdict="passed" if verdict.passed else "failed",
+        action="register" if verdict.passed else "keep champion",
+        reason=verdict.reason,
+        evidence={"evaluation": evaluated, **verdict.to_dict()},
+    )
+    tracking.annotate(challenger["run_id"], files={"gate.json": verdict.to_dict()},
+                      tags={"gate": "passed" if verdict.passed else "failed", "gate_reason": verdict.reason})
+    if not verdict.passed:
+        raise GateFailed(
+            f"{challenger['candidate']} did not pass: {verdict.reason}",
+            where=f"gate of {problem}, data until {evaluated['partition']}",
+            cure="the champion goes on serving; compare the runs in MLflow, then change the data, the candidates or "
+            "the thresholds (gate in problem.yaml)")
+    return {"partition": evaluated["partition"], "run_id": challenger["run_id"], "candidate": challenger["candidate"],
+            "reason": verdict.reason}
+
+
+def register(problem: str, gated: dict[str, Any]) -> dict[str, Any]:
+    """Make the challenger a registry version, with the alias challenger. Result: what `gate` gave, and {"version"}."""
+    from pipelines import tracking
+
+    config = load_problem(problem)
+    run_id = gated["run_id"]
+    version = tracking.register(config, run_id, {"partition": gated["partition"], "candidate": gated["candidate"]})
+    write_version_files(config, version, problem_json=tracking.run_file(run_id, "problem.json"),
+                        reference_json=tracking.run_file(run_id, "reference.json"))
+    return {**gated, "version": version}
+
+
+def promote(problem: str, registered: dict[str, Any]) -> dict[str, Any]:
+    """Let the version serve: alias champion, and a ledger row. Result: {"version", "replaced"}."""
+    from pipelines import tracking
+
+    config = load_problem(problem)
+    version = registered["version"]
+    if not store.exists(reference_uri(config, version)):
+        raise DataError(f"version {version} has no reference to monitor it by", where=reference_uri(config, version),
+                        cure="clear the task register")
+    replaced = tracking.promote(config, version)
+    ledger.record(
+        config,
+        decision=f"promotion:{version}",
+        kind="promotion",
+        partition=registered["partition"],
+        verdict="passed its gate",
+        action="promoted",
+        reason=registered["reason"],
+        model_version=version,
+        evidence={"run_id": registered["run_id"], "candidate": registered["candidate"], "replaced": replaced},
+    )
+    return {"version": version, "replaced": replaced}
+
+
+def _measure_champion(config: Problem, featurized: dict[str, Any], version: ModelVersion) -> dict[str, Any]:
+    """The champion on the test rows, with the features that it was trained on, whatever they are today."""
+    from pipelines import tracking
+    from pipelines.evaluation.evaluate import measure
+    from pipelines.training.candidates import positive_scores
+
+    its = version_problem(config, str(version.version))
+    if its.feature_set != config.feature_set:
+        _write_features(its, featurized, _partitions(config, featurized, "test"))
+        featurized = {**featurized, "features_version": None}
+    test = _split(config, featurized, "test", its)
+    model = tracking.load_model(version.run_id)
+    metrics = measure(test["label"].to_numpy(), positive_scores(model, test), test["weight"].to_numpy())
+    return {"version": str(version.version), "run_id": version.run_id, "metrics": metrics,
+            "trained_until": tracking.run_tag(version.run_id, "trained_until")}
+
+
+def _write_features(features_of: Problem, pins: dict[str, Any], keys: list[str]) -> int:
+    """Features, as `features_of` defines them, of all events in partitions `keys`; gives the table's version."""
+    import pyarrow.compute as pc
+
+    from pipelines.artifacts import table_schema
+    from pipelines.features.featurize import featurize as featurize_rows
+
+    events = store.dataset(features_of, "events", pins["events_version"])
+    labels = store.dataset(features_of, "labels", pins["labels_version"])
+    targets = events.filter(pc.field("partition").isin(keys))
+    schema = table_schema(features_of, "features")
+    batches = (batch.cast(schema) for batch in featurize_rows(features_of, targets, events, labels))
+    return store.write_table(features_of, "features", pa.RecordBatchReader.from_batches(schema, batches), keys)
+
+
+def _training_set(config: Problem, pins: dict[str, Any], split: str | None = None) -> pa.Table:
+    import pyarrow.compute as pc
+
+    wanted = pc.field("training_set") == pins["training_set"]
+    if split is not None:
+        wanted &= pc.field("split") == split
+    return store.dataset(config, "training_sets", pins["training_set_version"]).to_table(filter=wanted)
+
+
+def _partitions(config: Problem, pins: dict[str, Any], split: str) -> list[str]:
+    return sorted(set(_training_set(config, pins, split)["partition"].to_pylist()))
+
+
+def _split(config: Problem, pins: dict[str, Any], split: str, features_of: Problem | None = None) -> pa.Table:
+    """Rows of one split, with label, weight and features, in time's order."""
+    owner = features_of or config
+    features = store.dataset(owner, "features", pins["features_version"])
+    key = sql.quote(config.key)
+    rows = sql.query(
+        f"SELECT f.*, s.label, s.weight FROM s JOIN f USING ({key}, partition) ORDER BY f.event_time, f.{key}",
+        {"s": _training_set(config, pins, split).drop_columns(["event_time"]), "f": features},
+    )
+    return rows
+
+
+def _labelled(config: Problem, training: str) -> str:
+    return store.store_uri(config.name, "staging", "train", f"{training}.parquet")
+
+
+def _labelled_schema(config: Problem) -> pa.Schema:
+    return pa.schema([pa.field(config.key, pa.string()), *LABELLED])
