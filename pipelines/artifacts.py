@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
     from pipelines.problem import Problem
 
-TableName = Literal[
-    "events", "quarantine", "labels", "features", "training_sets", "predictions", "profiles", "ledger"
-]
+TableName = Literal["events", "quarantine", "labels", "features", "training_sets", "predictions", "profiles", "ledger"]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ ROOT = Path(__file__).resolve().parent.parent
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
 ColumnType = Literal["string", "integer", "float", "boolean", "timestamp"]
 Metric = Literal["auc", "average_precision", "log_loss", "brier"]
-RESERVED_COLUMNS = frozenset({"event_time", "known_time", "cutoff_time", "partition", "label", "score", "split", "weight"})
+RESERVED_COLUMNS = frozenset(
+    {"event_time", "known_time", "cutoff_time", "partition", "label", "score", "split", "weight"}
+)
 
 
 class Config(BaseModel):
@@ -107,7 +109,7 @@ class Partitions(Config):
         return (self.parse(key) + timedelta(days=self.days * steps)).isoformat()
 
     def between(self, first: str, last: str) -> list[str]:
-        """All keys from `first` to `last`, both included."""
+        """All keys from `first` to `last`, both included; none when `last` comes first."""
         count = (self.parse(last) - self.parse(first)).days // self.days + 1
         return [self.shift(first, step) for step in range(count)]
 
@@ -263,6 +265,13 @@ class Monitoring(Config):
     policy: Policy = Policy()
 
 
+class Replay(Config):
+    """How `evergreen demo` and `evergreen replay` play the problem's past as if it happened now."""
+
+    history_until: date = Field(description="first day of the last partition that is ingested in bulk, as history")
+    until: date = Field(description="first day of the last partition that the demo plays one by one")
+
+
 class Problem(Config):
     """One prediction problem, whole."""
 
@@ -281,6 +290,7 @@ class Problem(Config):
     gate: Gate
     scoring: Scoring = Scoring()
     monitoring: Monitoring = Monitoring()
+    replay: Replay | None = Field(None, description="only for problems whose data lies in the past")
 
     _folder: Path = PrivateAttr(Path())
 
@@ -298,11 +308,27 @@ class Problem(Config):
                 raise ValueError(f"features.history: {feature!r} is a column already; choose another name")
         for place, name in used:
             if name not in self.columns:
-                raise ValueError(f"{place}: column {name!r} is not declared under columns"
-                                 f"{_did_you_mean(name, self.columns)}")
+                raise ValueError(
+                    f"{place}: column {name!r} is not declared under columns{_did_you_mean(name, self.columns)}"
+                )
+            if self.columns[name].type == "timestamp":
+                raise ValueError(f"{place}: {name!r} is a timestamp; let events.sql give a number (an hour, an age)")
         if self.training.baseline not in self.training.candidates:
-            raise ValueError(f"training.baseline: {self.training.baseline!r} is not one of the candidates"
-                             f"{_did_you_mean(self.training.baseline, self.training.candidates)}")
+            raise ValueError(
+                f"training.baseline: {self.training.baseline!r} is not one of the candidates"
+                f"{_did_you_mean(self.training.baseline, self.training.candidates)}"
+            )
+        if set(self.training.candidates) == {self.training.baseline}:
+            raise ValueError("training.candidates: the baseline stands alone; add a candidate that may beat it")
+        if self.replay:
+            parts = self.partitions
+            for name, day in (("history_until", self.replay.history_until), ("until", self.replay.until)):
+                if parts.key_of(day) != day.isoformat():
+                    raise ValueError(
+                        f"replay.{name}: {day} is no first day of a {parts.every}; use {parts.key_of(day)}"
+                    )
+            if not parts.first <= self.replay.history_until < self.replay.until <= (parts.last or date.max):
+                raise ValueError("replay: wanted partitions.first <= history_until < until <= partitions.last")
         return self
 
     @property
@@ -319,8 +345,11 @@ class Problem(Config):
         try:
             return path.read_text()
         except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}", where=str(path),
-                              cure=f"write the query that gives the {name}, one row each") from error
+            raise ConfigError(
+                f"{path} cannot be read: {error.strerror}",
+                where=str(path),
+                cure=f"write the query that gives the {name}, one row each",
+            ) from error
 
     @property
     def feature_names(self) -> list[str]:
@@ -362,20 +391,29 @@ def load_problem(name: str) -> Problem:
     try:
         raw = yaml.safe_load(path.read_text())
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no problem {name!r}", where=str(path),
-                          cure=f"known problems: {', '.join(problem_names()) or 'none'}"
-                          f"{_did_you_mean(name, problem_names())}") from error
+        raise ConfigError(
+            f"there is no problem {name!r}",
+            where=str(path),
+            cure=f"known problems: {', '.join(problem_names()) or 'none'}{_did_you_mean(name, problem_names())}",
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.name} cannot be read: {error}", where=str(path),
-                          cure="make it a readable UTF-8 file") from error
+        raise ConfigError(
+            f"{path.name} cannot be read: {error}", where=str(path), cure="make it a readable UTF-8 file"
+        ) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"not valid YAML: {getattr(error, 'problem', error)}", where=f"{path}{place}",
-                          cure="check the indentation and the quotes there") from error
+        raise ConfigError(
+            f"not valid YAML: {getattr(error, 'problem', error)}",
+            where=f"{path}{place}",
+            cure="check the indentation and the quotes there",
+        ) from error
     if not isinstance(raw, dict):
-        raise ConfigError(f"expected settings, found {type(raw).__name__}", where=str(path),
-                          cure="start from include/problems/flight_delay/problem.yaml")
+        raise ConfigError(
+            f"expected settings, found {type(raw).__name__}",
+            where=str(path),
+            cure="start from include/problems/flight_delay/problem.yaml",
+        )
     return parse_problem(raw, folder)
 
 
@@ -388,8 +426,11 @@ def parse_problem(raw: dict[str, Any], folder: Path) -> Problem:
     try:
         problem = Problem.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(_explain(error), where=str(folder / "problem.yaml"),
-                          cure="mend the fields above; `evergreen check` looks again") from None
+        raise ConfigError(
+            _explain(error),
+            where=str(folder / "problem.yaml"),
+            cure="mend the fields above; `evergreen check` looks again",
+        ) from None
     problem._folder = folder
     return problem
 

@@ -42,10 +42,11 @@ def explained(where: str) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        what, *rest = str(error).split("\n\n")
+        what = str(error).split("\n\n")[0]
         hint = re.search(r"Did you mean.*|Candidate bindings.*", str(error))
-        raise ConfigError(what.strip().replace("\n", "; "), where=where,
-                          cure=hint.group() if hint else "correct the query") from error
+        raise ConfigError(
+            what.strip().replace("\n", "; "), where=where, cure=hint.group() if hint else "correct the query"
+        ) from error
 
 
 def quote(name: str) -> str:

@@ -170,7 +170,6 @@ def _checked(
         missing = [name for name in schema.names if name not in batch.schema.names]
         if missing:
             raise DataError(f"rows lack the columns {', '.join(missing)}", where=where, cure="add them to the query")
-        batch = batch.select(schema.names).cast(schema)
         for name in required:
             if batch.column(name).null_count:
                 raise DataError(
@@ -178,6 +177,7 @@ def _checked(
                     where=where,
                     cure=f"every row needs {name}; look at the query or the stage that made these rows",
                 )
+        batch = batch.select(schema.names).cast(schema)
         if keys is not None:
             strangers = set(batch.column(column).unique().to_pylist()) - keys
             if strangers:
@@ -318,19 +318,46 @@ def _explained(uri: str) -> Iterator[None]:
         raise TransientError("another writer changed the table meanwhile", where=uri, cure="try again") from error
     except (DeltaError, OSError) as error:
         text = str(error)
-        if any(word in text for word in ("ACCESS_DENIED", "AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKey",
-                                         "403", "401", "Forbidden", "Unauthorized")):
-            raise AccessError("the store refused the credentials", where=uri,
-                              cure="check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
+        if any(
+            word in text
+            for word in (
+                "ACCESS_DENIED",
+                "AccessDenied",
+                "SignatureDoesNotMatch",
+                "InvalidAccessKey",
+                "403",
+                "401",
+                "Forbidden",
+                "Unauthorized",
+            )
+        ):
+            raise AccessError(
+                "the store refused the credentials", where=uri, cure="check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            ) from error
         if any(word in text for word in ("NoSuchBucket", "NO_SUCH_BUCKET", "bucket does not exist")):
-            raise ConfigError("the bucket does not exist", where=uri,
-                              cure="create it, or correct EVERGREEN_STORE_URI") from error
+            raise ConfigError(
+                "the bucket does not exist", where=uri, cure="create it, or correct EVERGREEN_STORE_URI"
+            ) from error
         if any(word in text for word in ("No space left", "ENOSPC", "507")):
             raise DataError("the disk is full", where=uri, cure="free some space and run again") from error
-        if any(word in text for word in ("NETWORK_CONNECTION", "onnect", "timed out", "timeout", "503", "500",
-                                         "error sending request", "SLOW_DOWN")):
+        if any(
+            word in text
+            for word in (
+                "NETWORK_CONNECTION",
+                "onnect",
+                "timed out",
+                "timeout",
+                "503",
+                "500",
+                "error sending request",
+                "SLOW_DOWN",
+            )
+        ):
             raise ServiceUnavailable(
-                "the store does not answer", where=f"{uri} at {os.environ.get('AWS_ENDPOINT_URL', 'AWS')}",
-                cure="is it running? `evergreen up` starts the embedded one") from error
-        raise DataError(f"the store failed: {text.splitlines()[0]}", where=uri,
-                        cure="look at the store's own log") from error
+                "the store does not answer",
+                where=f"{uri} at {os.environ.get('AWS_ENDPOINT_URL', 'AWS')}",
+                cure="is it running? `evergreen up` starts the embedded one",
+            ) from error
+        raise DataError(
+            f"the store failed: {text.splitlines()[0]}", where=uri, cure="look at the store's own log"
+        ) from error

@@ -99,8 +99,13 @@ def find_run(problem: Problem, tags: dict[str, str]) -> tuple[str, dict[str, flo
     return (str(runs[0].info.run_id), dict(runs[0].data.metrics)) if runs else None
 
 
-def annotate(run_id: str, *, metrics: dict[str, float] | None = None, tags: dict[str, str] | None = None,
-             files: dict[str, Any] | None = None) -> None:
+def annotate(
+    run_id: str,
+    *,
+    metrics: dict[str, float] | None = None,
+    tags: dict[str, str] | None = None,
+    files: dict[str, Any] | None = None,
+) -> None:
     """Add metrics, tags and JSON files to a finished run."""
     client = _client()
     with _explained():
@@ -115,7 +120,8 @@ def annotate(run_id: str, *, metrics: dict[str, float] | None = None, tags: dict
 def run_tag(run_id: str, name: str) -> str | None:
     """A tag of a run; None when it has none of that name."""
     with _explained():
-        return _client().get_run(run_id).data.tags.get(name)
+        value: str | None = _client().get_run(run_id).data.tags.get(name)
+        return value
 
 
 def run_file(run_id: str, name: str) -> Any:
@@ -144,8 +150,11 @@ def load_model(run_id: str) -> Pipeline:
         except FileNotFoundError as error:
             raise DataError(f"the run has no {MODEL_FILE}", where=uri, cure="train and register a new model") from error
         except UntrustedTypesFoundException as error:
-            raise DataError(f"the model's file is not to be trusted: {error}", where=uri,
-                            cure="find out who wrote it; add a type of your own to TRUSTED_TYPES") from error
+            raise DataError(
+                f"the model's file is not to be trusted: {error}",
+                where=uri,
+                cure="find out who wrote it; add a type of your own to TRUSTED_TYPES",
+            ) from error
 
 
 def champion(problem: Problem) -> ModelVersion | None:
@@ -157,8 +166,9 @@ def serving(problem: Problem) -> ModelVersion:
     """The champion; raises NothingToDo when there is none yet."""
     version = champion(problem)
     if version is None:
-        raise NothingToDo("no champion serves yet", where=f"registered model {problem.name}",
-                          cure=f"run the DAG {problem.name}.train")
+        raise NothingToDo(
+            "no champion serves yet", where=f"registered model {problem.name}", cure=f"run the DAG {problem.name}.train"
+        )
     return version
 
 
@@ -174,8 +184,11 @@ def register(problem: Problem, run_id: str, tags: dict[str, str]) -> str:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         found = client.search_model_versions(f"name = '{problem.name}' and run_id = '{run_id}'")
-        version = found[0] if found else client.create_model_version(
-            problem.name, source=f"runs:/{run_id}/model", run_id=run_id, tags=tags)
+        version = (
+            found[0]
+            if found
+            else client.create_model_version(problem.name, source=f"runs:/{run_id}/model", run_id=run_id, tags=tags)
+        )
         client.set_registered_model_alias(problem.name, "challenger", version.version)
     return str(version.version)
 
@@ -221,8 +234,11 @@ def _client() -> Any:
     from mlflow.tracking import MlflowClient
 
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        raise ConfigError("MLFLOW_TRACKING_URI is not set", where="environment",
-                          cure="set it, or start the embedded server with `evergreen up`")
+        raise ConfigError(
+            "MLFLOW_TRACKING_URI is not set",
+            where="environment",
+            cure="set it, or start the embedded server with `evergreen up`",
+        )
     return MlflowClient()
 
 
@@ -237,11 +253,15 @@ def _explained() -> Iterator[None]:
         text = str(error)
         status = error.get_http_status_code() if hasattr(error, "get_http_status_code") else 500
         if status in (401, 403) or "401" in text or "Permission denied" in text:
-            raise AccessError("MLflow refused the credentials", where=where,
-                              cure="check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD") from error
+            raise AccessError(
+                "MLflow refused the credentials",
+                where=where,
+                cure="check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+            ) from error
         if "Max retries exceeded" in text or "timed out" in text or status in (502, 503, 504):
-            raise ServiceUnavailable("MLflow does not answer", where=where,
-                                     cure="is it running? `evergreen up` starts the embedded one") from error
+            raise ServiceUnavailable(
+                "MLflow does not answer", where=where, cure="is it running? `evergreen up` starts the embedded one"
+            ) from error
         raise DataError(f"MLflow refused: {text.splitlines()[0]}", where=where, cure="look at its log") from error
     except json.JSONDecodeError as error:
         raise DataError(f"a file of the run is no JSON: {error}", where=where, cure="train again") from error

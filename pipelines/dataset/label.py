@@ -42,8 +42,8 @@ def splits(problem: Problem, partition: str, available: list[str]) -> dict[str, 
             where=f"problem {problem.name}, table events",
             cure=f"ingest earlier {parts.every}s first, or shorten dataset.split in problem.yaml",
         )
-    test, validation = mature[-rule.test_partitions:], mature[-held_out:-rule.test_partitions]
-    train = mature[:-held_out][-(problem.dataset.window_partitions or 0):]
+    test, validation = mature[-rule.test_partitions :], mature[-held_out : -rule.test_partitions]
+    train = mature[:-held_out][-(problem.dataset.window_partitions or 0) :]
     return {**dict.fromkeys(train, "train"), **dict.fromkeys(validation, "validation"), **dict.fromkeys(test, "test")}
 
 

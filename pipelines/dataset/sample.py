@@ -30,6 +30,9 @@ def sample(rows: pa.Table, sampling: Sampling) -> pa.Table:
     for split in ("train", "validation", "test"):
         classes = rows.filter(pc.equal(rows["split"], split))["label"].unique()
         if len(classes) < 2:
-            raise DataError(f"the {split} split has {'no rows' if not len(classes) else 'one class only'}",
-                            where="training set", cure="give it more partitions (dataset.split), or look at the labels")
+            raise DataError(
+                f"the {split} split has {'no rows' if not len(classes) else 'one class only'}",
+                where="training set",
+                cure="give it more partitions (dataset.split), or look at the labels",
+            )
     return rows.append_column("weight", pa.array(np.ones(rows.num_rows), pa.float64()))

@@ -19,18 +19,20 @@ def measure(labels: Array, scores: Array, weights: Array) -> dict[str, float | N
 
 
 def pick_challenger(training: Training, validation: dict[str, dict[str, float | None]]) -> str:
-    """The candidate that is best on the *validation* split: the test split only judges it.
-
-    The baseline takes part only where it stands alone.
+    """The candidate that is best on the *validation* split: the test split only judges it. Never the baseline.
 
     Raises:
         DataError: no candidate has the metric.
     """
     metric = training.select_by
     sign = 1 if METRICS[metric].higher_is_better else -1
-    contenders = [name for name in validation if name != training.baseline] or list(validation)
-    found = {name: value for name in contenders if (value := validation[name].get(metric)) is not None}
+    found = {
+        name: value
+        for name, metrics in validation.items()
+        if name != training.baseline and (value := metrics.get(metric)) is not None
+    }
     if not found:
-        raise DataError(f"no candidate has a validation {metric}", where="training.select_by",
-                        cure="look at the train tasks' logs")
+        raise DataError(
+            f"no candidate has a validation {metric}", where="training.select_by", cure="look at the train tasks' logs"
+        )
     return max(found, key=lambda name: sign * found[name])

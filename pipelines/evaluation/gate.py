@@ -102,8 +102,9 @@ def _metrics(evaluation: dict[str, Any], who: str) -> dict[str, Any]:
 
 def _number(metrics: dict[str, Any], name: str) -> float | None:
     value = metrics.get(name)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else None
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    return float(value)
 
 
 def _show(value: float | None) -> str:

@@ -92,8 +92,11 @@ def _checked(labels: Array, scores: Array, weights: Array | None) -> tuple[Array
     labels, scores = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
     weights = np.ones_like(labels) if weights is None else np.asarray(weights, np.float64)
     if not labels.shape == scores.shape == weights.shape:
-        raise DataError(f"{labels.size} labels, {scores.size} scores and {weights.size} weights",
-                        where="metrics", cure="join them by the key first")  # fmt: skip
+        raise DataError(
+            f"{labels.size} labels, {scores.size} scores and {weights.size} weights",
+            where="metrics",
+            cure="join them by the key first",
+        )
     if not np.all((labels == 0) | (labels == 1)):
         raise DataError("a label is neither 0 nor 1", where="metrics", cure="leave out the rows without a label")
     if not np.all((scores >= 0) & (scores <= 1)):

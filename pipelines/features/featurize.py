@@ -11,7 +11,9 @@ from pipelines import sql
 from pipelines.problem import History, Problem
 
 
-def featurize(problem: Problem, targets: Any, events: Any, labels: Any, batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
+def featurize(
+    problem: Problem, targets: Any, events: Any, labels: Any, batch_rows: int = 65_536
+) -> Iterator[pa.RecordBatch]:
     """Feature rows of `targets`, streamed: key, partition, event_time, then the features in the model's order.
 
     `targets` are rows of `events`; `events` and `labels` are the history they look back on (Arrow datasets
@@ -29,7 +31,9 @@ def features_sql(problem: Problem) -> str:
     key, history = sql.quote(problem.key), problem.features.history
     columns = [f"t.{sql.quote(name)}" for name in problem.features.columns]
     columns += [_aggregate_or_zero(name, feature) for name, feature in history.items()]
-    joins = [f"LEFT JOIN {sql.quote(name)} USING ({_names(feature.by)}, cutoff_time)" for name, feature in history.items()]
+    joins = [
+        f"LEFT JOIN {sql.quote(name)} USING ({_names(feature.by)}, cutoff_time)" for name, feature in history.items()
+    ]
     return f"""
         {_history_sql(problem)}
         SELECT t.{key}, t.partition, t.event_time, {", ".join(columns)}
@@ -51,7 +55,9 @@ def _history_sql(problem: Problem) -> str:
     # change what is known after them and nothing before.
     statements = f"""
         statements AS (
-            SELECT {_names(by, "e.")}, l.event_time, l.label, l.known_time,
+            SELECT {_names(by, "e.")}, l.event_time, l.label,
+                -- what is said of an event that we have not heard of yet cannot be put in a group
+                greatest(l.known_time, e.known_time) AS known_time,
                 lead(l.known_time) OVER (PARTITION BY l.{key} ORDER BY l.known_time, l.confidence) AS superseded_time
             FROM labels AS l
             JOIN events AS e USING ({key})

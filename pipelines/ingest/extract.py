@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
+import duckdb
 import pyarrow as pa
 
 from pipelines import sql
@@ -32,15 +33,18 @@ def extract(
         ConfigError: the SQL does not run.
         SchemaError: its columns are not the declared ones.
     """
-    where = str(problem.folder / f"{query}.sql")
-    text = problem.sql(query).strip().rstrip(";")
     with sql.connection(sources) as database:
-        with sql.explained(where):
-            found = {str(row[0]): str(row[1]) for row in database.sql(f"DESCRIBE ({text}\n)").fetchall()}
-            statement = _statement(problem, query, text, found, where)
+        with sql.explained(str(problem.folder / f"{query}.sql")):
+            statement = _statement(problem, query, database)
             bounds = {"start": problem.partitions.start(first), "end": problem.partitions.end(last), "first": first}
             reader = database.sql(statement, params=bounds).to_arrow_reader(65_536)
         yield from reader
+
+
+def check_columns(problem: Problem, query: Query, sources: Mapping[str, pa.Table]) -> None:
+    """Raise what `extract` would raise about the SQL and its columns, without running it."""
+    with sql.connection(sources) as database, sql.explained(str(problem.folder / f"{query}.sql")):
+        _statement(problem, query, database)
 
 
 def extracted_schema(problem: Problem, query: Query) -> pa.Schema:
@@ -57,8 +61,10 @@ def _declared(problem: Problem, query: Query) -> dict[str, str]:
     return {problem.key: "string", **times, "cutoff_time": "timestamp", **columns}
 
 
-def _statement(problem: Problem, query: Query, text: str, found: dict[str, str], where: str) -> str:
+def _statement(problem: Problem, query: Query, database: duckdb.DuckDBPyConnection) -> str:
     declared = _declared(problem, query)
+    text = problem.sql(query).strip().rstrip(";")
+    found = {str(row[0]): str(row[1]) for row in database.sql(f"DESCRIBE ({text}\n)").fetchall()}
     defaults: dict[str, str] = {}
     if query == "events":  # a row is predicted when it happens, and known when it is predicted, unless said otherwise
         defaults["cutoff_time"] = "event_time"
@@ -68,8 +74,11 @@ def _statement(problem: Problem, query: Query, text: str, found: dict[str, str],
     if missing or extra:
         lines = [*(f"  - {name} ({declared[name]}) is declared and missing" for name in missing),
                  *(f"  + {name} ({found[name]}) is not declared" for name in extra)]  # fmt: skip
-        raise SchemaError("columns differ from the declared ones\n" + "\n".join(lines), where=where,
-                          cure="select what is missing, and declare or drop the rest")
+        raise SchemaError(
+            "columns differ from the declared ones\n" + "\n".join(lines),
+            where=str(problem.folder / f"{query}.sql"),
+            cure="select what is missing, and declare or drop the rest",
+        )
 
     casts, faults = [], []
     for name, kind in declared.items():
@@ -77,11 +86,13 @@ def _statement(problem: Problem, query: Query, text: str, found: dict[str, str],
         cast = f"TRY_CAST({source} AS {DUCKDB_TYPES[kind]})"
         casts.append(f"{cast} AS {sql.quote(name)}")
         lossy = f" OR {cast} <> {source}" if kind in ("integer", "int8") and _is_number(found.get(name, "")) else ""
-        faults.append(f"CASE WHEN {source} IS NOT NULL AND ({cast} IS NULL{lossy}) "
-                      f"THEN {sql.literal(f'{name}: not of type {kind}')} END")
+        faults.append(
+            f"CASE WHEN {source} IS NOT NULL AND ({cast} IS NULL{lossy}) "
+            f"THEN {sql.literal(f'{name}: not of type {kind}')} END"
+        )
     delay = problem.labels.delay_days if query == "labels" else 0
     if delay:
-        casts = [c.replace(" AS \"known_time\"", f" + to_days({delay}) AS \"known_time\"") for c in casts]
+        casts = [c.replace(' AS "known_time"', f' + to_days({delay}) AS "known_time"') for c in casts]
     time = "known_time" if query == "labels" else "event_time"
     return f"""
         WITH raw AS ({text}

@@ -21,5 +21,7 @@ def check_accounts(read: int, good: int, bad: int) -> None:
         DataError: good and bad rows do not add up to those that were read.
     """
     if read != good + bad:
-        raise DataError(f"{read} rows were read, but {good} are good and {bad} bad",
-                        cure="clear the run from extract on: two runs may have shared a staging folder")
+        raise DataError(
+            f"{read} rows were read, but {good} are good and {bad} bad",
+            cure="clear the run from extract on: two runs may have shared a staging folder",
+        )

@@ -6,6 +6,7 @@ import importlib.metadata
 import zipfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.csv as csv
@@ -29,15 +30,21 @@ def _read(name: str, source: Source, problem: Problem) -> pa.Table:
     try:
         package = importlib.metadata.distribution(source.package)
     except importlib.metadata.PackageNotFoundError as error:
-        raise ConfigError(f"package {source.package!r} is not installed", where=where,
-                          cure=f"add it to pyproject.toml, or correct sources.{name}.package") from error
+        raise ConfigError(
+            f"package {source.package!r} is not installed",
+            where=where,
+            cure=f"add it to pyproject.toml, or correct sources.{name}.package",
+        ) from error
     path = Path(str(package.locate_file(source.file)))
     if not path.is_file():
-        raise ConfigError(f"package {source.package!r} carries no file {source.file!r}", where=where,
-                          cure=f"correct sources.{name}.file")
+        raise ConfigError(
+            f"package {source.package!r} carries no file {source.file!r}",
+            where=where,
+            cure=f"correct sources.{name}.file",
+        )
     try:
         with ExitStack() as stack:
-            stream = stack.enter_context(path.open("rb"))
+            stream: IO[bytes] = stack.enter_context(path.open("rb"))
             if path.suffix == ".zip":
                 archive = stack.enter_context(zipfile.ZipFile(stream))
                 (member,) = archive.namelist()

@@ -46,7 +46,9 @@ def rules(problem: Problem, query: Query) -> list[Rule]:
     required += ["label"] if query == "labels" else ["cutoff_time"]
     found: list[Rule] = []
     if query == "labels":
-        found.append(("label: not 0 or 1", "expect_column_values_to_be_in_set", {"column": "label", "value_set": [0, 1]}))
+        found.append(
+            ("label: not 0 or 1", "expect_column_values_to_be_in_set", {"column": "label", "value_set": [0, 1]})
+        )
     else:
         found.append((f"{problem.key}: twice", "expect_column_values_to_be_unique", {"column": problem.key}))
         found.append((
@@ -91,9 +93,11 @@ def validate(problem: Problem, query: Query, rows: pa.Table) -> Validated:
     bad = sorted(broken)
     is_bad = pc.is_in(pa.array(range(rows.num_rows), pa.int64()), pa.array(bad, pa.int64()))
     set_aside = rows.take(pa.array(bad, pa.int64()))
-    as_json = sql.query("SELECT coalesce(raw, CAST(to_json(good) AS VARCHAR)) AS row FROM set_aside "
-                        "POSITIONAL JOIN (SELECT * EXCLUDE (raw, faults, partition) FROM set_aside) AS good",
-                        {"set_aside": set_aside})
+    as_json = sql.query(
+        "SELECT coalesce(raw, CAST(to_json(good) AS VARCHAR)) AS row FROM set_aside "
+        "POSITIONAL JOIN (SELECT * EXCLUDE (raw, faults, partition) FROM set_aside) AS good",
+        {"set_aside": set_aside},
+    )
     quarantine = pa.table(
         {
             "partition": set_aside["partition"],
@@ -117,15 +121,20 @@ def check_share(problem: Problem, query: Query, validated: Validated, keys: list
     where = str(problem.folder / f"{query}.sql")
     empty = [key for key in keys if not good[key] + bad[key]]
     if query == "events" and empty:
-        raise DataError(f"no rows in {_some(empty)}", where=where,
-                        cure="has the source been delivered? is the partition inside the problem's first and last?")
+        raise DataError(
+            f"no rows in {_some(empty)}",
+            where=where,
+            cure="has the source been delivered? is the partition inside the problem's first and last?",
+        )
     worst = {key: bad[key] / (good[key] + bad[key]) for key in keys if bad[key]}
     over = [f"{key} ({share:.1%} of {good[key] + bad[key]} rows)" for key, share in worst.items() if share > limit]
     if over:
         broken = "; ".join(f"{rule} ({count} rows)" for rule, count in list(validated.broken.items())[:5])
         raise DataError(
             f"too many bad rows in {_some(over)}: at most {limit:.1%} may be set aside. Rules broken: {broken}",
-            where=where, cure="mend the source or the rule, then clear this run; nothing was published")
+            where=where,
+            cure="mend the source or the rule, then clear this run; nothing was published",
+        )
 
 
 def _unexpected(frame: pd.DataFrame, checks: list[Rule]) -> list[tuple[str, list[int]]]:
@@ -135,7 +144,9 @@ def _unexpected(frame: pd.DataFrame, checks: list[Rule]) -> list[tuple[str, list
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = gx.data_context.types.base.ProgressBarsConfig(globally=False)
-    batch = context.data_sources.add_pandas("rows").add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
+    batch = (
+        context.data_sources.add_pandas("rows").add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
+    )
     suite = gx.ExpectationSuite(
         name="rules",
         expectations=[get_expectation_impl(kind)(**arguments, meta={"rule": name}) for name, kind, arguments in checks],
@@ -145,8 +156,10 @@ def _unexpected(frame: pd.DataFrame, checks: list[Rule]) -> list[tuple[str, list
     for result in results:
         rule = result.expectation_config.meta["rule"]
         if result.exception_info.get("raised_exception"):
-            raise DataError(f"rule {rule!r} could not be checked: {result.exception_info['exception_message']}",
-                            cure="compare the column's declared type with its rule in problem.yaml")
+            raise DataError(
+                f"rule {rule!r} could not be checked: {result.exception_info['exception_message']}",
+                cure="compare the column's declared type with its rule in problem.yaml",
+            )
         indices = result.result.get("unexpected_index_list") or []
         found.append((rule, [int(index) for index in indices]))
     return found

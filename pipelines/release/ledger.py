@@ -29,7 +29,9 @@ def record(
     row = {"decision": decision, "kind": kind, "partition": partition, "verdict": verdict, "action": action,
            "reason": reason, "model_version": model_version, "evidence": json.dumps(evidence, sort_keys=True),
            "decided_time": datetime.now(UTC)}  # fmt: skip
-    return store.append_once(problem, "ledger", pa.Table.from_pylist([row], table_schema(problem, "ledger")), "decision")
+    return store.append_once(
+        problem, "ledger", pa.Table.from_pylist([row], table_schema(problem, "ledger")), "decision"
+    )
 
 
 def decisions(problem: Problem, kind: str) -> list[dict[str, Any]]:

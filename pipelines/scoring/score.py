@@ -25,6 +25,9 @@ def score(model: Pipeline, features: Iterable[pa.RecordBatch]) -> Iterator[pa.Re
     for batch in features:
         scores = positive_scores(model, pa.Table.from_batches([batch]))
         if not np.all((scores >= 0) & (scores <= 1)):
-            raise DataError("the model gave scores that are no probabilities", where="score",
-                            cure="roll back to the version before (alias champion in MLflow) and look at this one")
+            raise DataError(
+                "the model gave scores that are no probabilities",
+                where="score",
+                cure="roll back to the version before (alias champion in MLflow) and look at this one",
+            )
         yield pa.RecordBatch.from_arrays([*batch.columns, pa.array(scores)], [*batch.schema.names, "score"])

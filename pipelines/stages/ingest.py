@@ -27,7 +27,7 @@ def extract(problem: str, first: str, last: str) -> dict[str, Any]:
     if not config.partitions.between(first, last):
         raise ConfigError(f"{first} comes after {last}", where="first and last", cure="swap them")
     sources = read_sources(config)
-    rows = {
+    rows: dict[str, Any] = {
         query: store.stage(
             _staging(config, first, last, f"{query}.parquet"),
             extract_rows(config, query, sources, first, last),
@@ -48,7 +48,8 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
 
     config = load_problem(problem)
     first, last = extracted["first"], extracted["last"]
-    bad, rules = [], {}
+    bad: list[pa.Table] = []
+    rules: dict[str, int] = {}
     for query in QUERIES:
         staged = store.staged(_staging(config, first, last, f"{query}.parquet")).to_table()
         validated = validate_rows(config, query, staged)
@@ -78,8 +79,14 @@ def publish(problem: str, validated: dict[str, Any]) -> dict[str, Any]:
     store.write_table(config, "quarantine", quarantine, keys)
     version = store.write_table(config, "events", events, keys)
     store.delete(_staging(config, first, last))
-    return {"first": first, "last": last, "events": events.num_rows, "labels": labels.num_rows,
-            "quarantined": quarantine.num_rows, "events_version": version}
+    return {
+        "first": first,
+        "last": last,
+        "events": events.num_rows,
+        "labels": labels.num_rows,
+        "quarantined": quarantine.num_rows,
+        "events_version": version,
+    }
 
 
 def _staging(config: Problem, first: str, last: str, *parts: str) -> str:

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import sql, store
-from pipelines.artifacts import table_schema
 from pipelines.dataset.label import AS_KNOWN
 from pipelines.errors import DataError, NothingToDo
 from pipelines.monitoring.profile import Reference
@@ -30,8 +29,11 @@ def profile(problem: str, partition: str) -> dict[str, Any]:
     config.partitions.parse(partition)
     predictions = store.dataset(config, "predictions").to_table(filter=pc.field("partition") == partition)
     if not predictions.num_rows:
-        raise DataError(f"partition {partition} has no predictions", where=f"problem {problem}",
-                        cure=f"run {problem}.score for it first")
+        raise DataError(
+            f"partition {partition} has no predictions",
+            where=f"problem {problem}",
+            cure=f"run {problem}.score for it first",
+        )
     version = predictions["model_version"][0].as_py()
     key = sql.quote(config.key)
     batches = sql.stream(
@@ -84,8 +86,10 @@ def report(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     seen = features.to_table(columns=its.feature_names, filter=pc.field("partition") <= until)
     size, seed = config.monitoring.report_rows, config.training.seed
     html = evidently_report(sample(current, size, seed), sample(seen, size, seed), its)
-    return {"partition": partition,
-            "report": store.write_bytes(store.store_uri(config.name, "reports", partition, "drift.html"), html)}
+    return {
+        "partition": partition,
+        "report": store.write_bytes(store.store_uri(config.name, "reports", partition, "drift.html"), html),
+    }
 
 
 def diagnose(problem: str, detected: dict[str, Any]) -> dict[str, Any]:
@@ -141,8 +145,11 @@ def act(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
     if decided["action"] != "retrain":
         raise NothingToDo(f"{decided['verdict']}: {decided['reason']}", where=where, cure="no retraining is wanted")
     if any(row["partition"] == decided["partition"] for row in ledger.decisions(config, "gate")):
-        raise NothingToDo("a model has been trained for this partition already", where=where,
-                          cure=f"trigger {problem}.train by hand for another one")
+        raise NothingToDo(
+            "a model has been trained for this partition already",
+            where=where,
+            cure=f"trigger {problem}.train by hand for another one",
+        )
     return outcome
 
 
@@ -153,7 +160,7 @@ def _labelled_partitions(config: Problem, partition: str) -> list[str]:
     parts, delay = config.partitions, timedelta(days=config.labels.delay_days)
     mature = [key for key in store.partition_keys(config, "predictions")
               if key <= partition and parts.end(key) + delay <= parts.end(partition)]  # fmt: skip
-    return mature[-config.monitoring.policy.of_last:]
+    return mature[-config.monitoring.policy.of_last :]
 
 
 def _truth(config: Problem, labelled: str, partition: str) -> pa.Table:

@@ -32,8 +32,11 @@ def plan(problem: str, partition: str) -> list[dict[str, Any]]:
     config.partitions.parse(partition)
     rows = store.dataset(config, "events").count_rows(filter=pc.field("partition") == partition)
     if not rows:
-        raise DataError(f"partition {partition} has no events", where=f"problem {problem}",
-                        cure=f"run {problem}.ingest for it first")
+        raise DataError(
+            f"partition {partition} has no events",
+            where=f"problem {problem}",
+            cure=f"run {problem}.ingest for it first",
+        )
     champion = tracking.serving(config)
     shards = ceil(rows / config.scoring.shard_rows)
     shared = {"partition": partition, "shards": shards, "version": str(champion.version), "run_id": champion.run_id,
@@ -99,8 +102,13 @@ def publish(problem: str, partition: str, scored: list[dict[str, Any]]) -> dict[
         "table": store.table_uri(config, "predictions"), "files": store.partition_files(config, "predictions", partition),
     })  # fmt: skip
     store.delete(_staging(config, partition))
-    return {"partition": partition, "rows": rows, "version": version, "predictions_version": table_version,
-            "manifest": manifest}
+    return {
+        "partition": partition,
+        "rows": rows,
+        "version": version,
+        "predictions_version": table_version,
+        "manifest": manifest,
+    }
 
 
 def _predictions(staged: Any, schema: pa.Schema, version: str, now: datetime) -> Iterator[pa.RecordBatch]:

@@ -46,8 +46,13 @@ def label(problem: str, partition: str | None = None) -> dict[str, Any]:
     )
     training = f"{partition}-{uuid.uuid4().hex[:8]}"
     store.stage(_labelled(config, training), rows, _labelled_schema(config))
-    return {"partition": partition, "training": training, **versions, "rows": rows.num_rows,
-            "unlabelled": rows["label"].null_count}
+    return {
+        "partition": partition,
+        "training": training,
+        **versions,
+        "rows": rows.num_rows,
+        "unlabelled": rows["label"].null_count,
+    }
 
 
 def sample(problem: str, labelled: dict[str, Any]) -> dict[str, Any]:
@@ -158,8 +163,13 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
     for name, found in metrics.items():
         tracking.annotate(runs[name], metrics={f"test_{m}": v for m, v in found.items() if v is not None})
     seen = _split(config, featurized, "train")
-    built = reference(seen.select(config.feature_names), float(seen["label"].to_numpy().mean()), scores[best], labels,
-                      config.monitoring.bins)
+    built = reference(
+        seen.select(config.feature_names),
+        float(seen["label"].to_numpy().mean()),
+        scores[best],
+        labels,
+        config.monitoring.bins,
+    )
     kept = {"trained_until": tracking.run_tag(runs[best], "trained_until"), "reference": built.model_dump(mode="json")}
     tracking.annotate(runs[best], files={"evaluation.json": evaluation, "reference.json": kept})
     return evaluation
@@ -189,16 +199,24 @@ def gate(problem: str, evaluated: dict[str, Any]) -> dict[str, Any]:
         reason=verdict.reason,
         evidence={"evaluation": evaluated, **verdict.to_dict()},
     )
-    tracking.annotate(challenger["run_id"], files={"gate.json": verdict.to_dict()},
-                      tags={"gate": "passed" if verdict.passed else "failed", "gate_reason": verdict.reason})
+    tracking.annotate(
+        challenger["run_id"],
+        files={"gate.json": verdict.to_dict()},
+        tags={"gate": "passed" if verdict.passed else "failed", "gate_reason": verdict.reason},
+    )
     if not verdict.passed:
         raise GateFailed(
             f"{challenger['candidate']} did not pass: {verdict.reason}",
             where=f"gate of {problem}, data until {evaluated['partition']}",
             cure="the champion goes on serving; compare the runs in MLflow, then change the data, the candidates or "
-            "the thresholds (gate in problem.yaml)")
-    return {"partition": evaluated["partition"], "run_id": challenger["run_id"], "candidate": challenger["candidate"],
-            "reason": verdict.reason}
+            "the thresholds (gate in problem.yaml)",
+        )
+    return {
+        "partition": evaluated["partition"],
+        "run_id": challenger["run_id"],
+        "candidate": challenger["candidate"],
+        "reason": verdict.reason,
+    }
 
 
 def register(problem: str, gated: dict[str, Any]) -> dict[str, Any]:
@@ -208,8 +226,12 @@ def register(problem: str, gated: dict[str, Any]) -> dict[str, Any]:
     config = load_problem(problem)
     run_id = gated["run_id"]
     version = tracking.register(config, run_id, {"partition": gated["partition"], "candidate": gated["candidate"]})
-    write_version_files(config, version, problem_json=tracking.run_file(run_id, "problem.json"),
-                        reference_json=tracking.run_file(run_id, "reference.json"))
+    write_version_files(
+        config,
+        version,
+        problem_json=tracking.run_file(run_id, "problem.json"),
+        reference_json=tracking.run_file(run_id, "reference.json"),
+    )
     return {**gated, "version": version}
 
 
@@ -220,8 +242,11 @@ def promote(problem: str, registered: dict[str, Any]) -> dict[str, Any]:
     config = load_problem(problem)
     version = registered["version"]
     if not store.exists(reference_uri(config, version)):
-        raise DataError(f"version {version} has no reference to monitor it by", where=reference_uri(config, version),
-                        cure="clear the task register")
+        raise DataError(
+            f"version {version} has no reference to monitor it by",
+            where=reference_uri(config, version),
+            cure="clear the task register",
+        )
     replaced = tracking.promote(config, version)
     ledger.record(
         config,
@@ -250,8 +275,12 @@ def _measure_champion(config: Problem, featurized: dict[str, Any], version: Mode
     test = _split(config, featurized, "test", its)
     model = tracking.load_model(version.run_id)
     metrics = measure(test["label"].to_numpy(), positive_scores(model, test), test["weight"].to_numpy())
-    return {"version": str(version.version), "run_id": version.run_id, "metrics": metrics,
-            "trained_until": tracking.run_tag(version.run_id, "trained_until")}
+    return {
+        "version": str(version.version),
+        "run_id": version.run_id,
+        "metrics": metrics,
+        "trained_until": tracking.run_tag(version.run_id, "trained_until"),
+    }
 
 
 def _write_features(features_of: Problem, pins: dict[str, Any], keys: list[str]) -> int:
@@ -287,11 +316,10 @@ def _split(config: Problem, pins: dict[str, Any], split: str, features_of: Probl
     owner = features_of or config
     features = store.dataset(owner, "features", pins["features_version"])
     key = sql.quote(config.key)
-    rows = sql.query(
+    return sql.query(
         f"SELECT f.*, s.label, s.weight FROM s JOIN f USING ({key}, partition) ORDER BY f.event_time, f.{key}",
         {"s": _training_set(config, pins, split).drop_columns(["event_time"]), "f": features},
     )
-    return rows
 
 
 def _labelled(config: Problem, training: str) -> str:

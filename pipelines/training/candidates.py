@@ -36,12 +36,20 @@ def fit_candidate(problem: Problem, candidate: Candidate, train: pa.Table, valid
             case "xgboost":
                 model = _xgboost(encoder, candidate.parameters, problem.training.seed)
                 held_out = (encoder.transform(validation), validation["label"].to_numpy())
-                model.fit(x, y, sample_weight=weight, eval_set=[held_out],
-                          sample_weight_eval_set=[validation["weight"].to_numpy()], verbose=False)
+                model.fit(
+                    x,
+                    y,
+                    sample_weight=weight,
+                    eval_set=[held_out],
+                    sample_weight_eval_set=[validation["weight"].to_numpy()],
+                    verbose=False,
+                )
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{candidate.model} refuses its parameters: {error}",
-                          where=f"{problem.folder / 'problem.yaml'}, training.candidates",
-                          cure=f"look up the parameters of {candidate.model}; given: {candidate.parameters}") from error
+        raise ConfigError(
+            f"{candidate.model} refuses its parameters: {error}",
+            where=f"{problem.folder / 'problem.yaml'}, training.candidates",
+            cure=f"look up the parameters of {candidate.model}; given: {candidate.parameters}",
+        ) from error
     return Pipeline([("encode", encoder), ("model", model)])
 
 

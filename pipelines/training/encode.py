@@ -57,8 +57,11 @@ class FrameEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         rows = X if isinstance(X, pa.Table) else pa.Table.from_pandas(X, preserve_index=False)
         missing = [name for name in self.columns if name not in rows.schema.names]
         if missing:
-            raise SchemaError(f"feature columns are missing: {', '.join(missing)}", where="model input",
-                              cure=f"give the model {', '.join(self.columns)}")
+            raise SchemaError(
+                f"feature columns are missing: {', '.join(missing)}",
+                where="model input",
+                cure=f"give the model {', '.join(self.columns)}",
+            )
         return rows.select(self.columns)
 
 

@@ -1,0 +1,57 @@
+# `make` alone lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+HOME_DIR := $(or $(EVERGREEN_HOME),.evergreen)
+UV_VERSION := 0.13.8
+UV := .venv-uv/bin/uv
+RUN := .venv/bin
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: install ## start everything and run the whole loop on real data; Ctrl-C stops it
+	@exec $(RUN)/evergreen demo
+
+up: install ## start Airflow, MLflow and the object store; Ctrl-C stops them
+	@exec $(RUN)/evergreen up
+
+test: install check ## all tests: the fast part, then end to end
+	$(RUN)/pytest -m end_to_end tests/end_to_end
+
+check: install ## the fast part: lint, types, unit tests
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/evergreen check
+	$(RUN)/python -m docs.generate --check
+	$(RUN)/pytest -m "not end_to_end"
+
+clean: ## remove what was installed and all that ran: data, models, logs
+	@if [ -x $(RUN)/evergreen ]; then $(RUN)/evergreen down; fi
+	rm -rf $(HOME_DIR) .venv .venv-uv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+install: .venv/.installed
+
+# The stamp comes last: an install that was interrupted is gone on with.
+.venv/.installed: pyproject.toml uv.lock | $(UV)
+	@free=$$(df -Pk . | awk 'NR==2 {print int($$4/1024)}'); if [ $$free -lt 4096 ]; then \
+	  echo "error: only $$free MiB are free here; Evergreen needs 4096. Free some space, then run this again." >&2; exit 1; fi
+	@echo "installing Evergreen into .venv (a minute or two the first time)"
+	@$(UV) sync --frozen --quiet --compile-bytecode || { \
+	  echo "error: the install stopped (see above). Is the network up? Run the same command again: it goes on." >&2; exit 1; }
+	@touch $@
+
+$(UV):
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "error: $(PYTHON) is missing. Install Python 3.11 to 3.13, or name one: make demo PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "error: $$($(PYTHON) --version) is not supported. Name a Python 3.11 to 3.13: make demo PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "error: $(PYTHON) cannot make virtual environments. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	@rm -rf .venv-uv && $(PYTHON) -m venv .venv-uv && .venv-uv/bin/pip install --quiet uv==$(UV_VERSION) || { \
+	  rm -rf .venv-uv; echo "error: uv could not be installed (see above). Is the network up? Run the same command again." >&2; exit 1; }
+
+.PHONY: help demo up test check clean install

@@ -1,0 +1,181 @@
+"""A small client of Airflow's REST API: trigger a run, follow it, and the runs that its assets start."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+
+from pipelines.errors import AccessError, ConfigError, DataError, ServiceUnavailable
+
+FINISHED = {"success", "failed", "skipped", "upstream_failed", "removed"}
+Run = dict[str, Any]
+OnTask = Callable[[Run, dict[str, Any]], None]
+
+
+class AirflowClient:
+    """`EVERGREEN_AIRFLOW_URL`, `_USERNAME` and `_PASSWORD` say where and who; one call at a time.
+
+    Raises (every method):
+        ServiceUnavailable: Airflow does not answer.
+        AccessError: it refused the credentials.
+        DataError: it refused the request; the message is Airflow's.
+    """
+
+    def __init__(self) -> None:
+        names = ("URL", "USERNAME", "PASSWORD")
+        settings = {name: os.environ.get(f"EVERGREEN_AIRFLOW_{name}", "") for name in names}
+        if not settings["URL"]:
+            raise ConfigError(
+                "EVERGREEN_AIRFLOW_URL is not set",
+                where="environment",
+                cure="start the embedded services with `evergreen up`, or point it at your Airflow",
+            )
+        self.url = settings["URL"].rstrip("/")
+        self._login = {"username": settings["USERNAME"], "password": settings["PASSWORD"]}
+        self._http = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+
+    def unpause(self, dag_id: str) -> None:
+        self._call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
+
+    def import_errors(self) -> list[dict[str, Any]]:
+        return list(self._call("GET", "/api/v2/importErrors")["import_errors"])
+
+    def dag_ids(self) -> set[str]:
+        return {dag["dag_id"] for dag in self._call("GET", "/api/v2/dags", params={"limit": 1000})["dags"]}
+
+    def runs(self, dag_id: str) -> list[Run]:
+        """All runs of a DAG, oldest first."""
+        found: list[Run] = []
+        while True:
+            page = self._call(
+                "GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"limit": 100, "offset": len(found), "order_by": "id"}
+            )
+            found += page["dag_runs"]
+            if len(found) >= page["total_entries"] or not page["dag_runs"]:
+                return found
+
+    def run_of(self, dag_id: str, partition: str) -> Run | None:
+        """The newest run of a DAG for a partition key."""
+        return next((run for run in reversed(self.runs(dag_id)) if run["partition_key"] == partition), None)
+
+    def trigger(
+        self, dag_id: str, run_id: str, *, partition: str | None = None, conf: dict[str, Any] | None = None
+    ) -> Run:
+        """Start a run; one that exists is found again, and what failed in it is cleared to run once more."""
+        body = {"dag_run_id": run_id, "logical_date": None, "partition_key": partition, "conf": conf or {}}
+        try:
+            return self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+        except DataError as error:
+            if not isinstance(error.__cause__, httpx.HTTPStatusError) or error.__cause__.response.status_code != 409:
+                raise
+        return self.resume(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}"))
+
+    def resume(self, run: Run) -> Run:
+        """Clear what failed in a run, so that it goes on; a run that did not fail is left alone."""
+        if run["state"] != "failed":
+            return run
+        path = f"/api/v2/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}"
+        self._call("POST", f"{path}/clear", json={"dry_run": False, "only_failed": True})
+        return self._call("GET", path)
+
+    def follow(self, run: Run, on_task: OnTask, timeout_s: float) -> Run:
+        """Wait for the end of a run, telling `on_task` of each task that ends; gives the ended run.
+
+        Raises:
+            ServiceUnavailable: the run has not ended in `timeout_s` seconds.
+        """
+        path = f"/api/v2/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}"
+        told: set[tuple[str, int]] = set()
+        end = time.monotonic() + timeout_s
+        while True:
+            run = self._call("GET", path)
+            for instance in self._tasks(path):
+                name = (instance["task_id"], instance["map_index"])
+                if instance["state"] in FINISHED and name not in told and instance["state"] != "removed":
+                    told.add(name)
+                    on_task(run, instance)
+            if run["state"] in ("success", "failed"):
+                return run
+            if time.monotonic() > end:
+                raise ServiceUnavailable(
+                    f"{run['dag_id']} {run['dag_run_id']} did not end in {timeout_s:.0f} s",
+                    where=self.url,
+                    cure="look at the run in Airflow's UI; then run this again",
+                )
+            time.sleep(0.5)
+
+    def wait_for(self, dag_id: str, partition: str, timeout_s: float) -> Run:
+        """The run of a partition that an asset is about to start; raises ServiceUnavailable when none comes."""
+        end = time.monotonic() + timeout_s
+        while True:
+            run = self.run_of(dag_id, partition)
+            if run is not None:
+                return run
+            if time.monotonic() > end:
+                raise ServiceUnavailable(
+                    f"no run of {dag_id} for {partition} came in {timeout_s:.0f} s",
+                    where=self.url,
+                    cure="is the DAG unpaused? is the scheduler alive? Look at Assets in Airflow's UI, then run this again",
+                )
+            time.sleep(0.5)
+
+    def xcom(self, run: Run, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
+        """A task's XCom; None when it has none of that name."""
+        path = f"/api/v2/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}/taskInstances/{task_id}/xcomEntries/{key}"
+        try:
+            return self._call("GET", path, params={"map_index": map_index, "deserialize": False})["value"]
+        except DataError:
+            return None
+
+    def _tasks(self, path: str) -> Iterator[dict[str, Any]]:
+        offset = 0
+        while True:
+            page = self._call("GET", f"{path}/taskInstances", params={"limit": 100, "offset": offset})
+            yield from page["task_instances"]
+            offset += len(page["task_instances"])
+            if offset >= page["total_entries"] or not page["task_instances"]:
+                return
+
+    def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        for _ in range(2):
+            if "Authorization" not in self._http.headers:
+                token = self._send("POST", "/auth/token", json=self._login)["access_token"]
+                self._http.headers["Authorization"] = f"Bearer {token}"
+            try:
+                return self._send(method, path, **arguments)
+            except AccessError:  # the token has run out: once more, with a new one
+                del self._http.headers["Authorization"]
+        return self._send(method, path, **arguments)
+
+    def _send(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        where = f"{self.url}{path}"
+        try:
+            answer = self._http.request(method, path, **arguments)
+            answer.raise_for_status()
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code in (401, 403):
+                raise AccessError(
+                    "Airflow refused the credentials",
+                    where=where,
+                    cure="check EVERGREEN_AIRFLOW_USERNAME and EVERGREEN_AIRFLOW_PASSWORD",
+                ) from error
+            if error.response.status_code >= 500:
+                raise ServiceUnavailable(
+                    f"Airflow failed with {error.response.status_code}",
+                    where=where,
+                    cure="look at the api-server's log, then try again",
+                ) from error
+            raise DataError(
+                f"Airflow refused ({error.response.status_code}): {error.response.text[:300]}",
+                where=where,
+                cure="correct the request",
+            ) from error
+        except httpx.TransportError as error:
+            raise ServiceUnavailable(
+                "Airflow does not answer", where=where, cure="is it running? `evergreen up` starts the embedded one"
+            ) from error
+        return dict(answer.json()) if answer.content else {}

@@ -1,0 +1,269 @@
+"""`evergreen`: what a person runs by hand. Every error is a message, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pipelines.embedded import Embedded, load_environment
+from pipelines.errors import ConfigError, EvergreenError, NothingToDo
+from pipelines.problem import Problem, load_problem, problem_names
+
+if TYPE_CHECKING:
+    from pipelines.replay import Finished
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    help="Keep a model right after the day it was trained. Start with [bold]evergreen demo[/].",
+)  # fmt: skip
+console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+errors = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+ProblemName = Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")]
+
+
+def main() -> None:
+    """The console script: run a command; whatever goes wrong is said in a few lines, and exits with 1."""
+    try:
+        app()
+    except NothingToDo as reason:
+        console.print(f"[yellow]nothing to do:[/] {escape(str(reason))}")
+    except EvergreenError as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        errors.print("stopped")
+        sys.exit(130)
+
+
+@app.command()
+def up() -> None:
+    """Start the embedded services (Airflow, MLflow, object store) and keep them up until Ctrl-C."""
+    with _services() as embedded:
+        _print_addresses(embedded)
+        console.print("\nCtrl-C stops everything.")
+        embedded.wait()
+
+
+@app.command()
+def demo(
+    problem: ProblemName = "flight_delay",
+    until: Annotated[
+        str | None, typer.Option(help="last partition to play; default: replay.until of problem.yaml")
+    ] = None,
+    stay: Annotated[bool, typer.Option(help="stay up after the summary, until Ctrl-C")] = True,
+) -> None:
+    """Start the embedded services and run the whole loop on real data, partition by partition.
+
+    A second demo goes on from what is there.
+    """
+    config = load_problem(problem)
+    with _services() as embedded:
+        _play(config, until)
+        _print_summary(config)
+        _print_addresses(embedded)
+        if stay:
+            console.print("\nThe services stay up; Ctrl-C stops everything.")
+            embedded.wait()
+
+
+@app.command()
+def replay(
+    problem: ProblemName,
+    until: Annotated[str | None, typer.Option(help="day up to which to play, such as 2013-12-31")] = None,
+) -> None:
+    """Play more of a problem's past through the running services, partition by partition.
+
+    Needs the services: `evergreen up` in another terminal, or your own by EVERGREEN_AIRFLOW_URL.
+    """
+    load_environment()
+    config = load_problem(problem)
+    _play(config, until)
+    _print_summary(config)
+
+
+@app.command()
+def status(problem: Annotated[str | None, typer.Argument(help="default: all of them")] = None) -> None:
+    """What serves, since when, how fresh its data is, and what monitoring said last."""
+    from rich.table import Table
+
+    from pipelines import summary
+
+    load_environment()
+    for name in [problem] if problem else problem_names():
+        config = load_problem(name)
+        found = summary.status(config)
+        table = Table(title=name, show_header=False, title_justify="left")
+        if found.version is None:
+            table.add_row("serves", f"nothing yet: run {name}.ingest, then {name}.train")
+        else:
+            assert found.since is not None
+            table.add_row("serves", f"version {found.version}, since {found.since:%Y-%m-%d %H:%M} UTC")
+            table.add_row("trained on", f"what was known at the end of {found.trained_on}")
+        for kind, newest in found.newest.items():
+            table.add_row(f"newest {kind}", newest or "none yet")
+        table.add_row("last verdict", f"{found.verdict}: {found.reason}" if found.verdict else "none yet")
+        console.print(table)
+
+
+@app.command()
+def check() -> None:
+    """Validate every problem.yaml, and its SQL against its sources; exits with 1 if any is wrong."""
+    from pipelines.ingest.extract import check_columns
+    from pipelines.ingest.sources import read_sources
+
+    wrong = 0
+    for name in problem_names():
+        try:
+            config = load_problem(name)
+            sources = read_sources(config)
+            check_columns(config, "events", sources)
+            check_columns(config, "labels", sources)
+            console.print(
+                f"[green]ok[/]     {name}: {len(config.feature_names)} features, "
+                f"{len(config.training.candidates)} candidates, feature set {config.feature_set}"
+            )
+        except EvergreenError as error:
+            wrong += 1
+            console.print(f"[bold red]wrong[/]  {name}: {escape(str(error))}")
+    if wrong:
+        raise typer.Exit(1)
+    if not problem_names():
+        raise ConfigError("there are no problems", where="include/problems", cure="add a folder with a problem.yaml")
+
+
+@app.command()
+def run(
+    stage: Annotated[
+        str, typer.Argument(help="a DAG (ingest, train, score, monitor) or one stage, such as ingest.validate")
+    ],
+    problem: ProblemName,
+    partition: Annotated[str, typer.Option(help="partition key, such as 2013-04-01")] = "",
+    first: Annotated[str, typer.Option(help="first partition of a range (ingest)")] = "",
+    last: Annotated[str, typer.Option(help="last partition of a range (ingest)")] = "",
+    candidate: Annotated[str, typer.Option(help="name of a candidate (train.train)")] = "",
+    input: Annotated[
+        Path | None, typer.Option(help="JSON that the stage before printed; - reads standard input", allow_dash=True)
+    ] = None,
+) -> None:
+    """Run a DAG's stages, or one of them, here and now without Airflow; prints the result as JSON.
+
+    evergreen run ingest.extract flight_delay --first 2013-04-01 --last 2013-04-01 > extracted.json
+    evergreen run ingest.validate flight_delay --input extracted.json
+    """
+    from pipelines import inline
+
+    load_environment()
+    options = {"partition": partition, "first": first or partition, "last": last or partition, "candidate": candidate}
+    print(json.dumps(inline.run(stage, problem, options, _read_json(input)), indent=1))
+
+
+def _read_json(path: Path | None) -> Any:
+    if path is None:
+        return None
+    try:
+        return json.loads(sys.stdin.read() if str(path) == "-" else path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"no readable JSON: {error}", where=str(path), cure="give the file that the stage before printed"
+        ) from error
+
+
+def _play(config: Problem, until: str | None) -> None:
+    """History, first model, then every partition up to `until`, with a progress bar and a line per stage."""
+    from datetime import date
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from pipelines import replay
+    from pipelines.airflow_client import AirflowClient
+
+    if config.replay is None:
+        raise ConfigError(
+            f"{config.name} has no past to play",
+            where=str(config.folder / "problem.yaml"),
+            cure="add `replay:` with history_until and until",
+        )
+    parts = config.partitions
+    try:
+        last = parts.key_of(date.fromisoformat(until)) if until else config.replay.until.isoformat()
+    except ValueError as error:
+        raise ConfigError(f"{until!r} is no date", where="--until", cure="give a day such as 2013-12-31") from error
+    if parts.last and last > parts.last.isoformat():
+        raise ConfigError(
+            f"{until} lies after the last partition, {parts.last}",
+            where="--until",
+            cure=f"give {parts.shift(parts.last.isoformat(), 1)} or earlier",
+        )
+    keys = parts.between(parts.shift(config.replay.history_until.isoformat(), 1), last)
+    client = AirflowClient()
+    replay.prepare(client, config)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("history and first model", total=len(keys) + 1)
+        tell = _teller(progress.console)
+        replay.start(client, config, tell)
+        progress.advance(bar)
+        for key in keys:
+            progress.update(bar, description=f"{config.name} {key}")
+            replay.play(client, config, key, tell)
+            progress.advance(bar)
+
+
+def _teller(to: Console) -> Any:
+    marks = {"success": "[green]✓[/]", "skipped": "[dim]-[/]", "failed": "[red]✗[/]", "upstream_failed": "[dim]·[/]"}
+
+    def tell(done: Finished) -> None:
+        mark = marks.get(done.state, done.state)
+        to.print(
+            f"{mark} {done.partition:<14} {done.stage:<22} {done.seconds:6.1f} s  [dim]{escape(done.facts)}[/]",
+            overflow="ellipsis",
+            no_wrap=to.is_terminal,
+        )
+
+    return tell
+
+
+def _print_summary(config: Problem) -> None:
+    from rich.table import Table
+
+    from pipelines import summary
+
+    table = Table(title=f"{config.name}, by {config.partitions.every}", title_justify="left")
+    for name in ("partition", "rows in", "quarantined", "scored", "AUC", "verdict", "action", "champion"):
+        table.add_column(name, justify="right" if name in ("rows in", "quarantined", "scored", "AUC") else "left")
+    for row in summary.partitions(config):
+        action = f"{row.action} → {row.outcome}" if row.action and row.outcome else row.action or row.outcome
+        style = "bold" if row.action == "retrain" else None
+        table.add_row(
+            row.partition, f"{row.rows:,}", f"{row.quarantined:,}", f"{row.scored:,}" if row.scored else "",
+            "" if row.auc is None else f"{row.auc:.3f}", row.verdict, action, f"v{row.champion}" if row.champion else "",
+            style=style,
+        )  # fmt: skip
+    console.print(table)
+
+
+@contextmanager
+def _services() -> Iterator[Embedded]:
+    embedded = Embedded()
+    with embedded:
+        embedded.start(lambda line: console.print(f"[dim]{escape(line)}[/]"))
+        load_environment()
+        yield embedded
+
+
+def _print_addresses(embedded: Embedded) -> None:
+    for line in embedded.addresses():
+        console.print(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What happened, partition by partition, and what serves now: read from the tables alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow.compute as pc
+
+from pipelines import store
+from pipelines.artifacts import TableName
+from pipelines.problem import Problem
+from pipelines.release import ledger
+
+
+@dataclass(frozen=True)
+class PartitionSummary:
+    """`auc` is None until the partition's labels are in; `outcome` says what came of an action."""
+
+    partition: str
+    rows: int
+    quarantined: int
+    scored: int
+    auc: float | None
+    verdict: str
+    action: str
+    outcome: str
+    champion: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """What serves; all but `newest` are None while nothing was ever promoted."""
+
+    version: str | None
+    since: datetime | None
+    trained_on: str | None
+    newest: dict[str, str | None]
+    verdict: str | None
+    reason: str | None
+
+
+def partitions(problem: Problem) -> list[PartitionSummary]:
+    """One row per ingested partition, oldest first."""
+    events, scored, bad = (_count(problem, name) for name in ("events", "predictions", "quarantine"))
+    watched = {row["partition"]: row for row in ledger.decisions(problem, "monitoring")}
+    auc: dict[str, float | None] = {}
+    for row in watched.values():  # the newest look at a partition knows most of its labels
+        auc |= {one["partition"]: one["auc"] for one in row["evidence"]["realised"]}
+    gates = {row["partition"]: row for row in ledger.decisions(problem, "gate")}
+    promoted = {row["partition"]: row["model_version"] for row in ledger.decisions(problem, "promotion")}
+    versions = _versions(problem)
+    found = []
+    for key in sorted(events):
+        outcome = ""
+        if key in gates:
+            outcome = f"v{promoted[key]} promoted" if key in promoted else f"gate {gates[key]['verdict']}"
+        row = watched.get(key, {})
+        found.append(PartitionSummary(
+            key, events[key], bad.get(key, 0), scored.get(key, 0), auc.get(key), row.get("verdict", ""),
+            row.get("action", ""), outcome, versions.get(key, ""),
+        ))  # fmt: skip
+    return found
+
+
+def status(problem: Problem) -> Status:
+    """What serves, since when, how fresh the tables are, and what monitoring said last."""
+    promotions, watched = (ledger.decisions(problem, kind) for kind in ("promotion", "monitoring"))
+    last, newest = promotions[-1] if promotions else {}, watched[-1] if watched else {}
+    tables: Iterable[TableName] = ("events", "labels", "predictions", "profiles")
+    return Status(
+        version=last.get("model_version"),
+        since=last.get("decided_time"),
+        trained_on=last.get("partition"),
+        newest={name: max(store.partition_keys(problem, name), default=None) for name in tables},
+        verdict=newest.get("verdict"),
+        reason=newest.get("reason"),
+    )
+
+
+def _count(problem: Problem, name: TableName) -> dict[str, int]:
+    counts = pc.value_counts(store.dataset(problem, name).to_table(columns=["partition"])["partition"])
+    return {str(one["values"]): int(one["counts"]) for one in counts.to_pylist()}
+
+
+def _versions(problem: Problem) -> dict[str, str]:
+    rows = store.dataset(problem, "predictions").to_table(columns=["partition", "model_version"])
+    pairs: list[dict[str, Any]] = rows.group_by(["partition", "model_version"]).aggregate([]).to_pylist()
+    return {pair["partition"]: pair["model_version"] for pair in pairs}

