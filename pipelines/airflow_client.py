@@ -119,7 +119,7 @@ class AirflowClient:
                 raise ServiceUnavailable(
                     f"no run of {dag_id} for {partition} came in {timeout_s:.0f} s",
                     where=self.url,
-                    cure="is the DAG unpaused? is the scheduler alive? Look at Assets in Airflow's UI, then run this again",
+                    cure="is the DAG unpaused, the scheduler alive? Look at Assets in the UI, then run this again",
                 )
             time.sleep(0.5)
 

@@ -77,7 +77,7 @@ TABLES: dict[TableName, Table] = {
             Field("source", "string", "natural, hand, weak or self-trained"),
             Field("confidence", "float", "0 to 1"),
         )),
-        Table("features", "train.featurize, score.publish", "event, in the table of one feature set version", "partition", (
+        Table("features", "train.featurize, score.publish", "event, per feature set version", "partition", (
             PARTITION,
             EVENT_TIME,
         )),

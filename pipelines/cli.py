@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from pipelines.replay import Finished
 
 app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
     help="Keep a model right after the day it was trained. Start with [bold]evergreen demo[/].",
-)  # fmt: skip
+)
 console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 errors = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
@@ -244,10 +246,16 @@ def _print_summary(config: Problem) -> None:
         action = f"{row.action} → {row.outcome}" if row.action and row.outcome else row.action or row.outcome
         style = "bold" if row.action == "retrain" else None
         table.add_row(
-            row.partition, f"{row.rows:,}", f"{row.quarantined:,}", f"{row.scored:,}" if row.scored else "",
-            "" if row.auc is None else f"{row.auc:.3f}", row.verdict, action, f"v{row.champion}" if row.champion else "",
+            row.partition,
+            f"{row.rows:,}",
+            f"{row.quarantined:,}",
+            f"{row.scored:,}" if row.scored else "",
+            "" if row.auc is None else f"{row.auc:.3f}",
+            row.verdict,
+            action,
+            f"v{row.champion}" if row.champion else "",
             style=style,
-        )  # fmt: skip
+        )
     console.print(table)
 
 

@@ -92,7 +92,7 @@ class Partitions(Config):
             raise ConfigError(
                 f"{key!r} names no partition",
                 where="partition key",
-                cure=f"partitions are named by the first day of their {self.every}, such as {self.key_of(day or self.first)}",
+                cure=f"name the first day of a {self.every}, such as {self.key_of(day or self.first)}",
             )
         return day
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
     from pipelines.problem import Problem
+
+APPEND_TRIES = 20
 
 
 def store_uri(*parts: str) -> str:
@@ -87,7 +91,7 @@ def partition_files(problem: Problem, name: TableName, key: str) -> list[str]:
     """URIs of the Parquet files that hold one partition now: for readers that know no Delta."""
     table = _table(problem, name)
     with _explained(table_uri(problem, name)):
-        return sorted(table.file_uris(partition_filters=[(TABLES[name].partition_by, "=", key)])) if table else []
+        return sorted(table.file_uris(file_pruning_predicate=f"{TABLES[name].partition_by} = '{key}'")) if table else []
 
 
 def write_table(problem: Problem, name: TableName, rows: pa.Table | pa.RecordBatchReader, keys: Sequence[str]) -> int:
@@ -123,18 +127,29 @@ def write_table(problem: Problem, name: TableName, rows: pa.Table | pa.RecordBat
 
 
 def append_once(problem: Problem, name: TableName, rows: pa.Table, key: str) -> bool:
-    """Append rows whose `key` the table does not hold yet; whether any was new. Safe to repeat."""
-    from deltalake import DeltaTable
+    """Append rows whose `key` the table does not hold yet; whether any was new. Safe to repeat.
 
+    Raises:
+        TransientError: other writers came first, each time it was tried.
+    """
     uri, schema = table_uri(problem, name), table_schema(problem, name)
     rows = pa.Table.from_batches(_checked(rows, schema, where=uri), schema=schema)
+    for left in reversed(range(APPEND_TRIES)):
+        try:
+            return _append_once(uri, rows, key, TABLES[name].partition_by)
+        except TransientError:
+            if not left:
+                raise
+            time.sleep(random.uniform(0.05, 0.5))  # noqa: S311 - spreads writers, hides nothing
+    raise AssertionError("unreachable")
+
+
+def _append_once(uri: str, rows: pa.Table, key: str, partition_by: str) -> bool:
+    from deltalake import DeltaTable
+
     with _explained(uri):
         table = DeltaTable.create(
-            uri,
-            schema=schema,
-            mode="ignore",
-            partition_by=[TABLES[name].partition_by],
-            storage_options=storage_options(),
+            uri, schema=rows.schema, mode="ignore", partition_by=[partition_by], storage_options=storage_options()
         )
         merged = (
             table.merge(rows, f"old.{key} = new.{key}", source_alias="new", target_alias="old")
@@ -280,6 +295,27 @@ def staged(*uris: str) -> ds.Dataset:
     with _explained(uris[0]):
         system = _locate(uris[0])[0]
         return ds.dataset([_locate(uri)[1] for uri in uris], filesystem=system, format="parquet")
+
+
+def finish(staging: str, result: dict[str, Any]) -> dict[str, Any]:
+    """Note a stage's result beside its staging folder, then delete the folder; gives the result back."""
+    write_json(f"{staging}.done.json", result)
+    delete(staging)
+    return result
+
+
+def finished(staging: str) -> dict[str, Any] | None:
+    """The result that `finish` noted, for the retry of a stage that died after its last write."""
+    if exists(staging) or not exists(f"{staging}.done.json"):
+        return None
+    noted: dict[str, Any] = read_json(f"{staging}.done.json")
+    return noted
+
+
+def begin(staging: str) -> None:
+    """Clear what an earlier run has left in a staging folder, and its note."""
+    delete(staging)
+    delete(f"{staging}.done.json")
 
 
 def _locate(uri: str) -> tuple[FileSystem, str]:

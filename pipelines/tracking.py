@@ -59,6 +59,7 @@ def log_candidate(
     from mlflow.models import infer_signature
 
     frame = example.to_pandas()
+    frame = frame.astype(dict.fromkeys(frame.select_dtypes("integer"), "float64"))  # integers have no missing values
     with _explained():
         mlflow.set_experiment(problem.name)
         with mlflow.start_run(run_name=f"{name} {tags['partition']}", tags={**tags, "git_commit": git_commit()}) as run:

@@ -3,7 +3,6 @@
 Airflow reads its environment when it is first imported: it is set here, before any test is.
 """
 
-
 from __future__ import annotations
 
 import atexit

@@ -29,8 +29,14 @@ def test_every_problem_in_the_tree_loads() -> None:
         ({"columns.shelf.nulable": True}, "columns.shelf.nulable: unknown key; did you mean 'nullable'?"),
         ({"gate.min_rows": "many"}, "gate.min_rows: Input should be a valid integer"),
         ({"gate.min_rows": 0}, "(value: 0)"),
-        ({"features.columns": ["litrs"]}, "features.columns: column 'litrs' is not declared under columns; did you mean 'litres'?"),
-        ({"features.history.shelf_rate_3d.by": ["shelv"]}, "features.history.shelf_rate_3d.by: column 'shelv' is not declared"),
+        (
+            {"features.columns": ["litrs"]},
+            "features.columns: column 'litrs' is not declared under columns; did you mean 'litres'?",
+        ),
+        (
+            {"features.history.shelf_rate_3d.by": ["shelv"]},
+            "features.history.shelf_rate_3d.by: column 'shelv' is not declared",
+        ),
         ({"features.history.litres": {"by": ["shelf"], "window_days": 1}}, "'litres' is a column already"),
         ({"columns.label": {"type": "float"}}, "'label' is a name that Evergreen gives itself"),
         ({"columns.boiled": {"type": "timestamp"}, "features.columns": ["boiled"]}, "'boiled' is a timestamp"),
@@ -85,7 +91,9 @@ def test_the_feature_set_is_a_hash_of_the_definitions_alone(toy: ToyProblem) -> 
     assert toy().config_hash != toy(owner="somebody else").config_hash
 
 
-@given(day=DAYS, every=st.sampled_from(["day", "week"]), zone=st.sampled_from(["UTC", "America/New_York", "Asia/Kolkata"]))
+@given(
+    day=DAYS, every=st.sampled_from(["day", "week"]), zone=st.sampled_from(["UTC", "America/New_York", "Asia/Kolkata"])
+)
 def test_partitions_tile_time_without_gap_or_overlap(day: date, every: str, zone: str) -> None:
     parts = Partitions(every=every, first=date(1999, 12, 27), timezone=zone)  # type: ignore[arg-type]
     key = parts.key_of(day)

@@ -16,11 +16,20 @@ NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 
 
 def statements(partition: str, count: int) -> pa.Table:
-    return pa.Table.from_pylist([
-        {"kettle_id": f"{partition}/{n}", "partition": partition, "event_time": NOON, "known_time": NOON, "label": n % 2,
-         "source": "natural", "confidence": 1.0}
-        for n in range(count)
-    ])  # fmt: skip
+    return pa.Table.from_pylist(
+        [
+            {
+                "kettle_id": f"{partition}/{n}",
+                "partition": partition,
+                "event_time": NOON,
+                "known_time": NOON,
+                "label": n % 2,
+                "source": "natural",
+                "confidence": 1.0,
+            }
+            for n in range(count)
+        ]
+    )
 
 
 def test_a_table_that_nobody_wrote_is_empty(toy: ToyProblem, store_folder: Path) -> None:
@@ -102,8 +111,13 @@ def test_a_store_that_is_not_configured_is_told(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_server_that_is_not_there_is_told(toy: ToyProblem, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"EVERGREEN_STORE_URI": "s3://nowhere", "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
-                        "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1"}.items():  # fmt: skip
+    for name, value in {
+        "EVERGREEN_STORE_URI": "s3://nowhere",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_REGION": "us-east-1",
+    }.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ServiceUnavailable, match="the store does not answer"):
         store.read_bytes("s3://nowhere/x")

@@ -60,11 +60,9 @@ def rules(problem: Problem, query: Query) -> list[Rule]:
             if not column.nullable:
                 required.append(name)
             if column.min is not None or column.max is not None:
-                found.append((
-                    f"{name}: outside {'' if column.min is None else f'{column.min:g}'}..{'' if column.max is None else f'{column.max:g}'}",
-                    "expect_column_values_to_be_between",
-                    {"column": name, "min_value": column.min, "max_value": column.max},
-                ))  # fmt: skip
+                low, high = ("" if bound is None else f"{bound:g}" for bound in (column.min, column.max))
+                between = {"column": name, "min_value": column.min, "max_value": column.max}
+                found.append((f"{name}: outside {low}..{high}", "expect_column_values_to_be_between", between))
             if column.allowed is not None:
                 found.append((
                     f"{name}: not an allowed value",

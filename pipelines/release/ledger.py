@@ -34,6 +34,11 @@ def record(
     )
 
 
+def has_gate(problem: Problem, partition: str) -> bool:
+    """Whether a gate has judged a model for this partition, either way."""
+    return any(row["partition"] == partition for row in decisions(problem, "gate"))
+
+
 def decisions(problem: Problem, kind: str) -> list[dict[str, Any]]:
     """All decisions of a kind, oldest first, evidence parsed."""
     import pyarrow.compute as pc

@@ -27,6 +27,7 @@ def extract(problem: str, first: str, last: str) -> dict[str, Any]:
     if not config.partitions.between(first, last):
         raise ConfigError(f"{first} comes after {last}", where="first and last", cure="swap them")
     sources = read_sources(config)
+    store.begin(_staging(config, first, last))
     rows: dict[str, Any] = {
         query: store.stage(
             _staging(config, first, last, f"{query}.parquet"),
@@ -72,21 +73,18 @@ def publish(problem: str, validated: dict[str, Any]) -> dict[str, Any]:
     config = load_problem(problem)
     first, last = validated["first"], validated["last"]
     keys = config.partitions.between(first, last)
+    staging = _staging(config, first, last)
+    if done := store.finished(staging):
+        return done
     events, labels = (store.staged(_staging(config, first, last, f"{q}.good.parquet")).to_table() for q in QUERIES)
     quarantine = store.staged(_staging(config, first, last, "quarantine.parquet")).to_table()
     check_accounts(validated["events"] + validated["labels"], events.num_rows + labels.num_rows, quarantine.num_rows)
     store.write_table(config, "labels", statements(labels), keys)
     store.write_table(config, "quarantine", quarantine, keys)
     version = store.write_table(config, "events", events, keys)
-    store.delete(_staging(config, first, last))
-    return {
-        "first": first,
-        "last": last,
-        "events": events.num_rows,
-        "labels": labels.num_rows,
-        "quarantined": quarantine.num_rows,
-        "events_version": version,
-    }
+    result = {"first": first, "last": last, "events": events.num_rows, "labels": labels.num_rows,
+              "quarantined": quarantine.num_rows, "events_version": version}  # fmt: skip
+    return store.finish(staging, result)
 
 
 def _staging(config: Problem, first: str, last: str, *parts: str) -> str:

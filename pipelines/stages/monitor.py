@@ -144,7 +144,7 @@ def act(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
     where = f"problem {problem}, partition {decided['partition']}"
     if decided["action"] != "retrain":
         raise NothingToDo(f"{decided['verdict']}: {decided['reason']}", where=where, cure="no retraining is wanted")
-    if any(row["partition"] == decided["partition"] for row in ledger.decisions(config, "gate")):
+    if ledger.has_gate(config, decided["partition"]):
         raise NothingToDo(
             "a model has been trained for this partition already",
             where=where,

@@ -39,9 +39,14 @@ def plan(problem: str, partition: str) -> list[dict[str, Any]]:
         )
     champion = tracking.serving(config)
     shards = ceil(rows / config.scoring.shard_rows)
-    shared = {"partition": partition, "shards": shards, "version": str(champion.version), "run_id": champion.run_id,
-              **{f"{name}_version": store.table_version(config, name) for name in ("events", "labels")}}  # fmt: skip
-    store.delete(_staging(config, partition))
+    shared = {
+        "partition": partition,
+        "shards": shards,
+        "version": str(champion.version),
+        "run_id": champion.run_id,
+        **{f"{name}_version": store.table_version(config, name) for name in ("events", "labels")},
+    }
+    store.begin(_staging(config, partition))
     return [{**shared, "shard": shard} for shard in range(shards)]
 
 
@@ -81,6 +86,9 @@ def publish(problem: str, partition: str, scored: list[dict[str, Any]]) -> dict[
         DataError: the shards are not one row per event of the partition.
     """
     config = load_problem(problem)
+    staging = _staging(config, partition)
+    if done := store.finished(staging):
+        return done
     version = scored[0]["version"]
     its = version_problem(config, version)
     staged = store.staged(*(shard["uri"] for shard in scored))
@@ -97,18 +105,25 @@ def publish(problem: str, partition: str, scored: list[dict[str, Any]]) -> dict[
         [partition],
     )
     rows = sum(shard["rows"] for shard in scored)
-    store.write_json(manifest, {
-        "partition": partition, "rows": rows, "model_version": version, "table_version": table_version,
-        "table": store.table_uri(config, "predictions"), "files": store.partition_files(config, "predictions", partition),
-    })  # fmt: skip
-    store.delete(_staging(config, partition))
-    return {
+    store.write_json(
+        manifest,
+        {
+            "partition": partition,
+            "rows": rows,
+            "model_version": version,
+            "table_version": table_version,
+            "table": store.table_uri(config, "predictions"),
+            "files": store.partition_files(config, "predictions", partition),
+        },
+    )
+    result = {
         "partition": partition,
         "rows": rows,
         "version": version,
         "predictions_version": table_version,
         "manifest": manifest,
     }
+    return store.finish(staging, result)
 
 
 def _predictions(staged: Any, schema: pa.Schema, version: str, now: datetime) -> Iterator[pa.RecordBatch]:

@@ -1,4 +1,4 @@
-"""`<problem>.train`: label -> sample -> featurize -> train (per candidate) -> evaluate -> gate -> register -> promote."""
+"""`<problem>.train`: label -> sample -> featurize -> train (mapped) -> evaluate -> gate -> register -> promote."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipelines import sql, store
-from pipelines.errors import DataError, GateFailed
+from pipelines.errors import DataError, GateFailed, NothingToDo
 from pipelines.problem import Problem, load_problem
 from pipelines.release import ledger
 from pipelines.release.versions import reference_uri, version_problem, write_version_files
@@ -22,11 +22,16 @@ LABELLED = pa.schema([("partition", pa.string()), ("event_time", pa.timestamp("u
                       ("label", pa.int8())])  # fmt: skip
 
 
-def label(problem: str, partition: str | None = None) -> dict[str, Any]:
+def label(problem: str, partition: str | None = None, requested: bool = False) -> dict[str, Any]:
     """Stage the events that a model may learn from, with their labels as known at the end of `partition`.
 
-    Without a partition: the newest that has been ingested. Result: {"partition", "training": id of this
+    Without a partition: the newest that has been ingested. `requested`: the monitor asked for this training,
+    and it is done once, however often it asked. Result: {"partition", "training": id of this
     attempt, "events_version", "labels_version", "rows", "unlabelled"}.
+
+    Raises:
+        NothingToDo: the request has been carried out.
+        DataError: nothing was ingested, or too little for all three splits.
     """
     from pipelines.dataset.label import label as label_rows
     from pipelines.dataset.label import splits
@@ -36,6 +41,12 @@ def label(problem: str, partition: str | None = None) -> dict[str, Any]:
     partition = partition or max(available, default=None)
     if partition is None:
         raise DataError("no events have been ingested", where=f"problem {problem}", cure=f"run {problem}.ingest first")
+    if requested and ledger.has_gate(config, partition):
+        raise NothingToDo(
+            "a model has been trained for this request already",
+            where=f"{problem}, {partition}",
+            cure=f"trigger {problem}.train by hand, without a partition key, for another one",
+        )
     versions = {f"{name}_version": store.table_version(config, name) for name in ("events", "labels")}
     rows = label_rows(
         config,
@@ -45,7 +56,7 @@ def label(problem: str, partition: str | None = None) -> dict[str, Any]:
         splits(config, partition, available),
     )
     training = f"{partition}-{uuid.uuid4().hex[:8]}"
-    store.stage(_labelled(config, training), rows, _labelled_schema(config))
+    store.stage(f"{_staging(config, training)}/labelled.parquet", rows, _labelled_schema(config))
     return {
         "partition": partition,
         "training": training,
@@ -64,15 +75,18 @@ def sample(problem: str, labelled: dict[str, Any]) -> dict[str, Any]:
     from pipelines.dataset.sample import sample as sample_rows
 
     config = load_problem(problem)
-    rows = sample_rows(store.staged(_labelled(config, labelled["training"])).to_table(), config.dataset.sampling)
+    staging = _staging(config, labelled["training"])
+    if done := store.finished(staging):
+        return done
+    rows = sample_rows(store.staged(f"{staging}/labelled.parquet").to_table(), config.dataset.sampling)
     made_of = [labelled[name] for name in ("partition", "events_version", "labels_version")]
     made_of.append(config.dataset.model_dump(mode="json"))
     training_set = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
     rows = rows.append_column("training_set", pa.array([training_set] * rows.num_rows, pa.string()))
     version = store.write_table(config, "training_sets", rows, [training_set])
-    store.delete(_labelled(config, labelled["training"]))
     counts = {str(row["values"]): int(row["counts"]) for row in rows["split"].value_counts().to_pylist()}
-    return {**labelled, "training_set": training_set, "training_set_version": version, "splits": counts}
+    result = {**labelled, "training_set": training_set, "training_set_version": version, "splits": counts}
+    return store.finish(staging, result)
 
 
 def featurize(problem: str, sampled: dict[str, Any]) -> dict[str, Any]:
@@ -178,7 +192,7 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
 def gate(problem: str, evaluated: dict[str, Any]) -> dict[str, Any]:
     """Judge the challenger; the verdict goes to the ledger and to its MLflow run either way.
 
-    Result: {"partition", "run_id", "candidate", "reason"}.
+    Result: {"partition", "run_id", "candidate", "verdict", "reason"}.
 
     Raises:
         GateFailed: the challenger is not good enough; the champion goes on serving.
@@ -215,6 +229,7 @@ def gate(problem: str, evaluated: dict[str, Any]) -> dict[str, Any]:
         "partition": evaluated["partition"],
         "run_id": challenger["run_id"],
         "candidate": challenger["candidate"],
+        "verdict": "passed",
         "reason": verdict.reason,
     }
 
@@ -322,8 +337,8 @@ def _split(config: Problem, pins: dict[str, Any], split: str, features_of: Probl
     )
 
 
-def _labelled(config: Problem, training: str) -> str:
-    return store.store_uri(config.name, "staging", "train", f"{training}.parquet")
+def _staging(config: Problem, training: str) -> str:
+    return store.store_uri(config.name, "staging", "train", training)
 
 
 def _labelled_schema(config: Problem) -> pa.Schema:

@@ -23,21 +23,46 @@ def days(count: int) -> list[str]:
 
 
 def events(problem: Problem, count: int) -> pa.Table:
-    rows = [{"kettle_id": f"k{n}", "partition": day, "event_time": START + DAY * n, "known_time": START + DAY * n,
-             "cutoff_time": START + DAY * n, "shelf": "top", "litres": 1.0, "age": 1} for n, day in enumerate(days(count))]  # fmt: skip
+    rows = [
+        {
+            "kettle_id": f"k{n}",
+            "partition": day,
+            "event_time": START + DAY * n,
+            "known_time": START + DAY * n,
+            "cutoff_time": START + DAY * n,
+            "shelf": "top",
+            "litres": 1.0,
+            "age": 1,
+        }
+        for n, day in enumerate(days(count))
+    ]
     return pa.Table.from_pylist(rows, schema=table_schema(problem, "events"))
 
 
 def statements(problem: Problem, *said: tuple[int, float, int]) -> pa.Table:
-    rows = [{"kettle_id": f"k{n}", "partition": "2024-01-01", "event_time": START + DAY * n, "known_time": START + DAY * known,
-             "label": value, "source": "natural", "confidence": 1.0} for n, known, value in said]  # fmt: skip
+    rows = [
+        {
+            "kettle_id": f"k{n}",
+            "partition": "2024-01-01",
+            "event_time": START + DAY * n,
+            "known_time": START + DAY * known,
+            "label": value,
+            "source": "natural",
+            "confidence": 1.0,
+        }
+        for n, known, value in said
+    ]
     return pa.Table.from_pylist(rows, schema=table_schema(problem, "labels"))
 
 
 def test_the_newest_mature_partitions_are_held_out(toy: ToyProblem) -> None:
     assert splits(toy(), "2024-01-05", days(9)) == {
-        "2024-01-01": "train", "2024-01-02": "train", "2024-01-03": "validation", "2024-01-04": "test", "2024-01-05": "test",
-    }  # fmt: skip
+        "2024-01-01": "train",
+        "2024-01-02": "train",
+        "2024-01-03": "validation",
+        "2024-01-04": "test",
+        "2024-01-05": "test",
+    }
 
 
 def test_partitions_whose_labels_are_not_in_yet_stay_out(toy: ToyProblem) -> None:
@@ -60,7 +85,9 @@ def test_the_latest_statement_known_before_the_moment_wins(toy: ToyProblem) -> N
     said = statements(toy(), (0, 1, 1), (0, 2, 0), (0, 9, 1), (1, 3, 1))
     found = label(toy(), events(toy(), 3), said, START + DAY * 3, dict.fromkeys(days(3), "train"))
     assert found["kettle_id"].to_pylist() == ["k0", "k1", "k2"]
-    assert found["label"].to_pylist() == [0, None, None], "known at the moment itself is too late; unlabelled is not negative"
+    assert found["label"].to_pylist() == [0, None, None], (
+        "known at the moment itself is too late; unlabelled is not negative"
+    )
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

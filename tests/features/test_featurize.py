@@ -28,7 +28,9 @@ def statement(number: int, hour: int, known: int, label: int) -> dict[str, Any]:
             "known_time": START + HOUR * known, "label": label, "source": "natural", "confidence": 1.0}  # fmt: skip
 
 
-def features(problem: Problem, targets: list[dict], events: list[dict], labels: list[dict]) -> dict[str, dict[str, Any]]:
+def features(
+    problem: Problem, targets: list[dict], events: list[dict], labels: list[dict]
+) -> dict[str, dict[str, Any]]:
     def as_table(rows: list[dict], name: Any) -> pa.Table:
         return pa.Table.from_pylist(rows, schema=table_schema(problem, name))
 
@@ -75,7 +77,9 @@ def test_columns_come_in_the_models_order(toy: ToyProblem) -> None:
     assert list(row)[3:] == toy().feature_names
 
 
-EVENTS = st.lists(st.tuples(st.integers(0, 200), st.sampled_from(["top", "bottom"]), st.integers(0, 30)), min_size=1, max_size=25)
+EVENTS = st.lists(
+    st.tuples(st.integers(0, 200), st.sampled_from(["top", "bottom"]), st.integers(0, 30)), min_size=1, max_size=25
+)
 STATEMENTS = st.lists(st.tuples(st.integers(0, 24), st.integers(0, 60), st.integers(0, 1)), max_size=50)
 
 

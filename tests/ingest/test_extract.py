@@ -17,7 +17,14 @@ LABELS = "SELECT kettle_id, moment AS event_time, moment + INTERVAL 1 HOUR AS kn
 
 
 def kettles(*rows: dict[str, Any]) -> dict[str, pa.Table]:
-    usual = {"kettle_id": "k", "moment": datetime(2024, 1, 2, 12, tzinfo=UTC), "shelf": "top", "litres": 1.5, "age": 3, "boiled": 1}
+    usual = {
+        "kettle_id": "k",
+        "moment": datetime(2024, 1, 2, 12, tzinfo=UTC),
+        "shelf": "top",
+        "litres": 1.5,
+        "age": 3,
+        "boiled": 1,
+    }
     return {"kettles": pa.Table.from_pylist([{**usual, "kettle_id": f"k{n}", **row} for n, row in enumerate(rows)])}
 
 
@@ -66,7 +73,13 @@ def test_a_value_of_another_type_is_named_and_the_row_kept_as_it_came(problem: P
 
 
 def test_a_row_without_a_time_is_not_lost(problem: Problem) -> None:
-    (found,) = rows(problem, "events", kettles({"moment": None}, {"moment": datetime(2023, 1, 1, tzinfo=UTC)}), "2024-01-05", "2024-01-06")
+    (found,) = rows(
+        problem,
+        "events",
+        kettles({"moment": None}, {"moment": datetime(2023, 1, 1, tzinfo=UTC)}),
+        "2024-01-05",
+        "2024-01-06",
+    )
     assert (found["kettle_id"], found["event_time"], found["partition"]) == ("k0", None, "2024-01-05")
 
 

@@ -15,7 +15,9 @@ ENCODER = FrameEncoder(["shelf", "n", "lid"], ["shelf", "lid"]).fit(ROWS)
 
 
 def test_columns_are_found_by_name_in_any_order() -> None:
-    assert np.array_equal(ENCODER.transform(ROWS), ENCODER.transform(ROWS.select(["lid", "n", "shelf"])), equal_nan=True)
+    assert np.array_equal(
+        ENCODER.transform(ROWS), ENCODER.transform(ROWS.select(["lid", "n", "shelf"])), equal_nan=True
+    )
 
 
 def test_pandas_and_arrow_give_the_same_matrix() -> None:

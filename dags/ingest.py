@@ -1,0 +1,63 @@
+"""# Ingest: rows come in and are checked
+
+**What it does.** `extract` reads the partition's rows from their source, `validate` checks them against the
+contract, `publish` writes good rows to `events` (and `labels`, as they become known) and bad ones to `quarantine`
+with the rules that they broke. One Delta commit a table: a run can be killed and retried at any moment.
+
+**What makes it run.** Its clock: once a partition has closed, for that partition. By hand: with a *partition key*
+(the first day of the partition, such as `2013-04-01`), which scores and monitors it too; or without a key and with
+`first` and `last`, which loads a bulk history and wakes nothing. `airflow backfill create` loads a range of
+partitions, each with all that follows.
+
+**Triage.**
+
+- `validate` failed with *DataError* or *SchemaError*: too many bad rows, or other columns than declared. Nothing was
+  published. Look at `quarantine` for the rules and at the log's end for the column diff; mend the source or the
+  problem's `columns`, then clear `extract`.
+- A task is up for retry: the source or the store does not answer. It is tried again with growing pauses; when the
+  retries are used up, start the service and clear the task.
+- No run at all: the DAG is paused, or `partitions.last` of problem.yaml lies behind.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG, Param, task
+
+from include import assets
+from include.boundary import boundary, span, stage
+from include.wiring import clock, options, problems
+from pipelines.problem import Problem
+
+
+@task
+@boundary
+def extract(problem: str, *, dag_run: Any = None, params: Any = None) -> Any:
+    from pipelines.stages import ingest
+
+    return ingest.extract(problem, *span(dag_run, params))
+
+
+validate = stage("ingest.validate")
+publish = stage("ingest.publish")
+
+
+def build(problem: Problem) -> None:
+    key: Any = {"type": ["null", "string"], "format": "date", "section": "Bulk history (no partition key)"}
+    with DAG(
+        f"{problem.name}.ingest",
+        description="Rows come in, are checked and published",
+        params={
+            "first": Param(None, title="First partition", **key),
+            "last": Param(None, title="Last partition", **key),
+        },
+        **clock(problem.partitions),
+        **options(problem, __doc__),
+    ):
+        validated = validate(problem.name, extract(problem.name))
+        publish.override(outlets=[assets.events(problem.name)])(problem.name, validated)
+
+
+for each in problems():
+    build(each)

@@ -1,0 +1,139 @@
+"""The border between pipelines and Airflow: the only module that knows the exceptions of both.
+
+| a stage raises                | the task            | retried           |
+| ----------------------------- | ------------------- | ----------------- |
+| `NothingToDo`                 | skipped             | no, nor what follows |
+| `TransientError`, `OSError`   | up for retry        | yes, with back-off |
+| `PermanentError`              | failed              | no                |
+| anything else (a fault of ours) | failed            | no                |
+
+What happened is pushed as the XCom `verdict` (one line) and is the last thing in the task's log (in full).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import wraps
+from importlib import import_module
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+from airflow.sdk import get_current_context, task
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from include.assets import facts
+from pipelines.errors import ConfigError, NothingToDo, PermanentError, TransientError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+log = logging.getLogger(__name__)
+
+
+def stage(name: str) -> Any:
+    """The task of a stage function, such as `train.sample`: it is imported when the task runs."""
+    module, function = name.split(".")
+
+    def body(*args: Any) -> Any:
+        return getattr(import_module(f"pipelines.stages.{module}"), function)(*args)
+
+    body.__name__ = body.__qualname__ = function
+    return task(boundary(body))
+
+
+def boundary(body: Callable[P, R]) -> Callable[P, R]:
+    """Turn the errors of `pipelines` that `body` raises into Airflow's outcomes."""
+
+    @wraps(body)
+    def bounded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            result = body(*args, **kwargs)
+        except AirflowException:
+            raise
+        except NothingToDo as reason:
+            _push_verdict(f"nothing to do: {reason.what}")
+            raise AirflowSkipException(str(reason)) from reason
+        except PermanentError as error:
+            _push_verdict(f"{type(error).__name__}: {error.what}")
+            raise AirflowFailException(str(error)) from error
+        except (TransientError, OSError) as error:
+            _push_verdict(f"{type(error).__name__}: {error}".splitlines()[0])
+            raise AirflowException(str(error)) from error
+        except Exception as error:
+            _push_verdict(f"unexpected {type(error).__name__}: {error}".splitlines()[0])
+            raise AirflowFailException(
+                f"unexpected {type(error).__name__}: {error}\n"
+                "  next:  this is a fault of Evergreen, not of the data: report it with the traceback above"
+            ) from error
+        if isinstance(result, Mapping):
+            _tell(result)
+        return result
+
+    return bounded
+
+
+def last_word(context: Mapping[str, Any]) -> None:
+    """Callback of failures and retries: say again, below the traceback, what happened and what to do next."""
+    log.info("::endgroup::")  # Airflow has opened a group by now, and the log viewer folds groups away
+    log.error("%s", context.get("exception"))
+
+
+def partition_key(dag_run: Any) -> str:
+    """The run's partition key.
+
+    Raises:
+        AirflowFailException: the run has none.
+    """
+    if not dag_run.partition_key:
+        _refuse(
+            "this run has no partition key",
+            "trigger it again with one ('Partition Key' under the form's advanced options; `partition_key` by REST)",
+        )
+    return str(dag_run.partition_key)
+
+
+def span(dag_run: Any, params: Mapping[str, Any]) -> tuple[str, str]:
+    """First and last partition that an ingest run covers, both included.
+
+    A run with a partition key covers that partition; one without covers its params `first` to `last`.
+
+    Raises:
+        AirflowFailException: neither is given, or both are.
+    """
+    first, last = params.get("first"), params.get("last")
+    if dag_run.partition_key:
+        if first or last:
+            _refuse("this run has both a partition key and the params first/last", "give one or the other")
+        return dag_run.partition_key, dag_run.partition_key
+    if not (first and last):
+        _refuse(
+            "this run has neither a partition key nor both of the params first and last",
+            "trigger it with a partition key for one partition, or with first and last for a bulk history",
+        )
+    return str(first), str(last)
+
+
+def _refuse(what: str, cure: str) -> NoReturn:
+    _push_verdict(what)
+    raise AirflowFailException(str(ConfigError(what, where="how the run was triggered", cure=cure)))
+
+
+def _tell(result: Mapping[str, Any]) -> None:
+    """Push the verdict and reason that a result holds, and put its facts on the events of the task's outlets."""
+    if line := ": ".join(str(result[key]) for key in ("verdict", "reason") if result.get(key)):
+        _push_verdict(line)
+    if context := _context():
+        for outlet in context["task"].outlets:
+            context["outlet_events"][outlet].extra = facts(result)
+
+
+def _push_verdict(line: str) -> None:
+    if context := _context():
+        context["ti"].xcom_push("verdict", line)
+
+
+def _context() -> Any:
+    """The running task's context; None in a plain call, such as a test's."""
+    try:
+        return get_current_context()
+    except RuntimeError:
+        return None

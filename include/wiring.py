@@ -1,0 +1,73 @@
+"""What the DAGs of all problems share: which problems there are, defaults, and the clock of ingest."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import CronPartitionTimetable
+
+from include.boundary import last_word
+from pipelines.errors import ConfigError
+from pipelines.problem import Partitions, Problem, load_problem, problem_names
+
+KEY_FORMAT = "%Y-%m-%d"
+
+
+def problems() -> list[Problem]:
+    """Every problem whose problem.yaml is right; dags/broken_problems.py shows the others."""
+    return [problem for problem in map(_load, problem_names()) if isinstance(problem, Problem)]
+
+
+def broken_problems() -> list[ConfigError]:
+    """What is wrong with the others."""
+    return [error for error in map(_load, problem_names()) if isinstance(error, ConfigError)]
+
+
+def options(problem: Problem, manual: str | None) -> dict[str, Any]:
+    """Keyword arguments that every DAG of `problem` takes; `manual` is the DAG file's docstring."""
+    return {
+        "doc_md": manual,
+        "tags": ["evergreen", problem.name, *problem.tags],
+        "catchup": False,
+        # Partitions go through one at a time: history features and drift of one rest on those before it.
+        # Runs that are asked for meanwhile wait in line, none is dropped.
+        "max_active_runs": 1,
+        "default_args": {
+            "owner": problem.owner,
+            "retries": 3,
+            "retry_delay": timedelta(seconds=30),
+            "retry_exponential_backoff": 2,
+            "max_retry_delay": timedelta(minutes=10),
+            "execution_timeout": timedelta(minutes=30),
+            "on_failure_callback": last_word,
+            "on_retry_callback": last_word,
+        },
+    }
+
+
+def clock(partitions: Partitions) -> dict[str, Any]:
+    """When ingest runs: after each partition has closed, for the partition that has just closed.
+
+    The run of the first partition is the first, that of the last is the last: past it there is no run.
+    """
+    first = partitions.end(partitions.first.isoformat())
+    last = partitions.end(partitions.last.isoformat()) if partitions.last else None
+    return {
+        "schedule": CronPartitionTimetable(
+            partitions.cron, timezone=partitions.timezone, run_offset=-1, key_format=KEY_FORMAT
+        ),
+        "start_date": first,
+        "end_date": _end_of_day(last) if last else None,
+    }
+
+
+def _end_of_day(day: datetime) -> datetime:
+    return day.replace(hour=23, minute=59, second=59)
+
+
+def _load(name: str) -> Problem | ConfigError:
+    try:
+        return load_problem(name)
+    except ConfigError as error:
+        return error

@@ -1,0 +1,55 @@
+"""Parsing is cheap, since the DAG processor does it for ever; and one broken problem breaks no other."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipelines.problem import problems_folder
+
+if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
+
+DAGS = Path(__file__).resolve().parents[2] / "dags"
+HEAVY = {"pandas", "xgboost", "mlflow", "great_expectations", "evidently", "duckdb", "pyarrow", "deltalake", "sklearn"}
+PARSE = """
+import sys
+from airflow.dag_processing.dagbag import DagBag
+before = set(sys.modules)
+bag = DagBag(sys.argv[1])
+assert bag.dags and not bag.import_errors, bag.import_errors
+print(*(set(sys.modules) - before))
+"""
+
+
+def test_parsing_loads_nothing_heavy() -> None:
+    parsed = subprocess.run([sys.executable, "-c", PARSE, str(DAGS)], capture_output=True, text=True, check=False)
+    assert parsed.returncode == 0, parsed.stderr
+    loaded = {module.partition(".")[0] for module in parsed.stdout.split()}
+    assert "pipelines" in loaded
+    assert not loaded & HEAVY, "import these inside of the task's body, from pipelines.stages"
+
+
+def test_a_broken_problem_is_shown_and_leaves_the_others_alone(
+    parse: Callable[[], DagBag], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("good", "bad", "worse"):
+        shutil.copytree(problems_folder() / "flight_delay", tmp_path / name)
+    bad = tmp_path / "bad" / "problem.yaml"
+    bad.write_text(bad.read_text().replace("every: week", "every: month"))
+    (tmp_path / "worse" / "problem.yaml").write_text("- not\n- settings\n")
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path))
+
+    bag = parse()
+
+    assert sorted(bag.dags) == ["good.ingest", "good.monitor", "good.score", "good.train"]
+    [(file, message)] = bag.import_errors.items()
+    assert Path(file).name == "broken_problems.py"
+    for part in (str(bad), "partitions.every", "'month'", "next:", "worse/problem.yaml"):
+        assert part in message

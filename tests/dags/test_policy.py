@@ -1,0 +1,79 @@
+"""What every DAG owes the people who operate it; each message says how to mend a breach."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from include.boundary import last_word
+from pipelines.problem import load_problem, problem_names
+
+if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
+
+DAGS = Path(__file__).resolve().parents[2] / "dags"
+KINDS = ("ingest", "train", "score", "monitor")
+
+
+def test_parses(bag: DagBag) -> None:
+    assert not bag.import_errors, "mend these files:\n" + "\n".join(f"{f}:\n{e}" for f, e in bag.import_errors.items())
+
+
+def test_each_problem_has_its_four_dags(bag: DagBag) -> None:
+    expected = {f"{name}.{kind}" for name in problem_names() for kind in KINDS}
+    assert set(bag.dags) == expected, "every DAG is built for each problem by a loop over include.wiring.problems()"
+
+
+def test_files_are_wiring() -> None:
+    files = sorted(DAGS.glob("*.py"))
+    assert {file.stem for file in files} == {*KINDS, "broken_problems"}, "one file a DAG: put helpers into include/"
+    for file in files:
+        lines = len(file.read_text().splitlines())
+        assert lines < 100, f"{file.name} has {lines} lines; move what is not wiring to include/ or pipelines/"
+
+
+def test_docs_help_the_operator(bag: DagBag) -> None:
+    for dag in bag.dags.values():
+        text = dag.doc_md or ""
+        assert dag.description, f"{dag.dag_id}: give it a description of one line, shown in the list of DAGs"
+        for part in ("**What it does.**", "**What makes it run.**", "**Triage.**"):
+            assert part in text, f"{dag.dag_id}: add {part} to the file's docstring and pass it to options()"
+
+
+def test_owner_and_tags_come_from_the_problem(bag: DagBag) -> None:
+    for dag in bag.dags.values():
+        problem = load_problem(dag.dag_id.partition(".")[0])
+        wanted = {"evergreen", problem.name, *problem.tags}
+        assert wanted <= dag.tags, f"{dag.dag_id}: build it with **options(problem, __doc__), which sets its tags"
+        for task in dag.tasks:
+            assert task.owner == problem.owner, f"{task}: leave its owner to options(problem, __doc__)"
+
+
+def test_one_run_at_a_time_and_no_catching_up(bag: DagBag) -> None:
+    for dag in bag.dags.values():
+        assert dag.max_active_runs == 1, f"{dag.dag_id}: a partition rests on those before it; use options()"
+        assert not dag.catchup, f"{dag.dag_id}: `airflow backfill create` loads the past, not unpausing; use options()"
+
+
+def test_retries_back_off_and_time_out(bag: DagBag) -> None:
+    for task in (task for dag in bag.dags.values() for task in dag.tasks):
+        assert task.retries >= 2, f"{task}: servers go away for a minute; leave retries to options()"
+        assert task.retry_exponential_backoff >= 2, f"{task}: retries without growing pauses hammer a sick server"
+        assert task.execution_timeout, f"{task}: a task that hangs holds its slot for ever; set execution_timeout"
+        assert task.execution_timeout <= timedelta(hours=2), f"{task}: cut it into shards instead of waiting longer"
+
+
+def test_errors_pass_the_boundary(bag: DagBag) -> None:
+    for task in (task for dag in bag.dags.values() for task in dag.tasks):
+        assert hasattr(task.python_callable, "__wrapped__"), (
+            f"{task}: decorate its body with @boundary, or make it with stage()"
+        )
+        for callback in (task.on_failure_callback, task.on_retry_callback):
+            assert callback in (last_word, [last_word]), f"{task}: leave its callbacks to options()"
+
+
+def test_training_takes_the_training_pool(bag: DagBag) -> None:
+    for name in problem_names():
+        pool = bag.dags[f"{name}.train"].get_task("train").pool
+        assert pool == "training", f"{name}.train: trainings that share cores slow each other down; pool='training'"

@@ -1,0 +1,81 @@
+"""The embedded default, for real: booted once on free ports, over a small copy of the default problem."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from pipelines.airflow_client import AirflowClient
+from pipelines.embedded import Embedded
+from pipelines.problem import ROOT, Problem, load_problem
+
+PROBLEM = "flight_delay"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def write_problem(folder: Path) -> None:
+    """The default problem with six weeks of history, a quick model, and a policy that soon asks for a retraining."""
+    shutil.copytree(ROOT / "include" / "problems" / PROBLEM, folder / PROBLEM)
+    path = folder / PROBLEM / "problem.yaml"
+    raw = yaml.safe_load(path.read_text())
+    raw["replay"] = {"history_until": "2013-01-28", "until": "2013-02-18"}
+    raw["dataset"]["split"] = {"validation_partitions": 1, "test_partitions": 1}
+    raw["training"]["candidates"]["xgboost"]["parameters"] |= {"n_estimators": 60, "learning_rate": 0.1}
+    raw["gate"]["gain_over_champion"] = {"auc": -0.2, "log_loss": -0.2}
+    raw["scoring"] = {"shard_rows": 4000}
+    raw["monitoring"]["report_rows"] = 500
+    raw["monitoring"]["policy"] |= {
+        "max_calibration_gap": 0.0001,
+        "at_least": 1,
+        "of_last": 1,
+        "cool_down_partitions": 9,
+    }
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """Airflow, MLflow and the object store; this process sees their environment, as a task does."""
+    folder = tmp_path_factory.mktemp("services")
+    write_problem(folder / "problems")
+    # The store's own environment is shared by all tests of a checkout: it takes a while to install.
+    home = Path(os.environ.get("EVERGREEN_HOME") or ROOT / ".evergreen") / "tests"
+    for kept in ("airflow", "mlflow", "logs"):
+        shutil.rmtree(home / kept, ignore_errors=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AIRFLOW", "MLFLOW", "STORE"):
+            patch.setenv(f"EVERGREEN_{name}_PORT", str(free_port()))
+        for name in [name for name in os.environ if name.startswith(("AIRFLOW", "AWS_", "MLFLOW_"))]:
+            patch.delenv(name)
+        patch.delenv("EVERGREEN_STORE_URI", raising=False)
+        patch.setenv("EVERGREEN_PROBLEMS", str(folder / "problems"))
+        with Embedded(home) as embedded:
+            embedded.start(print)
+            for name, value in embedded.environment().items():
+                patch.setenv(name, value)
+            started = {process.pid for process in psutil.Process().children(recursive=True)}
+            assert len(started) >= 8
+            yield embedded
+    assert not [process for process in psutil.process_iter() if process.pid in started], "everything was stopped"
+
+
+@pytest.fixture(scope="session")
+def airflow(services: Embedded) -> AirflowClient:
+    return AirflowClient()
+
+
+@pytest.fixture(scope="session")
+def problem(services: Embedded) -> Problem:
+    return load_problem(PROBLEM)

@@ -1,0 +1,261 @@
+"""The whole loop through Airflow's REST API: history, first model, three weeks, a retraining; then what people check.
+
+The tests build on each other, in order: each leaves the services as the next one finds them.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import httpx
+import psutil
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from deltalake import DeltaTable
+
+from pipelines import replay, store, summary, tracking
+from pipelines.airflow_client import AirflowClient
+from pipelines.embedded import Embedded
+from pipelines.errors import AccessError
+from pipelines.problem import Problem
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+WEEKS = ("2013-02-04", "2013-02-11")
+LAST = "2013-02-18"
+
+
+@pytest.fixture(scope="session")
+def told(airflow: AirflowClient, problem: Problem) -> list[replay.Finished]:
+    """What the replay tells of its tasks, up to and with the retraining."""
+    found: list[replay.Finished] = []
+    replay.prepare(airflow, problem)
+    replay.start(airflow, problem, found.append)
+    for week in WEEKS:
+        replay.play(airflow, problem, week, found.append)
+    return found
+
+
+def s3() -> Any:
+    return boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"],
+                        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}))  # fmt: skip
+
+
+def wait(until: Callable[[], Any], seconds: float = 120) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := until()):
+        assert time.monotonic() < end, f"not in {seconds} s"
+        time.sleep(0.2)
+    return found
+
+
+def tasks(airflow: AirflowClient, run: dict[str, Any]) -> dict[str, str]:
+    path = f"/api/v2/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}"
+    return {task["task_id"]: task["state"] for task in airflow._tasks(path)}
+
+
+def test_every_stage_ran_in_airflow(told: list[replay.Finished]) -> None:
+    stages = {one.stage.split()[0] for one in told if one.state == "success"}
+    wanted = {
+        "ingest.extract",
+        "ingest.publish",
+        "train.promote",
+        "score.score",
+        "score.publish",
+        "monitor.report",
+        "monitor.act",
+    }
+    assert wanted <= stages
+    assert not [one for one in told if one.state == "failed"]
+    assert {one.stage for one in told if one.stage.startswith("train.train")} == {
+        "train.train prior", "train.train logistic", "train.train xgboost"}  # fmt: skip
+
+
+def test_the_history_woke_nobody_and_each_week_woke_its_chain(
+    airflow: AirflowClient, problem: Problem, told: list[replay.Finished]
+) -> None:
+    for dag in ("score", "monitor"):
+        runs = airflow.runs(f"{problem.name}.{dag}")
+        assert [(run["partition_key"], run["run_type"]) for run in runs] == [
+            (week, "asset_triggered") for week in WEEKS
+        ]
+
+
+def test_the_retraining_was_triggered_by_the_asset_with_its_partition_key(
+    airflow: AirflowClient, problem: Problem, told: list[replay.Finished]
+) -> None:
+    first, retraining = airflow.runs(f"{problem.name}.train")
+    assert (first["run_type"], first["dag_run_id"]) == ("manual", "first_model")
+    assert (retraining["run_type"], retraining["partition_key"]) == ("asset_triggered", WEEKS[1])
+    assert retraining["triggered_by"] == "asset"
+    rows = {row.partition: row for row in summary.partitions(problem)}
+    assert (rows[WEEKS[1]].action, rows[WEEKS[1]].outcome) == ("retrain", "v2 promoted")
+    assert rows[WEEKS[0]].auc is not None
+    assert str(tracking.serving(problem).version) == "2"
+
+
+def test_mlflow_lists_comparable_runs_behind_a_login(
+    services: Embedded, problem: Problem, told: list[replay.Finished]
+) -> None:
+    import mlflow
+
+    runs = mlflow.search_runs(experiment_names=[problem.name], output_format="list")
+    assert {run.data.tags["candidate"] for run in runs} == {"prior", "logistic", "xgboost"}
+    assert all({"validation_auc", "test_auc"} <= set(run.data.metrics) for run in runs)
+    assert len(runs) == 6
+    url = f"{os.environ['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/experiments/search?max_results=5"
+    assert httpx.get(url).status_code == 401
+    assert httpx.get(url, auth=("admin", "password1234")).status_code == 401
+
+
+def test_predictions_are_read_back_with_boto3_and_pyarrow_alone(problem: Problem, told: list[replay.Finished]) -> None:
+    import json
+
+    bucket, client = os.environ["EVERGREEN_STORE_URI"].removeprefix("s3://"), s3()
+    for week in WEEKS:
+        events = store.dataset(problem, "events").to_table(columns=["flight_id"], filter=pc.field("partition") == week)
+        body = client.get_object(Bucket=bucket, Key=f"{problem.name}/predictions_manifest/{week}.json")["Body"]
+        manifest = json.loads(body.read())
+        keys = []
+        for uri in manifest["files"]:
+            content = client.get_object(Bucket=bucket, Key=uri.removeprefix(f"s3://{bucket}/"))["Body"].read()
+            table = pq.read_table(io.BytesIO(content))
+            assert {"flight_id", "event_time", "score", "model_version"} <= set(table.column_names)
+            keys += table["flight_id"].to_pylist()
+        assert len(keys) == len(set(keys)) == events.num_rows == manifest["rows"]
+        assert set(keys) == set(events["flight_id"].to_pylist())
+    table = DeltaTable(f"s3://{bucket}/{problem.name}/predictions", storage_options=store.storage_options())
+    assert table.to_pyarrow_dataset().count_rows() == sum(row.scored for row in summary.partitions(problem))
+
+
+def test_the_store_refuses_a_wrong_secret(
+    problem: Problem, told: list[replay.Finished], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(ClientError, match=r"403|SignatureDoesNotMatch"):
+        s3().list_objects_v2(Bucket="evergreen")
+    with pytest.raises(AccessError, match="the store refused the credentials"):
+        store.table_version(problem, "events")
+    with pytest.raises(AccessError, match="the store refused the credentials"):
+        store.read_bytes(store.store_uri(problem.name, "reports", WEEKS[0], "drift.html"))
+
+
+def test_mlflow_refuses_a_wrong_password(
+    problem: Problem, told: list[replay.Finished], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong-password")
+    with pytest.raises(AccessError, match="MLflow refused the credentials"):
+        tracking.serving(problem)
+
+
+def test_the_drift_report_is_served_to_those_who_are_logged_in(
+    airflow: AirflowClient, problem: Problem, told: list[replay.Finished]
+) -> None:
+    page = f"{airflow.url}/evergreen/reports/{problem.name}/{WEEKS[0]}"
+    assert httpx.get(page).status_code == 401
+    token = airflow._http.headers["Authorization"]
+    answer = httpx.get(page, headers={"Authorization": token})
+    assert (answer.status_code, "<html" in answer.text[:2000].lower()) == (200, True)
+    assert httpx.get(page.replace(WEEKS[0], "2013-03-04"), headers={"Authorization": token}).status_code == 404
+
+
+def rescore(airflow: AirflowClient, problem: Problem) -> dict[str, Any]:
+    run = airflow.run_of(f"{problem.name}.score", WEEKS[0])
+    assert run is not None
+    airflow._call("POST", f"/api/v2/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}/clear", json={"dry_run": False})
+    return run
+
+
+def one_row_per_event(problem: Problem) -> bool:
+    found = store.dataset(problem, "predictions").to_table(
+        columns=["flight_id"], filter=pc.field("partition") == WEEKS[0]
+    )
+    events = store.dataset(problem, "events").count_rows(filter=pc.field("partition") == WEEKS[0])
+    return events == found.num_rows == len(found["flight_id"].unique())
+
+
+def runners(instance: str) -> Iterator[psutil.Process]:
+    """The processes that run one task instance."""
+    for process in psutil.process_iter(["cmdline"]):
+        if instance in " ".join(process.info["cmdline"] or []):
+            yield process
+
+
+def test_a_scoring_task_that_is_killed_is_retried_to_one_row_per_event(
+    airflow: AirflowClient, problem: Problem, told: list[replay.Finished]
+) -> None:
+    run = rescore(airflow, problem)
+    path = f"/api/v2/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}"
+
+    def running() -> list[psutil.Process]:
+        scoring = [t for t in airflow._tasks(path) if t["task_id"] == "score" and t["state"] == "running"]
+        return [process for task in scoring for process in runners(task["id"])]
+
+    for process in wait(running):
+        process.kill()
+    ended = airflow.follow(run, lambda *_: None, 600)
+    assert ended["state"] == "success"
+    assert max(task["try_number"] for task in airflow._tasks(path) if task["task_id"] == "score") > 1
+    assert one_row_per_event(problem)
+
+
+def test_a_gate_that_fails_leaves_the_champion_and_shows_why(
+    airflow: AirflowClient, problem: Problem, told: list[replay.Finished]
+) -> None:
+    path = problem.folder / "problem.yaml"
+    kept = path.read_text()
+    path.write_text(kept.replace("min: 0.6", "min: 0.99"))
+    try:
+        run = airflow.trigger(f"{problem.name}.train", "by_hand_too_strict")
+        assert airflow.follow(run, lambda *_: None, 600)["state"] == "failed"
+    finally:
+        path.write_text(kept)
+    states = tasks(airflow, run)
+    assert (states["gate"], states["register"], states["promote"]) == ("failed", "upstream_failed", "upstream_failed")
+    assert "wanted at least 0.99" in airflow.xcom(run, "gate", "verdict")
+    assert str(tracking.serving(problem).version) == "2"
+
+
+def test_a_training_by_hand_works(airflow: AirflowClient, problem: Problem, told: list[replay.Finished]) -> None:
+    run = airflow.follow(airflow.trigger(f"{problem.name}.train", "by_hand"), lambda *_: None, 600)
+    assert run["state"] == "success"
+    assert str(tracking.serving(problem).version) == "3"
+
+
+def test_the_replay_goes_on_from_what_is_there(
+    airflow: AirflowClient, problem: Problem, told: list[replay.Finished]
+) -> None:
+    again: list[replay.Finished] = []
+    replay.start(airflow, problem, again.append)
+    replay.play(airflow, problem, WEEKS[1], again.append)
+    assert again == []
+    replay.play(airflow, problem, LAST, again.append)
+    assert {one.partition for one in again} == {LAST}
+    assert summary.status(problem).newest["predictions"] == LAST
+
+
+def test_a_broken_problem_shows_as_an_import_error_and_breaks_no_other(
+    airflow: AirflowClient, problem: Problem, told: list[replay.Finished]
+) -> None:
+    broken = problem.folder.parent / "broken"
+    broken.mkdir()
+    text = (problem.folder / "problem.yaml").read_text()
+    (broken / "problem.yaml").write_text(text.replace("owner:", "onwer:"))
+
+    def message() -> str:
+        return "\n".join(error["stack_trace"] for error in airflow.import_errors())
+
+    try:
+        wait(lambda: "onwer: unknown key; did you mean 'owner'?" in message())
+        assert f"{problem.name}.train" in airflow.dag_ids()
+    finally:
+        (broken / "problem.yaml").unlink()
+        broken.rmdir()
+    wait(lambda: not message())

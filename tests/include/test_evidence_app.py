@@ -1,0 +1,107 @@
+"""Pages for those who may read the DAG, and for nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from airflow.api_fastapi.common.db.common import _get_session
+from airflow.models.dagrun import DagRun
+from airflow.models.tasklog import LogTemplate
+from airflow.models.xcom import XComModel
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
+
+from include.evidence_app import app, reads_monitor, reads_run
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    engine = create_engine("sqlite://", connect_args={"check_same_thread": False}, poolclass=StaticPool)
+    DagRun.metadata.create_all(engine, tables=[table.__table__ for table in (DagRun, LogTemplate, XComModel)])
+    with Session(engine) as session:
+        yield session
+
+
+@pytest.fixture
+def client(session: Session) -> Iterator[TestClient]:
+    """A user who may read all DAGs."""
+    app.dependency_overrides = {reads_run: lambda: None, reads_monitor: lambda: None, _get_session: lambda: session}
+    yield TestClient(app)
+    app.dependency_overrides = {}
+
+
+def test_every_route_asks_who_it_is() -> None:
+    routes = [route for route in app.routes if isinstance(route, APIRoute)]
+    assert len(routes) == len(app.routes) == 2
+    for route in routes:
+        asked = {dependency.call for dependency in route.dependant.dependencies}
+        assert asked & {reads_run, reads_monitor}, f"{route.path}: add dependencies=[Depends(reads_run)]"
+
+
+@pytest.mark.parametrize("path", ["/runs/flight_delay.train/a", "/reports/flight_delay/2013-04-01"])
+def test_strangers_see_nothing(path: str) -> None:
+    assert TestClient(app).get(path).status_code == 401
+
+
+def test_report(client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERGREEN_STORE_URI", f"file://{tmp_path}")
+    missing = client.get("/reports/flight_delay/2013-04-01")
+    assert missing.status_code == 404
+    assert "No drift report of flight_delay for partition 2013-04-01" in missing.text
+
+    saved = tmp_path / "flight_delay" / "reports" / "2013-04-01" / "drift.html"
+    saved.parent.mkdir(parents=True)
+    saved.write_text("<h1>Drift</h1>")
+    found = client.get("/reports/flight_delay/2013-04-01")
+    assert (found.status_code, found.text) == (200, "<h1>Drift</h1>")
+    assert found.headers["content-security-policy"].startswith("sandbox allow-scripts")
+
+
+def test_a_store_that_is_not_configured_says_so(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EVERGREEN_STORE_URI", raising=False)
+    answer = client.get("/reports/flight_delay/2013-04-01")
+    assert answer.status_code == 500
+    assert "EVERGREEN_STORE_URI is not set" in answer.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/reports/..%2fother/2013-04-01", "/reports/flight_delay/..", "/reports/A/2013-04-01"]
+)
+def test_only_names_of_problems_and_partitions(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code in (404, 422)
+
+
+def test_run_shows_its_verdicts_and_the_report(client: TestClient, session: Session) -> None:
+    add_run(session, "flight_delay.monitor", {"decide": "label shift: <b>.24</b>", "act": "label shift: <b>.24</b>"})
+    page = client.get("/runs/flight_delay.monitor/r1")
+    assert page.status_code == 200
+    assert page.text.count("label shift: &lt;b&gt;.24") == 1
+    assert "<th>decide" in page.text
+    assert '<iframe src="/evergreen/reports/flight_delay/2013-04-01">' in page.text
+
+
+def test_run_of_another_dag_shows_no_report(client: TestClient, session: Session) -> None:
+    add_run(session, "flight_delay.train", {})
+    page = client.get("/runs/flight_delay.train/r1").text
+    assert "No task of this run has given a verdict." in page
+    assert "iframe src" not in page
+    assert client.get("/runs/flight_delay.train/r2").status_code == 404
+
+
+def add_run(session: Session, dag_id: str, verdicts: dict[str, str]) -> None:
+    session.add(DagRun(dag_id=dag_id, run_id="r1", run_type="manual", partition_key="2013-04-01", run_after=NOW))
+    session.flush()
+    for second, (task_id, value) in enumerate(verdicts.items()):
+        session.add(
+            XComModel(dag_run_id=1, task_id=task_id, map_index=-1, key="verdict", dag_id=dag_id, run_id="r1",
+                      value=value, timestamp=NOW.replace(second=second))
+        )  # fmt: skip
+    session.commit()

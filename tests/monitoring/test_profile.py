@@ -1,0 +1,226 @@
+"""A profile counts every row once, on the reference's bins, and parts merge into the whole."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.artifacts import table_schema
+from pipelines.errors import DataError, SchemaError
+from pipelines.monitoring import profile as module
+from pipelines.monitoring.profile import (
+    SCORE,
+    Categories,
+    ColumnProfile,
+    Numbers,
+    Reference,
+    from_rows,
+    merge,
+    profile,
+    reference,
+    to_rows,
+)
+from pipelines.problem import load_problem
+
+
+def refer(**columns: Any) -> Reference:
+    return reference(pa.table(columns), 0.5, np.array([0.2, 0.8]), np.array([0, 1]))
+
+
+def look(known: Reference, **columns: Any) -> dict[str, ColumnProfile]:
+    count = len(next(iter(columns.values())))
+    table = pa.table({**columns, SCORE: pa.array([0.5] * count, pa.float64())})
+    return profile(table.to_batches(), known)
+
+
+# Reference ----------------------------------------------------------------------------------------------
+
+
+def test_a_reference_survives_json(trained: Reference) -> None:
+    text = json.dumps(trained.model_dump(mode="json"), allow_nan=False)
+    assert Reference.model_validate(json.loads(text)) == trained
+
+
+def test_a_reference_profiles_its_own_training_data(training: pa.Table, trained: Reference) -> None:
+    scored = training.append_column(SCORE, pa.array(np.linspace(0, 1, training.num_rows)))
+    again = profile(scored.to_batches(), trained)
+    for name in training.column_names:
+        assert again[name] == trained.columns[name].profile
+
+
+def test_quantile_bins_hold_equal_shares(trained: Reference) -> None:
+    *bins, unseen, nulls = trained.columns["temp"].profile.counts
+    assert len(bins) == 10 and max(bins) - min(bins) <= 1
+    assert unseen == 0 and nulls > 0
+
+
+def test_repeated_values_share_a_bin_and_what_falls_below_has_its_own() -> None:
+    known = refer(precip=[0.0] * 95 + [0.1, 0.2, 0.3, 0.4, 0.5])
+    assert known.columns["precip"].profile.counts == (0, 95, 5, 0, 0)
+    assert look(known, precip=[-0.1, 0.0, 0.05, None])["precip"].counts == (1, 1, 1, 0, 1)
+
+
+def test_categories_are_ranked_by_frequency_then_name() -> None:
+    known = refer(carrier=["B", "A", "A", "C", None])
+    assert known.columns["carrier"].bins == Categories(kept=("A", "B", "C"), known=("A", "B", "C"))
+    assert known.columns["carrier"].profile.counts == (2, 1, 1, 0, 0, 1)
+
+
+def test_only_frequent_categories_have_a_bin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEPT_CATEGORIES", 1)
+    known = refer(dest=["A", "A", "B", "C"])
+    found = look(known, dest=["A", "C", "D", None])["dest"]
+    assert found.counts == (1, 1, 1, 1)  # A, other (C is known), unseen (D), null
+    assert found.unseen == 1
+
+
+def test_too_many_categories_to_know_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEPT_CATEGORIES", 1)
+    monkeypatch.setattr(module, "KNOWN_CATEGORIES", 2)
+    known = refer(dest=["A", "A", "B", "C"])
+    found = look(known, dest=["A", "C", "D", None])["dest"]
+    assert found.counts == (1, 2, 0, 1)
+    assert found.unseen == 0
+
+
+def test_an_empty_training_column() -> None:
+    known = refer(seats=pa.nulls(2, pa.float64()), carrier=pa.nulls(2, pa.string()))
+    found = look(known, seats=[1.0, None], carrier=["A", None])
+    assert found["seats"].counts == (1, 0, 1)
+    assert found["carrier"].counts == (0, 1, 1)
+
+
+def test_metrics_of_the_test_split_are_kept(trained: Reference) -> None:
+    assert trained.metrics["auc"] == 1
+    assert trained.mean_score == pytest.approx(0.5)
+    assert sum(trained.columns[SCORE].profile.counts) == 500
+
+
+def test_no_rows_are_no_reference() -> None:
+    with pytest.raises(DataError, match="no rows"):
+        reference(pa.table({"x": pa.array([], pa.float64())}), 0.5, np.array([]), np.array([]))
+
+
+# Profile ------------------------------------------------------------------------------------------------
+
+
+def test_numbers() -> None:
+    known = refer(x=[1.0, 2.0, 3.0, 4.0])
+    found = look(known, x=[1.0, 2.5, 9.0, None, math.nan, math.inf, -math.inf])["x"]
+    assert (found.rows, found.nulls, found.unseen) == (7, 4, 0)
+    assert found.mean == pytest.approx(12.5 / 3)
+    assert (found.min, found.max) == (1, 9)
+    assert sum(found.counts) == 7 and found.counts[-1] == 4
+
+
+def test_huge_numbers_do_not_overflow() -> None:
+    found = look(refer(x=[0.0, 1.0]), x=[1.5e308, 1.5e308])["x"]
+    assert found.mean == pytest.approx(1.5e308)
+
+
+@pytest.mark.parametrize("type_", [pa.int8(), pa.int64(), pa.uint16(), pa.float32()])
+def test_any_kind_of_number(type_: pa.DataType) -> None:
+    found = look(refer(x=[1, 2, 3]), x=pa.array([1, 3, None], type_))["x"]
+    assert (found.mean, found.nulls) == (2, 1)
+
+
+@pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
+def test_any_kind_of_string(type_: pa.DataType) -> None:
+    known = refer(carrier=pa.array(["AA", "UA", "AA"], type_))
+    found = look(known, carrier=pa.array(["UA", "XX", None], pa.string()).cast(type_))["carrier"]
+    assert found.counts == (0, 1, 0, 1, 1)
+
+
+def test_booleans_are_categories() -> None:
+    found = look(refer(x=[True, False, False]), x=[True, True, None])["x"]
+    assert found.counts == (0, 2, 0, 0, 1)
+
+
+def test_a_column_that_came_without_a_type_is_all_null() -> None:
+    found = look(refer(x=[1.0, 2.0], carrier=["A", "B"]), x=pa.nulls(2), carrier=pa.nulls(2))
+    assert found["x"].nulls == found["carrier"].nulls == 2
+
+
+def test_no_rows(trained: Reference) -> None:
+    for found in profile([], trained).values():
+        assert (found.rows, found.mean, sum(found.counts)) == (0, None, 0)
+
+
+def test_a_missing_column_is_named(trained: Reference, rows: Callable[..., pa.Table]) -> None:
+    with pytest.raises(SchemaError, match="missing columns: seats, temp"):
+        profile(rows(5).drop_columns(["seats", "temp"]).to_batches(), trained)
+
+
+@pytest.mark.parametrize(("before", "after"), [([1.0], ["a"]), (["a"], [1.0])])
+def test_a_column_that_changed_its_kind_is_named(before: list[Any], after: list[Any]) -> None:
+    with pytest.raises(SchemaError, match=r"x had .* in training, now "):
+        look(refer(x=before), x=after)
+
+
+# Merge --------------------------------------------------------------------------------------------------
+
+NUMBER = st.one_of(st.none(), st.floats(allow_subnormal=False), st.sampled_from([1.0, 2.0, 3.0]))
+CATEGORY = st.one_of(st.none(), st.sampled_from(["A", "B", "C", "D"]), st.text(max_size=2))
+ROWS = st.lists(st.tuples(NUMBER, CATEGORY), max_size=20)
+
+
+@settings(deadline=None)
+@given(parts=st.lists(ROWS, min_size=1, max_size=4))
+def test_parts_merge_into_the_whole(parts: list[list[tuple[float | None, str | None]]]) -> None:
+    known = refer(x=[1.0, 2.0, 3.0, 3.0], carrier=["A", "A", "B", "C"])
+
+    def of(some: list[tuple[float | None, str | None]]) -> dict[str, ColumnProfile]:
+        numbers, categories = (
+            pa.array([x for x, _ in some], pa.float64()),
+            pa.array([c for _, c in some], pa.string()),
+        )
+        return look(known, x=numbers, carrier=categories)
+
+    whole, halves = of([row for part in parts for row in part]), [of(part) for part in parts]
+    for name, expected in whole.items():
+        found = reduce(merge, [half[name] for half in halves])
+        scale = max(abs(expected.min or 0), abs(expected.max or 0))  # a mean near 0 of large numbers is all error
+        assert found.mean == (None if expected.mean is None else pytest.approx(expected.mean, abs=scale * 1e-12))
+        assert found.model_copy(update={"mean": None}) == expected.model_copy(update={"mean": None})
+        assert sum(found.counts) == found.rows
+        assert found.mean is None or math.isfinite(found.mean)
+
+
+def test_batches_are_parts(trained: Reference, rows: Callable[..., pa.Table]) -> None:
+    table = rows(1_000)
+    whole, parts = profile(table.to_batches(), trained), profile(table.to_batches(max_chunksize=7), trained)
+    assert {name: column.counts for name, column in whole.items()} == {n: c.counts for n, c in parts.items()}
+    assert parts["temp"].mean == pytest.approx(whole["temp"].mean)
+
+
+def test_other_bins_do_not_merge() -> None:
+    few, many = look(refer(x=[1.0]), x=[1.0])["x"], look(refer(x=[1.0, 2.0, 3.0]), x=[1.0])["x"]
+    with pytest.raises(ValueError, match="zip"):
+        merge(few, many)
+
+
+# Rows ---------------------------------------------------------------------------------------------------
+
+
+def test_rows_follow_the_contract_and_come_back(trained: Reference, rows: Callable[..., pa.Table]) -> None:
+    problem = load_problem("flight_delay")
+    profiles = profile(rows(100).to_batches(), trained)
+    table = to_rows(problem, "2013-04-01", "3", profiles)
+    assert table.schema == table_schema(problem, "profiles")
+    assert table["column"].to_pylist() == ["temp", "seats", "carrier", "is_holiday", SCORE]
+    assert table["mean"].to_pylist()[2] is None
+    assert from_rows(table) == profiles
+
+
+def test_bins_of_the_score_are_fixed(trained: Reference) -> None:
+    bins = trained.columns[SCORE].bins
+    assert isinstance(bins, Numbers) and bins.edges[0] == 0.05 and bins.edges[-1] == 0.95 and len(bins.edges) == 19

@@ -1,0 +1,60 @@
+"""The default problem made small, its store in a folder and MLflow in a file: all stages, no servers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines import inline
+from pipelines.problem import ROOT
+
+PROBLEM = "flight_delay"
+HISTORY = ("2012-12-31", "2013-01-28")  # five weeks; labels of four
+
+
+def small_problem(folder: Path) -> Path:
+    """A copy of the default problem that trains in a second, under `folder`."""
+    shutil.copytree(ROOT / "include" / "problems" / PROBLEM, folder / PROBLEM)
+    path = folder / PROBLEM / "problem.yaml"
+    raw = yaml.safe_load(path.read_text())
+    raw["dataset"]["split"] = {"validation_partitions": 1, "test_partitions": 1}
+    raw["training"]["candidates"]["xgboost"]["parameters"] |= {"n_estimators": 40, "learning_rate": 0.2}
+    raw["scoring"] = {"shard_rows": 3000, "batch_rows": 500}
+    raw["monitoring"]["report_rows"] = 200
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained_store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment of a store with a history and a first champion: copy it before you change it."""
+    folder = tmp_path_factory.mktemp("loop")
+    environment = {
+        "EVERGREEN_PROBLEMS": str(small_problem(folder / "problems")),
+        "EVERGREEN_STORE_URI": (folder / "store").as_uri(),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.chdir(folder)  # MLflow keeps artifacts beside its database
+        inline.ingest(PROBLEM, *HISTORY)
+        inline.train(PROBLEM)
+    return environment
+
+
+@pytest.fixture
+def loop(trained_store: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The trained problem's name, in a store and a config of this test's own."""
+    for name, value in trained_store.items():
+        monkeypatch.setenv(name, value)
+    store, problems = tmp_path / "store", tmp_path / "problems"
+    shutil.copytree(trained_store["EVERGREEN_STORE_URI"].removeprefix("file://"), store)
+    shutil.copytree(trained_store["EVERGREEN_PROBLEMS"], problems)
+    monkeypatch.setenv("EVERGREEN_STORE_URI", store.as_uri())
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", str(problems))
+    yield PROBLEM

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipelines import inline, store, summary
+from pipelines.errors import DataError, NothingToDo
+from pipelines.problem import load_problem
+from pipelines.release import ledger
+from pipelines.stages import monitor
+
+
+def play(problem: str, *weeks: str) -> None:
+    for week in weeks:
+        inline.ingest(problem, week, week)
+        inline.score(problem, week)
+
+
+def test_truth_is_measured_once_its_labels_are_in(loop: str) -> None:
+    play(loop, "2013-02-04", "2013-02-11")
+    first = monitor.detect(loop, monitor.profile(loop, "2013-02-04"))
+    assert first["realised"] == [], "labels come a week late"
+    second = monitor.detect(loop, monitor.profile(loop, "2013-02-11"))
+    assert [one["partition"] for one in second["realised"]] == ["2013-02-04"]
+    assert second["realised"][0]["rows"] > 5000
+    assert second["detected"]["columns"].keys() == set(load_problem(loop).feature_names)
+
+
+def test_the_loop_writes_profiles_report_and_ledger(loop: str) -> None:
+    play(loop, "2013-02-04")
+    with pytest.raises(NothingToDo):
+        inline.monitor(loop, "2013-02-04")
+    config = load_problem(loop)
+    profiles = store.dataset(config, "profiles").to_table()
+    assert set(profiles["column"].to_pylist()) == {*config.feature_names, "score"}
+    assert set(profiles["rows"].to_pylist()) == {store.dataset(config, "predictions").count_rows()}
+    assert b"<html" in store.read_bytes(store.store_uri(loop, "reports", "2013-02-04", "drift.html"))[:2000].lower()
+    (row,) = ledger.decisions(config, "monitoring")
+    assert row["evidence"]["detected"]["rows"] == profiles["rows"][0].as_py()
+    with pytest.raises(NothingToDo):
+        inline.monitor(loop, "2013-02-04")
+    assert len(ledger.decisions(config, "monitoring")) == 1, "the same decision is written once"
+
+
+def decided(**changes: Any) -> dict[str, Any]:
+    return {
+        "partition": "2013-02-04",
+        "version": "1",
+        "action": "retrain",
+        "verdict": "performance drop",
+        "reason": "bad",
+        "detected": {},
+        "realised": [],
+        "diagnosis": {},
+        **changes,
+    }
+
+
+def test_a_request_is_made_until_it_was_carried_out(loop: str) -> None:
+    assert monitor.act(loop, decided())["action"] == "retrain"
+    assert monitor.act(loop, decided())["action"] == "retrain", "a try that died before its event was sent asks again"
+    config = load_problem(loop)
+    ledger.record(
+        config,
+        decision="gate:x",
+        kind="gate",
+        partition="2013-02-04",
+        verdict="failed",
+        action="keep champion",
+        reason="worse",
+        evidence={},
+    )
+    with pytest.raises(NothingToDo, match="a model has been trained for this partition already"):
+        monitor.act(loop, decided())
+    assert len(ledger.decisions(config, "monitoring")) == 1
+
+
+@pytest.mark.parametrize("action", ["none", "alert"])
+def test_nothing_but_retrain_asks_for_a_model(loop: str, action: str) -> None:
+    with pytest.raises(NothingToDo, match="performance drop"):
+        monitor.act(loop, decided(action=action))
+    assert ledger.decisions(load_problem(loop), "monitoring")[-1]["action"] == action
+
+
+def test_a_request_cools_down(loop: str) -> None:
+    config = load_problem(loop)
+    bad = {"kind": "calibration drift", "evidence": "off", "numbers": {}}
+    diagnosis = {"findings": [bad], "labelled": ["a", "b"], "bad": ["a", "b"]}
+    at = {"partition": "2013-02-18", "version": "1", "diagnosis": diagnosis, "detected": {}, "realised": []}
+    assert monitor.decide(loop, at)["action"] == "retrain"
+    monitor.act(loop, decided(partition="2013-02-04"))
+    cooling = monitor.decide(loop, at)
+    assert cooling["action"] == "alert"
+    assert "cooling down" in cooling["reason"]
+    later = config.partitions.shift("2013-02-04", config.monitoring.policy.cool_down_partitions)
+    assert monitor.decide(loop, {**at, "partition": later})["action"] == "retrain"
+
+
+def test_what_another_version_did_does_not_count_against_this_one(loop: str) -> None:
+    play(loop, "2013-02-04", "2013-02-11")
+    found = monitor.detect(loop, monitor.profile(loop, "2013-02-11"))
+    terrible = {**found["realised"][0], "auc": 0.4, "calibration_gap": 0.4}
+    own = monitor.diagnose(loop, {**found, "realised": [terrible]})
+    others = monitor.diagnose(loop, {**found, "realised": [{**terrible, "version": "0"}]})
+    assert own["diagnosis"]["bad"] == ["2013-02-04"]
+    assert others["diagnosis"]["labelled"] == []
+
+
+def test_the_summary_tells_the_loop(loop: str) -> None:
+    play(loop, "2013-02-04", "2013-02-11")
+    for week in ("2013-02-04", "2013-02-11"):
+        with pytest.raises(NothingToDo):
+            inline.monitor(loop, week)
+    rows = {row.partition: row for row in summary.partitions(load_problem(loop))}
+    assert len(rows) == 7
+    assert rows["2013-01-28"].outcome.endswith("promoted")
+    assert rows["2013-02-04"].scored == rows["2013-02-04"].rows > 0
+    assert rows["2013-02-04"].auc is not None
+    assert rows["2013-02-11"].auc is None
+    status = summary.status(load_problem(loop))
+    assert status.version == rows["2013-02-11"].champion
+    assert status.newest["predictions"] == "2013-02-11"
+
+
+def test_a_partition_that_was_not_scored_is_told(loop: str) -> None:
+    with pytest.raises(DataError, match="partition 2013-06-03 has no predictions"):
+        monitor.profile(loop, "2013-06-03")
