@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,8 +26,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Keep a model right after the day it was trained. Start with [bold]evergreen demo[/].",
 )
-console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-errors = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+WIDE = 160  # columns, where nobody looks at a terminal
+console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 ProblemName = Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")]
 
@@ -220,28 +221,28 @@ def _play(config: Problem, until: str | None) -> None:
             progress.advance(bar)
 
 
-def _teller(to: Console) -> Any:
+def _teller(to: Console) -> Callable[[Finished], None]:
     marks = {"success": "[green]✓[/]", "skipped": "[dim]-[/]", "failed": "[red]✗[/]", "upstream_failed": "[dim]·[/]"}
 
     def tell(done: Finished) -> None:
         mark = marks.get(done.state, done.state)
-        to.print(
-            f"{mark} {done.partition:<14} {done.stage:<22} {done.seconds:6.1f} s  [dim]{escape(done.facts)}[/]",
-            overflow="ellipsis",
-            no_wrap=to.is_terminal,
-        )
+        line = f"{mark} {done.partition:<10} {done.stage:<20} {done.seconds:5.1f} s  [dim]{escape(done.facts)}[/]"
+        to.print(line, overflow="ellipsis", no_wrap=True)
 
     return tell
 
 
 def _print_summary(config: Problem) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from pipelines import summary
 
-    table = Table(title=f"{config.name}, by {config.partitions.every}", title_justify="left")
-    for name in ("partition", "rows in", "quarantined", "scored", "AUC", "verdict", "action", "champion"):
-        table.add_column(name, justify="right" if name in ("rows in", "quarantined", "scored", "AUC") else "left")
+    table = Table(title=f"{config.name}, by {config.partitions.every}", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("partition", "rows in", "quarantined", "scored", "AUC"):
+        table.add_column(name, justify="left" if name == "partition" else "right", no_wrap=True)
+    for name in ("verdict", "action", "champion"):
+        table.add_column(name)
     for row in summary.partitions(config):
         action = f"{row.action} → {row.outcome}" if row.action and row.outcome else row.action or row.outcome
         style = "bold" if row.action == "retrain" else None
@@ -269,8 +270,10 @@ def _services() -> Iterator[Embedded]:
 
 
 def _print_addresses(embedded: Embedded) -> None:
-    for line in embedded.addresses():
-        console.print(line)
+    names = {"airflow": "Airflow", "mlflow": "MLflow", "store": "Object store"}
+    for name, place in embedded.urls().items():
+        login = f"  user [bold]{place.user}[/]  password [bold]{place.password}[/]" if place.user else ""
+        console.print(f"{names[name]:<13} [bold cyan]{place.url}[/]{login}", soft_wrap=True)
 
 
 if __name__ == "__main__":

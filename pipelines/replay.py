@@ -39,7 +39,8 @@ FACTS = {
     "register": "version {version}",
     "promote": "version {version} serves now",
     "publish": "{rows:,} predictions by version {version}",
-    "decide": "{action}: {reason}",
+    "decide": "{verdict}, {action}: {reason}",
+    "act": "retraining requested",
 }
 
 
@@ -71,7 +72,7 @@ def start(client: AirflowClient, problem: Problem, tell: Tell) -> None:
     assert problem.replay is not None
     first, last = problem.partitions.first.isoformat(), problem.replay.history_until.isoformat()
     history = client.trigger(f"{problem.name}.ingest", f"history__{first}__{last}", conf={"first": first, "last": last})
-    _finish(client, history, f"{first} ...", tell)
+    _finish(client, history, "history", tell)
     training = client.trigger(f"{problem.name}.train", "first_model", partition=last)
     if _finish(client, training, last, tell)["state"] != "success":  # unreachable without a gate that failed
         raise DataError(
@@ -139,6 +140,8 @@ def _gate_refused(client: AirflowClient, run: Run) -> bool:
 def _facts(client: AirflowClient, run: Run, task: dict[str, Any]) -> str:
     """What a task has to say: its verdict where it failed or was skipped, else a line of its result."""
     name, index = task["task_id"], task["map_index"]
+    if name == "act" and task["state"] == "skipped":
+        return "no retraining"
     if task["state"] in ("failed", "skipped"):
         return str(client.xcom(run, name, "verdict", index) or "")
     value = client.xcom(run, name, map_index=index)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines import sql
 from pipelines.problem import History, Problem
@@ -22,6 +24,13 @@ def featurize(
     of the future can change one; training and scoring both come here, so neither can see what the other
     does not.
     """
+    longest = max((feature.window_days for feature in problem.features.history.values()), default=0)
+    earliest = sql.query("SELECT min(cutoff_time) AS earliest FROM targets", {"targets": targets})["earliest"][
+        0
+    ].as_py()
+    if earliest is not None:  # lets files be passed over that hold nothing so young
+        is_young = pc.field("event_time") >= pc.scalar(earliest - timedelta(days=longest))
+        events, labels = events.filter(is_young), labels.filter(is_young)
     tables = {"targets": targets, "events": events, "labels": labels}
     yield from sql.stream(features_sql(problem), tables, batch_rows=batch_rows)
 
@@ -50,7 +59,6 @@ def _history_sql(problem: Problem) -> str:
         return ""
     key = sql.quote(problem.key)
     by = sorted({name for feature in history.values() for name in feature.by})
-    longest = max(feature.window_days for feature in history.values())
     # A statement holds from its known_time until the next one about the same event: later corrections
     # change what is known after them and nothing before.
     statements = f"""
@@ -61,7 +69,6 @@ def _history_sql(problem: Problem) -> str:
                 lead(l.known_time) OVER (PARTITION BY l.{key} ORDER BY l.known_time, l.confidence) AS superseded_time
             FROM labels AS l
             JOIN events AS e USING ({key})
-            WHERE l.event_time >= (SELECT min(cutoff_time) FROM targets) - to_days({longest})
         )
     """
     return "WITH " + ", ".join([statements, *(_one_history_sql(name, f) for name, f in history.items())])

@@ -165,13 +165,17 @@ def _labelled_partitions(config: Problem, partition: str) -> list[str]:
 
 def _truth(config: Problem, labelled: str, partition: str) -> pa.Table:
     """score, label and model_version of `labelled`'s rows, labels as known at the end of `partition`."""
-    key = sql.quote(config.key)
+    key, parts = sql.quote(config.key), config.partitions
+    time, start, end = pc.field("event_time"), pc.scalar(parts.start(labelled)), pc.scalar(parts.end(labelled))
     return sql.query(
         f"""WITH known AS ({AS_KNOWN.format(key=key)})
             SELECT p.score, known.label, p.model_version FROM predictions AS p JOIN known USING ({key})
-            WHERE p.partition = $labelled ORDER BY p.event_time, p.{key}""",
-        {"predictions": store.dataset(config, "predictions"), "labels": store.dataset(config, "labels")},
-        {"labelled": labelled, "as_of": config.partitions.end(partition)},
+            ORDER BY p.event_time, p.{key}""",
+        {
+            "predictions": store.dataset(config, "predictions").filter(pc.field("partition") == labelled),
+            "labels": store.dataset(config, "labels").filter((time >= start) & (time < end)),
+        },
+        {"as_of": parts.end(partition)},
     )
 
 
