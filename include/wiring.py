@@ -8,8 +8,9 @@ from typing import Any
 from airflow.sdk import CronPartitionTimetable
 
 from include.boundary import last_word
+from pipelines.config import Partitions
 from pipelines.errors import ConfigError
-from pipelines.problem import Partitions, Problem, load_problem, problem_names
+from pipelines.problem import Problem, load_problem, problem_names
 
 KEY_FORMAT = "%Y-%m-%d"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines.embedded import Embedded, load_environment
+from pipelines.embedded import Embedded, default_home, load_environment, stop_running
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
 from pipelines.problem import Problem, load_problem, problem_names
 
@@ -45,6 +46,11 @@ def main() -> None:
     except KeyboardInterrupt:
         errors.print("stopped")
         sys.exit(130)
+    except Exception as error:
+        errors.print_exception(max_frames=8)
+        errors.print(f"[bold red]error:[/] a fault of Evergreen itself, not of your data: {escape(repr(error))}")
+        errors.print("  next:  report it with the lines above")
+        sys.exit(1)
 
 
 @app.command()
@@ -54,6 +60,13 @@ def up() -> None:
         _print_addresses(embedded)
         console.print("\nCtrl-C stops everything.")
         embedded.wait()
+
+
+@app.command()
+def down() -> None:
+    """Stop the embedded services, whichever terminal started them."""
+    ended = stop_running(default_home())
+    console.print("stopped" if ended else "nothing was running")
 
 
 @app.command()
@@ -204,7 +217,7 @@ def _play(config: Problem, until: str | None) -> None:
         raise ConfigError(
             f"{until} lies after the last partition, {parts.last}",
             where="--until",
-            cure=f"give {parts.shift(parts.last.isoformat(), 1)} or earlier",
+            cure=f"give {parts.last} or earlier",
         )
     keys = parts.between(parts.shift(config.replay.history_until.isoformat(), 1), last)
     client = AirflowClient()
@@ -265,7 +278,7 @@ def _services() -> Iterator[Embedded]:
     embedded = Embedded()
     with embedded:
         embedded.start(lambda line: console.print(f"[dim]{escape(line)}[/]"))
-        load_environment()
+        os.environ.update(embedded.environment())
         yield embedded
 
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.config import Partitions
 from pipelines.errors import ConfigError
-from pipelines.problem import Partitions, Problem, load_problem, problem_names, problems_folder
+from pipelines.problem import Problem, load_problem, problem_names, problems_folder
 
 ToyProblem = Callable[..., Problem]
 DAYS = st.dates(date(2000, 1, 1), date(2040, 1, 1))

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.config import Sampling
 from pipelines.errors import DataError
-from pipelines.problem import Sampling
 
 
 def sample(rows: pa.Table, sampling: Sampling) -> pa.Table:

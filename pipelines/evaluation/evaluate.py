@@ -6,9 +6,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from pipelines.config import Training
 from pipelines.errors import DataError
 from pipelines.evaluation.metrics import METRICS
-from pipelines.problem import Training
 
 Array = NDArray[Any]
 

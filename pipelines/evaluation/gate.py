@@ -6,8 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipelines.config import Gate
 from pipelines.evaluation.metrics import METRICS
-from pipelines.problem import Gate
 
 
 @dataclass(frozen=True)

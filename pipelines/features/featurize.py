@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import sql
-from pipelines.problem import History, Problem
+from pipelines.config import History
+from pipelines.problem import Problem
 
 
 def featurize(

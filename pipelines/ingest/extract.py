@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from pipelines import sql
 from pipelines.artifacts import arrow_type
+from pipelines.config import Partitions
 from pipelines.errors import SchemaError
-from pipelines.problem import Partitions, Problem
+from pipelines.problem import Problem
 
 Query = Literal["events", "labels"]
 

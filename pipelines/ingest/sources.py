@@ -11,8 +11,9 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.csv as csv
 
+from pipelines.config import Source
 from pipelines.errors import ConfigError, DataError
-from pipelines.problem import Problem, Source
+from pipelines.problem import Problem
 
 
 def read_sources(problem: Problem) -> dict[str, pa.Table]:

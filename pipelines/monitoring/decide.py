@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pipelines.config import Policy
 from pipelines.monitoring.diagnose import Diagnosis, Kind
 from pipelines.monitoring.profile import Frozen
-from pipelines.problem import Policy
 
 Action = Literal["none", "alert", "retrain"]
 

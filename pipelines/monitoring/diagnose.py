@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from pipelines.config import Policy
 from pipelines.monitoring.profile import SCORE, Frozen, Reference
-from pipelines.problem import Policy
 
 Kind = Literal[
     "data fault",

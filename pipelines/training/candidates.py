@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 from sklearn.pipeline import Pipeline
 
+from pipelines.config import Candidate
 from pipelines.errors import ConfigError
-from pipelines.problem import Candidate, Problem
+from pipelines.problem import Problem
 from pipelines.training.encode import FrameEncoder
 
 

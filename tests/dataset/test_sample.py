@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipelines.config import Sampling
 from pipelines.dataset.sample import sample
 from pipelines.errors import DataError
-from pipelines.problem import Sampling
 
 
 def rows(train: int = 400) -> pa.Table:

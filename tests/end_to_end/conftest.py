@@ -50,10 +50,11 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     """Airflow, MLflow and the object store; this process sees their environment, as a task does."""
     folder = tmp_path_factory.mktemp("services")
     write_problem(folder / "problems")
-    # The store's own environment is shared by all tests of a checkout: it takes a while to install.
+    # Everything fresh but the object store's installed software, which takes a while.
     home = Path(os.environ.get("EVERGREEN_HOME") or ROOT / ".evergreen") / "tests"
-    for kept in ("airflow", "mlflow", "logs"):
-        shutil.rmtree(home / kept, ignore_errors=True)
+    for kept in (*home.glob("*"), *(home / "object_store").glob("*")):
+        if kept.is_dir() and kept.name not in ("object_store", "venv"):
+            shutil.rmtree(kept)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AIRFLOW", "MLFLOW", "STORE"):
             patch.setenv(f"EVERGREEN_{name}_PORT", str(free_port()))

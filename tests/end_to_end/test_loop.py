@@ -44,8 +44,14 @@ def told(airflow: AirflowClient, problem: Problem) -> list[replay.Finished]:
 
 
 def s3() -> Any:
-    return boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"],
-                        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}))  # fmt: skip
+    """A plain S3 client, with the login that the environment has now (boto3 would keep its first)."""
+    return boto3.client(
+        "s3",
+        endpoint_url=os.environ["AWS_ENDPOINT_URL"],
+        aws_access_key_id=os.environ["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=os.environ["AWS_SECRET_ACCESS_KEY"],
+        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
+    )
 
 
 def wait(until: Callable[[], Any], seconds: float = 120) -> Any:

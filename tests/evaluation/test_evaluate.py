@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from pipelines.config import Candidate, Training
 from pipelines.errors import DataError
 from pipelines.evaluation.evaluate import pick_challenger
-from pipelines.problem import Candidate, Training
 
 CANDIDATES = {"prior": Candidate(model="prior"), "a": Candidate(model="logistic"), "b": Candidate(model="xgboost")}
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.config import Gate, Limit
 from pipelines.evaluation.gate import gate
-from pipelines.problem import Gate, Limit
 
 THRESHOLDS = Gate(
     limits={"auc": Limit(min=0.6), "brier": Limit(max=0.25)},

@@ -10,7 +10,7 @@ from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
 from include.wiring import clock
-from pipelines.problem import Partitions
+from pipelines.config import Partitions
 
 
 def scheduled(catchup: bool = False, **partitions: Any) -> Any:

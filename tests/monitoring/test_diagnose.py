@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from pipelines.config import Policy
 from pipelines.monitoring.diagnose import Diagnosis, diagnose
 from pipelines.monitoring.profile import Reference
-from pipelines.problem import Policy
 
 POLICY = Policy(max_auc_drop=0.05, max_calibration_gap=0.05, max_label_rate_shift=0.1, min_labels=200, of_last=3)
 QUIET = {"psi": 0.01, "js": 0.1, "null_share": 0.0, "unseen_share": 0.0}

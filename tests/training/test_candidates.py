@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 import skops.io
 
+from pipelines.config import Candidate
 from pipelines.errors import ConfigError
 from pipelines.evaluation.metrics import auc
-from pipelines.problem import Candidate, Problem
+from pipelines.problem import Problem
 from pipelines.tracking import TRUSTED_TYPES
 from pipelines.training.candidates import fit_candidate, positive_scores
 

@@ -1,0 +1,135 @@
+"""A real S3 server on one machine: OpenStack Swift with s3api, in a Python environment of its own.
+
+Objects are files under `object_store/devices`; they outlive restarts and kills. Linux only, since Swift keeps an
+object's metadata in extended attributes of its file.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipelines.embedded.health import answers
+from pipelines.embedded.home import write_private
+from pipelines.embedded.object_store.configure import ACCESS_KEY, REGION, render
+from pipelines.embedded.object_store.installation import install
+from pipelines.embedded.ports import HOST
+from pipelines.embedded.supervisor import Progress, Service, Supervisor
+from pipelines.errors import ServiceUnavailable
+
+__all__ = ["ACCESS_KEY", "client_environment", "start", "why_not"]
+
+BUCKETS = ("evergreen", "mlflow")
+
+
+def why_not(home: Path) -> str | None:
+    """The reason why this machine or folder cannot hold a Swift; None when it can."""
+    if not sys.platform.startswith("linux"):
+        return f"it runs on Linux only, and this is {sys.platform}"
+    if "%" in str(home):
+        return f"its configuration cannot name a folder with a % in it: {home}"
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return f"user id {os.geteuid()} has no name on this machine"
+    probe = home / "object_store" / "probe"
+    try:
+        probe.touch()
+        os.setxattr(probe, "user.evergreen", b"1")
+    except OSError as error:
+        return f"the file system of {home} keeps no extended attributes ({error.strerror})"
+    finally:
+        probe.unlink(missing_ok=True)
+    return None
+
+
+def client_environment(port: int, secrets: Mapping[str, str]) -> dict[str, str]:
+    """What an S3 client needs to use the store."""
+    return {
+        "EVERGREEN_STORE_URI": f"s3://{BUCKETS[0]}",
+        "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": secrets["store_secret_key"],
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def start(
+    supervisor: Supervisor, home: Path, ports: Mapping[str, int], secrets: Mapping[str, str], progress: Progress
+) -> None:
+    """Install if need be, start the four servers, and make the buckets.
+
+    Raises:
+        ConfigError, ServiceUnavailable: as `install` and `Supervisor.start` do.
+    """
+    store = home / "object_store"
+    install(supervisor, store / "venv", progress)
+    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(Path(__file__).parent)}
+    configure(supervisor, store, ports, secrets, environment)
+    python, scripts, etc = str(store / "venv/bin/python"), store / "venv/bin", store / "etc"
+
+    def server(kind: str, port: int) -> Service:
+        argv = [python, str(scripts / f"swift-{kind}-server"), str(etc / f"{kind}.conf"), "--verbose"]
+        return Service(f"object_store_{kind}", argv, environment, lambda _: answers(port, "/healthcheck"))
+
+    backends = ("account", "container", "object")
+    supervisor.start_together([server(kind, ports[f"store_{kind}"]) for kind in backends])
+    if any((store / "devices" / "d1").glob("async_pending*/*/*")):
+        updater = [python, str(scripts / "swift-object-updater"), str(etc / "object.conf"), "once", "--verbose"]
+        supervisor.run("object_store_updater", updater, environment)
+    supervisor.start(server("proxy", ports["store"]))
+    make_buckets(ports["store"], secrets)
+    progress(f"object store: ready on http://{HOST}:{ports['store']}")
+
+
+def configure(
+    supervisor: Supervisor,
+    store: Path,
+    ports: Mapping[str, int],
+    secrets: Mapping[str, str],
+    environment: Mapping[str, str],
+) -> None:
+    """Write the configuration, and the rings where the ports have moved since the last start."""
+    etc = store / "etc"
+    for folder in (etc, store / "devices" / "d1"):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, text in render(store, ports, secrets, pwd.getpwuid(os.geteuid()).pw_name).items():
+        write_private(etc / name, text)
+    wanted = [str(ports[f"store_{kind}"]) for kind in ("account", "container", "object")]
+    rung = etc / "rings"
+    if not rung.exists() or rung.read_text().split() != wanted:
+        rings = str(Path(__file__).with_name("rings.py"))
+        supervisor.run("object_store_rings", [str(store / "venv/bin/python"), rings, str(etc), *wanted], environment)
+        rung.write_text(" ".join(wanted))
+
+
+def make_buckets(port: int, secrets: Mapping[str, str]) -> None:
+    """Make the buckets; one that is there is left as it is. It also proves that the store takes our keys."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://{HOST}:{port}",
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=secrets["store_secret_key"],
+        region_name=REGION,
+        config=Config(proxies={}),
+    )
+    try:
+        known = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+        for bucket in set(BUCKETS) - known:
+            client.create_bucket(Bucket=bucket)
+    except (BotoCoreError, ClientError) as error:
+        raise ServiceUnavailable(
+            f"the object store runs, but does not take our keys or make a bucket: {error}",
+            where=f"http://{HOST}:{port}",
+            cure="read object_store_proxy.log in the logs folder; the next start tries again",
+        ) from error

@@ -1,0 +1,93 @@
+"""Swift's configuration files: four servers on loopback, one device, no replication."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+ACCESS_KEY = "evergreen:evergreen"
+REGION = "us-east-1"
+
+# Swift's own limits are for a data centre, where a slow server is skipped and its update done later by a daemon.
+# There is one of each server here and no daemon: on a busy machine an update is waited for instead, so that
+# an object that was acknowledged is in the next listing.
+PATIENCE = """\
+conn_timeout = 20
+node_timeout = 120
+container_update_timeout = 120
+"""
+
+# The order matters: symlink in front of versioned_writes yields empty objects.
+PROXY_PIPELINE = (
+    "catch_errors gatekeeper healthcheck listing_formats bulk create_once s3api tempauth "
+    "copy slo dlo versioned_writes symlink proxy-server"
+)
+
+
+def render(store: Path, ports: Mapping[str, int], secrets: Mapping[str, str], user: str) -> dict[str, str]:
+    """The text of each file of the store's `etc` folder, by its name."""
+    files = {"swift.conf": swift_conf(secrets["store_path_salt"])}
+    for kind in ("account", "container", "object"):
+        files[f"{kind}.conf"] = backend_conf(kind, store, ports[f"store_{kind}"], user)
+    files["proxy.conf"] = proxy_conf(store, ports["store"], secrets["store_secret_key"], user)
+    return files
+
+
+def swift_conf(salt: str) -> str:
+    """The salt decides where each object lies: with another one, none is found again."""
+    return f"[swift-hash]\nswift_hash_path_suffix = {salt}\n\n[storage-policy:0]\nname = single\ndefault = yes\n"
+
+
+def backend_conf(kind: str, store: Path, port: int, user: str) -> str:
+    """An account, container or object server."""
+    return f"""{_defaults(store, port, user)}\
+devices = {store / "devices"}
+mount_check = false
+disable_fallocate = true
+
+[pipeline:main]
+pipeline = healthcheck {kind}-server
+
+[filter:healthcheck]
+use = egg:swift#healthcheck
+
+[app:{kind}-server]
+use = egg:swift#{kind}
+log_requests = false
+{PATIENCE}"""
+
+
+def proxy_conf(store: Path, port: int, secret_key: str, user: str) -> str:
+    """The server that clients talk to, by the S3 API; never more than one process (see create_once)."""
+    plain = [name for name in PROXY_PIPELINE.split() if name not in ("create_once", "tempauth", "proxy-server")]
+    filters = "\n".join(f"[filter:{name}]\nuse = egg:swift#{name}\n" for name in plain)
+    return f"""{_defaults(store, port, user)}\
+
+[pipeline:main]
+pipeline = {PROXY_PIPELINE}
+
+[app:proxy-server]
+use = egg:swift#proxy
+account_autocreate = true
+error_suppression_limit = 1000000
+{PATIENCE}
+[filter:create_once]
+paste.filter_factory = create_once:filter_factory
+
+[filter:tempauth]
+use = egg:swift#tempauth
+user_{ACCESS_KEY.replace(":", "_")} = {secret_key} .admin
+
+{filters}"""
+
+
+def _defaults(store: Path, port: int, user: str) -> str:
+    return f"""[DEFAULT]
+bind_ip = 127.0.0.1
+bind_port = {port}
+workers = 0
+swift_dir = {store / "etc"}
+user = {user}
+log_level = WARNING
+log_address = /nonexistent
+"""

@@ -1,0 +1,266 @@
+"""The embedded services as one thing: object store, MLflow and Airflow, up and down together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import NamedTuple, Self
+
+from pipelines.embedded import object_store, orchestrator, tracking
+from pipelines.embedded.home import (
+    default_home,
+    drop_foreign_keys,
+    load_secrets,
+    only_supervisor,
+    prepare,
+    save_environment,
+    supervisor_of,
+    with_loopback,
+)
+from pipelines.embedded.ports import HOST, choose_ports
+from pipelines.embedded.supervisor import Progress, Stopped, Supervisor, end, marked
+from pipelines.errors import EvergreenError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+WATCH_EVERY_S = 1.0
+STOP_TIMEOUT_S = 60.0
+
+
+class Endpoint(NamedTuple):
+    """Where a person or a client goes, and with what login (for the object store: access key and secret key)."""
+
+    url: str
+    user: str = ""
+    password: str = ""
+
+
+class Embedded:
+    """The services of one home folder.
+
+        with Embedded() as services:
+            services.start(print)
+            os.environ.update(services.environment())
+            services.wait()
+
+    From `start` to `stop`, SIGTERM and SIGHUP raise KeyboardInterrupt in the main thread, as Ctrl-C does.
+    """
+
+    def __init__(self, home: Path | None = None) -> None:
+        self.home = (home or default_home()).resolve()
+        self._supervisor: Supervisor | None = None  # none until the folder's lock is ours
+        self._resources = ExitStack()
+        self._watching = threading.Event()
+        self._failure: EvergreenError | None = None
+        self._ports: dict[str, int] = {}
+        self._secrets: dict[str, str] = {}
+        self._store: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, progress: Progress = print) -> None:
+        """Bring everything up; return when all of it is healthy, and keep it so until `stop`.
+
+        Raises:
+            ConfigError: a port is taken, the disk is full, another supervisor uses the folder.
+            ServiceUnavailable: a service did not come up. In each case nothing is left running.
+        """
+        progress = _thread_safe(progress)
+        try:
+            prepare(self.home)
+            self._resources.enter_context(only_supervisor(self.home))
+            self._resources.enter_context(_signals_interrupt())
+            left_over = marked(self.home)
+            if left_over:
+                progress(f"ending {len(left_over)} processes that an earlier start left behind")
+                end(left_over)
+            supervisor = self._supervisor = Supervisor(self.home)
+            self._secrets = load_secrets(self.home)
+            self._ports = choose_ports(self.home)
+            self._store = self._store_environment(progress)
+            save_environment(self.home, self.environment())
+            self._start_services(supervisor, progress)
+        except BaseException:
+            self.stop()
+            raise
+        self._failure = None
+        self._watching.set()
+        threading.Thread(target=self._watch, args=(supervisor, progress), daemon=True, name="evergreen-watch").start()
+
+    def stop(self) -> None:
+        """End every process that was started. Safe to call twice; signals wait until it is done."""
+        self._watching.clear()
+        with _signals_ignored():
+            if self._supervisor is not None:
+                self._supervisor.stop()
+                self._supervisor = None
+            self._resources.close()
+
+    def check(self) -> None:
+        """Raises ServiceUnavailable when a service has died more often than it is worth restarting."""
+        if self._failure is not None:
+            raise self._failure
+
+    def wait(self) -> None:
+        """Stay up until Ctrl-C or a signal (KeyboardInterrupt); raises as `check` does."""
+        while self._watching.is_set():
+            self.check()
+            threading.Event().wait(WATCH_EVERY_S)
+
+    def environment(self) -> dict[str, str]:
+        """Every variable that a client, a task or an `airflow` command needs; known once `start` is under way."""
+        no_proxy = with_loopback(os.environ.get("NO_PROXY") or os.environ.get("no_proxy", ""))
+        return {
+            **orchestrator.environment(self.home, self._ports, self._secrets),
+            **tracking.client_environment(self._ports["mlflow"], self._secrets),
+            **self._store,
+            "NO_PROXY": no_proxy,
+            "no_proxy": no_proxy,
+        }
+
+    def urls(self) -> dict[str, Endpoint]:
+        """`airflow`, `mlflow` and `store`: what the summary shows to people."""
+        known = self.environment()
+        return {
+            "airflow": Endpoint(
+                known["EVERGREEN_AIRFLOW_URL"], known["EVERGREEN_AIRFLOW_USERNAME"], known["EVERGREEN_AIRFLOW_PASSWORD"]
+            ),
+            "mlflow": Endpoint(
+                known["MLFLOW_TRACKING_URI"], known["MLFLOW_TRACKING_USERNAME"], known["MLFLOW_TRACKING_PASSWORD"]
+            ),
+            "store": Endpoint(
+                known.get("AWS_ENDPOINT_URL", known["EVERGREEN_STORE_URI"]),
+                known.get("AWS_ACCESS_KEY_ID", ""),
+                known.get("AWS_SECRET_ACCESS_KEY", ""),
+            ),
+        }
+
+    def _store_environment(self, progress: Progress) -> dict[str, str]:
+        """The store's variables: the user's own store if the environment names one, else ours, else a folder."""
+        ours = object_store.client_environment(self._ports["store"], self._secrets)
+        folder = {"EVERGREEN_STORE_URI": (self.home / "files").as_uri()}
+        named = os.environ.get("EVERGREEN_STORE_URI", "")
+        # A shell that has loaded the environment file of an earlier start names our store too.
+        is_ours = named in folder.values() or (
+            os.environ.get("AWS_ACCESS_KEY_ID") == object_store.ACCESS_KEY
+            and f"//{HOST}:" in os.environ.get("AWS_ENDPOINT_URL", "")
+        )
+        if named and not is_ours:
+            progress(f"object store: using yours, {named}")
+            return {name: value for name, value in os.environ.items() if name in ours or name.startswith("AWS_")}
+        reason = object_store.why_not(self.home)
+        if reason is None:
+            return ours
+        (self.home / "files").mkdir(exist_ok=True)
+        progress(f"object store: not started, {reason}; tables and models are kept in {folder['EVERGREEN_STORE_URI']}")
+        return folder
+
+    def _start_services(self, supervisor: Supervisor, progress: Progress) -> None:
+        """Store, MLflow and Airflow side by side; the scheduler last, since it starts tasks that need all of them."""
+        is_embedded = self._store.get("AWS_SECRET_ACCESS_KEY") == self._secrets["store_secret_key"]
+        variables = dict(os.environ)
+        if is_embedded:
+            drop_foreign_keys(variables)
+        variables |= {**self.environment(), "PYTHONUNBUFFERED": "1"}
+        airflow_port, url = self._ports["airflow"], variables["EVERGREEN_AIRFLOW_URL"]
+        scheduler, *others = orchestrator.workers(airflow_port, variables)
+        artifacts = "s3://mlflow" if is_embedded else f"{variables['EVERGREEN_STORE_URI'].rstrip('/')}/mlflow"
+
+        def start_store() -> None:
+            if is_embedded:
+                object_store.start(supervisor, self.home, self._ports, self._secrets, progress)
+
+        def start_tracking() -> None:
+            port = self._ports["mlflow"]
+            supervisor.start(tracking.service(self.home, port, artifacts, self._secrets, variables))
+            progress(f"MLflow: ready on {variables['MLFLOW_TRACKING_URI']}")
+
+        def start_airflow() -> None:
+            orchestrator.migrate(supervisor, self.home, variables)
+            supervisor.start_together([orchestrator.api_server(airflow_port, variables), *others])
+            orchestrator.make_pools(airflow_port, self._secrets["airflow_password"])
+
+        _side_by_side([start_store, start_tracking, start_airflow], on_failure=supervisor.stop)
+        supervisor.start(scheduler)
+        progress(f"Airflow: ready on {url}")
+
+    def _watch(self, supervisor: Supervisor, progress: Progress) -> None:
+        while self._watching.is_set():
+            try:
+                supervisor.watch(progress)
+            except EvergreenError as error:
+                self._failure = error
+                return
+            except Stopped:
+                return
+            except OSError as error:
+                progress(f"a service died and cannot be started again yet: {error}")
+            threading.Event().wait(WATCH_EVERY_S)
+
+
+def stop_running(home: Path) -> bool:
+    """Stop the services of a folder from another process, and what an unclean end left of them; whether any ran."""
+    holder = supervisor_of(home)
+    if holder is not None:
+        os.kill(holder, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while supervisor_of(home) == holder and time.monotonic() < deadline:
+            time.sleep(0.2)
+    left = marked(home)
+    end(left)
+    return holder is not None or bool(left)
+
+
+def _side_by_side(jobs: list[Callable[[], None]], on_failure: Callable[[], None]) -> None:
+    """Run jobs in threads; the first failure (or a signal) ends the others, and is raised."""
+    with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
+        try:
+            for future in as_completed([pool.submit(job) for job in jobs]):
+                future.result()
+        except BaseException:
+            on_failure()
+            raise
+
+
+def _thread_safe(progress: Progress) -> Progress:
+    """Lines come whole from several threads, and a terminal that has gone away stops nothing."""
+    turn = threading.Lock()
+
+    def report(line: str) -> None:
+        with turn, suppress(OSError):
+            progress(line)
+
+    return report
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _signals_interrupt() -> ExitStack:
+    return _handlers(_interrupt)
+
+
+def _signals_ignored() -> ExitStack:
+    return _handlers(signal.SIG_IGN)
+
+
+def _handlers(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> ExitStack:
+    """Handle SIGNALS so until the stack is closed; only the main thread may, others change nothing."""
+    stack = ExitStack()
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            stack.callback(signal.signal, number, signal.signal(number, handler))
+    return stack

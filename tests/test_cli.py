@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.problem import ROOT
+
+
+def evergreen(*arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command as a person runs it, in an environment of its own."""
+    clean = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "EVERGREEN_HOME": "/nonexistent", **environment}
+    return subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], input=given, capture_output=True, text=True,
+                          env=clean, cwd=ROOT, timeout=120, check=False)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["up", "demo", "replay", "status", "check", "run", "down"])
+def test_every_command_explains_itself(command: str) -> None:
+    done = evergreen(command, "--help")
+    assert done.returncode == 0
+    assert len(done.stdout.split()) > 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["replay", "flight_delai"], "did you mean 'flight_delay'"),
+        (["replay", "flight_delay"], "EVERGREEN_AIRFLOW_URL is not set"),
+        (["replay", "flight_delay", "--until", "2015-01-01"], "lies after the last partition"),
+        (["replay", "flight_delay", "--until", "soon"], "'soon' is no date"),
+        (["status"], "EVERGREEN_STORE_URI is not set"),
+        (["run", "ingest.valdate", "flight_delay"], "there is no stage 'ingest.valdate'"),
+        (["run", "ingest.validate", "flight_delay"], "--input"),
+        (["run", "ingest", "flight_delay"], "--first"),
+        (["run", "ingest.validate", "flight_delay", "--input", "/nowhere.json"], "no readable JSON"),
+        (["run", "score", "flight_delay", "--partition", "2013-04-02"], "'2013-04-02' names no partition"),
+    ],
+)
+def test_what_goes_wrong_is_a_message_and_no_traceback(tmp_path: Path, arguments: list[str], told: str) -> None:
+    store = {} if arguments[0] == "status" else {"EVERGREEN_STORE_URI": tmp_path.as_uri()}
+    done = evergreen(*arguments, **store)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert "next:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_names_each_wrong_problem(tmp_path: Path) -> None:
+    raw = yaml.safe_load((ROOT / "include/problems/flight_delay/problem.yaml").read_text())
+    for name in ("good", "bad", "ugly"):
+        (tmp_path / name).mkdir()
+        for query in ("events.sql", "labels.sql"):
+            text = (ROOT / "include/problems/flight_delay" / query).read_text()
+            (tmp_path / name / query).write_text(text.replace("w.visib", "w.view") if name == "ugly" else text)
+        changed = {**raw, "owner": 7} if name == "bad" else raw
+        (tmp_path / name / "problem.yaml").write_text(yaml.safe_dump(changed))
+    done = evergreen("check", EVERGREEN_PROBLEMS=str(tmp_path))
+    assert done.returncode == 1
+    assert "ok     good" in done.stdout
+    assert "owner: Input should be a valid string (value: 7)" in done.stdout
+    assert "view" in done.stdout
+    assert "events.sql" in done.stdout
+    assert evergreen("check").returncode == 0
+
+
+def test_a_stages_result_feeds_the_next(tmp_path: Path) -> None:
+    store = {"EVERGREEN_STORE_URI": tmp_path.as_uri()}
+    week = ("--partition", "2013-04-01")
+    extracted = evergreen("run", "ingest.extract", "flight_delay", *week, **store)
+    validated = evergreen("run", "ingest.validate", "flight_delay", "--input", "-", given=extracted.stdout, **store)
+    published = evergreen("run", "ingest.publish", "flight_delay", "--input", "-", given=validated.stdout, **store)
+    assert json.loads(published.stdout)["events"] == json.loads(extracted.stdout)["events"] == 6592
+    whole = evergreen("run", "ingest", "flight_delay", *week, **store)
+    assert json.loads(whole.stdout)["events"] == 6592
