@@ -14,8 +14,10 @@ from pipelines.problem import ROOT
 def evergreen(*arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     """The command as a person runs it, in an environment of its own."""
     clean = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "EVERGREEN_HOME": "/nonexistent", **environment}
-    return subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], input=given, capture_output=True, text=True,
-                          env=clean, cwd=ROOT, timeout=120, check=False)  # fmt: skip
+    command = [sys.executable, "-m", "pipelines.cli", *arguments]
+    return subprocess.run(
+        command, input=given, capture_output=True, text=True, env=clean, cwd=ROOT, timeout=120, check=False
+    )
 
 
 @pytest.mark.parametrize("command", ["up", "demo", "replay", "status", "check", "run", "down"])
