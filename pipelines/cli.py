@@ -58,8 +58,7 @@ def up() -> None:
     """Start the embedded services (Airflow, MLflow, object store) and keep them up until Ctrl-C."""
     with _services() as embedded:
         _print_addresses(embedded)
-        console.print("\nCtrl-C stops everything.")
-        embedded.wait()
+        _wait(embedded, "Ctrl-C stops everything.")
 
 
 @app.command()
@@ -87,8 +86,7 @@ def demo(
         _print_summary(config)
         _print_addresses(embedded)
         if stay:
-            console.print("\nThe services stay up; Ctrl-C stops everything.")
-            embedded.wait()
+            _wait(embedded, "The services stay up; Ctrl-C stops everything.")
 
 
 @app.command()
@@ -280,6 +278,15 @@ def _services() -> Iterator[Embedded]:
         embedded.start(lambda line: console.print(f"[dim]{escape(line)}[/]"))
         os.environ.update(embedded.environment())
         yield embedded
+
+
+def _wait(embedded: Embedded, word: str) -> None:
+    """Stay up until Ctrl-C, which is how this is meant to end."""
+    console.print(f"\n{word}")
+    try:
+        embedded.wait()
+    except KeyboardInterrupt:
+        console.print("stopping")
 
 
 def _print_addresses(embedded: Embedded) -> None:

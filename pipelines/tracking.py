@@ -160,7 +160,15 @@ def load_model(run_id: str) -> Pipeline:
 
 def champion(problem: Problem) -> ModelVersion | None:
     """The registry version that serves; None when none does yet."""
-    return _by_alias(problem, "champion")
+    from mlflow.exceptions import MlflowException
+
+    with _explained():
+        try:
+            return _client().get_model_version_by_alias(problem.name, "champion")
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
 
 
 def serving(problem: Problem) -> ModelVersion:
@@ -195,13 +203,16 @@ def register(problem: Problem, run_id: str, tags: dict[str, str]) -> str:
 
 
 def promote(problem: Problem, version: str) -> str | None:
-    """Point the alias champion at `version`; gives the version that served before, if another did."""
+    """Point the alias champion at `version`, and previous at what served before; gives the latter, if another did."""
     client = _client()
-    before = _by_alias(problem, "champion")
+    before = champion(problem)
+    replaced = None if before is None or str(before.version) == version else str(before.version)
     with _explained():
+        if replaced is not None:
+            client.set_registered_model_alias(problem.name, "previous", replaced)
         client.set_registered_model_alias(problem.name, "champion", version)
         client.delete_registered_model_alias(problem.name, "challenger")
-    return None if before is None or str(before.version) == version else str(before.version)
+    return replaced
 
 
 def git_commit() -> str:
@@ -217,18 +228,6 @@ def environment() -> str:
     """Python, platform and the version of every installed distribution, one a line."""
     installed = sorted({f"{d.name}=={d.version}" for d in importlib.metadata.distributions()}, key=str.lower)
     return "\n".join([f"# Python {platform.python_version()} on {platform.platform()}", *installed, ""])
-
-
-def _by_alias(problem: Problem, alias: str) -> ModelVersion | None:
-    from mlflow.exceptions import MlflowException
-
-    with _explained():
-        try:
-            return _client().get_model_version_by_alias(problem.name, alias)
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
 
 
 def _client() -> Any:

@@ -138,10 +138,16 @@ def check_share(problem: Problem, query: Query, validated: Validated, keys: list
 def _unexpected(frame: pd.DataFrame, checks: list[Rule]) -> list[tuple[str, list[int]]]:
     """Positions of the rows that break each rule; a rule that could not be evaluated is an error."""
     import great_expectations as gx
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
     from great_expectations.expectations.registry import get_expectation_impl
 
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = gx.data_context.types.base.ProgressBarsConfig(globally=False)
+    defaults = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)  # it would leave a folder in /tmp
+    context = gx.get_context(mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=defaults))
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     batch = (
         context.data_sources.add_pandas("rows").add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
     )

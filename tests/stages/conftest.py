@@ -49,12 +49,15 @@ def trained_store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture
 def loop(trained_store: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The trained problem's name, in a store and a config of this test's own."""
+    """The trained problem's name, in a store, a registry and a config of this test's own."""
     for name, value in trained_store.items():
         monkeypatch.setenv(name, value)
     store, problems = tmp_path / "store", tmp_path / "problems"
     shutil.copytree(trained_store["EVERGREEN_STORE_URI"].removeprefix("file://"), store)
     shutil.copytree(trained_store["EVERGREEN_PROBLEMS"], problems)
+    database = tmp_path / "mlflow.db"
+    shutil.copyfile(trained_store["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///"), database)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     monkeypatch.setenv("EVERGREEN_STORE_URI", store.as_uri())
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(problems))
     yield PROBLEM

@@ -75,6 +75,22 @@ def test_a_gate_that_fails_leaves_the_champion_and_says_why(loop: str) -> None:
     assert "wanted at least 0.99" in (tracking.run_tag(run_id, "gate_reason") or "")
 
 
+def test_the_version_that_was_replaced_can_be_gone_back_to(loop: str) -> None:
+    config = load_problem(loop)
+    before = str(tracking.serving(config).version)
+    path = config.folder / "problem.yaml"
+    path.write_text(path.read_text().replace("auc: -0.01, log_loss: -0.01", "auc: -1").replace("auc: -0.01", "auc: -1"))
+    promoted = inline.train(loop)
+    import mlflow
+
+    aliases = mlflow.MlflowClient().get_registered_model(loop).aliases
+    assert {name: str(version) for name, version in aliases.items()} == {
+        "champion": promoted["version"],
+        "previous": before,
+    }
+    assert promoted["replaced"] == before
+
+
 def test_challenger_and_champion_are_measured_on_the_same_rows_each_with_its_own_features(loop: str) -> None:
     inline.ingest(loop, "2013-02-04", "2013-02-04")
     path = load_problem(loop).folder / "problem.yaml"
