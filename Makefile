@@ -27,7 +27,7 @@ check: install ## the fast part: lint, types, unit tests
 	$(RUN)/mypy
 	$(RUN)/evergreen check
 	$(RUN)/python -m docs.generate --check
-	$(RUN)/pytest -m "not end_to_end"
+	$(RUN)/pytest -m "not end_to_end" -n 2 --dist loadfile
 
 clean: ## remove what was installed and all that ran: data, models, logs
 	@if [ -x $(RUN)/evergreen ]; then $(RUN)/evergreen down; fi
@@ -40,7 +40,7 @@ install: .venv/.installed
 	@free=$$(df -Pk . | awk 'NR==2 {print int($$4/1024)}'); if [ $$free -lt 4096 ]; then \
 	  echo "error: only $$free MiB are free here; Evergreen needs 4096. Free some space, then run this again." >&2; exit 1; fi
 	@echo "installing Evergreen into .venv (a minute or two the first time)"
-	@$(UV) sync --frozen --quiet --compile-bytecode || { \
+	@$(UV) sync --frozen --quiet --compile-bytecode --no-python-downloads --python .venv-uv/bin/python || { \
 	  echo "error: the install stopped (see above). Is the network up? Run the same command again: it goes on." >&2; exit 1; }
 	@touch $@
 
