@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pipelines.problem import Problem
 
 APPEND_TRIES = 20
+# A reader fetches every commit since the last checkpoint, one small object each.
+TABLE_SETTINGS = {"delta.checkpointInterval": "10"}
 
 
 def store_uri(*parts: str) -> str:
@@ -119,6 +121,7 @@ def write_table(problem: Problem, name: TableName, rows: pa.Table | pa.RecordBat
             mode="overwrite",
             predicate=predicate if exists else None,
             partition_by=[column],
+            configuration=None if exists else TABLE_SETTINGS,
             storage_options=storage_options(),
         )
     version = table_version(problem, name)
@@ -149,7 +152,12 @@ def _append_once(uri: str, rows: pa.Table, key: str, partition_by: str) -> bool:
 
     with _explained(uri):
         table = DeltaTable.create(
-            uri, schema=rows.schema, mode="ignore", partition_by=[partition_by], storage_options=storage_options()
+            uri,
+            schema=rows.schema,
+            mode="ignore",
+            partition_by=[partition_by],
+            configuration=TABLE_SETTINGS,
+            storage_options=storage_options(),
         )
         merged = (
             table.merge(rows, f"old.{key} = new.{key}", source_alias="new", target_alias="old")

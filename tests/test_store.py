@@ -48,6 +48,14 @@ def test_a_write_replaces_its_partitions_and_no_other(toy: ToyProblem, store_fol
     assert store.partition_keys(toy(), "labels") == ["2024-01-01", "2024-01-02"]
 
 
+def test_a_table_keeps_its_log_short(toy: ToyProblem, store_folder: Path) -> None:
+    for _ in range(12):
+        store.write_table(toy(), "labels", statements("2024-01-01", 1), ["2024-01-01"])
+    log = store_folder / "kettle" / "labels" / "_delta_log"
+    assert list(log.glob("*.checkpoint.parquet"))
+    assert store.dataset(toy(), "labels", 3).count_rows() == 1, "older versions can still be read"
+
+
 def test_writing_no_rows_empties_a_partition(toy: ToyProblem, store_folder: Path) -> None:
     store.write_table(toy(), "labels", statements("2024-01-01", 3), ["2024-01-01"])
     store.write_table(toy(), "labels", statements("2024-01-01", 3).slice(0, 0), ["2024-01-01"])
