@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from pipelines.problem import Problem, parse_problem
 
@@ -29,6 +30,9 @@ os.environ |= {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
 }
+
+settings.register_profile("evergreen", deadline=None)  # machines are noisy: no test is timed
+settings.load_profile("evergreen")
 
 TOY: dict[str, Any] = {
     "description": "Does the kettle boil over?",

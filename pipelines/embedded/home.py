@@ -87,7 +87,7 @@ def only_supervisor(home: Path) -> Iterator[None]:
             raise ConfigError(
                 f"the embedded services are already up, run by process {holder}",
                 where=str(home),
-                cure="use them as they are, stop them with Ctrl-C in their terminal, "
+                cure="use them as they are (`evergreen replay` does), stop them with Ctrl-C in their terminal, "
                 f"or with `kill {holder}`; EVERGREEN_HOME starts a second set elsewhere",
             ) from None
         lock.truncate(0)
