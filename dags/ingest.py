@@ -12,8 +12,8 @@ partitions, each with all that follows.
 **Triage.**
 
 - `validate` failed with *DataError* or *SchemaError*: too many bad rows, or other columns than declared. Nothing was
-  published. Look at `quarantine` for the rules and at the log's end for the column diff; mend the source or the
-  problem's `columns`, then clear `extract`.
+  published. The log's end has the rules that were broken and where the rows lie, or the column diff; mend the source
+  or the problem's `columns`, then clear `extract`.
 - A task is up for retry: the source or the store does not answer. It is tried again with growing pauses; when the
   retries are used up, start the service and clear the task.
 - No run at all: the DAG is paused, or `partitions.last` of problem.yaml lies behind.

@@ -108,20 +108,21 @@ def validate(problem: Problem, query: Query, rows: pa.Table) -> Validated:
     return Validated(rows.filter(pc.invert(is_bad)).drop_columns(["raw", "faults"]), quarantine)
 
 
-def check_share(problem: Problem, query: Query, validated: Validated, keys: list[str]) -> None:
+def check_share(problem: Problem, query: Query, validated: Validated, keys: list[str], set_aside: str) -> None:
     """Let no partition pass that is empty (of events), or of which too much had to be set aside.
+
+    `set_aside` says where the bad rows can be looked at.
 
     Raises:
         DataError: with the partitions and the rules that were broken most.
     """
     good, bad = (Counter(table["partition"].to_pylist()) for table in (validated.good, validated.bad))
     limit = problem.validation.max_quarantined_share
-    where = str(problem.folder / f"{query}.sql")
     empty = [key for key in keys if not good[key] + bad[key]]
     if query == "events" and empty:
         raise DataError(
             f"no rows in {_some(empty)}",
-            where=where,
+            where=str(problem.folder / "events.sql"),
             cure="has the source been delivered? is the partition inside the problem's first and last?",
         )
     worst = {key: bad[key] / (good[key] + bad[key]) for key in keys if bad[key]}
@@ -129,9 +130,9 @@ def check_share(problem: Problem, query: Query, validated: Validated, keys: list
     if over:
         broken = "; ".join(f"{rule} ({count} rows)" for rule, count in list(validated.broken.items())[:5])
         raise DataError(
-            f"too many bad rows in {_some(over)}: at most {limit:.1%} may be set aside. Rules broken: {broken}",
-            where=where,
-            cure="mend the source or the rule, then clear this run; nothing was published",
+            f"too many bad {query} in {_some(over)}: at most {limit:.1%} may be set aside. Rules broken: {broken}",
+            where=set_aside,
+            cure="nothing was published: look at the rows there, mend the source or the rule, then clear this run",
         )
 
 

@@ -49,17 +49,18 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
 
     config = load_problem(problem)
     first, last = extracted["first"], extracted["last"]
-    bad: list[pa.Table] = []
-    rules: dict[str, int] = {}
-    for query in QUERIES:
-        staged = store.staged(_staging(config, first, last, f"{query}.parquet")).to_table()
-        validated = validate_rows(config, query, staged)
-        check_share(config, query, validated, config.partitions.between(first, last))
+    found = {
+        query: validate_rows(config, query, store.staged(_staging(config, first, last, f"{query}.parquet")).to_table())
+        for query in QUERIES
+    }
+    for query, validated in found.items():
         store.stage(_staging(config, first, last, f"{query}.good.parquet"), validated.good, validated.good.schema)
-        bad.append(validated.bad)
-        rules |= {f"{query}: {rule}": count for rule, count in validated.broken.items()}
-    quarantine = pa.concat_tables(bad)
-    store.stage(_staging(config, first, last, "quarantine.parquet"), quarantine, table_schema(config, "quarantine"))
+    quarantine = pa.concat_tables([validated.bad for validated in found.values()])
+    set_aside = _staging(config, first, last, "quarantine.parquet")
+    store.stage(set_aside, quarantine, table_schema(config, "quarantine"))
+    for query, validated in found.items():  # the rows are staged already: who has to mend them can look at them
+        check_share(config, query, validated, config.partitions.between(first, last), set_aside)
+    rules = {f"{query}: {rule}": count for query, one in found.items() for rule, count in one.broken.items()}
     return {**extracted, "quarantined": quarantine.num_rows, "rules": rules}
 
 

@@ -73,15 +73,15 @@ def test_the_share_is_checked_partition_by_partition(toy: ToyProblem) -> None:
     good_day = [{}] * 40
     bad_day = [{"partition": "2024-01-02", "litres": 9.0}, {"partition": "2024-01-02"}]
     validated = validate(problem, "events", events(problem, *good_day, *bad_day))
-    check_share(problem, "events", validated, ["2024-01-01"])
+    check_share(problem, "events", validated, ["2024-01-01"], "set/aside")
     with pytest.raises(DataError, match=r"2024-01-02 \(50.0% of 2 rows\).*litres: outside 0..5 \(1 rows\)"):
-        check_share(problem, "events", validated, ["2024-01-01", "2024-01-02"])
+        check_share(problem, "events", validated, ["2024-01-01", "2024-01-02"], "set/aside")
 
 
 def test_a_partition_without_events_does_not_pass(toy: ToyProblem) -> None:
     validated = validate(toy(), "events", events(toy(), {}))
     with pytest.raises(DataError, match="no rows in 2024-01-02"):
-        check_share(toy(), "events", validated, ["2024-01-01", "2024-01-02"])
+        check_share(toy(), "events", validated, ["2024-01-01", "2024-01-02"], "set/aside")
 
 
 def test_rows_that_do_not_add_up_are_refused() -> None:
