@@ -16,6 +16,11 @@ Run = dict[str, Any]
 OnTask = Callable[[Run, dict[str, Any]], None]
 
 
+def run_path(run: Run) -> str:
+    """Where the REST API keeps a run."""
+    return f"/api/v2/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}"
+
+
 class AirflowClient:
     """`EVERGREEN_AIRFLOW_URL`, `_USERNAME` and `_PASSWORD` say where and who; one call at a time.
 
@@ -78,7 +83,7 @@ class AirflowClient:
         """Clear what failed in a run, so that it goes on; a run that did not fail is left alone."""
         if run["state"] != "failed":
             return run
-        path = f"/api/v2/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}"
+        path = run_path(run)
         self._call("POST", f"{path}/clear", json={"dry_run": False, "only_failed": True})
         return self._call("GET", path)
 
@@ -88,7 +93,7 @@ class AirflowClient:
         Raises:
             ServiceUnavailable: the run has not ended in `timeout_s` seconds.
         """
-        path = f"/api/v2/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}"
+        path = run_path(run)
         told: set[tuple[str, int]] = set()
         end = time.monotonic() + timeout_s
         while True:
@@ -125,7 +130,7 @@ class AirflowClient:
 
     def xcom(self, run: Run, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """A task's XCom; None when it has none of that name."""
-        path = f"/api/v2/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}/taskInstances/{task_id}/xcomEntries/{key}"
+        path = f"{run_path(run)}/taskInstances/{task_id}/xcomEntries/{key}"
         try:
             return self._call("GET", path, params={"map_index": map_index, "deserialize": False})["value"]
         except DataError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -19,31 +19,38 @@ AS_KNOWN = """
 """
 
 
+def mature(problem: Problem, partition: str, available: list[str]) -> list[str]:
+    """The partitions of `available` whose labels are in at the end of `partition`, oldest first.
+
+    A partition is mature once the labels' delay has passed since its end.
+    """
+    parts, delay = problem.partitions, timedelta(days=problem.labels.delay_days)
+    as_of = parts.end(partition)
+    return [key for key in sorted(available) if key <= partition and parts.end(key) + delay <= as_of]
+
+
 def splits(problem: Problem, partition: str, available: list[str]) -> dict[str, str]:
     """Split of each partition whose labels are in at the end of `partition`: the newest are held out.
 
-    A partition is mature once its labels' delay has passed. Of the mature ones the newest are test, those
-    before them validation, the rest train (no more of it than the window allows): never a random split,
-    which on data that moves reports what no future will show (Huyen, ch. 4; Burkov, ch. 3.12).
+    Of the mature partitions the newest are test, those before them validation, the rest train (no more of it
+    than the window allows): never a random split, which on data that moves reports what no future will show
+    (Huyen, ch. 4; Burkov, ch. 3.12).
 
     Raises:
         DataError: too few partitions for all three.
     """
-    from datetime import timedelta
-
     parts, rule = problem.partitions, problem.dataset.split
-    delay, as_of = timedelta(days=problem.labels.delay_days), parts.end(partition)
-    mature = [key for key in sorted(available) if key <= partition and parts.end(key) + delay <= as_of]
+    known = mature(problem, partition, available)
     held_out = rule.validation_partitions + rule.test_partitions
-    if len(mature) <= held_out:
+    if len(known) <= held_out:
         raise DataError(
-            f"{len(mature)} partitions have their labels at the end of {partition}; {held_out} are held out for "
+            f"{len(known)} partitions have their labels at the end of {partition}; {held_out} are held out for "
             "validation and test, which leaves none to train on",
             where=f"problem {problem.name}, table events",
             cure=f"ingest earlier {parts.every}s first, or shorten dataset.split in problem.yaml",
         )
-    test, validation = mature[-rule.test_partitions :], mature[-held_out : -rule.test_partitions]
-    train = mature[:-held_out][-(problem.dataset.window_partitions or 0) :]
+    test, validation = known[-rule.test_partitions :], known[-held_out : -rule.test_partitions]
+    train = known[:-held_out][-(problem.dataset.window_partitions or 0) :]
     return {**dict.fromkeys(train, "train"), **dict.fromkeys(validation, "validation"), **dict.fromkeys(test, "test")}
 
 

@@ -25,13 +25,13 @@ def featurize(
     of the future can change one; training and scoring both come here, so neither can see what the other
     does not.
     """
-    longest = max((feature.window_days for feature in problem.features.history.values()), default=0)
-    earliest = sql.query("SELECT min(cutoff_time) AS earliest FROM targets", {"targets": targets})["earliest"][
-        0
-    ].as_py()
-    if earliest is not None:  # lets files be passed over that hold nothing so young
-        is_young = pc.field("event_time") >= pc.scalar(earliest - timedelta(days=longest))
-        events, labels = events.filter(is_young), labels.filter(is_young)
+    if problem.features.history:  # lets files be passed over that hold nothing so young
+        longest = max(feature.window_days for feature in problem.features.history.values())
+        earliest = sql.query("SELECT min(cutoff_time) AS earliest FROM targets", {"targets": targets})
+        since = earliest["earliest"][0].as_py()
+        if since is not None:
+            is_young = pc.field("event_time") >= pc.scalar(since - timedelta(days=longest))
+            events, labels = events.filter(is_young), labels.filter(is_young)
     tables = {"targets": targets, "events": events, "labels": labels}
     yield from sql.stream(features_sql(problem), tables, batch_rows=batch_rows)
 

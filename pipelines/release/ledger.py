@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines import store
 from pipelines.artifacts import table_schema
@@ -36,12 +37,11 @@ def record(
 
 def has_gate(problem: Problem, partition: str) -> bool:
     """Whether a gate has judged a model for this partition, either way."""
-    return any(row["partition"] == partition for row in decisions(problem, "gate"))
+    wanted = (pc.field("kind") == "gate") & (pc.field("partition") == partition)
+    return bool(store.dataset(problem, "ledger").count_rows(filter=wanted))
 
 
 def decisions(problem: Problem, kind: str) -> list[dict[str, Any]]:
     """All decisions of a kind, oldest first, evidence parsed."""
-    import pyarrow.compute as pc
-
     table = store.dataset(problem, "ledger").to_table(filter=pc.field("kind") == kind).sort_by("decided_time")
     return [{**row, "evidence": json.loads(row["evidence"])} for row in table.to_pylist()]

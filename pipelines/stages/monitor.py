@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import sql, store
-from pipelines.dataset.label import AS_KNOWN
+from pipelines.dataset.label import AS_KNOWN, mature
 from pipelines.errors import DataError, NothingToDo
 from pipelines.monitoring.profile import Reference
 from pipelines.problem import Problem, load_problem
@@ -60,9 +60,11 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     partition = profiled["partition"]
     rows = store.dataset(config, "profiles").to_table(filter=pc.field("partition") == partition)
     detected = measure_drift(_reference(config, profiled["version"]), from_rows(rows))
+    labelled_keys = mature(config, partition, store.partition_keys(config, "predictions"))
+    predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
     realised = []
-    for labelled in _labelled_partitions(config, partition):
-        truth = _truth(config, labelled, partition)
+    for labelled in labelled_keys[-config.monitoring.policy.of_last :]:
+        truth = _truth(config, predictions, labels, labelled, partition)
         if truth.num_rows:
             version = truth["model_version"][0].as_py()
             found = performance(truth["score"].to_numpy(), truth["label"].to_numpy())
@@ -153,17 +155,7 @@ def act(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
     return outcome
 
 
-def _labelled_partitions(config: Problem, partition: str) -> list[str]:
-    """The newest partitions whose labels are in at the end of `partition`, oldest first."""
-    from datetime import timedelta
-
-    parts, delay = config.partitions, timedelta(days=config.labels.delay_days)
-    mature = [key for key in store.partition_keys(config, "predictions")
-              if key <= partition and parts.end(key) + delay <= parts.end(partition)]  # fmt: skip
-    return mature[-config.monitoring.policy.of_last :]
-
-
-def _truth(config: Problem, labelled: str, partition: str) -> pa.Table:
+def _truth(config: Problem, predictions: Any, labels: Any, labelled: str, partition: str) -> pa.Table:
     """score, label and model_version of `labelled`'s rows, labels as known at the end of `partition`."""
     key, parts = sql.quote(config.key), config.partitions
     time, start, end = pc.field("event_time"), pc.scalar(parts.start(labelled)), pc.scalar(parts.end(labelled))
@@ -172,8 +164,8 @@ def _truth(config: Problem, labelled: str, partition: str) -> pa.Table:
             SELECT p.score, known.label, p.model_version FROM predictions AS p JOIN known USING ({key})
             ORDER BY p.event_time, p.{key}""",
         {
-            "predictions": store.dataset(config, "predictions").filter(pc.field("partition") == labelled),
-            "labels": store.dataset(config, "labels").filter((time >= start) & (time < end)),
+            "predictions": predictions.filter(pc.field("partition") == labelled),
+            "labels": labels.filter((time >= start) & (time < end)),
         },
         {"as_of": parts.end(partition)},
     )

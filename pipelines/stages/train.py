@@ -27,7 +27,8 @@ def label(problem: str, partition: str | None = None, requested: bool = False) -
 
     Without a partition: the newest that has been ingested. `requested`: the monitor asked for this training,
     and it is done once, however often it asked. Result: {"partition", "training": id of this
-    attempt, "events_version", "labels_version", "rows", "unlabelled"}.
+    attempt, "trained_until": last partition before the test split, "events_version", "labels_version", "rows",
+    "unlabelled"}.
 
     Raises:
         NothingToDo: the request has been carried out.
@@ -48,18 +49,21 @@ def label(problem: str, partition: str | None = None, requested: bool = False) -
             cure=f"trigger {problem}.train by hand, without a partition key, for another one",
         )
     versions = {f"{name}_version": store.table_version(config, name) for name in ("events", "labels")}
+    split = splits(config, partition, available)
+    first_tested = min(key for key, name in split.items() if name == "test")
     rows = label_rows(
         config,
         store.dataset(config, "events", versions["events_version"]),
         store.dataset(config, "labels", versions["labels_version"]),
         config.partitions.end(partition),
-        splits(config, partition, available),
+        split,
     )
     training = f"{partition}-{uuid.uuid4().hex[:8]}"
     store.stage(f"{_staging(config, training)}/labelled.parquet", rows, _labelled_schema(config))
     return {
         "partition": partition,
         "training": training,
+        "trained_until": config.partitions.shift(first_tested, -1),
         **versions,
         "rows": rows.num_rows,
         "unlabelled": rows["label"].null_count,
@@ -124,14 +128,13 @@ def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str,
         split: measure(table["label"].to_numpy(), positive_scores(model, table), table["weight"].to_numpy())
         for split, table in rows.items()
     }
-    last = config.partitions.shift(min(_partitions(config, featurized, "test")), -1)
     run_id = tracking.log_candidate(
         config,
         candidate,
         model,
         tags=tags | {"partition": featurized["partition"], "training_set": featurized["training_set"],
                      "feature_set": featurized["feature_set"], "config_hash": config.config_hash,
-                     "trained_until": last},
+                     "trained_until": featurized["trained_until"]},
         parameters={"model": spec.model, **spec.parameters, "seed": config.training.seed,
                     "sampling": config.dataset.sampling.method, "train_rows": rows["train"].num_rows,
                     **{name: featurized[name] for name in ("events_version", "labels_version", "features_version")}},
@@ -184,7 +187,7 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
         labels,
         config.monitoring.bins,
     )
-    kept = {"trained_until": tracking.run_tag(runs[best], "trained_until"), "reference": built.model_dump(mode="json")}
+    kept = {"trained_until": featurized["trained_until"], "reference": built.model_dump(mode="json")}
     tracking.annotate(runs[best], files={"evaluation.json": evaluation, "reference.json": kept})
     return evaluation
 
@@ -202,13 +205,14 @@ def gate(problem: str, evaluated: dict[str, Any]) -> dict[str, Any]:
 
     config = load_problem(problem)
     verdict = judge(evaluated, config.gate)
+    word = "passed" if verdict.passed else "failed"
     challenger = evaluated["challenger"]
     ledger.record(
         config,
         decision=f"gate:{evaluated['training']}",
         kind="gate",
         partition=evaluated["partition"],
-        verdict="passed" if verdict.passed else "failed",
+        verdict=word,
         action="register" if verdict.passed else "keep champion",
         reason=verdict.reason,
         evidence={"evaluation": evaluated, **verdict.to_dict()},
@@ -216,7 +220,7 @@ def gate(problem: str, evaluated: dict[str, Any]) -> dict[str, Any]:
     tracking.annotate(
         challenger["run_id"],
         files={"gate.json": verdict.to_dict()},
-        tags={"gate": "passed" if verdict.passed else "failed", "gate_reason": verdict.reason},
+        tags={"gate": word, "gate_reason": verdict.reason},
     )
     if not verdict.passed:
         raise GateFailed(
@@ -229,7 +233,7 @@ def gate(problem: str, evaluated: dict[str, Any]) -> dict[str, Any]:
         "partition": evaluated["partition"],
         "run_id": challenger["run_id"],
         "candidate": challenger["candidate"],
-        "verdict": "passed",
+        "verdict": word,
         "reason": verdict.reason,
     }
 

@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 from deltalake import DeltaTable
 
 from pipelines import replay, store, summary, tracking
-from pipelines.airflow_client import AirflowClient
+from pipelines.airflow_client import AirflowClient, run_path
 from pipelines.embedded import Embedded
 from pipelines.errors import AccessError
 from pipelines.problem import Problem
@@ -63,7 +63,7 @@ def wait(until: Callable[[], Any], seconds: float = 120) -> Any:
 
 
 def tasks(airflow: AirflowClient, run: dict[str, Any]) -> dict[str, str]:
-    path = f"/api/v2/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}"
+    path = run_path(run)
     return {task["task_id"]: task["state"] for task in airflow._tasks(path)}
 
 
@@ -175,7 +175,7 @@ def test_the_drift_report_is_served_to_those_who_are_logged_in(
 def rescore(airflow: AirflowClient, problem: Problem) -> dict[str, Any]:
     run = airflow.run_of(f"{problem.name}.score", WEEKS[0])
     assert run is not None
-    airflow._call("POST", f"/api/v2/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}/clear", json={"dry_run": False})
+    airflow._call("POST", f"{run_path(run)}/clear", json={"dry_run": False})
     return run
 
 
@@ -198,7 +198,7 @@ def test_a_scoring_task_that_is_killed_is_retried_to_one_row_per_event(
     airflow: AirflowClient, problem: Problem, told: list[replay.Finished]
 ) -> None:
     run = rescore(airflow, problem)
-    path = f"/api/v2/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}"
+    path = run_path(run)
 
     def running() -> list[psutil.Process]:
         scoring = [t for t in airflow._tasks(path) if t["task_id"] == "score" and t["state"] == "running"]
