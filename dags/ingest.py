@@ -2,7 +2,9 @@
 
 **What it does.** `extract` reads the partition's rows from their source, `validate` checks them against the
 contract, `publish` writes good rows to `events` (and `labels`, as they become known) and bad ones to `quarantine`
-with the rules that they broke. One Delta commit a table: a run can be killed and retried at any moment.
+with the rules that they broke. One Delta commit a table: a run can be killed and retried at any moment. To ingest a
+partition again changes nothing where the source says the same; where it says something else, that is a correction,
+known from now on, and what former models saw stays. With *restate* the rows are taken as if for the first time.
 
 **What makes it run.** Its clock: once a partition has closed, for that partition. By hand: with a *partition key*
 (the first day of the partition, such as `2013-04-01`), which scores and monitors it too; or without a key and with
@@ -12,8 +14,9 @@ partitions, each with all that follows.
 **Triage.**
 
 - `validate` failed with *DataError* or *SchemaError*: too many bad rows, or other columns than declared. Nothing was
-  published. The log's end has the rules that were broken and where the rows lie, or the column diff; mend the source
-  or the problem's `columns`, then clear `extract`.
+  published. The log's end has the rules that were broken and where the rows lie, or the column diff; the task's
+  *Validation* link has every rule. Mend the source or the problem's `columns`, then clear `extract`.
+- Some rows are in quarantine: `evergreen quarantine list <problem>` shows them, `release` mends one and lets it in.
 - A task is up for retry: the source or the store does not answer. It is tried again with growing pauses; when the
   retries are used up, start the service and clear the task.
 - No run at all: the DAG is paused, or `partitions.last` of problem.yaml lies behind.
@@ -27,6 +30,7 @@ from airflow.sdk import DAG, Param, task
 
 from include import assets
 from include.boundary import boundary, span, stage
+from include.links import Validation
 from include.wiring import clock, options, problems
 from pipelines.problem import Problem
 
@@ -40,7 +44,14 @@ def extract(problem: str, *, dag_run: Any = None, params: Any = None) -> Any:
 
 
 validate = stage("ingest.validate")
-publish = stage("ingest.publish")
+
+
+@task
+@boundary
+def publish(problem: str, validated: Any, *, params: Any = None) -> Any:
+    from pipelines.stages import ingest
+
+    return ingest.publish(problem, validated, restate=bool(params["restate"]))
 
 
 def build(problem: Problem) -> None:
@@ -51,11 +62,18 @@ def build(problem: Problem) -> None:
         params={
             "first": Param(None, title="First partition", **key),
             "last": Param(None, title="Last partition", **key),
+            "restate": Param(
+                False,
+                type="boolean",
+                title="Restate",
+                description="What was ingested before was our own mistake (SQL, a rule): forget that it was known.",
+            ),
         },
         **clock(problem.partitions),
         **options(problem, __doc__),
     ):
         validated = validate(problem.name, extract(problem.name))
+        validated.operator.operator_extra_links = (Validation(),)
         publish.override(outlets=[assets.events(problem.name)])(problem.name, validated)
 
 

@@ -1,9 +1,10 @@
 """# Train: a new version, gated against the champion
 
 **What it does.** `label` joins events with the labels known by now, `sample` draws the training set and splits it by
-time, `featurize` computes its features, `train` fits each candidate (one mapped task each), `evaluate` measures them
-on the newest held-out partitions, `gate` compares the best with the thresholds of problem.yaml, with the baseline and
-with the champion on the same rows, `register` makes it a version, `promote` gives it the alias *champion*.
+time, `featurize` computes its features, `check` looks for leaks and writes the set's datasheet, `train` fits each
+candidate (one mapped task each), `evaluate` measures them on the newest held-out partitions, `gate` compares the best
+with the thresholds of problem.yaml, with the baseline and with the champion on the same rows, `register` makes it a
+version, `promote` gives it the alias *champion*.
 
 **What makes it run.** The monitor's request (asset `<problem>/retrain_request`, with the partition key that alarmed).
 By hand: with no partition key it learns from everything labelled so far; with one, from what was known then.
@@ -14,6 +15,9 @@ Requests that come while a run is on wait in line.
 - `gate` failed with *GateFailed*: not a fault. The challenger is not good enough and the champion goes on serving.
   The reason is the log's last line, the task's XCom `verdict` and the run's *Evidence* tab. Compare the runs in
   MLflow; do not lower a threshold to get a release out.
+- `check` failed with *DataError*: a feature is named that knows too much (it is not there at the cut-off, or alone
+  predicts the label), or rows stand on both sides of a split. Nothing was trained. Drop the feature or mend the split;
+  the task's *Datasheet* link shows every check. Accept a feature (`dataset.leaks.accepted`) only after a look at it.
 - `label` failed with *DataError*: too few labelled partitions yet. Ingest more, or wait for the labels.
 - `train` failed for one candidate: its parameters in problem.yaml do not fit its model. Nothing was promoted.
 - `train` does not start: it waits for a slot of the pool `training` (Admin, Pools).
@@ -29,6 +33,7 @@ from airflow.sdk import DAG, PartitionedAssetTimetable, task
 
 from include import assets
 from include.boundary import boundary, stage
+from include.links import Datasheet
 from include.wiring import options, problems
 from pipelines.problem import Problem
 
@@ -64,6 +69,7 @@ def evaluate(problem: str, featurized: Any, trained: Any) -> Any:
 
 sample = stage("train.sample")
 featurize = stage("train.featurize")
+check = stage("train.check")
 gate = stage("train.gate")
 register = stage("train.register")
 promote = stage("train.promote")
@@ -77,9 +83,10 @@ def build(problem: Problem) -> None:
         schedule=PartitionedAssetTimetable(assets=assets.retrain_request(name)),
         **options(problem, __doc__),
     ):
-        featurized = featurize(name, sample(name, label(name)))
-        fit = train.partial(problem=name, featurized=featurized)
-        evaluated = evaluate(name, featurized, fit.expand(candidate=list(problem.training.candidates)))
+        checked = check(name, featurize(name, sample(name, label(name))))
+        checked.operator.operator_extra_links = (Datasheet(),)
+        fit = train.partial(problem=name, featurized=checked)
+        evaluated = evaluate(name, checked, fit.expand(candidate=list(problem.training.candidates)))
         registered = register(name, gate(name, evaluated))
         promote.override(outlets=[assets.model(name)])(name, registered)
 

@@ -1,7 +1,7 @@
-"""The pages that Evergreen adds to Airflow's UI: what a run decided, and the drift reports behind it.
+"""The pages that Evergreen adds to Airflow's UI: what a run decided, and the page in the store behind it.
 
-    GET /evergreen/runs/{dag_id}/{run_id}          verdicts of a run; below them, a monitor's report
-    GET /evergreen/reports/{problem}/{partition}   the Evidently report of a partition
+    GET /evergreen/runs/{dag_id}/{run_id}    verdicts of a run; below them, its page
+    GET /evergreen/pages/{problem}/{path}    a page in the store: validation, datasheet, drift, weak supervision
 
 Airflow does not authenticate apps that plugins mount: each route asks for a user who may read the DAG.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from html import escape
-from typing import Annotated
+from typing import Annotated, Any
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.common.db.common import SessionDep
@@ -21,6 +21,7 @@ from fastapi import Depends, FastAPI, HTTPException, Path, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import select
 
+from include.pages import dag_of, path_of
 from pipelines.errors import EvergreenError, TransientError
 
 app = FastAPI(title="Evergreen", docs_url=None, redoc_url=None, openapi_url=None)
@@ -45,9 +46,12 @@ def reads_run(dag_id: str, request: Request, user: GetUserDep) -> None:
     requires_access_dag("GET", DagAccessEntity.XCOM, dag_id)(request, user)
 
 
-def reads_monitor(problem: str, request: Request, user: GetUserDep) -> None:
-    """The user may read the runs of this problem's monitor."""
-    reads_run(f"{problem}.monitor", request, user)
+def reads_page(problem: str, path: str, request: Request, user: GetUserDep) -> None:
+    """The user may read the runs that leave such pages."""
+    dag = dag_of(path)
+    if dag is None:
+        raise HTTPException(404, f"no page of Evergreen lies at {path}")
+    reads_run(f"{problem}.{dag}", request, user)
 
 
 @app.get("/runs/{dag_id}/{run_id}", dependencies=[Depends(reads_run)])
@@ -65,32 +69,45 @@ def show_run(dag_id: str, run_id: str, session: SessionDep) -> HTMLResponse:
     given = {_text(verdict.value): verdict.task_id for verdict in reversed(verdicts)}
     rows = "".join(f"<tr><th>{escape(by)}<td>{escape(text)}" for text, by in reversed(given.items()))
     body = f"<table>{rows}</table>" if rows else "<p>No task of this run has given a verdict.</p>"
-    problem, _, stage = dag_id.rpartition(".")
-    if stage == "monitor" and run.partition_key:
-        body += f'<iframe src="/evergreen/reports/{escape(problem)}/{escape(run.partition_key)}"></iframe>'
+    path = path_of(dag_id, run.partition_key, run.conf or {}, lambda task: _returned(session, run, task))
+    if path:
+        body += f'<iframe src="/evergreen/pages/{escape(dag_id.rpartition(".")[0])}/{escape(path)}"></iframe>'
     return _page(f"{dag_id}, partition {run.partition_key or 'none'}", body)
 
 
-@app.get("/reports/{problem}/{partition}", dependencies=[Depends(reads_monitor)])
-def show_report(
-    problem: Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]*$")],
-    partition: Annotated[str, Path(pattern=r"^\d{4}-\d\d-\d\d$")],
-) -> HTMLResponse:
-    """The Evidently report of a partition; 404 when none was saved, 503 when the store does not answer."""
+@app.get("/pages/{problem}/{path:path}", dependencies=[Depends(reads_page)])
+def show_page(problem: Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]*$")], path: str) -> HTMLResponse:
+    """A page of the store; 404 when none was saved, 503 when the store does not answer."""
     from pipelines import store
 
+    dag = dag_of(path)
+    if dag is None:
+        raise HTTPException(404, f"no page of Evergreen lies at {path}")
     try:
-        uri = store.store_uri(problem, "reports", partition, "drift.html")
+        uri = store.store_uri(problem, path)
         if store.exists(uri):
             return HTMLResponse(store.read_bytes(uri), headers={"Content-Security-Policy": REPORT_POLICY})
     except EvergreenError as error:
         status = 503 if isinstance(error, TransientError) else 500
-        return _page("The drift report cannot be read", f"<pre>{escape(str(error))}</pre>", status=status)
+        return _page("The page cannot be read", f"<pre>{escape(str(error))}</pre>", status=status)
     return _page(
-        f"No drift report of {problem} for partition {partition}",
-        f"<p>The task <code>report</code> of <code>{problem}.monitor</code> saves it; look there whether it ran.",
+        f"{problem} has no {path}",
+        f"<p>A task of <code>{problem}.{dag}</code> saves it; look there whether it ran.",
         status=404,
     )
+
+
+def _returned(session: Any, run: DagRun, task_id: str) -> Any:
+    """What a task of the run has returned; None when it has not."""
+    value = session.scalar(
+        select(XComModel.value).where(
+            XComModel.dag_id == run.dag_id,
+            XComModel.run_id == run.run_id,
+            XComModel.task_id == task_id,
+            XComModel.key == "return_value",
+        )
+    )
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def _page(title: str, body: str, status: int = 200) -> HTMLResponse:

@@ -6,13 +6,41 @@ from typing import Any
 
 from airflow.sdk import BaseOperatorLink
 
+from include.pages import path_of
 
-class DriftReport(BaseOperatorLink):
-    """Opens the Evidently report that a `report` task has saved."""
+
+class Page(BaseOperatorLink):
+    """Opens the page that the task has left in the store."""
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """Called at the task's end, whether it failed or not; `ti_key` is the task instance then."""
+        context = ti_key.get_template_context()
+        run = context["dag_run"]
+        path = path_of(
+            ti_key.dag_id, run.partition_key, context["params"], lambda task: ti_key.xcom_pull(task_ids=task)
+        )
+        return f"/evergreen/pages/{ti_key.dag_id.rpartition('.')[0]}/{path}" if path else ""
+
+
+class DriftReport(Page):
+    """Evidently's report, on the monitor's `report`."""
 
     name = "Drift report"
 
-    def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """Called at the task's end; `ti_key` is the task instance then."""
-        problem = ti_key.dag_id.removesuffix(".monitor")
-        return f"/evergreen/reports/{problem}/{ti_key.get_template_context()['dag_run'].partition_key}"
+
+class Validation(Page):
+    """Every rule and what broke it, on ingest's `validate`."""
+
+    name = "Validation"
+
+
+class Datasheet(Page):
+    """What the training set is, on train's `check`."""
+
+    name = "Datasheet"
+
+
+class WeakSupervision(Page):
+    """How each labeling function does, on annotate's `vote`."""
+
+    name = "Weak supervision"

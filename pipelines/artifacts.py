@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from pipelines.problem import Problem
 
-TableName = Literal["events", "quarantine", "labels", "features", "training_sets", "predictions", "profiles", "ledger"]
+TableName = Literal[
+    "events", "quarantine", "labels", "features", "training_sets", "predictions", "profiles", "ledger", "votes"
+]
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,17 @@ class Field:
 
 @dataclass(frozen=True)
 class Table:
-    """`grain` is what one row stands for; a write replaces whole values of `partition_by`."""
+    """`grain` is what one row stands for; a write replaces whole values of `partition_by`.
+
+    Where writers share a partition, `within` is the column that keeps them apart: each replaces its own rows.
+    """
 
     name: TableName
     writer: str
     grain: str
     partition_by: str
     fields: tuple[Field, ...]
+    within: str | None = None
 
     def schema(self, problem: Problem, *more: pa.Field) -> pa.Schema:
         """Arrow schema for this problem: the key, the fields, then whatever the problem declares."""
@@ -53,19 +59,26 @@ class Table:
 
 PARTITION = Field("partition", "string", "partition key: first day of the day or week")
 EVENT_TIME = Field("event_time", "timestamp", "when the event happens")
+SUPERSEDED = (
+    Field("superseded_time", "timestamp", "from when on it no longer holds; null: it holds", nullable=True),
+    Field("withdrawn_time", "timestamp", "from when on the source has taken it back; null: it has not", nullable=True),
+)
 
 TABLES: dict[TableName, Table] = {
     table.name: table
     for table in (
-        Table("events", "ingest.publish", "event", "partition", (
+        Table("events", "ingest.publish", "statement about an event: one, unless it was corrected", "partition", (
             PARTITION,
             EVENT_TIME,
-            Field("known_time", "timestamp", "when we learnt of the event"),
+            Field("known_time", "timestamp", "when we learnt what this row says"),
             Field("cutoff_time", "timestamp", "when its prediction is due; nothing learnt later may be used"),
+            Field("statement", "int64", "0 for the first statement about the event, then 1, 2, ..."),
+            *SUPERSEDED,
         )),
         Table("quarantine", "ingest.publish", "rejected row", "partition", (
             PARTITION,
-            Field("source", "string", "query that gave the row: events or labels"),
+            Field("id", "string", "hash of source and row: the same rejected row has the same id in every run"),
+            Field("source", "string", "what gave the row: events, labels, or the name of one of the problem's sources"),
             Field("row", "string", "the row as it came, JSON"),
             Field("rules", "list<string>", "every rule that it broke"),
         )),
@@ -74,8 +87,19 @@ TABLES: dict[TableName, Table] = {
             EVENT_TIME,
             Field("known_time", "timestamp", "when the statement arrived here"),
             Field("label", "int8", "1 positive, 0 negative"),
-            Field("source", "string", "natural, hand, weak or self-trained"),
+            Field("source", "string", "natural, hand, weak or self_trained"),
             Field("confidence", "float", "0 to 1"),
+            Field("labeler", "string", "who said so: events' own outcome, people, functions or a model"),
+            *SUPERSEDED,
+        ), within="source"),
+        Table("votes", "annotate.vote, annotate.collect", "voter and event", "batch", (
+            Field("batch", "string", "id of the run that asked"),
+            Field("partition", "string", "newest partition when it asked"),
+            EVENT_TIME,
+            Field("voter", "string", "labeling function, or person"),
+            Field("kind", "string", "function or person"),
+            Field("vote", "int8", "1 positive, 0 negative; who abstains has no row"),
+            Field("known_time", "timestamp", "when the vote was given"),
         )),
         Table("features", "train.featurize, score.publish", "event, per feature set version", "partition", (
             PARTITION,
@@ -87,6 +111,9 @@ TABLES: dict[TableName, Table] = {
             EVENT_TIME,
             Field("split", "string", "train, validation or test"),
             Field("label", "int8", "as known at the set's cut-off"),
+            Field("source", "string", "the label's source; none: unlabelled once mature, taken as negative"),
+            Field("confidence", "float", "the label's confidence"),
+            Field("probability", "float", "chance with which the row was drawn (its inclusion probability)"),
             Field("weight", "float", "weight in the fit and the metrics"),
         )),
         Table("predictions", "score.publish", "event", "partition", (
@@ -128,6 +155,10 @@ FILES = {
     "predictions_manifest/<partition>.json": "written last by score.publish: rows, version, files; wait for it",
     "models/<version>/reference.json": "written by train.register: what the training data looked like",
     "models/<version>/problem.json": "written by train.register: the config that the version was trained with",
+    "feature_sets/<feature set>.json": "written by train.check: what each feature is, its coverage and range",
+    "datasheets/<training set>.{md,html}": "written by train.check: what the set is, for who has to answer for it",
+    "reports/<first>_<last>/validation.html": "written by ingest.validate: every rule, what broke it, samples",
+    "reports/<partition>/weak_supervision.html": "written by annotate.vote: how each labeling function does",
     "reports/<partition>/drift.html": "written by monitor.report: Evidently's report on a bounded sample",
     "staging/...": "rows on their way between two tasks; safe to delete when nothing runs",
 }
@@ -165,8 +196,9 @@ def feature_columns(problem: Problem) -> list[pa.Field]:
     """The columns that a problem adds to `features`, in the model's order."""
     import pyarrow as pa
 
-    declared = [pa.field(name, arrow_type(problem.columns[name].type)) for name in problem.features.columns]
-    return [*declared, *(pa.field(name, pa.float64()) for name in problem.features.history)]
+    types = {name: arrow_type(problem.columns[name].type) for name in problem.features.columns}
+    types |= dict.fromkeys(problem.features.crosses, pa.string())
+    return [pa.field(name, types.get(name, pa.float64())) for name in problem.feature_names]
 
 
 def table_schema(problem: Problem, name: TableName) -> pa.Schema:

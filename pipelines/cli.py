@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from pipelines import cli_data
 from pipelines.embedded import Embedded, default_home, load_environment, stop_running
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
 from pipelines.problem import Problem, load_problem, problem_names
@@ -27,6 +28,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Keep a model right after the day it was trained. Start with [bold]evergreen demo[/].",
 )
+app.add_typer(cli_data.quarantine, name="quarantine")
+app.command()(cli_data.rebuild)
 WIDE = 160  # columns, where nobody looks at a terminal
 console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -132,15 +135,17 @@ def status(problem: Annotated[str | None, typer.Argument(help="default: all of t
 def check() -> None:
     """Validate every problem.yaml, and its SQL against its sources; exits with 1 if any is wrong."""
     from pipelines.ingest.extract import check_columns
-    from pipelines.ingest.sources import read_sources
+    from pipelines.ingest.rules import check_rules
+    from pipelines.ingest.sources import described
 
     wrong = 0
     for name in problem_names():
         try:
             config = load_problem(name)
-            sources = read_sources(config)
-            check_columns(config, "events", sources)
-            check_columns(config, "labels", sources)
+            with described(config) as database:
+                for query in config.queries:
+                    check_columns(config, query, database)
+            check_rules(config)
             console.print(
                 f"[green]ok[/]     {name}: {len(config.feature_names)} features, "
                 f"{len(config.training.candidates)} candidates, feature set {config.feature_set}"
@@ -157,13 +162,14 @@ def check() -> None:
 @app.command()
 def run(
     stage: Annotated[
-        str, typer.Argument(help="a DAG (ingest, train, score, monitor) or one stage, such as ingest.validate")
+        str, typer.Argument(help="a DAG (ingest, train, annotate, score, monitor) or a stage, such as ingest.validate")
     ],
     problem: ProblemName,
     partition: Annotated[str, typer.Option(help="partition key, such as 2013-04-01")] = "",
     first: Annotated[str, typer.Option(help="first partition of a range (ingest)")] = "",
     last: Annotated[str, typer.Option(help="last partition of a range (ingest)")] = "",
     candidate: Annotated[str, typer.Option(help="name of a candidate (train.train)")] = "",
+    restate: Annotated[bool, typer.Option(help="forget what was known of the partitions before (ingest)")] = False,
     input: Annotated[
         Path | None, typer.Option(help="JSON that the stage before printed; - reads standard input", allow_dash=True)
     ] = None,
@@ -176,7 +182,8 @@ def run(
     from pipelines import inline
 
     load_environment()
-    options = {"partition": partition, "first": first or partition, "last": last or partition, "candidate": candidate}
+    options = {"partition": partition, "first": first or partition, "last": last or partition, "candidate": candidate,
+               "restate": restate}  # fmt: skip
     print(json.dumps(inline.run(stage, problem, options, _read_json(input)), indent=1))
 
 

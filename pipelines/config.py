@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from pipelines.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
 ColumnType = Literal["string", "integer", "float", "boolean", "timestamp"]
 Metric = Literal["auc", "average_precision", "log_loss", "brier"]
-RESERVED_COLUMNS = frozenset(
-    {"event_time", "known_time", "cutoff_time", "partition", "label", "score", "split", "weight"}
-)
+LabelSource = Literal["natural", "hand", "weak", "self_trained"]
+RESERVED_COLUMNS = frozenset({
+    "event_time", "known_time", "cutoff_time", "superseded_time", "withdrawn_time", "statement", "partition", "label",
+    "score", "split", "weight", "probability", "source", "confidence", "label_known_time", "faults", "raw",
+})  # fmt: skip
 
 
 class Config(BaseModel):
@@ -105,22 +108,97 @@ class Partitions(Config):
 
 
 class Source(Config):
-    """A CSV file (plain, or alone in a zip) that an installed Python package carries."""
+    """A table that events.sql and labels.sql select from: a file or many, a Delta table, or a database's table.
 
-    package: str = Field(description="distribution name, as pip knows it")
-    file: str = Field(description="path inside the distribution")
+    `${NAME}` in `path` and `database` stands for an environment variable: passwords belong there.
+
+    >>> Source(path="orders/*.csv", columns={"order_id": "string", "paid": "float"}).kind
+    'csv'
+    >>> Source(database="${SHOP_DATABASE}", table="public.orders", time_column="placed_at").kind
+    'database'
+    """
+
+    package: str | None = Field(None, description="distribution name of an installed Python package, as pip knows it")
+    file: str | None = Field(None, description="path inside the package")
+    path: str | None = Field(
+        None,
+        description="file, folder or glob (** too), on disk or s3://; a relative one starts at the problem's folder",
+    )
+    database: str | None = Field(None, description="URI: postgresql://user:${PASSWORD}@host/name or sqlite:///file")
+    table: str | None = Field(None, description="table or view of the database")
+    query: str | None = Field(None, description="query that the database runs, instead of table")
+    format: Literal["csv", "jsonl", "parquet", "avro", "delta"] | None = Field(
+        None, description="of the files; null: by their names (.csv, .csv.gz, .csv.zip, .jsonl, .parquet, .avro)"
+    )
+    columns: dict[str, ColumnType] = Field(
+        {}, description="the source's columns and their types; a source that differs fails. Empty: as they come"
+    )
+    extra_columns: Literal["fail", "ignore"] = Field("fail", description="what to do with columns not declared")
+    time_column: str | None = Field(
+        None, description="read only the rows whose time lies in the run's partitions; null: read all rows"
+    )
+    lookback_days: int = Field(0, ge=0, description="days before the partition that are read too, for time_column")
+    delimiter: str = Field(",", min_length=1, max_length=1, description="between the values of a CSV")
+    encoding: Literal["utf-8", "utf-16", "latin-1"] = Field("utf-8", description="of a CSV")
+    nulls: list[str] = Field(["", "NA"], description="texts of a CSV that stand for a missing value")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Source:
+        places = [name for name in ("package", "path", "database") if getattr(self, name) is not None]
+        if len(places) != 1:
+            raise ValueError(f"a source has one of package, path and database; found {', '.join(places) or 'none'}")
+        if (self.package is None) != (self.file is None):
+            raise ValueError("package and file go together")
+        if (self.table is None and self.query is None) != (self.database is None) or (self.table and self.query):
+            raise ValueError("database goes with one of table and query")
+        if self.database and not re.match(r"(postgres(ql)?|sqlite)://|\$\{", self.database):
+            raise ValueError("database is a postgresql:// or sqlite:/// URI")
+        if self.database and self.format:
+            raise ValueError("format is for files, not for a database")
+        if self.time_column and self.columns and self.time_column not in self.columns:
+            raise ValueError(f"time_column: {self.time_column!r} is not one of the columns")
+        if self.lookback_days and not self.time_column:
+            raise ValueError("lookback_days has no effect without time_column")
+        if not self.database and self.kind == "unknown":
+            raise ValueError("format: cannot be told from the name; say csv, jsonl, parquet, avro or delta")
+        return self
+
+    @field_serializer("database", when_used="json")
+    def _without_password(self, value: str | None) -> str | None:
+        return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", value) if value else value
+
+    @property
+    def kind(self) -> str:
+        """csv, jsonl, parquet, avro, delta or database."""
+        if self.database:
+            return "database"
+        if self.format:
+            return self.format
+        name = (self.file or self.path or "").rstrip("/")
+        name = re.sub(r"\.(gz|zip)$", "", name)
+        suffix = name.rpartition(".")[2].lower()
+        return {"csv": "csv", "tsv": "csv", "txt": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "json": "jsonl",
+                "parquet": "parquet", "pq": "parquet", "avro": "avro"}.get(suffix, "unknown")  # fmt: skip
 
 
 class Column(Config):
-    """One column of `events`, and what its values may be."""
+    """One column of `events`: what it means, what its values may be, and whether a prediction may use it."""
 
     type: ColumnType
     unit: str = ""
     description: str = ""
+    owner: str = Field("", description="who answers for it; empty: the problem's owner")
+    available: Literal["cutoff", "later"] | None = Field(
+        None,
+        description="when its value is known: by the cut-off of the prediction, or only later. A feature has to say",
+    )
+    source_columns: list[str] = Field([], description="where it comes from; empty: read from events.sql")
     nullable: bool = True
+    unique: bool = Field(False, description="no two rows of a batch have the same value")
     min: float | None = None
     max: float | None = None
     allowed: list[str] | None = Field(None, description="the only values a string column may have")
+    max_null_share: float | None = Field(None, ge=0, le=1, description="share of a partition's rows without a value")
 
     @model_validator(mode="after")
     def _rules_fit_the_type(self) -> Column:
@@ -134,10 +212,80 @@ class Column(Config):
         return self
 
 
+class Volume(Config):
+    """How many events a partition brings, against the mean of those before it."""
+
+    trailing_partitions: int = Field(4, ge=1, description="partitions before this one that are averaged")
+    min_ratio: float = Field(0.5, ge=0, description="fewer rows than this share of the mean fail the run")
+    max_ratio: float = Field(2.0, gt=0, description="more rows than this multiple of the mean fail the run")
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Volume:
+        if self.min_ratio > self.max_ratio:
+            raise ValueError(f"min_ratio ({self.min_ratio}) is above max_ratio ({self.max_ratio})")
+        return self
+
+
 class Validation(Config):
-    """When a batch is too bad to publish."""
+    """Rules beside those of `columns`, and when a batch is too bad to publish."""
 
     max_quarantined_share: float = Field(0.05, ge=0, le=1, description="share of rows that may be set aside")
+    rules: dict[Name, str] = Field(
+        {}, description="conditions over the columns of events, in SQL, that a row fulfils; null counts as fulfilled"
+    )
+    max_age_days: float | None = Field(
+        None, gt=0, description="freshness: days between the newest event and the end of its partition, at most"
+    )
+    volume: Volume | None = None
+    expectation_rows: int = Field(
+        50_000, ge=1, description="rows that Great Expectations checks too, beside the bad ones; all if there are fewer"
+    )
+
+
+class LabelingFunction(Config):
+    """Votes on events: 1, 0, or null where it abstains."""
+
+    sql: str | None = Field(None, description="expression over the columns of events")
+    python: str | None = Field(
+        None, pattern=r"^[\w.]+:\w+$", description="module:function; takes a pyarrow Table of events, gives an array"
+    )
+
+    @model_validator(mode="after")
+    def _one_language(self) -> LabelingFunction:
+        if (self.sql is None) == (self.python is None):
+            raise ValueError("a labeling function has one of sql and python")
+        return self
+
+
+class Weak(Config):
+    """Weak supervision: many rough functions vote, and their combination labels (Huyen, ch. 4)."""
+
+    functions: dict[Name, LabelingFunction] = Field(min_length=1)
+    combine: Literal["majority", "dawid_skene"] = "dawid_skene"
+    min_confidence: float = Field(0.6, ge=0.5, le=1, description="below it an event stays without a label")
+
+
+class Hand(Config):
+    """Labels that people are asked for in Airflow's UI."""
+
+    question: str = Field(min_length=1, description="what they are asked about each event")
+    batch: int = Field(10, ge=1, le=100, description="events asked about in one run")
+    choose: Literal["random", "uncertainty", "margin", "disagreement"] = Field(
+        "uncertainty", description="which events: any, or those that the champion or the candidates are least sure of"
+    )
+    annotators: int = Field(1, ge=1, le=9, description="people who are asked about each event")
+    combine: Literal["majority", "dawid_skene"] = "majority"
+    show: list[str] = Field([], description="columns that help them to answer; empty: the features")
+    answer_within_hours: int = Field(72, ge=1, description="then the run goes on with the answers it has")
+    seed: int = 0
+
+
+class SelfTraining(Config):
+    """A model labels what it is sure of, and learns from that (scikit-learn's SelfTrainingClassifier)."""
+
+    candidate: str = Field(description="one of training.candidates")
+    threshold: float = Field(0.95, gt=0.5, le=1, description="probability of a class at which its label is taken")
+    max_iterations: int = Field(5, ge=1)
 
 
 class Labels(Config):
@@ -145,6 +293,34 @@ class Labels(Config):
 
     delay_days: int = Field(0, ge=0, description="days between a label's own known_time and its arrival here")
     description: str = ""
+    maturity_days: int | None = Field(
+        None, ge=0, description="days after its end from which a partition is learnt from; null: delay_days"
+    )
+    after_maturity: Literal["leave_out", "negative"] = Field(
+        "leave_out", description="what an event is that has no label by then: unlabelled is not negative, unless it is"
+    )
+    use: list[LabelSource] = Field(
+        ["hand", "natural"], min_length=1, description="sources to learn from, the most trusted first"
+    )
+    weigh_by_confidence: bool = Field(False, description="a training row weighs by its label's confidence")
+    hand: Hand | None = None
+    weak: Weak | None = None
+    self_training: SelfTraining | None = None
+
+    @model_validator(mode="after")
+    def _declared(self) -> Labels:
+        if len(set(self.use)) != len(self.use):
+            raise ValueError("use: a source is named twice")
+        for source, section in (("weak", "weak"), ("self_trained", "self_training")):
+            if source in self.use and getattr(self, section) is None:
+                raise ValueError(f"use: {source} needs labels.{section}")
+        if self.maturity_days is not None and self.maturity_days < self.delay_days:
+            raise ValueError(f"maturity_days ({self.maturity_days}) ends before labels arrive ({self.delay_days} days)")
+        return self
+
+    @property
+    def mature_after_days(self) -> int:
+        return self.delay_days if self.maturity_days is None else self.maturity_days
 
 
 class Split(Config):
@@ -152,40 +328,156 @@ class Split(Config):
 
     validation_partitions: int = Field(1, ge=1)
     test_partitions: int = Field(2, ge=1)
+    embargo: bool = Field(
+        True, description="leave out rows whose label was not known yet when the next split's first prediction was due"
+    )
+    group_by: str | None = Field(
+        None, description="column of a group that may stand in one split only; the newest split keeps it"
+    )
 
 
 class Sampling(Config):
     """Which rows of the training split are used (validation and test always keep all of theirs)."""
 
-    method: Literal["all", "random"] = "all"
-    fraction: float = Field(1.0, gt=0, le=1, description="share of rows to draw, for random")
+    method: Literal["all", "random", "systematic", "stratified", "cluster", "weighted", "reservoir", "importance"] = (
+        "all"
+    )
+    fraction: float | None = Field(None, gt=0, le=1, description="share of rows to draw")
+    rows: int | None = Field(None, ge=1, description="rows to draw, instead of fraction")
+    by: list[str] = Field([], description="columns (or label) that form the strata, the clusters or the groups")
+    shares: dict[str, float] = Field(
+        {}, description="share of each stratum in the sample; or, for importance, in the world that is learnt for. "
+        "Values of several columns are joined by |. Empty: as in the population"
+    )  # fmt: skip
+    weight_column: str | None = Field(None, description="column that the chance to be drawn is proportional to")
+    half_life_days: float | None = Field(None, gt=0, description="a row's chance halves with so many days of age")
+    correct: bool = Field(
+        False, description="weigh each row by one over its chance to be drawn, so that the sample speaks for the whole"
+    )
     seed: int = 0
 
     @model_validator(mode="after")
-    def _fraction_is_used(self) -> Sampling:
-        if self.method == "all" and self.fraction != 1.0:
-            raise ValueError("fraction has no effect with method 'all'; use method 'random'")
+    def _settings_are_used(self) -> Sampling:
+        if self.method == "all":
+            for name in ("fraction", "rows"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} has no effect with method 'all'; use method 'random'")
+        elif (self.fraction is None) == (self.rows is None):
+            raise ValueError(f"method {self.method!r} needs one of fraction and rows")
+        if self.method == "reservoir" and self.rows is None:
+            raise ValueError("method 'reservoir' needs rows: the size of the reservoir")
+        if (self.method in ("stratified", "cluster")) and not self.by:
+            raise ValueError(f"method {self.method!r} needs by: the columns that form the groups")
+        if self.by and self.method not in ("stratified", "cluster", "importance"):
+            raise ValueError(f"by has no effect with method {self.method!r}")
+        if self.shares and (self.method not in ("stratified", "importance") or not self.by):
+            raise ValueError("shares are for the methods 'stratified' and 'importance', with by")
+        if self.shares and not (
+            all(share >= 0 for share in self.shares.values()) and abs(sum(self.shares.values()) - 1) < 1e-6
+        ):
+            raise ValueError(f"shares are not negative and sum to 1, not {sum(self.shares.values()):g}")
+        proposal = (self.weight_column is not None) + (self.half_life_days is not None)
+        if proposal and self.method not in ("weighted", "importance"):
+            raise ValueError("weight_column and half_life_days are for the methods 'weighted' and 'importance'")
+        if self.method == "weighted" and proposal != 1:
+            raise ValueError("method 'weighted' needs one of weight_column and half_life_days")
+        if self.method == "importance" and not (self.shares or proposal):
+            raise ValueError("method 'importance' needs shares (with by), weight_column or half_life_days")
+        if proposal > 1:
+            raise ValueError("weight_column or half_life_days, not both")
+        if self.correct and self.method == "all":
+            raise ValueError("correct has no effect with method 'all'")
         return self
+
+
+class Resampling(Config):
+    """Balance of the classes in the training split, at the fit (imbalanced-learn)."""
+
+    method: Literal["none", "undersample", "oversample", "smote", "tomek"] = Field(
+        "none", description="smote is SMOTENC where there are categories"
+    )
+    ratio: float = Field(1.0, gt=0, le=1, description="minority rows per majority row afterwards; not for tomek")
+    neighbours: int = Field(5, ge=1, description="for smote")
+    seed: int = 0
+
+
+class Augmentation(Config):
+    """More rows for the training split, at the fit, made from those it has (Huyen, ch. 4)."""
+
+    method: Literal["none", "perturb", "mixup"] = "none"
+    share: float = Field(0.2, gt=0, le=10, description="made rows per row")
+    noise: float = Field(0.05, gt=0, description="perturb: standard deviation, in those of each column")
+    alpha: float = Field(0.2, gt=0, description="mixup: of the Beta distribution of the mixing weight")
+    seed: int = 0
+
+
+class Leaks(Config):
+    """What is looked for in a training set before anything learns from it."""
+
+    max_single_feature_auc: float = Field(
+        0.85, gt=0.5, le=1, description="a feature that alone predicts the label better than this is suspicious"
+    )
+    accepted: list[str] = Field([], description="features that may: somebody has looked, and it is no leak")
+    entities: list[str] = Field([], description="columns of which no value may stand in two splits")
+    duplicates: bool = Field(False, description="whether equal feature rows may not stand in two splits")
 
 
 class Dataset(Config):
     window_partitions: int | None = Field(None, ge=1, description="newest partitions to learn from; null for all")
     split: Split = Split()
     sampling: Sampling = Sampling()
+    resampling: Resampling = Resampling()
+    augmentation: Augmentation = Augmentation()
+    leaks: Leaks = Leaks()
 
 
 class History(Config):
-    """A feature over the past labels of the same group, as known at the event's cut-off."""
+    """A feature over the past of the same group, as known at the event's cut-off."""
 
-    by: list[str] = Field(min_length=1, description="columns that form the group")
-    of: Literal["label"] = "label"
-    function: Literal["mean", "sum", "count"] = "mean"
+    by: list[str] = Field(description="columns that form the group; none: all events")
+    of: str = Field("label", description="label, or the column of events that is aggregated")
+    function: Literal["mean", "sum", "count", "min", "max", "std", "last", "distinct", "time_since"] = Field(
+        "mean", description="std is the sample's; distinct counts values; time_since gives days since the last event"
+    )
     window_days: int = Field(ge=1, description="how far back events count, in days before the cut-off")
+    unit: str = ""
+    description: str = ""
+    owner: str = ""
+
+
+class Cross(Config):
+    """A category made of several columns' values."""
+
+    of: list[str] = Field(min_length=2, description="columns; a missing value among them gives a missing value")
+    description: str = ""
+    owner: str = ""
+
+
+class DatetimePart(Config):
+    """A part of a time, in the problem's time zone."""
+
+    of: str = Field("event_time", description="event_time, cutoff_time or a timestamp column")
+    part: Literal["minute", "hour", "weekday", "day", "week", "month", "quarter", "year"] = Field(
+        description="weekday: 1 is Monday; hour has its minutes as a fraction"
+    )
+    cyclical: bool = Field(
+        False, description="two features, <name>_sin and <name>_cos, in which the last is next to the first"
+    )
+    description: str = ""
+    owner: str = ""
+
+    @model_validator(mode="after")
+    def _goes_round(self) -> DatetimePart:
+        if self.cyclical and self.part == "year":
+            raise ValueError("cyclical: a year does not come again")
+        return self
 
 
 class Features(Config):
     columns: list[str] = Field(min_length=1, description="event columns that the model sees")
     history: dict[Name, History] = {}
+    crosses: dict[Name, Cross] = {}
+    datetime: dict[Name, DatetimePart] = {}
 
 
 class Candidate(Config):

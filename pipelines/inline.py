@@ -7,31 +7,48 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, NothingToDo
 from pipelines.problem import load_problem
 
 STAGES = {
     "ingest": ("extract", "validate", "publish"),
-    "train": ("label", "sample", "featurize", "train", "evaluate", "gate", "register", "promote"),
+    "train": ("label", "sample", "featurize", "check", "train", "evaluate", "gate", "register", "promote"),
+    "annotate": ("vote", "choose", "collect", "self_train"),
     "score": ("plan", "score", "publish"),
     "monitor": ("profile", "detect", "report", "diagnose", "decide", "act"),
 }
-OPTIONS = ("partition", "first", "last", "candidate")
+OPTIONS = ("partition", "first", "last", "candidate", "restate")
 
 
-def ingest(problem: str, first: str, last: str) -> dict[str, Any]:
+def ingest(problem: str, first: str, last: str, restate: bool = False) -> dict[str, Any]:
     from pipelines.stages import ingest as stages
 
-    return stages.publish(problem, stages.validate(problem, stages.extract(problem, first, last)))
+    return stages.publish(problem, stages.validate(problem, stages.extract(problem, first, last)), restate)
+
+
+def annotate(problem: str, partition: str | None = None) -> dict[str, Any]:
+    """What needs no people: the labeling functions vote, and the model labels, as far as they are declared."""
+    from pipelines.stages import annotate as stages
+
+    done: dict[str, Any] = {}
+    for name, stage in (("vote", stages.vote), ("self_train", stages.self_train)):
+        try:
+            done[name] = stage(problem, partition)
+        except NothingToDo:
+            continue
+    if not done:
+        raise NothingToDo("nothing labels by itself", where=problem, cure="declare labels.weak or labels.self_training")
+    return done
 
 
 def train(problem: str, partition: str | None = None) -> dict[str, Any]:
     from pipelines.stages import train as stages
 
     featurized = stages.featurize(problem, stages.sample(problem, stages.label(problem, partition)))
+    checked = stages.check(problem, featurized)
     candidates = load_problem(problem).training.candidates
-    trained = [stages.train(problem, featurized, candidate) for candidate in candidates]
-    gated = stages.gate(problem, stages.evaluate(problem, featurized, trained))
+    trained = [stages.train(problem, checked, candidate) for candidate in candidates]
+    gated = stages.gate(problem, stages.evaluate(problem, checked, trained))
     return stages.promote(problem, stages.register(problem, gated))
 
 
@@ -52,7 +69,7 @@ def monitor(problem: str, partition: str) -> dict[str, Any]:
     return stages.act(problem, decided)
 
 
-def run(name: str, problem: str, options: dict[str, str], given: Any = None) -> Any:
+def run(name: str, problem: str, options: dict[str, Any], given: Any = None) -> Any:
     """Run a whole DAG (`ingest`) or one stage of it (`ingest.validate`).
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from datetime import date
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -36,6 +36,7 @@ from pipelines.config import (
 )
 from pipelines.errors import ConfigError
 
+Query = Literal["events", "labels"]
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -66,20 +67,45 @@ class Problem(Config):
         for name in (self.key, *self.columns):
             if name in RESERVED_COLUMNS:
                 raise ValueError(f"columns: {name!r} is a name that Evergreen gives itself; rename it in events.sql")
+        for name in {"events", "labels"} & set(self.sources):
+            raise ValueError(f"sources: {name!r} is a table of Evergreen's own; choose another name")
         if self.key in self.columns:
             raise ValueError(f"columns: {self.key!r} is the key and is declared by `key` already")
-        used = [("features.columns", name) for name in self.features.columns]
-        for feature, history in self.features.history.items():
-            used += [(f"features.history.{feature}.by", name) for name in history.by]
-            if feature in self.columns:
-                raise ValueError(f"features.history: {feature!r} is a column already; choose another name")
-        for place, name in used:
+        made = [*self.features.history, *self.features.crosses]
+        for name, part in self.features.datetime.items():
+            made += [f"{name}_sin", f"{name}_cos"] if part.cyclical else [name]
+        for name in made:
+            if name in self.columns or name in RESERVED_COLUMNS or made.count(name) > 1:
+                what = "a column" if name in self.columns else "the name of something else"
+                raise ValueError(f"features: {name!r} is {what} already; choose another name")
+        for place, name in self._columns_used():
             if name not in self.columns:
                 raise ValueError(
                     f"{place}: column {name!r} is not declared under columns{did_you_mean(name, self.columns)}"
                 )
+        for place, name in self._values_used():
             if self.columns[name].type == "timestamp":
-                raise ValueError(f"{place}: {name!r} is a timestamp; let events.sql give a number (an hour, an age)")
+                raise ValueError(
+                    f"{place}: {name!r} is a timestamp; take a part of it (features.datetime), or let events.sql give "
+                    "a number (an hour, an age)"
+                )
+        for feature, history in self.features.history.items():
+            is_number = history.of == "label" or self.columns[history.of].type in ("integer", "float", "boolean")
+            if history.function in ("mean", "sum", "std", "min", "max", "last") and not is_number:
+                raise ValueError(
+                    f"features.history.{feature}: {history.function} needs numbers, and {history.of!r} is "
+                    f"{self.columns[history.of].type}; use count or distinct"
+                )
+        for name, part in self.features.datetime.items():
+            if part.of in self.columns and self.columns[part.of].type != "timestamp":
+                raise ValueError(
+                    f"features.datetime.{name}.of: {part.of!r} is {self.columns[part.of].type}, no timestamp"
+                )
+        if self.labels.self_training and self.labels.self_training.candidate not in self.training.candidates:
+            raise ValueError(
+                f"labels.self_training.candidate: {self.labels.self_training.candidate!r} is not one of the candidates"
+                f"{did_you_mean(self.labels.self_training.candidate, self.training.candidates)}"
+            )
         if self.training.baseline not in self.training.candidates:
             raise ValueError(
                 f"training.baseline: {self.training.baseline!r} is not one of the candidates"
@@ -98,6 +124,27 @@ class Problem(Config):
                 raise ValueError("replay: wanted partitions.first <= history_until < until <= partitions.last")
         return self
 
+    def _values_used(self) -> list[tuple[str, str]]:
+        """Places of the config that name a column whose value is a feature or forms a group."""
+        features, dataset = self.features, self.dataset
+        used = [("features.columns", name) for name in features.columns]
+        for feature, history in features.history.items():
+            used += [(f"features.history.{feature}.by", name) for name in history.by]
+            used += [(f"features.history.{feature}.of", history.of)] if history.of != "label" else []
+        for feature, cross in features.crosses.items():
+            used += [(f"features.crosses.{feature}.of", name) for name in cross.of]
+        used += [("dataset.sampling.by", name) for name in dataset.sampling.by if name != "label"]
+        used += [("dataset.sampling.weight_column", name) for name in [dataset.sampling.weight_column] if name]
+        used += [("dataset.split.group_by", name) for name in [dataset.split.group_by] if name]
+        return used + [("dataset.leaks.entities", name) for name in dataset.leaks.entities]
+
+    def _columns_used(self) -> list[tuple[str, str]]:
+        """All places of the config that name a column."""
+        used = self._values_used()
+        for name, part in self.features.datetime.items():
+            used += [(f"features.datetime.{name}.of", part.of)] if part.of not in ("event_time", "cutoff_time") else []
+        return used + [("labels.hand.show", name) for name in (self.labels.hand.show if self.labels.hand else [])]
+
     @property
     def name(self) -> str:
         return self._folder.name
@@ -106,7 +153,7 @@ class Problem(Config):
     def folder(self) -> Path:
         return self._folder
 
-    def sql(self, name: Literal["events", "labels"]) -> str:
+    def sql(self, name: Query) -> str:
         """The text of the problem's `<name>.sql`."""
         path = self._folder / f"{name}.sql"
         try:
@@ -119,19 +166,52 @@ class Problem(Config):
             ) from error
 
     @property
+    def queries(self) -> tuple[Query, ...]:
+        """events, and labels unless they come only by hand and by functions and there is no labels.sql."""
+        has_labels = (self._folder / "labels.sql").exists() or "natural" in self.labels.use
+        return ("events", "labels") if has_labels else ("events",)
+
+    def present(self, newest: str, now: datetime) -> datetime:
+        """What time it is for the problem, `newest` being its newest ingested partition.
+
+        Where data keeps coming that is `now`; a problem whose data lies in the past lives at the end of its newest
+        partition, so that a replay learns of things as it would have then.
+        """
+        end = self.partitions.end(newest)
+        return end if self.partitions.last is not None and self.partitions.last < now.date() else max(end, now)
+
+    @property
     def feature_names(self) -> list[str]:
-        return [*self.features.columns, *self.features.history]
+        """The model's features, in its order: columns, history, crosses, parts of times."""
+        parts = [
+            one
+            for name, part in self.features.datetime.items()
+            for one in ((f"{name}_sin", f"{name}_cos") if part.cyclical else (name,))
+        ]
+        return [*self.features.columns, *self.features.history, *self.features.crosses, *parts]
 
     @property
     def categorical_features(self) -> list[str]:
-        return [name for name in self.features.columns if self.columns[name].type in ("string", "boolean")]
+        columns = [name for name in self.features.columns if self.columns[name].type in ("string", "boolean")]
+        return [*columns, *self.features.crosses]
 
     @cached_property
     def feature_set(self) -> str:
-        """Version of the feature definitions: a hash, so that equal definitions have equal versions."""
-        declared = {name: self.columns[name].type for name in self.features.columns}
-        by = {name: self.columns[name].type for h in self.features.history.values() for name in h.by}
-        return _digest({"columns": declared, "history": self.features.model_dump()["history"], "by": by})
+        """Version of the feature definitions: a hash, so that equal definitions have equal versions.
+
+        Words about a feature (its description, unit and owner) are no part of what it is.
+        """
+        words = {"unit", "description", "owner"}
+        features = self.features
+        defined = {
+            "columns": {name: self.columns[name].type for name in features.columns},
+            "used": {name: self.columns[name].type for place, name in self._columns_used() if "features." in place},
+            "history": {name: one.model_dump(exclude=words) for name, one in features.history.items()},
+            "crosses": {name: one.model_dump(exclude=words) for name, one in features.crosses.items()},
+            "datetime": {name: one.model_dump(exclude=words) for name, one in features.datetime.items()},
+            "timezone": self.partitions.timezone if features.datetime else None,
+        }
+        return _digest(defined)
 
     @cached_property
     def config_hash(self) -> str:

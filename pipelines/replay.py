@@ -33,8 +33,9 @@ Tell = Callable[[Finished], None]
 FACTS = {
     "extract": "{events:,} events, {labels:,} labels",
     "validate": "{quarantined:,} rows set aside",
-    "label": "{rows:,} events, {unlabelled:,} without a label",
-    "sample": "training set {training_set}",
+    "label": "{rows:,} events",
+    "sample": "training set {training_set}, {splits[train]:,} rows to learn from",
+    "check": "no leak found",
     "featurize": "feature set {feature_set}",
     "train": "AUC {validation[auc]:.3f} on validation",
     "evaluate": "{challenger[candidate]} is the challenger, AUC {challenger[metrics][auc]:.3f} on test",

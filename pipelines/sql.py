@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -12,14 +14,30 @@ import pyarrow as pa
 
 from pipelines.errors import ConfigError
 
+MEMORY_LIMIT = "1GB"  # of one query; beyond it DuckDB spills to disk. EVERGREEN_DUCKDB_MEMORY changes it.
+
 
 @contextmanager
 def connection(tables: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A private in-memory database that sees `tables` (Arrow tables, readers or datasets) by name, in UTC."""
-    with duckdb.connect(config={"TimeZone": "UTC", "autoinstall_known_extensions": False}) as database:
-        for name, table in tables.items():
-            database.register(name, table)
-        yield database
+    """A private in-memory database that sees `tables` (Arrow tables, readers or datasets) by name, in UTC.
+
+    Raises:
+        ConfigError: EVERGREEN_DUCKDB_MEMORY is no amount of memory.
+    """
+    limit = os.environ.get("EVERGREEN_DUCKDB_MEMORY") or MEMORY_LIMIT
+    with TemporaryDirectory(prefix="evergreen-") as spill:
+        settings = {"TimeZone": "UTC", "autoinstall_known_extensions": False, "temp_directory": spill,
+                    "memory_limit": limit}  # fmt: skip
+        try:
+            database = duckdb.connect(config=settings)
+        except duckdb.Error as error:
+            raise ConfigError(
+                f"{limit!r} is no amount of memory", where="EVERGREEN_DUCKDB_MEMORY", cure="give one such as 4GB"
+            ) from error
+        with database:
+            for name, table in tables.items():
+                database.register(name, table)
+            yield database
 
 
 def query(sql: str, tables: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -> pa.Table:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pipelines.problem import Problem
 
 APPEND_TRIES = 20
+READ_BYTES = 1 << 20  # of a column at once: few requests to an object store, little memory
 # A reader fetches every commit since the last checkpoint, one small object each.
 TABLE_SETTINGS = {"delta.checkpointInterval": "10"}
 
@@ -69,14 +70,17 @@ def table_version(problem: Problem, name: TableName) -> int | None:
 
 
 def dataset(problem: Problem, name: TableName, version: int | None = None) -> ds.Dataset:
-    """A table as an Arrow dataset (lazy; filters reach the files); empty when nobody has written it yet."""
+    """A table as an Arrow dataset (lazy; filters reach the files); empty when nobody has written it yet.
+
+    Its columns are the contract's: those that were declared since an old row was written are null there.
+    """
     import pyarrow.dataset as ds
 
-    table = _table(problem, name, version)
+    table, schema = _table(problem, name, version), table_schema(problem, name)
     if table is None:
-        return ds.dataset(table_schema(problem, name).empty_table())
+        return ds.dataset(schema.empty_table())
     with _explained(table_uri(problem, name)):
-        return table.to_pyarrow_dataset()
+        return table.to_pyarrow_dataset().replace_schema(schema)
 
 
 def partition_keys(problem: Problem, name: TableName) -> list[str]:
@@ -96,31 +100,44 @@ def partition_files(problem: Problem, name: TableName, key: str) -> list[str]:
         return sorted(table.file_uris(file_pruning_predicate=f"{TABLES[name].partition_by} = '{key}'")) if table else []
 
 
-def write_table(problem: Problem, name: TableName, rows: pa.Table | pa.RecordBatchReader, keys: Sequence[str]) -> int:
+def write_table(
+    problem: Problem,
+    name: TableName,
+    rows: pa.Table | pa.RecordBatchReader,
+    keys: Sequence[str],
+    within: str | None = None,
+) -> int:
     """Replace the partitions `keys` of a table by `rows`, in one commit; gives the table's new version.
 
-    Readers see all of the old rows or all of the new. Rows are streamed, cast to the contract and checked.
+    Readers see all of the old rows or all of the new. Rows are streamed, cast to the contract and checked; columns
+    that the problem declares since are added to the table. In a table whose writers share partitions (`Table.within`)
+    only the rows with that value of `within` are replaced; without one, all.
 
     Raises:
         DataError: a row lies in another partition, or lacks a value that the contract asks for.
     """
     from deltalake import write_deltalake
 
-    uri, column = table_uri(problem, name), TABLES[name].partition_by
+    table = TABLES[name]
+    uri, column = table_uri(problem, name), table.partition_by
     schema = table_schema(problem, name)
+    allowed = {column: set(keys)} | ({table.within: {within}} if table.within and within else {})
     faults: list[EvergreenError] = []
     checked = pa.RecordBatchReader.from_batches(
-        schema, _noting(faults, _checked(rows, schema, where=uri, column=column, keys=set(keys)))
+        schema, _noting(faults, _checked(rows, schema, where=uri, allowed=allowed))
     )
     exists = _table(problem, name) is not None
-    predicate = " OR ".join(f"{column} = '{key}'" for key in keys)
+    predicate = " AND ".join(
+        "(" + " OR ".join(f"{one} = '{value}'" for value in sorted(values)) + ")" for one, values in allowed.items()
+    )
     with _explained(uri), _own_faults(faults):
         write_deltalake(
             uri,
             checked,
             mode="overwrite",
+            schema_mode="merge",
             predicate=predicate if exists else None,
-            partition_by=[column],
+            partition_by=[column, *([table.within] if table.within else [])],
             configuration=None if exists else TABLE_SETTINGS,
             storage_options=storage_options(),
         )
@@ -184,8 +201,7 @@ def _checked(
     schema: pa.Schema,
     *,
     where: str,
-    column: str = "",
-    keys: set[str] | None = None,
+    allowed: dict[str, set[str]] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     required = [field.name for field in schema if not field.nullable]
     batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
@@ -201,7 +217,7 @@ def _checked(
                     cure=f"every row needs {name}; look at the query or the stage that made these rows",
                 )
         batch = batch.select(schema.names).cast(schema)
-        if keys is not None:
+        for column, keys in (allowed or {}).items():
             strangers = set(batch.column(column).unique().to_pylist()) - keys
             if strangers:
                 raise DataError(
@@ -297,12 +313,17 @@ def stage(uri: str, rows: pa.Table | pa.RecordBatchReader | Iterable[pa.RecordBa
 
 
 def staged(*uris: str) -> ds.Dataset:
-    """Staged Parquet files as one Arrow dataset."""
+    """Staged Parquet files as one Arrow dataset, which is scanned in bounded memory."""
     import pyarrow.dataset as ds
 
+    # Arrow's default reads whole columns of several row groups ahead: gigabytes where a partition is large.
+    bounded = ds.ParquetFragmentScanOptions(pre_buffer=False, use_buffered_stream=True, buffer_size=READ_BYTES)
     with _explained(uris[0]):
-        system = _locate(uris[0])[0]
-        return ds.dataset([_locate(uri)[1] for uri in uris], filesystem=system, format="parquet")
+        return ds.dataset(
+            [_locate(uri)[1] for uri in uris],
+            filesystem=_locate(uris[0])[0],
+            format=ds.ParquetFileFormat(default_fragment_scan_options=bounded),
+        )
 
 
 def finish(staging: str, result: dict[str, Any]) -> dict[str, Any]:

@@ -81,7 +81,10 @@ def status(problem: Problem) -> Status:
 
 
 def _count(problem: Problem, name: TableName) -> dict[str, int]:
-    counts = pc.value_counts(store.dataset(problem, name).to_table(columns=["partition"])["partition"])
+    rows = store.dataset(problem, name)
+    if name == "events":
+        rows = rows.filter(pc.is_null(pc.field("superseded_time")) & pc.is_null(pc.field("withdrawn_time")))
+    counts = pc.value_counts(rows.to_table(columns=["partition"])["partition"])
     return {str(one["values"]): int(one["counts"]) for one in counts.to_pylist()}
 
 

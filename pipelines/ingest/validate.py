@@ -1,174 +1,211 @@
 """validate: hold extracted rows against the problem's rules; every bad row is set aside with all it broke.
 
-The rules come from problem.yaml and the contract, and Great Expectations checks them.
+DuckDB evaluates the rules over the staged rows, which stream: memory is bounded by the bad rows, the events with more
+than one statement, and DuckDB's own limit.
 """
 
 from __future__ import annotations
 
-import os
-from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines import sql
 from pipelines.artifacts import table_schema
 from pipelines.errors import DataError
-from pipelines.ingest.extract import Query
-from pipelines.problem import Problem
+from pipelines.ingest.extract import declared, json_row
+from pipelines.ingest.rules import Rule, check_rules, rules, unique_columns
+from pipelines.problem import Problem, Query
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported
+def some(names: Sequence[str]) -> str:
+    """The first few of many names.
 
-Rule = tuple[str, str, dict[str, Any]]  # name for people, expectation type, its arguments
+    >>> some(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 @dataclass(frozen=True)
-class Validated:
-    """`good` has the extracted columns less faults and raw; `bad` is shaped like the table `quarantine`."""
+class Summary:
+    """A batch in numbers, its rows once passed over.
 
-    good: pa.Table
-    bad: pa.Table
+    `partitions` has one row for each of the batch's partitions, in order: partition, rows, bad, newest (event_time of
+    the good rows), and `null_share_<column>` for each column of events (of the good rows; null when there are none).
+    `broken` has the number of rows that broke each rule.
+    """
+
+    query: Query
+    partitions: pa.Table
+    broken: dict[str, int]
 
     @property
-    def broken(self) -> dict[str, int]:
-        """Rows that broke each rule."""
-        return dict(Counter(rule for rules in self.bad["rules"].to_pylist() for rule in rules).most_common())
+    def rows(self) -> int:
+        return sum(self.partitions["rows"].to_pylist())
+
+    @property
+    def bad(self) -> int:
+        return sum(self.partitions["bad"].to_pylist())
 
 
-def rules(problem: Problem, query: Query) -> list[Rule]:
-    """What each row has to fulfil, derived from the contract and problem.yaml."""
-    required = [problem.key, "event_time", "known_time"]
-    required += ["label"] if query == "labels" else ["cutoff_time"]
-    found: list[Rule] = []
-    if query == "labels":
-        found.append(
-            ("label: not 0 or 1", "expect_column_values_to_be_in_set", {"column": "label", "value_set": [0, 1]})
-        )
-    else:
-        found.append((f"{problem.key}: twice", "expect_column_values_to_be_unique", {"column": problem.key}))
-        found.append((
-            "known_time: after cutoff_time",
-            "expect_column_pair_values_a_to_be_greater_than_b",
-            {"column_A": "cutoff_time", "column_B": "known_time", "or_equal": True},
-        ))  # fmt: skip
-        for name, column in problem.columns.items():
-            if not column.nullable:
-                required.append(name)
-            if column.min is not None or column.max is not None:
-                low, high = ("" if bound is None else f"{bound:g}" for bound in (column.min, column.max))
-                between = {"column": name, "min_value": column.min, "max_value": column.max}
-                found.append((f"{name}: outside {low}..{high}", "expect_column_values_to_be_between", between))
-            if column.allowed is not None:
-                found.append((
-                    f"{name}: not an allowed value",
-                    "expect_column_values_to_be_in_set",
-                    {"column": name, "value_set": column.allowed},
-                ))  # fmt: skip
-    missing: list[Rule] = [
-        (f"{name}: missing", "expect_column_values_to_not_be_null", {"column": name}) for name in required
-    ]
-    return missing + found
-
-
-def validate(problem: Problem, query: Query, rows: pa.Table) -> Validated:
-    """Part rows into good and bad. `rows` are extracted rows of `query`; good + bad = rows, always."""
-    frame = rows.drop_columns(["raw", "faults"]).to_pandas(date_as_object=False)
-    broken: dict[int, list[str]] = {}
-    faults = rows["faults"].combine_chunks()
-    for index in pc.indices_nonzero(pc.greater(pc.list_value_length(faults), 0)).to_pylist():
-        broken[index] = faults[index].as_py()
-    for name, indices in _unexpected(frame, rules(problem, query)):
-        column = name.split(":")[0]
-        for index in indices:
-            reasons = broken.setdefault(index, [])
-            if not any(reason.startswith(f"{column}: not of type") for reason in reasons):  # already said, and better
-                reasons.append(name)
-    bad = sorted(broken)
-    is_bad = pc.is_in(pa.array(range(rows.num_rows), pa.int64()), pa.array(bad, pa.int64()))
-    set_aside = rows.take(pa.array(bad, pa.int64()))
-    as_json = sql.query(
-        "SELECT coalesce(raw, CAST(to_json(good) AS VARCHAR)) AS row FROM set_aside "
-        "POSITIONAL JOIN (SELECT * EXCLUDE (raw, faults, partition) FROM set_aside) AS good",
-        {"set_aside": set_aside},
-    )
-    quarantine = pa.table(
-        {
-            "partition": set_aside["partition"],
-            "source": [query] * len(bad),
-            "row": as_json["row"],
-            "rules": [broken[index] for index in bad],
-        },
-        schema=table_schema(problem, "quarantine"),
-    )
-    return Validated(rows.filter(pc.invert(is_bad)).drop_columns(["raw", "faults"]), quarantine)
-
-
-def check_share(problem: Problem, query: Query, validated: Validated, keys: list[str], set_aside: str) -> None:
-    """Let no partition pass that is empty (of events), or of which too much had to be set aside.
-
-    `set_aside` says where the bad rows can be looked at.
+def summary(problem: Problem, query: Query, staged: Any, keys: Sequence[str]) -> Summary:
+    """Count a batch: `staged` are extracted rows (an Arrow table or dataset), `keys` the partitions it is for.
 
     Raises:
-        DataError: with the partitions and the rules that were broken most.
+        ConfigError: one of validation.rules cannot be evaluated.
     """
-    good, bad = (Counter(table["partition"].to_pylist()) for table in (validated.good, validated.bad))
-    limit = problem.validation.max_quarantined_share
-    empty = [key for key in keys if not good[key] + bad[key]]
-    if query == "events" and empty:
-        raise DataError(
-            f"no rows in {_some(empty)}",
-            where=str(problem.folder / "events.sql"),
-            cure="has the source been delivered? is the partition inside the problem's first and last?",
-        )
-    worst = {key: bad[key] / (good[key] + bad[key]) for key in keys if bad[key]}
-    over = [f"{key} ({share:.1%} of {good[key] + bad[key]} rows)" for key, share in worst.items() if share > limit]
-    if over:
-        broken = "; ".join(f"{rule} ({count} rows)" for rule, count in list(validated.broken.items())[:5])
-        raise DataError(
-            f"too many bad {query} in {_some(over)}: at most {limit:.1%} may be set aside. Rules broken: {broken}",
-            where=set_aside,
-            cure="nothing was published: look at the rows there, mend the source or the rule, then clear this run",
-        )
-
-
-def _unexpected(frame: pd.DataFrame, checks: list[Rule]) -> list[tuple[str, list[int]]]:
-    """Positions of the rows that break each rule; a rule that could not be evaluated is an error."""
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import (
-        DataContextConfig,
-        InMemoryStoreBackendDefaults,
-        ProgressBarsConfig,
-    )
-    from great_expectations.expectations.registry import get_expectation_impl
-
-    defaults = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)  # it would leave a folder in /tmp
-    context = gx.get_context(mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=defaults))
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    batch = (
-        context.data_sources.add_pandas("rows").add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
-    )
-    suite = gx.ExpectationSuite(
-        name="rules",
-        expectations=[get_expectation_impl(kind)(**arguments, meta={"rule": name}) for name, kind, arguments in checks],
-    )
-    results = batch.get_batch({"dataframe": frame}).validate(suite, result_format="COMPLETE").results
-    found = []
-    for result in results:
-        rule = result.expectation_config.meta["rule"]
-        if result.exception_info.get("raised_exception"):
+    with judged(problem, query, staged) as (database, checks):
+        columns = list(problem.columns) if query == "events" else []
+        counts = [f"count(*) FILTER (_good AND {sql.quote(name)} IS NULL)" for name in columns]
+        nulls = [f"{count} / nullif(count(*) FILTER (_good), 0) AS null_share_{name}"
+                 for name, count in zip(columns, counts, strict=True)]  # fmt: skip
+        told = [f"count(*) FILTER (_broken_{n}) AS _broken_{n}" for n, one in enumerate(checks) if not one.is_fault]
+        found = database.sql(f"""
+            SELECT partition, count(*) AS rows, count(*) FILTER (NOT _good) AS bad,
+                max(event_time) FILTER (_good) AS newest, {", ".join(nulls + told)}
+            FROM judged GROUP BY partition
+        """).to_arrow_table()
+        faults = [f"count(*) FILTER ({one.broken})" for one in checks if one.is_fault]
+        faulty = database.sql(f"SELECT {', '.join(faults)} FROM staged WHERE len(faults) > 0").fetchall()[0]
+        broken = {one.name: count for one, count in zip((one for one in checks if one.is_fault), faulty, strict=True)}
+        for number, one in enumerate(checks):
+            if not one.is_fault:
+                broken[one.name] = sum(found[f"_broken_{number}"].to_pylist())
+        strangers = sorted(set(found["partition"].to_pylist()) - set(keys))
+        if strangers:
             raise DataError(
-                f"rule {rule!r} could not be checked: {result.exception_info['exception_message']}",
-                cure="compare the column's declared type with its rule in problem.yaml",
+                f"rows of {some(strangers)} in a batch of {some(list(keys))}",
+                where=f"staged {query}",
+                cure="clear the run from extract on: two runs may have shared a staging folder",
             )
-        indices = result.result.get("unexpected_index_list") or []
-        found.append((rule, [int(index) for index in indices]))
-    return found
+        wanted = pa.table({"key": pa.array(keys, pa.string()), "place": range(len(keys))})
+        database.register("counted", found.drop_columns([name for name in found.column_names if "_broken_" in name]))
+        database.register("wanted", wanted)
+        partitions = database.sql("""
+            SELECT key AS partition, coalesce(rows, 0) AS rows, coalesce(bad, 0) AS bad,
+                counted.* EXCLUDE (partition, rows, bad)
+            FROM wanted LEFT JOIN counted ON partition = key ORDER BY place
+        """).to_arrow_table()
+    return Summary(query, partitions, broken)
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def bad_rows(
+    problem: Problem, query: Query, staged: Any, limit: int | None = None, exempt: Sequence[str] = ()
+) -> pa.Table:
+    """The rows that break a rule, shaped like the table `quarantine`: each with every rule that it broke.
+
+    `row` is the row as it came, as far as that was kept, else as it was cast. With a `limit` only so many of them are
+    given, whichever come first: a sample of a batch that is too bad to publish. Rules named in `exempt` do not apply.
+    """
+    with judged(problem, query, staged, exempt) as (database, checks):
+        names = [f"CASE WHEN _broken_{n} THEN {sql.literal(one.name)} END"
+                 for n, one in enumerate(checks) if not one.is_fault]  # fmt: skip
+        delay = problem.labels.delay_days if query == "labels" else 0
+        kinds = declared(problem, query)
+        as_cast = json_row(dict.fromkeys(kinds, False))
+        replaced = f"* REPLACE (known_time - to_days({delay}) AS known_time)" if delay else "*"
+        rows = f"""
+            SELECT partition, {sql.literal(query)} AS source, coalesce(raw, {as_cast}) AS row,
+                list_concat(faults, list_filter([{", ".join(names)}], lambda rule: rule IS NOT NULL)) AS rules
+            FROM (SELECT {replaced} FROM judged WHERE NOT _good {"" if limit is None else f"LIMIT {limit}"})
+        """
+        return identified(problem, database, rows)
+
+
+def good_rows(problem: Problem, query: Query, staged: Any) -> Iterator[pa.RecordBatch]:
+    """The rows that break no rule, as they were staged and in that order, less `faults` and `raw`."""
+    columns = [*map(sql.quote, declared(problem, query)), "partition"]
+    with judged(problem, query, staged) as (database, _):
+        database.execute("SET threads = 1")  # several hand rows over as they get done with them
+        yield from database.sql(f"SELECT {', '.join(columns)} FROM judged WHERE _good").to_arrow_reader(65_536)
+
+
+def identified(problem: Problem, database: duckdb.DuckDBPyConnection, rows: str) -> pa.Table:
+    """The SQL query `rows` (partition, source, row, rules) in the shape of `quarantine`: with an id for each.
+
+    An id is a hash of what came and from where, so that every run gives the same row the same one; copies of a row
+    are numbered.
+    """
+    found = database.sql(f"""
+        SELECT partition, left(sha256(concat(source, chr(10), row, number)), 16) AS id, source, row, rules
+        FROM (
+            SELECT *, CASE WHEN copy > 1 THEN concat(chr(10), copy) END AS number
+            FROM (
+                SELECT *, row_number() OVER (PARTITION BY source, row ORDER BY partition, rules) AS copy FROM ({rows})
+            )
+        )
+        ORDER BY partition, id
+    """).to_arrow_table()
+    return found.cast(table_schema(problem, "quarantine"))
+
+
+@contextmanager
+def judged(
+    problem: Problem, query: Query, staged: Any, exempt: Sequence[str] = ()
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[Rule]]]:
+    """A database with the view `judged`: `staged`, whether a row is `_good`, and `_broken_<n>` for the n-th rule.
+
+    Rules named in `exempt` do not apply. Faults, which rows tell themselves, have no `_broken_<n>`.
+    """
+    check_rules(problem)
+    checks = [one for one in rules(problem, query) if one.name not in exempt]
+    with sql.connection({"staged": staged}) as database, sql.explained(str(problem.folder / "problem.yaml")):
+        # A join may not be turned round: the staged rows stream past small tables, in their order.
+        database.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+        joined = [_statements(problem, database)]
+        joined += [_shared(problem, name, database) for name in unique_columns(problem, query)]
+        verdicts = [f"coalesce({one.broken}, false) AS _broken_{n}"
+                    for n, one in enumerate(checks) if not one.is_fault]  # fmt: skip
+        any_broken = " OR ".join(f"_broken_{n}" for n, one in enumerate(checks) if not one.is_fault)
+        database.execute(f"""
+            CREATE TEMP VIEW judged AS
+            WITH looked_up AS (
+                SELECT staged.*, {", ".join(columns for _, columns in joined)}
+                FROM staged {" ".join(join for join, _ in joined)}
+            ),
+            verdicts AS (SELECT *, {", ".join(verdicts)} FROM looked_up)
+            SELECT *, NOT (len(faults) > 0 OR {any_broken}) AS _good FROM verdicts
+        """)
+        yield database, checks
+
+
+def _statements(problem: Problem, database: duckdb.DuckDBPyConnection) -> tuple[str, str]:
+    """A join that tells of rows whose key comes more than once; and the columns that it adds.
+
+    Nearly every key comes once: hashes of the keys alone say which may not, and only those are looked at.
+    """
+    key = sql.quote(problem.key)
+    database.execute(f"""
+        CREATE TEMP TABLE _repeated AS SELECT hash({key}) AS _hash FROM staged GROUP BY _hash HAVING count(*) > 1
+    """)
+    database.execute(f"""
+        CREATE TEMP TABLE _statements AS
+        SELECT *, min(_known) OVER (PARTITION BY _key) AS _first FROM (
+            SELECT {key} AS _key, known_time AS _known, count(*) AS _copies FROM staged
+            WHERE {key} IS NOT NULL AND hash({key}) IN (SELECT _hash FROM _repeated) GROUP BY ALL)
+    """)
+    return (
+        f"LEFT JOIN _statements ON staged.{key} = _key AND staged.known_time = _known",
+        "coalesce(_copies > 1, false) AS _twice, coalesce(known_time > _first, false) AS _later",
+    )
+
+
+def _shared(problem: Problem, name: str, database: duckdb.DuckDBPyConnection) -> tuple[str, str]:
+    """A join that tells of values of a unique column which several events have; and the column that it adds."""
+    key, value = sql.quote(problem.key), sql.quote(name)
+    database.execute(f"""
+        CREATE TEMP TABLE _shared_{name} AS
+        WITH repeated AS (SELECT hash({value}) AS _hash FROM staged GROUP BY _hash HAVING count(*) > 1)
+        SELECT {value} AS _value_of_{name} FROM staged
+        WHERE {value} IS NOT NULL AND hash({value}) IN (SELECT _hash FROM repeated)
+        GROUP BY {value} HAVING count(DISTINCT {key}) + count(*) FILTER ({key} IS NULL) > 1
+    """)
+    return (
+        f"LEFT JOIN _shared_{name} ON staged.{value} = _value_of_{name}",
+        f"_value_of_{name} IS NOT NULL AS _shared_{name}",
+    )

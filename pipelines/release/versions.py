@@ -24,3 +24,8 @@ def write_version_files(problem: Problem, version: str, *, problem_json: Any, re
 def version_problem(problem: Problem, version: str) -> Problem:
     """The config that a version was trained with: it goes on scoring by its own features, whatever changes since."""
     return parse_problem(store.read_json(problem_uri(problem, version)), problem.folder)
+
+
+def datasheet_uri(problem: Problem, training_set: str) -> str:
+    """The page about a training set; its Markdown lies beside it."""
+    return store.store_uri(problem.name, "datasheets", f"{training_set}.html")

@@ -2,74 +2,118 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipelines import store
+from pipelines import quarantine, store
 from pipelines.artifacts import table_schema
-from pipelines.errors import ConfigError
-from pipelines.ingest.extract import Query, extracted_schema
+from pipelines.clock import present
+from pipelines.errors import ConfigError, DataError
 from pipelines.ingest.extract import extract as extract_rows
-from pipelines.problem import Problem, load_problem
+from pipelines.ingest.extract import extracted_schema
+from pipelines.problem import Problem, Query, load_problem
 
-QUERIES: tuple[Query, ...] = ("events", "labels")
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+SHOWN_ROWS = 1_000  # of the rows set aside, when the batch is too bad to publish
 
 
 def extract(problem: str, first: str, last: str) -> dict[str, Any]:
-    """Stage the rows of the partitions `first` to `last`, as they come.
+    """Stage the rows of the partitions `first` to `last`, as they come, and those that a source could not give.
 
-    Result: {"first", "last", "events": rows, "labels": rows}.
+    Result: {"first", "last", "events": rows, "labels": rows, "rejected": rows, "sources": {name: {"rows",
+    "rejected"}}}.
     """
-    from pipelines.ingest.sources import read_sources
+    from pipelines.ingest.quarantine import from_sources
+    from pipelines.ingest.sources import opened
 
     config = load_problem(problem)
     if not config.partitions.between(first, last):
         raise ConfigError(f"{first} comes after {last}", where="first and last", cure="swap them")
-    sources = read_sources(config)
-    store.begin(_staging(config, first, last))
-    rows: dict[str, Any] = {
-        query: store.stage(
-            _staging(config, first, last, f"{query}.parquet"),
-            extract_rows(config, query, sources, first, last),
-            extracted_schema(config, query),
-        )
-        for query in QUERIES
-    }
-    return {"first": first, "last": last, **rows}
+    staging = _staging(config, first, last)
+    store.begin(staging)
+    rows: dict[str, Any] = {"events": 0, "labels": 0}
+    with opened(config, first, last) as sources:
+        for query in config.queries:
+            batches = extract_rows(config, query, sources.database, first, last)
+            rows[query] = store.stage(f"{staging}/{query}.parquet", batches, extracted_schema(config, query))
+        rejected = from_sources(config, sources.rejected(), first)
+        counts = {name: {"rows": one.rows, "rejected": one.rejected} for name, one in sources.counts.items()}
+    store.stage(f"{staging}/rejected.parquet", rejected, rejected.schema)
+    return {"first": first, "last": last, **rows, "rejected": rejected.num_rows, "sources": counts}
 
 
 def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
-    """Part the staged rows into good ones and ones to set aside; too many bad rows fail here.
+    """Part the staged rows into good ones and ones to set aside; a batch that is too bad fails here.
 
-    Result: what `extract` gave, and {"quarantined": rows, "rules": {rule: rows}}.
+    A page with every rule and what broke it is kept either way. Result: what `extract` gave, and {"quarantined": rows,
+    "repaired": rows, "moved": rows that were repaired into another partition, "rules": {rule: rows}, "page": URI}.
+
+    Raises:
+        DataError: too many bad rows, or a rule of the whole batch is broken; nothing is published.
     """
-    from pipelines.ingest.validate import check_share
-    from pipelines.ingest.validate import validate as validate_rows
+    from pipelines.ingest.batch import batch_rules, check_batch, check_sources
+    from pipelines.ingest.expectations import batch_expectations, expectations
+    from pipelines.ingest.quarantine import apply_repairs
+    from pipelines.ingest.validate import bad_rows, good_rows, summary
+    from pipelines.ingest.validation_page import Verdict, validation_page
 
     config = load_problem(problem)
     first, last = extracted["first"], extracted["last"]
-    found = {
-        query: validate_rows(config, query, store.staged(_staging(config, first, last, f"{query}.parquet")).to_table())
-        for query in QUERIES
+    staging, keys = _staging(config, first, last), config.partitions.between(first, last)
+    aside = [store.staged(f"{staging}/rejected.parquet").to_table()]
+    verdicts, failure, repaired, moved = [], None, 0, 0
+    for query in config.queries:
+        staged = store.staged(f"{staging}/{query}.parquet")
+        counted = summary(config, query, staged, keys)
+        rules = batch_rules(config, counted, _trailing(config, first) if query == "events" else [])
+        found = Verdict(counted, rules)
+        try:
+            check_sources(config, extracted["sources"], f"{staging}/rejected.parquet")
+            check_batch(config, counted, rules, f"{staging}/quarantine.parquet")
+            expected = [*expectations(config, query, staged), *batch_expectations(rules)]
+            found = Verdict(counted, rules, expected)
+            bad, mended = apply_repairs(
+                config, query, bad_rows(config, query, staged), quarantine.repairs(config, query)
+            )
+            is_ours = pc.is_in(mended["partition"], pa.array(keys))
+            moved += pc.sum(pc.invert(is_ours), min_count=0).as_py()
+            mended = mended.filter(is_ours)
+            store.stage(f"{staging}/{query}.repaired.parquet", mended, mended.schema)
+            if counted.bad:  # else the staged rows are the good ones
+                batches = good_rows(config, query, staged)
+                store.stage(f"{staging}/{query}.good.parquet", batches, mended.schema)
+            repaired += mended.num_rows
+        except DataError as error:
+            failure, bad = failure or error, bad_rows(config, query, staged, limit=SHOWN_ROWS)
+        aside.append(bad)
+        verdicts.append(found)
+    set_aside = pa.concat_tables(aside)
+    store.stage(f"{staging}/quarantine.parquet", set_aside, table_schema(config, "quarantine"))
+    page = store.write_bytes(
+        store.store_uri(config.name, "reports", f"{first}_{last}", "validation.html"),
+        validation_page(config, first, last, extracted["sources"], verdicts, set_aside, str(failure or "")),
+    )
+    if failure:
+        raise failure
+    rules_broken = {
+        f"{one.query}: {rule}": count for one in verdicts for rule, count in one.summary.broken.items() if count
     }
-    for query, validated in found.items():
-        store.stage(_staging(config, first, last, f"{query}.good.parquet"), validated.good, validated.good.schema)
-    quarantine = pa.concat_tables([validated.bad for validated in found.values()])
-    set_aside = _staging(config, first, last, "quarantine.parquet")
-    store.stage(set_aside, quarantine, table_schema(config, "quarantine"))
-    for query, validated in found.items():  # the rows are staged already: who has to mend them can look at them
-        check_share(config, query, validated, config.partitions.between(first, last), set_aside)
-    rules = {f"{query}: {rule}": count for query, one in found.items() for rule, count in one.broken.items()}
-    return {**extracted, "quarantined": quarantine.num_rows, "rules": rules}
+    return {**extracted, "quarantined": set_aside.num_rows, "repaired": repaired, "moved": moved,
+            "rules": rules_broken, "page": page}  # fmt: skip
 
 
-def publish(problem: str, validated: dict[str, Any]) -> dict[str, Any]:
+def publish(problem: str, validated: dict[str, Any], restate: bool = False) -> dict[str, Any]:
     """Commit the staged rows to their tables, events last: whoever sees events sees their labels too.
 
-    Result: {"first", "last", "events", "labels", "quarantined": rows published, "events_version": int}.
+    What differs from an earlier delivery of the partitions is a correction, known from now on; with `restate` the
+    delivery is taken as if it were the first. Result: {"first", "last", "events", "labels", "quarantined": rows
+    published, "new", "unchanged", "corrected", "withdrawn", "returned": events, "events_version": int}.
     """
-    from pipelines.ingest.publish import check_accounts, statements
+    from pipelines.ingest.publish import changes, check_accounts, event_statements, natural_label_statements
 
     config = load_problem(problem)
     first, last = validated["first"], validated["last"]
@@ -77,16 +121,48 @@ def publish(problem: str, validated: dict[str, Any]) -> dict[str, Any]:
     staging = _staging(config, first, last)
     if done := store.finished(staging):
         return done
-    events, labels = (store.staged(_staging(config, first, last, f"{q}.good.parquet")).to_table() for q in QUERIES)
-    quarantine = store.staged(_staging(config, first, last, "quarantine.parquet")).to_table()
-    check_accounts(validated["events"] + validated["labels"], events.num_rows + labels.num_rows, quarantine.num_rows)
-    store.write_table(config, "labels", statements(labels), keys)
-    store.write_table(config, "quarantine", quarantine, keys)
-    version = store.write_table(config, "events", events, keys)
-    result = {"first": first, "last": last, "events": events.num_rows, "labels": labels.num_rows,
-              "quarantined": quarantine.num_rows, "events_version": version}  # fmt: skip
+    delivered = {query: _delivered(config, query, staging) for query in config.queries}
+    counts: dict[str, int] = {query: rows.count_rows() for query, rows in delivered.items()}
+    set_aside = store.staged(f"{staging}/quarantine.parquet").to_table()
+    read = validated["events"] + validated["labels"] + validated["rejected"] - validated["moved"]
+    check_accounts(read, sum(counts.values()), set_aside.num_rows)
+    is_ours = pc.field("partition").isin(keys)
+    before = {query: store.dataset(config, query).filter(is_ours) for query in config.queries}
+    ingested = sorted(set(keys) & set(store.partition_keys(config, "events")))
+    now = present(config, last)
+    if "labels" in delivered:
+        told = before["labels"].filter(pc.field("source") == "natural")
+        stated = natural_label_statements(config, told, delivered["labels"], now, ingested=ingested, restate=restate)
+        store.write_table(config, "labels", stated, keys, within="natural")
+    store.write_table(config, "quarantine", set_aside, keys)
+    stated = event_statements(config, before["events"], delivered["events"], now, restate=restate)
+    version = store.write_table(config, "events", stated, keys)
+    changed = changes(config, "events", before["events"], store.dataset(config, "events", version).filter(is_ours))
+    result: dict[str, Any] = {"first": first, "last": last, **counts, "quarantined": set_aside.num_rows, **changed,
+              "events_version": version}  # fmt: skip
     return store.finish(staging, result)
 
 
-def _staging(config: Problem, first: str, last: str, *parts: str) -> str:
-    return store.store_uri(config.name, "staging", "ingest", f"{first}_{last}", *parts)
+def _delivered(config: Problem, query: Query, staging: str) -> ds.Dataset:
+    """The good rows of a query, and the repaired ones."""
+    good = f"{staging}/{query}.good.parquet"
+    rows = store.staged(
+        good if store.exists(good) else f"{staging}/{query}.parquet", f"{staging}/{query}.repaired.parquet"
+    )
+    names = [name for name in extracted_schema(config, query).names if name not in ("faults", "raw")]
+    return rows.replace_schema(pa.schema([rows.schema.field(name) for name in names]))
+
+
+def _trailing(config: Problem, first: str) -> list[int]:
+    """How many events hold in each of the partitions before `first`, the oldest first; as many as a rule asks for."""
+    if config.validation.volume is None:
+        return []
+    back = config.validation.volume.trailing_partitions
+    keys = [key for key in store.partition_keys(config, "events") if key < first][-back:]
+    holds = pc.is_null(pc.field("superseded_time")) & pc.is_null(pc.field("withdrawn_time"))
+    events = store.dataset(config, "events")
+    return [events.count_rows(filter=(pc.field("partition") == key) & holds) for key in keys]
+
+
+def _staging(config: Problem, first: str, last: str) -> str:
+    return store.store_uri(config.name, "staging", "ingest", f"{first}_{last}")

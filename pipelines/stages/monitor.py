@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import sql, store
-from pipelines.dataset.label import AS_KNOWN, mature
+from pipelines.dataset.known import labels_as_known
+from pipelines.dataset.label import mature
 from pipelines.errors import DataError, NothingToDo
 from pipelines.monitoring.profile import Reference
 from pipelines.problem import Problem, load_problem
@@ -160,7 +161,7 @@ def _truth(config: Problem, predictions: Any, labels: Any, labelled: str, partit
     key, parts = sql.quote(config.key), config.partitions
     time, start, end = pc.field("event_time"), pc.scalar(parts.start(labelled)), pc.scalar(parts.end(labelled))
     return sql.query(
-        f"""WITH known AS ({AS_KNOWN.format(key=key)})
+        f"""WITH known AS ({labels_as_known(config)})
             SELECT p.score, known.label, p.model_version FROM predictions AS p JOIN known USING ({key})
             ORDER BY p.event_time, p.{key}""",
         {

@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import sql, store
 from pipelines.artifacts import table_schema
+from pipelines.clock import INSTANT, present
+from pipelines.dataset.known import targets
 from pipelines.errors import DataError
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import version_problem
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 
 def plan(problem: str, partition: str) -> list[dict[str, Any]]:
     """One shard per so many rows; all of them name the same champion, resolved here and once.
 
-    Result: [{"partition", "shard", "shards", "version", "run_id", "events_version", "labels_version"}].
+    Result: [{"partition", "shard", "shards", "version", "run_id", "as_of", "events_version", "labels_version"}].
 
     Raises:
         NothingToDo: no champion serves yet.
@@ -30,7 +35,9 @@ def plan(problem: str, partition: str) -> list[dict[str, Any]]:
 
     config = load_problem(problem)
     config.partitions.parse(partition)
-    rows = store.dataset(config, "events").count_rows(filter=pc.field("partition") == partition)
+    as_of = (present(config) + INSTANT).isoformat()
+    versions = {f"{name}_version": store.table_version(config, name) for name in ("events", "labels")}
+    rows = _targets(config, {"partition": partition, "as_of": as_of, **versions}).count_rows()
     if not rows:
         raise DataError(
             f"partition {partition} has no events",
@@ -44,7 +51,8 @@ def plan(problem: str, partition: str) -> list[dict[str, Any]]:
         "shards": shards,
         "version": str(champion.version),
         "run_id": champion.run_id,
-        **{f"{name}_version": store.table_version(config, name) for name in ("events", "labels")},
+        "as_of": as_of,
+        **versions,
     }
     store.begin(_staging(config, partition))
     return [{**shared, "shard": shard} for shard in range(shards)]
@@ -53,7 +61,7 @@ def plan(problem: str, partition: str) -> list[dict[str, Any]]:
 def score(problem: str, shard: dict[str, Any]) -> dict[str, Any]:
     """Stage features and scores of one shard; a retry replaces what an earlier try has left.
 
-    Result: {"partition", "version", "uri", "rows", "events_version"}.
+    Result: {"partition", "version", "as_of", "uri", "rows", "events_version"}.
     """
     from pipelines import tracking
     from pipelines.features.featurize import featurize
@@ -64,16 +72,17 @@ def score(problem: str, shard: dict[str, Any]) -> dict[str, Any]:
     model = tracking.load_model(shard["run_id"])
     events = store.dataset(config, "events", shard["events_version"])
     labels = store.dataset(config, "labels", shard["labels_version"])
-    targets = sql.query(
-        f"SELECT * FROM events WHERE partition = $partition AND hash({sql.quote(config.key)}) % $shards = $shard",
-        {"events": events},
-        {name: shard[name] for name in ("partition", "shards", "shard")},
+    rows_of_shard = sql.query(
+        f"SELECT * FROM targets WHERE hash({sql.quote(config.key)}) % $shards = $shard",
+        {"targets": _targets(config, shard)},
+        {name: shard[name] for name in ("shards", "shard")},
     )
-    features = featurize(its, targets, events, labels, config.scoring.batch_rows)
+    features = featurize(its, rows_of_shard, events, labels, config.scoring.batch_rows)
     uri = _staging(config, shard["partition"], f"{shard['shard']}.parquet")
     schema = table_schema(its, "features").append(pa.field("score", pa.float64()))
     rows = store.stage(uri, score_rows(model, features), schema)
-    return {name: shard[name] for name in ("partition", "version", "events_version")} | {"uri": uri, "rows": rows}
+    passed_on = {name: shard[name] for name in ("partition", "version", "as_of", "events_version")}
+    return passed_on | {"uri": uri, "rows": rows}
 
 
 def publish(problem: str, partition: str, scored: list[dict[str, Any]]) -> dict[str, Any]:
@@ -92,7 +101,7 @@ def publish(problem: str, partition: str, scored: list[dict[str, Any]]) -> dict[
     version = scored[0]["version"]
     its = version_problem(config, version)
     staged = store.staged(*(shard["uri"] for shard in scored))
-    _check_complete(config, partition, staged, scored[0]["events_version"])
+    _check_complete(config, partition, staged, scored[0])
     manifest = store.store_uri(config.name, "predictions_manifest", f"{partition}.json")
     store.delete(manifest)
     features = table_schema(its, "features")
@@ -136,13 +145,18 @@ def _predictions(staged: Any, schema: pa.Schema, version: str, now: datetime) ->
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _check_complete(config: Problem, partition: str, staged: Any, events_version: int) -> None:
+def _targets(config: Problem, shard: dict[str, Any]) -> ds.Dataset:
+    """One row per event of the shard's partition: what to score it from."""
+    events = store.dataset(config, "events", shard["events_version"])
+    return targets(events.filter(pc.field("partition") == shard["partition"]), datetime.fromisoformat(shard["as_of"]))
+
+
+def _check_complete(config: Problem, partition: str, staged: Any, shard: dict[str, Any]) -> None:
     key = sql.quote(config.key)
     counts = sql.query(
         f"""SELECT (SELECT count(*) FROM staged) AS rows, (SELECT count(DISTINCT {key}) FROM staged) AS keys,
-            (SELECT count(*) FROM events WHERE partition = $partition) AS events""",
-        {"staged": staged, "events": store.dataset(config, "events", events_version)},
-        {"partition": partition},
+            (SELECT count(*) FROM targets) AS events""",
+        {"staged": staged, "targets": _targets(config, shard)},
     ).to_pylist()[0]
     if not counts["rows"] == counts["keys"] == counts["events"]:
         raise DataError(

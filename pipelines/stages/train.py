@@ -1,45 +1,46 @@
-"""`<problem>.train`: label -> sample -> featurize -> train (mapped) -> evaluate -> gate -> register -> promote."""
+"""`<problem>.train`: label, sample, featurize, check, train (mapped), evaluate, gate, register, promote."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import uuid
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipelines import sql, store
+from pipelines import store
+from pipelines.clock import INSTANT, present
+from pipelines.dataset import stored
 from pipelines.errors import DataError, GateFailed, NothingToDo
 from pipelines.problem import Problem, load_problem
 from pipelines.release import ledger
-from pipelines.release.versions import reference_uri, version_problem, write_version_files
+from pipelines.release.versions import datasheet_uri, reference_uri, version_problem, write_version_files
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
-
-LABELLED = pa.schema([("partition", pa.string()), ("event_time", pa.timestamp("us", "UTC")), ("split", pa.string()),
-                      ("label", pa.int8())])  # fmt: skip
 
 
 def label(problem: str, partition: str | None = None, requested: bool = False) -> dict[str, Any]:
     """Stage the events that a model may learn from, with their labels as known at the end of `partition`.
 
-    Without a partition: the newest that has been ingested. `requested`: the monitor asked for this training,
-    and it is done once, however often it asked. Result: {"partition", "training": id of this
-    attempt, "trained_until": last partition before the test split, "events_version", "labels_version", "rows",
-    "unlabelled"}.
+    Without a partition: the newest that has been ingested, and all that is known by now. `requested`: the monitor
+    asked for this training, and it is done once, however often it asked. Result: {"partition", "as_of", "training":
+    id of this attempt, "trained_until": last partition before the test split, "events_version", "labels_version",
+    "rows", "left_out": {reason: rows}, "too_young": [partition]}.
 
     Raises:
         NothingToDo: the request has been carried out.
         DataError: nothing was ingested, or too little for all three splits.
     """
+    from pipelines.dataset.label import excluded, splits, young
     from pipelines.dataset.label import label as label_rows
-    from pipelines.dataset.label import splits
 
     config = load_problem(problem)
     available = store.partition_keys(config, "events")
-    partition = partition or max(available, default=None)
+    asked_for, partition = partition, partition or max(available, default=None)
     if partition is None:
         raise DataError("no events have been ingested", where=f"problem {problem}", cure=f"run {problem}.ingest first")
     if requested and ledger.has_gate(config, partition):
@@ -48,6 +49,7 @@ def label(problem: str, partition: str | None = None, requested: bool = False) -
             where=f"{problem}, {partition}",
             cure=f"trigger {problem}.train by hand, without a partition key, for another one",
         )
+    as_of = config.partitions.end(partition) if asked_for else present(config) + INSTANT
     versions = {f"{name}_version": store.table_version(config, name) for name in ("events", "labels")}
     split = splits(config, partition, available)
     first_tested = min(key for key, name in split.items() if name == "test")
@@ -55,42 +57,49 @@ def label(problem: str, partition: str | None = None, requested: bool = False) -
         config,
         store.dataset(config, "events", versions["events_version"]),
         store.dataset(config, "labels", versions["labels_version"]),
-        config.partitions.end(partition),
+        as_of,
         split,
     )
     training = f"{partition}-{uuid.uuid4().hex[:8]}"
-    store.stage(f"{_staging(config, training)}/labelled.parquet", rows, _labelled_schema(config))
+    store.stage(_labelled(config, training), rows, rows.schema)
     return {
         "partition": partition,
+        "as_of": as_of.isoformat(),
         "training": training,
         "trained_until": config.partitions.shift(first_tested, -1),
         **versions,
         "rows": rows.num_rows,
-        "unlabelled": rows["label"].null_count,
+        "left_out": excluded(rows),
+        "too_young": young(config, partition, available),
     }
 
 
 def sample(problem: str, labelled: dict[str, Any]) -> dict[str, Any]:
     """Write the training set: the rows that are used, their split and weight.
 
-    Its id is the hash of all it is made of, so equal sets are one set. Result: what `label` gave, and
-    {"training_set", "training_set_version", "splits": {split: rows}}.
+    Its id is the hash of all it is made of, so equal sets are one set. Validation and test hold what happened, and
+    never what somebody guessed. Result: what `label` gave, and {"training_set", "training_set_version", "splits":
+    {split: rows}, "not_drawn": rows}.
     """
     from pipelines.dataset.sample import sample as sample_rows
 
     config = load_problem(problem)
-    staging = _staging(config, labelled["training"])
-    if done := store.finished(staging):
+    if done := store.finished(_staging(config, labelled["training"])):
         return done
-    rows = sample_rows(store.staged(f"{staging}/labelled.parquet").to_table(), config.dataset.sampling)
-    made_of = [labelled[name] for name in ("partition", "events_version", "labels_version")]
-    made_of.append(config.dataset.model_dump(mode="json"))
+    usable = stored.usable(config, store.staged(_labelled(config, labelled["training"])))
+    rows = sample_rows(usable, config.dataset.sampling)
+    if config.labels.weigh_by_confidence:
+        is_train = pc.equal(rows["split"], "train")
+        weight = pc.if_else(is_train, pc.multiply(rows["weight"], rows["confidence"]), rows["weight"])
+        rows = rows.set_column(rows.schema.get_field_index("weight"), "weight", weight)
+    made_of = [labelled[name] for name in ("partition", "as_of", "events_version", "labels_version")]
+    made_of += [config.dataset.model_dump(mode="json"), config.labels.model_dump(mode="json")]
     training_set = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
     rows = rows.append_column("training_set", pa.array([training_set] * rows.num_rows, pa.string()))
     version = store.write_table(config, "training_sets", rows, [training_set])
     counts = {str(row["values"]): int(row["counts"]) for row in rows["split"].value_counts().to_pylist()}
-    result = {**labelled, "training_set": training_set, "training_set_version": version, "splits": counts}
-    return store.finish(staging, result)
+    return {**labelled, "training_set": training_set, "training_set_version": version, "splits": counts,
+            "not_drawn": len(usable) - usable["label"].null_count - len(rows)}  # fmt: skip
 
 
 def featurize(problem: str, sampled: dict[str, Any]) -> dict[str, Any]:
@@ -99,9 +108,38 @@ def featurize(problem: str, sampled: dict[str, Any]) -> dict[str, Any]:
     Result: what `sample` gave, and {"feature_set", "features_version"}.
     """
     config = load_problem(problem)
-    keys = sorted(set(_training_set(config, sampled)["partition"].to_pylist()))
-    version = _write_features(config, sampled, keys)
+    keys = sorted(set(stored.training_set(config, sampled)["partition"].to_pylist()))
+    version = stored.write_features(config, sampled, keys)
     return {**sampled, "feature_set": config.feature_set, "features_version": version}
+
+
+def check(problem: str, featurized: dict[str, Any]) -> dict[str, Any]:
+    """Look for leaks before anything learns from the set, and write its datasheet and its feature schema.
+
+    Result: what `featurize` gave, and {"datasheet": URI of the page}.
+
+    Raises:
+        DataError: a feature knows too much, or a row stands on both sides of a split; the datasheet is written anyway.
+    """
+    from pipelines.dataset import leaks
+    from pipelines.dataset.datasheet import datasheet
+    from pipelines.features.schema import feature_schema
+
+    config = load_problem(problem)
+    staging = _staging(config, featurized["training"])
+    uri = datasheet_uri(config, featurized["training_set"])
+    if store.finished(staging):
+        return {**featurized, "datasheet": uri}
+    rows = stored.with_features(config, featurized, store.staged(_labelled(config, featurized["training"])))
+    findings = leaks.check(config, rows, datetime.fromisoformat(featurized["as_of"]))
+    features = feature_schema(config, rows.filter(pc.equal(rows["split"], "train")))
+    sheet = datasheet(config, stored.facts(config, featurized, rows, features, findings))
+    store.write_json(store.store_uri(config.name, "feature_sets", f"{config.feature_set}.json"), features)
+    store.write_bytes(uri.replace(".html", ".md"), sheet.markdown.encode())
+    store.write_bytes(uri, sheet.html)
+    leaks.require_clean(config, findings)
+    store.finish(staging, {name: value for name, value in featurized.items() if not name.startswith("feature")})
+    return {**featurized, "datasheet": uri}
 
 
 def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str, Any]:
@@ -110,6 +148,8 @@ def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str,
     Result: {"candidate", "run_id", "validation": {metric: value}}.
     """
     from pipelines import tracking
+    from pipelines.dataset.augment import augment
+    from pipelines.dataset.resample import resample
     from pipelines.evaluation.evaluate import measure
     from pipelines.training.candidates import fit_candidate, positive_scores
 
@@ -121,9 +161,12 @@ def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str,
         found = {n.removeprefix("validation_"): v for n, v in metrics.items() if n.startswith("validation_")}
         return {"candidate": candidate, "run_id": run_id, "validation": found}
 
-    rows = {split: _split(config, featurized, split) for split in ("train", "validation")}
+    rows = {split: stored.split(config, featurized, split) for split in ("train", "validation")}
     spec = config.training.candidates[candidate]
-    model = fit_candidate(config, spec, rows["train"], rows["validation"])
+    names, categories = config.feature_names, config.categorical_features
+    learnt_from = resample(rows["train"], names, categories, config.dataset.resampling)
+    learnt_from = augment(learnt_from, names, categories, config.dataset.augmentation)
+    model = fit_candidate(config, spec, learnt_from, rows["validation"])
     measured = {
         split: measure(table["label"].to_numpy(), positive_scores(model, table), table["weight"].to_numpy())
         for split, table in rows.items()
@@ -137,12 +180,15 @@ def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str,
                      "trained_until": featurized["trained_until"]},
         parameters={"model": spec.model, **spec.parameters, "seed": config.training.seed,
                     "sampling": config.dataset.sampling.method, "train_rows": rows["train"].num_rows,
+                    "resampling": config.dataset.resampling.method,
+                    "augmentation": config.dataset.augmentation.method, "fitted_rows": learnt_from.num_rows,
                     **{name: featurized[name] for name in ("events_version", "labels_version", "features_version")}},
         metrics={f"{split}_{name}": value for split, found in measured.items() for name, value in found.items()
                  if value is not None},
         dataset_uri=store.table_uri(config, "training_sets"),
         dataset_version=featurized["training_set_version"],
         example=rows["train"].select(config.feature_names).slice(0, 5),
+        files=stored.training_files(config, featurized),
     )  # fmt: skip
     return {"candidate": candidate, "run_id": run_id, "validation": measured["validation"]}
 
@@ -159,7 +205,7 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
     from pipelines.training.candidates import positive_scores
 
     config = load_problem(problem)
-    test = _split(config, featurized, "test")
+    test = stored.split(config, featurized, "test")
     labels, weights = test["label"].to_numpy(), test["weight"].to_numpy()
     runs = {one["candidate"]: one["run_id"] for one in trained}
     models = {name: tracking.load_model(run_id) for name, run_id in runs.items()}
@@ -179,7 +225,7 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
     }
     for name, found in metrics.items():
         tracking.annotate(runs[name], metrics={f"test_{m}": v for m, v in found.items() if v is not None})
-    seen = _split(config, featurized, "train")
+    seen = stored.split(config, featurized, "train")
     built = reference(
         seen.select(config.feature_names),
         float(seen["label"].to_numpy().mean()),
@@ -289,9 +335,9 @@ def _measure_champion(config: Problem, featurized: dict[str, Any], version: Mode
 
     its = version_problem(config, str(version.version))
     if its.feature_set != config.feature_set:
-        _write_features(its, featurized, _partitions(config, featurized, "test"))
+        stored.write_features(its, featurized, stored.partitions(config, featurized, "test"))
         featurized = {**featurized, "features_version": None}
-    test = _split(config, featurized, "test", its)
+    test = stored.split(config, featurized, "test", its)
     model = tracking.load_model(version.run_id)
     metrics = measure(test["label"].to_numpy(), positive_scores(model, test), test["weight"].to_numpy())
     return {
@@ -302,48 +348,9 @@ def _measure_champion(config: Problem, featurized: dict[str, Any], version: Mode
     }
 
 
-def _write_features(features_of: Problem, pins: dict[str, Any], keys: list[str]) -> int:
-    """Features, as `features_of` defines them, of all events in partitions `keys`; gives the table's version."""
-    import pyarrow.compute as pc
-
-    from pipelines.artifacts import table_schema
-    from pipelines.features.featurize import featurize as featurize_rows
-
-    events = store.dataset(features_of, "events", pins["events_version"])
-    labels = store.dataset(features_of, "labels", pins["labels_version"])
-    targets = events.filter(pc.field("partition").isin(keys))
-    schema = table_schema(features_of, "features")
-    batches = (batch.cast(schema) for batch in featurize_rows(features_of, targets, events, labels))
-    return store.write_table(features_of, "features", pa.RecordBatchReader.from_batches(schema, batches), keys)
-
-
-def _training_set(config: Problem, pins: dict[str, Any], split: str | None = None) -> pa.Table:
-    import pyarrow.compute as pc
-
-    wanted = pc.field("training_set") == pins["training_set"]
-    if split is not None:
-        wanted &= pc.field("split") == split
-    return store.dataset(config, "training_sets", pins["training_set_version"]).to_table(filter=wanted)
-
-
-def _partitions(config: Problem, pins: dict[str, Any], split: str) -> list[str]:
-    return sorted(set(_training_set(config, pins, split)["partition"].to_pylist()))
-
-
-def _split(config: Problem, pins: dict[str, Any], split: str, features_of: Problem | None = None) -> pa.Table:
-    """Rows of one split, with label, weight and features, in time's order."""
-    owner = features_of or config
-    features = store.dataset(owner, "features", pins["features_version"])
-    key = sql.quote(config.key)
-    return sql.query(
-        f"SELECT f.*, s.label, s.weight FROM s JOIN f USING ({key}, partition) ORDER BY f.event_time, f.{key}",
-        {"s": _training_set(config, pins, split).drop_columns(["event_time"]), "f": features},
-    )
-
-
 def _staging(config: Problem, training: str) -> str:
     return store.store_uri(config.name, "staging", "train", training)
 
 
-def _labelled_schema(config: Problem) -> pa.Schema:
-    return pa.schema([pa.field(config.key, pa.string()), *LABELLED])
+def _labelled(config: Problem, training: str) -> str:
+    return f"{_staging(config, training)}/labelled.parquet"

@@ -37,6 +37,8 @@ def schedule(dag: DAG) -> str:
     timetable = dag.timetable
     if asset := getattr(timetable, "asset_condition", None):
         return f"{type(timetable).__name__} on {asset.name}"
+    if not hasattr(timetable, "expression"):
+        return type(timetable).__name__
     return (
         f"{type(timetable).__name__} {timetable.expression!r} {timetable.timezone}, offset {timetable.run_offset}, "
         f"from {dag.start_date:%F %R %Z} to {dag.end_date:%F %R %Z}"

@@ -30,7 +30,7 @@ def write_problem(folder: Path) -> None:
     shutil.copytree(ROOT / "include" / "problems" / PROBLEM, folder / PROBLEM)
     path = folder / PROBLEM / "problem.yaml"
     raw = yaml.safe_load(path.read_text())
-    raw["replay"] = {"history_until": "2013-01-28", "until": "2013-02-18"}
+    raw["replay"] = {"history_until": "2013-02-04", "until": "2013-02-25"}
     raw["dataset"]["split"] = {"validation_partitions": 1, "test_partitions": 1}
     raw["training"]["candidates"]["xgboost"]["parameters"] |= {"n_estimators": 60, "learning_rate": 0.1}
     raw["gate"]["gain_over_champion"] = {"auc": -0.2, "log_loss": -0.2}

@@ -28,8 +28,8 @@ from pipelines.errors import AccessError
 from pipelines.problem import Problem
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
-WEEKS = ("2013-02-04", "2013-02-11")
-LAST = "2013-02-18"
+WEEKS = ("2013-02-11", "2013-02-18")
+LAST = "2013-02-25"
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +72,7 @@ def test_every_stage_ran_in_airflow(told: list[replay.Finished]) -> None:
     wanted = {
         "ingest.extract",
         "ingest.publish",
+        "train.check",
         "train.promote",
         "score.score",
         "score.publish",
@@ -164,12 +165,55 @@ def test_mlflow_refuses_a_wrong_password(
 def test_the_drift_report_is_served_to_those_who_are_logged_in(
     airflow: AirflowClient, problem: Problem, told: list[replay.Finished]
 ) -> None:
-    page = f"{airflow.url}/evergreen/reports/{problem.name}/{WEEKS[0]}"
+    page = f"{airflow.url}/evergreen/pages/{problem.name}/reports/{WEEKS[0]}/drift.html"
     assert httpx.get(page).status_code == 401
     token = airflow._http.headers["Authorization"]
     answer = httpx.get(page, headers={"Authorization": token})
     assert (answer.status_code, "<html" in answer.text[:2000].lower()) == (200, True)
     assert httpx.get(page.replace(WEEKS[0], "2013-03-04"), headers={"Authorization": token}).status_code == 404
+
+
+def test_the_runs_pages_are_served(airflow: AirflowClient, problem: Problem, told: list[replay.Finished]) -> None:
+    """What the buttons *Validation* and *Datasheet* open, and the Evidence tab shows."""
+    login = {"Authorization": airflow._http.headers["Authorization"]}
+    for dag, task, button, title in (
+        ("ingest", "validate", "Validation", f"{problem.name}: validation of"),
+        ("train", "check", "Datasheet", "Datasheet"),
+    ):
+        run = airflow.runs(f"{problem.name}.{dag}")[-1]
+        links = airflow._call("GET", f"{run_path(run)}/taskInstances/{task}/links")["extra_links"]
+        page = httpx.get(airflow.url + links[button], headers=login)
+        assert (page.status_code, title in page.text) == (200, True)
+        evidence = httpx.get(f"{airflow.url}/evergreen/runs/{run['dag_id']}/{run['dag_run_id']}", headers=login)
+        assert f'<iframe src="{links[button]}">' in evidence.text
+
+
+def test_people_are_asked_for_labels_and_their_answers_are_statements(
+    airflow: AirflowClient, problem: Problem, told: list[replay.Finished]
+) -> None:
+    dag = f"{problem.name}.annotate"
+    airflow.unpause(dag)
+    run = airflow.trigger(dag, "by_hand")
+    form = f"{run_path(run)}/taskInstances/ask/0/hitlDetails"
+
+    def asked() -> Any:
+        waiting = [t for t in airflow._tasks(run_path(run)) if t["task_id"] == "ask" and t["state"] == "awaiting_input"]
+        return waiting and airflow._call("GET", form)
+
+    questions = wait(asked)["params"]
+    answers = dict.fromkeys(questions, "positive") | {"event_02": "cannot tell"}
+    airflow._call("PATCH", form, json={"chosen_options": ["OK"], "params_input": answers})
+    assert airflow.follow(run, lambda *_: None, 600)["state"] == "success"
+    assert tasks(airflow, run)["self_train"] == "skipped"
+
+    chosen, collected = (airflow.xcom(run, task) for task in ("choose", "collect"))
+    assert (collected["labelled"], collected["people"]) == (len(questions) - 1, ["admin"])
+    labels = store.dataset(problem, "labels").to_table(filter=pc.field("source") == "hand")
+    assert sorted(labels["flight_id"].to_pylist()) == sorted(set(chosen["events"]) - {chosen["events"][1]})
+    assert set(labels["label"].to_pylist()) == {1}
+    assert set(labels["labeler"].to_pylist()) == {"admin"}
+    weak = store.dataset(problem, "labels").to_table(filter=pc.field("source") == "weak")
+    assert weak.num_rows == airflow.xcom(run, "vote")["labelled"] > 0
 
 
 def rescore(airflow: AirflowClient, problem: Problem) -> dict[str, Any]:

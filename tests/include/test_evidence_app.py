@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.api_fastapi.common.db.common import _get_session
@@ -17,7 +18,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
-from include.evidence_app import app, reads_monitor, reads_run
+from include.evidence_app import app, reads_page, reads_run
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -33,7 +34,7 @@ def session() -> Iterator[Session]:
 @pytest.fixture
 def client(session: Session) -> Iterator[TestClient]:
     """A user who may read all DAGs."""
-    app.dependency_overrides = {reads_run: lambda: None, reads_monitor: lambda: None, _get_session: lambda: session}
+    app.dependency_overrides = {reads_run: lambda: None, reads_page: lambda: None, _get_session: lambda: session}
     yield TestClient(app)
     app.dependency_overrides = {}
 
@@ -43,39 +44,46 @@ def test_every_route_asks_who_it_is() -> None:
     assert len(routes) == len(app.routes) == 2
     for route in routes:
         asked = {dependency.call for dependency in route.dependant.dependencies}
-        assert asked & {reads_run, reads_monitor}, f"{route.path}: add dependencies=[Depends(reads_run)]"
+        assert asked & {reads_run, reads_page}, f"{route.path}: add dependencies=[Depends(reads_run)]"
 
 
-@pytest.mark.parametrize("path", ["/runs/flight_delay.train/a", "/reports/flight_delay/2013-04-01"])
+@pytest.mark.parametrize("path", ["/runs/flight_delay.train/a", "/pages/flight_delay/reports/2013-04-01/drift.html"])
 def test_strangers_see_nothing(path: str) -> None:
     assert TestClient(app).get(path).status_code == 401
 
 
 def test_report(client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERGREEN_STORE_URI", f"file://{tmp_path}")
-    missing = client.get("/reports/flight_delay/2013-04-01")
+    missing = client.get("/pages/flight_delay/reports/2013-04-01/drift.html")
     assert missing.status_code == 404
-    assert "No drift report of flight_delay for partition 2013-04-01" in missing.text
+    assert "flight_delay has no reports/2013-04-01/drift.html" in missing.text
 
     saved = tmp_path / "flight_delay" / "reports" / "2013-04-01" / "drift.html"
     saved.parent.mkdir(parents=True)
     saved.write_text("<h1>Drift</h1>")
-    found = client.get("/reports/flight_delay/2013-04-01")
+    found = client.get("/pages/flight_delay/reports/2013-04-01/drift.html")
     assert (found.status_code, found.text) == (200, "<h1>Drift</h1>")
     assert found.headers["content-security-policy"].startswith("sandbox allow-scripts")
 
 
 def test_a_store_that_is_not_configured_says_so(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EVERGREEN_STORE_URI", raising=False)
-    answer = client.get("/reports/flight_delay/2013-04-01")
+    answer = client.get("/pages/flight_delay/reports/2013-04-01/drift.html")
     assert answer.status_code == 500
     assert "EVERGREEN_STORE_URI is not set" in answer.text
 
 
 @pytest.mark.parametrize(
-    "path", ["/reports/..%2fother/2013-04-01", "/reports/flight_delay/..", "/reports/A/2013-04-01"]
+    "path",
+    [
+        "/pages/..%2fother/reports/2013-04-01/drift.html",
+        "/pages/flight_delay/..",
+        "/pages/A/reports/2013-04-01/drift.html",
+        "/pages/flight_delay/models/1/problem.json",
+        "/pages/flight_delay/reports/2013-04-01/../../models/1/problem.json",
+    ],
 )
-def test_only_names_of_problems_and_partitions(client: TestClient, path: str) -> None:
+def test_only_pages_of_problems(client: TestClient, path: str) -> None:
     assert client.get(path).status_code in (404, 422)
 
 
@@ -85,23 +93,29 @@ def test_run_shows_its_verdicts_and_the_report(client: TestClient, session: Sess
     assert page.status_code == 200
     assert page.text.count("label shift: &lt;b&gt;.24") == 1
     assert "<th>decide" in page.text
-    assert '<iframe src="/evergreen/reports/flight_delay/2013-04-01">' in page.text
+    assert '<iframe src="/evergreen/pages/flight_delay/reports/2013-04-01/drift.html">' in page.text
 
 
-def test_run_of_another_dag_shows_no_report(client: TestClient, session: Session) -> None:
+def test_run_without_a_page(client: TestClient, session: Session) -> None:
     add_run(session, "flight_delay.train", {})
     page = client.get("/runs/flight_delay.train/r1").text
     assert "No task of this run has given a verdict." in page
     assert "iframe src" not in page
+
+
+def test_run_shows_the_page_that_its_task_names(client: TestClient, session: Session) -> None:
+    add_run(session, "flight_delay.train", {"sample": {"training_set": "0123456789ab"}}, key="return_value")
+    page = client.get("/runs/flight_delay.train/r1").text
+    assert '<iframe src="/evergreen/pages/flight_delay/datasheets/0123456789ab.html">' in page
     assert client.get("/runs/flight_delay.train/r2").status_code == 404
 
 
-def add_run(session: Session, dag_id: str, verdicts: dict[str, str]) -> None:
+def add_run(session: Session, dag_id: str, values: dict[str, Any], key: str = "verdict") -> None:
     session.add(DagRun(dag_id=dag_id, run_id="r1", run_type="manual", partition_key="2013-04-01", run_after=NOW))
     session.flush()
-    for second, (task_id, value) in enumerate(verdicts.items()):
+    for second, (task_id, value) in enumerate(values.items()):
         session.add(
-            XComModel(dag_run_id=1, task_id=task_id, map_index=-1, key="verdict", dag_id=dag_id, run_id="r1",
+            XComModel(dag_run_id=1, task_id=task_id, map_index=-1, key=key, dag_id=dag_id, run_id="r1",
                       value=value, timestamp=NOW.replace(second=second))
         )  # fmt: skip
     session.commit()

@@ -5,10 +5,27 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from include.links import DriftReport
+import pytest
+
+from include.links import Datasheet, DriftReport, Page, Validation, WeakSupervision
+
+BUTTONS = [
+    (DriftReport, "monitor", "2013-04-01", {}, "reports/2013-04-01/drift.html"),
+    (Validation, "ingest", "2013-04-01", {}, "reports/2013-04-01_2013-04-01/validation.html"),
+    (Validation, "ingest", None, {"first": "2013-01-07", "last": "2013-04-01"},
+     "reports/2013-01-07_2013-04-01/validation.html"),
+    (Datasheet, "train", None, {}, "datasheets/0123456789ab.html"),
+    (WeakSupervision, "annotate", None, {}, "reports/2013-04-08/weak_supervision.html"),
+]  # fmt: skip
 
 
-def test_drift_report() -> None:
-    run = SimpleNamespace(partition_key="2013-04-01")
-    ended: Any = SimpleNamespace(dag_id="flight_delay.monitor", get_template_context=lambda: {"dag_run": run})
-    assert DriftReport().get_link(None, ti_key=ended) == "/evergreen/reports/flight_delay/2013-04-01"
+@pytest.mark.parametrize(("button", "dag", "key", "params", "path"), BUTTONS)
+def test_buttons(button: type[Page], dag: str, key: str | None, params: dict[str, str], path: str) -> None:
+    context = {"dag_run": SimpleNamespace(partition_key=key), "params": params}
+    returned = {"sample": {"training_set": "0123456789ab"}, "vote": {"partition": "2013-04-08"}}
+    ended: Any = SimpleNamespace(
+        dag_id=f"flight_delay.{dag}",
+        get_template_context=lambda: context,
+        xcom_pull=lambda task_ids: returned[task_ids],
+    )
+    assert button().get_link(None, ti_key=ended) == f"/evergreen/pages/flight_delay/{path}"

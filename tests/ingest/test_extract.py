@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from pipelines import sql
 from pipelines.errors import ConfigError, SchemaError
 from pipelines.ingest.extract import check_columns, extract, extracted_schema
 from pipelines.problem import Problem
@@ -14,23 +19,30 @@ from pipelines.problem import Problem
 ToyProblem = Callable[..., Problem]
 EVENTS = "SELECT kettle_id, moment AS event_time, shelf, litres, age FROM kettles -- no cut-off of its own"
 LABELS = "SELECT kettle_id, moment AS event_time, moment + INTERVAL 1 HOUR AS known_time, boiled AS label FROM kettles;"
+NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
 
 
-def kettles(*rows: dict[str, Any]) -> dict[str, pa.Table]:
+def kettles(*rows: dict[str, Any]) -> pa.Table:
+    usual = {"kettle_id": "k", "moment": NOON, "shelf": "top", "litres": 1.5, "age": 3, "boiled": 1}
+    return pa.Table.from_pylist([{**usual, "kettle_id": f"k{n}", **row} for n, row in enumerate(rows)])
+
+
+def rows(problem: Problem, query: Any, source: pa.Table, first: str, last: str) -> list[dict[str, Any]]:
+    with sql.connection({"kettles": source}) as database:
+        batches = extract(problem, query, database, first, last)
+        return pa.Table.from_batches(batches, extracted_schema(problem, query)).to_pylist()
+
+
+def events(problem: Problem, **columns: pa.Array) -> list[dict[str, Any]]:
+    count = len(next(iter(columns.values())))
     usual = {
-        "kettle_id": "k",
-        "moment": datetime(2024, 1, 2, 12, tzinfo=UTC),
-        "shelf": "top",
-        "litres": 1.5,
-        "age": 3,
-        "boiled": 1,
+        "kettle_id": pa.array([f"k{n}" for n in range(count)]),
+        "moment": pa.array([NOON] * count),
+        "shelf": pa.array(["top"] * count),
+        "litres": pa.array([1.5] * count),
+        "age": pa.array([3] * count),
     }
-    return {"kettles": pa.Table.from_pylist([{**usual, "kettle_id": f"k{n}", **row} for n, row in enumerate(rows)])}
-
-
-def rows(problem: Problem, query: Any, sources: dict[str, pa.Table], first: str, last: str) -> list[dict[str, Any]]:
-    batches = extract(problem, query, sources, first, last)
-    return pa.Table.from_batches(batches, extracted_schema(problem, query)).to_pylist()
+    return rows(problem, "events", pa.table({**usual, **columns}), "2024-01-02", "2024-01-02")
 
 
 @pytest.fixture
@@ -64,12 +76,81 @@ def test_labels_arrive_with_their_delay(problem: Problem) -> None:
 
 
 def test_a_value_of_another_type_is_named_and_the_row_kept_as_it_came(problem: Problem) -> None:
-    sources = {"kettles": pa.table({"kettle_id": ["a", "b"], "moment": [datetime(2024, 1, 2, tzinfo=UTC)] * 2,
-                                    "shelf": ["top"] * 2, "litres": ["1.5", "much"], "age": [3.0, 3.5]})}  # fmt: skip
-    good, bad = rows(problem, "events", sources, "2024-01-02", "2024-01-02")
+    good, bad = events(problem, litres=pa.array(["1.5", "much"]), age=pa.array([3.0, 3.5]))
     assert (good["faults"], good["raw"], good["litres"], good["age"]) == ([], None, 1.5, 3)
-    assert bad["faults"] == ["litres: not of type float", "age: not of type integer"]
-    assert '"litres":"much"' in bad["raw"]
+    assert bad["faults"] == ["litres: not of type float: 'much'", "age: not of type integer: '3.5'"]
+    assert json.loads(bad["raw"]) == {
+        "kettle_id": "k1", "event_time": "2024-01-02 12:00:00+00", "shelf": "top", "litres": "much", "age": 3.5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "expected"),
+    [
+        ("age", ["7", " 8 ", "9.0", "-1"], [7, 8, 9, -1]),
+        ("age", ["3.7", "1e3", "1_000", "0x1F", "", "9" * 20, "1.5.2"], None),
+        ("age", [2.0, math.nan], [2, None]),
+        ("age", [2.5, math.inf, 1e19], None),
+        ("age", [True, False], [1, 0]),
+        ("litres", [math.nan, 2.5], [None, 2.5]),
+        ("litres", ["nan", "2.5", "3"], [None, 2.5, 3.0]),
+        ("litres", [4, 5], [4.0, 5.0]),
+        ("litres", ["1,5", "two", "--1"], None),
+        ("shelf", [1, 2], ["1", "2"]),
+        ("moment", ["yesterday", "01/02/2024", "infinity", "2024-13-01", "20000-01-01"], None),
+        ("moment", ["2024-01-02T03:04:05+02:00"], [datetime(2024, 1, 2, 1, 4, 5, tzinfo=UTC)]),
+    ],
+)
+def test_values_are_cast_without_loss_or_told(problem: Problem, column: str, values: list, expected: Any) -> None:
+    found = events(problem, **{column: pa.array(values)})
+    name = "event_time" if column == "moment" else column
+    kind = {"age": "integer", "litres": "float", "moment": "timestamp"}.get(column, "string")
+    if expected is None:
+        assert [row[name] for row in found] == [None] * len(values)
+        for row, value in zip(found, values, strict=True):
+            assert row["faults"][0].startswith(f"{name}: not of type {kind}: '{value}"[:30])
+    else:
+        assert [row[name] for row in found] == expected
+        assert [row["faults"] for row in found] == [[]] * len(values)
+
+
+def test_only_nought_and_one_stand_for_a_boolean(toy: ToyProblem) -> None:
+    problem = toy(**{"columns.lid": {"type": "boolean", "available": "cutoff"}})
+    (problem.folder / "events.sql").write_text(EVENTS.replace("age", "age, lid"))
+    found = events(problem, lid=pa.array([0, 1, 2, None]))
+    assert [row["lid"] for row in found] == [False, True, None, None]
+    assert [row["faults"] for row in found] == [[], [], ["lid: not of type boolean: '2'"], []]
+
+
+def test_an_infinite_number_is_a_fault_and_its_row_is_still_json(problem: Problem) -> None:
+    (found,) = events(problem, litres=pa.array([-math.inf]))
+    assert found["litres"] is None
+    assert found["faults"] == ["litres: not a finite number: '-inf'"]
+    assert json.loads(found["raw"])["litres"] == "-inf"
+
+
+def test_a_long_value_is_cut_where_it_is_told(problem: Problem) -> None:
+    (found,) = events(problem, age=pa.array(["x" * 200]))
+    assert found["faults"] == [f"age: not of type integer: '{'x' * 80}'"]
+    assert "x" * 200 in found["raw"]
+
+
+def test_values_of_an_enumeration_are_texts(problem: Problem) -> None:
+    found = events(problem, shelf=pa.array(["top", "bottom"]).dictionary_encode())
+    assert [row["shelf"] for row in found] == ["top", "bottom"]
+
+
+def test_json_values_are_taken_out_of_their_quotes(problem: Problem) -> None:
+    query = EVENTS.replace(
+        "shelf, litres, age", "doc -> 'shelf' AS shelf, doc -> 'litres' AS litres, doc -> 'age' AS age"
+    )
+    (problem.folder / "events.sql").write_text(
+        query.replace("FROM kettles", "FROM (SELECT *, d::JSON AS doc FROM kettles)")
+    )
+    docs = ['{"shelf": "top", "litres": 2.5, "age": 7}', '{"shelf": null, "age": "old"}']
+    good, bad = events(problem, d=pa.array(docs))
+    assert (good["shelf"], good["litres"], good["age"], good["faults"]) == ("top", 2.5, 7, [])
+    assert (bad["shelf"], bad["faults"]) == (None, ["age: not of type integer: 'old'"])
 
 
 def test_a_row_without_a_time_is_not_lost(problem: Problem) -> None:
@@ -81,12 +162,13 @@ def test_a_row_without_a_time_is_not_lost(problem: Problem) -> None:
         "2024-01-06",
     )
     assert (found["kettle_id"], found["event_time"], found["partition"]) == ("k0", None, "2024-01-05")
+    assert json.loads(found["raw"])["shelf"] == "top"
 
 
 def test_columns_that_differ_are_shown_as_a_diff(problem: Problem) -> None:
     (problem.folder / "events.sql").write_text(EVENTS.replace("litres,", "litres AS liters,"))
-    with pytest.raises(SchemaError) as caught:
-        check_columns(problem, "events", kettles({}))
+    with sql.connection({"kettles": kettles({})}) as database, pytest.raises(SchemaError) as caught:
+        check_columns(problem, "events", database)
     assert "- litres (float) is declared and missing" in str(caught.value)
     assert "+ liters (DOUBLE) is not declared" in str(caught.value)
     assert caught.value.where.endswith("events.sql")
@@ -94,9 +176,38 @@ def test_columns_that_differ_are_shown_as_a_diff(problem: Problem) -> None:
 
 def test_sql_that_does_not_run_is_told_with_its_file(problem: Problem) -> None:
     (problem.folder / "labels.sql").write_text(LABELS.replace("boiled", "boilt"))
-    with pytest.raises(ConfigError, match="boilt") as caught:
-        check_columns(problem, "labels", kettles({}))
-    assert caught.value.where.endswith("labels.sql")
-    (problem.folder / "labels.sql").unlink()
-    with pytest.raises(ConfigError, match="cannot be read"):
-        check_columns(problem, "labels", kettles({}))
+    with sql.connection({"kettles": kettles({})}) as database:
+        with pytest.raises(ConfigError, match="boilt") as caught:
+            check_columns(problem, "labels", database)
+        assert caught.value.where.endswith("labels.sql")
+        assert "the types of kettles are guessed from the data: declare `columns`" in caught.value.cure
+        (problem.folder / "labels.sql").unlink()
+        with pytest.raises(ConfigError, match="cannot be read"):
+            check_columns(problem, "labels", database)
+
+
+def test_sql_that_fails_on_a_late_row_is_told_too(problem: Problem) -> None:
+    (problem.folder / "events.sql").write_text(EVENTS.replace("age", "CAST(age AS INTEGER) AS age"))
+    ages = pa.array([*(str(n) for n in range(200_000)), "old"])
+    with pytest.raises(ConfigError, match="Could not convert string 'old'") as caught:
+        events(problem, age=ages)
+    assert caught.value.where.endswith("events.sql")
+    assert "declare `columns`" in caught.value.cure
+
+
+@settings(max_examples=25)
+@given(st.lists(st.one_of(st.none(), st.text(max_size=12), st.integers().map(str), st.floats().map(str)), min_size=1))
+def test_no_text_is_lost_on_the_way(toy: ToyProblem, texts: list[str | None]) -> None:
+    problem = toy()
+    (problem.folder / "events.sql").write_text(EVENTS)
+    values = pa.array(texts, pa.string())
+    found = events(problem, litres=values, age=values)
+    assert len(found) == len(texts)
+    for row, text in zip(found, texts, strict=True):
+        faulty = {fault.split(":")[0] for fault in row["faults"]}
+        assert faulty <= {"litres", "age"}
+        assert ("age" in faulty) == (text is not None and row["age"] is None)
+        assert row["litres"] is None or math.isfinite(row["litres"])
+        assert (row["raw"] is not None) == bool(faulty)
+        if faulty:
+            assert json.loads(row["raw"])["age"] == text

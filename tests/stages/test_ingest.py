@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow.compute as pc
 import pytest
 
-from pipelines import inline, store
+from pipelines import inline, quarantine, store
+from pipelines.dataset.rebuild import content_hash, rebuild
 from pipelines.errors import ConfigError, DataError, SchemaError
 from pipelines.problem import load_problem
+from pipelines.release import ledger
 from pipelines.stages import ingest
 
-WEEK = "2013-02-04"
+WEEK = "2013-02-11"
+ROWS = 6236
 
 
 def counts(problem: str) -> dict[str, int]:
@@ -31,8 +39,8 @@ def test_bad_rows_are_set_aside_and_the_rest_is_published(loop: str) -> None:
         "    CASE WHEN f.flight % 100 = 7 THEN -f.distance ELSE f.distance END AS distance,",
     )
     published = inline.ingest(loop, WEEK, WEEK)
-    assert published["events"] + published["quarantined"] == 6104
-    assert 0 < published["quarantined"] < 6104 * 0.02
+    assert published["events"] + published["quarantined"] == ROWS
+    assert 0 < published["quarantined"] < ROWS * 0.02
     rows = store.dataset(load_problem(loop), "quarantine").to_table().to_pylist()
     assert len(rows) == published["quarantined"]
     assert {(row["partition"], row["source"], *row["rules"]) for row in rows} == {
@@ -46,10 +54,86 @@ def test_bad_rows_are_set_aside_and_the_rest_is_published(loop: str) -> None:
 def test_too_many_bad_rows_publish_nothing_and_can_be_looked_at(loop: str) -> None:
     before = counts(loop)
     edit(loop, "events.sql", "    f.distance,", "    -f.distance AS distance,")
-    with pytest.raises(DataError, match=r"100.0% of 6104 rows.*distance: outside 50..6000 \(6104 rows\)") as caught:
+    with pytest.raises(
+        DataError, match=rf"100.0% of {ROWS} rows.*distance: outside 50..6000 \({ROWS} rows\)"
+    ) as caught:
         inline.ingest(loop, WEEK, WEEK)
     assert counts(loop) == before
-    assert store.staged(caught.value.where).count_rows() == 6104
+    assert store.staged(caught.value.where).count_rows() == ingest.SHOWN_ROWS
+    page = store.read_bytes(store.store_uri(loop, "reports", f"{WEEK}_{WEEK}", "validation.html")).decode()
+    assert "nothing was published" in page
+    assert f"{ROWS:,}" in page
+
+
+def halve_a_distance(problem: str, flight: int) -> None:
+    edit(
+        problem,
+        "events.sql",
+        "    f.distance,",
+        f"    CASE WHEN f.flight = {flight} THEN f.distance // 2 ELSE f.distance END AS distance,",
+    )
+
+
+def rebuilt(problem: str, as_of: datetime) -> dict[str, str]:
+    config = load_problem(problem)
+    tables = rebuild(config, WEEK, as_of, store.dataset(config, "events"), store.dataset(config, "labels"))
+    assert tables["features"].num_rows == ROWS
+    return {name: content_hash(rows) for name, rows in tables.items()}
+
+
+def test_a_correction_is_a_new_statement_and_the_past_can_be_rebuilt(loop: str) -> None:
+    first = inline.ingest(loop, WEEK, WEEK)
+    assert (first["new"], first["unchanged"], first["corrected"]) == (ROWS, 0, 0)
+    config = load_problem(loop)
+    then = config.partitions.end(WEEK)
+    before = rebuilt(loop, then)
+    inline.ingest(loop, "2013-02-18", "2013-02-18")
+
+    halve_a_distance(loop, 1141)
+    second = inline.ingest(loop, WEEK, WEEK)
+    assert second["corrected"] > 0
+    assert (second["unchanged"], second["withdrawn"]) == (ROWS - second["corrected"], 0)
+    assert rebuilt(loop, then) == before, "what was known then"
+    later = config.partitions.end("2013-02-18") + timedelta(microseconds=1)
+    assert rebuilt(loop, later)["events"] != before["events"]
+    assert rebuilt(loop, later)["features"] == before["features"], "a prediction is made from what its cut-off knew"
+    assert inline.ingest(loop, WEEK, WEEK)["unchanged"] == ROWS, "a repeated run changes nothing"
+
+    restated = inline.ingest(loop, WEEK, WEEK, restate=True)
+    assert store.dataset(config, "events").count_rows(filter=pc.field("partition") == WEEK) == ROWS
+    assert rebuilt(loop, then)["events"] != before["events"], "as if it had been known from the first"
+    assert restated["events"] == ROWS
+
+
+def test_a_row_is_mended_and_released_and_stays_so(loop: str) -> None:
+    edit(
+        loop,
+        "events.sql",
+        "    f.distance,",
+        "    CASE WHEN f.flight = 1141 THEN -f.distance ELSE f.distance END AS distance,",
+    )
+    bad = inline.ingest(loop, WEEK, WEEK)["quarantined"]
+    config = load_problem(loop)
+    row = quarantine.listing(config, WEEK)[0]
+    key = json.loads(quarantine.find(config, row["id"])["row"])["flight_id"]
+    with pytest.raises(DataError, match=r"still breaks distance: outside 50\.\.6000"):
+        quarantine.release(config, row["id"], {}, "as it is")
+    with pytest.raises(ConfigError, match="did you mean 'distance'"):
+        quarantine.release(config, row["id"], {"distanse": "1089"}, "a typing mistake")
+    quarantine.release(config, row["id"], {"distance": "1089"}, "the sign was wrong")
+
+    def released() -> list[dict[str, Any]]:
+        is_it = pc.field("flight_id") == key
+        return store.dataset(config, "events").to_table(columns=["distance"], filter=is_it).to_pylist()
+
+    assert released() == [{"distance": 1089}]
+    assert row["id"] not in {one["id"] for one in quarantine.listing(config, WEEK)}
+    assert [one["evidence"]["after"]["distance"] for one in ledger.decisions(config, "release")] == [1089]
+    with pytest.raises(DataError, match="it was released before"):
+        quarantine.release(config, row["id"], {"distance": "1089"}, "again")
+    again = inline.ingest(loop, WEEK, WEEK)
+    assert (again["quarantined"], again["unchanged"]) == (bad - 1, ROWS - bad + 1)
+    assert released() == [{"distance": 1089}]
 
 
 def test_another_schema_publishes_nothing(loop: str) -> None:
@@ -66,5 +150,5 @@ def test_a_partition_past_the_end_of_the_data_is_told(loop: str) -> None:
 
 
 def test_a_range_in_the_wrong_order_is_told(loop: str) -> None:
-    with pytest.raises(ConfigError, match="2013-02-11 comes after 2013-02-04"):
-        ingest.extract(loop, "2013-02-11", "2013-02-04")
+    with pytest.raises(ConfigError, match="2013-02-18 comes after 2013-02-11"):
+        ingest.extract(loop, "2013-02-18", "2013-02-11")

@@ -18,34 +18,34 @@ def play(problem: str, *weeks: str) -> None:
 
 
 def test_truth_is_measured_once_its_labels_are_in(loop: str) -> None:
-    play(loop, "2013-02-04", "2013-02-11")
-    first = monitor.detect(loop, monitor.profile(loop, "2013-02-04"))
+    play(loop, "2013-02-11", "2013-02-18")
+    first = monitor.detect(loop, monitor.profile(loop, "2013-02-11"))
     assert first["realised"] == [], "labels come a week late"
-    second = monitor.detect(loop, monitor.profile(loop, "2013-02-11"))
-    assert [one["partition"] for one in second["realised"]] == ["2013-02-04"]
+    second = monitor.detect(loop, monitor.profile(loop, "2013-02-18"))
+    assert [one["partition"] for one in second["realised"]] == ["2013-02-11"]
     assert second["realised"][0]["rows"] > 5000
     assert second["detected"]["columns"].keys() == set(load_problem(loop).feature_names)
 
 
 def test_the_loop_writes_profiles_report_and_ledger(loop: str) -> None:
-    play(loop, "2013-02-04")
+    play(loop, "2013-02-11")
     with pytest.raises(NothingToDo):
-        inline.monitor(loop, "2013-02-04")
+        inline.monitor(loop, "2013-02-11")
     config = load_problem(loop)
     profiles = store.dataset(config, "profiles").to_table()
     assert set(profiles["column"].to_pylist()) == {*config.feature_names, "score"}
     assert set(profiles["rows"].to_pylist()) == {store.dataset(config, "predictions").count_rows()}
-    assert b"<html" in store.read_bytes(store.store_uri(loop, "reports", "2013-02-04", "drift.html"))[:2000].lower()
+    assert b"<html" in store.read_bytes(store.store_uri(loop, "reports", "2013-02-11", "drift.html"))[:2000].lower()
     (row,) = ledger.decisions(config, "monitoring")
     assert row["evidence"]["detected"]["rows"] == profiles["rows"][0].as_py()
     with pytest.raises(NothingToDo):
-        inline.monitor(loop, "2013-02-04")
+        inline.monitor(loop, "2013-02-11")
     assert len(ledger.decisions(config, "monitoring")) == 1, "the same decision is written once"
 
 
 def decided(**changes: Any) -> dict[str, Any]:
     return {
-        "partition": "2013-02-04",
+        "partition": "2013-02-11",
         "version": "1",
         "action": "retrain",
         "verdict": "performance drop",
@@ -65,7 +65,7 @@ def test_a_request_is_made_until_it_was_carried_out(loop: str) -> None:
         config,
         decision="gate:x",
         kind="gate",
-        partition="2013-02-04",
+        partition="2013-02-11",
         verdict="failed",
         action="keep champion",
         reason="worse",
@@ -87,40 +87,40 @@ def test_a_request_cools_down(loop: str) -> None:
     config = load_problem(loop)
     bad = {"kind": "calibration drift", "evidence": "off", "numbers": {}}
     diagnosis = {"findings": [bad], "labelled": ["a", "b"], "bad": ["a", "b"]}
-    at = {"partition": "2013-02-18", "version": "1", "diagnosis": diagnosis, "detected": {}, "realised": []}
+    at = {"partition": "2013-02-25", "version": "1", "diagnosis": diagnosis, "detected": {}, "realised": []}
     assert monitor.decide(loop, at)["action"] == "retrain"
-    monitor.act(loop, decided(partition="2013-02-04"))
+    monitor.act(loop, decided(partition="2013-02-11"))
     cooling = monitor.decide(loop, at)
     assert cooling["action"] == "alert"
     assert "cooling down" in cooling["reason"]
-    later = config.partitions.shift("2013-02-04", config.monitoring.policy.cool_down_partitions)
+    later = config.partitions.shift("2013-02-11", config.monitoring.policy.cool_down_partitions)
     assert monitor.decide(loop, {**at, "partition": later})["action"] == "retrain"
 
 
 def test_what_another_version_did_does_not_count_against_this_one(loop: str) -> None:
-    play(loop, "2013-02-04", "2013-02-11")
-    found = monitor.detect(loop, monitor.profile(loop, "2013-02-11"))
+    play(loop, "2013-02-11", "2013-02-18")
+    found = monitor.detect(loop, monitor.profile(loop, "2013-02-18"))
     terrible = {**found["realised"][0], "auc": 0.4, "calibration_gap": 0.4}
     own = monitor.diagnose(loop, {**found, "realised": [terrible]})
     others = monitor.diagnose(loop, {**found, "realised": [{**terrible, "version": "0"}]})
-    assert own["diagnosis"]["bad"] == ["2013-02-04"]
+    assert own["diagnosis"]["bad"] == ["2013-02-11"]
     assert others["diagnosis"]["labelled"] == []
 
 
 def test_the_summary_tells_the_loop(loop: str) -> None:
-    play(loop, "2013-02-04", "2013-02-11")
-    for week in ("2013-02-04", "2013-02-11"):
+    play(loop, "2013-02-11", "2013-02-18")
+    for week in ("2013-02-11", "2013-02-18"):
         with pytest.raises(NothingToDo):
             inline.monitor(loop, week)
     rows = {row.partition: row for row in summary.partitions(load_problem(loop))}
     assert len(rows) == 7
-    assert rows["2013-01-28"].outcome.endswith("promoted")
-    assert rows["2013-02-04"].scored == rows["2013-02-04"].rows > 0
-    assert rows["2013-02-04"].auc is not None
-    assert rows["2013-02-11"].auc is None
+    assert rows["2013-02-04"].outcome.endswith("promoted")
+    assert rows["2013-02-11"].scored == rows["2013-02-11"].rows > 0
+    assert rows["2013-02-11"].auc is not None
+    assert rows["2013-02-18"].auc is None
     status = summary.status(load_problem(loop))
-    assert status.version == rows["2013-02-11"].champion
-    assert status.newest["predictions"] == "2013-02-11"
+    assert status.version == rows["2013-02-18"].champion
+    assert status.newest["predictions"] == "2013-02-18"
 
 
 def test_a_partition_that_was_not_scored_is_told(loop: str) -> None:

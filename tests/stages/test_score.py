@@ -17,7 +17,7 @@ from pipelines.errors import DataError
 from pipelines.problem import load_problem
 from pipelines.stages import ingest, score
 
-WEEK = "2013-02-04"
+WEEK = "2013-02-11"
 
 # A scoring task that says so when its first batch is on the way to the table, and then waits to be killed.
 STUCK = """

@@ -1,0 +1,49 @@
+"""Which page in the store a run is about, and who may read it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# The page that each DAG's run leaves in the store, by the page's name.
+DAG_OF = {"validation": "ingest", "datasheets": "train", "drift": "monitor", "weak_supervision": "annotate"}
+PATH = re.compile(
+    r"reports/(?:\d{4}-\d\d-\d\d_)?\d{4}-\d\d-\d\d/(validation|drift|weak_supervision)\.html"
+    r"|(datasheets)/[0-9a-f]{12}\.html"
+)
+
+
+def dag_of(path: str) -> str | None:
+    """Which DAG wrote the page at `path` (below the problem's folder in the store); None where pages never are.
+
+    >>> dag_of("reports/2013-04-01/drift.html"), dag_of("datasheets/0123456789ab.html"), dag_of("../secrets.html")
+    ('monitor', 'train', None)
+    """
+    found = PATH.fullmatch(path)
+    return DAG_OF[found[1] or found[2]] if found else None
+
+
+def path_of(
+    dag_id: str, partition: str | None, params: Mapping[str, Any], returned: Callable[[str], Any]
+) -> str | None:
+    """Where the page of a run lies, below the problem's folder in the store; None for a run that has none (yet).
+
+    `returned` gives what a task of the run has returned, by task id; None when it has not.
+
+    >>> path_of("flight_delay.ingest", "2013-04-01", {}, lambda task: None)
+    'reports/2013-04-01_2013-04-01/validation.html'
+    """
+    match dag_id.rpartition(".")[2]:
+        case "ingest":
+            first, last = partition or params.get("first"), partition or params.get("last")
+            return f"reports/{first}_{last}/validation.html" if first and last else None
+        case "train":
+            sampled = returned("sample")
+            return f"datasheets/{sampled['training_set']}.html" if sampled else None
+        case "monitor":
+            return f"reports/{partition}/drift.html" if partition else None
+        case "annotate":
+            voted = returned("vote")
+            return f"reports/{voted['partition']}/weak_supervision.html" if voted else None
+    return None

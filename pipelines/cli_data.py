@@ -1,0 +1,116 @@
+"""The commands about data: `evergreen quarantine list|show|release` and `evergreen rebuild`."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pipelines.embedded import load_environment
+from pipelines.errors import ConfigError
+from pipelines.problem import load_problem
+
+console = Console(highlight=False, soft_wrap=True)
+quarantine = typer.Typer(no_args_is_help=True, help="Rows that were set aside: look at them, mend them, let them in.")
+
+ProblemName = Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")]
+RowId = Annotated[str, typer.Argument(help="id of the row, as `list` shows it", metavar="ID")]
+
+
+@quarantine.command("list")
+def list_rows(
+    problem: ProblemName,
+    partition: Annotated[str | None, typer.Option(help="partition key; default: all of them")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="rows to show")] = 50,
+) -> None:
+    """The rows that wait, each with every rule that it broke."""
+    from rich.table import Table
+
+    from pipelines import quarantine as rows
+
+    load_environment()
+    waiting = rows.listing(load_problem(problem), partition)
+    table = Table("id", "partition", "source", "rules", "row", title=f"{problem}: {len(waiting)} rows in quarantine")
+    for row in waiting[:limit]:
+        table.add_row(*(escape(str(v)) for v in (row["id"], row["partition"], row["source"], "; ".join(row["rules"]))),
+                      escape(row["row"]))  # fmt: skip
+    console.print(table)
+    if len(waiting) > limit:
+        console.print(f"{len(waiting) - limit} more: --limit {len(waiting)} shows them all")
+
+
+@quarantine.command()
+def show(problem: ProblemName, row_id: RowId) -> None:
+    """One row, whole, as JSON: as it came, from where, and what is wrong with it."""
+    from pipelines import quarantine as rows
+
+    load_environment()
+    row = rows.find(load_problem(problem), row_id)
+    print(json.dumps({**row, "row": json.loads(row["row"])}, indent=1, ensure_ascii=False))
+
+
+@quarantine.command()
+def release(
+    problem: ProblemName,
+    row_id: RowId,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="COLUMN=VALUE", help="a value to mend; may be repeated")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="why, for the ledger")] = "",
+) -> None:
+    """Mend a row and let it in: it is held against all rules again, published, and the ledger says so."""
+    from pipelines import quarantine as rows
+
+    if not reason:
+        raise ConfigError("a release needs a reason", where="--reason", cure="say why in a few words: it is kept")
+    changes = {}
+    for one in set_ or []:
+        name, equals, value = one.partition("=")
+        if not equals:
+            raise ConfigError(f"{one!r} is no COLUMN=VALUE", where="--set", cure="such as --set litres=1.5")
+        changes[name.strip()] = value
+    load_environment()
+    done = rows.release(load_problem(problem), row_id, changes, reason)
+    console.print(f"released: {escape(row_id)} is in {done['query']}, partition {done['partition']}")
+
+
+def rebuild(
+    problem: ProblemName,
+    partition: Annotated[str, typer.Option(help="partition key, such as 2013-04-01")],
+    as_of: Annotated[str, typer.Option(help="moment, such as 2013-05-01 or 2013-05-01T12:00+00:00; naive: UTC")],
+    to: Annotated[Path | None, typer.Option(help="folder to write the rows to, as Parquet")] = None,
+) -> None:
+    """A partition as it was known at a moment of the past: rows and content hashes of its events, labels, features."""
+    import pyarrow.parquet as pq
+
+    from pipelines import store
+    from pipelines.dataset.rebuild import content_hash
+    from pipelines.dataset.rebuild import rebuild as rebuild_partition
+
+    load_environment()
+    config = load_problem(problem)
+    tables = rebuild_partition(
+        config, partition, _moment(as_of), store.dataset(config, "events"), store.dataset(config, "labels")
+    )
+    for name, rows in tables.items():
+        console.print(f"{name:<9} {rows.num_rows:>9,} rows  sha256 {content_hash(rows)}")
+        if to is not None:
+            to.mkdir(parents=True, exist_ok=True)
+            pq.write_table(rows, to / f"{name}.parquet")
+
+
+def _moment(text: str) -> datetime:
+    from datetime import UTC
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"{text!r} is no moment", where="--as-of", cure="give one such as 2013-05-01T12:00+00:00"
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,247 @@
+"""leaks: what a training set must not give away, looked for before anything learns from it.
+
+A leak makes a model that is splendid in every test and useless in service. Each check looks for one of the ways in
+which they come about (Kaufman et al., Leakage in data mining, 2012; Huyen, ch. 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines import sql
+from pipelines.config import did_you_mean
+from pipelines.dataset.label import BY_THEMSELVES, SPLITS
+from pipelines.dataset.single_feature import single_feature_aucs
+from pipelines.errors import ConfigError, DataError, SchemaError
+from pipelines.problem import Problem
+
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found: `reason` has the names and the numbers, `cure` is empty when it passed."""
+
+    name: str
+    passed: bool
+    reason: str
+    cure: str = ""
+
+
+def check(problem: Problem, rows: pa.Table, as_of: datetime) -> list[Finding]:
+    """Every check on an assembled training set, the passed ones too; one finding each, always in the same order.
+
+    `rows` are the labelled rows of the splits train, validation and test, joined with their features: key, partition,
+    event_time, split, label, source, label_known_time, the features, and the columns of split.group_by and
+    leaks.entities. `as_of` is the moment of which the set knows nothing.
+
+    Raises:
+        ConfigError: leaks.accepted names no feature.
+        SchemaError: a column is missing.
+    """
+    leaks = problem.dataset.leaks
+    for name in leaks.accepted:
+        if name not in problem.feature_names:
+            raise ConfigError(
+                f"dataset.leaks.accepted: {name!r} is no feature{did_you_mean(name, problem.feature_names)}",
+                where=str(problem.folder / "problem.yaml"),
+                cure=f"features: {', '.join(problem.feature_names)}",
+            )
+    entities = list(dict.fromkeys(name for name in [*leaks.entities, problem.dataset.split.group_by] if name))
+    wanted = [problem.key, "partition", "event_time", "split", "label", "source", "label_known_time",
+              *problem.feature_names, *entities]  # fmt: skip
+    missing = [name for name in dict.fromkeys(wanted) if name not in rows.column_names]
+    if missing:
+        raise SchemaError(
+            f"the training set lacks the columns {', '.join(missing)}",
+            where=f"problem {problem.name}, leak checks",
+            cure="join the labelled rows with their features and entity columns first",
+        )
+    return [
+        _availability(problem),
+        _single_feature(problem, rows),
+        _label_times(problem, rows, as_of),
+        _event_times(rows),
+        _events_once(problem, rows),
+        *(_entity(name, rows) for name in entities),
+        *([_duplicates(problem, rows)] if leaks.duplicates else []),
+    ]
+
+
+def require_clean(problem: Problem, findings: Sequence[Finding]) -> None:
+    """Raises DataError, with every failed check's names, numbers and cure."""
+    failed = [finding for finding in findings if not finding.passed]
+    if failed:
+        raise DataError(
+            f"the training set leaks: {len(failed)} of {len(findings)} checks failed\n"
+            + "\n".join(f"  {finding.name}: {finding.reason}" for finding in failed),
+            where=f"problem {problem.name}, training set",
+            cure="; ".join(dict.fromkeys(finding.cure for finding in failed)),
+        )
+
+
+def feature_sources(problem: Problem) -> dict[str, list[str]]:
+    """The event columns that each feature is made of; none where it is made of labels or of times alone."""
+    features = problem.features
+    made_of = {name: [name] for name in features.columns}
+    for name, history in features.history.items():
+        made_of[name] = list(dict.fromkeys([*history.by, *([history.of] if history.of != "label" else [])]))
+    for name, cross in features.crosses.items():
+        made_of[name] = list(dict.fromkeys(cross.of))
+    for name, part in features.datetime.items():
+        for made in (f"{name}_sin", f"{name}_cos") if part.cyclical else (name,):
+            made_of[made] = [part.of] if part.of in problem.columns else []
+    return made_of
+
+
+def _availability(problem: Problem) -> Finding:
+    used: dict[str, list[str]] = {}
+    for feature, columns in feature_sources(problem).items():
+        for column in columns:
+            used.setdefault(column, []).append(feature)
+    wrong = {name: problem.columns[name].available for name in used if problem.columns[name].available != "cutoff"}
+    if not wrong:
+        return Finding("availability", True, f"{len(used)} columns are declared to be known at the cut-off")
+    said = {"later": "is known only later", None: "does not say when it is known"}
+    return Finding(
+        "availability",
+        False,
+        "; ".join(f"{name} (used by {', '.join(used[name])}) {said[when]}" for name, when in wrong.items()),
+        "say `available: cutoff` under columns for what is known by the cut-off of each prediction, and take the "
+        "others out of features",
+    )
+
+
+def _single_feature(problem: Problem, rows: pa.Table) -> Finding:
+    leaks = problem.dataset.leaks
+    train = rows.filter(pc.and_(pc.equal(rows["split"], "train"), pc.is_valid(rows["label"])))
+    found = single_feature_aucs(train, problem.feature_names, problem.training.seed)
+    suspicious = {name: one for name, one in found.items() if one.auc > leaks.max_single_feature_auc}
+    told = [f"{name} alone predicts the label with an AUC of {one.auc:.3f} (by {one.by})"
+            for name, one in suspicious.items() if name not in leaks.accepted]  # fmt: skip
+    if told:
+        return Finding(
+            "single_feature",
+            False,
+            f"{'; '.join(told)}; allowed: {leaks.max_single_feature_auc:g}",
+            "take it out of features if it is learnt with or after the outcome; if somebody has looked and it is "
+            "known at the cut-off, name it in dataset.leaks.accepted",
+        )
+    name, best = next(iter(found.items()))
+    reason = f"{name} predicts best alone, with an AUC of {best.auc:.3f}; allowed: {leaks.max_single_feature_auc:g}"
+    taken = [name for name in suspicious if name in leaks.accepted]
+    return Finding("single_feature", True, reason + (f"; accepted: {', '.join(taken)}" if taken else ""))
+
+
+def _label_times(problem: Problem, rows: pa.Table, as_of: datetime) -> Finding:
+    """Labels that a split learns from, against the start of the next split's first partition, and against as_of."""
+    firsts = {one["split"]: one["first"] for one in _query(
+        "SELECT split, min(partition) AS first FROM rows GROUP BY 1", rows)}  # fmt: skip
+    limits = dict.fromkeys(SPLITS, as_of)
+    if problem.dataset.split.embargo:
+        limits |= {older: problem.partitions.start(firsts[newer])
+                   for older, newer in pairwise(SPLITS) if newer in firsts}  # fmt: skip
+    limit = pa.table({"split": list(limits), "due": pa.array(limits.values(), pa.timestamp("us", "UTC"))})
+    late = _query(
+        """SELECT split, due, count(*) AS rows FROM rows JOIN limits USING (split)
+           WHERE label IS NOT NULL
+               AND label_known_time >= CASE WHEN source IN (SELECT source FROM by_themselves) THEN due ELSE as_of END
+           GROUP BY ALL ORDER BY due""",
+        rows,
+        limits=limit.append_column("as_of", pa.array([as_of] * len(limits), pa.timestamp("us", "UTC"))),
+        by_themselves=pa.table({"source": BY_THEMSELVES}),
+    )
+    untimed = rows.filter(pc.and_(pc.is_valid(rows["label"]), pc.is_null(rows["label_known_time"]))).num_rows
+    told = [f"{one['rows']} {one['split']} rows have labels that were not known before {one['due']}" for one in late]
+    told += [f"{untimed} rows do not say when their label was known"] if untimed else []
+    if told:
+        return Finding(
+            "label_times", False, "; ".join(told), "assemble the set anew: `label` leaves such rows out by itself"
+        )
+    if not problem.dataset.split.embargo:
+        return Finding("label_times", True, f"every label was known before {as_of}; there is no embargo between splits")
+    return Finding("label_times", True, "every label that comes by itself was known before the next split began")
+
+
+def _event_times(rows: pa.Table) -> Finding:
+    spans = {row["split"]: row for row in _query(
+        "SELECT split, min(event_time) AS first, max(event_time) AS last FROM rows GROUP BY 1", rows)}  # fmt: skip
+    present = [name for name in SPLITS if name in spans]
+    told = [f"{older} goes on until {spans[older]['last']}, {newer} begins at {spans[newer]['first']}"
+            for older, newer in pairwise(present) if spans[older]["last"] >= spans[newer]["first"]]  # fmt: skip
+    strange = sorted(set(spans) - set(SPLITS))
+    told += [f"there are rows of {', '.join(strange)}, which is no split to learn from"] if strange else []
+    if told:
+        return Finding("event_times", False, "; ".join(told), "split by time: whole partitions, the newest held out")
+    return Finding("event_times", True, f"the splits follow each other in time: {', '.join(present)}")
+
+
+def _events_once(problem: Problem, rows: pa.Table) -> Finding:
+    key = sql.quote(problem.key)
+    found = _query(
+        f"""SELECT count(*) AS events, list(CAST({key} AS VARCHAR) ORDER BY {key})[:{EXAMPLES}] AS examples
+            FROM (SELECT {key} FROM rows GROUP BY 1 HAVING count(*) > 1)""",
+        rows,
+    )[0]
+    if not found["events"]:
+        return Finding("events_once", True, f"each of {rows.num_rows} events stands once")
+    return Finding(
+        "events_once",
+        False,
+        f"{found['events']} events stand more than once, such as {', '.join(found['examples'])}",
+        f"let events.sql give one row per {problem.key}, and ingest the partitions again that it has moved between",
+    )
+
+
+def _entity(name: str, rows: pa.Table) -> Finding:
+    column = sql.quote(name)
+    found = _query(
+        f"""SELECT count(*) AS groups, list(CAST({column} AS VARCHAR) ORDER BY {column})[:{EXAMPLES}] AS examples
+            FROM (SELECT {column} FROM rows WHERE {column} IS NOT NULL GROUP BY 1 HAVING count(DISTINCT split) > 1)""",
+        rows,
+    )[0]
+    if not found["groups"]:
+        return Finding(f"entity {name}", True, f"no {name} stands in two splits")
+    return Finding(
+        f"entity {name}",
+        False,
+        f"{found['groups']} values of {name} stand in more than one split, such as {', '.join(found['examples'])}",
+        f"set dataset.split.group_by to {name}, or take it out of dataset.leaks.entities",
+    )
+
+
+def _duplicates(problem: Problem, rows: pa.Table) -> Finding:
+    """Rows whose features are all equal, null to null, though they stand in two splits."""
+    names, key = ", ".join(sql.quote(name) for name in problem.feature_names), sql.quote(problem.key)
+    found = _query(
+        f"""WITH hashed AS (SELECT hash({names}) AS h, split, {key}, {names} FROM rows),
+            likely AS (SELECT h FROM hashed GROUP BY h HAVING count(DISTINCT split) > 1),
+            equal AS (SELECT count(*) AS rows, CAST(min({key}) AS VARCHAR) AS example
+                FROM hashed WHERE h IN (SELECT h FROM likely)
+                GROUP BY {names} HAVING count(DISTINCT split) > 1)
+            SELECT coalesce(sum(rows), 0)::BIGINT AS rows, list(example ORDER BY example)[:{EXAMPLES}] AS examples
+            FROM equal""",
+        rows,
+    )[0]
+    if not found["rows"]:
+        return Finding("duplicates", True, "no two splits have rows with equal features")
+    return Finding(
+        "duplicates",
+        False,
+        f"{found['rows']} rows have features equal to those of a row in another split, such as "
+        f"{', '.join(found['examples'])}",
+        "remove copies in events.sql, group what belongs together (dataset.split.group_by), or, where equal rows are "
+        "natural, set dataset.leaks.duplicates to false",
+    )
+
+
+def _query(text: str, rows: pa.Table, **more: pa.Table) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = sql.query(text, {"rows": rows, **more}).to_pylist()
+    return found

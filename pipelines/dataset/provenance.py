@@ -1,0 +1,171 @@
+"""How a training set came about, for its datasheet: where its rows and labels are from, and what was done to them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from pydantic import BaseModel
+
+from pipelines.config import Source
+from pipelines.dataset.document import Block, Code, Section, Table, number, pairs, share
+from pipelines.dataset.facts import Facts
+from pipelines.dataset.label import SPLITS
+from pipelines.problem import Problem
+
+REASONS = {
+    "unlabelled": "had no label by the set's cut-off",
+    "embargo": "embargo: the label was not known yet, or its partition not mature, when the next split began",
+    "grouped_out": "group stands in a newer split",
+    "guessed": "label was a guess, in a split that measures",
+}
+
+
+def collection(problem: Problem, facts: Facts) -> Section:
+    """Which sources, what is read of them and when, and the SQL that makes events and labels of it."""
+    parts = problem.partitions
+    sources = []
+    for name, source in problem.sources.items():
+        table = f", {f'table {source.table}' if source.table else f'query {source.query}'}" if source.database else ""
+        how = "all of it, each time"
+        if source.time_column:
+            back = f" and {source.lookback_days} days before" if source.lookback_days else ""
+            how = f"by {source.time_column}: the partitions being ingested{back}"
+        sources.append([name, source.kind, _place(source) + table, how])
+    queries: list[Block] = []
+    for name, text in facts.queries.items():
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        queries += [f"{name}.sql, SHA-256 {digest}:", Code(text)]
+    last = parts.last.isoformat() if parts.last else "goes on"
+    return Section("How it was collected", [
+        f"Every {parts.every} is ingested once it is over, in the time zone {parts.timezone}; the data begins at "
+        f"{parts.first.isoformat()}; its last {parts.every}: {last}. Of {len(facts.available)} ingested partitions "
+        f"{len(facts.partitions)} are looked at here.",
+        Table(["source", "kind", "where", "what is read"], sources),
+        *(queries or ["The texts of the queries were not handed over."]),
+    ])  # fmt: skip
+
+
+def labels(problem: Problem, facts: Facts) -> Section:
+    """Who said what is true, when it counts, and how sure they were."""
+    rule = problem.labels
+    settings = {
+        "Definition": rule.description or "not described",
+        "Sources, the most trusted first": ", ".join(rule.use),
+        "Delay": f"{rule.delay_days} days between a label's own time and its arrival",
+        "Maturity": f"a partition is learnt from {rule.mature_after_days} days after its end",
+        "Without a label by then": {"negative": "negative (source none)", "leave_out": "left out"}[rule.after_maturity],
+        "Weight by confidence": "yes" if rule.weigh_by_confidence else "no",
+    }
+    if rule.hand:
+        settings["Asked of people"] = (
+            f"{rule.hand.question} (each event is shown to {rule.hand.annotators}, combined by {rule.hand.combine}; "
+            f"chosen by {rule.hand.choose}, seed {rule.hand.seed})"
+        )
+    if rule.weak:
+        settings["Labeling functions"] = (
+            f"{', '.join(rule.weak.functions)}; combined by {rule.weak.combine}, kept from a confidence of "
+            f"{rule.weak.min_confidence:g} on"
+        )
+    if rule.self_training:
+        settings["Self-training"] = (
+            f"by {rule.self_training.candidate}, from a probability of {rule.self_training.threshold:g} on"
+        )
+    header = ["split", "source", "rows", "positive", "mean confidence"]
+    return Section("Where its labels come from", [
+        pairs(settings),
+        Table(header, [[one["split"], one["source"], number(one["rows"]), number(one["positives"]),
+                        share(one["mean_confidence"])] for one in facts.label_sources]),
+    ])  # fmt: skip
+
+
+def splits(problem: Problem, facts: Facts) -> Section:
+    """Which partitions train, validate and test, and what keeps them apart."""
+    rule, every = problem.dataset.split, problem.partitions.every
+    rows = []
+    for name in (*SPLITS, "embargo"):
+        keys = sorted(key for key, its in facts.partitions.items() if its == name)
+        if keys:
+            rows.append([name, number(len(keys)), ", ".join(keys) if len(keys) <= 4 else f"{keys[0]} to {keys[-1]}"])
+    window = problem.dataset.window_partitions
+    embargo = (
+        f"{every}s whose labels were not in when the next split began lie between the splits, and rows whose label "
+        "came late are left out"
+        if rule.embargo
+        else "none: a label may have been learnt after the next split had to be predicted"
+    )
+    return Section("How it is split", [
+        f"By time, never at random: the newest {rule.test_partitions} labelled {every}s are the test split, the "
+        f"{rule.validation_partitions} before them validate, the rest trains.",
+        Table(["split", f"{every}s", "which"], rows),
+        pairs({
+            "Window": f"the newest {window} {every}s train" if window else "everything before trains",
+            "Embargo": embargo,
+            "Groups": f"no {rule.group_by} stands in two splits; the newest keeps it" if rule.group_by else "none",
+        }),
+    ])  # fmt: skip
+
+
+def preparation(problem: Problem) -> Section:
+    """What was done to the rows between the sources and the fit."""
+    blocks: list[Block] = [
+        "Values are cast to their declared types, and rows that break a rule are set aside (quarantine). Missing "
+        "values stay missing; each candidate model encodes and fills by what it learns from the training split alone.",
+        "A feature over the past counts only what was known before the cut-off of the row's own prediction: labels and "
+        "events that came later, corrections and withdrawals among them, change nothing. An event whose row was "
+        "corrected is taken as it stood at its cut-off.",
+    ]
+    dataset = problem.dataset
+    for name, settings in (("Sampling", dataset.sampling), ("Resampling", dataset.resampling),
+                           ("Augmentation", dataset.augmentation)):  # fmt: skip
+        blocks.append(f"{name} (training split alone): {_settings(settings)}.")
+    return Section("How it was prepared", blocks)
+
+
+def left_out(facts: Facts) -> Section:
+    """How many rows are not there, by reason."""
+    rows = [["rows", REASONS.get(reason, reason), number(count)] for reason, count in facts.excluded.items()]
+    rows.append(["rows", "not drawn by sampling", number(facts.not_drawn)])
+    young = f": {', '.join(facts.young)}" if facts.young else ""
+    rows.append(["rows", f"too young, their labels still come in{young}", number(facts.young_events)])
+    before = [key for key in facts.available if key < min(facts.partitions, default="")]
+    rows.append(["partitions", "older than the window", number(len(before))])
+    rejected = [
+        [rule, number(count)] for rule, count in sorted(facts.quarantined.items(), key=lambda one: (-one[1], one[0]))
+    ]
+    return Section("What was left out, and why", [
+        Table(["what", "why", "how many"], rows),
+        *(["Rows of these partitions that validation rejected, by rule (a row counts for each rule it broke):",
+           Table(["rule", "rows"], rejected)] if rejected else ["Validation rejected no row of these partitions."]),
+    ])  # fmt: skip
+
+
+def _settings(settings: BaseModel) -> str:
+    """Every setting; a few words where nothing is done."""
+    values = settings.model_dump(mode="json")
+    method = values.pop("method")
+    if method in ("all", "none"):
+        return {"all": "every row is used", "none": "none"}[method]
+    return ", ".join(
+        [method, *(f"{name} {_value(value)}" for name, value in values.items() if value not in (None, [], {}))]
+    )
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {_value(one)}" for name, one in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _place(source: Source) -> str:
+    """Where a source lies, without the names and passwords that its address may hold.
+
+    >>> _place(Source(database="postgresql://me:p@ss/w?rd@host/shop?password=x", table="orders"))
+    'postgresql://host/shop'
+    >>> _place(Source(path="orders/*.csv")), _place(Source(package="shop", file="orders.csv"))
+    ('orders/*.csv', 'shop: orders.csv')
+    """
+    if source.database:
+        return re.sub(r"^(postgres\w*)://.*@", r"\1://", source.database).partition("?")[0]
+    return re.sub(r"://[^/]*@", "://", source.path) if source.path else f"{source.package}: {source.file}"

@@ -1,0 +1,138 @@
+"""A training set in the store: its rows with labels and features, and what there is to know about it.
+
+`pins` is what the stages hand on: the set's id, the versions of the tables that it was made of, its moment (`as_of`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines import sql, store
+from pipelines.artifacts import table_schema
+from pipelines.dataset.known import TRUTH, targets
+from pipelines.problem import Problem
+from pipelines.release.versions import datasheet_uri
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+    from pipelines.dataset.facts import Facts
+    from pipelines.dataset.leaks import Finding
+
+
+def usable(config: Problem, labelled: ds.Dataset) -> pa.Table:
+    """Labelled rows that may be used: in a split, and truth where they measure a model rather than teach it."""
+    usable = pc.field("split").isin(["train", "validation", "test"])
+    if set(config.labels.use) & set(TRUTH):
+        usable &= (pc.field("split") == "train") | pc.field("source").isin([*TRUTH, "none"])
+    return labelled.to_table(filter=usable)
+
+
+def training_set(config: Problem, pins: dict[str, Any], split: str | None = None) -> pa.Table:
+    wanted = pc.field("training_set") == pins["training_set"]
+    if split is not None:
+        wanted &= pc.field("split") == split
+    return store.dataset(config, "training_sets", pins["training_set_version"]).to_table(filter=wanted)
+
+
+def partitions(config: Problem, pins: dict[str, Any], split: str) -> list[str]:
+    return sorted(set(training_set(config, pins, split)["partition"].to_pylist()))
+
+
+def split(config: Problem, pins: dict[str, Any], split: str, features_of: Problem | None = None) -> pa.Table:
+    """Rows of one split, with label, weight and features, in time's order."""
+    owner = features_of or config
+    features = store.dataset(owner, "features", pins["features_version"])
+    key = sql.quote(config.key)
+    return sql.query(
+        f"SELECT f.*, s.label, s.weight FROM s JOIN f USING ({key}, partition) ORDER BY f.event_time, f.{key}",
+        {"s": training_set(config, pins, split).drop_columns(["event_time"]), "f": features},
+    )
+
+
+def with_features(config: Problem, pins: dict[str, Any], labelled: ds.Dataset) -> pa.Table:
+    """Every row of the training set with all that is known of it: what `label` gave, weight, features."""
+    key = sql.quote(config.key)
+    known = [name for name in labelled.schema.names if name not in config.feature_names]
+    return sql.query(
+        f"""SELECT {", ".join(f"l.{sql.quote(name)}" for name in known)}, s.probability, s.weight,
+                {", ".join(f"f.{sql.quote(name)}" for name in config.feature_names)}
+            FROM l JOIN s USING ({key}, partition) JOIN f USING ({key}, partition)
+            ORDER BY l.event_time, l.{key}""",
+        {
+            "l": labelled,
+            "s": training_set(config, pins).select([config.key, "partition", "probability", "weight"]),
+            "f": store.dataset(config, "features", pins["features_version"]),
+        },
+    )
+
+
+def write_features(features_of: Problem, pins: dict[str, Any], keys: list[str]) -> int:
+    """Features, as `features_of` defines them, of all events in partitions `keys`; gives the table's version."""
+    from pipelines.features.featurize import featurize as featurize_rows
+
+    events = store.dataset(features_of, "events", pins["events_version"])
+    labels = store.dataset(features_of, "labels", pins["labels_version"])
+    wanted = targets(events.filter(pc.field("partition").isin(keys)), datetime.fromisoformat(pins["as_of"]))
+    schema = table_schema(features_of, "features")
+    batches = (batch.cast(schema) for batch in featurize_rows(features_of, wanted, events, labels))
+    return store.write_table(features_of, "features", pa.RecordBatchReader.from_batches(schema, batches), keys)
+
+
+def training_files(config: Problem, pins: dict[str, Any]) -> dict[str, bytes]:
+    """What each candidate's run keeps of its training set: the datasheet and the feature schema."""
+    page = datasheet_uri(config, pins["training_set"])
+    schema = store.store_uri(config.name, "feature_sets", f"{config.feature_set}.json")
+    return {
+        "datasheet.html": store.read_bytes(page),
+        "datasheet.md": store.read_bytes(page.replace(".html", ".md")),
+        "features.json": store.read_bytes(schema),
+    }
+
+
+def facts(
+    config: Problem, pins: dict[str, Any], rows: pa.Table, features: list[dict[str, Any]], findings: list[Finding]
+) -> Facts:
+    """What the datasheet says beside the problem; `rows` are those of `with_features`."""
+    from pipelines.dataset.facts import Facts, source_counts, split_counts
+    from pipelines.dataset.label import splits
+    from pipelines.tracking import git_commit
+
+    available = store.partition_keys(config, "events")
+    events = store.dataset(config, "events", pins["events_version"])
+    planned = splits(config, pins["partition"], available)
+    return Facts(
+        training_set=pins["training_set"],
+        partition=pins["partition"],
+        as_of=pins["as_of"],
+        available=available,
+        partitions=planned,
+        young=pins["too_young"],
+        young_events=events.count_rows(filter=pc.field("partition").isin(pins["too_young"])),
+        excluded=pins["left_out"],
+        not_drawn=pins["not_drawn"],
+        quarantined=_quarantined(config, list(planned)),
+        splits=split_counts(rows),
+        label_sources=source_counts(rows),
+        features=features,
+        findings=[asdict(finding) for finding in findings],
+        queries={name: config.sql(name) for name in config.queries},
+        table_versions={
+            "events": pins["events_version"],
+            "labels": pins["labels_version"],
+            "features": pins["features_version"],
+            "training_sets": pins["training_set_version"],
+        },
+        git_commit=git_commit(),
+    )
+
+
+def _quarantined(config: Problem, keys: list[str]) -> dict[str, int]:
+    rows = store.dataset(config, "quarantine").to_table(columns=["rules"], filter=pc.field("partition").isin(keys))
+    counts = pc.value_counts(pc.list_flatten(rows["rules"].combine_chunks())).to_pylist()
+    return {one["values"]: one["counts"] for one in sorted(counts, key=lambda one: (-one["counts"], one["values"]))}

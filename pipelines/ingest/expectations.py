@@ -1,0 +1,211 @@
+"""Great Expectations holds the rules to account: two implementations of each have to agree, row by row.
+
+It sees every bad row and a sample of the good ones, as a data frame; DuckDB has seen all rows. A rule that the two
+take differently (a bound, a missing value, a duplicate) stops the run before anything is published.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines import sql
+from pipelines.errors import DataError
+from pipelines.ingest.batch import BatchRule
+from pipelines.ingest.extract import declared
+from pipelines.ingest.rules import Rule, unique_columns
+from pipelines.ingest.validate import judged, some
+from pipelines.problem import Problem, Query
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported
+
+EXAMPLES = 5
+PANDAS_TYPES = {"string": "str", "integer": "int64", "int8": "int8", "float": "float64", "boolean": "bool",
+                "timestamp": "Timestamp"}  # fmt: skip
+
+Check = tuple[str, str, dict[str, Any]]  # name of the rule, expectation type, its arguments
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What Great Expectations saw of a rule: rows it was evaluated on, those that broke it, a few of their values."""
+
+    rule: str
+    expectation: str
+    evaluated: int
+    unexpected: int
+    examples: tuple[str, ...]
+
+
+def expectations(problem: Problem, query: Query, staged: Any) -> list[Expected]:
+    """Have Great Expectations evaluate every rule on all bad rows and up to `expectation_rows` good ones.
+
+    The good rows are chosen by a hash of their key, so that a repeated run chooses the same. Memory and time grow
+    with the bad rows: call it for batches whose share of them has been checked.
+
+    Raises:
+        DataError: its verdict on a row is not DuckDB's; the message names the rule and the rows.
+    """
+    with judged(problem, query, staged) as (database, checks):
+        rows = database.sql(_chosen(problem, query, checks)).to_arrow_table()
+    if not rows.num_rows:
+        return []
+    frame = _frame(rows.select([name for name in rows.column_names if not name.startswith(("_broken_", "_compared_"))]))
+    asked = [
+        (one.name, one.expectation or "expect_column_values_to_be_in_set",
+         one.arguments if one.expectation else {"column": f"_fulfilled_{n}", "value_set": [True]})
+        for n, one in enumerate(checks)
+    ]  # fmt: skip
+    types = [
+        (f"{name}: of type {kind}", "expect_column_values_to_be_of_type",
+         {"column": name, "type_": PANDAS_TYPES[kind]})
+        for name, kind in declared(problem, query).items()
+    ]  # fmt: skip
+    results = _results(frame, [*asked, *types])
+    found = []
+    for n, one in enumerate(checks):
+        by_duckdb, compared = (
+            rows[f"{prefix}_{n}"].to_numpy(zero_copy_only=False) for prefix in ("_broken", "_compared")
+        )
+        by_gx = np.zeros(rows.num_rows, bool)
+        by_gx[results[one.name].get("unexpected_index_list") or []] = True
+        apart = np.flatnonzero(compared & (by_duckdb != by_gx))
+        if apart.size:
+            keys = [str(key) for key in rows[problem.key].take(apart[:10]).to_pylist()]
+            raise DataError(
+                f"rule {one.name!r}: DuckDB finds {int((by_duckdb & compared).sum())} rows broken, Great Expectations "
+                f"{int((by_gx & compared).sum())}; they differ on {apart.size}, {problem.key} {some(keys)}",
+                where=f"{query}, {one.expectation or one.broken}",
+                cure="nothing was published: the two have to mean the same; report it with the rule and these rows",
+            )
+        broken = np.flatnonzero(by_gx & compared)
+        shown = rows[_shown_column(problem, one)].take(broken[:EXAMPLES]).to_pylist()
+        found.append(Expected(one.name, asked[n][1], int(compared.sum()), broken.size, tuple(map(str, shown))))
+    for name, kind, arguments in types:
+        if not results[name]["success"]:
+            raise DataError(
+                f"{name} is what the problem declares, and Great Expectations finds {results[name]['observed_value']}",
+                where=f"{query}, column {arguments['column']}",
+                cure="clear the run from extract on: it was staged before the type was changed",
+            )
+        found.append(Expected(name, kind, rows.num_rows, 0, ()))
+    return found
+
+
+def batch_expectations(checked: Sequence[BatchRule]) -> list[Expected]:
+    """Have Great Expectations evaluate the batch rules on one row for each partition.
+
+    Raises:
+        DataError: it finds other partitions broken than were found.
+    """
+    import pandas as pd
+
+    keys = sorted({key for one in checked for key in one.observed})
+    if not keys:
+        return []
+    # What has to be there and is not lies beyond every bound; other missing values are not evaluated.
+    values = {
+        f"_{n}": [np.inf if key in one.observed and one.observed[key] is None and one.is_required
+                  else one.observed.get(key) for key in keys]
+        for n, one in enumerate(checked)
+    }  # fmt: skip
+    frame = pd.DataFrame(values, dtype="float64")
+    kind = "expect_column_values_to_be_between"
+    results = _results(
+        frame,
+        [(one.name, kind, {"column": f"_{n}", "min_value": one.min, "max_value": one.max})
+         for n, one in enumerate(checked)],
+    )  # fmt: skip
+    found = []
+    for n, one in enumerate(checked):
+        failed = [keys[place] for place in results[one.name].get("unexpected_index_list") or []]
+        if sorted(failed) != sorted(one.failed):
+            raise DataError(
+                f"rule {one.name!r}: broken by {some(one.failed) or 'none'}, and for Great Expectations by "
+                f"{some(failed) or 'none'}",
+                where=kind,
+                cure="nothing was published: the two have to mean the same; report it with the rule and the numbers",
+            )
+        evaluated = int(frame[f"_{n}"].notna().sum())
+        examples = tuple(f"{key}: {one.observed[key]}" for key in failed[:EXAMPLES])
+        found.append(Expected(one.name, kind, evaluated, len(failed), examples))
+    return found
+
+
+def _chosen(problem: Problem, query: Query, checks: Sequence[Rule]) -> str:
+    """SQL over `judged`: the rows to evaluate, the columns that expectations name, and DuckDB's verdicts on them."""
+    key, limit = sql.quote(problem.key), problem.validation.expectation_rows
+    unique = unique_columns(problem, query)
+    once = "CASE WHEN {key} IS NULL OR row_number() OVER (PARTITION BY {key}, {name}) = 1 THEN {name} END AS _once_{to}"
+    derived = [once.format(key=key, name=sql.quote(name), to=name) for name in unique]
+    derived += ["CASE WHEN NOT _later THEN known_time END AS _first_known_time"]
+    verdicts = [f"coalesce({one.broken}, false) AS _broken_{n}" if one.is_fault else f"_broken_{n}"
+                for n, one in enumerate(checks)]  # fmt: skip
+    fulfilled = [f"NOT _broken_{n} AS _fulfilled_{n}" for n, one in enumerate(checks) if not one.expectation]
+    compared = [f"coalesce({one.compared}, false) AS _compared_{n}" for n, one in enumerate(checks)]
+    columns = [*map(sql.quote, declared(problem, query)), "_first_known_time", *(f"_once_{name}" for name in unique)]
+    return f"""
+        WITH chosen AS (
+            SELECT * FROM judged WHERE NOT _good
+            UNION ALL (SELECT * FROM judged WHERE _good ORDER BY hash({key}), known_time LIMIT {limit})
+        ),
+        derived AS (SELECT *, {", ".join(derived)} FROM chosen),
+        verdicts AS (SELECT {", ".join([*columns, *verdicts, *compared])} FROM derived)
+        SELECT *, {", ".join(fulfilled)} FROM verdicts ORDER BY hash({key}), known_time
+    """
+
+
+def _shown_column(problem: Problem, rule: Rule) -> str:
+    """The column whose values show how a rule was broken; the key where that is no single one."""
+    return str(rule.arguments.get("column", rule.arguments.get("column_B", problem.key)))
+
+
+def _frame(rows: pa.Table) -> pd.DataFrame:
+    """Arrow rows for pandas without a loss: its own integers and booleans know no missing value."""
+    import pandas as pd
+
+    types = {pa.int64(): pd.Int64Dtype(), pa.int8(): pd.Int8Dtype(), pa.bool_(): pd.BooleanDtype()}
+    frame: pd.DataFrame = rows.to_pandas(types_mapper=types.get)
+    return frame
+
+
+def _results(frame: pd.DataFrame, checks: Sequence[Check]) -> dict[str, dict[str, Any]]:
+    """Great Expectations' result for each rule, by name, and its "success"."""
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    defaults = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)  # it would leave a folder in /tmp
+    context = gx.get_context(mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=defaults))
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    batch = (
+        context.data_sources.add_pandas("rows").add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
+    )
+    suite = gx.ExpectationSuite(
+        name="rules",
+        expectations=[get_expectation_impl(kind)(**arguments, meta={"rule": name}) for name, kind, arguments in checks],
+    )
+    found = {}
+    for one in batch.get_batch({"dataframe": frame}).validate(suite, result_format="COMPLETE").results:
+        rule = one.expectation_config.meta["rule"]
+        info = one.exception_info  # of the rule, or of each of the metrics it is made of
+        raised = [part for part in (info, *info.values()) if isinstance(part, dict) and part.get("raised_exception")]
+        if raised:
+            raise DataError(
+                f"rule {rule!r} could not be checked: {raised[0]['exception_message']}",
+                cure="compare the column's declared type with its rule in problem.yaml",
+            )
+        found[rule] = {**one.result, "success": bool(one.success)}
+    return found

@@ -1,0 +1,154 @@
+"""Rules: what each extracted row has to fulfil, derived from problem.yaml and the contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from pipelines import sql
+from pipelines.errors import ConfigError
+from pipelines.ingest.extract import declared, extracted_schema, not_finite, not_of_type
+from pipelines.problem import Problem, Query
+
+LATE = "known_time: after cutoff_time"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule, twice: for DuckDB, which parts the rows, and for Great Expectations, which holds it to account.
+
+    `broken` is an SQL condition over the columns of extracted rows and those that `pipelines.ingest.validate` adds
+    for the whole batch: `_twice` (a row of the same key and known_time exists), `_later` (an earlier statement about
+    the same event exists), `_shared_<column>` (another event has the same value). True means broken, null fulfilled.
+
+    The expectation may name two more columns: `_first_known_time` (known_time of an event's first statement) and
+    `_once_<column>` (a value, at one of the event's rows). Without one, the condition itself is evaluated by DuckDB,
+    and Great Expectations expects that it is not broken. On the rows of `compared` (SQL, too) the two have to agree.
+
+    `is_fault` marks what extract found already: a row says it in its own words, with the value.
+    """
+
+    name: str
+    broken: str
+    expectation: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    compared: str = "true"
+    is_fault: bool = False
+
+
+def rules(problem: Problem, query: Query) -> list[Rule]:
+    """Every rule for the rows of a query: types, missing values, then what the values are."""
+    return [*_readable(problem, query), *_present(problem, query), *_keys(problem),
+            *(_labels() if query == "labels" else _events(problem))]  # fmt: skip
+
+
+def unique_columns(problem: Problem, query: Query) -> list[str]:
+    """Columns that have `unique`, for which the batch is looked through."""
+    return [name for name, column in problem.columns.items() if column.unique] if query == "events" else []
+
+
+def check_rules(problem: Problem) -> None:
+    """Whether validation.rules are conditions over the columns of events.
+
+    Raises:
+        ConfigError: one is no SQL, names an unknown column, or is neither true nor false.
+    """
+    rows = extracted_schema(problem, "events").empty_table().select(list(declared(problem, "events")))
+    with sql.connection({"events": rows}) as database:
+        for name, condition in problem.validation.rules.items():
+            where = f"{problem.folder / 'problem.yaml'}, validation.rules.{name}"
+            with sql.explained(where):
+                try:
+                    # In brackets it cannot close the parentheses that it stands in elsewhere.
+                    (kind, _) = database.sql(f"SELECT ({condition}\n), [{condition}\n] FROM events").types
+                except (ValueError, duckdb.ParserException) as error:
+                    raise ConfigError(
+                        f"not one condition in SQL: {condition}", where=where, cure="write one, such as dewp <= temp"
+                    ) from error
+            if str(kind) not in ("BOOLEAN", '"NULL"'):
+                raise ConfigError(
+                    f"{condition} gives {kind}, not true or false",
+                    where=where,
+                    cure="write a condition that a good row fulfils, such as dewp <= temp",
+                )
+
+
+def _readable(problem: Problem, query: Query) -> list[Rule]:
+    found = []
+    for name, kind in declared(problem, query).items():
+        found.append(Rule(not_of_type(name, kind), _has_fault(not_of_type(name, kind)), is_fault=True))
+        if kind == "float":
+            found.append(Rule(not_finite(name), _has_fault(not_finite(name)), is_fault=True))
+    return found
+
+
+def _has_fault(beginning: str) -> str:
+    return f"len(list_filter(faults, lambda fault: starts_with(fault, {sql.literal(beginning)}))) > 0"
+
+
+def _present(problem: Problem, query: Query) -> list[Rule]:
+    required = [problem.key, "event_time", "known_time"]
+    required += ["label"] if query == "labels" else ["cutoff_time"]
+    if query == "events":
+        required += [name for name, column in problem.columns.items() if not column.nullable]
+    # The value of a faulty column is null too, but that is said already, and better.
+    return [
+        Rule(
+            f"{name}: missing",
+            f"CASE WHEN {sql.quote(name)} IS NULL THEN NOT {_has_fault(name + ': not ')} END",
+            "expect_column_values_to_not_be_null",
+            {"column": name},
+            f"NOT {_has_fault(name + ': not ')}",
+        )
+        for name in required
+    ]
+
+
+def _keys(problem: Problem) -> list[Rule]:
+    return [
+        Rule(
+            f"{problem.key}: twice",
+            "_twice",
+            "expect_compound_columns_to_be_unique",
+            {"column_list": [problem.key, "known_time"], "ignore_row_if": "any_value_is_missing"},
+        )
+    ]
+
+
+def _labels() -> list[Rule]:
+    return [Rule("label: not 0 or 1", "label NOT IN (0, 1)", "expect_column_values_to_be_in_set",
+                 {"column": "label", "value_set": [0, 1]})]  # fmt: skip
+
+
+def _events(problem: Problem) -> list[Rule]:
+    found = [
+        Rule(
+            LATE,
+            "known_time > cutoff_time AND NOT _later",  # a correction may come when it comes
+            "expect_column_pair_values_a_to_be_greater_than_b",
+            {"column_A": "cutoff_time", "column_B": "_first_known_time", "or_equal": True,
+             "ignore_row_if": "either_value_is_missing"},
+        )
+    ]  # fmt: skip
+    for name, column in problem.columns.items():
+        value = sql.quote(name)
+        if column.min is not None or column.max is not None:
+            low, high = ("" if bound is None else f"{bound:g}" for bound in (column.min, column.max))
+            bounds = [("<", column.min), (">", column.max)]
+            broken = " OR ".join(f"{value} {sign} '{bound!r}'::DOUBLE" for sign, bound in bounds if bound is not None)
+            found.append(Rule(f"{name}: outside {low}..{high}", broken, "expect_column_values_to_be_between",
+                              {"column": name, "min_value": column.min, "max_value": column.max}))  # fmt: skip
+        if column.allowed is not None:
+            allowed = ", ".join(sql.literal(one) for one in column.allowed)
+            broken = f"{value} NOT IN ({allowed})" if allowed else f"{value} IS NOT NULL"
+            found.append(Rule(f"{name}: not an allowed value", broken, "expect_column_values_to_be_in_set",
+                              {"column": name, "value_set": column.allowed}))  # fmt: skip
+        if column.unique:
+            once = f"_once_{name}"
+            found.append(Rule(f"{name}: twice", f"_shared_{name}", "expect_column_values_to_be_unique",
+                              {"column": once}, f"{once} IS NOT NULL"))  # fmt: skip
+    for name, condition in problem.validation.rules.items():
+        found.append(Rule(f"{name}: not fulfilled", f"NOT ({condition}\n)"))
+    return found

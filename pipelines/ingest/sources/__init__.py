@@ -1,0 +1,186 @@
+"""Sources: files of five formats, Delta tables and databases, each seen as one table under its own name.
+
+Text (CSV, JSON Lines, SQLite) is parsed once and lands as Parquet in a folder of the run, rows that cannot be read as
+declared apart from the others. Avro and PostgreSQL land there as they are streamed. Parquet and Delta are scanned where
+they lie. Nothing is ever held in memory as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+import pyarrow as pa
+
+from pipelines import sql
+from pipelines.config import Source
+from pipelines.ingest.sources.avro import open_avro
+from pipelines.ingest.sources.delimited import read_csv
+from pipelines.ingest.sources.files import File, expand, files_of, place
+from pipelines.ingest.sources.jsonlines import read_jsonl
+from pipelines.ingest.sources.parquet import check_pages, open_delta, open_parquet
+from pipelines.ingest.sources.postgres import open_postgres
+from pipelines.ingest.sources.sqlite import read_sqlite
+from pipelines.ingest.sources.typed import FAULTS, ROW, Texts, infer, land
+from pipelines.ingest.sources.window import Window, window
+from pipelines.problem import Problem
+
+REJECTED = pa.schema([("source", pa.string()), ("row", pa.string()), ("rules", pa.list_(pa.string()))])
+
+
+@dataclass(frozen=True)
+class Count:
+    """Rows of a source that a run reads, and how many of them were rejected."""
+
+    rows: int
+    rejected: int
+
+
+@dataclass
+class Opened:
+    """Sources as a run sees them: `database` has a view for each, by name; `counts` tells their rows."""
+
+    database: duckdb.DuckDBPyConnection
+    counts: dict[str, Count] = field(default_factory=dict)
+    landed: dict[str, str] = field(default_factory=dict)  # Parquet files that keep rejected rows, by source
+    scanned: list[File] = field(default_factory=list)  # Parquet that is read in place
+
+    def rejected(self) -> pa.Table:
+        """Rows that could not be read as declared: source, row (JSON of the row as it came), rules (the reasons)."""
+        parts = [
+            self.database.sql(
+                f"SELECT {sql.literal(name)} AS source, {ROW} AS row, {FAULTS} AS rules "
+                f"FROM read_parquet({sql.literal(path)}) WHERE len({FAULTS}) > 0"
+            )
+            .to_arrow_table()
+            .cast(REJECTED)
+            for name, path in self.landed.items()
+        ]
+        return pa.concat_tables([REJECTED.empty_table(), *parts])
+
+
+@contextmanager
+def opened(problem: Problem, first: str, last: str) -> Iterator[Opened]:
+    """The problem's sources, for the partitions `first` to `last`.
+
+    Of a source with a time column only the rows are read whose time lies there, or further back by its lookback and
+    the labels' delay, or is missing. A timestamp without a zone is one in UTC.
+
+    Raises:
+        ConfigError: an environment variable, a package, a table or a bucket is not there.
+        AccessError: a server refused the credentials.
+        ServiceUnavailable: it does not answer.
+        SchemaError: columns differ from the declared ones.
+        DataError: a file is missing, empty, truncated or corrupt.
+    """
+    with TemporaryDirectory(prefix="evergreen-sources-") as folder, sql.connection({}) as database:
+        sources = Opened(database)
+        with _blaming_files(sources):
+            for name, source in problem.sources.items():
+                rows = window(problem, name, source, first, last)
+                _open(problem, name, source, rows, Path(folder), sources, head=False)
+            yield sources
+
+
+@contextmanager
+def described(problem: Problem) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The same views, with their columns and types, without their rows: what is read are headers and schemas.
+
+    Where a text format has no declared columns, types are guessed from its first rows: those of a run, which looks at
+    all rows, may be wider. Raises what `opened` would raise about what was read.
+    """
+    first = problem.partitions.first.isoformat()
+    with TemporaryDirectory(prefix="evergreen-sources-") as folder, sql.connection({}) as database:
+        sources = Opened(database)
+        with _blaming_files(sources):
+            for name, source in problem.sources.items():
+                rows = window(problem, name, source, first, first)
+                _open(problem, name, source, rows, Path(folder), sources, head=True)
+            yield database
+
+
+def _open(
+    problem: Problem, name: str, source: Source, rows: Window, folder: Path, sources: Opened, *, head: bool
+) -> None:
+    """Make the view of one source, and note its counts."""
+    database, path = sources.database, folder / f"{name}.parquet"
+    texts: Texts | None = None
+    count: int | None = None
+    match source.kind:
+        case "csv":
+            files = files_of(problem, name, source)
+            texts = read_csv(problem, name, source, files, str(path), head=head)
+        case "jsonl":
+            texts = read_jsonl(database, name, source, files_of(problem, name, source), str(path), head=head)
+        case "parquet":
+            files = files_of(problem, name, source)
+            sources.scanned += files
+            count = open_parquet(database, name, source, files, rows)
+        case "delta":
+            count, files = open_delta(database, problem, name, source, rows)
+            sources.scanned += files
+        case "avro":
+            open_avro(database, name, source, files_of(problem, name, source), rows, folder, head=head)
+        case _ if expand(source.database or "", place(problem, name)).startswith("sqlite:"):
+            texts = read_sqlite(problem, name, source, rows, str(path), head=head)
+        case _:
+            open_postgres(database, problem, name, source, rows, path, head=head)
+            sources.landed[name] = str(path)
+    if texts is not None:
+        sources.landed[name] = _land(database, name, source, texts, rows, path)
+    if not head:
+        sources.counts[name] = _count(sources, name, count)
+
+
+def _land(
+    database: duckdb.DuckDBPyConnection, name: str, source: Source, texts: Texts, rows: Window, path: Path
+) -> str:
+    types = dict(source.columns) or infer(database, texts)
+    if rows.column is not None:
+        rows.check_name(texts.names)
+        rows.check(types[rows.column])
+    landed = str(path.with_suffix(".typed.parquet"))
+    land(database, texts, types, rows.condition(), landed)
+    path.unlink()
+    database.execute(
+        f"CREATE VIEW {sql.quote(name)} AS SELECT * EXCLUDE ({FAULTS}, {ROW}) "
+        f"FROM read_parquet({sql.literal(landed)}) WHERE {FAULTS} IS NULL"
+    )
+    return landed
+
+
+def _count(sources: Opened, name: str, known: int | None) -> Count:
+    rejected = 0
+    if name in sources.landed:
+        counted = f"SELECT count(*) FROM read_parquet({sql.literal(sources.landed[name])}) WHERE len({FAULTS}) > 0"
+        rejected = _number(sources.database, counted)
+    served = known if known is not None else _number(sources.database, f"SELECT count(*) FROM {sql.quote(name)}")
+    return Count(served + rejected, rejected)
+
+
+def _number(database: duckdb.DuckDBPyConnection, query: str) -> int:
+    return int(database.execute(query).fetchall()[0][0])
+
+
+@contextmanager
+def _blaming_files(sources: Opened) -> Iterator[None]:
+    """Where a scan fails, look first whether a file that it reads is corrupt: the error then names that file."""
+    try:
+        yield
+    except Exception as error:
+        if _is_about_reading(error):
+            check_pages(sources.scanned)
+        raise
+
+
+def _is_about_reading(error: BaseException | None) -> bool:
+    """Whether DuckDB or Arrow stand behind an error: then it may be a file's fault, whatever it says."""
+    while error is not None:
+        if isinstance(error, (duckdb.Error, pa.ArrowException, OSError)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,114 @@
+"""Columns that know their types: checked against the declared ones, and seen as one view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from pipelines.config import ColumnType, Source
+from pipelines.ingest.sources.columns import DUCKDB_TYPES, check_columns, check_names
+from pipelines.ingest.sources.window import Window
+from pipelines.sql import quote
+
+SHOWN_ROWS = 3
+HEAD_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file or a table: `name` is what a person calls it, `head` gives its first rows."""
+
+    name: str
+    schema: pa.Schema
+    head: Callable[[], pa.Table]
+
+    @property
+    def shape(self) -> tuple[tuple[str, str], ...]:
+        """Names and types, in order: parts of one shape can be read together."""
+        return tuple((field.name, str(field.type)) for field in self.schema)
+
+
+def fits(kind: pa.DataType, declared: ColumnType) -> bool:
+    """Whether each value of an Arrow type is one of the declared type too.
+
+    >>> fits(pa.int32(), "integer"), fits(pa.decimal128(10, 2), "float"), fits(pa.float64(), "integer")
+    (True, True, False)
+    """
+    if isinstance(kind, pa.BaseExtensionType):
+        if isinstance(kind, pa.UuidType):
+            return declared == "string"
+        kind = kind.storage_type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_null(kind):
+        return True
+    match declared:
+        case "string":
+            return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+        case "integer":
+            is_whole = pa.types.is_decimal(kind) and kind.scale == 0 and kind.precision <= 18
+            return bool(is_whole or (pa.types.is_integer(kind) and kind != pa.uint64()))
+        case "float":
+            return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind))
+        case "boolean":
+            return bool(pa.types.is_boolean(kind))
+        case "timestamp":
+            return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
+def check_parts(name: str, source: Source, parts: list[Part]) -> None:
+    """Raise SchemaError for the first part that differs from the declared columns, or else from the first part."""
+    first = {field.name: field.type for field in parts[0].schema}
+    expected: dict[str, str] = dict(source.columns) or {one: str(kind) for one, kind in first.items()}
+    for part in parts:
+        found = {field.name: field.type for field in part.schema}
+        check_names([one for one in part.schema.names if one in expected], part.name)
+        wrong = [one for one, kind in found.items() if one in expected
+                 and not (fits(kind, source.columns[one]) if source.columns else kind == first.get(one))]  # fmt: skip
+        head = part.head() if wrong else None
+        lines = [
+            f"{one}: {'declared' if source.columns else 'in the first file'} {expected[one]}, found {found[one]}"
+            f"{_values(head, one)}"
+            for one in wrong
+        ]
+        kinds = {one: str(kind) for one, kind in found.items()}
+        check_columns(name, source, expected, kinds, part.name, retyped=lines)
+
+
+def _values(head: pa.Table | None, column: str) -> str:
+    if head is None or column not in head.schema.names:
+        return ""
+    values = enumerate(head[column].to_pylist(), start=1)
+    shown = [f"{value!r} (row {row})" for row, value in values if value is not None][:SHOWN_ROWS]
+    return f"; first values: {', '.join(shown)}" if shown else ""
+
+
+def create_view(
+    database: duckdb.DuckDBPyConnection,
+    name: str,
+    source: Source,
+    relations: Iterable[tuple[str, pa.Schema]],
+    window: Window,
+) -> None:
+    """One view of all relations, each SQL that reads rows of a schema: declared types, rows of the window."""
+    casts = [f"CAST({quote(one)} AS {DUCKDB_TYPES[kind]}) AS {quote(one)}" for one, kind in source.columns.items()]
+    cells = ", ".join(casts) or "*"
+    selects = []
+    for relation, schema in relations:
+        kind = time_type(schema, window)
+        rows = f"SELECT * FROM {relation} WHERE {window.condition(kind)}"
+        selects.append(f"SELECT {cells} FROM ({rows})")
+    database.execute(f"CREATE VIEW {quote(name)} AS {' UNION ALL '.join(selects)}")
+
+
+def time_type(schema: pa.Schema, window: Window) -> pa.DataType | None:
+    """Type of the window's column; raises SchemaError where there is no such column, or it holds no times."""
+    if window.column is None:
+        return None
+    window.check_name(schema.names)
+    kind = schema.field(window.column).type
+    window.check(kind)
+    return kind

@@ -1,0 +1,130 @@
+"""CSV files to rows of text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from pipelines.config import Source
+from pipelines.errors import ConfigError, DataError
+from pipelines.ingest.sources.columns import check_columns, check_names
+from pipelines.ingest.sources.files import File, place, text_blocks
+from pipelines.ingest.sources.records import Bad, Dialect, cuts, header
+from pipelines.ingest.sources.typed import ISO_8601, Texts
+from pipelines.problem import Problem
+from pipelines.sql import literal, quote
+
+# What a value of a type looks like: to tell a row from a line of somebody's prose.
+LOOKS = {"integer": r"[+-]?\d+(\.0*)?", "float": r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", "timestamp": ISO_8601,
+         "boolean": r"true|false|t|f|yes|no|y|n|1|0"}  # fmt: skip
+MIN_FIELDS_OF_PROSE = 4  # a line of prose seldom has as many commas as a row
+SHOWN_BYTES = 10_000
+
+
+def read_csv(problem: Problem, name: str, source: Source, files: list[File], path: str, *, head: bool) -> Texts:
+    """Land a source's rows as text in a Parquet file: one column for each that is wanted.
+
+    With `head` no more is read than the headers, or, where types have to be guessed, the first file's first block.
+
+    Raises:
+        DataError: a file is truncated, or its records and lines do not add up.
+        SchemaError: a header differs from the declared columns, or from the first file's.
+    """
+    import pyarrow.parquet as pq
+
+    if not source.delimiter.isascii():
+        raise ConfigError(
+            f"{source.delimiter!r} cannot be a delimiter", where=place(problem, name), cure="choose an ASCII character"
+        )
+    expected: dict[str, str] = dict(source.columns)
+    writer = None
+    try:
+        for file in files:
+            blocks = text_blocks(file, source.encoding)
+            found, rest, line = header(blocks, source.delimiter, file.name)
+            expected = expected or dict.fromkeys(found, "")
+            check_columns(name, source, expected, dict.fromkeys(found, ""), file.name)
+            check_names([one for one in found if one in expected], file.name)
+            if writer is None:
+                schema = pa.schema([(f"c{i}", pa.string()) for i in range(len(expected))]
+                                   + [("unreadable", pa.string()), ("line", pa.string())])  # fmt: skip
+                writer = pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=False, write_statistics=False)
+            if head and (source.columns or file is not files[0]):
+                continue
+            dialect = _dialect(source, found)
+            for batch in _batches(file, blocks, rest, line, dialect, [found.index(one) for one in expected]):
+                writer.write_batch(batch)
+                if head:
+                    break
+    finally:
+        if writer is not None:
+            writer.close()
+    names = list(expected)
+    row = ", ".join(f"{quote(one)} := c{i}" for i, one in enumerate(names))
+    query = f"""
+        SELECT * EXCLUDE (line),
+            CASE WHEN unreadable IS NULL THEN to_json(struct_pack({row})) ELSE json_object('line', line) END AS row
+        FROM read_parquet({literal(path)})"""
+    return Texts(names, query, tuple(source.nulls))
+
+
+def _dialect(source: Source, names: list[str]) -> Dialect:
+    kinds = {i: source.columns[one] for i, one in enumerate(names) if source.columns.get(one, "string") != "string"}
+    tests = {i: re.compile(LOOKS[kind], re.IGNORECASE) for i, kind in kinds.items()}
+
+    def looks_like_row(values: list[str]) -> bool:
+        if not tests:
+            return len(values) >= MIN_FIELDS_OF_PROSE
+        given = [(values[i].strip(), test) for i, test in tests.items() if values[i].strip()]
+        return bool(given) and all(test.fullmatch(value) for value, test in given)
+
+    return Dialect(source.delimiter, len(names), tuple(tests), looks_like_row)
+
+
+def _batches(
+    file: File, blocks: Iterator[bytes], rest: bytes, line: int, dialect: Dialect, wanted: list[int]
+) -> Iterator[pa.RecordBatch]:
+    for cut in cuts(blocks, rest, line, dialect, file.name):
+        if cut.count:
+            yield from _parsed(file, b"".join(cut.good), cut.count, dialect, wanted)
+        if cut.bad:
+            yield _rejected(file, cut.bad, len(wanted))
+
+
+def _parsed(file: File, text: bytes, count: int, dialect: Dialect, wanted: list[int]) -> Iterator[pa.RecordBatch]:
+    import pyarrow.csv as csv
+
+    columns = [f"f{i}" for i in range(dialect.fields)]
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(text),
+            read_options=csv.ReadOptions(column_names=columns, block_size=len(text) + 1),
+            parse_options=csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True),
+            convert_options=csv.ConvertOptions(
+                include_columns=[columns[i] for i in wanted],
+                column_types=dict.fromkeys(columns, pa.string()),
+                strings_can_be_null=False,
+            ),
+        )
+    except pa.ArrowException as error:
+        raise DataError(f"not readable: {error}", where=file.name, cure="look at the file's quotes") from error
+    if table.num_rows != count:
+        raise DataError(
+            f"{count} records became {table.num_rows} rows", where=file.name, cure="look at the file's quotes"
+        )
+    nothing = pa.nulls(count, pa.string())
+    cells = [column.combine_chunks() for column in table.columns]
+    names = [*(f"c{i}" for i in range(len(wanted))), "unreadable", "line"]
+    yield from pa.table([*cells, nothing, nothing], names=names).to_batches()
+
+
+def _rejected(file: File, bad: list[Bad], columns: int) -> pa.RecordBatch:
+    base = file.name.rpartition("/")[2]
+    reasons = [f"not readable: {one.reason} ({base}, line {one.line})" for one in bad]
+    lines = [one.text[:SHOWN_BYTES].rstrip(b"\r\n").decode("utf-8", "backslashreplace") for one in bad]
+    names = [*(f"c{i}" for i in range(columns)), "unreadable", "line"]
+    return pa.record_batch(
+        [*[pa.nulls(len(bad), pa.string())] * columns, pa.array(reasons), pa.array(lines)], names=names
+    )

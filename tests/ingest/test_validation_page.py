@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipelines.ingest.batch import batch_rules
+from pipelines.ingest.expectations import batch_expectations, expectations
+from pipelines.ingest.extract import extracted_schema
+from pipelines.ingest.rules import rules
+from pipelines.ingest.validate import bad_rows, summary
+from pipelines.ingest.validation_page import Verdict, validation_page
+from pipelines.problem import Problem
+
+ToyProblem = Callable[..., Problem]
+NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
+DAY = "2024-01-01"
+NASTY = "<script>alert('x')</script>&\""
+SOURCES = {"kettles": {"rows": 1234, "rejected": 2}}
+
+
+class Page(HTMLParser):
+    """The texts, tags and attributes of a page."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.open: list[str] = []
+        self.feed(page.decode())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.fixture
+def problem(toy: ToyProblem) -> Problem:
+    return toy(**{
+        "description": NASTY,
+        "validation.rules": {"odd": f"shelf <> '{NASTY.replace(chr(39), chr(39) * 2)}'"},
+        "validation.max_quarantined_share": 0.9,
+        "columns.litres.max_null_share": 0.5,
+    })  # fmt: skip
+
+
+def events(problem: Problem, *changes: dict[str, Any]) -> pa.Table:
+    usual = {"event_time": NOON, "known_time": NOON, "cutoff_time": NOON, "shelf": "top", "litres": 1.0, "age": 3,
+             "partition": DAY, "faults": [], "raw": None}  # fmt: skip
+    rows = [{**usual, "kettle_id": f"k{number}", **change} for number, change in enumerate(changes)]
+    return pa.Table.from_pylist(rows, schema=extracted_schema(problem, "events"))
+
+
+def verdict(problem: Problem, staged: pa.Table, keys: list[str]) -> Verdict:
+    counted = summary(problem, "events", staged, keys)
+    checked = batch_rules(problem, counted, [])
+    return Verdict(counted, checked, [*expectations(problem, "events", staged), *batch_expectations(checked)])
+
+
+def test_the_page_has_every_rule_and_needs_nothing_else(problem: Problem) -> None:
+    staged = events(problem, {}, {"shelf": NASTY}, {"litres": 9.0, "kettle_id": NASTY})
+    found = verdict(problem, staged, [DAY])
+    bad = bad_rows(problem, "events", staged)
+    page = Page(validation_page(problem, DAY, DAY, SOURCES, [found], bad))
+    assert page.open == []
+    assert page.tags <= {"html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "span", "table", "tr",
+                         "th", "td"}  # fmt: skip
+    assert page.attributes <= {"lang", "charset", "name", "content", "class"}
+    for rule in rules(problem, "events"):
+        assert any(rule.name in text for text in page.texts), rule.name
+    for text in (
+        "rows set aside",
+        "litres: share of missing values",
+        "1,234",
+        NASTY,
+        "passed",
+        "shelf: of type string",
+    ):
+        assert text in page.texts, text
+    assert any(NASTY in json.loads(text).values() for text in page.texts if text.startswith("{"))
+    assert {*bad["id"].to_pylist()} <= set(page.texts)
+
+
+def test_a_batch_that_failed_has_its_page_too(problem: Problem) -> None:
+    staged = events(problem, {"shelf": None})
+    counted = summary(problem, "events", staged, [DAY, "2024-01-02"])
+    found = Verdict(counted, batch_rules(problem, counted, []))
+    sample = bad_rows(problem, "events", staged, limit=10)
+    page = Page(validation_page(problem, DAY, "2024-01-02", SOURCES, [found], sample, failure=f"too bad {NASTY}"))
+    assert {"nothing was published", f"too bad {NASTY}", "failed", "Great Expectations was not asked."} <= set(
+        page.texts
+    )
+    assert "script" not in page.tags
+
+
+def test_a_long_history_is_cut(problem: Problem) -> None:
+    keys = problem.partitions.between(DAY, "2024-12-31")
+    staged = events(problem, *[{"litres": -1.0}] * 70)
+    found = Verdict(summary(problem, "events", staged, keys), [])
+    page = Page(validation_page(problem, DAY, keys[-1], SOURCES, [found], bad_rows(problem, "events", staged)))
+    assert "The newest 60; 306 earlier ones are left out." in page.texts
+    assert "50 of 70." in page.texts
+    assert Page(validation_page(problem, DAY, DAY, {}, [], bad_rows(problem, "events", events(problem)))).open == []
