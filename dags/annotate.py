@@ -93,5 +93,5 @@ def build(problem: Problem) -> None:
 
 
 for each in problems():
-    if each.labels.weak or each.labels.hand or each.labels.self_training:
+    if each.labels.are_made:
         build(each)

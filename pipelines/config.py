@@ -319,6 +319,11 @@ class Labels(Config):
         return self
 
     @property
+    def are_made(self) -> bool:
+        """Whether there are labels that do not come by themselves: from functions, people or a model."""
+        return bool(self.weak or self.hand or self.self_training)
+
+    @property
     def mature_after_days(self) -> int:
         return self.delay_days if self.maturity_days is None else self.maturity_days
 

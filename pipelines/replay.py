@@ -56,7 +56,8 @@ def prepare(client: AirflowClient, problem: Problem, wait_s: float = 60) -> None
     """
     import time
 
-    wanted = {f"{problem.name}.{dag}" for dag in (*CHAIN, "train")}
+    by_hand = ("train", "annotate") if problem.labels.are_made else ("train",)
+    wanted = {f"{problem.name}.{dag}" for dag in (*by_hand, *CHAIN)}
     end = time.monotonic() + wait_s
     while not wanted <= client.dag_ids():
         if time.monotonic() > end:
@@ -67,7 +68,7 @@ def prepare(client: AirflowClient, problem: Problem, wait_s: float = 60) -> None
                 cure="`evergreen check` says what is wrong with a problem.yaml",
             )
         time.sleep(0.5)
-    for dag in ("train", *reversed(CHAIN)):  # a paused DAG misses its events: who listens wakes first
+    for dag in (*by_hand, *reversed(CHAIN)):  # a paused DAG misses its events: who listens wakes first
         client.unpause(f"{problem.name}.{dag}")
 
 

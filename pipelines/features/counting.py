@@ -19,7 +19,7 @@ from pipelines.config import History
 from pipelines.problem import Problem
 
 DAY_US = 86_400_000_000
-FRACTION = f"{2.0**90!r}"  # a float is an integer and a fraction of so many parts: exact from 1e-18 to 1e18
+FRACTION = f"{2.0**90!r}"  # a float is an integer and so many parts of one: from 1e-11 on no digit is lost
 
 
 def widened(problem: Problem, name: str, feature: History, cutoffs: int) -> str:

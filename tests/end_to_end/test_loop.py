@@ -191,9 +191,7 @@ def test_the_runs_pages_are_served(airflow: AirflowClient, problem: Problem, tol
 def test_people_are_asked_for_labels_and_their_answers_are_statements(
     airflow: AirflowClient, problem: Problem, told: list[replay.Finished]
 ) -> None:
-    dag = f"{problem.name}.annotate"
-    airflow.unpause(dag)
-    run = airflow.trigger(dag, "by_hand")
+    run = airflow.trigger(f"{problem.name}.annotate", "by_hand")
     form = f"{run_path(run)}/taskInstances/ask/0/hitlDetails"
 
     def asked() -> Any:

@@ -181,10 +181,11 @@ def test_float_sums_neither_lose_what_is_small_nor_depend_on_an_order(toy: ToyPr
         problem = toy(**{"features.history": kinds})
 
 
-def test_values_too_large_to_be_added_are_named(toy: ToyProblem) -> None:
-    problem = toy(**{"features.history": {"total": {"by": [], "of": "litres", "function": "sum", "window_days": 9}}})
+@pytest.mark.parametrize(("function", "litres"), [("sum", 1e300), ("sum", 1e38), ("mean", 1e38), ("std", 1e25)])
+def test_values_too_large_to_be_added_are_named(toy: ToyProblem, function: str, litres: float) -> None:
+    problem = toy(**{"features.history": {"total": {"by": [], "of": "litres", "function": function, "window_days": 9}}})
     with pytest.raises(DataError, match="total: values of 'litres' are too large") as error:
-        features(problem, [event(2, 9)], [event(1, 0, litres=1e300)], [])
+        features(problem, [event(3, 9)], [event(1, 0, litres=litres), event(2, 1, litres=litres)], [])
     assert "features.history.total" in error.value.where
 
 

@@ -18,7 +18,6 @@ import pytest
 from pipelines.problem import Problem, parse_problem
 
 PASSWORD = "kettle@/:%"  # characters that a URI has to escape
-COLUMNS = {"id": "string", "litres": "float", "age": "integer", "is_hot": "boolean", "at": "timestamp"}
 
 
 @dataclass(frozen=True)

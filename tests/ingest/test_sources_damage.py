@@ -497,7 +497,7 @@ def physical_rows(text: bytes) -> int:
     return sum(bool(text[a:b].strip(b"\r\n")) for a, b in itertools.pairwise(ends)) - 1
 
 
-SETTINGS = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @SETTINGS
@@ -565,7 +565,7 @@ TEXT = st.lists(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(parts=TEXT, size=st.integers(1, 20))
 def test_records_do_not_depend_on_how_the_text_is_cut_into_blocks(parts: list[bytes], size: int) -> None:
     text = b"".join(parts)
@@ -578,7 +578,7 @@ def test_records_do_not_depend_on_how_the_text_is_cut_into_blocks(parts: list[by
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(parts=TEXT)
 def test_every_byte_of_a_text_is_in_one_record(parts: list[bytes]) -> None:
     text = b"".join(parts)
