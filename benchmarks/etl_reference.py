@@ -98,33 +98,22 @@ def _publish(
 
 
 def _features(database: duckdb.DuckDBPyConnection, target: Path) -> None:
-    """Late rates of 28 days: what became known, and what fell out of the window, counted by day and summed up."""
+    """Late rates of 28 days, by a join of each group's cut-offs with what was known then: one query a rate."""
     database.execute(f"""
         CREATE VIEW e AS FROM read_parquet('{target}/events/**/*.parquet', hive_partitioning = true,
             hive_types_autocast = false);
         CREATE VIEW l AS FROM read_parquet('{target}/labels/**/*.parquet', hive_partitioning = true);
-    """)
-    # Cut-offs are at 04:00: what is so from a moment on counts from the next 04:00.
-    day = "CAST(({} AT TIME ZONE 'America/New_York') - INTERVAL 4 HOURS AS DATE) + 1"
-    leaves = "(l.event_time + INTERVAL 28 DAYS)"
-    database.execute(f"""
-        CREATE TEMP TABLE changes AS
-        SELECT carrier, dest, origin, day, sum(late) AS late, sum(n) AS n FROM (
-            SELECT e.carrier, e.dest, e.origin, unnest([{day.format("greatest(l.known_time, e.event_time)")},
-                {day.format(leaves)}]) AS day, unnest([l.label, -l.label]) AS late, unnest([1, -1]) AS n
-            FROM l JOIN e USING (flight_id)
-        ) GROUP BY ALL
+        CREATE TEMP TABLE known AS
+            SELECT e.carrier, e.dest, e.origin, l.label, l.known_time, l.event_time FROM l JOIN e USING (flight_id)
     """)
     for by in ("carrier", "dest", "origin"):
         database.execute(f"""
             CREATE TEMP TABLE {by}_rate AS
-            WITH days AS (SELECT {by}, day, sum(late) AS late, sum(n) AS n FROM changes GROUP BY ALL),
-            running AS (SELECT {by}, day, sum(late) OVER past AS late, sum(n) OVER past AS n FROM days
-                WINDOW past AS (PARTITION BY {by} ORDER BY day))
-            SELECT c.{by}, c.cutoff_time, r.late / nullif(r.n, 0) AS rate
-            FROM (SELECT DISTINCT {by}, cutoff_time,
-                CAST(cutoff_time AT TIME ZONE 'America/New_York' AS DATE) AS day FROM e) AS c
-            ASOF JOIN running AS r ON r.{by} = c.{by} AND c.day >= r.day
+            SELECT c.{by}, c.cutoff_time, avg(k.label) AS rate
+            FROM (SELECT DISTINCT {by}, cutoff_time FROM e) AS c
+            JOIN known AS k ON k.{by} = c.{by} AND k.known_time < c.cutoff_time
+                AND k.event_time >= c.cutoff_time - INTERVAL 28 DAYS AND k.event_time < c.cutoff_time
+            GROUP BY c.{by}, c.cutoff_time
         """)
     rates = ", ".join(f"{by}_rate.rate AS {by}_late_rate_28d" for by in ("carrier", "dest", "origin"))
     joins = " ".join(f"LEFT JOIN {by}_rate USING ({by}, cutoff_time)" for by in ("carrier", "dest", "origin"))

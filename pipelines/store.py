@@ -1,4 +1,4 @@
-"""The only module that touches S3 or disk: Delta tables, Parquet on its way between tasks, and small files.
+"""The only module that touches S3 or disk: Delta tables, Arrow files on their way between tasks, and small files.
 
 `EVERGREEN_STORE_URI` says where (`s3://bucket/prefix` or `file:///folder`); the standard `AWS_*` variables say how.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pipelines.problem import Problem
 
 APPEND_TRIES = 20
-READ_BYTES = 1 << 20  # of a column at once: few requests to an object store, little memory
+ROW_GROUP_ROWS = 65_536  # a writer holds one of them for each partition: Delta's default, a million, fills the memory
 # A reader fetches every commit since the last checkpoint, one small object each.
 TABLE_SETTINGS = {"delta.checkpointInterval": "10"}
 
@@ -116,7 +116,7 @@ def write_table(
     Raises:
         DataError: a row lies in another partition, or lacks a value that the contract asks for.
     """
-    from deltalake import write_deltalake
+    from deltalake import WriterProperties, write_deltalake
 
     table = TABLES[name]
     uri, column = table_uri(problem, name), table.partition_by
@@ -138,6 +138,7 @@ def write_table(
             schema_mode="merge",
             predicate=predicate if exists else None,
             partition_by=[column, *([table.within] if table.within else [])],
+            writer_properties=WriterProperties(max_row_group_size=ROW_GROUP_ROWS),
             configuration=None if exists else TABLE_SETTINGS,
             storage_options=storage_options(),
         )
@@ -297,15 +298,18 @@ def delete(uri: str) -> None:
 
 
 def stage(uri: str, rows: pa.Table | pa.RecordBatchReader | Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
-    """Stream rows into one Parquet file; gives how many. A repeated call replaces the file."""
-    import pyarrow.parquet as pq
+    """Stream rows into one Arrow file; gives how many. A repeated call replaces the file.
 
+    Arrow's own format, compressed: between two tasks rows are written once and read a few times, and Parquet costs
+    several times as much to decode (measured by benchmarks/etl.py).
+    """
     system, path = _locate(uri)
     batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
     count = 0
     with _explained(uri):
         _make_parent(system, path)
-        with system.open_output_stream(path) as stream, pq.ParquetWriter(stream, schema) as writer:
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with system.open_output_stream(path) as stream, pa.ipc.new_file(stream, schema, options=options) as writer:
             for batch in batches:
                 writer.write_batch(batch.cast(schema))
                 count += batch.num_rows
@@ -313,17 +317,12 @@ def stage(uri: str, rows: pa.Table | pa.RecordBatchReader | Iterable[pa.RecordBa
 
 
 def staged(*uris: str) -> ds.Dataset:
-    """Staged Parquet files as one Arrow dataset, which is scanned in bounded memory."""
+    """Staged Arrow files as one dataset."""
     import pyarrow.dataset as ds
 
-    # Arrow's default reads whole columns of several row groups ahead: gigabytes where a partition is large.
-    bounded = ds.ParquetFragmentScanOptions(pre_buffer=False, use_buffered_stream=True, buffer_size=READ_BYTES)
     with _explained(uris[0]):
-        return ds.dataset(
-            [_locate(uri)[1] for uri in uris],
-            filesystem=_locate(uris[0])[0],
-            format=ds.ParquetFileFormat(default_fragment_scan_options=bounded),
-        )
+        system = _locate(uris[0])[0]
+        return ds.dataset([_locate(uri)[1] for uri in uris], filesystem=system, format="ipc")
 
 
 def finish(staging: str, result: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def evergreen(*arguments: str, given: str = "", **environment: str) -> subproces
     )
 
 
-@pytest.mark.parametrize("command", ["up", "demo", "replay", "status", "check", "run", "down"])
+@pytest.mark.parametrize("command", ["up", "demo", "replay", "status", "check", "run", "down", "quarantine", "rebuild"])
 def test_every_command_explains_itself(command: str) -> None:
     done = evergreen(command, "--help")
     assert done.returncode == 0
@@ -38,6 +38,9 @@ def test_every_command_explains_itself(command: str) -> None:
         (["run", "ingest.valdate", "flight_delay"], "there is no stage 'ingest.valdate'"),
         (["run", "ingest.validate", "flight_delay"], "--input"),
         (["run", "ingest", "flight_delay"], "--first"),
+        (["quarantine", "release", "flight_delay", "x"], "a release needs a reason"),
+        (["quarantine", "release", "flight_delay", "x", "--reason", "y", "--set", "z"], "'z' is no COLUMN=VALUE"),
+        (["rebuild", "flight_delay", "--partition", "2013-04-01", "--as-of", "soon"], "'soon' is no moment"),
         (["run", "ingest.validate", "flight_delay", "--input", "/nowhere.json"], "no readable JSON"),
         (["run", "score", "flight_delay", "--partition", "2013-04-02"], "'2013-04-02' names no partition"),
     ],

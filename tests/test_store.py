@@ -135,7 +135,7 @@ def test_files_come_back_as_they_were_written(store_folder: Path) -> None:
 
 
 def test_staged_rows_are_replaced_by_a_repeated_call(store_folder: Path) -> None:
-    rows, uri = statements("2024-01-01", 7), store.store_uri("kettle", "staging", "x.parquet")
+    rows, uri = statements("2024-01-01", 7), store.store_uri("kettle", "staging", "x.arrow")
     assert store.stage(uri, rows, rows.schema) == 7
     assert store.stage(uri, rows.slice(0, 2), rows.schema) == 2
     assert store.staged(uri).count_rows() == 2

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from pipelines import sql
@@ -18,6 +19,7 @@ from pipelines.problem import Problem, Query
 DUCKDB_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "int8": "TINYINT", "float": "DOUBLE", "boolean": "BOOLEAN",
                 "timestamp": "TIMESTAMPTZ"}  # fmt: skip
 SHOWN_CHARACTERS = 80  # of a value that is no good
+BATCH_ROWS = 16_384  # staged together: who scans them reads many batches ahead
 
 
 def extract(
@@ -29,7 +31,7 @@ def extract(
     statements to the one in which they arrive (their own `known_time` plus the problem's delay). Values are cast to
     the declared types; one that cannot be becomes null and is named in `faults`. NaN is a missing value, an infinite
     number or time a fault. A row without a time belongs nowhere: it comes with every range, so that validation sets
-    it aside rather than losing it. `raw` keeps such a row, and one with faults, as it came.
+    it aside rather than losing it. `raw` keeps such a row, and one with faults, as it came; `number` counts the rows.
 
     Raises:
         ConfigError: the SQL does not run.
@@ -44,7 +46,10 @@ def extract(
             f"SELECT * FROM ({cast_rows(problem, query, text, found)}) "
             f"WHERE {time} IS NULL OR ({time} >= $start AND {time} < $end)"
         )
-        yield from database.sql(statement, params=bounds).to_arrow_reader(65_536)
+        count = 0
+        for batch in database.sql(statement, params=bounds).to_arrow_reader(BATCH_ROWS):
+            yield batch.append_column("number", pa.array(np.arange(count, count + batch.num_rows)))
+            count += batch.num_rows
 
 
 def check_columns(problem: Problem, query: Query, database: duckdb.DuckDBPyConnection) -> None:
@@ -55,9 +60,15 @@ def check_columns(problem: Problem, query: Query, database: duckdb.DuckDBPyConne
 
 
 def extracted_schema(problem: Problem, query: Query) -> pa.Schema:
-    """Columns of extracted rows: the declared ones, then `partition`, `faults` and `raw`."""
+    """Columns of extracted rows: the declared ones, then `partition`, `faults`, `raw` and `number`."""
     fields = [pa.field(name, arrow_type(kind)) for name, kind in declared(problem, query).items()]
-    return pa.schema([*fields, ("partition", pa.string()), ("faults", pa.list_(pa.string())), ("raw", pa.string())])
+    ours = [("partition", pa.string()), ("faults", pa.list_(pa.string())), ("raw", pa.string()), ("number", pa.int64())]
+    return pa.schema([*fields, *ours])
+
+
+def good_columns(problem: Problem, query: Query) -> list[str]:
+    """The columns that extracted rows keep once they are found to be good."""
+    return [name for name in extracted_schema(problem, query).names if name not in ("faults", "raw", "number")]
 
 
 def declared(problem: Problem, query: Query) -> dict[str, str]:

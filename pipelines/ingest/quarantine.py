@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pipelines import sql
 from pipelines.config import did_you_mean
 from pipelines.errors import ConfigError, DataError
-from pipelines.ingest.extract import cast_rows, declared, extracted_schema
+from pipelines.ingest.extract import cast_rows, declared, extracted_schema, good_columns
 from pipelines.ingest.rules import LATE
 from pipelines.ingest.validate import bad_rows, identified
 from pipelines.problem import Problem, Query
@@ -98,7 +98,8 @@ def repair(problem: Problem, query: str, row: Mapping[str, Any], known_time: dat
     with sql.connection({"given": pa.table(given)}) as database:
         found = {str(one[0]): str(one[1]) for one in database.sql("DESCRIBE given").fetchall()}
         cast = database.sql(cast_rows(problem, query, "SELECT * FROM given", found), params={"first": ""})
-        extracted = cast.to_arrow_table().cast(extracted_schema(problem, query))
+        extracted = cast.to_arrow_table().append_column("number", pa.array([0], pa.int64()))
+        extracted = extracted.cast(extracted_schema(problem, query))
     bad = bad_rows(problem, query, extracted, exempt=[LATE])
     if bad.num_rows:
         raise DataError(
@@ -106,7 +107,7 @@ def repair(problem: Problem, query: str, row: Mapping[str, Any], known_time: dat
             where=f"{query}, {problem.key} {row.get(problem.key)!r}",
             cure="set the columns that are named, or leave the row where it is",
         )
-    good = extracted.drop_columns(["faults", "raw"])
+    good = extracted.select(good_columns(problem, query))
     place = good.column_names.index("known_time")
     known = pa.array([known_time], good.schema.field("known_time").type)
     return good.set_column(place, good.schema.field("known_time"), known)
@@ -121,7 +122,7 @@ def apply_repairs(
     so far, by id. A repaired row that breaks a rule which was made since stays set aside. One whose repaired time
     lies in another partition than the batch's is given too: that partition has it already, or has to get it.
     """
-    schema = pa.schema([one for one in extracted_schema(problem, query) if one.name not in ("faults", "raw")])
+    schema = pa.schema([extracted_schema(problem, query).field(name) for name in good_columns(problem, query)])
     is_released = pc.is_in(bad["id"], pa.array(list(repairs), pa.string()))
     repaired: dict[str, pa.Table] = {}
     for one in bad["id"].filter(is_released).to_pylist():  # as many as people have mended by hand

@@ -102,7 +102,16 @@ def bad_rows(
     `row` is the row as it came, as far as that was kept, else as it was cast. With a `limit` only so many of them are
     given, whichever come first: a sample of a batch that is too bad to publish. Rules named in `exempt` do not apply.
     """
+    return part(problem, query, staged, limit, exempt)[0]
+
+
+def part(
+    problem: Problem, query: Query, staged: Any, limit: int | None = None, exempt: Sequence[str] = ()
+) -> tuple[pa.Table, pa.Array]:
+    """`bad_rows`, and the `number` of each bad row: the good rows are those with another one."""
     with judged(problem, query, staged, exempt) as (database, checks):
+        bounded = "" if limit is None else f"LIMIT {limit}"
+        database.execute(f"CREATE TEMP TABLE _bad AS SELECT * FROM judged WHERE NOT _good {bounded}")
         names = [f"CASE WHEN _broken_{n} THEN {sql.literal(one.name)} END"
                  for n, one in enumerate(checks) if not one.is_fault]  # fmt: skip
         delay = problem.labels.delay_days if query == "labels" else 0
@@ -112,17 +121,10 @@ def bad_rows(
         rows = f"""
             SELECT partition, {sql.literal(query)} AS source, coalesce(raw, {as_cast}) AS row,
                 list_concat(faults, list_filter([{", ".join(names)}], lambda rule: rule IS NOT NULL)) AS rules
-            FROM (SELECT {replaced} FROM judged WHERE NOT _good {"" if limit is None else f"LIMIT {limit}"})
+            FROM (SELECT {replaced} FROM _bad)
         """
-        return identified(problem, database, rows)
-
-
-def good_rows(problem: Problem, query: Query, staged: Any) -> Iterator[pa.RecordBatch]:
-    """The rows that break no rule, as they were staged and in that order, less `faults` and `raw`."""
-    columns = [*map(sql.quote, declared(problem, query)), "partition"]
-    with judged(problem, query, staged) as (database, _):
-        database.execute("SET threads = 1")  # several hand rows over as they get done with them
-        yield from database.sql(f"SELECT {', '.join(columns)} FROM judged WHERE _good").to_arrow_reader(65_536)
+        numbers = database.sql("SELECT number FROM _bad ORDER BY number").to_arrow_table()["number"]
+        return identified(problem, database, rows), numbers.combine_chunks()
 
 
 def identified(problem: Problem, database: duckdb.DuckDBPyConnection, rows: str) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from pipelines.problem import Problem, Query, load_problem
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
+NUMBERS = pa.schema([("number", pa.int64())])
 SHOWN_ROWS = 1_000  # of the rows set aside, when the batch is too bad to publish
 
 
@@ -39,10 +41,10 @@ def extract(problem: str, first: str, last: str) -> dict[str, Any]:
     with opened(config, first, last) as sources:
         for query in config.queries:
             batches = extract_rows(config, query, sources.database, first, last)
-            rows[query] = store.stage(f"{staging}/{query}.parquet", batches, extracted_schema(config, query))
+            rows[query] = store.stage(f"{staging}/{query}.arrow", batches, extracted_schema(config, query))
         rejected = from_sources(config, sources.rejected(), first)
         counts = {name: {"rows": one.rows, "rejected": one.rejected} for name, one in sources.counts.items()}
-    store.stage(f"{staging}/rejected.parquet", rejected, rejected.schema)
+    store.stage(f"{staging}/rejected.arrow", rejected, rejected.schema)
     return {"first": first, "last": last, **rows, "rejected": rejected.num_rows, "sources": counts}
 
 
@@ -58,41 +60,38 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
     from pipelines.ingest.batch import batch_rules, check_batch, check_sources
     from pipelines.ingest.expectations import batch_expectations, expectations
     from pipelines.ingest.quarantine import apply_repairs
-    from pipelines.ingest.validate import bad_rows, good_rows, summary
+    from pipelines.ingest.validate import bad_rows, part, summary
     from pipelines.ingest.validation_page import Verdict, validation_page
 
     config = load_problem(problem)
     first, last = extracted["first"], extracted["last"]
     staging, keys = _staging(config, first, last), config.partitions.between(first, last)
-    aside = [store.staged(f"{staging}/rejected.parquet").to_table()]
+    aside = [store.staged(f"{staging}/rejected.arrow").to_table()]
     verdicts, failure, repaired, moved = [], None, 0, 0
     for query in config.queries:
-        staged = store.staged(f"{staging}/{query}.parquet")
+        staged = store.staged(f"{staging}/{query}.arrow")
         counted = summary(config, query, staged, keys)
         rules = batch_rules(config, counted, _trailing(config, first) if query == "events" else [])
         found = Verdict(counted, rules)
         try:
-            check_sources(config, extracted["sources"], f"{staging}/rejected.parquet")
-            check_batch(config, counted, rules, f"{staging}/quarantine.parquet")
+            check_sources(config, extracted["sources"], f"{staging}/rejected.arrow")
+            check_batch(config, counted, rules, f"{staging}/quarantine.arrow")
             expected = [*expectations(config, query, staged), *batch_expectations(rules)]
             found = Verdict(counted, rules, expected)
-            bad, mended = apply_repairs(
-                config, query, bad_rows(config, query, staged), quarantine.repairs(config, query)
-            )
+            bad, numbers = part(config, query, staged)
+            store.stage(f"{staging}/{query}.bad.arrow", pa.table({"number": numbers}), NUMBERS)
+            bad, mended = apply_repairs(config, query, bad, quarantine.repairs(config, query))
             is_ours = pc.is_in(mended["partition"], pa.array(keys))
             moved += pc.sum(pc.invert(is_ours), min_count=0).as_py()
             mended = mended.filter(is_ours)
-            store.stage(f"{staging}/{query}.repaired.parquet", mended, mended.schema)
-            if counted.bad:  # else the staged rows are the good ones
-                batches = good_rows(config, query, staged)
-                store.stage(f"{staging}/{query}.good.parquet", batches, mended.schema)
+            store.stage(f"{staging}/{query}.repaired.arrow", mended, mended.schema)
             repaired += mended.num_rows
         except DataError as error:
             failure, bad = failure or error, bad_rows(config, query, staged, limit=SHOWN_ROWS)
         aside.append(bad)
         verdicts.append(found)
     set_aside = pa.concat_tables(aside)
-    store.stage(f"{staging}/quarantine.parquet", set_aside, table_schema(config, "quarantine"))
+    store.stage(f"{staging}/quarantine.arrow", set_aside, table_schema(config, "quarantine"))
     page = store.write_bytes(
         store.store_uri(config.name, "reports", f"{first}_{last}", "validation.html"),
         validation_page(config, first, last, extracted["sources"], verdicts, set_aside, str(failure or "")),
@@ -123,7 +122,7 @@ def publish(problem: str, validated: dict[str, Any], restate: bool = False) -> d
         return done
     delivered = {query: _delivered(config, query, staging) for query in config.queries}
     counts: dict[str, int] = {query: rows.count_rows() for query, rows in delivered.items()}
-    set_aside = store.staged(f"{staging}/quarantine.parquet").to_table()
+    set_aside = store.staged(f"{staging}/quarantine.arrow").to_table()
     read = validated["events"] + validated["labels"] + validated["rejected"] - validated["moved"]
     check_accounts(read, sum(counts.values()), set_aside.num_rows)
     is_ours = pc.field("partition").isin(keys)
@@ -145,12 +144,15 @@ def publish(problem: str, validated: dict[str, Any], restate: bool = False) -> d
 
 def _delivered(config: Problem, query: Query, staging: str) -> ds.Dataset:
     """The good rows of a query, and the repaired ones."""
-    good = f"{staging}/{query}.good.parquet"
-    rows = store.staged(
-        good if store.exists(good) else f"{staging}/{query}.parquet", f"{staging}/{query}.repaired.parquet"
-    )
-    names = [name for name in extracted_schema(config, query).names if name not in ("faults", "raw")]
-    return rows.replace_schema(pa.schema([rows.schema.field(name) for name in names]))
+    bad, repaired = (store.staged(f"{staging}/{query}.{part}.arrow").to_table() for part in ("bad", "repaired"))
+    is_bad = pc.field("number").isin(bad["number"].combine_chunks())
+    good = store.staged(f"{staging}/{query}.arrow").filter(~is_bad)
+    if not repaired.num_rows:
+        return good
+    uri = f"{staging}/{query}.good.arrow"
+    batches = chain(good.scanner(columns=repaired.schema.names).to_batches(), repaired.to_batches())
+    store.stage(uri, batches, repaired.schema)
+    return store.staged(uri)
 
 
 def _trailing(config: Problem, first: str) -> list[int]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 
 from pipelines.artifacts import table_schema
 from pipelines.errors import ConfigError, DataError
-from pipelines.ingest.extract import extracted_schema
-from pipelines.ingest.validate import bad_rows, good_rows, summary
-from pipelines.problem import Problem
+from pipelines.ingest.extract import extracted_schema, good_columns
+from pipelines.ingest.validate import bad_rows, part, summary
+from pipelines.problem import Problem, Query
 
 ToyProblem = Callable[..., Problem]
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
@@ -27,7 +28,7 @@ DAY = "2024-01-01"
 def events(problem: Problem, *changes: dict[str, Any]) -> pa.Table:
     usual = {"event_time": NOON, "known_time": NOON, "cutoff_time": NOON, "shelf": "top", "litres": 1.0, "age": 3,
              "partition": DAY, "faults": [], "raw": None}  # fmt: skip
-    rows = [{**usual, "kettle_id": f"k{number}", **change} for number, change in enumerate(changes)]
+    rows = [{**usual, "kettle_id": f"k{n}", **change, "number": n} for n, change in enumerate(changes)]
     return pa.Table.from_pylist(rows, schema=extracted_schema(problem, "events"))
 
 
@@ -35,7 +36,7 @@ def broken(problem: Problem, *changes: dict[str, Any]) -> list[list[str]]:
     """The rules that each row of a batch broke, row by row, in the rows' order; none for a good one."""
     staged = events(problem, *changes)
     bad = bad_rows(problem, "events", staged)
-    good = pa.Table.from_batches(good_rows(problem, "events", staged), good_schema(problem))
+    good = good_rows(problem, "events", staged)
     assert good.num_rows + bad.num_rows == staged.num_rows
     by_row = {}
     for row in bad.to_pylist():
@@ -48,8 +49,11 @@ def as_text(time: datetime | None) -> str | None:
     return time.strftime("%Y-%m-%d %H:%M:%S+00") if time else None
 
 
-def good_schema(problem: Problem) -> pa.Schema:
-    return pa.schema([one for one in extracted_schema(problem, "events") if one.name not in ("faults", "raw")])
+def good_rows(problem: Problem, query: Query, staged: Any) -> pa.Table:
+    """What is published: the staged rows without the bad ones, by their numbers."""
+    numbers = part(problem, query, staged)[1]
+    good = staged.filter(~pc.field("number").isin(numbers))
+    return (good if isinstance(good, pa.Table) else good.to_table()).select(good_columns(problem, query))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +81,7 @@ def test_a_bad_row_is_set_aside_with_every_rule_it_broke(toy: ToyProblem, change
     assert bad.schema.equals(table_schema(toy(), "quarantine"))
     assert sorted(bad["rules"].to_pylist()[-1]) == rules
     assert bad["source"].to_pylist() == ["events"] * bad.num_rows
-    assert sum(batch.num_rows for batch in good_rows(toy(), "events", staged)) + bad.num_rows == 3
+    assert good_rows(toy(), "events", staged).num_rows + bad.num_rows == 3
 
 
 def test_a_missing_value_that_is_allowed_breaks_nothing(toy: ToyProblem) -> None:
@@ -155,9 +159,9 @@ def test_labels_are_nought_or_one_and_said_once(toy: ToyProblem) -> None:
     problem = toy(**{"labels.delay_days": 2})
     usual = {"event_time": NOON, "known_time": NOON, "partition": DAY, "faults": [], "raw": None}
     values = [("a", 0), ("b", 1), ("c", 2), ("d", 0), ("d", 1), ("e", None)]
-    rows = [{**usual, "kettle_id": key, "label": label} for key, label in values]
+    rows = [{**usual, "kettle_id": key, "label": label, "number": n} for n, (key, label) in enumerate(values)]
     staged = pa.Table.from_pylist(rows, schema=extracted_schema(problem, "labels"))
-    good = pa.Table.from_batches(good_rows(problem, "labels", staged))
+    good = good_rows(problem, "labels", staged)
     assert good["label"].to_pylist() == [0, 1]
     bad = bad_rows(problem, "labels", staged)
     assert Counter(rule for rules in bad["rules"].to_pylist() for rule in rules) == {
@@ -226,14 +230,14 @@ def test_good_rows_come_in_their_order_from_files_too(toy: ToyProblem, tmp_path:
     staged = pa.table(
         {"kettle_id": keys, "event_time": [NOON] * count, "known_time": [NOON] * count, "cutoff_time": [NOON] * count,
          "shelf": ["top"] * count, "litres": [1.0] * count, "age": ages, "partition": [DAY] * count,
-         "faults": [[]] * count, "raw": [None] * count},
+         "faults": [[]] * count, "raw": [None] * count, "number": range(count)},
         schema=extracted_schema(problem, "events"),
     )  # fmt: skip
     pq.write_table(staged, tmp_path / "staged.parquet", row_group_size=20_000)
     dataset = ds.dataset(tmp_path / "staged.parquet")
-    good = pa.Table.from_batches(good_rows(problem, "events", dataset))
+    good = good_rows(problem, "events", dataset)
     wanted = [n for n in range(count) if n not in (3, 140_000, 77, 100_000)]
-    assert good.equals(staged.take(wanted).drop_columns(["faults", "raw"]))
+    assert good.equals(staged.take(wanted).select(good_columns(problem, "events")))
     bad = bad_rows(problem, "events", dataset)
     assert Counter(map(tuple, bad["rules"].to_pylist())) == {("kettle_id: twice",): 2, ("age: twice",): 2}
 
@@ -289,12 +293,12 @@ def test_good_and_bad_are_all_rows_whatever_the_damage(toy: ToyProblem, rows: li
     raw = [{**row, "raw": json.dumps({"row": n})} for n, row in enumerate(rows)]
     staged = events(problem, *raw)
     expected = naive(rows)
-    bad, good = bad_rows(problem, "events", staged), list(good_rows(problem, "events", staged))
+    bad, good = bad_rows(problem, "events", staged), good_rows(problem, "events", staged)
     found = dict(zip((json.loads(row)["row"] for row in bad["row"].to_pylist()), bad["rules"].to_pylist(), strict=True))
     assert {n: set(rules) for n, rules in found.items()} == {n: rules for n, rules in enumerate(expected) if rules}
     assert all(len(rules) == len(set(rules)) for rules in found.values())
-    wanted = staged.filter(pa.array([not rules for rules in expected], pa.bool_())).drop_columns(["faults", "raw"])
-    assert pa.Table.from_batches(good, good_schema(problem)).to_pylist() == wanted.to_pylist()
+    wanted = staged.filter(pa.array([not rules for rules in expected], pa.bool_()))
+    assert good.to_pylist() == wanted.select(good.schema.names).to_pylist()
     counted = summary(problem, "events", staged, [DAY])
     assert (counted.rows, counted.bad) == (len(rows), len(found))
     told = Counter(rule.split(": '")[0] for rules in found.values() for rule in rules)

@@ -113,7 +113,7 @@ def test_the_summary_tells_the_loop(loop: str) -> None:
         with pytest.raises(NothingToDo):
             inline.monitor(loop, week)
     rows = {row.partition: row for row in summary.partitions(load_problem(loop))}
-    assert len(rows) == 7
+    assert len(rows) == 8
     assert rows["2013-02-04"].outcome.endswith("promoted")
     assert rows["2013-02-11"].scored == rows["2013-02-11"].rows > 0
     assert rows["2013-02-11"].auc is not None

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+import yaml
 
 from pipelines import inline, store, tracking
 from pipelines.errors import DataError, GateFailed, NothingToDo
 from pipelines.problem import load_problem
 from pipelines.release import ledger
 from pipelines.stages import train
+from tests.stages.conftest import HISTORY
 
 
 def test_the_first_model_serves_and_its_decisions_are_on_the_ledger(loop: str) -> None:
@@ -35,10 +41,79 @@ def test_a_run_keeps_its_lineage(loop: str) -> None:
     assert {"environment.txt", "problem.json", "evaluation.json", "reference.json", "gate.json"} <= files
 
 
+def prepared(problem: str) -> dict[str, Any]:
+    """Everything before the fit."""
+    return train.check(problem, train.featurize(problem, train.sample(problem, train.label(problem))))
+
+
+def configure(problem: str, change: Callable[[dict[str, Any]], object]) -> None:
+    path = load_problem(problem).folder / "problem.yaml"
+    raw = yaml.safe_load(path.read_text())
+    change(raw)
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+
+
+@pytest.mark.parametrize(
+    ("available", "told"),
+    [
+        ({"available": "cutoff"}, r"dep_delay alone predicts the label with an AUC of 0\.\d+"),
+        ({"available": "later"}, r"dep_delay"),
+        ({}, r"dep_delay"),
+    ],
+)
+def test_a_feature_that_leaks_is_stopped_by_name(loop: str, available: dict[str, str], told: str) -> None:
+    sql = load_problem(loop).folder / "events.sql"
+    sql.write_text(sql.read_text().replace("    f.carrier,", "    f.carrier, f.dep_delay,"))
+    configure(loop, lambda raw: raw["columns"].update(dep_delay={"type": "float", **available}))
+    configure(loop, lambda raw: raw["features"]["columns"].append("dep_delay"))
+    inline.ingest(loop, *HISTORY, restate=True)
+    with pytest.raises(DataError, match=told) as caught:
+        prepared(loop)
+    assert "carrier" not in caught.value.what
+    sheets = (Path(store.store_uri(loop, "datasheets").removeprefix("file://"))).glob("*.md")
+    assert any("dep_delay" in sheet.read_text() for sheet in sheets), "the datasheet is there for who has to look"
+
+
+def test_resampling_and_augmentation_change_what_is_fitted_and_nothing_else(loop: str) -> None:
+    import mlflow
+
+    def fitted() -> dict[str, str]:
+        done = train.train(loop, prepared(loop), "prior")
+        return mlflow.get_run(done["run_id"]).data.params
+
+    plain = fitted()
+    configure(loop, lambda raw: raw["dataset"].update(resampling={"method": "undersample"}))
+    balanced = fitted()
+    configure(loop, lambda raw: raw["dataset"].update(augmentation={"method": "mixup", "share": 0.5}))
+    mixed = fitted()
+    assert plain["train_rows"] == balanced["train_rows"] == mixed["train_rows"] == plain["fitted_rows"]
+    assert int(balanced["fitted_rows"]) < int(plain["fitted_rows"])
+    assert int(mixed["fitted_rows"]) > int(balanced["fitted_rows"])
+
+
+def test_weak_labels_teach_when_asked_to_and_never_measure(loop: str) -> None:
+    inline.annotate(loop)
+    config = load_problem(loop)
+    weak = store.dataset(config, "labels").count_rows(filter=pc.field("source") == "weak")
+    assert weak > 0
+    assert set(training_rows(loop, train.sample(loop, train.label(loop)))["source"].to_pylist()) == {"natural"}
+    configure(loop, lambda raw: raw["labels"].update(use=["natural", "weak"], weigh_by_confidence=True))
+    rows = training_rows(loop, train.sample(loop, train.label(loop)))
+    taught = rows.filter(pc.equal(rows["source"], "weak"))
+    assert 0 < taught.num_rows < weak, "where truth is known it wins"
+    assert set(taught["split"].to_pylist()) == {"train"}
+    assert taught["weight"].equals(taught["confidence"])
+
+
+def training_rows(problem: str, sampled: dict[str, Any]) -> pa.Table:
+    wanted = pc.field("training_set") == sampled["training_set"]
+    return store.dataset(load_problem(problem), "training_sets").to_table(filter=wanted)
+
+
 def test_a_retry_of_a_train_task_finds_its_earlier_run(loop: str) -> None:
-    featurized = train.featurize(loop, train.sample(loop, train.label(loop)))
-    first = train.train(loop, featurized, "logistic")
-    again = train.train(loop, featurized, "logistic")
+    checked = prepared(loop)
+    first = train.train(loop, checked, "logistic")
+    again = train.train(loop, checked, "logistic")
     assert again["run_id"] == first["run_id"]
     assert again["validation"] == pytest.approx(first["validation"])
 
@@ -95,9 +170,9 @@ def test_challenger_and_champion_are_measured_on_the_same_rows_each_with_its_own
     inline.ingest(loop, "2013-02-11", "2013-02-11")
     path = load_problem(loop).folder / "problem.yaml"
     path.write_text(path.read_text().replace("window_days: 28", "window_days: 14"))
-    featurized = train.featurize(loop, train.sample(loop, train.label(loop)))
-    trained = [train.train(loop, featurized, name) for name in ("prior", "xgboost")]
-    evaluated = train.evaluate(loop, featurized, trained)
+    checked = prepared(loop)
+    trained = [train.train(loop, checked, name) for name in ("prior", "xgboost")]
+    evaluated = train.evaluate(loop, checked, trained)
     champion = evaluated["champion"]
     assert champion["metrics"].keys() == evaluated["challenger"]["metrics"].keys()
     assert champion["metrics"]["auc"] > 0.55
@@ -111,8 +186,11 @@ def test_a_request_is_trained_for_once(loop: str) -> None:
 
 
 def test_a_retry_after_the_last_write_gives_what_was_done(loop: str) -> None:
-    labelled = train.label(loop)
-    assert train.sample(loop, labelled) == train.sample(loop, labelled)
+    sampled = train.sample(loop, train.label(loop))
+    featurized = train.featurize(loop, sampled)
+    checked = train.check(loop, featurized)
+    assert train.check(loop, featurized) == checked
+    assert train.sample(loop, {name: sampled[name] for name in ("partition", "training")}) == sampled
 
 
 def test_nothing_ingested_is_told(store_folder: Path) -> None:
