@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pipelines.problem import Problem
 
 APPEND_TRIES = 20
+STAGED_FILE_ROWS = 500_000
 ROW_GROUP_ROWS = 65_536  # a writer holds one of them for each partition: Delta's default, a million, fills the memory
 # A reader fetches every commit since the last checkpoint, one small object each.
 TABLE_SETTINGS = {"delta.checkpointInterval": "10"}
@@ -80,7 +81,8 @@ def dataset(problem: Problem, name: TableName, version: int | None = None) -> ds
     if table is None:
         return ds.dataset(schema.empty_table())
     with _explained(table_uri(problem, name)):
-        return table.to_pyarrow_dataset().replace_schema(schema)
+        rows = table.to_pyarrow_dataset().replace_schema(schema)
+        return _bounded(rows, batch_readahead=4, fragment_readahead=4)
 
 
 def partition_keys(problem: Problem, name: TableName) -> list[str]:
@@ -298,31 +300,55 @@ def delete(uri: str) -> None:
 
 
 def stage(uri: str, rows: pa.Table | pa.RecordBatchReader | Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
-    """Stream rows into one Arrow file; gives how many. A repeated call replaces the file.
+    """Stream rows into Arrow files below `uri`; gives how many rows. A repeated call replaces them.
 
     Arrow's own format, compressed: between two tasks rows are written once and read a few times, and Parquet costs
-    several times as much to decode (measured by benchmarks/etl.py).
+    several times as much to decode (`python -m benchmarks.etl`). Several files, since whoever reads one keeps it in
+    memory until its end.
     """
+    delete(uri)
     system, path = _locate(uri)
-    batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
-    count = 0
+    batches = iter(rows.to_batches() if isinstance(rows, pa.Table) else rows)
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    count, part, is_over = 0, 0, False
     with _explained(uri):
-        _make_parent(system, path)
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
-        with system.open_output_stream(path) as stream, pa.ipc.new_file(stream, schema, options=options) as writer:
-            for batch in batches:
-                writer.write_batch(batch.cast(schema))
-                count += batch.num_rows
+        while not is_over:
+            name = f"{path}/{part:05}.arrow"
+            _make_parent(system, name)
+            with system.open_output_stream(name) as stream, pa.ipc.new_file(stream, schema, options=options) as writer:
+                end = count + STAGED_FILE_ROWS
+                while count < end and not is_over:
+                    batch = next(batches, None)
+                    is_over = batch is None
+                    if batch is not None:
+                        writer.write_batch(batch.cast(schema))
+                        count += batch.num_rows
+            part += 1
     return count
 
 
 def staged(*uris: str) -> ds.Dataset:
-    """Staged Arrow files as one dataset."""
+    """Staged rows as one dataset, in the order in which they were staged."""
     import pyarrow.dataset as ds
+    from pyarrow.fs import FileSelector
 
     with _explained(uris[0]):
         system = _locate(uris[0])[0]
-        return ds.dataset([_locate(uri)[1] for uri in uris], filesystem=system, format="ipc")
+        files = [sorted(one.path for one in system.get_file_info(FileSelector(_locate(uri)[1]))) for uri in uris]
+        rows = ds.dataset([name for names in files for name in names], filesystem=system, format="ipc")
+        # Arrow's threads would fill the memory while whoever reads is busy: half a gigabyte for ten million rows.
+        return _bounded(rows, batch_readahead=2, fragment_readahead=1, use_threads=False)
+
+
+def _bounded(rows: ds.Dataset, **bounds: Any) -> ds.Dataset:
+    """The same rows, of which whoever scans them, DuckDB too, reads no more ahead than `bounds` say."""
+    import pyarrow.dataset as ds
+
+    class Bounded(ds.UnionDataset):  # type: ignore[misc]
+        def scanner(self, **options: Any) -> ds.Scanner:
+            return super().scanner(**{**options, **bounds})
+
+    return Bounded(rows.schema, [rows])
 
 
 def finish(staging: str, result: dict[str, Any]) -> dict[str, Any]:

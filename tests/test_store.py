@@ -135,10 +135,23 @@ def test_files_come_back_as_they_were_written(store_folder: Path) -> None:
 
 
 def test_staged_rows_are_replaced_by_a_repeated_call(store_folder: Path) -> None:
-    rows, uri = statements("2024-01-01", 7), store.store_uri("kettle", "staging", "x.arrow")
+    rows, uri = statements("2024-01-01", 7), store.store_uri("kettle", "staging", "x")
     assert store.stage(uri, rows, rows.schema) == 7
     assert store.stage(uri, rows.slice(0, 2), rows.schema) == 2
     assert store.staged(uri).count_rows() == 2
+    assert store.stage(uri, rows.slice(0, 0), rows.schema) == 0
+    assert store.staged(uri).to_table().equals(rows.slice(0, 0))
+
+
+def test_many_staged_rows_lie_in_several_files_in_their_order(
+    store_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "STAGED_FILE_ROWS", 10)
+    uri, rows = store.store_uri("kettle", "staging", "x"), pa.table({"n": range(45)})
+    assert store.stage(uri, rows.to_batches(max_chunksize=4), rows.schema) == 45
+    assert len(list((store_folder / "kettle" / "staging" / "x").iterdir())) == 4
+    assert store.staged(uri).to_table().equals(rows)
+    assert store.staged(uri, uri).count_rows() == 90
 
 
 @pytest.mark.parametrize("value", ["", "ftp://x", "relative/folder"])

@@ -1,8 +1,8 @@
 """The chains of statements about events that were corrected, taken back or came back: the SQL behind `publish`.
 
-It reads four tables of a DuckDB connection: `told` (statements that a table holds), `now_known` (delivered rows),
-`ingested` (partitions that were delivered before) and `busy` (hashes `_h` of the events that are looked at), and has
-the parameter `now`.
+It reads three tables of a DuckDB connection: `told_busy` and `now_busy` (statements that a table holds, and delivered
+rows, of the events that are looked at) and `ingested` (partitions that were delivered before), and has the parameter
+`now`.
 """
 
 from __future__ import annotations
@@ -40,21 +40,20 @@ def chains_sql(identity: list[str], content: list[str], names: list[str]) -> str
         WITH live AS (
             SELECT *, lead(known_time) OVER one AS _next_known,
                 max(known_time) OVER (PARTITION BY {who}) AS _newest_known
-            FROM told WHERE withdrawn_time IS NULL AND _h IN (SELECT _h FROM busy)
+            FROM told_busy WHERE withdrawn_time IS NULL
             WINDOW one AS (PARTITION BY {who} ORDER BY known_time, statement, partition)
         ),
         newest AS (SELECT * FROM live WHERE _next_known IS NULL),
         gone AS (
             SELECT {who}, max(withdrawn_time) AS _until
-            FROM told WHERE withdrawn_time IS NOT NULL AND _h IN (SELECT _h FROM busy) GROUP BY ALL
+            FROM told_busy WHERE withdrawn_time IS NOT NULL GROUP BY ALL
         ),
         -- Of what was delivered about a live event, what is no younger than its newest statement is either old, or, if
         -- nothing younger was delivered, what the source says now.
         delivered AS (
             SELECT d.*, o.known_time AS _told_time, o.statement AS _told_statement, g._until,
                 d.known_time = d.cutoff_time AND o.known_time = o.cutoff_time AS _is_default
-            FROM now_known AS d LEFT JOIN newest AS o USING ({who}) LEFT JOIN gone AS g USING ({who})
-            WHERE d._h IN (SELECT _h FROM busy)
+            FROM now_busy AS d LEFT JOIN newest AS o USING ({who}) LEFT JOIN gone AS g USING ({who})
             QUALIFY _told_time IS NULL OR d.known_time > _told_time
                 OR lead(d.known_time) OVER (PARTITION BY {who} ORDER BY d.known_time) IS NULL
         ),
@@ -102,8 +101,8 @@ def chains_sql(identity: list[str], content: list[str], names: list[str]) -> str
             FROM news
         ),
         followed AS (SELECT {who}, _next_learnt FROM numbered WHERE _is_told),
-        present AS (SELECT DISTINCT {who}, true AS _is_there FROM now_known WHERE _h IN (SELECT _h FROM busy))
-        SELECT {quoted(names)} FROM told WHERE withdrawn_time IS NOT NULL AND _h IN (SELECT _h FROM busy)
+        present AS (SELECT DISTINCT {who}, true AS _is_there FROM now_busy)
+        SELECT {quoted(names)} FROM told_busy WHERE withdrawn_time IS NOT NULL
         UNION ALL
         SELECT {columns(names, old)} FROM live LEFT JOIN followed USING ({who}) LEFT JOIN present USING ({who})
         UNION ALL

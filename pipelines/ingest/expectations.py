@@ -58,7 +58,9 @@ def expectations(problem: Problem, query: Query, staged: Any) -> list[Expected]:
         # Nearly as many as are wanted pass by, not all: few rows have to be sorted, or even made.
         (there,) = database.sql("SELECT count(*) FROM staged").fetchall()[0]
         share = 1.1 * problem.validation.expectation_rows / max(there, 1) + 100 / max(there, 1)
-        rows = database.sql(_chosen(problem, query, checks), params={"share": share}).to_arrow_table()
+        likely = f"NOT _good OR {_drawn(sql.quote(problem.key))} <= $share"
+        database.execute(f"CREATE TEMP TABLE _likely AS SELECT * FROM judged WHERE {likely}", {"share": share})
+        rows = database.sql(_chosen(problem, query, checks)).to_arrow_table()
     if not rows.num_rows:
         return []
     frame = _frame(rows.select([name for name in rows.column_names if not name.startswith(("_broken_", "_compared_"))]))
@@ -149,7 +151,7 @@ def _drawn(key: str) -> str:
 
 
 def _chosen(problem: Problem, query: Query, checks: Sequence[Rule]) -> str:
-    """SQL over `judged`: the rows to evaluate, the columns that expectations name, and DuckDB's verdicts on them."""
+    """SQL over `_likely`: the rows to evaluate, the columns that expectations name, and DuckDB's verdicts on them."""
     key, limit = sql.quote(problem.key), problem.validation.expectation_rows
     unique = unique_columns(problem, query)
     once = "CASE WHEN {key} IS NULL OR row_number() OVER (PARTITION BY {key}, {name}) = 1 THEN {name} END AS _once_{to}"
@@ -162,11 +164,8 @@ def _chosen(problem: Problem, query: Query, checks: Sequence[Rule]) -> str:
     columns = [*map(sql.quote, declared(problem, query)), "_first_known_time", *(f"_once_{name}" for name in unique)]
     return f"""
         WITH chosen AS (
-            SELECT * FROM judged WHERE NOT _good
-            UNION ALL (
-                SELECT * FROM judged WHERE _good AND {_drawn(key)} <= $share ORDER BY {_drawn(key)}, known_time
-                LIMIT {limit}
-            )
+            SELECT * FROM _likely WHERE NOT _good
+            UNION ALL (SELECT * FROM _likely WHERE _good ORDER BY {_drawn(key)}, known_time LIMIT {limit})
         ),
         derived AS (SELECT *, {", ".join(derived)} FROM chosen),
         verdicts AS (SELECT {", ".join([*columns, *verdicts, *compared])} FROM derived)

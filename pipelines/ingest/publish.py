@@ -21,6 +21,9 @@ from pipelines.ingest.chains import chains_sql, columns, quoted
 from pipelines.problem import Problem
 
 
+BATCH_ROWS = 4_096  # the writer of a table has a hundred or so of them in hand
+
+
 def event_statements(
     problem: Problem, current: Any, delivered: Any, now: datetime, *, restate: bool = False
 ) -> pa.RecordBatchReader:
@@ -155,10 +158,15 @@ def _resolved(
         database.execute(f"CREATE TEMP TABLE busy AS {_busy(kind, is_first)}")
         parts = [_streamed(kind, names, is_first)]
         if database.sql("SELECT 1 FROM busy LIMIT 1").fetchall():
+            for side in ("told", "now"):  # few rows, read again and again: not by scanning all each time
+                rows = "told" if side == "told" else "now_known"
+                database.execute(
+                    f"CREATE TEMP TABLE {side}_busy AS SELECT * FROM {rows} WHERE _h IN (SELECT _h FROM busy)"
+                )
             _check_chains(problem, kind, database)
             parts.append(chains_sql(kind.identity, kind.content, names))
         query = " UNION ALL ".join(f"SELECT * FROM ({part})" for part in parts)
-        yield from database.sql(query, params={"now": now}).to_arrow_reader(65_536)
+        yield from database.sql(query, params={"now": now}).to_arrow_reader(BATCH_ROWS)
 
 
 # What the one side or the other lacks. Labels have no cut-off (one that never passes stands in) and no numbers.
@@ -183,7 +191,10 @@ def _views(kind: _Statements, names: list[str]) -> list[str]:
 
 def _busy(kind: _Statements, is_first: bool) -> str:
     """Hashes of what needs a closer look: events with several rows on a side, a closed statement, or other content."""
-    several = "SELECT _h FROM now_known GROUP BY _h HAVING count(*) > 1"
+    *others, last = map(sql.quote, kind.identity)
+    # One hash alone takes keys that look alike for the same.
+    other = ", ".join([*others, f"{last} || '~'"])
+    several = f"SELECT _h FROM now_known GROUP BY _h, hash({other}) HAVING count(*) > 1"
     differs = " OR ".join(f"d.{one} IS DISTINCT FROM c.{one}" for one in map(sql.quote, kind.content))
     if is_first:
         return several
@@ -222,7 +233,7 @@ def _streamed(kind: _Statements, names: list[str], is_first: bool) -> str:
 def _check_chains(problem: Problem, kind: _Statements, database: Any) -> None:
     key = sql.quote(problem.key)
     twice = database.sql(
-        f"SELECT {key}, known_time FROM now_known WHERE _h IN (SELECT _h FROM busy) "
+        f"SELECT {key}, known_time FROM now_busy "
         f"GROUP BY {quoted([*kind.identity, 'known_time'])} HAVING count(*) > 1 ORDER BY ALL LIMIT 1"
     ).fetchall()
     if twice:

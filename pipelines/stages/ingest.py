@@ -41,10 +41,10 @@ def extract(problem: str, first: str, last: str) -> dict[str, Any]:
     with opened(config, first, last) as sources:
         for query in config.queries:
             batches = extract_rows(config, query, sources.database, first, last)
-            rows[query] = store.stage(f"{staging}/{query}.arrow", batches, extracted_schema(config, query))
+            rows[query] = store.stage(f"{staging}/{query}", batches, extracted_schema(config, query))
         rejected = from_sources(config, sources.rejected(), first)
         counts = {name: {"rows": one.rows, "rejected": one.rejected} for name, one in sources.counts.items()}
-    store.stage(f"{staging}/rejected.arrow", rejected, rejected.schema)
+    store.stage(f"{staging}/rejected", rejected, rejected.schema)
     return {"first": first, "last": last, **rows, "rejected": rejected.num_rows, "sources": counts}
 
 
@@ -66,32 +66,32 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
     config = load_problem(problem)
     first, last = extracted["first"], extracted["last"]
     staging, keys = _staging(config, first, last), config.partitions.between(first, last)
-    aside = [store.staged(f"{staging}/rejected.arrow").to_table()]
+    aside = [store.staged(f"{staging}/rejected").to_table()]
     verdicts, failure, repaired, moved = [], None, 0, 0
     for query in config.queries:
-        staged = store.staged(f"{staging}/{query}.arrow")
+        staged = store.staged(f"{staging}/{query}")
         counted = summary(config, query, staged, keys)
         rules = batch_rules(config, counted, _trailing(config, first) if query == "events" else [])
         found = Verdict(counted, rules)
         try:
-            check_sources(config, extracted["sources"], f"{staging}/rejected.arrow")
-            check_batch(config, counted, rules, f"{staging}/quarantine.arrow")
+            check_sources(config, extracted["sources"], f"{staging}/rejected")
+            check_batch(config, counted, rules, f"{staging}/quarantine")
             expected = [*expectations(config, query, staged), *batch_expectations(rules)]
             found = Verdict(counted, rules, expected)
             bad, numbers = part(config, query, staged)
-            store.stage(f"{staging}/{query}.bad.arrow", pa.table({"number": numbers}), NUMBERS)
+            store.stage(f"{staging}/{query}.bad", pa.table({"number": numbers}), NUMBERS)
             bad, mended = apply_repairs(config, query, bad, quarantine.repairs(config, query))
             is_ours = pc.is_in(mended["partition"], pa.array(keys))
             moved += pc.sum(pc.invert(is_ours), min_count=0).as_py()
             mended = mended.filter(is_ours)
-            store.stage(f"{staging}/{query}.repaired.arrow", mended, mended.schema)
+            store.stage(f"{staging}/{query}.repaired", mended, mended.schema)
             repaired += mended.num_rows
         except DataError as error:
             failure, bad = failure or error, bad_rows(config, query, staged, limit=SHOWN_ROWS)
         aside.append(bad)
         verdicts.append(found)
     set_aside = pa.concat_tables(aside)
-    store.stage(f"{staging}/quarantine.arrow", set_aside, table_schema(config, "quarantine"))
+    store.stage(f"{staging}/quarantine", set_aside, table_schema(config, "quarantine"))
     page = store.write_bytes(
         store.store_uri(config.name, "reports", f"{first}_{last}", "validation.html"),
         validation_page(config, first, last, extracted["sources"], verdicts, set_aside, str(failure or "")),
@@ -122,7 +122,7 @@ def publish(problem: str, validated: dict[str, Any], restate: bool = False) -> d
         return done
     delivered = {query: _delivered(config, query, staging) for query in config.queries}
     counts: dict[str, int] = {query: rows.count_rows() for query, rows in delivered.items()}
-    set_aside = store.staged(f"{staging}/quarantine.arrow").to_table()
+    set_aside = store.staged(f"{staging}/quarantine").to_table()
     read = validated["events"] + validated["labels"] + validated["rejected"] - validated["moved"]
     check_accounts(read, sum(counts.values()), set_aside.num_rows)
     is_ours = pc.field("partition").isin(keys)
@@ -144,12 +144,12 @@ def publish(problem: str, validated: dict[str, Any], restate: bool = False) -> d
 
 def _delivered(config: Problem, query: Query, staging: str) -> ds.Dataset:
     """The good rows of a query, and the repaired ones."""
-    bad, repaired = (store.staged(f"{staging}/{query}.{part}.arrow").to_table() for part in ("bad", "repaired"))
+    bad, repaired = (store.staged(f"{staging}/{query}.{part}").to_table() for part in ("bad", "repaired"))
     is_bad = pc.field("number").isin(bad["number"].combine_chunks())
-    good = store.staged(f"{staging}/{query}.arrow").filter(~is_bad)
+    good = store.staged(f"{staging}/{query}").filter(~is_bad)
     if not repaired.num_rows:
         return good
-    uri = f"{staging}/{query}.good.arrow"
+    uri = f"{staging}/{query}.good"
     batches = chain(good.scanner(columns=repaired.schema.names).to_batches(), repaired.to_batches())
     store.stage(uri, batches, repaired.schema)
     return store.staged(uri)

@@ -78,7 +78,7 @@ def score(problem: str, shard: dict[str, Any]) -> dict[str, Any]:
         {name: shard[name] for name in ("shards", "shard")},
     )
     features = featurize(its, rows_of_shard, events, labels, config.scoring.batch_rows)
-    uri = _staging(config, shard["partition"], f"{shard['shard']}.arrow")
+    uri = _staging(config, shard["partition"], f"{shard['shard']}")
     schema = table_schema(its, "features").append(pa.field("score", pa.float64()))
     rows = store.stage(uri, score_rows(model, features), schema)
     passed_on = {name: shard[name] for name in ("partition", "version", "as_of", "events_version")}

@@ -353,4 +353,4 @@ def _staging(config: Problem, training: str) -> str:
 
 
 def _labelled(config: Problem, training: str) -> str:
-    return f"{_staging(config, training)}/labelled.arrow"
+    return f"{_staging(config, training)}/labelled"
