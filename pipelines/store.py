@@ -81,8 +81,7 @@ def dataset(problem: Problem, name: TableName, version: int | None = None) -> ds
     if table is None:
         return ds.dataset(schema.empty_table())
     with _explained(table_uri(problem, name)):
-        rows = table.to_pyarrow_dataset().replace_schema(schema)
-        return _bounded(rows, batch_readahead=4, fragment_readahead=4)
+        return _bounded(table.to_pyarrow_dataset().replace_schema(schema))
 
 
 def partition_keys(problem: Problem, name: TableName) -> list[str]:
@@ -335,14 +334,19 @@ def staged(*uris: str) -> ds.Dataset:
     with _explained(uris[0]):
         system = _locate(uris[0])[0]
         files = [sorted(one.path for one in system.get_file_info(FileSelector(_locate(uri)[1]))) for uri in uris]
-        rows = ds.dataset([name for names in files for name in names], filesystem=system, format="ipc")
-        # Arrow's threads would fill the memory while whoever reads is busy: half a gigabyte for ten million rows.
-        return _bounded(rows, batch_readahead=2, fragment_readahead=1, use_threads=False)
+        return _bounded(ds.dataset([name for names in files for name in names], filesystem=system, format="ipc"))
 
 
-def _bounded(rows: ds.Dataset, **bounds: Any) -> ds.Dataset:
-    """The same rows, of which whoever scans them, DuckDB too, reads no more ahead than `bounds` say."""
+def _bounded(rows: ds.Dataset) -> ds.Dataset:
+    """The same rows, of which whoever scans them, DuckDB too, reads little ahead.
+
+    Left alone, Arrow's threads fill gigabytes while whoever reads is busy. On disk there is no need to read ahead at
+    all; an object store lets one wait for each request.
+    """
     import pyarrow.dataset as ds
+
+    is_far = store_uri().startswith("s3://")
+    bounds = {"batch_readahead": 4 if is_far else 1, "fragment_readahead": 4 if is_far else 1, "use_threads": is_far}
 
     class Bounded(ds.UnionDataset):  # type: ignore[misc]
         def scanner(self, **options: Any) -> ds.Scanner:
