@@ -20,7 +20,7 @@ from pipelines.errors import DataError
 from pipelines.ingest.chains import chains_sql, columns, quoted
 from pipelines.problem import Problem
 
-BATCH_ROWS = 4_096  # the writer of a table has a hundred or so of them in hand
+BATCH_ROWS = 16_384
 
 
 def event_statements(
