@@ -264,7 +264,7 @@ def write_bytes(uri: str, content: bytes) -> str:
     system, path = _locate(uri)
     with _explained(uri):
         _make_parent(system, path)
-        with system.open_output_stream(path) as stream:
+        with system.open_output_stream(path, compression=None) as stream:  # as it is, whatever its name ends in
             stream.write(content)
     return uri
 

@@ -134,6 +134,11 @@ def test_files_come_back_as_they_were_written(store_folder: Path) -> None:
         store.read_bytes(uri)
 
 
+def test_a_name_does_not_change_the_content(store_folder: Path) -> None:
+    store.write_bytes(store.store_uri("kettle", "rows.csv.gz"), b"as it is")
+    assert (store_folder / "kettle" / "rows.csv.gz").read_bytes() == b"as it is"
+
+
 def test_staged_rows_are_replaced_by_a_repeated_call(store_folder: Path) -> None:
     rows, uri = statements("2024-01-01", 7), store.store_uri("kettle", "staging", "x")
     assert store.stage(uri, rows, rows.schema) == 7

@@ -10,17 +10,22 @@ import pytest
 import yaml
 
 from pipelines import inline
-from pipelines.problem import ROOT
+from pipelines.ingest.sources import opened
+from pipelines.problem import ROOT, load_problem
 
 PROBLEM = "flight_delay"
 HISTORY = ("2012-12-31", "2013-02-04")  # six weeks; labels of five
 
 
 def small_problem(folder: Path) -> Path:
-    """A copy of the default problem that trains in a second, under `folder`."""
+    """A copy of the default problem that trains in a second, under `folder`; its flights end in March."""
     shutil.copytree(ROOT / "include" / "problems" / PROBLEM, folder / PROBLEM)
     path = folder / PROBLEM / "problem.yaml"
     raw = yaml.safe_load(path.read_text())
+    with opened(load_problem(PROBLEM), *HISTORY) as sources:
+        flights = folder / PROBLEM / "flights.parquet"
+        sources.database.execute(f"COPY (FROM flights WHERE month <= 3) TO '{flights}'")
+    raw["sources"]["flights"] = {"path": "flights.parquet", "columns": raw["sources"]["flights"]["columns"]}
     raw["dataset"]["split"] = {"validation_partitions": 1, "test_partitions": 1}
     raw["training"]["candidates"]["xgboost"]["parameters"] |= {"n_estimators": 40, "learning_rate": 0.2}
     raw["scoring"] = {"shard_rows": 3000, "batch_rows": 500}
