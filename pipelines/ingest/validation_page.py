@@ -27,7 +27,7 @@ table { border-collapse: collapse; width: 100%; margin: .6rem 0 1.2rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid #d5dae0; }
 th { background: #f3f5f7; } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 td { overflow-wrap: anywhere; } code, pre { font: 13px ui-monospace, monospace; white-space: pre-wrap; }
-.failed { color: #b42318; font-weight: 600; } .passed { color: #1a7f37; }
+.failed, .passed { white-space: nowrap; } .failed { color: #b42318; font-weight: 600; } .passed { color: #1a7f37; }
 .note { color: #57606a; } .box { border-left: 4px solid #b42318; background: #fef3f2; padding: .6rem 1rem; }
 """
 
@@ -82,7 +82,7 @@ def validation_page(
 def _query(problem: Problem, verdict: Verdict) -> str:
     summary = verdict.summary
     return (
-        f"<h2>{escape(verdict.query)}: {summary.rows} rows, {summary.bad} set aside</h2>"
+        f"<h2>{escape(verdict.query)}: {summary.rows:,} rows, {summary.bad:,} set aside</h2>"
         f"<h3>Partitions</h3>{_partitions(summary)}"
         f"<h3>Rules for the batch</h3>{_batch_rules(verdict)}"
         f"<h3>Rules for a row</h3>{_rules(problem, verdict)}"
