@@ -18,7 +18,8 @@ demo: install ## start everything and run the whole loop on real data; Ctrl-C st
 up: install ## start Airflow, MLflow and the object store; Ctrl-C stops them
 	@exec $(RUN)/evergreen up
 
-test: install check ## all tests: the fast part, then end to end
+test: install check ## all tests: the fast part, then whole stages, then end to end
+	$(RUN)/pytest -m slow -n 2 --dist loadfile
 	$(RUN)/pytest -m end_to_end tests/end_to_end
 
 check: install ## the fast part: lint, types, unit tests
@@ -27,7 +28,10 @@ check: install ## the fast part: lint, types, unit tests
 	$(RUN)/mypy
 	$(RUN)/evergreen check
 	$(RUN)/python -m docs.generate --check
-	$(RUN)/pytest -m "not end_to_end" -n 2 --dist loadfile
+	$(RUN)/pytest -m "not end_to_end and not slow" -n 2 --dist loadfile
+
+gauntlet: install ## inject faults of every kind and see which gate stops them; writes docs/gauntlet.md (half an hour)
+	$(RUN)/python -m benchmarks.gauntlet --write
 
 clean: ## remove what was installed and all that ran: data, models, logs
 	@if [ -x $(RUN)/evergreen ]; then $(RUN)/evergreen down; fi
@@ -54,4 +58,4 @@ $(UV):
 	@rm -rf .venv-uv && $(PYTHON) -m venv .venv-uv && .venv-uv/bin/pip install --quiet uv==$(UV_VERSION) || { \
 	  rm -rf .venv-uv; echo "error: uv could not be installed (see above). Is the network up? Run the same command again." >&2; exit 1; }
 
-.PHONY: help demo up test check clean install
+.PHONY: help demo up test check gauntlet clean install

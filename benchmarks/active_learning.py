@@ -26,7 +26,7 @@ from pipelines.ingest.extract import extract
 from pipelines.ingest.sources import opened
 from pipelines.labeling.choose import Strategy, choose
 from pipelines.problem import Problem, load_problem
-from pipelines.training.encode import FrameEncoder
+from pipelines.training.prepare import Preparation
 
 POOL, TEST = ("2012-12-31", "2013-03-25"), ("2013-04-01", "2013-06-24")  # first and last weeks
 STRATEGIES: tuple[Strategy, ...] = ("random", "uncertainty", "disagreement")
@@ -61,10 +61,10 @@ def read_task() -> Task:
     problem = load_problem("flight_delay")
     problem = problem.model_copy(update={"features": problem.features.model_copy(update={"history": {}})})
     pool, test = _labelled(problem, *POOL), _labelled(problem, *TEST)
-    encoder = FrameEncoder(problem.feature_names, problem.categorical_features).fit(pool)
-    kinds = ["c" if name in encoder.categories_ else "q" for name in encoder.columns]
+    prepare = Preparation(problem.feature_names, problem.categorical_features, {}, problem.task, seed=0).fit(pool)
+    kinds = ["c" if is_category else "q" for is_category in prepare.is_category_]
     return Task(
-        encoder.transform(pool), pool["label"].to_numpy(), encoder.transform(test), test["label"].to_numpy(), kinds
+        prepare.transform(pool), pool["label"].to_numpy(), prepare.transform(test), test["label"].to_numpy(), kinds
     )
 
 

@@ -17,9 +17,10 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from benchmarks.measure import compare
+from pipelines.config import Candidate
 from pipelines.problem import load_problem
 from pipelines.scoring.score import score
-from pipelines.training.candidates import fit_candidate
+from pipelines.training.fit import fit
 
 BATCH_ROWS = 65_536
 
@@ -42,16 +43,16 @@ def rows(count: int, seed: int) -> pa.Table:
 
 def main(count: int) -> None:
     problem = load_problem("flight_delay")
-    candidate = problem.training.candidates["xgboost"]
-    fixed = candidate.model_copy(update={"parameters": {"n_estimators": 100, "max_depth": 6}})
-    model = fit_candidate(problem, fixed, rows(50_000, 1), rows(5_000, 2))
-    booster = model.named_steps["model"].get_booster()
+    fixed = Candidate(model="xgboost", parameters={"n_estimators": 100, "max_depth": 6})
+    training = problem.training.model_copy(update={"candidates": {"xgboost": fixed}})
+    model = fit(problem.model_copy(update={"training": training}), "xgboost", rows(50_000, 1), rows(5_000, 2))
+    booster = model.estimator.booster_
     with tempfile.TemporaryDirectory() as folder:
         source, encoded, target = (Path(folder) / name for name in ("rows.parquet", "matrix.parquet", "scores.parquet"))
         table = rows(count, 3).select(problem.feature_names)
         pq.write_table(table, source)
-        matrix = model.named_steps["encode"].transform(table)
-        pq.write_table(pa.table({name: matrix[:, n] for n, name in enumerate(table.column_names)}), encoded)
+        matrix = model.matrix(table)
+        pq.write_table(pa.table({name: matrix[:, n] for n, name in enumerate(model.prepared_names)}), encoded)
         schema = pa.schema([("score", pa.float64())])
 
         def ours() -> None:

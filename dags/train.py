@@ -1,10 +1,10 @@
 """# Train: a new version, gated against the champion
 
 **What it does.** `label` joins events with the labels known by now, `sample` draws the training set and splits it by
-time, `featurize` computes its features, `check` looks for leaks and writes the set's datasheet, `train` fits each
-candidate (one mapped task each), `evaluate` measures them on the newest held-out partitions, `gate` compares the best
-with the thresholds of problem.yaml, with the baseline and with the champion on the same rows, `register` makes it a
-version, `promote` gives it the alias *champion*.
+time, `featurize` computes its features, `check` looks for leaks and writes the set's datasheet, `train` searches and
+fits each candidate (one mapped task each), `evaluate` measures them on the newest held-out partitions, `gate` compares
+the best with the thresholds of problem.yaml, with the baselines and with the champion on the same rows, `register`
+makes it a version with its lineage and model card, `promote` gives it the alias *champion*.
 
 **What makes it run.** The monitor's request (asset `<problem>/retrain_request`, with the partition key that alarmed).
 By hand: with no partition key it learns from everything labelled so far; with one, from what was known then.
@@ -13,13 +13,14 @@ Requests that come while a run is on wait in line.
 **Triage.**
 
 - `gate` failed with *GateFailed*: not a fault. The challenger is not good enough and the champion goes on serving.
-  The reason is the log's last line, the task's XCom `verdict` and the run's *Evidence* tab. Compare the runs in
-  MLflow; do not lower a threshold to get a release out.
+  The reason is the log's last line, the task's XCom `verdict` and the run's *Evidence* tab; the task's *Evaluation*
+  link shows every check. Compare the runs in MLflow; do not lower a threshold to get a release out.
 - `check` failed with *DataError*: a feature is named that knows too much (it is not there at the cut-off, or alone
   predicts the label), or rows stand on both sides of a split. Nothing was trained. Drop the feature or mend the split;
   the task's *Datasheet* link shows every check. Accept a feature (`dataset.leaks.accepted`) only after a look at it.
 - `label` failed with *DataError*: too few labelled partitions yet. Ingest more, or wait for the labels.
 - `train` failed for one candidate: its parameters in problem.yaml do not fit its model. Nothing was promoted.
+- `train` was killed in the middle: its retry goes on with the trials and the boosting rounds that are done.
 - `train` does not start: it waits for a slot of the pool `training` (Admin, Pools).
 - `register` or `promote` is up for retry: MLflow does not answer. Both can be repeated without harm.
 """
@@ -33,7 +34,7 @@ from airflow.sdk import DAG, PartitionedAssetTimetable, task
 
 from include import assets
 from include.boundary import boundary, stage
-from include.links import Datasheet
+from include.links import Datasheet, Evaluation, ModelCard
 from include.wiring import options, problems
 from pipelines.problem import Problem
 
@@ -87,7 +88,10 @@ def build(problem: Problem) -> None:
         checked.operator.operator_extra_links = (Datasheet(),)
         fit = train.partial(problem=name, featurized=checked)
         evaluated = evaluate(name, checked, fit.expand(candidate=list(problem.training.candidates)))
-        registered = register(name, gate(name, evaluated))
+        gated = gate(name, evaluated)
+        registered = register(name, gated)
+        for told, page in ((gated, Evaluation()), (registered, ModelCard())):
+            told.operator.operator_extra_links = (page,)
         promote.override(outlets=[assets.model(name)])(name, registered)
 
 

@@ -12,12 +12,14 @@ from include.pages import path_of
 class Page(BaseOperatorLink):
     """Opens the page that the task has left in the store."""
 
+    page = ""
+
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
         """Called at the task's end, whether it failed or not; `ti_key` is the task instance then."""
         context = ti_key.get_template_context()
         run = context["dag_run"]
         path = path_of(
-            ti_key.dag_id, run.partition_key, context["params"], lambda task: ti_key.xcom_pull(task_ids=task)
+            ti_key.dag_id, run.partition_key, context["params"], lambda task: ti_key.xcom_pull(task_ids=task), self.page
         )
         return f"/evergreen/pages/{ti_key.dag_id.rpartition('.')[0]}/{path}" if path else ""
 
@@ -38,6 +40,21 @@ class Datasheet(Page):
     """What the training set is, on train's `check`."""
 
     name = "Datasheet"
+    page = "datasheets"
+
+
+class Evaluation(Page):
+    """All that was found out about the challenger, and the verdict, on train's `evaluate` and `gate`."""
+
+    name = "Evaluation"
+    page = "evaluations"
+
+
+class ModelCard(Page):
+    """What a version is, is for and can do, on train's `register`."""
+
+    name = "Model card"
+    page = "models"
 
 
 class WeakSupervision(Page):

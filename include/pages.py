@@ -7,10 +7,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 # The page that each DAG's run leaves in the store, by the page's name.
-DAG_OF = {"validation": "ingest", "datasheets": "train", "drift": "monitor", "weak_supervision": "annotate"}
+DAG_OF = {
+    "validation": "ingest",
+    "datasheets": "train",
+    "evaluations": "train",
+    "models": "train",
+    "drift": "monitor",
+    "weak_supervision": "annotate",
+}
+DAY = r"\d{4}-\d\d-\d\d"
 PATH = re.compile(
-    r"reports/(?:\d{4}-\d\d-\d\d_)?\d{4}-\d\d-\d\d/(validation|drift|weak_supervision)\.html"
-    r"|(datasheets)/[0-9a-f]{12}\.html"
+    rf"reports/(?:{DAY}_)?{DAY}/(validation|drift|weak_supervision)\.html"
+    rf"|(datasheets)/[0-9a-f]{{12}}\.html|(evaluations)/{DAY}-[0-9a-f]{{8}}\.html|(models)/\d+/card\.html"
 )
 
 
@@ -21,14 +29,15 @@ def dag_of(path: str) -> str | None:
     ('monitor', 'train', None)
     """
     found = PATH.fullmatch(path)
-    return DAG_OF[found[1] or found[2]] if found else None
+    return DAG_OF[next(name for name in found.groups() if name)] if found else None
 
 
 def path_of(
-    dag_id: str, partition: str | None, params: Mapping[str, Any], returned: Callable[[str], Any]
+    dag_id: str, partition: str | None, params: Mapping[str, Any], returned: Callable[[str], Any], page: str = ""
 ) -> str | None:
     """Where the page of a run lies, below the problem's folder in the store; None for a run that has none (yet).
 
+    `page` says which, of a DAG that leaves several: a key of DAG_OF; without it, the one that says most.
     `returned` gives what a task of the run has returned, by task id; None when it has not.
 
     >>> path_of("flight_delay.ingest", "2013-04-01", {}, lambda task: None)
@@ -39,11 +48,22 @@ def path_of(
             first, last = partition or params.get("first"), partition or params.get("last")
             return f"reports/{first}_{last}/validation.html" if first and last else None
         case "train":
-            sampled = returned("sample")
-            return f"datasheets/{sampled['training_set']}.html" if sampled else None
+            return _of_training(page, returned)
         case "monitor":
             return f"reports/{partition}/drift.html" if partition else None
         case "annotate":
             voted = returned("vote")
             return f"reports/{voted['partition']}/weak_supervision.html" if voted else None
     return None
+
+
+def _of_training(page: str, returned: Callable[[str], Any]) -> str | None:
+    """A training has three pages: those of its set, of the challenger, of the version; by default the newest."""
+    if page == "models":
+        registered = returned("register")
+        return f"models/{registered['version']}/card.html" if registered else None
+    evaluated = returned("evaluate") if page in ("", "evaluations") else None
+    if evaluated or page == "evaluations":
+        return f"evaluations/{evaluated['training']}.html" if evaluated else None
+    sampled = returned("sample")
+    return f"datasheets/{sampled['training_set']}.html" if sampled else None

@@ -21,7 +21,10 @@ TableName = Literal[
 
 @dataclass(frozen=True)
 class Field:
-    """One column: `type` is an Arrow type's name; `nullable` is the contract, checked at every write."""
+    """One column: `type` is an Arrow type's name, or `label`: the type that the problem's task gives its labels.
+
+    `nullable` is the contract, checked at every write.
+    """
 
     name: str
     type: str
@@ -48,7 +51,9 @@ class Table:
         import pyarrow as pa
 
         fields = [pa.field(problem.key, pa.string(), nullable=False)] if self.keyed else []
-        fields += [pa.field(field.name, arrow_type(field.type), nullable=field.nullable) for field in self.fields]
+        types = [problem.label_type if field.type == "label" else field.type for field in self.fields]
+        fields += [pa.field(field.name, arrow_type(type_), nullable=field.nullable)
+                   for field, type_ in zip(self.fields, types, strict=True)]  # fmt: skip
         return pa.schema([*fields, *more])
 
     @property
@@ -86,7 +91,7 @@ TABLES: dict[TableName, Table] = {
             Field("partition", "string", "partition in which the statement arrived"),
             EVENT_TIME,
             Field("known_time", "timestamp", "when the statement arrived here"),
-            Field("label", "int8", "1 positive, 0 negative"),
+            Field("label", "label", "1 positive, 0 negative; the name of a class; a number: as the task asks"),
             Field("source", "string", "natural, hand, weak or self_trained"),
             Field("confidence", "float", "0 to 1"),
             Field("labeler", "string", "who said so: events' own outcome, people, functions or a model"),
@@ -110,7 +115,7 @@ TABLES: dict[TableName, Table] = {
             PARTITION,
             EVENT_TIME,
             Field("split", "string", "train, validation or test"),
-            Field("label", "int8", "as known at the set's cut-off"),
+            Field("label", "label", "as known at the set's cut-off"),
             Field("source", "string", "the label's source; none: unlabelled once mature, taken as negative"),
             Field("confidence", "float", "the label's confidence"),
             Field("probability", "float", "chance with which the row was drawn (its inclusion probability)"),
@@ -119,7 +124,10 @@ TABLES: dict[TableName, Table] = {
         Table("predictions", "score.publish", "event", "partition", (
             PARTITION,
             EVENT_TIME,
-            Field("score", "float", "probability of the positive class"),
+            Field("score", "float", "probability of class 1, or of the one decided for; or the predicted number"),
+            Field("decision", "string", "class that the model decides for: 0, 1 or a name; null of a number",
+                  nullable=True),
+            Field("probabilities", "list<float>", "of several classes, in the order of labels.classes", nullable=True),
             Field("model_version", "string", "registry version that scored it"),
             Field("variant", "string", "champion, or the release ladder's other rungs"),
             Field("scored_time", "timestamp", "wall clock of the scoring run"),
@@ -152,11 +160,15 @@ TABLES: dict[TableName, Table] = {
 
 # Files beside the tables, under <store>/<problem>/.
 FILES = {
-    "predictions_manifest/<partition>.json": "written last by score.publish: rows, version, files; wait for it",
+    "predictions_manifest/<partition>.json": "written last by score.publish: rows, version, files, rows by feature "
+    "with a category new to the model; wait for it",
     "models/<version>/reference.json": "written by train.register: what the training data looked like",
     "models/<version>/problem.json": "written by train.register: the config that the version was trained with",
+    "models/<version>/lineage.json": "written by train.register: what it is made of; `evergreen reproduce` reads it",
+    "models/<version>/card.{md,html}": "written by train.register: what the version is, is for and can do",
+    "evaluations/<training>.{json,html}": "written by train.evaluate: what the gate judges, and train.gate's verdict",
     "feature_sets/<feature set>.json": "written by train.check: what each feature is, its coverage and range",
-    "datasheets/<training set>.{md,html}": "written by train.check: what the set is, for who has to answer for it",
+    "datasheets/<training set>.{md,html,json}": "written by train.check: what the set is, for who has to answer for it",
     "reports/<first>_<last>/validation.html": "written by ingest.validate: every rule, what broke it, samples",
     "reports/<partition>/weak_supervision.html": "written by annotate.vote: how each labeling function does",
     "reports/<partition>/drift.html": "written by monitor.report: Evidently's report on a bounded sample",

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines import cli_data
+from pipelines import cli_data, cli_models
 from pipelines.embedded import Embedded, default_home, load_environment, stop_running
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
 from pipelines.problem import Problem, load_problem, problem_names
@@ -30,6 +30,8 @@ app = typer.Typer(
 )
 app.add_typer(cli_data.quarantine, name="quarantine")
 app.command()(cli_data.rebuild)
+app.command()(cli_models.reproduce)
+app.command()(cli_models.curves)
 WIDE = 160  # columns, where nobody looks at a terminal
 console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -17,10 +17,13 @@ import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from pipelines.config import (
+    METRICS_OF,
     RESERVED_COLUMNS,
     Column,
     Config,
+    Costs,
     Dataset,
+    Evaluation,
     Features,
     Gate,
     Labels,
@@ -30,6 +33,7 @@ from pipelines.config import (
     Replay,
     Scoring,
     Source,
+    Task,
     Training,
     Validation,
     did_you_mean,
@@ -45,6 +49,7 @@ class Problem(Config):
 
     description: str
     owner: str
+    task: Task = Field("binary", description="what is predicted: a label of 0 and 1, a class of several, a number")
     tags: list[str] = Field([], description="for Airflow's list of DAGs")
     key: Name = Field(description="column of events.sql and labels.sql that names an event")
     partitions: Partitions
@@ -55,6 +60,8 @@ class Problem(Config):
     dataset: Dataset = Dataset()
     features: Features
     training: Training
+    costs: Costs = Costs()
+    evaluation: Evaluation = Evaluation()
     gate: Gate
     scoring: Scoring = Scoring()
     monitoring: Monitoring = Monitoring()
@@ -90,11 +97,11 @@ class Problem(Config):
                     "a number (an hour, an age)"
                 )
         for feature, history in self.features.history.items():
-            is_number = history.of == "label" or self.columns[history.of].type in ("integer", "float", "boolean")
-            if history.function in ("mean", "sum", "std", "min", "max", "last") and not is_number:
+            kind = self.label_type if history.of == "label" else self.columns[history.of].type
+            if history.function in ("mean", "sum", "std", "min", "max", "last") and kind in ("string", "timestamp"):
                 raise ValueError(
-                    f"features.history.{feature}: {history.function} needs numbers, and {history.of!r} is "
-                    f"{self.columns[history.of].type}; use count or distinct"
+                    f"features.history.{feature}: {history.function} needs numbers, and {history.of!r} is {kind}; use "
+                    "count or distinct"
                 )
         for name, part in self.features.datetime.items():
             if part.of in self.columns and self.columns[part.of].type != "timestamp":
@@ -106,13 +113,6 @@ class Problem(Config):
                 f"labels.self_training.candidate: {self.labels.self_training.candidate!r} is not one of the candidates"
                 f"{did_you_mean(self.labels.self_training.candidate, self.training.candidates)}"
             )
-        if self.training.baseline not in self.training.candidates:
-            raise ValueError(
-                f"training.baseline: {self.training.baseline!r} is not one of the candidates"
-                f"{did_you_mean(self.training.baseline, self.training.candidates)}"
-            )
-        if set(self.training.candidates) == {self.training.baseline}:
-            raise ValueError("training.candidates: the baseline stands alone; add a candidate that may beat it")
         if self.replay:
             parts = self.partitions
             for name, day in (("history_until", self.replay.history_until), ("until", self.replay.until)):
@@ -122,6 +122,82 @@ class Problem(Config):
                     )
             if not parts.first <= self.replay.history_until < self.replay.until <= (parts.last or date.max):
                 raise ValueError("replay: wanted partitions.first <= history_until < until <= partitions.last")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_task(self) -> Problem:
+        task, training, labels, costs = self.task, self.training, self.labels, self.costs
+        if (task == "multiclass") != bool(labels.classes) or len(labels.classes) == 1:
+            raise ValueError(f"labels.classes: name all of them for the task multiclass, and none for {task}")
+        metrics = [("training.select_by", training.select_by), ("training.search.metric", training.search.metric)]
+        metrics += [("gate.slices.metric", self.gate.slices.metric)] if self.gate.slices else []
+        for section in ("limits", "gain_over_baselines", "gain_over_champion"):
+            metrics += [(f"gate.{section}", metric) for metric in getattr(self.gate, section)]
+        for place, metric in metrics:
+            if metric is not None and metric not in METRICS_OF[task]:
+                known = ", ".join(sorted(METRICS_OF[task]))
+                raise ValueError(f"{place}: {metric!r} is no metric of the task {task}; known: {known}")
+        has_costs = bool(costs.matrix or costs.over or costs.under)
+        if (costs.matrix and task == "regression") or ((costs.over or costs.under) and task != "regression"):
+            raise ValueError(f"costs: matrix is for classes, over and under are for regression; the task is {task}")
+        classes = set(self.classes)
+        for name in {*costs.matrix, *(decided for row in costs.matrix.values() for decided in row)} - classes:
+            raise ValueError(f"costs.matrix: {name!r} is no class{did_you_mean(name, classes)}")
+        asks_for_costs = [("metric cost", any(metric == "cost" for _, metric in metrics)),
+                          ("training.threshold.by: cost", training.threshold.by == "cost")]  # fmt: skip
+        only_binary = [
+            ("labels.weak", labels.weak), ("labels.hand", labels.hand), ("labels.self_training", labels.self_training),
+            ("labels.after_maturity: negative", labels.after_maturity == "negative"),
+            ("training.threshold.by", training.threshold.by != "fixed"),
+        ]  # fmt: skip
+        only_classes = [("dataset.resampling", self.dataset.resampling.method != "none"),
+                        ("evaluation.fairness", self.evaluation.fairness),
+                        ("gate.max_calibration_error", self.gate.max_calibration_error)]  # fmt: skip
+        for name in training.candidates:
+            candidate, place = training.of(name), f"training.candidates.{name}"
+            imbalance = candidate.imbalance.method if candidate.imbalance else "none"
+            asks_for_costs.append((f"{place}.imbalance: cost_matrix", imbalance == "cost_matrix"))
+            only_classes += [(f"{place}.imbalance", imbalance != "none" and not candidate.is_baseline),
+                             (f"{place}: logistic", candidate.model == "logistic")]  # fmt: skip
+            calibration = candidate.calibration
+            only_classes.append((f"{place}.calibration", calibration is not None and calibration.method != "none"))
+            if task != "regression" and candidate.model == "linear":
+                raise ValueError(f"{place}: linear is for the task regression; use logistic")
+            fits_itself = not candidate.is_baseline and not candidate.of
+            if imbalance == "focal" and fits_itself and (candidate.model != "xgboost" or task != "binary"):
+                raise ValueError(f"{place}.imbalance: focal is for xgboost, on a binary problem; give it another")
+        for place, is_there in asks_for_costs:
+            if is_there and not has_costs:
+                raise ValueError(f"{place} needs costs, and there are none")
+        for place, is_there in (*(only_binary if task != "binary" else ()),
+                                *(only_classes if task == "regression" else ())):  # fmt: skip
+            if is_there:
+                raise ValueError(f"{place} does not go with the task {task}")
+        if self.gate.max_unfairness and self.evaluation.fairness is None:
+            raise ValueError("gate.max_unfairness needs evaluation.fairness: which groups?")
+        return self
+
+    @model_validator(mode="after")
+    def _features_exist(self) -> Problem:
+        features, used = self.feature_names, [("evaluation.slices.by", name) for name in self.evaluation.slices.by]
+        for name, behaviour in self.evaluation.behaviours.items():
+            used += [(f"evaluation.behaviours.{name}.columns", column) for column in behaviour.columns]
+        for name, candidate in self.training.candidates.items():
+            prepared = candidate.preprocessing.columns if candidate.preprocessing else {}
+            used += [(f"training.candidates.{name}.preprocessing.columns", column) for column in prepared]
+            kept = candidate.selection.always if candidate.selection else []
+            used += [(f"training.candidates.{name}.selection.always", column) for column in kept]
+        shared = self.training
+        used += [("training.selection.always", column) for column in shared.selection.always]
+        prepared = shared.preprocessing.columns if shared.preprocessing else {}
+        used += [("training.preprocessing.columns", column) for column in prepared]
+        for place, name in used:
+            if name not in features:
+                raise ValueError(f"{place}: {name!r} is not a feature{did_you_mean(name, features)}")
+        for name in self.evaluation.fairness.groups if self.evaluation.fairness else []:
+            if name not in features and name not in self.columns:
+                close = did_you_mean(name, [*features, *self.columns])
+                raise ValueError(f"evaluation.fairness.groups: {name!r} is neither a feature nor a column{close}")
         return self
 
     def _values_used(self) -> list[tuple[str, str]]:
@@ -179,6 +255,16 @@ class Problem(Config):
         """
         end = self.partitions.end(newest)
         return end if self.partitions.last is not None and self.partitions.last < now.date() else max(end, now)
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes in the order of their scores; none of a regression."""
+        return {"binary": ["0", "1"], "multiclass": self.labels.classes, "regression": []}[self.task]
+
+    @property
+    def label_type(self) -> str:
+        """Type name of a label in the tables: a class of several is kept by its name."""
+        return {"binary": "int8", "multiclass": "string", "regression": "float"}[self.task]
 
     @property
     def feature_names(self) -> list[str]:

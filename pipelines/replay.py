@@ -6,7 +6,7 @@ partition keys, as it does for a run that the schedule starts. What ran already 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from pipelines.airflow_client import AirflowClient, Run
@@ -37,8 +37,8 @@ FACTS = {
     "sample": "training set {training_set}, {splits[train]:,} rows to learn from",
     "check": "no leak found",
     "featurize": "feature set {feature_set}",
-    "train": "AUC {validation[auc]:.3f} on validation",
-    "evaluate": "{challenger[candidate]} is the challenger, AUC {challenger[metrics][auc]:.3f} on test",
+    "train": "{validation} on validation",
+    "evaluate": "{candidate} is the challenger, {metrics} on test",
     "gate": "{verdict}",
     "register": "version {version}",
     "promote": "version {version} serves now",
@@ -153,7 +153,20 @@ def _facts(client: AirflowClient, run: Run, task: dict[str, Any]) -> str:
     if not isinstance(value, dict) or name not in FACTS:
         return ""
     template = "{events:,} events published" if name == "publish" and "events" in value else FACTS[name]
-    return template.format(**value)
+    return template.format(
+        **{name: _told(one) if name in ("validation", "metrics") else one for name, one in value.items()}
+    )
+
+
+def _told(metrics: Mapping[str, float | None]) -> str:
+    """The metric that says most about a task, in words.
+
+    >>> _told({"log_loss": 0.5, "auc": 0.6789}), _told({"rmse": 2.0, "r2": 0.25})
+    ('AUC 0.679', 'R2 0.250')
+    """
+    name = next((name for name in ("auc", "r2", "log_loss", "rmse") if metrics.get(name) is not None), None)
+    words = {"auc": "AUC", "r2": "R2"}
+    return f"{words.get(name, name)} {metrics[name]:.3f}" if name else "nothing measured"
 
 
 def _address(client: AirflowClient, run: Run) -> str:

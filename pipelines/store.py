@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 APPEND_TRIES = 20
 STAGED_FILE_ROWS = 500_000
-ROW_GROUP_ROWS = 65_536  # a writer holds one of them for each partition: Delta's default, a million, fills the memory
+ROW_GROUP_ROWS = 32_768  # a writer holds one for each partition: Delta's default, a million, fills the memory
 # A reader fetches every commit since the last checkpoint, one small object each.
 TABLE_SETTINGS = {"delta.checkpointInterval": "10"}
 
@@ -78,6 +78,12 @@ def dataset(problem: Problem, name: TableName, version: int | None = None) -> ds
     import pyarrow.dataset as ds
 
     table, schema = _table(problem, name, version), table_schema(problem, name)
+    if table is None and version is not None:
+        raise DataError(
+            f"version {version} of {name} cannot be read any more: its log is gone",
+            where=table_uri(problem, name),
+            cure="keep the table's log as long as you want to make models again",
+        )
     if table is None:
         return ds.dataset(schema.empty_table())
     with _explained(table_uri(problem, name)):

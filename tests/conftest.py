@@ -53,7 +53,7 @@ TOY: dict[str, Any] = {
         },
     },
     "training": {
-        "baseline": "prior",
+        "baselines": ["prior"],
         "candidates": {
             "prior": {"model": "prior"},
             "xgboost": {"model": "xgboost", "parameters": {"n_estimators": 5, "max_depth": 2}},
@@ -61,7 +61,7 @@ TOY: dict[str, Any] = {
     },
     "gate": {
         "limits": {"auc": {"min": 0.6}},
-        "gain_over_baseline": {"auc": 0.05},
+        "gain_over_baselines": {"auc": 0.05},
         "gain_over_champion": {"auc": -0.01, "log_loss": 0.0},
         "min_rows": 10,
     },

@@ -8,10 +8,11 @@ what its attributes are and may be, how many examples there are, and what is wro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pipelines.dataset import provenance
 from pipelines.dataset.document import Listing, Section, Table, number, pairs, share, to_html, to_markdown, value_range
-from pipelines.dataset.facts import Facts
+from pipelines.dataset.facts import QUANTILES, Facts
 from pipelines.problem import Problem
 
 
@@ -25,7 +26,7 @@ def datasheet(problem: Problem, facts: Facts) -> Datasheet:
     """The same document twice: Markdown, and one self-contained page of HTML; equal facts give equal bytes."""
     sections = [
         _purpose(problem, facts),
-        _counts(facts),
+        _counts(problem, facts),
         provenance.collection(problem, facts),
         provenance.labels(problem, facts),
         provenance.splits(problem, facts),
@@ -41,31 +42,63 @@ def datasheet(problem: Problem, facts: Facts) -> Datasheet:
 
 
 def _purpose(problem: Problem, facts: Facts) -> Section:
+    predicted, values = {
+        "binary": ("the probability of label 1", "1 (positive), 0 (negative)"),
+        "multiclass": ("the probability of each class", ", ".join(problem.classes)),
+        "regression": ("a number", "any finite number"),
+    }[problem.task]
     return Section("What it is for", [
         problem.description,
         pairs({
             "Owner": problem.owner,
             "Tags": ", ".join(problem.tags) or "none",
             "A row stands for": f"one event, named by {problem.key}, as it is known when its prediction is due",
-            "What is predicted": f"the probability of label 1. {problem.labels.description}".strip(),
-            "Values of the label": "1 (positive), 0 (negative)",
+            "What is predicted": f"{predicted}. {problem.labels.description}".strip(),
+            "Values of the label": values,
             "Made for": "training, choosing and testing the models of this problem; it was not made for anything else",
             "Knows nothing learnt at or after": facts.as_of,
         }),
     ])  # fmt: skip
 
 
-def _counts(facts: Facts) -> Section:
-    total = sum(one["rows"] for one in facts.splits)
-    positives = sum(one["positives"] for one in facts.splits)
-    header = ["split", "partitions", "rows", "positive", "positive rate", "mean weight", "first event", "last event"]
+def _counts(problem: Problem, facts: Facts) -> Section:
+    total = number(sum(one["rows"] for one in facts.splits))
+    told = f"{total} rows"
+    if problem.task == "binary":
+        told += f", {number(sum(one['positives'] for one in facts.splits))} of them positive,"
+    elif problem.task == "multiclass":
+        told += f" of {len(problem.classes)} classes,"
+    header = ["split", "partitions", "rows", *_label_header(problem), "mean weight", "first event", "last event"]
     return Section("How much it holds", [
-        f"{number(total)} rows, {number(positives)} of them positive, with {len(facts.features)} features each.",
+        f"{told} with {len(facts.features)} features each.",
         Table(header, [[
-            one["split"], number(one["partitions"]), number(one["rows"]), number(one["positives"]),
-            share(one["positive_rate"]), number(one["mean_weight"]), one["first_event"], one["last_event"],
+            one["split"], number(one["partitions"]), number(one["rows"]), *_label_cells(problem, one),
+            number(one["mean_weight"]), one["first_event"], one["last_event"],
         ] for one in facts.splits]),
     ])  # fmt: skip
+
+
+def _label_header(problem: Problem) -> list[str]:
+    match problem.task:
+        case "binary":
+            return ["positive", "positive rate"]
+        case "multiclass":
+            return list(problem.classes)
+        case "regression":
+            return ["mean", "sd", "min", *(f"{at:.0%}" for at in QUANTILES), "max"]
+
+
+def _label_cells(problem: Problem, split: dict[str, Any]) -> list[str]:
+    """What the labels of a split are like, under `_label_header`."""
+    match problem.task:
+        case "binary":
+            return [number(split["positives"]), share(split["positive_rate"])]
+        case "multiclass":
+            counts = split["classes"]
+            return [f"{number(counts[name])} ({share(counts[name] / split['rows'])})" for name in problem.classes]
+        case "regression":
+            values = [split["mean"], split["sd"], split["min"], *split["quantiles"], split["max"]]
+            return [number(value) for value in values]
 
 
 def _features(problem: Problem, facts: Facts) -> Section:
@@ -148,6 +181,11 @@ def _limits(problem: Problem, facts: Facts) -> Section:
     elif unlabelled:
         items.append(f"{number(unlabelled)} events have no label and are not in the set. If they differ from the "
                      "others, the set speaks for the labelled ones alone.")  # fmt: skip
+    for one in facts.splits if problem.task == "multiclass" else ():
+        absent = [name for name in problem.classes if not one["classes"][name]]
+        if absent:
+            items.append(f"The {one['split']} split has no row of {', '.join(absent)}: of these classes nothing is "
+                         f"{'learnt' if one['split'] == 'train' else 'measured'} there.")  # fmt: skip
     guesses = sorted(set(labels.use) & {"weak", "self_trained"})
     if guesses:
         items.append(f"Labels of the sources {', '.join(guesses)} are guesses: their confidence is an estimate.")

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipelines import sql
 from pipelines.dataset.label import SPLITS
+from pipelines.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -34,30 +35,52 @@ class Facts:
     git_commit: str  # of the code; empty where it is not known
 
 
-def split_counts(rows: pa.Table) -> list[dict[str, Any]]:
-    """Per split, oldest first: split, partitions, rows, positives, positive_rate, mean_weight, first_event, last_event.
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
-    `rows`: those of the training set, with split, partition, event_time, label and weight. Times are ISO 8601, in UTC.
+
+def split_counts(problem: Problem, rows: pa.Table) -> list[dict[str, Any]]:
+    """Per split, oldest first: split, partitions, rows, mean_weight, first_event, last_event; and of the label:
+
+    positives and positive_rate; or classes, the rows of each declared class; or mean, sd, min, max and quantiles, as
+    many as QUANTILES. `rows`: those of the training set, with split, partition, event_time, label and weight. Times
+    are ISO 8601, in UTC.
     """
     names = ", ".join(map(sql.literal, SPLITS))
-    return _counted(
+    counts = _counted(
         f"""SELECT split, count(DISTINCT partition) AS partitions, count(*) AS rows,
-                sum(label)::BIGINT AS positives, avg(label) AS positive_rate, avg(weight) AS mean_weight,
+                {_of_labels(problem)}, avg(weight) AS mean_weight,
                 strftime(min(event_time), '%Y-%m-%dT%H:%M:%SZ') AS first_event,
                 strftime(max(event_time), '%Y-%m-%dT%H:%M:%SZ') AS last_event
             FROM rows GROUP BY split ORDER BY list_position([{names}], split)""",
         rows,
     )
+    if problem.task == "multiclass":
+        counts = [{**one, "classes": dict(zip(problem.classes, one["classes"], strict=True))} for one in counts]
+    return counts
 
 
-def source_counts(rows: pa.Table) -> list[dict[str, Any]]:
-    """Per split and source of labels: split, source, rows, positives, mean_confidence."""
+def source_counts(problem: Problem, rows: pa.Table) -> list[dict[str, Any]]:
+    """Per split and source of labels: split, source, rows, mean_confidence; positives, of a binary problem."""
     names = ", ".join(map(sql.literal, SPLITS))
+    positives = "sum(label)::BIGINT AS positives, " if problem.task == "binary" else ""
     return _counted(
-        f"""SELECT split, source, count(*) AS rows, sum(label)::BIGINT AS positives, avg(confidence) AS mean_confidence
+        f"""SELECT split, source, count(*) AS rows, {positives}avg(confidence) AS mean_confidence
             FROM rows GROUP BY split, source ORDER BY list_position([{names}], split), source""",
         rows,
     )
+
+
+def _of_labels(problem: Problem) -> str:
+    """SQL for what the labels of some rows are like."""
+    match problem.task:
+        case "binary":
+            return "sum(label)::BIGINT AS positives, avg(label) AS positive_rate"
+        case "multiclass":
+            counts = (f"count_if(label = {sql.literal(name)})::BIGINT" for name in problem.classes)
+            return f"[{', '.join(counts)}] AS classes"
+        case "regression":
+            return f"""avg(label) AS mean, stddev_samp(label) AS sd, min(label) AS min, max(label) AS max,
+                quantile_cont(label, {list(QUANTILES)}) AS quantiles"""
 
 
 def _counted(text: str, rows: pa.Table) -> list[dict[str, Any]]:

@@ -82,7 +82,8 @@ def label(problem: Problem, events: Any, labels: Any, as_of: datetime, split: di
     `labels` are Arrow datasets or tables.
 
     Raises:
-        DataError: that leaves a split without a labelled row although its partitions have some.
+        DataError: that leaves a split without a labelled row although its partitions have some; or a label is of a
+            class that is not declared any more.
     """
     rows = sql.query(
         _label_sql(problem),
@@ -93,8 +94,19 @@ def label(problem: Problem, events: Any, labels: Any, as_of: datetime, split: di
         },
         {"as_of": as_of},
     )
+    _require_declared(problem, rows)
     _require_rows(problem, rows, split)
     return rows
+
+
+def label_number(problem: Problem, column: str) -> str:
+    """SQL for a label, in the SQL expression `column`, as the number that models and metrics take it for.
+
+    Of several classes that is the position in labels.classes, from 0 on, and null for a class that is not there.
+    """
+    if problem.task != "multiclass":
+        return column
+    return f"CAST(list_position([{', '.join(map(sql.literal, problem.classes))}], {column}) - 1 AS BIGINT)"
 
 
 def excluded(rows: pa.Table) -> dict[str, int]:
@@ -196,6 +208,21 @@ def _label_sql(problem: Problem) -> str:
         FROM placed {by_group}
         ORDER BY event_time, {key}
     """
+
+
+def _require_declared(problem: Problem, rows: pa.Table) -> None:
+    """Ingest sets aside what is no class, but labels.classes may have lost one since."""
+    if problem.task != "multiclass":
+        return
+    is_known = pc.is_in(rows["label"], value_set=pa.array(problem.classes, pa.string()))
+    strange = rows["label"].filter(pc.invert(is_known)).drop_null()
+    if len(strange):
+        raise DataError(
+            f"{len(strange)} labels are of classes that are not declared, such as {pc.min(strange).as_py()!r}",
+            where=f"problem {problem.name}, table labels",
+            cure=f"declare them in labels.classes ({', '.join(problem.classes)}), or let labels.sql give another class "
+            "and ingest those partitions again",
+        )
 
 
 def _require_rows(problem: Problem, rows: pa.Table, split: dict[str, str]) -> None:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pipelines import sql
 from pipelines.config import did_you_mean
 from pipelines.dataset.label import BY_THEMSELVES, SPLITS
-from pipelines.dataset.single_feature import single_feature_aucs
+from pipelines.dataset.single_feature import single_feature_aucs, single_feature_r2s
 from pipelines.errors import ConfigError, DataError, SchemaError
 from pipelines.problem import Problem
 
@@ -35,12 +35,13 @@ class Finding:
     cure: str = ""
 
 
-def check(problem: Problem, rows: pa.Table, as_of: datetime) -> list[Finding]:
+def check(problem: Problem, rows: pa.Table, as_of: datetime, events: Any = None) -> list[Finding]:
     """Every check on an assembled training set, the passed ones too; one finding each, always in the same order.
 
     `rows` are the labelled rows of the splits train, validation and test, joined with their features: key, partition,
     event_time, split, label, source, label_known_time, the features, and the columns of split.group_by and
-    leaks.entities. `as_of` is the moment of which the set knows nothing.
+    leaks.entities. `as_of` is the moment of which the set knows nothing. `events`, a dataset or table, are all events
+    of the splits, those without a label too, with partition, split and label; without it every event has one.
 
     Raises:
         ConfigError: leaks.accepted names no feature.
@@ -72,7 +73,10 @@ def check(problem: Problem, rows: pa.Table, as_of: datetime) -> list[Finding]:
         _events_once(problem, rows),
         *(_entity(name, rows) for name in entities),
         *([_duplicates(problem, rows)] if leaks.duplicates else []),
-    ]
+        *([_copies(problem, rows, leaks.max_copied_share)] if leaks.max_copied_share is not None else []),
+        *([_coverage(rows if events is None else events, leaks.max_unlabelled_rise)]
+          if leaks.max_unlabelled_rise is not None else []),
+    ]  # fmt: skip
 
 
 def require_clean(problem: Problem, findings: Sequence[Finding]) -> None:
@@ -122,20 +126,24 @@ def _availability(problem: Problem) -> Finding:
 def _single_feature(problem: Problem, rows: pa.Table) -> Finding:
     leaks = problem.dataset.leaks
     train = rows.filter(pc.and_(pc.equal(rows["split"], "train"), pc.is_valid(rows["label"])))
-    found = single_feature_aucs(train, problem.feature_names, problem.training.seed)
-    suspicious = {name: one for name, one in found.items() if one.auc > leaks.max_single_feature_auc}
-    told = [f"{name} alone predicts the label with an AUC of {one.auc:.3f} (by {one.by})"
+    if problem.task == "regression":
+        alone, measure, allowed = single_feature_r2s, "R2", leaks.max_single_feature_r2
+    else:
+        alone, measure, allowed = single_feature_aucs, "AUC", leaks.max_single_feature_auc
+    found = alone(train, problem.feature_names, problem.training.seed)
+    suspicious = {name: one for name, one in found.items() if one.value > allowed}
+    told = [f"{name} alone predicts the label with an {measure} of {one.value:.3f} (by {one.by})"
             for name, one in suspicious.items() if name not in leaks.accepted]  # fmt: skip
     if told:
         return Finding(
             "single_feature",
             False,
-            f"{'; '.join(told)}; allowed: {leaks.max_single_feature_auc:g}",
+            f"{'; '.join(told)}; allowed: {allowed:g}",
             "take it out of features if it is learnt with or after the outcome; if somebody has looked and it is "
             "known at the cut-off, name it in dataset.leaks.accepted",
         )
     name, best = next(iter(found.items()))
-    reason = f"{name} predicts best alone, with an AUC of {best.auc:.3f}; allowed: {leaks.max_single_feature_auc:g}"
+    reason = f"{name} predicts best alone, with an {measure} of {best.value:.3f}; allowed: {allowed:g}"
     taken = [name for name in suspicious if name in leaks.accepted]
     return Finding("single_feature", True, reason + (f"; accepted: {', '.join(taken)}" if taken else ""))
 
@@ -239,6 +247,63 @@ def _duplicates(problem: Problem, rows: pa.Table) -> Finding:
         f"{', '.join(found['examples'])}",
         "remove copies in events.sql, group what belongs together (dataset.split.group_by), or, where equal rows are "
         "natural, set dataset.leaks.duplicates to false",
+    )
+
+
+def _copies(problem: Problem, rows: pa.Table, allowed: float) -> Finding:
+    """Held-out rows with the features of a training row, beyond the share that training rows share with each other.
+
+    Where features have few values equal rows are natural, and as frequent inside of the training split.
+    """
+    names = ", ".join(sql.quote(name) for name in problem.feature_names)
+    found = _query(
+        f"""WITH hashed AS (SELECT hash({names}) AS h, split FROM rows),
+            known AS (SELECT h, count(*) AS n FROM hashed WHERE split = 'train' GROUP BY 1)
+            SELECT avg((n > 1)::INT) FILTER (split = 'train') AS usual,
+                avg((n IS NOT NULL)::INT) FILTER (split = 'validation') AS validation,
+                avg((n IS NOT NULL)::INT) FILTER (split = 'test') AS test
+            FROM hashed LEFT JOIN known USING (h)""",
+        rows,
+    )[0]
+    usual = found["usual"] or 0.0
+    told = {name: found[name] for name in ("validation", "test") if (found[name] or 0.0) > usual + allowed}
+    if not told:
+        return Finding("copies", True, f"no more held-out rows equal a training row than its like do ({usual:.1%})")
+    return Finding(
+        "copies",
+        False,
+        "; ".join(f"{share:.1%} of the {name} rows have the features of a training row" for name, share in told.items())
+        + f", of the training rows {usual:.1%} those of another one; allowed: {allowed:.1%} more",
+        "find out why rows come again under other keys (a repeated delivery, a join that multiplies), and remove them; "
+        "what belongs together goes into one split (dataset.split.group_by)",
+    )
+
+
+def _coverage(events: Any, allowed: float) -> Finding:
+    """Share of held-out events without a label, by partition, against the training partition that has most of them.
+
+    Labels that are late or lost are seldom lost by chance: a model measured on the rest is measured on other rows.
+    """
+    shares: dict[str, dict[str, float]] = {name: {} for name in SPLITS}
+    counted = sql.query(
+        "SELECT split, partition, avg((label IS NULL)::INT) AS missing FROM events GROUP BY ALL ORDER BY ALL",
+        {"events": events},
+    )
+    for one in counted.to_pylist():
+        shares.get(one["split"], {})[one["partition"]] = one["missing"]
+    known = list(shares["train"].values()) or [0.0]
+    usual = max(known) + 2 * (max(known) - min(known))
+    gone = {key: share for name in SPLITS[1:] for key, share in shares[name].items() if share > usual + allowed}
+    if not gone:
+        return Finding("label_coverage", True, f"at most {max(known):.1%} of a training partition have no label, of "
+                       "the held-out ones about as few")  # fmt: skip
+    return Finding(
+        "label_coverage",
+        False,
+        ", ".join(f"{share:.1%} of {key}" for key, share in gone.items())
+        + f" have no label, of the training partitions {min(known):.1%} to {max(known):.1%}",
+        "have all labels been delivered? If they come later now, say so (labels.maturity_days); if fewer come and that "
+        "is sound, raise dataset.leaks.max_unlabelled_rise",
     )
 
 

@@ -72,11 +72,13 @@ def labels(problem: Problem, facts: Facts) -> Section:
         settings["Self-training"] = (
             f"by {rule.self_training.candidate}, from a probability of {rule.self_training.threshold:g} on"
         )
-    header = ["split", "source", "rows", "positive", "mean confidence"]
+    is_binary = problem.task == "binary"
+    header = ["split", "source", "rows", *(["positive"] if is_binary else []), "mean confidence"]
     return Section("Where its labels come from", [
         pairs(settings),
-        Table(header, [[one["split"], one["source"], number(one["rows"]), number(one["positives"]),
-                        share(one["mean_confidence"])] for one in facts.label_sources]),
+        Table(header, [[one["split"], one["source"], number(one["rows"]),
+                        *([number(one["positives"])] if is_binary else []), share(one["mean_confidence"])]
+                       for one in facts.label_sources]),
     ])  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""resample: another balance of the two classes among the training rows, by imbalanced-learn."""
+"""resample: another balance of the classes among the training rows, by imbalanced-learn."""
 
 from __future__ import annotations
 
@@ -27,21 +27,20 @@ def resample(rows: pa.Table, features: list[str], categorical: list[str], resamp
     `rows` are those of the training split and no others. *undersample* leaves out random rows of the majority,
     *oversample* repeats random ones of the minority, *smote* makes minority rows between neighbours (Chawla et al.,
     SMOTE, 2002), each until there are `ratio` minority rows per majority row; if there are so many already, nothing
-    happens. *tomek* leaves out majority rows that are a minority row's nearest neighbour and have it as theirs (Tomek,
-    Two Modifications of CNN, 1976). Kept rows are as they were and in their order; repeated and made ones follow. A
-    repeated row has its weight, a made one the mean weight of the minority. Huyen, ch. 4: class imbalance. With
-    method none the table comes back as it is.
+    happens. Of several classes each is thinned out to the smallest, or filled up to the largest, in this way. *tomek*
+    leaves out rows that are the nearest neighbour of a row of another class and have it as theirs (Tomek, Two
+    Modifications of CNN, 1976), but for the smallest class. Kept rows are as they were and in their order; repeated
+    and made ones follow. A repeated row has its weight, a made one the mean weight of its class. Huyen, ch. 4: class
+    imbalance. With method none the table comes back as it is.
 
     Raises:
-        DataError: there is one class only, or the minority has too few rows for its neighbours.
+        DataError: there is one class only, or a class that is to grow has too few rows for its neighbours.
     """
     if resampling.method == "none":
         return rows
     label = rows["label"].to_numpy()
-    positives = np.count_nonzero(label)
-    minority = int(positives <= len(label) - positives)
-    few, many = np.flatnonzero(label == minority), np.flatnonzero(label != minority)
-    if not len(few):
+    classes, counts = np.unique(label, return_counts=True)
+    if len(classes) < 2:
         raise DataError(
             f"all {len(label)} training rows have the same label, so that there is nothing to balance",
             where="dataset.resampling",
@@ -50,17 +49,30 @@ def resample(rows: pa.Table, features: list[str], categorical: list[str], resamp
     rows = rows.select([name for name in rows.column_names if name in (*features, "label", "weight")])
     match resampling.method:
         case "undersample":
-            wanted = {1 - minority: min(len(many), round(len(few) / resampling.ratio))}
+            most = round(counts.min() / resampling.ratio)
+            wanted = {one: most for one, count in _counted(classes, counts) if count > most}
             return rows.take(pa.array(_drawn(label, wanted, resampling)))
         case "oversample":
-            wanted = {minority: max(len(few), round(len(many) * resampling.ratio))}
+            least = round(counts.max() * resampling.ratio)
+            wanted = {one: least for one, count in _counted(classes, counts) if count < least}
             return rows.take(pa.array(_drawn(label, wanted, resampling)))
         case "tomek":
             encoded = _encoded(rows, features, categorical)
-            return rows.filter(pa.array(_without_links(encoded, label, 1 - minority, resampling.seed)))
+            smallest = classes[::-1][np.argmin(counts[::-1])]
+            return rows.filter(pa.array(_without_links(encoded, label, smallest, resampling.seed)))
         case "smote":
-            missing = max(0, round(len(many) * resampling.ratio) - len(few))
-            return pa.concat_tables([rows, _smote(rows, features, categorical, few, many, missing, resampling)])
+            least = round(counts.max() * resampling.ratio)
+            grown = [(np.flatnonzero(label == one), least - count) for one, count in _counted(classes, counts)
+                     if count < least]  # fmt: skip
+            if not grown:
+                return rows
+            encoded = _encoded(rows, features, categorical)
+            made = [_smote(rows, encoded, few, count, resampling) for few, count in grown]
+            return pa.concat_tables([rows, *made])
+
+
+def _counted(classes: np.ndarray, counts: np.ndarray) -> list[tuple[int, int]]:
+    return list(zip(classes.tolist(), counts.tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -116,8 +128,8 @@ def _drawn(label: np.ndarray, wanted: dict[int, int], resampling: Resampling) ->
     return np.sort(sampler.sample_indices_)
 
 
-def _without_links(encoded: Encoded, label: np.ndarray, majority: int, seed: int) -> np.ndarray:
-    """Which rows stay: all but the majority's side of each Tomek link. Looked for within random blocks."""
+def _without_links(encoded: Encoded, label: np.ndarray, smallest: int, seed: int) -> np.ndarray:
+    """Which rows stay: of each Tomek link the side of the smallest class. Looked for within random blocks."""
     from imblearn.under_sampling import TomekLinks
     from sklearn.compose import ColumnTransformer
     from sklearn.preprocessing import OneHotEncoder
@@ -137,32 +149,23 @@ def _without_links(encoded: Encoded, label: np.ndarray, majority: int, seed: int
     stays = np.ones(len(label), dtype=bool)
     order = np.random.default_rng(seed).permutation(len(label))
     for block in np.array_split(order, math.ceil(len(order) / BLOCK_ROWS)):
-        if len(np.unique(label[block])) == 2:
-            cleaner = TomekLinks(sampling_strategy=[majority])
+        present = np.unique(label[block])
+        if len(present) > 1:
+            cleaner = TomekLinks(sampling_strategy=[one for one in present.tolist() if one != smallest])
             cleaner.fit_resample(encoder.fit_transform(points[block]), label[block])
             stays[np.delete(block, cleaner.sample_indices_)] = False
     return stays
 
 
-def _smote(
-    rows: pa.Table,
-    features: list[str],
-    categorical: list[str],
-    few: np.ndarray,
-    many: np.ndarray,
-    count: int,
-    resampling: Resampling,
-) -> pa.Table:
-    """`count` made rows of the minority `few`."""
-    if not count:
-        return rows.slice(0, 0)
+def _smote(rows: pa.Table, encoded: Encoded, few: np.ndarray, count: int, resampling: Resampling) -> pa.Table:
+    """`count` made rows of the class that the rows `few` are of."""
     if len(few) <= resampling.neighbours:
         raise DataError(
-            f"SMOTE looks for {resampling.neighbours} neighbours of each row, and the minority has {len(few)} rows",
+            f"SMOTE looks for {resampling.neighbours} neighbours of each row, and a class has {len(few)} rows",
             where="dataset.resampling.neighbours",
             cure=f"ask for at most {len(few) - 1}" if len(few) > 1 else "take method oversample, which repeats rows",
         )
-    encoded = _encoded(rows, features, categorical)
+    many = np.delete(np.arange(rows.num_rows), few)
     made = np.concatenate(list(_made(encoded, few, many, count, resampling)))
     width = len(encoded.numeric)
     found = made[:, width:].astype(np.int64)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pipelines.config import Sampling, did_you_mean
 from pipelines.dataset.draw import chances, systematic
 from pipelines.dataset.reservoir import reservoir
-from pipelines.errors import DataError
+from pipelines.errors import ConfigError, DataError
 
 SPLITS = ("train", "validation", "test")
 SETTING = "dataset.sampling"
@@ -42,11 +42,19 @@ def sample(rows: pa.Table, sampling: Sampling) -> pa.Table:
     Analysis, 2022).
 
     Raises:
-        DataError: a split is left with no rows or rows of one class only; weights or shares do not fit the rows.
+        ConfigError: rows are to be grouped by a label that is a number.
+        DataError: a split is left with no rows, or with one value of the label only; weights or shares do not fit the
+            rows.
     """
+    if "label" in sampling.by and pa.types.is_floating(rows["label"].type):
+        raise ConfigError(
+            "label is a number, of which no two rows may have the same: it forms no groups",
+            where=f"{SETTING}.by",
+            cure="let events.sql give a column of ranges, and name that",
+        )
     rows = rows.filter(pc.and_(pc.is_valid(rows["label"]), pc.is_in(rows["split"], value_set=pa.array(SPLITS))))
     for split in SPLITS:
-        _require_both_classes(rows, split, "give it more partitions (dataset.split), or look at the labels")
+        _require_two_labels(rows, split, "give it more partitions (dataset.split), or look at the labels")
     in_train = pc.equal(rows["split"], "train").to_numpy()
     train = np.flatnonzero(in_train)
     draw = _draw(rows.filter(pa.array(in_train)), sampling)
@@ -62,7 +70,7 @@ def sample(rows: pa.Table, sampling: Sampling) -> pa.Table:
         .append_column("weight", pa.array(weight))
         .filter(pa.array(keep))
     )
-    _require_both_classes(chosen, "train", f"draw more rows ({SETTING}), or stratify by label", "sampled ")
+    _require_two_labels(chosen, "train", f"draw more rows, or in another way ({SETTING})", "sampled ")
     return chosen
 
 
@@ -201,11 +209,12 @@ def _require_a_chance(chance: np.ndarray) -> None:
         )
 
 
-def _require_both_classes(rows: pa.Table, split: str, cure: str, kind: str = "") -> None:
-    classes = rows.filter(pc.equal(rows["split"], split))["label"].unique()
-    if len(classes) < 2:
+def _require_two_labels(rows: pa.Table, split: str, cure: str, kind: str = "") -> None:
+    values = rows.filter(pc.equal(rows["split"], split))["label"].unique()
+    if len(values) < 2:
+        one = "one value of the label only" if pa.types.is_floating(values.type) else "one class only"
         raise DataError(
-            f"the {kind}{split} split has {'no rows' if not len(classes) else 'one class only'}",
+            f"the {kind}{split} split has {one if len(values) else 'no rows'}",
             where="training set",
             cure=cure,
         )

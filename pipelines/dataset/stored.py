@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 from pipelines import sql, store
 from pipelines.artifacts import table_schema
 from pipelines.dataset.known import TRUTH, targets
+from pipelines.dataset.label import label_number
 from pipelines.problem import Problem
 from pipelines.release.versions import datasheet_uri
 
@@ -33,6 +35,18 @@ def usable(config: Problem, labelled: ds.Dataset) -> pa.Table:
     return labelled.to_table(filter=usable)
 
 
+def sampled(config: Problem, labelled: ds.Dataset) -> pa.Table:
+    """The rows of a training set, with the chance that each was drawn with, and its weight."""
+    from pipelines.dataset.sample import sample
+
+    rows = sample(usable(config, labelled), config.dataset.sampling)
+    if not config.labels.weigh_by_confidence:
+        return rows
+    is_train = pc.equal(rows["split"], "train")
+    weight = pc.if_else(is_train, pc.multiply(rows["weight"], rows["confidence"]), rows["weight"])
+    return rows.set_column(rows.schema.get_field_index("weight"), "weight", weight)
+
+
 def training_set(config: Problem, pins: dict[str, Any], split: str | None = None) -> pa.Table:
     wanted = pc.field("training_set") == pins["training_set"]
     if split is not None:
@@ -44,15 +58,55 @@ def partitions(config: Problem, pins: dict[str, Any], split: str) -> list[str]:
     return sorted(set(training_set(config, pins, split)["partition"].to_pylist()))
 
 
-def split(config: Problem, pins: dict[str, Any], split: str, features_of: Problem | None = None) -> pa.Table:
-    """Rows of one split, with label, weight and features, in time's order."""
-    owner = features_of or config
-    features = store.dataset(owner, "features", pins["features_version"])
+def split(
+    config: Problem,
+    pins: dict[str, Any],
+    split: str,
+    features_of: Problem | None = None,
+    extra: Sequence[str] = (),
+) -> pa.Table:
+    """Rows of one split in time's order: key, partition, event_time, features, `extra`, label and weight.
+
+    `label` is a number: int8 0 or 1, int64 position in labels.classes, or the float64 to predict. `extra` are columns
+    of events that need not be features, as the event is predicted from; the features among them come once.
+    """
+    text, tables = _joined(config, pins, split, features_of, extra)
+    return sql.query(f"{text} ORDER BY f.event_time, f.{sql.quote(config.key)}", tables)
+
+
+def stream(config: Problem, pins: dict[str, Any], split: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The rows of `split`, in the same order, batch by batch: for more than fit in memory."""
+    text, tables = _joined(config, pins, split)
+    schema = sql.query(f"{text} LIMIT 0", tables).schema
+    return schema, sql.stream(f"{text} ORDER BY f.event_time, f.{sql.quote(config.key)}", tables)
+
+
+def drawn(config: Problem, pins: dict[str, Any], split: str, most: int) -> pa.Table:
+    """`most` rows of a split, or all if there are fewer, in time's order: by a hash of the key, always the same."""
     key = sql.quote(config.key)
-    return sql.query(
-        f"SELECT f.*, s.label, s.weight FROM s JOIN f USING ({key}, partition) ORDER BY f.event_time, f.{key}",
-        {"s": training_set(config, pins, split).drop_columns(["event_time"]), "f": features},
-    )
+    text, tables = _joined(config, pins, split)
+    chosen = f"SELECT * FROM ({text}) ORDER BY hash({key}), {key} LIMIT {most}"
+    return sql.query(f"SELECT * FROM ({chosen}) ORDER BY event_time, {key}", tables)
+
+
+def _joined(
+    config: Problem, pins: dict[str, Any], split: str, features_of: Problem | None = None, extra: Sequence[str] = ()
+) -> tuple[str, dict[str, Any]]:
+    """Query and tables of a split's rows, in no order."""
+    features = store.dataset(features_of or config, "features", pins["features_version"])
+    rows = training_set(config, pins, split)
+    more = [name for name in dict.fromkeys(extra) if name not in features.schema.names]
+    key, tables = sql.quote(config.key), {"s": rows.drop_columns(["event_time"]), "f": features}
+    chosen, joined = "", ""
+    if more:
+        in_split = pc.field("partition").isin(rows["partition"].combine_chunks().unique())
+        events = store.dataset(config, "events", pins["events_version"]).filter(in_split)
+        tables["e"] = targets(events, datetime.fromisoformat(pins["as_of"]))
+        chosen = "".join(f"e.{sql.quote(name)}, " for name in more)
+        joined = f"JOIN e USING ({key}, partition)"
+    text = f"""SELECT f.*, {chosen} {label_number(config, "s.label")} AS label, s.weight
+        FROM s JOIN f USING ({key}, partition) {joined}"""
+    return text, tables
 
 
 def with_features(config: Problem, pins: dict[str, Any], labelled: ds.Dataset) -> pa.Table:
@@ -95,6 +149,11 @@ def training_files(config: Problem, pins: dict[str, Any]) -> dict[str, bytes]:
     }
 
 
+def facts_uri(config: Problem, training_set: str) -> str:
+    """What the datasheet says, for machines."""
+    return datasheet_uri(config, training_set).replace(".html", ".json")
+
+
 def facts(
     config: Problem, pins: dict[str, Any], rows: pa.Table, features: list[dict[str, Any]], findings: list[Finding]
 ) -> Facts:
@@ -117,8 +176,8 @@ def facts(
         excluded=pins["left_out"],
         not_drawn=pins["not_drawn"],
         quarantined=_quarantined(config, list(planned)),
-        splits=split_counts(rows),
-        label_sources=source_counts(rows),
+        splits=split_counts(config, rows),
+        label_sources=source_counts(config, rows),
         features=features,
         findings=[asdict(finding) for finding in findings],
         queries={name: config.sql(name) for name in config.queries},

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipelines.config import Gate
-from pipelines.evaluation.metrics import METRICS
+from pipelines.evaluation.against import Check, gain, over_champion
+from pipelines.evaluation.evidence import at, entries, moment, number, show, span, text, texts
 
-
-@dataclass(frozen=True)
-class Check:
-    name: str
-    passed: bool
-    reason: str
+SECONDS_PER_DAY = 86_400
+BYTES_PER_MB = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -38,74 +36,133 @@ class Verdict:
 def gate(evaluation: dict[str, Any], thresholds: Gate) -> Verdict:
     """Judge an evaluation, as `evaluate` gives it. Evidence that is missing or not a number fails its check.
 
-    All metrics are the test split's: challenger, baseline and champion on the same rows. A gain is positive
-    where the challenger is better, whichever way its metric runs.
+    All is of the test split: challenger, baselines and champion on the same rows. A gain is positive where the
+    challenger is better, whichever way its metric runs, and counts by the lower bound of its interval. A threshold
+    that is not set makes no check. `champion` None says that none serves yet; `serves` is the version that does, by the
+    registry, at this moment; `judged` are the training and the run that wait for the verdict.
     """
-    challenger = _metrics(evaluation, "challenger")
-    checks = [_enough_rows(evaluation, thresholds.min_rows)]
+    report = at(evaluation, "challenger")
+    checks = [
+        _is_about_it(evaluation, report),
+        _enough_rows(evaluation, thresholds.min_rows),
+        _no_leaks(evaluation),
+        _learns(evaluation, report),
+        _tells_rows_apart(report),
+        *_limits(report, thresholds),
+        *_over_baselines(evaluation, report, thresholds),
+        *over_champion(evaluation, report, thresholds),
+        _behaves(report),
+        *_fair(report, thresholds),
+        *_bounds(evaluation, report, thresholds),
+    ]
+    return Verdict(checks)
+
+
+def _is_about_it(evaluation: Any, report: Any) -> Check:
+    """The evidence was found out about what is to be registered, and about nothing else."""
+    pairs = [
+        (text(evaluation, "judged", "training"), text(evaluation, "training"), "training"),
+        (text(evaluation, "judged", "run_id"), text(report, "run_id"), "run"),
+    ]
+    wrong = [f"{name} {wanted}, not {found or 'known'}" for wanted, found, name in pairs
+             if wanted is None or wanted != found]  # fmt: skip
+    told = f"the evidence has to be about {' and '.join(wrong)}" if wrong else "the evidence is about this challenger"
+    return Check("evidence", not wrong, told)
+
+
+def _enough_rows(evaluation: Any, wanted: int) -> Check:
+    rows = number(evaluation, "test_rows") or 0
+    return Check("test rows", rows >= wanted, f"{rows:.0f} test rows, wanted at least {wanted}")
+
+
+def _no_leaks(evaluation: Any) -> Check:
+    findings = entries(evaluation, "leaks", "findings")
+    if at(evaluation, "leaks", "checked") is not True or findings is None:
+        return Check("leaks", False, "nobody looked for leaks")
+    told = ", ".join(map(str, findings[:3]))
+    return Check("leaks", not findings, f"{len(findings)} leaks: {told}" if findings else "no leak was found")
+
+
+def _learns(evaluation: Any, report: Any) -> Check:
+    name, baselines = text(report, "candidate"), _named(report, "baselines", at(evaluation, "baselines"))
+    if name is None or text(report, "run_id") is None or not baselines:
+        return Check("challenger", False, "no evidence about the challenger")
+    told = f"the challenger {name} is {'a' if name in baselines else 'no'} baseline"
+    return Check("challenger", name not in baselines, told)
+
+
+def _named(report: Any, kind: str, found: Any) -> list[str]:
+    """What the problem declares, and what else was found; nothing where it does not say what it declares."""
+    declared = texts(report, "declared", kind)
+    if declared is None:
+        return []
+    return [*declared, *(name for name in found if name not in declared)] if isinstance(found, dict) else declared
+
+
+def _tells_rows_apart(report: Any) -> Check:
+    distinct = number(report, "distinct_scores")
+    told = "number of different scores missing" if distinct is None else f"{distinct:.0f} different scores"
+    return Check("scores", distinct is not None and distinct >= 2, f"{told}, wanted at least 2")
+
+
+def _limits(report: Any, thresholds: Gate) -> Iterator[Check]:
     for metric, limit in thresholds.limits.items():
-        value = _number(challenger, metric)
+        value = number(report, "metrics", metric, "value")
         bounds = {"at least": limit.min, "at most": limit.max}
         wanted = " and ".join(f"{side} {bound:g}" for side, bound in bounds.items() if bound is not None)
         low = -math.inf if limit.min is None else limit.min
         high = math.inf if limit.max is None else limit.max
         is_inside = value is not None and low <= value <= high
-        checks.append(Check(f"{metric} limit", is_inside, f"{metric} {_show(value)}, wanted {wanted}"))
-    checks += _gains("baseline", challenger, _metrics(evaluation, "baseline"), dict(thresholds.gain_over_baseline))
-    champion = evaluation.get("champion")
-    if "champion" not in evaluation:
-        checks.append(Check("champion", False, "no evidence about the champion"))
-    elif champion is None:
-        checks.append(Check("champion", True, "no champion serves yet"))
-    else:
-        checks += _against_champion(evaluation, champion, challenger, thresholds)
-    return Verdict(checks)
+        yield Check(f"{metric} limit", is_inside, f"{metric} {show(value)}, wanted {wanted}")
 
 
-def _enough_rows(evaluation: dict[str, Any], wanted: int) -> Check:
-    rows = evaluation.get("test_rows") or 0
-    return Check("test rows", rows >= wanted, f"{rows} test rows, wanted at least {wanted}")
+def _over_baselines(evaluation: Any, report: Any, thresholds: Gate) -> Iterator[Check]:
+    names = _named(report, "baselines", at(evaluation, "baselines"))
+    if not names:
+        yield Check("baselines", False, "no evidence about the baselines")
+    for name in names:
+        for metric, least in thresholds.gain_over_baselines.items():
+            yield gain(name, metric, least, report, at(evaluation, "baselines", name))
 
 
-def _against_champion(
-    evaluation: dict[str, Any], champion: dict[str, Any], challenger: dict[str, Any], thresholds: Gate
-) -> list[Check]:
-    tested = evaluation.get("test_partitions") or []
-    until = champion.get("trained_until")
-    same_run = evaluation["challenger"].get("run_id") == champion.get("run_id")
-    return [
-        Check("another model", not same_run, "challenger and champion are the same run" if same_run
-              else f"champion is version {champion.get('version')}"),
-        Check("champion's test is fair", bool(until and tested and until < min(tested)),
-              f"champion learnt from data until {until}, the test starts at {min(tested, default='?')}"),
-        *_gains("champion", challenger, champion.get("metrics") or {}, dict(thresholds.gain_over_champion)),
-    ]  # fmt: skip
+def _behaves(report: Any) -> Check:
+    declared, found = texts(report, "declared", "behaviours"), entries(report, "behaviours")
+    if declared is None or found is None:
+        return Check("behaviours", False, "no evidence about behaviours")
+    passed = {text(one, "name") for one in found if at(one, "passed") is True}
+    failed = [text(one, "name") or "one without a name" for one in found if at(one, "passed") is not True]
+    failed += [name for name in declared if name not in passed and name not in failed]
+    told = f"behaviours that failed: {', '.join(failed)}" if failed else f"{len(passed)} behaviours as wanted"
+    return Check("behaviours", not failed, told)
 
 
-def _gains(over: str, challenger: dict[str, Any], other: dict[str, Any], wanted: dict[Any, float]) -> list[Check]:
-    checks = []
-    for metric, least in wanted.items():
-        ours, theirs = _number(challenger, metric), _number(other, metric)
-        gain = None
-        if ours is not None and theirs is not None:
-            gain = ours - theirs if METRICS[metric].higher_is_better else theirs - ours
-        checks.append(Check(
-            f"{metric} over {over}", gain is not None and gain >= least,
-            f"{metric} {_show(ours)} against {over} {_show(theirs)}, wanted a gain of at least {least:g}",
-        ))  # fmt: skip
-    return checks
+def _fair(report: Any, thresholds: Gate) -> Iterator[Check]:
+    """Each measure of each group column, by the upper bound."""
+    if not thresholds.max_unfairness:
+        return
+    groups = _named(report, "groups", at(report, "fairness"))
+    if not groups:
+        yield Check("fairness", False, "no evidence about fairness")
+    for column in groups:
+        for measure, most in thresholds.max_unfairness.items():
+            gap, name = span(report, "fairness", column, measure), f"{measure} of {column}"
+            told = f"{name} {'missing' if gap is None else f'at most {gap.high:.4f}'}, wanted at most {most:g}"
+            yield Check(name, gap is not None and gap.high <= most, told)
 
 
-def _metrics(evaluation: dict[str, Any], who: str) -> dict[str, Any]:
-    return (evaluation.get(who) or {}).get("metrics") or {}
-
-
-def _number(metrics: dict[str, Any], name: str) -> float | None:
-    value = metrics.get(name)
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
-def _show(value: float | None) -> str:
-    return "missing" if value is None else f"{value:.4f}"
+def _bounds(evaluation: Any, report: Any, thresholds: Gate) -> Iterator[Check]:
+    """Numbers that may not be above what was set."""
+    size = number(report, "size_bytes")
+    tested, now = moment(evaluation, "test_end"), moment(evaluation, "as_of")
+    age = (now - tested).total_seconds() / SECONDS_PER_DAY if tested and now else None
+    measured = [
+        ("calibration error", number(report, "calibration", "ece"), thresholds.max_calibration_error),
+        ("latency in ms", number(report, "latency_ms"), thresholds.max_latency_ms),
+        ("size in MB", None if size is None else size / BYTES_PER_MB, thresholds.max_size_mb),
+        ("days since the test rows", age, thresholds.max_age_days),
+        ("shift of the scores (PSI)", number(report, "drift", "prediction"), thresholds.max_prediction_shift),
+    ]
+    for name, value, most in measured:
+        if most is not None:
+            passed = value is not None and 0 <= value <= most
+            yield Check(name, passed, f"{name} {show(value)}, wanted at most {most:g}")

@@ -1,25 +1,28 @@
-"""Metrics of a binary classifier in NumPy: equal to scikit-learn's, without its three seconds of import.
+"""Metrics of all tasks in NumPy: equal to scikit-learn's, without its three seconds of import.
 
-Every one takes labels (n, 0 or 1), scores (n, probability of 1) and weights (n, above or equal 0; None: all 1),
-and gives None where it is not defined, such as the AUC of one class alone.
+`METRICS` measure a `Scored`: binary, multiclass or regression. The functions on arrays are the binary ones by
+themselves: labels (n, 0 or 1), scores (n, probability of 1) and weights (n, above or equal 0; None: all 1). All give
+None where they are not defined, such as the AUC of one class alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import DataError
+from pipelines.config import METRICS_OF
+from pipelines.evaluation.scored import Scored
+from pipelines.evaluation.sums import ADDITIVE, RANKED, per_score, sides
 
 Array = NDArray[Any]
-Function = Callable[[Array, Array, Array | None], float | None]
 
 
 class Measure(NamedTuple):
-    function: Function
+    function: Callable[[Scored], float | None]
     higher_is_better: bool
 
 
@@ -31,12 +34,7 @@ def auc(labels: Array, scores: Array, weights: Array | None = None) -> float | N
     >>> auc(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.4, 0.8]))
     0.875
     """
-    positives, negatives = _per_score(*_checked(labels, scores, weights))
-    pairs = positives.sum() * negatives.sum()
-    if not pairs:
-        return None
-    below = np.cumsum(negatives) - negatives / 2
-    return float(positives @ below / pairs)
+    return _ranked("auc", _binary(labels, scores, weights))
 
 
 def average_precision(labels: Array, scores: Array, weights: Array | None = None) -> float | None:
@@ -45,74 +43,89 @@ def average_precision(labels: Array, scores: Array, weights: Array | None = None
     >>> average_precision(np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.5, 0.8]))
     0.8333333333333333
     """
-    positives, negatives = (side[::-1] for side in _per_score(*_checked(labels, scores, weights)))
-    total = positives.sum()
-    if not total:
-        return None
-    found = np.cumsum(positives)
-    return float(positives @ (found / (found + np.cumsum(negatives))) / total)
+    return _ranked("average_precision", _binary(labels, scores, weights))
 
 
 def log_loss(labels: Array, scores: Array, weights: Array | None = None) -> float | None:
     """Mean negative log-likelihood in nats; scores of 0 and 1 are moved inside by one float64 epsilon."""
-    labels, scores, weights = _checked(labels, scores, weights)
-    epsilon = np.finfo(np.float64).eps
-    likelihood = np.where(labels == 1, scores, 1 - scores)
-    return _mean(-np.log(np.clip(likelihood, epsilon, 1 - epsilon)), weights)
+    return _additive("log_loss", _binary(labels, scores, weights))
 
 
 def brier(labels: Array, scores: Array, weights: Array | None = None) -> float | None:
     """Mean squared distance of score and label (Brier 1950)."""
-    labels, scores, weights = _checked(labels, scores, weights)
-    return _mean(np.square(scores - labels), weights)
+    return _additive("brier", _binary(labels, scores, weights))
 
 
 def mean_score(labels: Array, scores: Array, weights: Array | None = None) -> float | None:
     """What the model says that the positive rate is."""
-    _, scores, weights = _checked(labels, scores, weights)
-    return _mean(scores, weights)
+    found = _binary(labels, scores, weights)
+    return _mean(found.scores, found.weights)
 
 
 def positive_rate(labels: Array, scores: Array, weights: Array | None = None) -> float | None:
     """What the positive rate is."""
-    labels, _, weights = _checked(labels, scores, weights)
-    return _mean(labels, weights)
+    found = _binary(labels, scores, weights)
+    return _mean(found.labels, found.weights)
 
 
-METRICS: dict[str, Measure] = {
-    "auc": Measure(auc, higher_is_better=True),
-    "average_precision": Measure(average_precision, higher_is_better=True),
-    "log_loss": Measure(log_loss, higher_is_better=False),
-    "brier": Measure(brier, higher_is_better=False),
-}
+def measure(scored: Scored) -> dict[str, float | None]:
+    """All metrics of the rows' task; `cost` only where decisions have costs, None where one is not defined.
+
+    >>> halves = Scored("regression", (), np.array([1.0, 2.0]), np.array([1.5, 2.5]), np.ones(2))
+    >>> measure(halves)
+    {'rmse': 0.5, 'mae': 0.5, 'r2': 0.0, 'bias': 0.5}
+    """
+    return {name: METRICS[name].function(scored) for name in names_of(scored)}
 
 
-def _checked(labels: Array, scores: Array, weights: Array | None) -> tuple[Array, Array, Array]:
-    """As float64, without the rows of weight 0."""
-    labels, scores = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
-    weights = np.ones_like(labels) if weights is None else np.asarray(weights, np.float64)
-    if not labels.shape == scores.shape == weights.shape:
-        raise DataError(
-            f"{labels.size} labels, {scores.size} scores and {weights.size} weights",
-            where="metrics",
-            cure="join them by the key first",
-        )
-    if not np.all((labels == 0) | (labels == 1)):
-        raise DataError("a label is neither 0 nor 1", where="metrics", cure="leave out the rows without a label")
-    if not np.all((scores >= 0) & (scores <= 1)):
-        raise DataError("a score is not a probability", where="metrics", cure="look at the model's raw scores")
-    if not np.all((weights >= 0) & np.isfinite(weights)):
-        raise DataError("a weight is negative or not finite", where="metrics", cure="correct the sampling weights")
-    used = weights > 0
-    return labels[used], scores[used], weights[used]
+def names_of(scored: Scored) -> list[str]:
+    """The metrics that `measure` gives, in order."""
+    known = METRICS_OF[scored.task]
+    return [name for name in METRICS if name in known and (name != "cost" or scored.has_costs)]
 
 
-def _per_score(labels: Array, scores: Array, weights: Array) -> tuple[Array, Array]:
-    """Weight of the positives and of the negatives at each distinct score, lowest score first."""
-    distinct, place = np.unique(scores, return_inverse=True)
-    positives = np.bincount(place, weights * labels, len(distinct))
-    return positives, np.bincount(place, weights * (1 - labels), len(distinct))
+def goodness(metric: str, value: Any) -> Any:
+    """The value (number or array) turned so that more is better: a bias is the better, the nearer it is to 0.
+
+    >>> goodness("auc", 0.7), goodness("log_loss", 0.5), goodness("bias", -2.0)
+    (0.7, -0.5, -2.0)
+    """
+    if metric == "bias":
+        return -abs(value)
+    return value if METRICS[metric].higher_is_better else -value
+
+
+def _additive(name: str, scored: Scored) -> float | None:
+    metric = ADDITIVE[name]
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = metric.sums(scored, np.zeros(len(scored.labels), np.int64), 1)
+        return _defined(metric.combine(sums[0], scored))
+
+
+def _ranked(name: str, scored: Scored) -> float | None:
+    """Of several classes the mean of each against the rest; not defined while one of them is missing."""
+    return _defined(np.mean([RANKED[name].combine(*per_score(*side, scored.weights)) for side in sides(scored)]))
+
+
+def _binary(labels: Array, scores: Array, weights: Array | None) -> Scored:
+    return Scored("binary", ("0", "1"), labels, scores, np.ones(len(labels)) if weights is None else weights)
 
 
 def _mean(values: Array, weights: Array) -> float | None:
-    return float(np.average(values, weights=weights)) if values.size else None
+    return float(np.average(values, weights=weights)) if weights.any() else None
+
+
+def _defined(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+METRICS: dict[str, Measure] = {
+    **{name: Measure(partial(_ranked, name), higher_is_better=True) for name in RANKED},
+    **{
+        name: Measure(
+            partial(_additive, name),
+            higher_is_better=name in ("accuracy", "precision", "recall", "f_beta", "macro_f1", "r2"),
+        )
+        for name in ADDITIVE
+    },
+}

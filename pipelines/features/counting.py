@@ -80,7 +80,7 @@ def _terms(problem: Problem, feature: History) -> dict[str, str]:
 
 
 def _is_float(problem: Problem, feature: History) -> bool:
-    return feature.of != "label" and problem.columns[feature.of].type == "float"
+    return (problem.label_type if feature.of == "label" else problem.columns[feature.of].type) == "float"
 
 
 def _extremes(problem: Problem, feature: History, cutoffs: int) -> str:

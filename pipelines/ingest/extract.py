@@ -75,7 +75,7 @@ def declared(problem: Problem, query: Query) -> dict[str, str]:
     """The columns that a query gives, and their types."""
     times = {"event_time": "timestamp", "known_time": "timestamp"}
     if query == "labels":
-        return {problem.key: "string", **times, "label": "int8"}
+        return {problem.key: "string", **times, "label": problem.label_type}
     columns = {name: column.type for name, column in problem.columns.items()}
     return {problem.key: "string", **times, "cutoff_time": "timestamp", **columns}
 

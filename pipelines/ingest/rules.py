@@ -13,6 +13,7 @@ from pipelines.ingest.extract import declared, extracted_schema, not_finite, not
 from pipelines.problem import Problem, Query
 
 LATE = "known_time: after cutoff_time"
+EARLY = "known_time: before event_time"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Rule:
 def rules(problem: Problem, query: Query) -> list[Rule]:
     """Every rule for the rows of a query: types, missing values, then what the values are."""
     return [*_readable(problem, query), *_present(problem, query), *_keys(problem),
-            *(_labels() if query == "labels" else _events(problem))]  # fmt: skip
+            *(_labels(problem) if query == "labels" else _events(problem))]  # fmt: skip
 
 
 def unique_columns(problem: Problem, query: Query) -> list[str]:
@@ -117,9 +118,29 @@ def _keys(problem: Problem) -> list[Rule]:
     ]
 
 
-def _labels() -> list[Rule]:
-    return [Rule("label: not 0 or 1", "label NOT IN (0, 1)", "expect_column_values_to_be_in_set",
-                 {"column": "label", "value_set": [0, 1]})]  # fmt: skip
+def _labels(problem: Problem) -> list[Rule]:
+    """What a label may be; of a number extract says already whether it is one, and finite. And nobody knows how an
+    event ends before it happens: a label that says so would be in the event's own history."""
+    expectation, column = "expect_column_values_to_be_in_set", {"column": "label"}
+    found = [
+        Rule(
+            EARLY,
+            "known_time < event_time",
+            "expect_column_pair_values_a_to_be_greater_than_b",
+            {"column_A": "known_time", "column_B": "event_time", "or_equal": True,
+             "ignore_row_if": "either_value_is_missing"},
+        )
+    ]  # fmt: skip
+    match problem.task:
+        case "binary":
+            found.append(Rule("label: not 0 or 1", "label NOT IN (0, 1)", expectation, {**column, "value_set": [0, 1]}))
+        case "multiclass":
+            known = ", ".join(map(sql.literal, problem.classes))
+            found.append(Rule("label: not one of labels.classes", f"label NOT IN ({known})", expectation,
+                              {**column, "value_set": problem.classes}))  # fmt: skip
+        case "regression":
+            pass
+    return found
 
 
 def _events(problem: Problem) -> list[Rule]:

@@ -17,7 +17,6 @@ from pipelines.release.versions import version_problem
 def champion_scores(config: Problem, events: pa.Table) -> tuple[np.ndarray | None, str]:
     """The champion's score of each event: from `predictions` where it is there, else made now."""
     from pipelines import tracking
-    from pipelines.training.candidates import positive_scores
 
     champion = tracking.champion(config)
     if champion is None:
@@ -35,7 +34,7 @@ def champion_scores(config: Problem, events: pa.Table) -> tuple[np.ndarray | Non
     missing = np.flatnonzero(np.isnan(scores))
     if len(missing):
         rows = features(version_problem(config, version), config, events.take(missing))
-        scores[missing] = positive_scores(tracking.load_model(champion.run_id), rows)
+        scores[missing] = tracking.load_model(champion.run_id).scores(rows)
     return scores, f"of which version {version} is least sure"
 
 
@@ -47,7 +46,6 @@ def committee_scores(config: Problem, events: pa.Table) -> tuple[np.ndarray | No
         DataError: MLflow does not have its run any more.
     """
     from pipelines import tracking
-    from pipelines.training.candidates import positive_scores
 
     gates = ledger.decisions(config, "gate")
     if not gates:
@@ -64,7 +62,7 @@ def committee_scores(config: Problem, events: pa.Table) -> tuple[np.ndarray | No
             )
         runs[name] = found[0]
     its = parse_problem(tracking.run_file(next(iter(runs.values())), "problem.json"), config.folder)
-    committee = [name for name in runs if its.training.candidates[name].model != "prior"]
+    committee = [name for name in runs if not its.training.candidates[name].is_baseline]
     if len(committee) < 2:
         raise ConfigError(
             f"the newest training has {len(committee)} candidate that learns, and one cannot disagree",
@@ -72,7 +70,7 @@ def committee_scores(config: Problem, events: pa.Table) -> tuple[np.ndarray | No
             cure="give training.candidates a second one and train, or choose by uncertainty",
         )
     rows = features(its, config, events)
-    scores = [positive_scores(tracking.load_model(runs[name]), rows) for name in committee]
+    scores = [tracking.load_model(runs[name]).scores(rows) for name in committee]
     return np.stack(scores, axis=1), f"about which {', '.join(committee)} disagree most"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.config import Candidate
+from pipelines.config import Augmentation, Calibration, Candidate, Resampling, Threshold
 from pipelines.errors import NothingToDo
 from pipelines.problem import Problem
 
@@ -19,11 +19,11 @@ UNLABELLED = -1
 def self_train(problem: Problem, rows: pa.Table) -> pa.Table:
     """Labels that the model gave to unlabelled rows: key, event_time, label, confidence, in the order of `rows`.
 
-    `rows` hold the features and `label`, null where there is none. scikit-learn's SelfTrainingClassifier fits the
-    candidate that labels.self_training names on the labelled rows, takes as labelled what it predicts above the
-    threshold, and starts over, until nothing new is sure. The confidence is the probability at which the label was
-    taken, before the model had learnt from it. The model cannot know that it is wrong: what it is sure of it will be
-    surer of, so such labels are trusted least.
+    `rows` hold key, partition, event_time, the features and `label`, null where there is none. scikit-learn's
+    SelfTrainingClassifier fits the candidate that labels.self_training names on the labelled rows, takes as labelled
+    what it predicts above the threshold, and starts over, until nothing new is sure. The confidence is the probability
+    at which the label was taken, before the model had learnt from it. The model cannot know that it is wrong: what it
+    is sure of it will be surer of, so such labels are trusted least.
 
     Raises:
         NothingToDo: the labelled rows are not of both classes yet.
@@ -32,11 +32,11 @@ def self_train(problem: Problem, rows: pa.Table) -> pa.Table:
     from sklearn.base import BaseEstimator, ClassifierMixin
     from sklearn.semi_supervised import SelfTrainingClassifier
 
-    from pipelines.training.candidates import fit_candidate, positive_scores
+    from pipelines.training.fit import fit as fit_candidate
 
     setting = problem.labels.self_training
     assert setting is not None
-    candidate = _without_early_stopping(problem.training.candidates[setting.candidate])
+    plain, name = _plain(problem), setting.candidate
     label = pc.fill_null(rows["label"].cast(pa.int8()), UNLABELLED).to_numpy().astype(np.int64)
     if len(known := set(np.unique(label)) - {UNLABELLED}) < 2:
         raise NothingToDo(
@@ -44,7 +44,7 @@ def self_train(problem: Problem, rows: pa.Table) -> pa.Table:
             where=f"{problem.name}, self_train",
             cure="wait for labels of both classes, or ask people (labels.hand)",
         )
-    features = rows.select(problem.feature_names)
+    features = rows.drop_columns(["label"])
     taken_at = np.full(rows.num_rows, np.nan)
 
     class OnRows(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -55,12 +55,12 @@ def self_train(problem: Problem, rows: pa.Table) -> pa.Table:
             train = train.append_column("label", pa.array(y, pa.int8()))
             train = train.append_column("weight", pa.array(np.ones(len(y))))
             self.classes_ = np.array([0, 1])
-            self.model_ = fit_candidate(problem, candidate, train, train.slice(0, 1))
+            self.model_ = fit_candidate(plain, name, train, train.slice(0, 1))
             return self
 
         def predict_proba(self, X: Any) -> np.ndarray:
             at = X[:, 0].astype(np.int64)
-            positive = positive_scores(self.model_, features.take(at))
+            positive = self.model_.scores(features.take(at))
             taken_at[at] = np.maximum(positive, 1 - positive)
             return np.stack([1 - positive, positive], axis=1)
 
@@ -74,7 +74,19 @@ def self_train(problem: Problem, rows: pa.Table) -> pa.Table:
     ).append_column("confidence", pa.array(taken_at[found]))  # fmt: skip
 
 
-def _without_early_stopping(candidate: Candidate) -> Candidate:
-    """There are no held-out rows here to stop by."""
-    kept = {name: value for name, value in candidate.parameters.items() if name != "early_stopping_rounds"}
-    return Candidate(model=candidate.model, parameters=kept)
+def _plain(problem: Problem) -> Problem:
+    """The problem with candidates that learn from all rows as they are: none are held out to stop or calibrate by."""
+
+    def plain(candidate: Candidate) -> Candidate:
+        parameters = {name: value for name, value in candidate.parameters.items() if name != "early_stopping_rounds"}
+        return candidate.model_copy(update={"parameters": parameters, "calibration": None})
+
+    candidates = {name: plain(candidate) for name, candidate in problem.training.candidates.items()}
+    training = {"candidates": candidates, "calibration": Calibration(), "threshold": Threshold()}
+    dataset = {"resampling": Resampling(), "augmentation": Augmentation()}
+    return problem.model_copy(
+        update={
+            "training": problem.training.model_copy(update=training),
+            "dataset": problem.dataset.model_copy(update=dataset),
+        }
+    )

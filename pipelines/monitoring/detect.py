@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.evaluation import metrics
+from pipelines.evaluation.metrics import measure
+from pipelines.evaluation.scored import Scored
 from pipelines.monitoring.profile import SCORE, ColumnProfile, Reference
+from pipelines.scoring.score import shown
 
 
 def psi(reference: Sequence[int], counts: Sequence[int]) -> float:
@@ -63,19 +65,27 @@ def detect(reference: Reference, profiles: Mapping[str, ColumnProfile]) -> dict[
     return {"rows": profiles[SCORE].rows, "columns": columns, "prediction": prediction | means}
 
 
-def performance(scores: NDArray[Any], labels: NDArray[Any]) -> dict[str, Any]:
-    """How good the scores (n,) turned out, given their labels (n,): the metrics, and the calibration gap.
+def performance(found: Scored) -> dict[str, Any]:
+    """How good the scores turned out, given their labels: the task's metrics and what they are made of.
 
-    The gap is mean score less positive rate. What is not defined (AUC of one class, anything of no rows) is None.
+    Binary: positive_rate, mean_score and their difference, the calibration_gap. Multiclass: class_rates, mean_score
+    (of the classes decided for). Regression: mean_label, mean_score; their difference is the metric bias. What the
+    task does not have, or is not defined (AUC of one class, anything of no rows), is None.
     """
-    result: dict[str, Any] = {
-        "rows": len(labels),
-        "positive_rate": metrics.positive_rate(labels, scores),
-        "mean_score": metrics.mean_score(labels, scores),
-    }
-    result |= {name: metric.function(labels, scores, None) for name, metric in metrics.METRICS.items()}
-    gap = result["mean_score"] - result["positive_rate"] if result["rows"] else None
-    return result | {"calibration_gap": gap}
+    rows = len(found.labels)
+    score, label = (float(np.mean(values)) if rows else None
+                    for values in (shown(found.scores, found.decisions), found.labels))  # fmt: skip
+    result: dict[str, Any] = {"rows": rows, "auc": None, "positive_rate": None, "mean_score": score,
+                              "calibration_gap": None, **measure(found)}  # fmt: skip
+    if found.task == "binary":
+        gap = None if score is None or label is None else score - label
+        result |= {"positive_rate": label, "calibration_gap": gap}
+    elif found.task == "multiclass":
+        shares = np.bincount(found.labels, minlength=len(found.classes)) / max(rows, 1)
+        result["class_rates"] = dict(zip(found.classes, shares.tolist(), strict=True)) if rows else None
+    else:
+        result["mean_label"] = label
+    return result
 
 
 def _filled(one: Sequence[int], other: Sequence[int]) -> NDArray[np.float64]:

@@ -55,7 +55,9 @@ def diagnose(
             with its "partition".
 
     Fewer rows or labels than the policy's `min_labels` prove nothing. A partition is bad when its AUC dropped or its
-    calibration drifted: those harm whoever uses the scores, while a shift of inputs or labels alone may not.
+    calibration drifted: those harm whoever uses the scores, while a shift of inputs or labels alone may not. What the
+    task has no number for is not looked at: of several classes there is no calibration gap, of a regression neither
+    that nor an AUC.
     """
     labelled = [each for each in realised if each["rows"] >= policy.min_labels][-policy.of_last :]
     bad = [each for each in labelled if [*_harm(policy, reference, each)]]
@@ -90,19 +92,15 @@ def _data_fault(reference: Reference, detected: Mapping[str, Any]) -> Iterator[F
 
 def _harm(policy: Policy, reference: Reference, realised: Mapping[str, Any]) -> Iterator[Finding]:
     """What makes a partition bad."""
-    where, auc, usual, gap = (
-        realised["partition"],
-        realised["auc"],
-        reference.metrics["auc"],
-        realised["calibration_gap"],
-    )
+    where, auc, gap = (realised[name] for name in ("partition", "auc", "calibration_gap"))
+    usual = reference.metrics.get("auc")
     if auc is not None and usual is not None and usual - auc > policy.max_auc_drop:
         yield Finding(
             kind="performance drop",
             evidence=f"AUC {auc:.2f} in {where}, {usual:.2f} when it was tested",
             numbers={"auc": auc, "test_auc": usual},
         )
-    if abs(gap) > policy.max_calibration_gap:
+    if gap is not None and abs(gap) > policy.max_calibration_gap:
         score, rate = realised["mean_score"], realised["positive_rate"]
         yield Finding(
             kind="calibration drift",
@@ -113,7 +111,21 @@ def _harm(policy: Policy, reference: Reference, realised: Mapping[str, Any]) -> 
 
 def _label_shift(policy: Policy, reference: Reference, realised: Mapping[str, Any]) -> Iterator[Finding]:
     rate = realised["positive_rate"]
-    if abs(rate - reference.label_rate) > policy.max_label_rate_shift:
+    if rates := realised.get("class_rates"):
+        shifts = {name: rates[name] - usual for name, usual in reference.class_rates.items() if name in rates}
+        most = max(shifts, key=lambda name: abs(shifts[name]), default=None)
+        if most is not None and abs(shifts[most]) > policy.max_label_rate_shift:
+            usual = reference.class_rates[most]
+            yield Finding(
+                kind="label shift",
+                evidence=f"share of {most} {rates[most]:.2f} in {realised['partition']}, {usual:.2f} in training",
+                numbers={f"share of {most}": rates[most], f"training share of {most}": usual},
+            )
+    elif (
+        rate is not None
+        and reference.label_rate is not None
+        and abs(rate - reference.label_rate) > policy.max_label_rate_shift
+    ):
         yield Finding(
             kind="label shift",
             evidence=f"positive rate {rate:.2f} in {realised['partition']}, {reference.label_rate:.2f} in training",

@@ -17,8 +17,10 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines.artifacts import table_schema
 from pipelines.errors import DataError, SchemaError
-from pipelines.evaluation.metrics import METRICS
+from pipelines.evaluation.metrics import measure
+from pipelines.evaluation.scored import Scored
 from pipelines.problem import Problem
+from pipelines.scoring.score import shown
 
 SCORE = "score"
 SCORE_EDGES = tuple(step / 20 for step in range(1, 20))
@@ -77,32 +79,39 @@ class ColumnReference(Frozen):
 
 
 class Reference(Frozen):
-    """What a model learnt from and how it did: features of the training split, `score` of the test split."""
+    """What a model learnt from and how it did: features of the training split, `score` of the test split.
+
+    `label_rate` is the positive rate of the training split, None unless the task is binary; `class_rates` is the share
+    of each class, empty unless there are several; `label_mean` is the mean of a number, None of classes. `threshold`
+    is the binary model's own.
+    """
 
     columns: dict[str, ColumnReference]
-    label_rate: float
+    label_rate: float | None
     metrics: dict[str, float | None]
+    class_rates: dict[str, float] = {}
+    label_mean: float | None = None
+    threshold: float = 0.5
 
     @property
     def mean_score(self) -> float | None:
         return self.columns[SCORE].profile.mean
 
 
-def reference(
-    features: pa.Table, label_rate: float, scores: NDArray[Any], labels: NDArray[Any], bins: int = 10
-) -> Reference:
+def reference(features: pa.Table, labels: NDArray[Any], test: Scored, bins: int = 10) -> Reference:
     """The reference that partitions are compared with, for as long as this model serves.
 
     Args:
         features: training split; every column counts: numbers, strings or booleans.
-        label_rate: positive rate of the training split.
-        scores, labels: (n,), of the test split.
+        labels: (n,), of the training split: 0 or 1, codes of classes, or numbers.
+        test: the model's scores on the test split. Of several classes the profile is that of the probability of the
+            class decided for, as the table `predictions` keeps it; numbers get quantile bins, probabilities even ones.
         bins: quantile bins of a number; it gets fewer where values repeat.
 
     Raises:
         DataError: a split has no rows.
     """
-    if not features.num_rows or not len(scores):
+    if not features.num_rows or not len(test.labels):
         raise DataError("the training or the test split has no rows", where="reference", cure="widen dataset.split")
     columns = {}
     for name in features.column_names:
@@ -110,9 +119,22 @@ def reference(
         columns[name] = _refer(
             name, column, _quantiles(column, bins) if _is_number(column.type) else _categories(column)
         )
-    columns[SCORE] = _refer(SCORE, pa.chunked_array([pa.array(scores, pa.float64())]), Numbers(edges=SCORE_EDGES))
-    metrics = {name: metric.function(labels, scores, None) for name, metric in METRICS.items()}
-    return Reference(columns=columns, label_rate=label_rate, metrics=metrics)
+    scores = pa.chunked_array([pa.array(shown(test.scores, test.decisions), pa.float64())])
+    is_number = test.task == "regression"
+    columns[SCORE] = _refer(SCORE, scores, _quantiles(scores, bins) if is_number else Numbers(edges=SCORE_EDGES))
+    rates: dict[str, float] = {}
+    if test.task == "multiclass":
+        shares = np.bincount(labels, minlength=len(test.classes)) / len(labels)
+        rates = dict(zip(test.classes, shares.tolist(), strict=True))
+    mean = float(np.mean(labels))
+    return Reference(
+        columns=columns,
+        label_rate=mean if test.task == "binary" else None,
+        metrics=measure(test),
+        class_rates=rates,
+        label_mean=mean if is_number else None,
+        threshold=test.threshold,
+    )
 
 
 def profile(batches: Iterable[pa.RecordBatch], reference: Reference) -> dict[str, ColumnProfile]:

@@ -1,33 +1,76 @@
-"""score: feature rows to probabilities, batch by batch."""
+"""score: feature rows to scores and decisions, batch by batch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from pipelines.artifacts import arrow_type
 from pipelines.errors import DataError
+from pipelines.evaluation.scored import SUM_TOLERANCE
 
 if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
+    from pipelines.training.model import Model
+
+PROBABILITIES = "list<float>"
 
 
-def score(model: Pipeline, features: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Each batch with `score` appended: the probability of the positive class, one per row.
+def score(model: Model, features: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Each batch with `score`, `decision` and `probabilities` appended, as the table `predictions` keeps them.
+
+    Binary: the probability of 1, and 1 or 0 by the model's threshold. Multiclass: the probability of the class that
+    the model decides for, its name, and the probabilities of all. Regression: the number, and no decision.
 
     Raises:
-        DataError: the model gave something that is no probability.
+        DataError: the model gave something that is no probability, or no finite number.
     """
-    from pipelines.training.candidates import positive_scores
-
     for batch in features:
-        scores = positive_scores(model, pa.Table.from_batches([batch]))
-        if not np.all((scores >= 0) & (scores <= 1)):
-            raise DataError(
-                "the model gave scores that are no probabilities",
-                where="score",
-                cure="roll back to the version before (alias champion in MLflow) and look at this one",
-            )
-        yield pa.RecordBatch.from_arrays([*batch.columns, pa.array(scores)], [*batch.schema.names, "score"])
+        scores = np.asarray(model.scores(pa.Table.from_batches([batch])), np.float64)
+        _check(model.task, scores)
+        decided = model.decide(scores)
+        columns = [*batch.columns, pa.array(shown(scores, decided)), _names(model, decided), _probabilities(scores)]
+        yield pa.RecordBatch.from_arrays(columns, [*batch.schema.names, "score", "decision", "probabilities"])
+
+
+def shown(scores: NDArray[Any], decided: NDArray[Any]) -> NDArray[Any]:
+    """One number for each row, (n,): of several classes the probability of the one that was decided for.
+
+    >>> shown(np.array([[0.2, 0.8], [0.7, 0.3]]), np.array([1, 0])).tolist()
+    [0.8, 0.7]
+    >>> shown(np.array([0.4]), np.array([0])).tolist()
+    [0.4]
+    """
+    return scores if scores.ndim == 1 else scores[np.arange(len(scores)), decided]
+
+
+def _check(task: str, scores: NDArray[Any]) -> None:
+    if task == "regression":
+        what, is_good = "finite numbers", bool(np.isfinite(scores).all())
+    else:
+        what, is_good = "probabilities", bool(np.all((scores >= 0) & (scores <= 1)))
+        if scores.ndim == 2:
+            is_good &= bool(np.all(np.abs(scores.sum(axis=1) - 1) <= SUM_TOLERANCE))
+    if not is_good:
+        raise DataError(
+            f"the model gave scores that are no {what}",
+            where="score",
+            cure="roll back to the version before (alias champion in MLflow) and look at this one",
+        )
+
+
+def _names(model: Model, decided: NDArray[Any]) -> pa.Array:
+    if model.task == "regression":
+        return pa.nulls(len(decided), pa.string())
+    return pa.array(list(model.classes), pa.string()).take(pa.array(decided))
+
+
+def _probabilities(scores: NDArray[Any]) -> pa.Array:
+    kind = arrow_type(PROBABILITIES)
+    if scores.ndim == 1:
+        return pa.nulls(len(scores), kind)
+    offsets = pa.array(np.arange(0, scores.size + 1, scores.shape[1], dtype=np.int32))
+    return pa.ListArray.from_arrays(offsets, pa.array(scores.ravel()), type=kind)

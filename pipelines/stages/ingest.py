@@ -19,6 +19,8 @@ from pipelines.problem import Problem, Query, load_problem
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
+    from pipelines.ingest.batch import BatchRule
+
 NUMBERS = pa.schema([("number", pa.int64())])
 SHOWN_ROWS = 1_000  # of the rows set aside, when the batch is too bad to publish
 
@@ -60,6 +62,7 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
     from pipelines.ingest.batch import batch_rules, check_batch, check_sources
     from pipelines.ingest.expectations import batch_expectations, expectations
     from pipelines.ingest.quarantine import apply_repairs
+    from pipelines.ingest.shape import check_shape
     from pipelines.ingest.validate import bad_rows, part, summary
     from pipelines.ingest.validation_page import Verdict, validation_page
 
@@ -76,10 +79,12 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
         try:
             check_sources(config, extracted["sources"], f"{staging}/rejected")
             check_batch(config, counted, rules, f"{staging}/quarantine")
-            expected = [*expectations(config, query, staged), *batch_expectations(rules)]
-            found = Verdict(counted, rules, expected)
             bad, numbers = part(config, query, staged)
             store.stage(f"{staging}/{query}.bad", pa.table({"number": numbers}), NUMBERS)
+            shaped = _shape_rules(config, query, first, staged.filter(~pc.field("number").isin(numbers)))
+            found = Verdict(counted, rules := [*rules, *shaped])
+            check_shape(config, query, shaped)
+            found = Verdict(counted, rules, [*expectations(config, query, staged), *batch_expectations(rules)])
             bad, mended = apply_repairs(config, query, bad, quarantine.repairs(config, query))
             is_ours = pc.is_in(mended["partition"], pa.array(keys))
             moved += pc.sum(pc.invert(is_ours), min_count=0).as_py()
@@ -164,6 +169,21 @@ def _trailing(config: Problem, first: str) -> list[int]:
     holds = pc.is_null(pc.field("superseded_time")) & pc.is_null(pc.field("withdrawn_time"))
     events = store.dataset(config, "events")
     return [events.count_rows(filter=(pc.field("partition") == key) & holds) for key in keys]
+
+
+def _shape_rules(config: Problem, query: Query, first: str, good: ds.Dataset) -> list[BatchRule]:
+    """How the batch's good rows look beside the newest published partitions before it."""
+    from pipelines.ingest.shape import shape_rules, shapes
+
+    rule = config.validation.shape
+    if rule is None:
+        return []
+    keys = [key for key in store.partition_keys(config, query) if key < first][-rule.trailing_partitions :]
+    holds = pc.field("superseded_time").is_null() & pc.field("withdrawn_time").is_null()
+    if query == "labels":
+        holds &= pc.field("source") == "natural"
+    published = store.dataset(config, query).filter(pc.field("partition").isin(pa.array(keys, pa.string())) & holds)
+    return shape_rules(config, shapes(config, query, published), shapes(config, query, good))
 
 
 def _staging(config: Problem, first: str, last: str) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pipelines import sql, store
 from pipelines.dataset.known import labels_as_known
-from pipelines.dataset.label import mature
+from pipelines.dataset.label import label_number, mature
 from pipelines.errors import DataError, NothingToDo
 from pipelines.monitoring.profile import Reference
 from pipelines.problem import Problem, load_problem
@@ -53,6 +55,7 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     Result: what `profile` gave, "detected", and "realised": performance per labelled partition, oldest
     first, each with the version that scored it.
     """
+    from pipelines.evaluation.scored import scored
     from pipelines.monitoring.detect import detect as measure_drift
     from pipelines.monitoring.detect import performance
     from pipelines.monitoring.profile import from_rows
@@ -65,10 +68,12 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
     realised = []
     for labelled in labelled_keys[-config.monitoring.policy.of_last :]:
-        truth = _truth(config, predictions, labels, labelled, partition)
+        predicted = predictions.to_table(filter=pc.field("partition") == labelled)
+        version = predicted["model_version"][0].as_py()
+        its, threshold = version_problem(config, version), _reference(config, version).threshold
+        truth = _truth(its, predicted, labels, labelled, partition)
         if truth.num_rows:
-            version = truth["model_version"][0].as_py()
-            found = performance(truth["score"].to_numpy(), truth["label"].to_numpy())
+            found = performance(scored(its, truth["label"].to_numpy(), _scores(its, truth), threshold=threshold))
             realised.append({"partition": labelled, "version": version, **found})
     return {**profiled, "detected": detected, "realised": realised}
 
@@ -156,20 +161,31 @@ def act(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
     return outcome
 
 
-def _truth(config: Problem, predictions: Any, labels: Any, labelled: str, partition: str) -> pa.Table:
-    """score, label and model_version of `labelled`'s rows, labels as known at the end of `partition`."""
-    key, parts = sql.quote(config.key), config.partitions
+def _truth(its: Problem, predicted: pa.Table, labels: Any, labelled: str, partition: str) -> pa.Table:
+    """score, probabilities and label of `labelled`'s rows, labels as known at the end of `partition`.
+
+    `its` is the config that the model was trained with: a label is a number, the place of its class there. A class
+    that the model does not know is left out: no metric could take it.
+    """
+    key, parts, label = sql.quote(its.key), its.partitions, label_number(its, "known.label")
     time, start, end = pc.field("event_time"), pc.scalar(parts.start(labelled)), pc.scalar(parts.end(labelled))
     return sql.query(
-        f"""WITH known AS ({labels_as_known(config)})
-            SELECT p.score, known.label, p.model_version FROM predictions AS p JOIN known USING ({key})
-            ORDER BY p.event_time, p.{key}""",
+        f"""WITH known AS ({labels_as_known(its)})
+            SELECT p.score, p.probabilities, {label} AS label FROM predicted AS p JOIN known USING ({key})
+            WHERE {label} IS NOT NULL ORDER BY p.event_time, p.{key}""",
         {
-            "predictions": predictions.filter(pc.field("partition") == labelled),
+            "predicted": predicted,
             "labels": labels.filter((time >= start) & (time < end)),
         },
         {"as_of": parts.end(partition)},
     )
+
+
+def _scores(config: Problem, rows: pa.Table) -> NDArray[Any]:
+    """Scores as metrics take them: (n,), or of several classes (n, k)."""
+    if config.task != "multiclass":
+        return np.asarray(rows["score"].to_numpy())
+    return np.asarray(pc.list_flatten(rows["probabilities"].combine_chunks())).reshape(rows.num_rows, -1)
 
 
 def _reference(config: Problem, version: str) -> Reference:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from pipelines.release.versions import version_problem
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
+
+    from pipelines.training.model import Model
 
 
 def plan(problem: str, partition: str) -> list[dict[str, Any]]:
@@ -61,7 +64,8 @@ def plan(problem: str, partition: str) -> list[dict[str, Any]]:
 def score(problem: str, shard: dict[str, Any]) -> dict[str, Any]:
     """Stage features and scores of one shard; a retry replaces what an earlier try has left.
 
-    Result: {"partition", "version", "as_of", "uri", "rows", "events_version"}.
+    Result: {"partition", "version", "as_of", "uri", "rows", "events_version", "unseen": {feature: rows with a category
+    that the model did not see in training}}.
     """
     from pipelines import tracking
     from pipelines.features.featurize import featurize
@@ -79,10 +83,14 @@ def score(problem: str, shard: dict[str, Any]) -> dict[str, Any]:
     )
     features = featurize(its, rows_of_shard, events, labels, config.scoring.batch_rows)
     uri = _staging(config, shard["partition"], f"{shard['shard']}")
-    schema = table_schema(its, "features").append(pa.field("score", pa.float64()))
-    rows = store.stage(uri, score_rows(model, features), schema)
+    predicted = table_schema(config, "predictions")
+    schema = pa.schema(
+        [*table_schema(its, "features"), *(predicted.field(name) for name in ("score", "decision", "probabilities"))]
+    )
+    unseen: Counter[str] = Counter()
+    rows = store.stage(uri, score_rows(model, _noting_unseen(model, features, unseen)), schema)
     passed_on = {name: shard[name] for name in ("partition", "version", "as_of", "events_version")}
-    return passed_on | {"uri": uri, "rows": rows}
+    return passed_on | {"uri": uri, "rows": rows, "unseen": dict(sorted(unseen.items()))}
 
 
 def publish(problem: str, partition: str, scored: list[dict[str, Any]]) -> dict[str, Any]:
@@ -114,6 +122,9 @@ def publish(problem: str, partition: str, scored: list[dict[str, Any]]) -> dict[
         [partition],
     )
     rows = sum(shard["rows"] for shard in scored)
+    unseen: Counter[str] = Counter()
+    for shard in scored:
+        unseen.update(shard["unseen"])
     store.write_json(
         manifest,
         {
@@ -123,6 +134,7 @@ def publish(problem: str, partition: str, scored: list[dict[str, Any]]) -> dict[
             "table_version": table_version,
             "table": store.table_uri(config, "predictions"),
             "files": store.partition_files(config, "predictions", partition),
+            "unseen": dict(sorted(unseen.items())),
         },
     )
     result = {
@@ -133,6 +145,13 @@ def publish(problem: str, partition: str, scored: list[dict[str, Any]]) -> dict[
         "manifest": manifest,
     }
     return store.finish(staging, result)
+
+
+def _noting_unseen(model: Model, features: Iterable[pa.RecordBatch], unseen: Counter[str]) -> Iterator[pa.RecordBatch]:
+    """The batches as they are; `unseen` grows by what is new to the model in each as it passes."""
+    for batch in features:
+        unseen.update(model.unseen(pa.Table.from_batches([batch])))
+        yield batch
 
 
 def _predictions(staged: Any, schema: pa.Schema, version: str, now: datetime) -> Iterator[pa.RecordBatch]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,18 @@ import pyarrow.compute as pc
 
 from pipelines import store
 from pipelines.clock import INSTANT, present
+from pipelines.config import Candidate
 from pipelines.dataset import stored
-from pipelines.errors import DataError, GateFailed, NothingToDo
+from pipelines.errors import ConfigError, DataError, EvergreenError, NothingToDo
 from pipelines.problem import Problem, load_problem
 from pipelines.release import ledger
-from pipelines.release.versions import datasheet_uri, reference_uri, version_problem, write_version_files
+from pipelines.release.versions import datasheet_uri
+from pipelines.stages.release import evaluate, gate, promote, register
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
+    import pyarrow.dataset as ds
+
+__all__ = ["check", "evaluate", "featurize", "gate", "label", "promote", "register", "sample", "train"]
 
 
 def label(problem: str, partition: str | None = None, requested: bool = False) -> dict[str, Any]:
@@ -81,17 +86,12 @@ def sample(problem: str, labelled: dict[str, Any]) -> dict[str, Any]:
     never what somebody guessed. Result: what `label` gave, and {"training_set", "training_set_version", "splits":
     {split: rows}, "not_drawn": rows}.
     """
-    from pipelines.dataset.sample import sample as sample_rows
-
     config = load_problem(problem)
     if done := store.finished(_staging(config, labelled["training"])):
-        return done
-    usable = stored.usable(config, store.staged(_labelled(config, labelled["training"])))
-    rows = sample_rows(usable, config.dataset.sampling)
-    if config.labels.weigh_by_confidence:
-        is_train = pc.equal(rows["split"], "train")
-        weight = pc.if_else(is_train, pc.multiply(rows["weight"], rows["confidence"]), rows["weight"])
-        rows = rows.set_column(rows.schema.get_field_index("weight"), "weight", weight)
+        return {name: value for name, value in done.items() if name != "leaks"}
+    pool = store.staged(_labelled(config, labelled["training"]))
+    rows = stored.sampled(config, pool)
+    usable = stored.usable(config, pool)
     made_of = [labelled[name] for name in ("partition", "as_of", "events_version", "labels_version")]
     made_of += [config.dataset.model_dump(mode="json"), config.labels.model_dump(mode="json")]
     training_set = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
@@ -116,7 +116,8 @@ def featurize(problem: str, sampled: dict[str, Any]) -> dict[str, Any]:
 def check(problem: str, featurized: dict[str, Any]) -> dict[str, Any]:
     """Look for leaks before anything learns from the set, and write its datasheet and its feature schema.
 
-    Result: what `featurize` gave, and {"datasheet": URI of the page}.
+    Result: what `featurize` gave, and {"datasheet": URI of the page, "leaks": {"checked": True, "findings": [what was
+    found and is accepted]}}.
 
     Raises:
         DataError: a feature knows too much, or a row stands on both sides of a split; the datasheet is written anyway.
@@ -128,30 +129,36 @@ def check(problem: str, featurized: dict[str, Any]) -> dict[str, Any]:
     config = load_problem(problem)
     staging = _staging(config, featurized["training"])
     uri = datasheet_uri(config, featurized["training_set"])
-    if store.finished(staging):
-        return {**featurized, "datasheet": uri}
-    rows = stored.with_features(config, featurized, store.staged(_labelled(config, featurized["training"])))
-    findings = leaks.check(config, rows, datetime.fromisoformat(featurized["as_of"]))
+    if done := store.finished(staging):
+        return {**featurized, "datasheet": uri, "leaks": done["leaks"]}
+    labelled = store.staged(_labelled(config, featurized["training"]))
+    rows = stored.with_features(config, featurized, labelled)
+    findings = leaks.check(config, rows, datetime.fromisoformat(featurized["as_of"]), labelled)
     features = feature_schema(config, rows.filter(pc.equal(rows["split"], "train")))
-    sheet = datasheet(config, stored.facts(config, featurized, rows, features, findings))
+    facts = stored.facts(config, featurized, rows, features, findings)
+    sheet = datasheet(config, facts)
+    store.write_json(stored.facts_uri(config, featurized["training_set"]), asdict(facts))
     store.write_json(store.store_uri(config.name, "feature_sets", f"{config.feature_set}.json"), features)
     store.write_bytes(uri.replace(".html", ".md"), sheet.markdown.encode())
     store.write_bytes(uri, sheet.html)
     leaks.require_clean(config, findings)
-    store.finish(staging, {name: value for name, value in featurized.items() if not name.startswith("feature")})
-    return {**featurized, "datasheet": uri}
+    seen = {"checked": True, "findings": [one.reason for one in findings if not one.passed]}
+    sampled = {name: value for name, value in featurized.items() if not name.startswith("feature")}
+    store.finish(staging, {**sampled, "leaks": seen})
+    return {**featurized, "datasheet": uri, "leaks": seen}
 
 
 def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str, Any]:
-    """Fit one candidate and log it to MLflow. A retry finds the finished run of its earlier try.
+    """Search, fit and log one candidate. A retry goes on where an earlier try was: trials, rounds, or the finished run.
 
     Result: {"candidate", "run_id", "validation": {metric: value}}.
     """
     from pipelines import tracking
-    from pipelines.dataset.augment import augment
-    from pipelines.dataset.resample import resample
-    from pipelines.evaluation.evaluate import measure
-    from pipelines.training.candidates import fit_candidate, positive_scores
+    from pipelines.evaluation.metrics import measure
+    from pipelines.evaluation.scored import scored
+    from pipelines.release.lineage import fingerprint, lineage, surroundings
+    from pipelines.training.fit import fit
+    from pipelines.training.search import search, searched_metric
 
     config = load_problem(problem)
     tags = {"training": featurized["training"], "candidate": candidate}
@@ -161,191 +168,104 @@ def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str,
         found = {n.removeprefix("validation_"): v for n, v in metrics.items() if n.startswith("validation_")}
         return {"candidate": candidate, "run_id": run_id, "validation": found}
 
-    rows = {split: stored.split(config, featurized, split) for split in ("train", "validation")}
-    spec = config.training.candidates[candidate]
-    names, categories = config.feature_names, config.categorical_features
-    learnt_from = resample(rows["train"], names, categories, config.dataset.resampling)
-    learnt_from = augment(learnt_from, names, categories, config.dataset.augmentation)
-    model = fit_candidate(config, spec, learnt_from, rows["validation"])
-    measured = {
-        split: measure(table["label"].to_numpy(), positive_scores(model, table), table["weight"].to_numpy())
-        for split, table in rows.items()
-    }
-    run_id = tracking.log_candidate(
+    spec = config.training.of(candidate)
+    tags |= {"partition": featurized["partition"], "training_set": featurized["training_set"],
+             "feature_set": featurized["feature_set"], "config_hash": config.config_hash,
+             "trained_until": featurized["trained_until"]}  # fmt: skip
+    run_id = tracking.start_candidate(config, candidate, tags)
+    try:
+        learnt_from, validation = _training_rows(config, featurized), stored.split(config, featurized, "validation")
+        searched: dict[str, Any] = {}
+        if spec.search:
+            trials = tracking.RunTrials(run_id, searched_metric(config))
+            searched = search(config, candidate, _in_memory(config, candidate, learnt_from), trials).parameters
+        state = _Checkpoint(f"{_staging(config, featurized['training'])}/{candidate}.checkpoint", config)
+        model = fit(config, candidate, learnt_from, validation, parameters=searched, checkpoint=state)
+    except EvergreenError as error:
+        tracking.fail(run_id, error.what)
+        raise
+    measured = {}
+    for split, rows in (("train", learnt_from), ("validation", validation)):
+        if isinstance(rows, pa.Table):
+            labels, weights = rows["label"].to_numpy(), rows["weight"].to_numpy()
+            measured[split] = measure(scored(config, labels, model.scores(rows), weights, model.threshold))
+    test = stored.split(config, featurized, "test")
+    prints = {name: fingerprint(config, rows)
+              for name, rows in (("train", learnt_from), ("validation", validation), ("test", test))}  # fmt: skip
+    made_of = lineage(config, featurized, prints, candidate, searched, surroundings(),
+                      is_streamed=not isinstance(learnt_from, pa.Table))  # fmt: skip
+    tracking.log_candidate(
         config,
         candidate,
         model,
-        tags=tags | {"partition": featurized["partition"], "training_set": featurized["training_set"],
-                     "feature_set": featurized["feature_set"], "config_hash": config.config_hash,
-                     "trained_until": featurized["trained_until"]},
-        parameters={"model": spec.model, **spec.parameters, "seed": config.training.seed,
-                    "sampling": config.dataset.sampling.method, "train_rows": rows["train"].num_rows,
+        tags=tags,
+        parameters={"model": spec.model, **spec.parameters, **searched, "seed": config.training.seed,
+                    "threshold": model.threshold, "sampling": config.dataset.sampling.method,
                     "resampling": config.dataset.resampling.method,
-                    "augmentation": config.dataset.augmentation.method, "fitted_rows": learnt_from.num_rows,
-                    **{name: featurized[name] for name in ("events_version", "labels_version", "features_version")}},
+                    "augmentation": config.dataset.augmentation.method, "train_rows": prints["train"]["rows"],
+                    "fitted_rows": model.fitted_rows,
+                    **_settings(spec), **{name: featurized[name] for name in
+                       ("events_version", "labels_version", "features_version")}},
         metrics={f"{split}_{name}": value for split, found in measured.items() for name, value in found.items()
                  if value is not None},
         dataset_uri=store.table_uri(config, "training_sets"),
         dataset_version=featurized["training_set_version"],
-        example=rows["train"].select(config.feature_names).slice(0, 5),
-        files=stored.training_files(config, featurized),
+        example=validation.select(config.feature_names).slice(0, 5),
+        files=stored.training_files(config, featurized) | {
+            "lineage.json": json.dumps(made_of, indent=1).encode(),
+            "dropped_features.json": json.dumps(model.dropped, indent=1).encode(),
+        },
+        run_id=run_id,
     )  # fmt: skip
+    store.delete(state.uri)
     return {"candidate": candidate, "run_id": run_id, "validation": measured["validation"]}
 
 
-def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, Any]]) -> dict[str, Any]:
-    """Measure all candidates and the champion on the same test rows; the best on validation is the challenger.
+class _Checkpoint:
+    """Keeps the state of a fit in the store, beside what the training stages."""
 
-    Result: {"partition", "test_rows", "test_partitions", "challenger", "baseline", "champion" (or None),
-    "candidates"}: what `gate` judges. The challenger's run keeps it, with the reference for monitoring.
-    """
-    from pipelines import tracking
-    from pipelines.evaluation.evaluate import measure, pick_challenger
-    from pipelines.monitoring.profile import reference
-    from pipelines.training.candidates import positive_scores
+    def __init__(self, uri: str, config: Problem) -> None:
+        self.uri = uri
+        self.every = config.training.checkpoint_rounds
 
-    config = load_problem(problem)
-    test = stored.split(config, featurized, "test")
-    labels, weights = test["label"].to_numpy(), test["weight"].to_numpy()
-    runs = {one["candidate"]: one["run_id"] for one in trained}
-    models = {name: tracking.load_model(run_id) for name, run_id in runs.items()}
-    scores = {name: positive_scores(model, test) for name, model in models.items()}
-    metrics = {name: measure(labels, found, weights) for name, found in scores.items()}
-    best = pick_challenger(config.training, {one["candidate"]: one["validation"] for one in trained})
-    champion = tracking.champion(config)
-    evaluation = {
-        "training": featurized["training"],
-        "partition": featurized["partition"],
-        "test_rows": test.num_rows,
-        "test_partitions": sorted(set(test["partition"].to_pylist())),
-        "challenger": {"candidate": best, "run_id": runs[best], "metrics": metrics[best]},
-        "baseline": {"candidate": config.training.baseline, "metrics": metrics[config.training.baseline]},
-        "champion": None if champion is None else _measure_champion(config, featurized, champion),
-        "candidates": metrics,
-    }
-    for name, found in metrics.items():
-        tracking.annotate(runs[name], metrics={f"test_{m}": v for m, v in found.items() if v is not None})
-    seen = stored.split(config, featurized, "train")
-    built = reference(
-        seen.select(config.feature_names),
-        float(seen["label"].to_numpy().mean()),
-        scores[best],
-        labels,
-        config.monitoring.bins,
+    def save(self, rounds: int, model: bytes) -> None:
+        store.write_bytes(self.uri, rounds.to_bytes(8, "big") + model)
+
+    def load(self) -> tuple[int, bytes] | None:
+        if not store.exists(self.uri):
+            return None
+        state = store.read_bytes(self.uri)
+        return int.from_bytes(state[:8], "big"), state[8:]
+
+
+def _training_rows(config: Problem, pins: dict[str, Any]) -> pa.Table | ds.Dataset:
+    """The training split: in memory, or on disk where its matrix would pass training.memory_limit_mb."""
+    needed_mb = pins["splits"]["train"] * len(config.feature_names) * 4 / 2**20
+    if needed_mb <= config.training.memory_limit_mb:
+        group = config.dataset.split.group_by  # folds keep groups together
+        return stored.split(config, pins, "train", extra=[group] if group else [])
+    uri = f"{_staging(config, pins['training'])}/train"
+    schema, batches = stored.stream(config, pins, "train")
+    store.stage(uri, batches, schema)
+    return store.staged(uri)
+
+
+def _in_memory(config: Problem, candidate: str, rows: pa.Table | ds.Dataset) -> pa.Table:
+    if isinstance(rows, pa.Table):
+        return rows
+    raise ConfigError(
+        f"the training rows are too many to search parameters on ({config.training.memory_limit_mb} MB are allowed)",
+        where=f"training.candidates.{candidate}.search",
+        cure="search on a sample (dataset.sampling), then write the parameters down and drop the search",
     )
-    kept = {"trained_until": featurized["trained_until"], "reference": built.model_dump(mode="json")}
-    tracking.annotate(runs[best], files={"evaluation.json": evaluation, "reference.json": kept})
-    return evaluation
 
 
-def gate(problem: str, evaluated: dict[str, Any]) -> dict[str, Any]:
-    """Judge the challenger; the verdict goes to the ledger and to its MLflow run either way.
-
-    Result: {"partition", "run_id", "candidate", "verdict", "reason"}.
-
-    Raises:
-        GateFailed: the challenger is not good enough; the champion goes on serving.
-    """
-    from pipelines import tracking
-    from pipelines.evaluation.gate import gate as judge
-
-    config = load_problem(problem)
-    verdict = judge(evaluated, config.gate)
-    word = "passed" if verdict.passed else "failed"
-    challenger = evaluated["challenger"]
-    ledger.record(
-        config,
-        decision=f"gate:{evaluated['training']}",
-        kind="gate",
-        partition=evaluated["partition"],
-        verdict=word,
-        action="register" if verdict.passed else "keep champion",
-        reason=verdict.reason,
-        evidence={"evaluation": evaluated, **verdict.to_dict()},
-    )
-    tracking.annotate(
-        challenger["run_id"],
-        files={"gate.json": verdict.to_dict()},
-        tags={"gate": word, "gate_reason": verdict.reason},
-    )
-    if not verdict.passed:
-        raise GateFailed(
-            f"{challenger['candidate']} did not pass: {verdict.reason}",
-            where=f"gate of {problem}, data until {evaluated['partition']}",
-            cure="the champion goes on serving; compare the runs in MLflow, then change the data, the candidates or "
-            "the thresholds (gate in problem.yaml)",
-        )
-    return {
-        "partition": evaluated["partition"],
-        "run_id": challenger["run_id"],
-        "candidate": challenger["candidate"],
-        "verdict": word,
-        "reason": verdict.reason,
-    }
-
-
-def register(problem: str, gated: dict[str, Any]) -> dict[str, Any]:
-    """Make the challenger a registry version, with the alias challenger. Result: what `gate` gave, and {"version"}."""
-    from pipelines import tracking
-
-    config = load_problem(problem)
-    run_id = gated["run_id"]
-    version = tracking.register(config, run_id, {"partition": gated["partition"], "candidate": gated["candidate"]})
-    write_version_files(
-        config,
-        version,
-        problem_json=tracking.run_file(run_id, "problem.json"),
-        reference_json=tracking.run_file(run_id, "reference.json"),
-    )
-    return {**gated, "version": version}
-
-
-def promote(problem: str, registered: dict[str, Any]) -> dict[str, Any]:
-    """Let the version serve: alias champion, and a ledger row. Result: {"version", "replaced"}."""
-    from pipelines import tracking
-
-    config = load_problem(problem)
-    version = registered["version"]
-    if not store.exists(reference_uri(config, version)):
-        raise DataError(
-            f"version {version} has no reference to monitor it by",
-            where=reference_uri(config, version),
-            cure="clear the task register",
-        )
-    replaced = tracking.promote(config, version)
-    ledger.record(
-        config,
-        decision=f"promotion:{version}",
-        kind="promotion",
-        partition=registered["partition"],
-        verdict="passed its gate",
-        action="promoted",
-        reason=registered["reason"],
-        model_version=version,
-        evidence={"run_id": registered["run_id"], "candidate": registered["candidate"], "replaced": replaced},
-    )
-    return {"version": version, "replaced": replaced}
-
-
-def _measure_champion(config: Problem, featurized: dict[str, Any], version: ModelVersion) -> dict[str, Any]:
-    """The champion on the test rows, with the features that it was trained on, whatever they are today."""
-    from pipelines import tracking
-    from pipelines.evaluation.evaluate import measure
-    from pipelines.training.candidates import positive_scores
-
-    its = version_problem(config, str(version.version))
-    if its.feature_set != config.feature_set:
-        stored.write_features(its, featurized, stored.partitions(config, featurized, "test"))
-        featurized = {**featurized, "features_version": None}
-    test = stored.split(config, featurized, "test", its)
-    model = tracking.load_model(version.run_id)
-    metrics = measure(test["label"].to_numpy(), positive_scores(model, test), test["weight"].to_numpy())
-    return {
-        "version": str(version.version),
-        "run_id": version.run_id,
-        "metrics": metrics,
-        "trained_until": tracking.run_tag(version.run_id, "trained_until"),
-    }
+def _settings(spec: Candidate) -> dict[str, Any]:
+    """What else a candidate was given, as far as it is not the default: for comparing runs in MLflow."""
+    sections = {"preprocessing": spec.preprocessing, "selection": spec.selection, "imbalance": spec.imbalance,
+                "calibration": spec.calibration}  # fmt: skip
+    return {name: one.model_dump(mode="json", exclude_defaults=True) or "default"
+            for name, one in sections.items() if one is not None}  # fmt: skip
 
 
 def _staging(config: Problem, training: str) -> str:

@@ -145,6 +145,32 @@ def test_mixup_takes_a_category_of_the_first_with_its_share_and_a_null_of_either
     assert np.array_equal(np.isnan(made["wind"].to_numpy()), x < 1)
 
 
+def test_mixup_of_several_classes_shares_the_weight_of_a_point_between_its_two() -> None:
+    table = rows(3000)
+    codes = np.random.default_rng(5).integers(0, 4, 3000)
+    table = table.set_column(table.column_names.index("label"), "label", pa.array(codes))
+    made = made_of(table, "mixup", share=1.0, alpha=0.4)
+    assert made["label"].type == pa.int64() and set(made["label"].to_pylist()) == {0, 1, 2, 3}
+    assert made.num_rows > 4500, "three in four points lie between two classes and are two rows"
+    assert made["weight"].to_numpy().sum() == pytest.approx(table["weight"].to_numpy().sum(), rel=0.02)
+    shares = np.bincount(made["label"].to_numpy(), made["weight"].to_numpy()) / made["weight"].to_numpy().sum()
+    assert shares == pytest.approx(
+        np.bincount(codes, table["weight"].to_numpy()) / table["weight"].to_numpy().sum(), abs=0.03
+    )
+
+
+def test_a_label_that_is_a_number_is_perturbed_with_its_row_or_shared() -> None:
+    """Of a regression: the copy has its parent's label; a mixed point is two rows that share its weight."""
+    table = rows(500)
+    values = np.random.default_rng(6).normal(10, 3, 500)
+    table = table.set_column(table.column_names.index("label"), "label", pa.array(values))
+    for method in METHODS:
+        made = made_of(table, method, share=1.0)
+        assert set(made["label"].to_pylist()) <= set(values.tolist())
+        mean = np.average(made["label"].to_numpy(), weights=made["weight"].to_numpy())
+        assert mean == pytest.approx(np.average(values, weights=table["weight"].to_numpy()), abs=0.5)
+
+
 def test_a_tiny_alpha_gives_no_row_without_weight() -> None:
     made = made_of(rows(), "mixup", share=10, alpha=1e-6)
     assert made.num_rows >= 2000 and (made["weight"].to_numpy() > 0).all()

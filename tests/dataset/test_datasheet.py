@@ -40,7 +40,7 @@ def rows() -> pa.Table:
 
 
 @pytest.fixture
-def facts() -> Facts:
+def facts(toy: ToyProblem) -> Facts:
     return Facts(
         training_set="0123456789ab",
         partition="2024-01-05",
@@ -52,8 +52,8 @@ def facts() -> Facts:
         excluded={"embargo": 71, "grouped_out": 72, "unlabelled": 73, "guessed": 74, "of another kind": 75},
         not_drawn=123456,
         quarantined={"litres: outside 0..5": 17, "kettle_id: twice": 18},
-        splits=split_counts(rows()),
-        label_sources=source_counts(rows()),
+        splits=split_counts(toy(), rows()),
+        label_sources=source_counts(toy(), rows()),
         features=[
             {"name": "shelf", "type": "string", "unit": "", "description": "where it stands", "owner": "kitchen",
              "available": "cutoff", "source_columns": ["kettles.shelf"], "definition": "as it is", "coverage": 1.0,
@@ -98,13 +98,13 @@ def bodies(markdown: str) -> dict[str, str]:
     return dict(part.split("\n", 1) for part in markdown.split("\n## ")[1:])
 
 
-def test_counts_come_from_the_rows() -> None:
-    assert split_counts(rows())[0] == {
+def test_counts_come_from_the_rows(toy: ToyProblem) -> None:
+    assert split_counts(toy(), rows())[0] == {
         "split": "train", "partitions": 2, "rows": 3, "positives": 1, "positive_rate": pytest.approx(1 / 3),
         "mean_weight": 2.0, "first_event": "2024-01-01T07:30:00Z", "last_event": "2024-01-02T07:30:00Z",
     }  # fmt: skip
-    assert [one["split"] for one in split_counts(rows())] == ["train", "validation", "test"]
-    assert source_counts(rows())[:2] == [
+    assert [one["split"] for one in split_counts(toy(), rows())] == ["train", "validation", "test"]
+    assert source_counts(toy(), rows())[:2] == [
         {"split": "train", "source": "hand", "rows": 2, "positives": 0, "mean_confidence": 0.625},
         {"split": "train", "source": "natural", "rows": 1, "positives": 1, "mean_confidence": 1.0},
     ]
@@ -233,3 +233,36 @@ def test_code_keeps_its_lines() -> None:
     section = [Section("s", [Code("a\n  b < `c`\n")])]
     assert to_markdown("t", section) == "# t\n\n## s\n\n```\na\n  b < `c`\n```\n"
     assert b"<pre>a\n  b &lt; `c`</pre>" in to_html("t", section)
+
+
+def of(label: Any) -> pa.Table:
+    return rows().set_column(3, "label", pa.array(label))
+
+
+def test_of_several_classes_each_is_counted(toy: ToyProblem, facts: Facts) -> None:
+    problem = toy(task="multiclass", **{"labels.classes": ["dry", "Dry", "it|s"], "features.history": {}})
+    table = of(["dry", "it|s", "dry", "dry", "Dry"])
+    counts = split_counts(problem, table)
+    assert counts[0]["classes"] == {"dry": 2, "Dry": 0, "it|s": 1} and "positives" not in counts[0]
+    its = replace(facts, splits=counts, label_sources=source_counts(problem, table))
+    assert Facts(**json.loads(json.dumps(asdict(its)))) == its
+    found = bodies(datasheet(problem, its).markdown)
+    assert "dry, Dry, it\\|s" in found["What it is for"]
+    assert "5 rows of 3 classes" in found["How much it holds"] and "2 (0.667)" in found["How much it holds"]
+    assert "positive" not in found["How much it holds"] + found["Where its labels come from"]
+    assert "The train split has no row of Dry" in found["Known limits"]
+
+
+def test_of_numbers_the_distribution_is_told(toy: ToyProblem, facts: Facts) -> None:
+    problem = toy(**{
+    "task": "regression", "training.select_by": "rmse", "gate.limits": {"rmse": {"max": 9}}, "gate.slices": None,
+    "gate.gain_over_baselines": {"rmse": 0}, "gate.gain_over_champion": {"rmse": 0},
+    })  # fmt: skip
+    table = of([1.0, 2.0, 6.0, 4.0, 5.5])
+    train, validation, _ = split_counts(problem, table)
+    assert (train["mean"], train["min"], train["max"], train["quantiles"][2]) == (3.0, 1.0, 6.0, 2.0)
+    assert train["sd"] == pytest.approx(2.6458, abs=1e-4) and validation["sd"] is None
+    its = replace(facts, splits=split_counts(problem, table), label_sources=source_counts(problem, table))
+    found = bodies(datasheet(problem, its).markdown)
+    assert "a number" in found["What it is for"] and "2.646" in found["How much it holds"]
+    assert "positive" not in found["How much it holds"] + found["Where its labels come from"]

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from pipelines import sql
 from pipelines.artifacts import table_schema
-from pipelines.dataset.label import BY_THEMSELVES, carried, excluded, label, mature, splits, young
+from pipelines.dataset.label import BY_THEMSELVES, carried, excluded, label, label_number, mature, splits, young
 from pipelines.errors import DataError
 from pipelines.problem import Problem
 
@@ -491,3 +492,23 @@ def test_labels_and_splits_for_every_history(
                                       pc.and_(pc.is_valid(found["label"]), pc.is_valid(found["age"]))))  # fmt: skip
         homes = inside.group_by(["age", "split"]).aggregate([])
         assert len(set(homes["age"].to_pylist())) == homes.num_rows
+
+
+OF_CLASSES = {"task": "multiclass", "labels.classes": ["dry", "wet"], "features.history": {}}
+
+
+def test_a_class_is_kept_by_its_name_and_read_as_its_place(toy: ToyProblem) -> None:
+    problem = toy(**OF_CLASSES)
+    told = labels(problem, said("k0", 0.5, "wet"), said("k1", 1.5, "dry"))  # type: ignore[arg-type]
+    found = label(problem, one_a_day(problem, 2), told, START + DAY * 3, dict.fromkeys(days(2), "train"))
+    assert found["label"].to_pylist() == ["wet", "dry"]
+    numbers = sql.query(f"SELECT {label_number(problem, 'label')} AS n FROM rows", {"rows": found})["n"]
+    assert (numbers.to_pylist(), numbers.type) == ([1, 0], pa.int64())
+    assert label_number(toy(), "label") == "label"
+
+
+def test_a_class_that_is_declared_no_more_is_told(toy: ToyProblem) -> None:
+    problem = toy(**OF_CLASSES)
+    told = labels(problem, said("k0", 0.5, "wet"), said("k1", 1.5, "soaked"))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="1 labels are of classes that are not declared, such as 'soaked'"):
+        label(problem, one_a_day(problem, 3), told, START + DAY * 3, dict.fromkeys(days(3), "train"))

@@ -216,3 +216,29 @@ def test_missing_columns_are_told(toy: ToyProblem) -> None:
 def test_a_set_of_no_rows_is_no_accident(toy: ToyProblem) -> None:
     problem = toy(**{"dataset.leaks": {"entities": ["age"], "duplicates": True}})
     assert all(finding.passed for finding in check(problem, assembled(problem).slice(0, 0), AS_OF))
+
+
+OF_NUMBERS = {
+    "task": "regression", "training.select_by": "rmse", "gate.limits": {"rmse": {"max": 9}}, "gate.slices": None,
+    "gate.gain_over_baselines": {"rmse": 0}, "gate.gain_over_champion": {"rmse": 0},
+}  # fmt: skip
+
+
+def test_a_feature_that_explains_a_number_is_suspicious_beyond_its_own_limit(toy: ToyProblem) -> None:
+    random = np.random.default_rng(3)
+    label = random.normal(size=PER_DAY * len(SPLITS))
+    columns = {"label": label, "litres": 3 * label + random.normal(0, 0.5, len(label))}
+    rows = assembled(toy(), **columns)
+    finding = found(toy(**OF_NUMBERS), rows)["single_feature"]
+    assert not finding.passed and "litres alone predicts the label with an R2 of 0.9" in finding.reason
+    assert found(toy(**OF_NUMBERS, **{"dataset.leaks.max_single_feature_r2": 0.999}), rows)["single_feature"].passed
+    assert found(toy(**OF_NUMBERS, **{"dataset.leaks.accepted": ["litres"]}), rows)["single_feature"].passed
+
+
+def test_a_feature_that_gives_one_of_several_classes_away_is_suspicious(toy: ToyProblem) -> None:
+    settings = {"task": "multiclass", "labels.classes": ["a", "b", "c"], "features.history": {}}
+    label = np.random.default_rng(3).choice(["a", "b", "c"], PER_DAY * len(SPLITS))
+    rows = assembled(toy(), label=label, litres=(label == "c").astype(float))
+    finding = found(toy(**settings), rows)["single_feature"]
+    assert not finding.passed and "litres alone predicts the label with an AUC of 1.000" in finding.reason
+    assert "for c" in finding.reason

@@ -175,7 +175,7 @@ def test_smote_in_blocks_makes_as_many_rows(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(("few", "cure"), [(5, "at most 4"), (1, "oversample")])
 def test_too_few_rows_for_the_neighbours_are_refused_with_a_cure(few: int, cure: str) -> None:
-    with pytest.raises(DataError, match=f"the minority has {few} rows") as refused:
+    with pytest.raises(DataError, match=f"a class has {few} rows") as refused:
         balanced(rows(few), "smote")
     assert cure in refused.value.cure
     assert counts(balanced(rows(6), "smote")) == (160, 160)
@@ -217,6 +217,60 @@ def test_tomek_in_blocks_removes_majority_rows_only(monkeypatch: pytest.MonkeyPa
     cut = counts(balanced(table, "tomek"))
     assert whole[0] == cut[0] == 100
     assert 200 < whole[1] < 300 and abs(whole[1] - cut[1]) < 30
+
+
+def several(sizes: tuple[int, ...], seed: int = 0) -> pa.Table:
+    """Kettles of several classes, as codes; the higher the class the more litres."""
+    random = np.random.default_rng(seed)
+    label = random.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    count = len(label)
+    return pa.table({
+        "label": label,
+        "shelf": pa.array(random.choice(["top", "bottom"], count), mask=random.random(count) < 0.1),
+        "litres": random.normal(size=count) + 3 * label,
+        "age": random.integers(0, 9, count),
+        "lid": pa.array(random.random(count) < 0.5),
+        "wind": pa.array(random.normal(size=count), mask=random.random(count) < 0.6),
+        "weight": 1.0 + label,
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "ratio", "expected"),
+    [
+        ("undersample", 1.0, [30, 30, 30, 30]),
+        ("undersample", 0.5, [60, 30, 50, 60]),
+        ("oversample", 1.0, [200, 200, 200, 200]),
+        ("oversample", 0.5, [200, 100, 100, 100]),
+        ("smote", 1.0, [200, 200, 200, 200]),
+        ("smote", 0.5, [200, 100, 100, 100]),
+        ("smote", 0.1, [200, 30, 50, 100]),
+    ],
+)
+def test_of_several_classes_each_is_brought_to_the_ratio(method: str, ratio: float, expected: list[int]) -> None:
+    table = several((200, 30, 50, 100))
+    found = balanced(table, method, ratio=ratio)
+    assert np.bincount(found["label"].to_numpy()).tolist() == expected
+    assert found["label"].type == pa.int64()
+    assert found.equals(balanced(table, method, ratio=ratio)) and found.schema == table.schema
+
+
+def test_smote_makes_rows_of_several_classes_each_from_its_own() -> None:
+    table = several((200, 30, 50, 100))
+    made = made_of(table, "smote")
+    for code in (1, 2, 3):
+        own, new = (one.filter(pc.equal(one["label"], code)) for one in (table, made))
+        assert pc.min(own["litres"]).as_py() <= pc.min(new["litres"]).as_py()
+        assert pc.max(new["litres"]).as_py() <= pc.max(own["litres"]).as_py()
+        assert set(new["weight"].to_pylist()) == {1.0 + code}
+
+
+def test_tomek_of_several_classes_keeps_the_smallest_whole() -> None:
+    table = several((200, 30, 80, 100), seed=1)
+    close = table.set_column(2, "litres", pa.array(np.random.default_rng(2).normal(size=table.num_rows)))
+    found = np.bincount(balanced(close, "tomek")["label"].to_numpy())
+    assert found[1] == 30
+    assert all(after < before for after, before in zip(found[[0, 2, 3]], (200, 80, 100), strict=True))
 
 
 NUMBERS = st.one_of(st.none(), st.floats(-1e6, 1e6), st.just(float("nan")), st.just(float("inf")))

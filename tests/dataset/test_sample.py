@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipelines.config import Sampling
 from pipelines.dataset.sample import sample
-from pipelines.errors import DataError
+from pipelines.errors import ConfigError, DataError
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DRAWS = 400
@@ -367,3 +367,25 @@ def test_any_sampling_keeps_its_promises(data: Any, labels: list[int | None], se
     assert ((probability > 0) & (probability <= 1)).all()
     assert (np.isfinite(weights) & (weights > 0)).all()
     assert drawn.equals(sample(table, sampling))
+
+
+def of_label(table: pa.Table, values: Any) -> pa.Table:
+    return table.set_column(table.column_names.index("label"), "label", pa.array(values))
+
+
+def test_classes_by_name_are_strata() -> None:
+    names = [("dry", "wet", "boil", "boil")[n % 4] for n in range(120)]
+    table = of_label(rows(100), names)
+    shares = {"dry": 0.5, "wet": 0.25, "boil": 0.25}
+    drawn = sample(table, Sampling(method="stratified", rows=20, by=["label"], shares=shares))
+    labels = np.array(drawn["label"].to_pylist())[: len(positions(drawn))]
+    assert {name: int((labels == name).sum()) for name in shares} == {"dry": 10, "wet": 5, "boil": 5}
+
+
+def test_numbers_form_no_strata_but_are_drawn_at_random() -> None:
+    table = of_label(rows(100), [n / 7 for n in range(120)])
+    with pytest.raises(ConfigError, match="label is a number"):
+        sample(table, Sampling(method="stratified", rows=20, by=["label"]))
+    assert len(positions(sample(table, Sampling(method="random", rows=20)))) == 20
+    with pytest.raises(DataError, match="the train split has one value of the label only"):
+        sample(of_label(table, [1.0] * 100 + [n / 7 for n in range(20)]), Sampling())

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.dataset.single_feature import SAMPLE_ROWS, Prediction, single_feature_aucs
+from pipelines.dataset.single_feature import SAMPLE_ROWS, Prediction, single_feature_aucs, single_feature_r2s
 
 ROWS = 4000
 
@@ -41,7 +41,7 @@ def test_a_monotone_leak_has_its_auc(random: np.random.Generator, labels: np.nda
     """Two normal distributions whose means lie 1.8 standard deviations apart: Phi(1.8 / sqrt(2)) = 0.898."""
     found = measured(pa.array(random.normal(size=ROWS) - 1.8 * labels), labels)
     assert found.by == "its value"
-    assert found.auc == pytest.approx(0.898, abs=0.015)
+    assert found.value == pytest.approx(0.898, abs=0.015)
 
 
 def test_a_leak_in_the_middle_shows_in_ranges(random: np.random.Generator, labels: np.ndarray) -> None:
@@ -50,7 +50,7 @@ def test_a_leak_in_the_middle_shows_in_ranges(random: np.random.Generator, label
     )
     found = measured(pa.array(values), labels)
     assert found.by == "its ranges"
-    assert found.auc > 0.98
+    assert found.value > 0.98
 
 
 def test_a_value_that_is_there_only_for_positives_shows_in_its_absence(
@@ -58,14 +58,14 @@ def test_a_value_that_is_there_only_for_positives_shows_in_its_absence(
 ) -> None:
     values = pa.array(random.normal(size=ROWS), mask=(labels == 0) ^ (random.random(ROWS) < 0.02))
     found = measured(values, labels)
-    assert found.auc > 0.95
+    assert found.value > 0.95
     texts = pa.array([f"note {n}" for n in range(ROWS)], mask=(labels == 0) ^ (random.random(ROWS) < 0.02))
-    assert measured(texts, labels).auc > 0.95
+    assert measured(texts, labels).value > 0.95
 
 
 def test_a_leaking_category_is_found_among_many(random: np.random.Generator, labels: np.ndarray) -> None:
     number = random.integers(0, 50, ROWS) * 2 + labels
-    assert measured(pa.array([f"status {n}" for n in number]), labels).auc > 0.95
+    assert measured(pa.array([f"status {n}" for n in number]), labels).value > 0.95
 
 
 def test_noise_of_any_kind_proves_nothing(random: np.random.Generator, labels: np.ndarray) -> None:
@@ -82,16 +82,16 @@ def test_noise_of_any_kind_proves_nothing(random: np.random.Generator, labels: n
 
 
 def test_a_handful_of_rows_proves_nothing() -> None:
-    assert measured(pa.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1])).auc == 0.5
-    assert measured(pa.array(range(40)), np.array([0] * 20 + [1] * 20)).auc == 1.0
+    assert measured(pa.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1])).value == 0.5
+    assert measured(pa.array(range(40)), np.array([0] * 20 + [1] * 20)).value == 1.0
     few = pa.array([0.1, 0.9] + [None] * 198)
-    assert measured(few, np.array([0, 1] * 100)).auc == 0.5
+    assert measured(few, np.array([0, 1] * 100)).value == 0.5
 
 
 def test_odd_columns_are_measured(labels: np.ndarray) -> None:
     wild = np.where(labels == 1, np.inf, -np.inf)
     wild[::7] = np.nan
-    assert measured(pa.array(wild), labels).auc == 1.0
+    assert measured(pa.array(wild), labels).value == 1.0
     for empty in (pa.array([], pa.float64()), pa.array([], pa.string()), pa.array([], pa.bool_())):
         assert measured(empty, labels[:0]) == Prediction(0.5, "nothing")
     assert measured(pa.array(["a"] * ROWS), np.zeros(ROWS)) == Prediction(0.5, "nothing"), "one class"
@@ -107,8 +107,8 @@ def test_the_departure_delay_gives_the_flight_away() -> None:
     honest = ["carrier", "origin", "dest", "tailnum", "flight", "distance", "sched_dep_time", "sched_arr_time"]
     found = single_feature_aucs(rows, ["dep_delay", *honest], 7)
     assert next(iter(found)) == "dep_delay"
-    assert found["dep_delay"].auc == pytest.approx(0.895, abs=0.003)
-    assert all(found[name].auc < 0.65 for name in honest)
+    assert found["dep_delay"].value == pytest.approx(0.895, abs=0.003)
+    assert all(found[name].value < 0.65 for name in honest)
 
 
 def test_the_best_come_first_and_seeds_repeat(random: np.random.Generator) -> None:
@@ -121,7 +121,7 @@ def test_the_best_come_first_and_seeds_repeat(random: np.random.Generator) -> No
     found = single_feature_aucs(table, ["noise", "good", "better"], 3)
     assert list(found) == ["better", "good", "noise"]
     assert found == single_feature_aucs(table, ["noise", "good", "better"], 3)
-    assert found["good"].auc == pytest.approx(0.760, abs=0.005)
+    assert found["good"].value == pytest.approx(0.760, abs=0.005)
     assert found["good"] != single_feature_aucs(table, ["good"], 4)["good"], "another seed draws other rows"
 
 
@@ -138,4 +138,63 @@ def test_any_column_has_an_auc(values: list[tuple[float | None, str | None, int]
         "label": pa.array(labels, pa.int8()), "x": pa.array(numbers, pa.float64()), "t": pa.array(texts, pa.string()),
     })  # fmt: skip
     for found in single_feature_aucs(table, ["x", "t"], seed).values():
-        assert 0.5 <= found.auc <= 1
+        assert 0.5 <= found.value <= 1
+
+
+# Several classes, and numbers -----------------------------------------------------------------------------
+
+
+def test_one_class_given_away_is_enough(random: np.random.Generator) -> None:
+    label = random.choice(["a", "b", "c"], ROWS)
+    table = pa.table({
+        "label": label, "told": label == "b", "noise": random.normal(size=ROWS),
+        "text": random.choice(["x", "y"], ROWS),
+        "gap": pa.array(random.normal(size=ROWS), mask=label == "c"),
+        "middle": np.where(label == "a", 0, random.choice([-9, 9], ROWS)) + random.normal(size=ROWS),
+    })  # fmt: skip
+    found = single_feature_aucs(table, ["told", "noise", "text", "gap", "middle"], 0)
+    assert found["told"] == Prediction(1.0, "its categories, for b")
+    assert found["gap"].value == 1.0 and found["gap"].by.endswith("for c")
+    assert found["middle"].by == "its ranges, for a" and found["middle"].value > 0.99
+    assert found["noise"] == found["text"] == Prediction(0.5, "nothing")
+
+
+def test_numbers_given_away_in_another_unit_or_shape(random: np.random.Generator) -> None:
+    label = np.exp(random.normal(0, 0.8, ROWS))  # a long tail
+    shelf = random.choice(["a", "b", "c"], ROWS)
+    table = pa.table({
+        "label": label, "unit": label * -25.4, "root": np.sqrt(label), "noise": random.normal(size=ROWS),
+        "folded": np.where(random.random(ROWS) < 0.5, label, -label),
+        "half": label + random.normal(0, label.std(), ROWS),
+        "id": np.arange(ROWS), "shelf": shelf, "constant": np.ones(ROWS), "empty": pa.nulls(ROWS, pa.float64()),
+    })  # fmt: skip
+    found = single_feature_r2s(table, table.column_names[1:], 0)
+    for name in ("unit", "root", "folded"):
+        assert found[name].value > 0.9 and found[name].by == "its value", name
+    assert 0.2 < found["half"].value < 0.8
+    for name in ("noise", "id", "shelf", "constant", "empty"):
+        assert found[name] == Prediction(0.0, "nothing"), name
+    by_shelf = table.set_column(0, "label", pa.array(np.searchsorted(["a", "b", "c"], shelf) * 10.0))
+    assert single_feature_r2s(by_shelf, ["shelf"], 0)["shelf"].by == "its categories"
+    there = table.set_column(0, "label", pa.array(np.arange(ROWS) % 2 * 5.0)).set_column(
+        1, "unit", pa.array(np.ones(ROWS), mask=np.arange(ROWS) % 2 == 1)
+    )
+    assert single_feature_r2s(there, ["unit"], 0)["unit"].value > 0.99
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    values=st.lists(
+        st.tuples(st.none() | st.floats(width=32), st.none() | st.sampled_from("abc"), st.floats(-1e6, 1e6)),
+        max_size=60,
+    ),
+    seed=st.integers(0, 9),
+)
+def test_any_column_has_an_r2(values: list[tuple[float | None, str | None, float]], seed: int) -> None:
+    numbers, texts, labels = zip(*values, strict=True) if values else ((), (), ())
+    table = pa.table({
+        "label": pa.array(labels, pa.float64()), "x": pa.array(numbers, pa.float64()),
+        "t": pa.array(texts, pa.string()),
+    })  # fmt: skip
+    for found in single_feature_r2s(table, ["x", "t"], seed).values():
+        assert 0 <= found.value <= 1

@@ -174,18 +174,20 @@ def test_the_drift_report_is_served_to_those_who_are_logged_in(
 
 
 def test_the_runs_pages_are_served(airflow: AirflowClient, problem: Problem, told: list[replay.Finished]) -> None:
-    """What the buttons *Validation* and *Datasheet* open, and the Evidence tab shows."""
+    """What the buttons open, and which of the pages the Evidence tab shows."""
     login = {"Authorization": airflow._http.headers["Authorization"]}
-    for dag, task, button, title in (
-        ("ingest", "validate", "Validation", f"{problem.name}: validation of"),
-        ("train", "check", "Datasheet", "Training set"),
+    for dag, task, button, title, is_shown in (
+        ("ingest", "validate", "Validation", f"{problem.name}: validation of", True),
+        ("train", "check", "Datasheet", "Training set", False),
+        ("train", "gate", "Evaluation", "Passed: it may serve.", True),
+        ("train", "register", "Model card", "Model card", False),
     ):
         run = airflow.runs(f"{problem.name}.{dag}")[-1]
         links = airflow._call("GET", f"{run_path(run)}/taskInstances/{task}/links")["extra_links"]
         page = httpx.get(airflow.url + links[button], headers=login)
         assert (page.status_code, title in page.text) == (200, True)
         evidence = httpx.get(f"{airflow.url}/evergreen/runs/{run['dag_id']}/{run['dag_run_id']}", headers=login)
-        assert f'<iframe src="{links[button]}">' in evidence.text
+        assert (f'<iframe src="{links[button]}">' in evidence.text) == is_shown
 
 
 def test_people_are_asked_for_labels_and_their_answers_are_statements(

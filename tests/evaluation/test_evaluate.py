@@ -1,32 +1,49 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pipelines.config import Candidate, Training
 from pipelines.errors import DataError
 from pipelines.evaluation.evaluate import pick_challenger
 
-CANDIDATES = {"prior": Candidate(model="prior"), "a": Candidate(model="logistic"), "b": Candidate(model="xgboost")}
+CANDIDATES = {
+    "prior": Candidate(model="prior"),
+    "rule": Candidate(model="heuristic", sql="0.5"),
+    "old": Candidate(model="linear"),
+    "a": Candidate(model="logistic"),
+    "b": Candidate(model="xgboost"),
+}
 
 
-def training(**settings: str) -> Training:
-    return Training(candidates=CANDIDATES, baseline="prior", **settings)  # type: ignore[arg-type]
+def training(**settings: Any) -> Training:
+    return Training(candidates=CANDIDATES, baselines=["prior", "old"], **settings)
 
 
-@pytest.mark.parametrize(("metric", "best"), [("log_loss", "a"), ("auc", "b")])
-def test_the_best_on_validation_is_picked_whichever_way_the_metric_runs(metric: str, best: str) -> None:
-    validation = {
-        "prior": {"log_loss": 0.1, "auc": 0.9},
-        "a": {"log_loss": 0.4, "auc": 0.6},
-        "b": {"log_loss": 0.5, "auc": 0.7},
-    }
-    assert pick_challenger(training(select_by=metric), validation) == best  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("metric", "best"),
+    [("log_loss", "a"), ("auc", "b"), ("ece", "a"), ("f_beta", "b"), ("rmse", "a"), ("r2", "b"), ("cost", "a")],
+)
+def test_the_best_on_validation_is_picked_whichever_way_the_metric_runs(metric: Any, best: str) -> None:
+    validation: dict[str, dict[str, float | None]] = {"a": {metric: 0.4}, "b": {metric: 0.5}}
+    assert pick_challenger(training(select_by=metric), validation) == best
 
 
-def test_a_candidate_without_the_metric_is_passed_over() -> None:
-    assert (
-        pick_challenger(training(), {"prior": {"log_loss": 0.1}, "a": {"log_loss": None}, "b": {"log_loss": 0.6}})
-        == "b"
-    )
+def test_the_bias_that_is_nearest_to_zero_is_the_best() -> None:
+    validation: dict[str, dict[str, float | None]] = {"a": {"bias": -3.0}, "b": {"bias": 1.0}}
+    assert pick_challenger(training(select_by="bias"), validation) == "b"
+
+
+def test_a_baseline_is_never_picked_whether_named_or_by_its_kind() -> None:
+    validation: dict[str, dict[str, float | None]] = {
+        "prior": {"log_loss": 0.1}, "rule": {"log_loss": 0.1}, "old": {"log_loss": 0.1}, "b": {"log_loss": 0.6},
+    }  # fmt: skip
+    assert pick_challenger(training(), validation) == "b"
+
+
+@pytest.mark.parametrize("missing", [{}, {"log_loss": None}, {"log_loss": float("nan")}, {"auc": 0.9}])
+def test_a_candidate_without_the_metric_is_passed_over(missing: dict[str, float | None]) -> None:
+    assert pick_challenger(training(), {"a": missing, "b": {"log_loss": 0.6}}) == "b"
     with pytest.raises(DataError, match="no candidate has a validation log_loss"):
-        pick_challenger(training(), {"prior": {"log_loss": 0.1}, "a": {}, "b": {"log_loss": None}})
+        pick_challenger(training(), {"prior": {"log_loss": 0.1}, "a": missing})

@@ -199,3 +199,32 @@ def test_a_row_alone_equals_the_same_row_among_others(toy: ToyProblem, world: An
     ]
     alone = featurize_row(problem, target, *tables)
     assert alone == computed(problem, targets, events, labels)[target["kettle_id"]]
+
+
+OF_NUMBERS = {
+    "task": "regression", "training.select_by": "rmse", "gate.limits": {"rmse": {"max": 9}}, "gate.slices": None,
+    "gate.gain_over_baselines": {"rmse": 0}, "gate.gain_over_champion": {"rmse": 0},
+}  # fmt: skip
+OF_CLASSES = {"task": "multiclass", "labels.classes": ["a", "b", "c"]}
+
+
+@pytest.mark.parametrize(("task", "functions", "values"), [
+    (OF_NUMBERS, FUNCTIONS, [-2.75, 0.25, 1.5, 1e6 + 0.125]),
+    (OF_CLASSES, ("count", "distinct", "time_since"), ["a", "b", "c"]),
+])  # fmt: skip
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(world=worlds(), by=st.sets(st.sampled_from(COLUMNS), max_size=2).map(sorted), window=st.integers(1, 4))
+def test_labels_of_other_tasks_have_a_history_too(
+    toy: ToyProblem, task: Any, functions: tuple[str, ...], values: list[Any], world: Any, by: list[str], window: int
+) -> None:
+    events, labels = world
+    labels = [{**row, "label": values[(3 * n + row["label"]) % len(values)]} for n, row in enumerate(labels)]
+    made = {f"f_{name}": {"by": by, "function": name, "window_days": window} for name in functions}
+    problem = toy(**{"features.history": made, "columns.hot": {"type": "boolean"}, **task})
+    targets = first_statements(events)
+    found = computed(problem, targets, events, labels)
+    for target in targets:
+        for name, feature in problem.features.history.items():
+            expected = naive_history(problem, feature, target, events, labels)
+            exact = feature.function != "std"
+            assert found[target["kettle_id"]][name] == (expected if exact else pytest.approx(expected, abs=1e-6))

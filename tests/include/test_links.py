@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from include.links import Datasheet, DriftReport, Page, Validation, WeakSupervision
+from include.links import Datasheet, DriftReport, Evaluation, ModelCard, Page, Validation, WeakSupervision
 
 BUTTONS = [
     (DriftReport, "monitor", "2013-04-01", {}, "reports/2013-04-01/drift.html"),
@@ -15,6 +15,8 @@ BUTTONS = [
     (Validation, "ingest", None, {"first": "2013-01-07", "last": "2013-04-01"},
      "reports/2013-01-07_2013-04-01/validation.html"),
     (Datasheet, "train", None, {}, "datasheets/0123456789ab.html"),
+    (Evaluation, "train", None, {}, "evaluations/2013-04-01-01234567.html"),
+    (ModelCard, "train", None, {}, "models/3/card.html"),
     (WeakSupervision, "annotate", None, {}, "reports/2013-04-08/weak_supervision.html"),
 ]  # fmt: skip
 
@@ -22,7 +24,8 @@ BUTTONS = [
 @pytest.mark.parametrize(("button", "dag", "key", "params", "path"), BUTTONS)
 def test_buttons(button: type[Page], dag: str, key: str | None, params: dict[str, str], path: str) -> None:
     context = {"dag_run": SimpleNamespace(partition_key=key), "params": params}
-    returned = {"sample": {"training_set": "0123456789ab"}, "vote": {"partition": "2013-04-08"}}
+    returned = {"sample": {"training_set": "0123456789ab"}, "vote": {"partition": "2013-04-08"},
+                "evaluate": {"training": "2013-04-01-01234567"}, "register": {"version": "3"}}  # fmt: skip
     ended: Any = SimpleNamespace(
         dag_id=f"flight_delay.{dag}",
         get_template_context=lambda: context,

@@ -48,9 +48,9 @@ features:
   history: {returned_14d: {by: [customer_id], function: count, window_days: 14}}
   datetime: {placed_hour: {part: hour, cyclical: true}}
 training:
-  baseline: prior
+  baselines: [prior]
   candidates: {prior: {model: prior}, logistic: {model: logistic}}
-gate: {limits: {auc: {min: 0.5}}, gain_over_baseline: {auc: 0.0}, gain_over_champion: {auc: 0.0}}
+gate: {limits: {auc: {min: 0.5}}, gain_over_baselines: {auc: 0.0}, gain_over_champion: {auc: 0.0}}
 """
 EVENTS = """
 SELECT o.order_id, o.placed_at AS event_time, o.paid, p.weight AS kilos, c.country, o.customer_id

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from pipelines.artifacts import table_schema
 from pipelines.errors import ConfigError, DataError
+from pipelines.ingest.expectations import expectations
 from pipelines.ingest.extract import extracted_schema, good_columns
 from pipelines.ingest.validate import bad_rows, part, summary
-from pipelines.problem import Problem, Query
+from pipelines.problem import Problem, Query, parse_problem
 
 ToyProblem = Callable[..., Problem]
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
@@ -305,3 +306,52 @@ def test_good_and_bad_are_all_rows_whatever_the_damage(toy: ToyProblem, rows: li
     assert {name: count for name, count in counted.broken.items() if count} == told
     assert bad["id"].to_pylist() == bad_rows(problem, "events", staged)["id"].to_pylist()
     assert len(set(bad["id"].to_pylist())) == bad.num_rows
+
+
+OF_CLASSES = {"task": "multiclass", "labels.classes": ["dry", "wet", "it's"], "features.history": {}}
+OF_NUMBERS = {
+    "task": "regression", "training.select_by": "rmse", "gate.limits": {"rmse": {"max": 9}}, "gate.slices": None,
+    "gate.gain_over_baselines": {"rmse": 0}, "gate.gain_over_champion": {"rmse": 0},
+}  # fmt: skip
+
+
+def extracted_labels(problem: Problem, column: str, tmp_path: Any) -> pa.Table:
+    """What extract gives of one label a row, `column` being an SQL list of them."""
+    from pipelines import sql
+    from pipelines.ingest.extract import extract
+
+    times = "TIMESTAMPTZ '2024-01-01 12:00:00+00' AS event_time, TIMESTAMPTZ '2024-01-01 12:00:00+00' AS known_time"
+    query = (
+        f"SELECT 'k' || n AS kettle_id, {times}, label FROM (SELECT unnest({column}) AS label, unnest(range(9)) AS n)"
+    )
+    (tmp_path / "labels.sql").write_text(query)
+    its = parse_problem(problem.model_dump(mode="json"), tmp_path)
+    with sql.connection({}) as database:
+        return pa.Table.from_batches(extract(its, "labels", database, DAY, DAY)).slice(0, 9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "column", "good", "rules"),
+    [
+        ({}, "[1, 0, 2, NULL]", [1, 0], ["label: missing", "label: not 0 or 1"]),
+        (OF_CLASSES, "['dry', 'it''s', 'Dry', 'x', NULL]", ["dry", "it's"],
+         ["label: missing", "label: not one of labels.classes", "label: not one of labels.classes"]),
+        ({**OF_CLASSES, "labels.classes": [0, 1, 2]}, "[0, 2, 3]", ["0", "2"], ["label: not one of labels.classes"]),
+        (OF_NUMBERS, "['1.5', '-3e9', 'x', 'inf', NULL]", [1.5, -3e9],
+         ["label: missing", "label: not a finite number: 'inf'", "label: not of type float: 'x'"]),
+        (OF_NUMBERS, "[2.5::DOUBLE, 'nan'::DOUBLE, '-inf'::DOUBLE]", [2.5],
+         ["label: missing", "label: not a finite number: '-inf'"]),
+    ],
+)  # fmt: skip
+def test_a_label_is_what_the_task_says(
+    toy: ToyProblem, tmp_path: Any, settings: dict[str, Any], column: str, good: list[Any], rules: list[str]
+) -> None:
+    problem = toy(**settings)
+    staged = extracted_labels(problem, column, tmp_path)
+    staged = staged.filter(pc.less(staged["number"], len(good) + len(rules)))
+    kept = good_rows(problem, "labels", staged)
+    assert kept["label"].to_pylist() == good
+    assert kept.schema.field("label").type == table_schema(problem, "labels").field("label").type
+    bad = bad_rows(problem, "labels", staged)
+    assert sorted(rule for row in bad["rules"].to_pylist() for rule in row) == rules
+    expectations(problem, "labels", staged)  # Great Expectations agrees, or says so

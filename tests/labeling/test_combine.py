@@ -10,6 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 from pipelines.labeling.combine import ABSTAINS, combine, dawid_skene, majority, report
 
+pytestmark = pytest.mark.slow
+
 MATRICES = hnp.arrays(np.int8, st.tuples(st.integers(0, 12), st.integers(1, 4)), elements=st.integers(-1, 1))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipelines.evaluation.scored import Scored
 from pipelines.monitoring.profile import Reference, reference
 
 
@@ -21,7 +22,12 @@ def training(rows: Callable[..., pa.Table]) -> pa.Table:
 def trained(training: pa.Table) -> Reference:
     """Positive rate .2 in training; test AUC 1, mean score about .5."""
     scores = np.linspace(0, 1, 500)
-    return reference(training, 0.2, scores, (scores > 0.8).astype(np.int8))
+    labels = np.repeat([0, 1], [800, 200])
+    return reference(training, labels, binary(scores, scores > 0.8))
+
+
+def binary(scores: np.ndarray, labels: np.ndarray) -> Scored:
+    return Scored("binary", ("0", "1"), np.asarray(labels, np.int64), scores, np.ones(len(scores)))
 
 
 @pytest.fixture

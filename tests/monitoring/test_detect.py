@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
+from pipelines.evaluation.scored import Scored
 from pipelines.monitoring.detect import detect, jensen_shannon, performance, psi
 from pipelines.monitoring.profile import Reference, profile
+from tests.monitoring.conftest import binary
 
 HISTOGRAMS = st.integers(1, 12).flatmap(
     lambda bins: st.tuples(*[st.lists(st.integers(0, 10**9), min_size=bins, max_size=bins)] * 2)
@@ -76,7 +78,7 @@ def test_nothing_detected_of_no_rows_is_json(trained: Reference) -> None:
 
 
 def test_performance() -> None:
-    found = performance(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1]))
+    found = performance(binary(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1])))
     assert found["rows"] == 4 and found["auc"] == 0.75
     assert (
         found["calibration_gap"]
@@ -88,5 +90,32 @@ def test_performance() -> None:
 
 @pytest.mark.parametrize("labels", [[], [0, 0], [1, 1]])
 def test_undefined_performance_is_json(labels: list[int]) -> None:
-    found = performance(np.full(len(labels), 0.5), np.array(labels))
+    found = performance(binary(np.full(len(labels), 0.5), np.array(labels)))
     assert json.loads(json.dumps(found, allow_nan=False))["auc"] is None
+
+
+def test_performance_of_several_classes() -> None:
+    probabilities = np.array([[0.6, 0.3, 0.1], [0.2, 0.3, 0.5], [0.1, 0.8, 0.1], [0.5, 0.25, 0.25]])
+    found = performance(Scored("multiclass", ("a", "b", "c"), np.array([0, 2, 1, 2]), probabilities, np.ones(4)))
+    assert found["rows"] == 4 and found["accuracy"] == 0.75 and found["auc"] is not None
+    assert found["class_rates"] == {"a": 0.25, "b": 0.25, "c": 0.5}
+    assert found["mean_score"] == pytest.approx(0.6)
+    assert found["positive_rate"] is None and found["calibration_gap"] is None
+    json.dumps(found, allow_nan=False)
+
+
+def test_performance_of_numbers() -> None:
+    found = performance(Scored("regression", (), np.array([1.0, 2, 6]), np.array([2.0, 3, 4]), np.ones(3)))
+    assert found["bias"] == pytest.approx(0) and found["mae"] == pytest.approx(4 / 3)
+    assert found["mean_label"] == found["mean_score"] == 3
+    assert (found["auc"], found["positive_rate"], found["calibration_gap"]) == (None, None, None)
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize("test", [
+    Scored("multiclass", ("a", "b", "c"), np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0)),
+    Scored("regression", (), np.zeros(0), np.zeros(0), np.zeros(0)),
+])  # fmt: skip
+def test_undefined_performance_of_other_tasks_is_json(test: Scored) -> None:
+    found = json.loads(json.dumps(performance(test), allow_nan=False))
+    assert found["rows"] == 0 and found["mean_score"] is None

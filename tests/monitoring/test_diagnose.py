@@ -133,6 +133,37 @@ def test_one_class_alone_has_no_auc_but_a_calibration(trained: Reference) -> Non
     )
 
 
+@pytest.fixture
+def of_classes(trained: Reference) -> Reference:
+    """The reference of a model of three classes."""
+    rates = {"a": 0.5, "b": 0.3, "c": 0.2}
+    return trained.model_copy(update={"label_rate": None, "class_rates": rates, "metrics": {"auc": 0.9}})
+
+
+def of_several(partition: str, auc: float | None, **rates: float) -> dict[str, Any]:
+    return {"partition": partition, "rows": 1_000, "auc": auc, "mean_score": 0.7, "positive_rate": None,
+            "calibration_gap": None, "class_rates": rates}  # fmt: skip
+
+
+def test_several_classes_shift_and_are_told_apart_worse(of_classes: Reference) -> None:
+    assert kinds(of_classes, detected(), of_several("w1", 0.88, a=0.45, b=0.33, c=0.22)) == ()
+    diagnosis = diagnose(POLICY, of_classes, detected(), [of_several("w1", 0.8, a=0.3, b=0.3, c=0.4)])
+    assert diagnosis.kinds == ("performance drop", "label shift") and diagnosis.bad == ("w1",)
+    assert diagnosis.findings[1].evidence in (
+        "share of a 0.30 in w1, 0.50 in training", "share of c 0.40 in w1, 0.20 in training",
+    )  # fmt: skip
+    assert kinds(of_classes, detected(), of_several("w1", None, a=0.5, b=0.3, c=0.2)) == ()
+
+
+def test_of_numbers_inputs_and_predictions_are_looked_at(trained: Reference) -> None:
+    reference = trained.model_copy(update={"label_rate": None, "label_mean": 3.0, "metrics": {"rmse": 1.0}})
+    found = {"partition": "w1", "rows": 1_000, "auc": None, "mean_score": 9.0, "positive_rate": None,
+             "calibration_gap": None, "rmse": 8.0, "bias": 5.0, "mean_label": 4.0}  # fmt: skip
+    assert kinds(reference, detected(), found) == ()
+    moved = detected(prediction={"psi": 0.3, "mean": 9.0}, temp={"psi": 1.0})
+    assert kinds(reference, moved, found) == ("prediction drift", "covariate shift")
+
+
 def test_a_diagnosis_survives_json(trained: Reference) -> None:
     diagnosis = diagnose(POLICY, trained, detected(temp={"psi": 1}), [realised("w1", auc=0.5)])
     assert (

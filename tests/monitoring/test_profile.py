@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pipelines.artifacts import table_schema
 from pipelines.errors import DataError, SchemaError
+from pipelines.evaluation.scored import Scored
 from pipelines.monitoring import profile as module
 from pipelines.monitoring.profile import (
     SCORE,
@@ -30,10 +31,11 @@ from pipelines.monitoring.profile import (
     to_rows,
 )
 from pipelines.problem import load_problem
+from tests.monitoring.conftest import binary
 
 
 def refer(**columns: Any) -> Reference:
-    return reference(pa.table(columns), 0.5, np.array([0.2, 0.8]), np.array([0, 1]))
+    return reference(pa.table(columns), np.array([0, 1]), binary(np.array([0.2, 0.8]), np.array([0, 1])))
 
 
 def look(known: Reference, **columns: Any) -> dict[str, ColumnProfile]:
@@ -107,7 +109,38 @@ def test_metrics_of_the_test_split_are_kept(trained: Reference) -> None:
 
 def test_no_rows_are_no_reference() -> None:
     with pytest.raises(DataError, match="no rows"):
-        reference(pa.table({"x": pa.array([], pa.float64())}), 0.5, np.array([]), np.array([]))
+        empty = binary(np.array([]), np.array([]))
+        reference(pa.table({"x": pa.array([], pa.float64())}), np.array([], np.int64), empty)
+
+
+def test_of_classes_the_reference_keeps_their_shares_and_the_scores_of_what_was_decided() -> None:
+    probabilities = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.25, 0.7, 0.05]])
+    costs = np.array([[0, 1, 1], [9, 0, 1], [1, 1, 0]])  # what is b is dearly taken for a
+    test = Scored("multiclass", ("a", "b", "c"), np.array([0, 2, 1]), probabilities, np.ones(3), costs=costs)
+    assert test.decisions.tolist() == [1, 2, 1]
+    known = reference(pa.table({"x": [1.0, 2.0]}), np.array([0, 0, 0, 2]), test)
+    assert (known.label_rate, known.label_mean) == (None, None)
+    assert known.class_rates == {"a": 0.75, "b": 0.0, "c": 0.25}
+    assert known.mean_score == pytest.approx((0.3 + 0.8 + 0.7) / 3)
+    assert known.metrics["accuracy"] == pytest.approx(2 / 3)
+    assert Reference.model_validate(json.loads(json.dumps(known.model_dump(mode="json"), allow_nan=False))) == known
+
+
+def test_of_numbers_the_reference_bins_the_predictions_by_their_quantiles() -> None:
+    values = np.arange(1_000.0) * 1e3
+    test = Scored("regression", (), values + 1, values, np.ones(1_000))
+    known = reference(pa.table({"x": [1.0, 2.0]}), np.array([10.0, 30.0]), test, bins=4)
+    assert (known.label_rate, known.label_mean, known.class_rates) == (None, 20.0, {})
+    bins = known.columns[SCORE].bins
+    assert isinstance(bins, Numbers) and len(bins.edges) == 3 and bins.edges[1] == pytest.approx(5e5, rel=0.01)
+    assert known.metrics["bias"] == pytest.approx(-1)
+
+
+def test_a_reference_of_before_there_were_other_tasks_is_read(trained: Reference) -> None:
+    former = trained.model_dump(mode="json")
+    for name in ("class_rates", "label_mean", "threshold"):
+        del former[name]
+    assert Reference.model_validate(former) == trained
 
 
 # Profile ------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ import yaml
 from pipelines import inline
 from pipelines.ingest.sources import opened
 from pipelines.problem import ROOT, load_problem
+from pipelines.stages import train
 
 PROBLEM = "flight_delay"
 HISTORY = ("2012-12-31", "2013-02-04")  # six weeks; labels of five
@@ -27,11 +29,28 @@ def small_problem(folder: Path) -> Path:
         sources.database.execute(f"COPY (FROM flights WHERE month <= 3) TO '{flights}'")
     raw["sources"]["flights"] = {"path": "flights.parquet", "columns": raw["sources"]["flights"]["columns"]}
     raw["dataset"]["split"] = {"validation_partitions": 1, "test_partitions": 1}
+    del raw["training"]["candidates"]["blend"]
     raw["training"]["candidates"]["xgboost"]["parameters"] |= {"n_estimators": 40, "learning_rate": 0.2}
+    # One test week has seven days, and intervals over days as wide as that: promotions are not what is tested here.
+    raw["gate"]["gain_over_baselines"] = {"auc": -0.1, "log_loss": -0.1}
+    raw["gate"]["gain_over_champion"] = {"auc": -0.1, "log_loss": -0.1}
+    raw["evaluation"] = {"bootstrap": {"resamples": 100}}
     raw["scoring"] = {"shard_rows": 3000, "batch_rows": 500}
     raw["monitoring"]["report_rows"] = 200
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
     return folder
+
+
+def prepared(problem: str) -> dict[str, Any]:
+    """Everything before the fit."""
+    return train.check(problem, train.featurize(problem, train.sample(problem, train.label(problem))))
+
+
+def configure(problem: str, change: Callable[[dict[str, Any]], object]) -> None:
+    path = load_problem(problem).folder / "problem.yaml"
+    raw = yaml.safe_load(path.read_text())
+    change(raw)
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
 
 
 @pytest.fixture(scope="session")

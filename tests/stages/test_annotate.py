@@ -20,7 +20,9 @@ from pipelines.problem import Problem, load_problem
 from pipelines.release import ledger
 from pipelines.release.versions import write_version_files
 from pipelines.stages import annotate
-from pipelines.training.candidates import fit_candidate
+from pipelines.training.fit import fit
+
+pytestmark = pytest.mark.slow
 
 KETTLE = "kettle"
 DAYS = 5  # ingested, from 2024-01-01; labels of the first three are known
@@ -268,7 +270,7 @@ def train(problem: Problem, names: tuple[str, ...] = ("prior", "logistic", "xgbo
     rows = rows.append_column("weight", pa.array(np.ones(rows.num_rows)))
     for name in names:
         run_id = tracking.log_candidate(
-            problem, name, fit_candidate(problem, problem.training.candidates[name], rows, rows),
+            problem, name, fit(problem, name, rows, rows),
             tags={"training": "t1", "candidate": name, "partition": NEWEST, "training_set": "s"}, parameters={},
             metrics={}, dataset_uri="file:///nowhere", dataset_version=0,
             example=rows.select(problem.feature_names).slice(0, 3), files={},
@@ -276,7 +278,7 @@ def train(problem: Problem, names: tuple[str, ...] = ("prior", "logistic", "xgbo
         if name == "logistic":
             version = tracking.register(problem, run_id, {})
             config = problem.model_dump(mode="json")
-            write_version_files(problem, version, problem_json=config, reference_json={})
+            write_version_files(problem, version, {"problem.json": config, "reference.json": {}})
             tracking.promote(problem, version)
     ledger.record(problem, decision="gate:t1", kind="gate", partition=NEWEST, verdict="passed", action="register",
                   reason="", evidence={"evaluation": {"training": "t1", "candidates": dict.fromkeys(
@@ -305,7 +307,8 @@ def test_models_choose_what_they_are_unsure_of(write: Callable[..., Problem]) ->
     unsure = [f"k{row}" for row in range(290, 296)]
     predictions = pa.table({
         "kettle_id": unsure, "partition": [NEWEST] * 6, "event_time": [datetime(2024, 1, 5, tzinfo=UTC)] * 6,
-        "score": [0.5] * 6, "model_version": ["1"] * 6, "variant": ["champion"] * 6,
+        "score": [0.5] * 6, "decision": ["1"] * 6, "probabilities": [None] * 6,
+        "model_version": ["1"] * 6, "variant": ["champion"] * 6,
         "scored_time": [datetime(2024, 1, 6, tzinfo=UTC)] * 6,
     })  # fmt: skip
     store.write_table(problem, "predictions", predictions.cast(schema), [NEWEST])

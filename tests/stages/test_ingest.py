@@ -14,6 +14,8 @@ from pipelines.problem import load_problem
 from pipelines.release import ledger
 from pipelines.stages import ingest
 
+pytestmark = pytest.mark.slow
+
 WEEK = "2013-02-11"
 ROWS = 6236
 

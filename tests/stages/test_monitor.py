@@ -10,6 +10,8 @@ from pipelines.problem import load_problem
 from pipelines.release import ledger
 from pipelines.stages import monitor
 
+pytestmark = pytest.mark.slow
+
 
 def play(problem: str, *weeks: str) -> None:
     for week in weeks:

@@ -24,6 +24,8 @@ STUCK = """
 import sys, time
 from pipelines.stages import score
 
+pytestmark = pytest.mark.slow
+
 whole = score._predictions
 def stuck(*arguments):
     for batch in whole(*arguments):

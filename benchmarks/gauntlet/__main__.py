@@ -1,0 +1,79 @@
+"""Run the gauntlet: python -m benchmarks.gauntlet [--seeds 10] [--faults a,b] [--workers 2] [--keep folder] [--write].
+
+With --keep the results lie there in results.jsonl, and --resume goes on where an earlier run was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+# Each worker has one processor.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+
+from benchmarks.gauntlet.faults import FAULTS
+from benchmarks.gauntlet.page import page, summary
+from benchmarks.gauntlet.run import Plan, read, run_seed
+from benchmarks.gauntlet.world import empty_mlflow, read_sources
+from pipelines.problem import ROOT
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gauntlet")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--faults", default="", help="names, by commas; all without")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--keep", type=Path, help="folder of the results; without, a temporary one")
+    parser.add_argument("--resume", action="store_true", help="go on with the results in --keep")
+    parser.add_argument("--write", action="store_true", help="write docs/gauntlet.md")
+    given = parser.parse_args()
+    names = tuple(given.faults.split(",")) if given.faults else tuple(FAULTS)
+    if unknown := [name for name in names if name not in FAULTS]:
+        parser.error(f"no such fault: {', '.join(unknown)}; there are: {', '.join(FAULTS)}")
+    with tempfile.TemporaryDirectory(prefix="evergreen-gauntlet-") as folder:
+        plan = Plan((given.keep or Path(folder)).resolve(), names)
+        if not given.resume:
+            plan.results.unlink(missing_ok=True)
+        run(plan, range(1, given.seeds + 1), given.workers)
+        rows = read(plan.results)
+    print(summary(rows))
+    if given.write:
+        (ROOT / "docs" / "gauntlet.md").write_text(page(rows))
+
+
+def run(plan: Plan, seeds: range, workers: int) -> None:
+    """All seeds, in processes that share nothing but the sources and the file of results."""
+    prepare(plan)
+    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+        for done in [pool.submit(run_seed, plan, seed) for seed in seeds]:
+            done.result()
+
+
+def prepare(plan: Plan) -> None:
+    sources = plan.keep / "sources"
+    if not (sources / "mlflow.db").exists():
+        # In a process of its own: whoever forks later must not have used any of these libraries.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            pool.submit(read_sources, sources).result()
+            pool.submit(empty_mlflow, sources / "mlflow.db").result()
+    import_all()
+
+
+def import_all() -> None:
+    """What takes seconds to import, once for all runs."""
+    import great_expectations  # noqa: F401
+    import mlflow.sklearn  # noqa: F401
+    import xgboost  # noqa: F401
+
+    import pipelines.evaluation.report
+    import pipelines.ingest.expectations
+    import pipelines.stages.ingest
+    import pipelines.stages.train  # noqa: F401
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The chain, stage by stage, and what came of it: who stopped it, and by what; or what was promoted."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gauntlet.world import PROBLEM, pins, write_pins
+from pipelines.errors import DataError, EvergreenError, GateFailed
+
+BASELINE, CHALLENGER = "prior", "xgboost"
+STAGES = ("extract", "validate", "publish", "label", "sample", "featurize", "check", "baseline", "train", "evaluate",
+          "gate", "register", "promote")  # fmt: skip
+
+
+@dataclass
+class Outcome:
+    """`stage` is where the chain stopped; `by` the rules or checks that stopped it; both empty when it promoted."""
+
+    stage: str = ""
+    by: list[str] = field(default_factory=list)
+    reason: str = ""
+    is_crash: bool = False
+    seconds: float = 0.0
+    partitions: list[str] = field(default_factory=list)  # that validation stopped at
+
+    @property
+    def stopped(self) -> bool:
+        return bool(self.stage) and not self.is_crash
+
+
+def run_stages(run: Path, stages: tuple[str, ...], weeks: tuple[str, str]) -> Outcome:
+    """Run stages one after another on the state at `run`; what each gives stands in its pins afterwards."""
+    start, known, outcome = time.perf_counter(), pins(run), Outcome()
+    for stage in stages:
+        try:
+            known[stage] = _stage(stage, known, weeks)
+        except EvergreenError as error:
+            outcome = Outcome(stage, _by(stage, error), error.what, partitions=_partitions(error))
+            break
+        except Exception as error:  # noqa: BLE001 - a bare traceback is a finding too
+            outcome = Outcome(stage, [type(error).__name__], str(error), is_crash=True)
+            break
+        write_pins(run, known)
+    outcome.seconds = time.perf_counter() - start
+    return outcome
+
+
+def _stage(stage: str, known: dict[str, Any], weeks: tuple[str, str]) -> Any:
+    from pipelines.stages import ingest, train
+
+    steps: dict[str, Callable[[], Any]] = {
+        "extract": lambda: ingest.extract(PROBLEM, *weeks),
+        "validate": lambda: ingest.validate(PROBLEM, known["extract"]),
+        "publish": lambda: ingest.publish(PROBLEM, known["validate"], known.get("restate", False)),
+        "label": lambda: train.label(PROBLEM, known.get("as_of", weeks[1])),
+        "sample": lambda: train.sample(PROBLEM, known["label"]),
+        "featurize": lambda: train.featurize(PROBLEM, known["sample"]),
+        "check": lambda: train.check(PROBLEM, known["featurize"]),
+        "baseline": lambda: train.train(PROBLEM, known["check"], BASELINE),
+        "train": lambda: train.train(PROBLEM, known["check"], CHALLENGER),
+        "evaluate": lambda: train.evaluate(PROBLEM, known["check"], [known["baseline"], known["train"]]),
+        "gate": lambda: train.gate(PROBLEM, known["evaluate"]),
+        "register": lambda: train.register(PROBLEM, known["gate"]),
+        "promote": lambda: train.promote(PROBLEM, known["register"]),
+    }
+    return steps[stage]()
+
+
+def _by(stage: str, error: EvergreenError) -> list[str]:
+    """Names of the rules or checks, without their numbers."""
+    if isinstance(error, GateFailed):
+        from pipelines.problem import load_problem
+        from pipelines.release import ledger
+
+        judged = ledger.decisions(load_problem(PROBLEM), "gate")[-1]["evidence"]
+        return [check["name"] for check in judged["checks"] if not check["passed"]]
+    if stage == "check":
+        return re.findall(r"^  ([\w ]+): ", error.what, re.MULTILINE) or [error.what[:60]]
+    if stage == "validate" and isinstance(error, DataError):
+        unlike = re.findall(r"unlike the partitions before it: (.*)", error.what)
+        found = [re.sub(r" \(.*", "", rule) for line in unlike for rule in line.split(" usual), ")[:1]]
+        found += ["shape: " + rule for rule in found]
+        found = [one for one in found if one.startswith("shape: ")]
+        found += re.findall(r"Rules broken: (.*?) \(\d", error.what)
+        return list(dict.fromkeys(found)) or [error.what.partition(":")[0][:60]]
+    return [error.what.splitlines()[0][:60]]
+
+
+def _partitions(error: EvergreenError) -> list[str]:
+    return re.findall(r"^(\d{4}-\d\d-\d\d) looks unlike", error.what, re.MULTILINE)

@@ -1,0 +1,80 @@
+"""The commands about models: `evergreen reproduce` and `evergreen curves`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pipelines.embedded import load_environment
+from pipelines.errors import ConfigError
+from pipelines.problem import load_problem
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def reproduce(
+    version: Annotated[
+        str, typer.Argument(help="problem and version, such as flight_delay@7", metavar="PROBLEM@VERSION")
+    ],
+) -> None:
+    """Make a version again from its lineage and compare predictions on its gate's rows; exits with 1 if they differ."""
+    from pipelines.release.reproduce import reproduce as make_again
+
+    problem, at, number = version.partition("@")
+    if not (at and number.isdigit()):
+        raise ConfigError(
+            f"{version!r} names no version", where="evergreen reproduce", cure="give one such as flight_delay@7"
+        )
+    load_environment()
+    made = make_again(problem, number)
+    if made.identical:
+        console.print(f"[green]identical[/]  {escape(version)}: {made.rows:,} predictions are equal to the last bit")
+    else:
+        console.print(
+            f"[bold red]different[/]  {escape(version)}: {made.rows:,} predictions, which differ by up to "
+            f"{made.max_difference:.3g}"
+        )
+    for line in made.differences:
+        console.print(f"  {escape(line)}")
+    if not made.differences:
+        console.print("  data, config, code, packages and machine are those that it was made with")
+    if not made.identical:
+        raise typer.Exit(1)
+
+
+def curves(
+    problem: Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")],
+    candidate: Annotated[str | None, typer.Option(help="default: the champion's")] = None,
+    to: Annotated[Path | None, typer.Option(help="file for the page, too")] = None,
+) -> None:
+    """Learning curves: what more rows would bring, and how old they may be. Fits a dozen models; logged to MLflow."""
+    from pipelines import tracking
+    from pipelines.stages.curves import curves as measured
+    from pipelines.training.curves import curve_page
+
+    load_environment()
+    config = load_problem(problem)
+    if candidate is None:
+        champion = tracking.champion(config)
+        if champion is None:
+            raise ConfigError("no champion serves yet", where="--candidate", cure="name one of training.candidates")
+        candidate = str(champion.tags["candidate"])
+    if candidate not in config.training.candidates:
+        known = ", ".join(config.training.candidates)
+        raise ConfigError(f"{candidate!r} is not a candidate", where="--candidate", cure=f"one of {known}")
+    table = measured(problem, candidate)
+    page = curve_page(table, config, candidate)
+    run_id = tracking.log_files(
+        config, f"learning curves of {candidate}", tags={"curves": candidate}, files={"curves.html": page}
+    )
+    if to is not None:
+        to.write_bytes(page)
+    for row in table.to_pylist():
+        size = f"{row['size']:.0%} of the rows" if row["kind"] == "rows" else f"newest {row['size']:g} partitions"
+        value = "-" if row["value"] is None else f"{row['value']:.4f}"
+        console.print(f"{size:<24} {row['rows']:>9,} rows   {config.training.select_by} {value}")
+    console.print(f"MLflow run {run_id}, curves.html")

@@ -1,0 +1,50 @@
+"""What all sections of a problem.yaml share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
+ColumnType = Literal["string", "integer", "float", "boolean", "timestamp"]
+Task = Literal["binary", "multiclass", "regression"]
+Metric = Literal[
+    "auc", "average_precision", "log_loss", "brier", "ece", "accuracy", "precision", "recall", "f_beta", "macro_f1",
+    "rmse", "mae", "r2", "bias", "cost",
+]  # fmt: skip
+METRICS_OF: dict[Task, frozenset[str]] = {
+    "binary": frozenset({
+        "auc", "average_precision", "log_loss", "brier", "ece", "accuracy", "precision", "recall", "f_beta", "cost",
+    }),
+    "multiclass": frozenset({"auc", "log_loss", "brier", "ece", "accuracy", "macro_f1", "cost"}),
+    "regression": frozenset({"rmse", "mae", "r2", "bias", "cost"}),
+}  # fmt: skip
+LabelSource = Literal["natural", "hand", "weak", "self_trained"]
+RESERVED_COLUMNS = frozenset({
+    "event_time", "known_time", "cutoff_time", "superseded_time", "withdrawn_time", "statement", "partition", "label",
+    "score", "decision", "probabilities", "split", "weight", "probability", "source", "confidence", "label_known_time",
+    "faults", "raw",
+})  # fmt: skip
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+ClassName = Annotated[str, BeforeValidator(_as_text)]  # YAML reads the class 0 as a number
+
+
+class Config(BaseModel):
+    """Frozen, and strict about what it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(options), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,58 @@
+"""What the model sees beside the columns of events."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipelines.config.base import Config, Name
+
+
+class History(Config):
+    """A feature over the past of the same group, as known at the event's cut-off."""
+
+    by: list[str] = Field(description="columns that form the group; none: all events")
+    of: str = Field("label", description="label, or the column of events that is aggregated")
+    function: Literal["mean", "sum", "count", "min", "max", "std", "last", "distinct", "time_since"] = Field(
+        "mean", description="std is the sample's; distinct counts values; time_since gives days since the last event"
+    )
+    window_days: int = Field(ge=1, description="how far back events count, in days before the cut-off")
+    unit: str = ""
+    description: str = ""
+    owner: str = ""
+
+
+class Cross(Config):
+    """A category made of several columns' values."""
+
+    of: list[str] = Field(min_length=2, description="columns; a missing value among them gives a missing value")
+    description: str = ""
+    owner: str = ""
+
+
+class DatetimePart(Config):
+    """A part of a time, in the problem's time zone."""
+
+    of: str = Field("event_time", description="event_time, cutoff_time or a timestamp column")
+    part: Literal["minute", "hour", "weekday", "day", "week", "month", "quarter", "year"] = Field(
+        description="weekday: 1 is Monday; hour has its minutes as a fraction"
+    )
+    cyclical: bool = Field(
+        False, description="two features, <name>_sin and <name>_cos, in which the last is next to the first"
+    )
+    description: str = ""
+    owner: str = ""
+
+    @model_validator(mode="after")
+    def _goes_round(self) -> DatetimePart:
+        if self.cyclical and self.part == "year":
+            raise ValueError("cyclical: a year does not come again")
+        return self
+
+
+class Features(Config):
+    columns: list[str] = Field(min_length=1, description="event columns that the model sees")
+    history: dict[Name, History] = Field({}, description="features over the past of a group")
+    crosses: dict[Name, Cross] = Field({}, description="features of several columns")
+    datetime: dict[Name, DatetimePart] = Field({}, description="features out of times")

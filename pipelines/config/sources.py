@@ -1,0 +1,167 @@
+"""Where rows come from, what a column may hold, and when a batch is too bad."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Literal
+
+from pydantic import Field, field_serializer, model_validator
+
+from pipelines.config.base import ColumnType, Config, Name
+
+
+class Source(Config):
+    """A table that events.sql and labels.sql select from: a file or many, a Delta table, or a database's table.
+
+    `${NAME}` in `path` and `database` stands for an environment variable: passwords belong there.
+
+    >>> Source(path="orders/*.csv", columns={"order_id": "string", "paid": "float"}).kind
+    'csv'
+    >>> Source(database="${SHOP_DATABASE}", table="public.orders", time_column="placed_at").kind
+    'database'
+    """
+
+    package: str | None = Field(None, description="distribution name of an installed Python package, as pip knows it")
+    file: str | None = Field(None, description="path inside the package")
+    path: str | None = Field(
+        None,
+        description="file, folder or glob (** too), on disk or s3://; a relative one starts at the problem's folder",
+    )
+    database: str | None = Field(None, description="URI: postgresql://user:${PASSWORD}@host/name or sqlite:///file")
+    table: str | None = Field(None, description="table or view of the database")
+    query: str | None = Field(None, description="query that the database runs, instead of table")
+    format: Literal["csv", "jsonl", "parquet", "avro", "delta"] | None = Field(
+        None, description="of the files; null: by their names (.csv, .csv.gz, .csv.zip, .jsonl, .parquet, .avro)"
+    )
+    columns: dict[str, ColumnType] = Field(
+        {}, description="the source's columns and their types; a source that differs fails. Empty: as they come"
+    )
+    extra_columns: Literal["fail", "ignore"] = Field("fail", description="what to do with columns not declared")
+    time_column: str | None = Field(
+        None, description="read only the rows whose time lies in the run's partitions; null: read all rows"
+    )
+    lookback_days: int = Field(0, ge=0, description="days before the partition that are read too, for time_column")
+    delimiter: str = Field(",", min_length=1, max_length=1, description="between the values of a CSV")
+    encoding: Literal["utf-8", "utf-16", "latin-1"] = Field("utf-8", description="of a CSV")
+    nulls: list[str] = Field(["", "NA"], description="texts of a CSV that stand for a missing value")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Source:
+        places = [name for name in ("package", "path", "database") if getattr(self, name) is not None]
+        if len(places) != 1:
+            raise ValueError(f"a source has one of package, path and database; found {', '.join(places) or 'none'}")
+        if (self.package is None) != (self.file is None):
+            raise ValueError("package and file go together")
+        if (self.table is None and self.query is None) != (self.database is None) or (self.table and self.query):
+            raise ValueError("database goes with one of table and query")
+        if self.database and not re.match(r"(postgres(ql)?|sqlite)://|\$\{", self.database):
+            raise ValueError("database is a postgresql:// or sqlite:/// URI")
+        if self.database and self.format:
+            raise ValueError("format is for files, not for a database")
+        if self.time_column and self.columns and self.time_column not in self.columns:
+            raise ValueError(f"time_column: {self.time_column!r} is not one of the columns")
+        if self.lookback_days and not self.time_column:
+            raise ValueError("lookback_days has no effect without time_column")
+        if not self.database and self.kind == "unknown":
+            raise ValueError("format: cannot be told from the name; say csv, jsonl, parquet, avro or delta")
+        return self
+
+    @field_serializer("database", when_used="json")
+    def _without_password(self, value: str | None) -> str | None:
+        return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", value) if value else value
+
+    @property
+    def kind(self) -> str:
+        """csv, jsonl, parquet, avro, delta or database."""
+        if self.database:
+            return "database"
+        if self.format:
+            return self.format
+        name = (self.file or self.path or "").rstrip("/")
+        name = re.sub(r"\.(gz|zip)$", "", name)
+        suffix = name.rpartition(".")[2].lower()
+        return {"csv": "csv", "tsv": "csv", "txt": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "json": "jsonl",
+                "parquet": "parquet", "pq": "parquet", "avro": "avro"}.get(suffix, "unknown")  # fmt: skip
+
+
+class Column(Config):
+    """One column of `events`: what it means, what its values may be, and whether a prediction may use it."""
+
+    type: ColumnType
+    unit: str = ""
+    description: str = ""
+    owner: str = Field("", description="who answers for it; empty: the problem's owner")
+    available: Literal["cutoff", "later"] | None = Field(
+        None,
+        description="when its value is known: by the cut-off of the prediction, or only later. A feature has to say",
+    )
+    source_columns: list[str] = Field([], description="where it comes from; empty: read from events.sql")
+    nullable: bool = True
+    unique: bool = Field(False, description="no two rows of a batch have the same value")
+    min: float | None = None
+    max: float | None = None
+    allowed: list[str] | None = Field(None, description="the only values a string column may have")
+    max_null_share: float | None = Field(None, ge=0, le=1, description="share of a partition's rows without a value")
+
+    @model_validator(mode="after")
+    def _rules_fit_the_type(self) -> Column:
+        is_number = self.type in ("integer", "float")
+        if not is_number and (self.min is not None or self.max is not None):
+            raise ValueError(f"min and max are for integer and float columns, not {self.type}")
+        if self.type != "string" and self.allowed is not None:
+            raise ValueError(f"allowed is for string columns, not {self.type}")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min ({self.min}) is above max ({self.max})")
+        return self
+
+
+class Volume(Config):
+    """How many events a partition brings, against the mean of those before it."""
+
+    trailing_partitions: int = Field(4, ge=1, description="partitions before this one that are averaged")
+    min_ratio: float = Field(0.5, ge=0, description="fewer rows than this share of the mean fail the run")
+    max_ratio: float = Field(2.0, gt=0, description="more rows than this multiple of the mean fail the run")
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Volume:
+        if self.min_ratio > self.max_ratio:
+            raise ValueError(f"min_ratio ({self.min_ratio}) is above max_ratio ({self.max_ratio})")
+        return self
+
+
+class Shape(Config):
+    """Whether a partition looks like those before it, column by column."""
+
+    trailing_partitions: int = Field(8, ge=2, description="partitions before this one that it is compared with")
+    min_partitions: int = Field(3, ge=2, description="with fewer before it, a partition is not judged")
+    tolerance: float = Field(
+        4.0, gt=0, description="a partition may lie so many times as far from the nearest as the others usually do"
+    )
+    max_repeated_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="share of rows with the same values as a row of the partitions before, beyond the usual",
+    )
+    ignore: list[str] = Field([], description="columns that may look as they like")
+    accepted: list[date] = Field(
+        [], description="keys of partitions that somebody has looked at: the world has changed, the feed is sound"
+    )
+
+
+class Validation(Config):
+    """Rules beside those of `columns`, and when a batch is too bad to publish."""
+
+    max_quarantined_share: float = Field(0.05, ge=0, le=1, description="share of rows that may be set aside")
+    rules: dict[Name, str] = Field(
+        {}, description="conditions over the columns of events, in SQL, that a row fulfils; null counts as fulfilled"
+    )
+    max_age_days: float | None = Field(
+        None, gt=0, description="freshness: days between the newest event and the end of its partition, at most"
+    )
+    volume: Volume | None = None
+    shape: Shape | None = Shape()
+    expectation_rows: int = Field(
+        50_000, ge=1, description="rows that Great Expectations checks too, beside the bad ones; all if there are fewer"
+    )

@@ -1,0 +1,255 @@
+"""The models that compete, and how each is prepared, searched and fitted."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from pipelines.config.base import ClassName, Config, Metric, Name, did_you_mean
+
+ModelKind = Literal[
+    "random", "prior", "heuristic", "logistic", "linear", "forest", "xgboost", "hist_boosting", "stacking", "voting"
+]
+BASELINES = ("random", "prior", "heuristic")  # they learn next to nothing, and are never the challenger
+ENSEMBLES = ("stacking", "voting")
+
+
+class Missing(Config):
+    """What a model gets instead of a missing number. (A missing category is a category of its own, or native.)"""
+
+    method: Literal["native", "drop", "constant", "mean", "median", "most_frequent"] = Field(
+        "native",
+        description="native: left to the model, which has to take it. drop: such rows are not learnt from; when scored "
+        "they get the median",
+    )
+    value: float = Field(0.0, description="for constant")
+    indicator: bool = Field(False, description="one more feature per column with gaps: 1 where it was missing")
+
+
+class Discretise(Config):
+    bins: int = Field(10, ge=2, le=255)
+    strategy: Literal["uniform", "quantile", "kmeans"] = "quantile"
+
+
+class ColumnPreparation(Config):
+    """How one feature differs from the others; null: as they do."""
+
+    missing: Missing | None = None
+    scaling: Literal["none", "standard", "min_max", "robust", "log"] | None = None
+    discretise: Discretise | None = None
+    encoding: Literal["native", "one_hot", "ordinal", "target", "hashing"] | None = None
+
+
+class Preprocessing(Config):
+    """From feature rows to the model's matrix; fitted on the training split alone and kept inside the model."""
+
+    missing: Missing = Missing()
+    scaling: Literal["none", "standard", "min_max", "robust", "log"] = Field(
+        "none", description="log: sign(x) * log(1 + |x|), then standard"
+    )
+    discretise: Discretise | None = Field(None, description="numbers become the number of their bin")
+    encoding: Literal["native", "one_hot", "ordinal", "target", "hashing"] = Field(
+        "native",
+        description="of categories. native: for models that take categories (xgboost, hist_boosting). target: mean of "
+        "the label, cross-fitted while training. hashing: for vocabularies without bounds",
+    )
+    min_frequency: int = Field(
+        1, ge=1, description="categories with fewer training rows are one (Burkov, ch. 4: cutting the long tail)"
+    )
+    hash_buckets: int = Field(64, ge=2, le=4096, description="features per hashed category")
+    target_smoothing: float = Field(20.0, ge=0, description="rows that the overall mean counts for, in target encoding")
+    cross_fitting_folds: int = Field(5, ge=2, description="for target encoding")
+    columns: dict[str, ColumnPreparation] = Field({}, description="features that are prepared otherwise")
+
+
+class Selection(Config):
+    """Which prepared features the model sees (Burkov, ch. 4); what was dropped and why is logged."""
+
+    method: Literal["none", "l1", "boruta", "permutation"] = "none"
+    strength: float = Field(0.01, gt=0, description="l1: penalty of a unit of weight, the higher the fewer features")
+    rounds: int = Field(30, ge=5, description="boruta: forests; permutation: shuffles of each feature")
+    significance: float = Field(0.05, gt=0, lt=1, description="of the test that keeps or drops a feature")
+    min_gain: float = Field(
+        0.0,
+        ge=0,
+        description="permutation: loss that shuffling a feature has to cost (log loss; variances of the label)",
+    )
+    max_rows: int = Field(20_000, ge=100, description="rows, drawn by the seed, that selection looks at")
+    always: list[str] = Field([], description="features that are kept in any case")
+
+
+class Imbalance(Config):
+    """How rare classes are made to count."""
+
+    method: Literal["none", "class_weight", "class_balanced", "cost_matrix", "focal"] = Field(
+        "none",
+        description="class_weight: inverse frequency. class_balanced: by the effective number (Cui et al. 2019). "
+        "cost_matrix: by what a wrong decision costs (costs.matrix). focal: Lin et al. 2017, for xgboost, binary",
+    )
+    beta: float = Field(0.999, ge=0, lt=1, description="of class_balanced")
+    gamma: float = Field(2.0, ge=0, description="of focal")
+    alpha: float | None = Field(None, gt=0, lt=1, description="of focal: weight of the positive class; null: none")
+
+
+class Calibration(Config):
+    """Scores that mean what they say, learnt on rows of their own."""
+
+    method: Literal["none", "platt", "isotonic"] = "none"
+    partitions: int = Field(
+        1, ge=1, description="newest partitions of the training split that calibrate and are not fitted on"
+    )
+
+
+class Range(Config):
+    """Values of one parameter that the search may try."""
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False
+    step: int | float | None = Field(None, gt=0)
+    choices: list[Any] | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Range:
+        if (self.choices is None) == (self.low is None or self.high is None):
+            raise ValueError("a range has either low and high, or choices")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low ({self.low}) is above high ({self.high})")
+        if self.log and (self.low is None or self.low <= 0):
+            raise ValueError("log needs a low above 0")
+        if self.log and self.step:
+            raise ValueError("log and step do not go together")
+        return self
+
+    @property
+    def is_integer(self) -> bool:
+        """low: 3, high: 10 means whole numbers; low: 3.0 would be written 3.5 or with a step."""
+        ends = [self.low, self.high, self.step if self.step is not None else 1.0]
+        return (
+            self.choices is None and not self.log and all(end is not None and float(end).is_integer() for end in ends)
+        )
+
+
+class Search(Config):
+    """How parameters are searched: Optuna, on rolling-origin folds inside the training split."""
+
+    trials: int = Field(20, ge=1, description="budget, for each candidate with a search")
+    seconds: float | None = Field(None, gt=0, description="budget too: no trial starts after it")
+    folds: int = Field(3, ge=1, description="each learns from partitions before those it is measured on")
+    fold_partitions: int = Field(1, ge=1, description="partitions that a fold is measured on")
+    metric: Metric | None = Field(None, description="what is searched for; null: training.select_by")
+    prune: bool = Field(True, description="stop a trial that is below the median of the others after the same folds")
+
+
+class Candidate(Config):
+    model: ModelKind
+    parameters: dict[str, Any] = Field({}, description="of the model's library")
+    sql: str | None = Field(
+        None,
+        description="heuristic: expression over the features. Binary: the probability of 1. Multiclass: the class. "
+        "Regression: the value. Null: as the prior",
+    )
+    of: list[Name] = Field([], description="stacking, voting: the candidates that are combined")
+    weights: list[float] = Field([], description="voting: one for each; empty: all the same")
+    search: dict[str, Range] = Field({}, description="parameters that are searched, over those above")
+    preprocessing: Preprocessing | None = Field(None, description="null: training.preprocessing")
+    selection: Selection | None = Field(None, description="null: training.selection")
+    imbalance: Imbalance | None = Field(None, description="null: training.imbalance")
+    calibration: Calibration | None = Field(None, description="null: training.calibration")
+
+    @model_validator(mode="after")
+    def _settings_are_used(self) -> Candidate:
+        if (self.model == "heuristic") != (self.sql is not None):
+            raise ValueError("sql goes with model 'heuristic', which needs it")
+        if (self.model in ENSEMBLES) != bool(self.of):
+            raise ValueError("of goes with the models 'stacking' and 'voting', which need it")
+        if self.weights and (self.model != "voting" or len(self.weights) != len(self.of)):
+            raise ValueError("weights are for the model 'voting', one for each of `of`")
+        if self.search and self.model in (*BASELINES, *ENSEMBLES):
+            raise ValueError(f"search: a {self.model} has nothing to search; search the candidates it is made of")
+        return self
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.model in BASELINES
+
+
+class Threshold(Config):
+    """From which score on a binary model decides for the positive class; chosen on the validation split."""
+
+    by: Literal["fixed", "cost", "f_beta"] = Field("fixed", description="cost: where costs.matrix is paid least")
+    value: float = Field(0.5, ge=0, le=1, description="for fixed")
+
+
+class Training(Config):
+    seed: int = 0
+    candidates: dict[Name, Candidate] = Field(min_length=1)
+    baselines: list[Name] = Field(min_length=1, description="candidates that the challenger has to beat")
+    select_by: Metric = Field("log_loss", description="validation metric that picks the challenger")
+    preprocessing: Preprocessing | None = Field(
+        None, description="null: what each model takes best (linear models: median, standard, one_hot; trees: native)"
+    )
+    selection: Selection = Selection()
+    imbalance: Imbalance = Imbalance()
+    calibration: Calibration = Calibration()
+    threshold: Threshold = Threshold()
+    search: Search = Search()
+    memory_limit_mb: float = Field(
+        4096, gt=0, description="a larger training matrix is read from disk, batch by batch; xgboost only"
+    )
+    checkpoint_rounds: int = Field(100, ge=1, description="boosting rounds after which xgboost's state is kept")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="of xgboost; auto: a GPU where there is one")
+    threads: int = Field(2, ge=1, description="that a fit may use")
+
+    @model_validator(mode="after")
+    def _candidates_agree(self) -> Training:
+        for name in self.baselines:
+            if name not in self.candidates:
+                raise ValueError(
+                    f"baselines: {name!r} is not one of the candidates{did_you_mean(name, self.candidates)}"
+                )
+        if set(self.candidates) == set(self.baselines):
+            raise ValueError("candidates: the baselines stand alone; add a candidate that may beat them")
+        for name, candidate in self.candidates.items():
+            for part in candidate.of:
+                if part not in self.candidates:
+                    close = did_you_mean(part, self.candidates)
+                    raise ValueError(f"candidates.{name}.of: {part!r} is not one of the candidates{close}")
+                if self.candidates[part].model in (*BASELINES, *ENSEMBLES):
+                    raise ValueError(f"candidates.{name}.of: {part!r} is a {self.candidates[part].model}")
+        return self
+
+    def of(self, name: str) -> Candidate:
+        """A candidate, with every setting that it does not have itself taken from here."""
+        candidate = self.candidates[name]
+        shared = {
+            "preprocessing": self.preprocessing or default_preprocessing(candidate.model),
+            "selection": self.selection,
+            "imbalance": self.imbalance,
+            "calibration": self.calibration,
+        }
+        missing = {name: value for name, value in shared.items() if getattr(candidate, name) is None}
+        return candidate.model_copy(update=missing)
+
+
+def default_preprocessing(model: str) -> Preprocessing:
+    """What a model takes best: trees their native categories and gaps, linear models what keeps them stable."""
+    if model in ("logistic", "linear"):
+        return Preprocessing(
+            missing=Missing(method="median", indicator=True), scaling="standard", encoding="one_hot", min_frequency=20
+        )
+    if model == "forest":
+        return Preprocessing(missing=Missing(method="median", indicator=True), encoding="ordinal")
+    return Preprocessing()
+
+
+class Costs(Config):
+    """What decisions cost the business, in `unit`; a negative cost is a gain. What is not named costs nothing."""
+
+    unit: str = Field("", description="such as USD, or hours")
+    matrix: dict[ClassName, dict[ClassName, float]] = Field(
+        {}, description="actual class -> decided class -> cost; of a binary problem the classes are 0 and 1"
+    )
+    over: float = Field(0.0, description="regression: cost of predicting one unit too much")
+    under: float = Field(0.0, description="regression: cost of predicting one unit too little")

@@ -1,0 +1,162 @@
+"""against: the checks of the gate that compare the challenger with another model, the champion above all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.config import Gate, SliceGate
+from pipelines.evaluation.evidence import at, entries, is_day, number, show, span, text, texts
+from pipelines.evaluation.metrics import goodness
+
+AGREEMENT = 1e-6  # between a gain and the two metrics that it is the difference of
+# What a model knows, on a scale that is the same for all problems: 1 is all there is to know.
+SKILL = {"binary": "auc", "multiclass": "auc", "regression": "r2"}
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    passed: bool
+    reason: str
+
+
+def gain(over: str, metric: str, least: float, report: Any, other: Any) -> Check:
+    """Whether the challenger is so much better than another model, by the lower bound."""
+    gained = span(other, "gain", metric)
+    ours, theirs = number(report, "metrics", metric, "value"), number(other, "metrics", metric)
+    name = f"{metric} over {over}"
+    if gained is None or ours is None or theirs is None:
+        return Check(name, False, f"{name}: gain missing ({show(ours)} against {show(theirs)})")
+    difference = goodness(metric, ours) - goodness(metric, theirs)
+    if abs(difference - gained.value) > AGREEMENT * max(1, abs(ours), abs(theirs)):
+        return Check(name, False, f"{name}: gain {gained.value:+.4f} is not {ours:.4f} against {theirs:.4f}")
+    return Check(name, gained.low >= least, f"{name}: gain {gained}, wanted at least {least:g}")
+
+
+def over_champion(evaluation: Any, report: Any, thresholds: Gate) -> Iterator[Check]:
+    """All checks that need a champion; one that passes where none serves."""
+    champion = at(evaluation, "champion")
+    if not isinstance(evaluation, dict) or "champion" not in evaluation:
+        yield Check("champion", False, "no evidence about the champion")
+    elif "serves" not in evaluation or evaluation["serves"] != at(champion, "version"):
+        serves, compared = evaluation.get("serves", "not known"), at(champion, "version")
+        told = f"version {serves} serves, compared was version {compared}"
+        yield Check("champion", False, told.replace("version None", "none"))
+    elif champion is None:
+        yield Check("champion", True, "no champion serves yet")
+    else:
+        yield _another_model(champion, report)
+        yield _fair_test(evaluation, champion, report)
+        yield _other_scores(champion)
+        for metric, least in thresholds.gain_over_champion.items():
+            yield gain("champion", metric, least, report, champion)
+        if thresholds.max_jump is not None:
+            yield _no_jump(evaluation, report, champion, thresholds.max_jump)
+        if thresholds.max_champion_fall is not None:
+            yield _holds_up(evaluation, champion, thresholds.max_champion_fall)
+        if thresholds.slices:
+            yield _slices(champion, report, thresholds.slices)
+
+
+def _another_model(champion: Any, report: Any) -> Check:
+    ours, theirs = text(report, "run_id"), text(champion, "run_id")
+    if ours is None or theirs is None:
+        return Check("another model", False, "the run of challenger or champion is missing")
+    told = f"champion is version {at(champion, 'version')}"
+    return Check(
+        "another model", ours != theirs, "challenger and champion are the same run" if ours == theirs else told
+    )
+
+
+def _fair_test(evaluation: Any, champion: Any, report: Any) -> Check:
+    """The champion has not learnt from the rows that it is measured on."""
+    name, until = "champion's test is fair", at(champion, "trained_until")
+    tested, measured = texts(evaluation, "test_partitions"), texts(report, "partitions")
+    if not tested or not measured or set(tested) != set(measured) or not all(map(is_day, tested)):
+        return Check(name, False, "which partitions were tested is missing or contradicts itself")
+    told = f"champion learnt from data until {until}, the test starts at {min(tested)}"
+    return Check(name, is_day(until) and until < min(tested), told)
+
+
+def _other_scores(champion: Any) -> Check:
+    gains = at(champion, "gain")
+    found = [span(gains, name) for name in gains] if isinstance(gains, dict) else []
+    known = [gain for gain in found if gain is not None]
+    if not known:
+        return Check("other scores", False, "no gain over the champion is known")
+    is_same = all(gain == (0, 0, 0) for gain in known)
+    told = "challenger and champion give the same scores" if is_same else "the challenger's scores are its own"
+    return Check("other scores", not is_same, told)
+
+
+def _no_jump(evaluation: Any, report: Any, champion: Any, most: float) -> Check:
+    """Retraining brings a little; what brings much more is a leak, until somebody has looked."""
+    name, metric = "no jump", _skill_metric(evaluation)
+    gained = gain(f"champion, {metric}", metric, -float("inf"), report, champion)
+    found = span(champion, "gain", metric)
+    if not gained.passed or found is None:
+        return Check(name, False, gained.reason)
+    told = f"{metric} over champion {found}: more than {most:g} at once is a leak more often than a find"
+    return Check(name, found.low <= most, told)
+
+
+def _holds_up(evaluation: Any, champion: Any, most: float) -> Check:
+    """The champion still knows about what it knew when it was promoted.
+
+    A model does not forget. Where it falls far on new rows, their labels or features are to be looked at first: no
+    comparison on such rows means anything, whoever wins it.
+    """
+    name, metric = "champion holds up", _skill_metric(evaluation)
+    before, now_known = at(champion, "promoted", "baselines"), at(evaluation, "baselines")
+    both = (
+        [one for one in before if one in now_known] if isinstance(before, dict) and isinstance(now_known, dict) else []
+    )
+    then = _advantage(at(champion, "promoted", "metrics"), before, both, metric)
+    now = _advantage(at(champion, "metrics"), now_known, both, metric)
+    if then is None or now is None:
+        when = "when it was promoted" if then is None else "on these rows"
+        return Check(name, False, f"the champion's {metric} {when}, or that of the same baselines, is missing")
+    told = f"the champion is {now:+.4f} {metric} above the baselines, at its promotion {then:+.4f}"
+    is_up = then <= 0 or now >= (1 - most) * then
+    return Check(
+        name, is_up, told + ("" if is_up else f": more than {most:.0%} lost, look at the new labels and features")
+    )
+
+
+def _skill_metric(evaluation: Any) -> str:
+    return SKILL.get(text(evaluation, "task") or "", "skill of an unknown task")
+
+
+def _advantage(metrics: Any, baselines: Any, names: list[str], metric: str) -> float | None:
+    """How far a model lies above the best of these baselines."""
+    ours, theirs = number(metrics, metric), [number(baselines, name, "metrics", metric) for name in names]
+    known = [one for one in theirs if one is not None]
+    return None if ours is None or not known or len(known) < len(theirs) else ours - max(known)
+
+
+def _slices(champion: Any, report: Any, wanted: SliceGate) -> Check:
+    """No slice in which the challenger is worse than the champion by more than `max_loss`, for sure.
+
+    A slice counts only where the metric has an interval in it: one class alone has no AUC.
+    """
+    metric, name = wanted.metric, "slices"
+    compared, declared, found = (
+        entries(champion, "slices"), entries(report, "slices", "declared"), entries(report, "slices", "found")
+    )  # fmt: skip
+    if compared is None or declared is None or found is None:
+        return Check(name, False, "no evidence about slices")
+    gains = [(text(one, "name"), span(one, "gain") if at(one, "metric") == metric else None) for one in compared]
+    known = [(one, gain) for one, gain in gains if one is not None and gain is not None]
+    own = [(text(one, "name"), span(one, "metrics", metric)) for one in (*declared, *found)]
+    measurable = [one for one, value in own if one is None or value is not None]
+    gone = [one for one, gain in gains if one is None or gain is None]
+    gone += [one for one in measurable if one not in [name for name, _ in gains]]
+    if gone:
+        return Check(name, False, f"no {metric} gain over the champion in {len(gone)} slices, such as {gone[0]}")
+    if not known:
+        return Check(name, True, "no slice to compare with the champion")
+    worst, gain = min(known, key=lambda pair: pair[1].high)
+    told = f"{metric} over champion in the worst slice, {worst}: {gain}, may lose at most {wanted.max_loss:g}"
+    return Check(name, gain.high >= -wanted.max_loss, told)

@@ -1,0 +1,115 @@
+"""What evaluations are called and look like in the text of pages and cards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeGuard
+
+NOT_MEASURED = "not measured"
+METRIC_WORDS = {
+    "auc": "how well the scores rank: 1 is perfect, 0.5 is chance (several classes: the mean of one against the rest)",
+    "average_precision": "area under precision and recall: 1 is perfect, the share of positives is chance",
+    "log_loss": "surprise per row, in nats: 0 is perfect; sure and wrong costs most",
+    "brier": "mean squared error of the probabilities: 0 is perfect",
+    "ece": "mean distance between what scores say and what happens: 0 is perfect",
+    "accuracy": "share of decisions that are right",
+    "precision": "share of positive decisions that are right",
+    "recall": "share of positives that are found",
+    "f_beta": "precision and recall in one number: 1 is perfect",
+    "macro_f1": "precision and recall in one number, each class counting the same: 1 is perfect",
+    "rmse": "root of the mean squared error, in units of the label: 0 is perfect",
+    "mae": "mean absolute error, in units of the label: 0 is perfect",
+    "r2": "share of the label's variance that is explained: 1 is perfect, 0 is the mean",
+    "bias": "mean of prediction less label: 0 is perfect",
+    "cost": "what decisions cost, per row: the lower the better",
+}
+MOVED = 0.25  # PSI from which a column counts as moved, by rule of thumb (Siddiqi, Credit Risk Scorecards, 2006)
+FAIRNESS_WORDS = {
+    "demographic_parity": "greatest difference between groups in the share of positive decisions",
+    "equal_opportunity": "greatest difference in the share of positives that are found",
+    "equalised_odds": "greatest difference in the shares of positives found or of negatives mistaken for them",
+}
+
+
+def in_order(metrics: Iterable[str]) -> list[str]:
+    """Names of metrics in the order of METRIC_WORDS, each once; what is kept as JSON has lost any other.
+
+    >>> in_order(["log_loss", "new", "auc", "auc"])
+    ['auc', 'log_loss', 'new']
+    """
+    names = list(dict.fromkeys(metrics))
+    return [*(name for name in METRIC_WORDS if name in names), *(name for name in names if name not in METRIC_WORDS)]
+
+
+def figure(value: Any) -> str:
+    """A number for people, or that there is none.
+
+    >>> figure(0.712345), figure(12000), figure(None), figure(float("nan")), figure(1234567.8), figure(-0.000012)
+    ('0.7123', '12,000', 'not measured', 'not measured', '1,234,568', '-1.2e-05')
+    """
+    if not is_number(value):
+        return NOT_MEASURED
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def interval_text(interval: Any) -> str:
+    """A value with its interval.
+
+    >>> interval_text({"value": 0.7, "low": 0.65, "high": 0.75}), interval_text({"value": 1.0, "low": None})
+    ('0.7 (0.65 to 0.75)', '1 (no interval)')
+    """
+    if not isinstance(interval, Mapping) or not is_number(interval.get("value")):
+        return NOT_MEASURED
+    ends = [interval.get("low"), interval.get("high")]
+    inside = " to ".join(map(figure, ends)) if all(map(is_number, ends)) else "no interval"
+    return f"{figure(interval['value'])} ({inside})"
+
+
+def resampled(rule: Any) -> str:
+    """How the intervals of a report were made.
+
+    >>> resampled({"block": "day", "blocks": 14, "resamples": 400, "confidence": 0.95})
+    'the 95 % interval, from 400 resamples of 14 blocks of rows (block: day)'
+    """
+    if not isinstance(rule, Mapping) or not is_number(rule.get("confidence")):
+        return "its interval, by bootstrap"
+    return (
+        f"the {100 * rule['confidence']:g} % interval, from {figure(rule.get('resamples'))} resamples of "
+        f"{figure(rule.get('blocks'))} blocks of rows (block: {rule.get('block')})"
+    )
+
+
+def percent(value: Any) -> str:
+    """A share.
+
+    >>> percent(0.1234), percent(0.00001), percent(None)
+    ('12.3 %', '0.001 %', 'not measured')
+    """
+    if not is_number(value):
+        return NOT_MEASURED
+    return f"{100 * value:.1f} %" if abs(value) >= 0.001 or not value else f"{100 * value:.2g} %"
+
+
+def span(keys: Any) -> str:
+    """Partitions in words.
+
+    >>> span(["2024-01-02", "2024-01-01"]), span(["2024-01-01"]), span([])
+    ('2024-01-01 to 2024-01-02 (2)', '2024-01-01', 'not measured')
+    """
+    keys = sorted(map(str, keys or []))
+    return NOT_MEASURED if not keys else keys[0] if len(keys) == 1 else f"{keys[0]} to {keys[-1]} ({len(keys)})"
+
+
+def worst_first(slices: Any) -> list[dict[str, Any]]:
+    """Slices by how much more is lost in them than in the rest, the worst first; those without a loss last."""
+
+    def loss(one: Mapping[str, Any]) -> float:
+        value = (one.get("loss") or {}).get("value")
+        return float(value) if is_number(value) else -math.inf
+
+    return sorted(slices or [], key=loss, reverse=True)
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,212 @@
+"""card: what a model version is, is for and can do, for whoever has to decide whether to use it.
+
+The headings are those of Mitchell et al. (Model Cards for Model Reporting, 2019). Every sentence says what somebody
+declared or what was measured; what was not measured is called that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.dataset.document import Block, Listing, Section, Table, pairs, to_html, to_markdown
+from pipelines.dataset.label import SPLITS
+from pipelines.evaluation.wording import MOVED, NOT_MEASURED, figure, is_number, percent, span, worst_first
+from pipelines.problem import Problem
+from pipelines.release.card_findings import findings
+from pipelines.release.lineage import table_versions
+
+Dict = Mapping[str, Any]
+WORST = 5  # slices that are named
+MEASURED = ("metrics", "slices", "fairness", "behaviours", "calibration", "importances", "drift", "unseen")
+
+
+@dataclass(frozen=True)
+class Card:
+    markdown: str
+    html: bytes
+
+
+def card(problem: Problem, report: Dict, lineage: Dict, datasheet: Dict) -> Card:
+    """The same card twice: Markdown, and one self-contained page of HTML; equal facts give equal bytes.
+
+    `problem` is the one that the version was trained with, `report` its evaluation on the test rows, `lineage` its
+    lineage as the store keeps it (with "version", if it has one), `datasheet` the facts of its training set
+    (`dataclasses.asdict(Facts)`).
+    """
+    version = lineage.get("version")
+    title = f"Model card: {problem.name}" + f" version {version}" * (version is not None)
+    sections = [
+        _details(problem, report, lineage),
+        _use(problem, report),
+        _data(report, lineage, datasheet),
+        *findings(report),
+        _limits(problem, report, datasheet),
+        _lineage(lineage),
+        _again(problem, lineage),
+    ]
+    return Card(to_markdown(title, sections), to_html(title, sections))
+
+
+def _details(problem: Problem, report: Dict, lineage: Dict) -> Section:
+    searched = lineage.get("parameters") or {}
+    candidate = problem.training.candidates.get(str(lineage.get("candidate")))
+    own = candidate.parameters if candidate else {}
+    size = report.get("size_bytes")
+    return Section("The model", [pairs({
+        "Problem": problem.name,
+        "Version": _known(lineage.get("version")),
+        "Candidate": _known(lineage.get("candidate")),
+        "Kind": _known(lineage.get("model")),
+        "Parameters": _settings({**own, **searched}),
+        "Of these searched": ", ".join(searched) or "none",
+        "Warm start from": _known(lineage.get("parent"), "none"),
+        "Run": _known(lineage.get("run_id") or report.get("run_id")),
+        "Size": f"{size / 1e6:,.2f} MB" if is_number(size) else NOT_MEASURED,
+        "Time for one row": f"{figure(report.get('latency_ms'))} ms (median)" if is_number(report.get("latency_ms"))
+                            else NOT_MEASURED,
+        "Owner": problem.owner,
+    })])  # fmt: skip
+
+
+def _use(problem: Problem, report: Dict) -> Section:
+    answer = {
+        "binary": "the probability of label 1",
+        "multiclass": f"the probability of each class: {', '.join(problem.classes)}",
+        "regression": "a number, the label's expected value",
+    }[problem.task]
+    decision = {
+        "binary": f"1 from a score of {figure(report.get('threshold'))} on",
+        "multiclass": "the class that costs least by the costs below" if problem.costs.matrix
+                      else "the class with the highest probability",
+        "regression": "none: the number is the answer",
+    }[problem.task]  # fmt: skip
+    costs = [f"{actual}, decided {decided}: {figure(cost)} {problem.costs.unit}".strip()
+             for actual, row in problem.costs.matrix.items() for decided, cost in row.items()]  # fmt: skip
+    costs += [f"predicted one too {word}: {figure(value)} {problem.costs.unit}".strip()
+              for word, value in (("much", problem.costs.over), ("little", problem.costs.under)) if value]  # fmt: skip
+    return Section("What it is for", [
+        problem.description,
+        pairs({
+            "A row stands for": f"one event, named by {problem.key}, as it is known when its prediction is due",
+            "It predicts": answer,
+            "It decides": decision,
+            "The label": problem.labels.description or "not described",
+            "Features it asks for": ", ".join(problem.feature_names),
+            "Costs of decisions": "; ".join(costs) or "none are declared",
+            "Tags": ", ".join(problem.tags) or "none",
+        }),
+        "Out of scope: any other question, label or kind of row than these, and rows without these features as they "
+        "are known at the cut-off. Nothing here was measured on such.",
+    ])  # fmt: skip
+
+
+def _data(report: Dict, lineage: Dict, datasheet: Dict) -> Section:
+    splits = _splits(lineage)
+    counts = {str(one.get("split")): one for one in datasheet.get("splits") or []}
+    rows = [
+        [name, span(facts.get("partitions")), figure(facts.get("rows")),
+         *(_known(counts.get(name, {}).get(end)) for end in ("first_event", "last_event")),
+         _labels(counts.get(name, {}))]
+        for name, facts in splits.items()
+    ]  # fmt: skip
+    sources = [
+        [str(one.get("split")), str(one.get("source")), figure(one.get("rows")), figure(one.get("mean_confidence"))]
+        for one in datasheet.get("label_sources") or []
+    ]
+    left_out = datasheet.get("excluded") or {}
+    blocks: list[Block] = [
+        f"Knows nothing learnt at or after {_known(lineage.get('as_of'))}. Measured on the test rows, "
+        f"{span(report.get('partitions'))}, which nothing was fitted or chosen on.",
+        Table(["split", "partitions", "rows", "first event", "last event", "labels"], rows),
+        Table(["split", "source of labels", "rows", "mean confidence"], sources) if sources
+        else f"Sources of labels: {NOT_MEASURED}.",
+    ]  # fmt: skip
+    if left_out:
+        blocks.append("Left out: " + ", ".join(f"{figure(rows)} {reason}" for reason, rows in left_out.items()) + ".")
+    blocks.append(f"The datasheet of training set {_known(lineage.get('training_set'))} says more.")
+    return Section("Data", blocks)
+
+
+def _labels(counts: Dict) -> str:
+    """What the labels of a split are like, of whichever task they are."""
+    if "positive_rate" in counts:
+        return f"{percent(counts['positive_rate'])} positive"
+    if "classes" in counts:
+        return ", ".join(f"{name} {figure(rows)}" for name, rows in counts["classes"].items())
+    return f"mean {figure(counts['mean'])}, sd {figure(counts.get('sd'))}" if "mean" in counts else NOT_MEASURED
+
+
+def _limits(problem: Problem, report: Dict, datasheet: Dict) -> Section:
+    slices = report.get("slices") or {}
+    worst = [
+        one
+        for one in worst_first([*(slices.get("declared") or []), *(slices.get("found") or [])])
+        if one.get("is_significant") and is_number(loss := (one.get("loss") or {}).get("value")) and loss > 0
+    ]
+    named = dict.fromkeys(str(one.get("name")) for one in worst)
+    items = [f"Does worse where {name}." for name in list(named)[:WORST]]
+    failed = [one for one in report.get("behaviours") or [] if one.get("passed") is not True]
+    items += [f"Failed the behaviour test {one.get('name')}: {figure(one.get('value'))}, wanted {one.get('wanted')}."
+              for one in failed]  # fmt: skip
+    items += [f"Does not see {feature}: {why}." for feature, why in (report.get("dropped") or {}).items()]
+    items += [f"Test rows with a value of {feature} that training had not: {figure(rows)}."
+              for feature, rows in (report.get("unseen") or {}).items() if rows]  # fmt: skip
+    drift = report.get("drift") or {}
+    moved = {name: value for name, value in (drift.get("columns") or {}).items() if is_number(value) and value > MOVED}
+    items += [f"{name} had moved between training and test rows: PSI {figure(value)}." for name, value in moved.items()]
+    guesses = sorted(set(problem.labels.use) & {"weak", "self_trained"})
+    if guesses:
+        items.append(f"Learnt from labels that are guesses: {', '.join(guesses)}.")
+    items += [f"A check of its training set failed: {one.get('reason')}."
+              for one in datasheet.get("findings") or [] if one.get("passed") is not True]  # fmt: skip
+    gaps = [name for name in MEASURED if report.get(name) is None]
+    if gaps:
+        items.append(f"Not measured: {', '.join(gaps)}.")
+    return Section("Known limits", [Listing(items)] if items else ["None were found by what was measured."])
+
+
+def _lineage(lineage: Dict) -> Section:
+    around = lineage.get("surroundings") or {}
+    splits, seeds = _splits(lineage), lineage.get("seeds") or {}
+    return Section("What it is made of", [
+        pairs({
+            "Training set": _known(lineage.get("training_set")),
+            "Feature set": _known(lineage.get("feature_set")),
+            "Configuration": _known(lineage.get("config_hash")),
+            **{f"Table {name}": version for name, version in table_versions(lineage).items()},
+            **{f"Rows of {name} (SHA-256)": _known(facts.get("hash")) for name, facts in splits.items()},
+            **{f"{name}.sql (SHA-256)": value for name, value in (lineage.get("queries") or {}).items()},
+            "Seeds": _settings(seeds),
+            "Git commit": _known(around.get("git_commit")),
+            "Lock file (SHA-256)": _known(around.get("lock_file")),
+            "Python": _known(around.get("python")),
+            "System": _known(around.get("system")),
+            "Packages": _settings(around.get("packages") or {}),
+        }),
+    ])  # fmt: skip
+
+
+def _again(problem: Problem, lineage: Dict) -> Section:
+    version = lineage.get("version")
+    if version is None:
+        return Section("How to make it again", ["It has no version yet, so it cannot be named."])
+    return Section("How to make it again", [
+        f"evergreen reproduce {problem.name}@{version} rebuilds the rows from the tables at the versions above, fits "
+        "the candidate again and compares the predictions of the test rows; it names what is different today.",
+    ])  # fmt: skip
+
+
+def _splits(lineage: Dict) -> Dict:
+    """Facts of each split, oldest first; JSON has lost their order."""
+    found = lineage.get("splits") or {}
+    return {name: found[name] for name in SPLITS if name in found}
+
+
+def _settings(values: Dict) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items()) or "none"
+
+
+def _known(value: Any, otherwise: str = "not known") -> str:
+    return otherwise if value is None else str(value)

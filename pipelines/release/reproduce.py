@@ -1,0 +1,197 @@
+"""reproduce: make a registered version again from its lineage, and see whether it predicts the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from pipelines import sql, store
+from pipelines.artifacts import TableName, table_schema
+from pipelines.dataset import stored
+from pipelines.dataset.known import targets
+from pipelines.dataset.label import SPLITS, label, label_number, splits
+from pipelines.errors import ConfigError, DataError
+from pipelines.features.featurize import featurize
+from pipelines.problem import Problem, load_problem
+from pipelines.release.lineage import fingerprint, query_hashes, setting_changes, surroundings, surroundings_changes
+from pipelines.release.versions import version_problem, version_uri
+
+BATCH_ROWS = 65_536  # as `stored.stream` gives them
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """`rows`: test rows that both models scored; `max_difference`: of their scores; `differences`: one line each."""
+
+    identical: bool
+    rows: int
+    max_difference: float
+    differences: list[str]
+
+
+def reproduce(problem_name: str, version: str) -> Reproduced:
+    """Fit a version's candidate again, on the rows that it learnt from, and score the rows that its gate looked at.
+
+    Rows come from the tables as they were, the settings are those that were recorded, the code and the packages those
+    of today. On the same machine with the same code and packages the scores are equal to the last bit. Whatever
+    differs from what was recorded is named, whether or not it changed a score. Nothing is written.
+
+    Raises:
+        DataError: the version has no lineage, or its tables cannot be read as they were.
+        ConfigError: the code of today does not take the recorded settings.
+    """
+    from pipelines import tracking
+    from pipelines.training.checkpoint import NoCheckpoint
+    from pipelines.training.fit import fit
+
+    today = load_problem(problem_name)
+    recorded = _recorded(today, version)
+    problem = _problem(today, version, recorded)
+    model = tracking.load_model(recorded["run_id"])
+    rows = _rows(problem, recorded)
+    with TemporaryDirectory(prefix="evergreen-") as folder:
+        train = on_disk(rows["train"], folder) if recorded["is_streamed"] else rows["train"]
+        state = NoCheckpoint(problem.training.checkpoint_rounds)
+        again = fit(problem, recorded["candidate"], train, rows["validation"], parameters=recorded["parameters"],
+                    checkpoint=state)  # fmt: skip
+    ours, theirs = again.scores(rows["test"]), model.scores(rows["test"])
+    found = _row_changes(problem, recorded, rows)
+    if again.threshold != model.threshold:
+        found.append(f"threshold: {model.threshold!r} -> {again.threshold!r}")
+    settings = setting_changes(problem.model_dump(mode="json"), today.model_dump(mode="json"))
+    found += [f"config {line} (made again with what it was)" for line in settings]
+    found += _query_changes(recorded, today) + surroundings_changes(recorded["surroundings"], surroundings())
+    return Reproduced(
+        identical=bool(np.array_equal(ours, theirs, equal_nan=True)),
+        rows=rows["test"].num_rows,
+        max_difference=max_difference(ours, theirs),
+        differences=found,
+    )
+
+
+def training_rows(
+    problem: Problem, events: ds.Dataset, labels: ds.Dataset, partition: str, as_of: datetime
+) -> dict[str, pa.Table]:
+    """Rows of each split as the stages label, sample and featurize make them, in memory: what `stored.split` reads.
+
+    `events` and `labels` are the tables at the versions that were learnt from.
+    """
+    available = sql.query("SELECT DISTINCT partition FROM events", {"events": events})["partition"].to_pylist()
+    labelled = label(problem, events, labels, as_of, splits(problem, partition, sorted(available)))
+    drawn = stored.sampled(problem, ds.dataset(labelled))
+    keys = sorted(set(drawn["partition"].to_pylist()))
+    schema = table_schema(problem, "features")
+    wanted = targets(events.filter(pc.field("partition").isin(keys)), as_of)
+    batches = (batch.cast(schema) for batch in featurize(problem, wanted, events, labels))
+    features = pa.Table.from_batches(batches, schema=schema)
+    key = sql.quote(problem.key)
+    return {
+        name: sql.query(
+            f"""SELECT f.*, {label_number(problem, "s.label")} AS label, s.weight
+                FROM s JOIN f USING ({key}, partition) ORDER BY f.event_time, f.{key}""",
+            {"s": drawn.filter(pc.equal(drawn["split"], name)).drop_columns(["event_time"]), "f": features},
+        )
+        for name in SPLITS
+    }
+
+
+def on_disk(rows: pa.Table, folder: str) -> ds.Dataset:
+    """The rows in a file, to be read in batches of as many rows as the stages write: other batches, other bits."""
+    with pa.ipc.new_file(f"{folder}/rows.arrow", rows.schema) as writer:
+        writer.write_table(rows.combine_chunks(), max_chunksize=BATCH_ROWS)
+    return ds.dataset(f"{folder}/rows.arrow", format="ipc")
+
+
+def max_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The greatest absolute difference of two arrays; infinite where they have other shapes, or nan in other places.
+
+    >>> max_difference(np.array([0.25, 0.5]), np.array([0.25, 0.75])), max_difference(np.array([1.0]), np.array([]))
+    (0.25, inf)
+    """
+    if ours.shape != theirs.shape or not np.array_equal(np.isnan(ours), np.isnan(theirs)):
+        return float("inf")
+    return float(np.max(np.abs(ours - theirs), initial=0.0, where=~np.isnan(ours)))
+
+
+def _recorded(problem: Problem, version: str) -> dict[str, Any]:
+    uri = version_uri(problem, version, "lineage.json")
+    if not store.exists(uri):
+        raise DataError(
+            f"{problem.name} has no version {version} whose lineage is known",
+            where=uri,
+            cure="name a registered version; those from before lineages were kept cannot be made again",
+        )
+    recorded: dict[str, Any] = store.read_json(uri)
+    return recorded
+
+
+def _problem(today: Problem, version: str, recorded: dict[str, Any]) -> Problem:
+    try:
+        return version_problem(today, version)
+    except ConfigError as error:
+        commit = recorded["surroundings"].get("git_commit") or "that it was trained with"
+        raise ConfigError(
+            f"the code of today does not take the settings of version {version}: {error.what}",
+            where=error.where,
+            cure=f"check out the code {commit} and reproduce there",
+        ) from error
+
+
+def _rows(problem: Problem, recorded: dict[str, Any]) -> dict[str, pa.Table]:
+    events, labels = _pinned(problem, recorded, "events"), _pinned(problem, recorded, "labels")
+    as_of = datetime.fromisoformat(recorded["as_of"])
+    try:
+        return training_rows(problem, events, labels, recorded["partition"], as_of)
+    except (OSError, duckdb.Error) as error:
+        if "not found" not in str(error).lower() and "no such file" not in str(error).lower():
+            raise
+        versions = recorded["tables"]
+        named = f"events {versions['events']}, labels {versions['labels']}"
+        raise _gone(problem, f"files of the tables as they were ({named}) are gone") from error
+
+
+def _pinned(problem: Problem, recorded: dict[str, Any], name: TableName) -> ds.Dataset:
+    version = recorded["tables"][name]
+    if version is None:  # it was not there: neither is what has been written since
+        return ds.dataset(table_schema(problem, name).empty_table())
+    try:
+        return store.dataset(problem, name, version)
+    except DataError as error:
+        raise _gone(problem, f"table {name} has no version {version} any more: {error.what}") from error
+
+
+def _gone(problem: Problem, what: str) -> DataError:
+    return DataError(
+        what,
+        where=store.store_uri(problem.name),
+        cure="they were vacuumed, or the log was cleaned up: such a version cannot be made again. To be able to, keep "
+        "table versions (delta.logRetentionDuration, delta.deletedFileRetentionDuration) as long as models",
+    )
+
+
+def _row_changes(problem: Problem, recorded: dict[str, Any], rows: dict[str, pa.Table]) -> list[str]:
+    """Which splits hold other rows than those that were learnt from."""
+    versions = " and ".join(f"{name} {recorded['tables'][name]}" for name in ("events", "labels"))
+    lines = []
+    for name in SPLITS:
+        then, now = recorded["splits"][name], fingerprint(problem, rows[name])
+        if now["hash"] != then["hash"]:
+            lines.append(
+                f"rows of {name}, made from {versions}: {then['rows']} with hash {then['hash'][:12]} -> "
+                f"{now['rows']} with hash {now['hash'][:12]}"
+            )
+    return lines
+
+
+def _query_changes(recorded: dict[str, Any], today: Problem) -> list[str]:
+    changes = setting_changes(recorded["queries"], query_hashes(today))
+    return [f"{line.partition(':')[0]}.sql is another text than then (the rows are those it gave then)"
+            for line in changes]  # fmt: skip

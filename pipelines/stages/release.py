@@ -1,0 +1,232 @@
+"""The second half of `<problem>.train`: evaluate, gate, register, promote."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pipelines import store
+from pipelines.dataset import stored
+from pipelines.errors import DataError, GateFailed
+from pipelines.problem import Problem, load_problem
+from pipelines.release import ledger
+from pipelines.release.versions import (
+    evaluation_uri,
+    reference_uri,
+    version_problem,
+    version_uri,
+    write_version_files,
+)
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+    from pipelines.evaluation.compare import Contender
+
+REFERENCE_ROWS = 500_000  # training rows, at most, that monitoring compares with
+COMPARED_ROWS = 50_000  # training rows, at most, that are scored to see how far the test rows have moved
+
+
+def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, Any]]) -> dict[str, Any]:
+    """Measure all candidates and the champion on the same test rows; the best on validation is the challenger.
+
+    Each candidate's report goes to its run, the challenger's to the store as well: what `gate` judges. Its run keeps
+    the reference for monitoring. Result: {"training", "partition", "candidate", "run_id", "evaluation": URI, "page":
+    URI, "test_rows", "metrics": {metric: value}}.
+    """
+    from pipelines import tracking
+    from pipelines.evaluation.compare import Contender, evidence
+    from pipelines.evaluation.evaluate import pick_challenger
+    from pipelines.evaluation.page import page
+    from pipelines.evaluation.report import report
+    from pipelines.evaluation.scored import scored
+    from pipelines.monitoring.profile import reference
+
+    config = load_problem(problem)
+    test = stored.split(config, featurized, "test", extra=_groups(config))
+    seen = stored.drawn(config, featurized, "train", REFERENCE_ROWS)
+    sample = seen if seen.num_rows <= COMPARED_ROWS else stored.drawn(config, featurized, "train", COMPARED_ROWS)
+    labels, weights = test["label"].to_numpy(), test["weight"].to_numpy()
+    runs = {one["candidate"]: one["run_id"] for one in trained}
+    contenders = {}
+    for name, run_id in runs.items():
+        model = tracking.load_model(run_id)
+        contenders[name] = Contender(
+            name, run_id, model, scored(config, labels, model.scores(test), weights, model.threshold)
+        )
+    best = pick_challenger(config.training, {one["candidate"]: one["validation"] for one in trained})
+    champion = tracking.champion(config)
+    against = None if champion is None else _champion(config, featurized, champion, test)
+    baselines = [contenders[name] for name in config.training.baselines]
+    context = {
+        "training": featurized["training"],
+        "partition": featurized["partition"],
+        "as_of": featurized["as_of"],
+        "task": config.task,
+        "test_rows": test.num_rows,
+        "test_partitions": (tested := sorted(set(test["partition"].to_pylist()))),
+        "test_end": config.partitions.end(tested[-1]).isoformat() if tested else None,
+        "leaks": featurized["leaks"],
+        "candidates": {name: one.metrics for name, one in contenders.items()},
+    }
+    groups = test.select(config.evaluation.fairness.groups) if config.evaluation.fairness else None
+    for name, one in contenders.items():
+        tracking.annotate(one.run_id, metrics={f"test_{m}": v for m, v in one.metrics.items() if v is not None})
+        if config.training.candidates[name].is_baseline:
+            continue
+        its = report(config, one.model, test, name=name, run_id=one.run_id, train_rows=sample, groups=groups)
+        known = context | evidence(config, one, its, baselines, against, test)
+        files: dict[str, Any] = {"evaluation.json": known, "evaluation.html": page(known)}
+        if name == best:
+            built = reference(
+                seen.select(config.feature_names), seen["label"].to_numpy(), one.scored, config.monitoring.bins
+            )
+            files["reference.json"] = {"trained_until": featurized["trained_until"],
+                                       "reference": built.model_dump(mode="json")}  # fmt: skip
+            store.write_json(evaluation_uri(config, featurized["training"]), known)
+            store.write_bytes(evaluation_uri(config, featurized["training"], "html"), files["evaluation.html"])
+        tracking.annotate(one.run_id, files=files)
+    return {
+        "training": featurized["training"],
+        "partition": featurized["partition"],
+        "training_set": featurized["training_set"],
+        "candidate": best,
+        "run_id": runs[best],
+        "evaluation": evaluation_uri(config, featurized["training"]),
+        "page": evaluation_uri(config, featurized["training"], "html"),
+        "test_rows": test.num_rows,
+        "metrics": contenders[best].metrics,
+    }
+
+
+def gate(problem: str, evaluated: dict[str, Any]) -> dict[str, Any]:
+    """Judge the challenger by its evaluation; the verdict goes to the ledger and to its MLflow run either way.
+
+    Result: {"partition", "run_id", "candidate", "training_set", "verdict", "reason", "evaluation"}.
+
+    Raises:
+        GateFailed: the challenger is not good enough, or there is no evidence; the champion goes on serving.
+    """
+    from pipelines import tracking
+    from pipelines.evaluation.gate import gate as judge
+    from pipelines.evaluation.page import page
+
+    config = load_problem(problem)
+    uri = evaluated["evaluation"]
+    evaluation = store.read_json(uri) if store.exists(uri) else {}
+    serves = tracking.champion(config)
+    evaluation["serves"] = None if serves is None else str(serves.version)
+    evaluation["judged"] = {"training": evaluated["training"], "run_id": evaluated["run_id"]}
+    verdict = judge(evaluation, config.gate)
+    word = "passed" if verdict.passed else "failed"
+    ledger.record(
+        config,
+        decision=f"gate:{evaluated['training']}",
+        kind="gate",
+        partition=evaluated["partition"],
+        verdict=word,
+        action="register" if verdict.passed else "keep champion",
+        reason=verdict.reason,
+        evidence={"evaluation": evaluation, **verdict.to_dict()},
+    )
+    judged = page(evaluation, verdict.to_dict())
+    store.write_bytes(evaluation_uri(config, evaluated["training"], "html"), judged)
+    tags = {"gate": word, "gate_reason": verdict.reason}
+    for check in verdict.checks:
+        told = "passed" if check.passed else f"failed: {check.reason}"
+        tags["gate." + re.sub(r"[^\w .:/-]", "", check.name)] = told
+    tracking.annotate(evaluated["run_id"], files={"gate.json": verdict.to_dict(), "evaluation.html": judged}, tags=tags)
+    if not verdict.passed:
+        raise GateFailed(
+            f"{evaluated['candidate']} did not pass: {verdict.reason}",
+            where=f"gate of {problem}, data until {evaluated['partition']}",
+            cure="the champion goes on serving; compare the runs in MLflow, then change the data, the candidates or "
+            "the thresholds (gate in problem.yaml)",
+        )
+    handed_on = {name: evaluated[name] for name in ("partition", "run_id", "candidate", "training_set", "evaluation")}
+    return handed_on | {"verdict": word, "reason": verdict.reason}
+
+
+def register(problem: str, gated: dict[str, Any]) -> dict[str, Any]:
+    """Make the challenger a registry version, with the alias challenger, its lineage and its model card.
+
+    Result: what `gate` gave, and {"version", "card": URI of the page}.
+    """
+    from pipelines import tracking
+    from pipelines.release.card import card
+
+    config = load_problem(problem)
+    run_id = gated["run_id"]
+    tags = {"partition": gated["partition"], "candidate": gated["candidate"], "gate": gated["verdict"]}
+    version = tracking.register(config, run_id, tags)
+    lineage = tracking.run_file(run_id, "lineage.json") | {"version": version, "run_id": run_id}
+    facts = store.read_json(stored.facts_uri(config, gated["training_set"]))
+    about = card(config, store.read_json(gated["evaluation"])["challenger"], lineage, facts)
+    write_version_files(
+        config,
+        version,
+        {
+            "problem.json": tracking.run_file(run_id, "problem.json"),
+            "reference.json": tracking.run_file(run_id, "reference.json"),
+            "lineage.json": lineage,
+            "card.md": about.markdown.encode(),
+            "card.html": about.html,
+        },
+    )
+    tracking.annotate(run_id, files={"model_card.md": about.markdown.encode(), "model_card.html": about.html})
+    tracking.describe(config, version, about.markdown)
+    return {**gated, "version": version, "card": version_uri(config, version, "card.html")}
+
+
+def promote(problem: str, registered: dict[str, Any]) -> dict[str, Any]:
+    """Let the version serve: alias champion, and a ledger row. Result: {"version", "replaced"}."""
+    from pipelines import tracking
+
+    config = load_problem(problem)
+    version = registered["version"]
+    if not store.exists(reference_uri(config, version)):
+        raise DataError(
+            f"version {version} has no reference to monitor it by",
+            where=reference_uri(config, version),
+            cure="clear the task register",
+        )
+    replaced = tracking.promote(config, version)
+    ledger.record(
+        config,
+        decision=f"promotion:{version}",
+        kind="promotion",
+        partition=registered["partition"],
+        verdict="passed its gate",
+        action="promoted",
+        reason=registered["reason"],
+        model_version=version,
+        evidence={"run_id": registered["run_id"], "candidate": registered["candidate"], "replaced": replaced},
+    )
+    return {"version": version, "replaced": replaced}
+
+
+def _groups(config: Problem) -> list[str]:
+    """Columns that decisions are compared by and that are no features."""
+    groups = config.evaluation.fairness.groups if config.evaluation.fairness else []
+    return [name for name in groups if name not in config.feature_names]
+
+
+def _champion(config: Problem, featurized: dict[str, Any], version: ModelVersion, test: pa.Table) -> Contender:
+    """The champion on the test rows, with the features that it was trained on, whatever they are today."""
+    from pipelines import tracking
+    from pipelines.evaluation.compare import Contender, at_promotion
+    from pipelines.evaluation.scored import scored
+
+    its = version_problem(config, str(version.version))
+    rows = test
+    if its.feature_set != config.feature_set:
+        stored.write_features(its, featurized, stored.partitions(config, featurized, "test"))
+        rows = stored.split(config, {**featurized, "features_version": None}, "test", its)
+    model = tracking.load_model(version.run_id)
+    labels, weights = rows["label"].to_numpy(), rows["weight"].to_numpy()
+    found = scored(config, labels, model.scores(rows), weights, model.threshold)
+    until = tracking.run_tag(version.run_id, "trained_until")
+    promoted = at_promotion(tracking.run_file(version.run_id, "evaluation.json"))
+    return Contender(f"version {version.version}", version.run_id, model, found, str(version.version), until, promoted)

@@ -1,0 +1,49 @@
+"""The only package that talks to MLflow: runs and their models, trials of a search, registry versions, aliases.
+
+`MLFLOW_TRACKING_URI` says where, `MLFLOW_TRACKING_USERNAME` and `_PASSWORD` who. An experiment and a registered
+model per problem, both with the problem's name. A model is kept with skops: loading one runs none of its code.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pipelines.tracking.registry import champion, describe, promote, register, serving
+from pipelines.tracking.runs import (
+    annotate,
+    environment,
+    fail,
+    find_run,
+    git_commit,
+    load_model,
+    log_candidate,
+    log_files,
+    run_file,
+    run_tag,
+    start_candidate,
+)
+from pipelines.tracking.trials import RunTrials
+
+__all__ = [
+    "RunTrials",
+    "annotate",
+    "champion",
+    "describe",
+    "environment",
+    "fail",
+    "find_run",
+    "git_commit",
+    "load_model",
+    "log_candidate",
+    "log_files",
+    "promote",
+    "register",
+    "run_file",
+    "run_tag",
+    "serving",
+    "start_candidate",
+]
+
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

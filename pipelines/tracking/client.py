@@ -1,0 +1,54 @@
+"""The MLflow client, and its faults in words."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pipelines.errors import AccessError, ConfigError, DataError, ServiceUnavailable
+
+
+def client() -> Any:
+    """MLflow's client.
+
+    Raises:
+        ConfigError: nothing says where MLflow is.
+    """
+    from mlflow.tracking import MlflowClient
+
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise ConfigError(
+            "MLFLOW_TRACKING_URI is not set",
+            where="environment",
+            cure="set it, or start the embedded server with `evergreen up`",
+        )
+    return MlflowClient()
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """What MLflow raises within becomes an EvergreenError."""
+    from mlflow.exceptions import MlflowException
+
+    where = f"MLflow at {os.environ.get('MLFLOW_TRACKING_URI', '')}"
+    try:
+        yield
+    except MlflowException as error:
+        text = str(error)
+        status = error.get_http_status_code() if hasattr(error, "get_http_status_code") else 500
+        if status in (401, 403) or "401" in text or "Permission denied" in text:
+            raise AccessError(
+                "MLflow refused the credentials",
+                where=where,
+                cure="check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+            ) from error
+        if "Max retries exceeded" in text or "timed out" in text or status in (502, 503, 504):
+            raise ServiceUnavailable(
+                "MLflow does not answer", where=where, cure="is it running? `evergreen up` starts the embedded one"
+            ) from error
+        raise DataError(f"MLflow refused: {text.splitlines()[0]}", where=where, cure="look at its log") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"a file of the run is no JSON: {error}", where=where, cure="train again") from error

@@ -1,0 +1,77 @@
+"""The registered model of a problem: its versions, and the aliases that say which one serves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipelines.errors import NothingToDo
+from pipelines.problem import Problem
+from pipelines.tracking.client import client, explained
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+LONGEST_DESCRIPTION = 5_000  # characters that MLflow's database holds
+
+
+def champion(problem: Problem) -> ModelVersion | None:
+    """The registry version that serves; None when none does yet."""
+    from mlflow.exceptions import MlflowException
+
+    with explained():
+        try:
+            return client().get_model_version_by_alias(problem.name, "champion")
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+
+
+def serving(problem: Problem) -> ModelVersion:
+    """The champion; raises NothingToDo when there is none yet."""
+    version = champion(problem)
+    if version is None:
+        raise NothingToDo(
+            "no champion serves yet", where=f"registered model {problem.name}", cure=f"run the DAG {problem.name}.train"
+        )
+    return version
+
+
+def register(problem: Problem, run_id: str, tags: dict[str, str]) -> str:
+    """Make the run's model a registry version with the alias challenger; the same run is registered once."""
+    from mlflow.exceptions import MlflowException
+
+    registry = client()
+    with explained():
+        try:
+            registry.create_registered_model(problem.name, description=problem.description)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        found = registry.search_model_versions(f"name = '{problem.name}' and run_id = '{run_id}'")
+        version = (
+            found[0]
+            if found
+            else registry.create_model_version(problem.name, source=f"runs:/{run_id}/model", run_id=run_id, tags=tags)
+        )
+        registry.set_registered_model_alias(problem.name, "challenger", version.version)
+    return str(version.version)
+
+
+def describe(problem: Problem, version: str, text: str) -> None:
+    """Put the model card where MLflow's registry shows it; cut at what it holds."""
+    with explained():
+        client().update_model_version(problem.name, version, description=text[:LONGEST_DESCRIPTION])
+
+
+def promote(problem: Problem, version: str) -> str | None:
+    """Point the alias champion at `version`, and previous at what served before; gives the latter, if another did."""
+    registry = client()
+    before = champion(problem)
+    replaced = None if before is None or str(before.version) == version else str(before.version)
+    with explained():
+        if replaced is not None:
+            registry.set_registered_model_alias(problem.name, "previous", replaced)
+        registry.set_registered_model_alias(problem.name, "champion", version)
+        registry.delete_registered_model_alias(problem.name, "challenger")
+    return replaced

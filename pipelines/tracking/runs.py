@@ -1,0 +1,249 @@
+"""Runs: what a training did and made, with the model."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pipelines.errors import DataError
+from pipelines.problem import ROOT, Problem
+from pipelines.tracking.client import client, explained
+
+if TYPE_CHECKING:
+    from pipelines.training.model import Model
+
+MODEL_FILE = "model.skops"
+LONGEST_PARAMETER = 500  # characters that people still read in a list; MLflow's own limit is 6,000
+_MODEL_PACKAGES = ("evergreen", "mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "skops", "xgboost")
+# A trial of a search is a run as well, below its candidate's.
+_NO_TRIAL = "tags.`mlflow.parentRunId` IS NULL"
+
+
+def start_candidate(problem: Problem, name: str, tags: dict[str, str]) -> str:
+    """Id of the candidate's run, which goes on until `log_candidate` finishes it.
+
+    A run with the same tags `training` and `candidate` that an earlier try did not finish is taken up, and its trials
+    with it, unless problem.yaml has changed since.
+    """
+    import mlflow
+    from mlflow.tracking.context.registry import resolve_tags
+
+    runs, known = client(), {**tags, "candidate": name, "config_hash": problem.config_hash}
+    with explained():
+        experiment = mlflow.set_experiment(problem.name).experiment_id
+        same = _wanted({one: known[one] for one in ("training", "candidate", "config_hash") if one in known})
+        unfinished = f"{same} AND attributes.status != 'FINISHED' AND {_NO_TRIAL}"
+        found = runs.search_runs([experiment], unfinished, max_results=1, order_by=["attributes.start_time DESC"])
+        if found:
+            run_id = str(found[0].info.run_id)
+            runs.update_run(run_id, status="RUNNING")
+            return run_id
+        title = f"{name} {tags['partition']}" if "partition" in tags else name
+        more = resolve_tags({**known, "git_commit": git_commit()})
+        return str(runs.create_run(experiment, tags=more, run_name=title).info.run_id)
+
+
+def log_candidate(
+    problem: Problem,
+    name: str,
+    model: Model,
+    *,
+    tags: dict[str, str],
+    parameters: dict[str, Any],
+    metrics: dict[str, float],
+    dataset_uri: str,
+    dataset_version: int,
+    example: pa.Table,
+    files: dict[str, bytes],
+    run_id: str | None = None,
+) -> str:
+    """Log one fitted candidate and finish its run; gives the run's id. Lineage, config and environment go along.
+
+    `run_id` is `start_candidate`'s; without it a run is started here. A parameter too long to be read in a list is cut,
+    and stands whole in parameters.json. `files` are kept under their names, byte for byte.
+    """
+    import mlflow
+    from mlflow.data.delta_dataset_source import DeltaDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.models import infer_signature
+
+    from pipelines.training.model import TRUSTED_TYPES
+
+    run_id = run_id or start_candidate(problem, name, tags)
+    predict = "predict" if problem.task == "regression" else "predict_proba"
+    frame = example.to_pandas()
+    frame = frame.astype(dict.fromkeys(frame.select_dtypes("integer"), "float64"))  # integers have no missing values
+    runs = client()
+    with explained():
+        mlflow.set_experiment(problem.name)
+        outputs = runs.get_run(run_id).outputs
+        for half_written in outputs.model_outputs if outputs else []:  # by a try that was killed while it logged
+            runs.delete_logged_model(half_written.model_id)
+        with mlflow.start_run(run_id=run_id):
+            mlflow.set_tags({**tags, "candidate": name})
+            mlflow.log_metrics(metrics)
+            source = DeltaDatasetSource(path=dataset_uri, delta_table_version=dataset_version)
+            mlflow.log_input(
+                MetaDataset(source, name=f"{problem.name} training set", digest=tags["training_set"]), "training"
+            )
+            mlflow.log_dict(problem.model_dump(mode="json"), "problem.json")
+            mlflow.log_text(environment(), "environment.txt")
+            _log_files(run_id, files)
+            mlflow.sklearn.log_model(
+                model,
+                name="model",
+                serialization_format="skops",
+                skops_trusted_types=TRUSTED_TYPES,
+                signature=infer_signature(frame, getattr(model, predict)(frame)),
+                input_example=frame,
+                pyfunc_predict_fn=predict,
+                pip_requirements=[f"{p}=={importlib.metadata.version(p)}" for p in _MODEL_PACKAGES],
+            )
+            mlflow.log_dict(parameters, "parameters.json")
+            # Last, as MLflow takes no second value for a parameter: a try that is killed before leaves none.
+            mlflow.log_params({one: _cut(str(value)) for one, value in parameters.items()})
+    return run_id
+
+
+def fail(run_id: str, reason: str) -> None:
+    """Mark a run that came to nothing; the next try takes it up."""
+    runs = client()
+    with explained():
+        runs.set_tag(run_id, "error", reason[:LONGEST_PARAMETER])
+        runs.set_terminated(run_id, "FAILED")
+
+
+def log_files(problem: Problem, title: str, *, tags: dict[str, str], files: dict[str, bytes]) -> str:
+    """A finished run of its own that only holds files; gives its id."""
+    import mlflow
+
+    with explained():
+        mlflow.set_experiment(problem.name)
+        with mlflow.start_run(run_name=title, tags={**tags, "git_commit": git_commit()}) as run:
+            _log_files(run.info.run_id, files)
+    return str(run.info.run_id)
+
+
+def find_run(problem: Problem, tags: dict[str, str]) -> tuple[str, dict[str, float]] | None:
+    """Id and metrics of the finished run that carries all `tags`: what an earlier try of a task has done.
+
+    Trials of a search are not looked at.
+    """
+    import mlflow
+
+    with explained():
+        runs = mlflow.search_runs(
+            experiment_names=[problem.name],
+            filter_string=f"{_wanted(tags)} AND attributes.status = 'FINISHED' AND {_NO_TRIAL}",
+            max_results=1, output_format="list",
+        )  # fmt: skip
+    return (str(runs[0].info.run_id), dict(runs[0].data.metrics)) if runs else None
+
+
+def annotate(
+    run_id: str,
+    *,
+    metrics: dict[str, float] | None = None,
+    tags: dict[str, str] | None = None,
+    files: dict[str, Any] | None = None,
+) -> None:
+    """Add metrics, tags and files to a finished run: bytes as they are, anything else as JSON."""
+    runs = client()
+    with explained():
+        for name, value in (metrics or {}).items():
+            runs.log_metric(run_id, name, value)
+        for name, tag in (tags or {}).items():
+            runs.set_tag(run_id, name, tag)
+        for name, content in (files or {}).items():
+            if not isinstance(content, bytes):
+                runs.log_dict(run_id, content, name)
+        _log_files(run_id, {name: one for name, one in (files or {}).items() if isinstance(one, bytes)})
+
+
+def run_tag(run_id: str, name: str) -> str | None:
+    """A tag of a run; None when it has none of that name."""
+    with explained():
+        value: str | None = client().get_run(run_id).data.tags.get(name)
+        return value
+
+
+def run_file(run_id: str, name: str) -> Any:
+    """A JSON file of a run."""
+    from mlflow.artifacts import load_dict
+
+    with explained():
+        return load_dict(f"{client().get_run(run_id).info.artifact_uri}/{name}")
+
+
+def load_model(run_id: str) -> Model:
+    """The model of a run.
+
+    Raises:
+        DataError: the run has none, or its file holds types that are not trusted.
+    """
+    import mlflow
+    from skops.io import load
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    from pipelines.training.model import TRUSTED_TYPES
+    from pipelines.training.sound import require_sound
+
+    uri = f"runs:/{run_id}/model"
+    with TemporaryDirectory() as folder, explained():
+        local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+        try:
+            return require_sound(load(local / MODEL_FILE, trusted=TRUSTED_TYPES))
+        except FileNotFoundError as error:
+            raise DataError(f"the run has no {MODEL_FILE}", where=uri, cure="train and register a new model") from error
+        except UntrustedTypesFoundException as error:
+            raise DataError(
+                f"the model's file is not to be trusted: {error}",
+                where=uri,
+                cure="find out who wrote it; add a type of your own to TRUSTED_TYPES",
+            ) from error
+
+
+def git_commit() -> str:
+    """Commit of the checkout, with `-dirty` when files differ from it; `unknown` outside of one."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def environment() -> str:
+    """Python, platform and the version of every installed distribution, one a line."""
+    installed = sorted({f"{d.name}=={d.version}" for d in importlib.metadata.distributions()}, key=str.lower)
+    return "\n".join([f"# Python {platform.python_version()} on {platform.platform()}", *installed, ""])
+
+
+def _wanted(tags: dict[str, str]) -> str:
+    return " AND ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+
+
+def _cut(text: str) -> str:
+    """
+    >>> _cut("7"), len(_cut("7" * 9000)), _cut("7" * 9000)[-40:]
+    ('7', 500, '7 ... (9000 characters: parameters.json)')
+    """
+    if len(text) <= LONGEST_PARAMETER:
+        return text
+    note = f" ... ({len(text)} characters: parameters.json)"
+    return text[: LONGEST_PARAMETER - len(note)] + note
+
+
+def _log_files(run_id: str, files: dict[str, bytes]) -> None:
+    with TemporaryDirectory() as folder:
+        for name, content in files.items():
+            path = Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        if files:
+            client().log_artifacts(run_id, folder)

@@ -1,0 +1,258 @@
+"""Gradient-boosted trees by XGBoost: in memory or out of core, resumable, with log loss or focal loss.
+
+The rounds are looped over here and not by `xgboost.train`, which counts from 0 whenever it goes on with a model: what
+is drawn at random follows the number of the round.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from pipelines.errors import ConfigError, DataError
+from pipelines.training.boost_parameters import BoostSettings, boost_settings, plainly
+from pipelines.training.checkpoint import Checkpoint as Checkpoint
+from pipelines.training.checkpoint import packed, unpacked
+from pipelines.training.device import device_of
+from pipelines.training.external import Batch, Fingerprint, matrix_on_disk
+from pipelines.training.focal import first_score, focal_objective
+
+
+class BoostedTrees(BaseEstimator):  # type: ignore[misc]
+    """Boosted trees over a float32 matrix (n, d) in which NaN is missing and categories are codes.
+
+    Args:
+        parameters: scikit-learn's names for XGBoost's, see docs/training.md.
+        task: binary, multiclass or regression.
+        classes: how many there are; of no meaning for a regression.
+        device: auto, cpu or cuda.
+        is_category: of each column of the matrix, (d,).
+        focal: {"gamma", "alpha"}: focal loss in place of log loss; binary only.
+        names: of the columns, (d,); parameters may then name columns.
+
+    Attributes (fitted):
+        booster_: the rounds up to the best one, and no more; predicts on the CPU.
+        rounds_: how many these are.
+        history_: metric on the held-out rows after each round, where there is early stopping.
+        device_: what it was trained on.
+    """
+
+    def __init__(
+        self,
+        parameters: dict[str, Any],
+        task: str,
+        classes: int,
+        seed: int,
+        threads: int,
+        device: str,
+        is_category: list[bool],
+        focal: dict[str, float | None] | None = None,
+        names: list[str] | None = None,
+    ) -> None:
+        self.parameters = parameters
+        self.task = task
+        self.classes = classes
+        self.seed = seed
+        self.threads = threads
+        self.device = device
+        self.is_category = is_category
+        self.focal = focal
+        self.names = names
+
+    def fit(
+        self,
+        matrix: np.ndarray,
+        y: np.ndarray,
+        weight: np.ndarray,
+        held_out: Batch | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> BoostedTrees:
+        """Learn from a matrix in memory; `held_out` says when to stop, and nothing is learnt from it.
+
+        Raises:
+            ValueError: a parameter is wrong.
+            DataError: nothing can be learnt from such rows.
+            ConfigError: device cuda, and there is none.
+        """
+        import xgboost
+
+        with plainly():
+            settings = self._settings()
+            self._require(len(matrix) > 0, "there is no row to learn from")
+            device = device_of(self.device)
+            fingerprint = Fingerprint().add(matrix, y, weight) if checkpoint else None
+            train = xgboost.QuantileDMatrix(
+                matrix, label=y, weight=weight, max_bin=settings.max_bin, **self._matrix_options()
+            )
+            return self._boost(settings, device, train, held_out, checkpoint, fingerprint)
+
+    def fit_batches(
+        self,
+        batches: Callable[[], Iterator[Batch]],
+        held_out: Batch | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> BoostedTrees:
+        """Learn from batches that are read several times and never held together; the same model as `fit` gives, up
+        to the last digits of its bin edges. On the CPU. The pages' folder is TMPDIR's, and removed.
+
+        Raises:
+            ValueError, DataError: as `fit`.
+            ConfigError: device cuda: XGBoost would hold the pages in the host's memory, which is what is short.
+        """
+        if self.device == "cuda":
+            raise ConfigError(
+                "a training set above the memory limit is learnt from on the CPU",
+                where="problem.yaml, training.device: cuda",
+                cure="set device: auto, or raise training.memory_limit_mb",
+            )
+        with plainly(), TemporaryDirectory(prefix="evergreen-boost-") as folder:
+            try:
+                self._fit_on_disk(Path(folder), batches, held_out, checkpoint)
+            except BaseException as error:
+                traceback.clear_frames(error.__traceback__)  # they hold the matrix, which reads from the folder
+                raise
+        return self
+
+    def scores(self, matrix: np.ndarray) -> np.ndarray:
+        """Binary (n,): probability of class 1; multiclass (n, k): probabilities; regression (n,): values; float64."""
+        if len(matrix) == 0:
+            return np.zeros((0, self.classes) if self.task == "multiclass" else 0)
+        return np.asarray(self.booster_.inplace_predict(np.asarray(matrix, np.float32)), dtype=np.float64)
+
+    def contributions(self, matrix: np.ndarray) -> np.ndarray:
+        """SHAP values of the margin, float32 (n, d), multiclass (n, k, d): exact TreeSHAP (Lundberg et al. 2020).
+
+        A row's values and the mean margin (which is left out) add up to its margin.
+        """
+        import xgboost
+
+        shape = (self.classes, len(self.is_category)) if self.task == "multiclass" else (len(self.is_category),)
+        if len(matrix) == 0:
+            return np.zeros((0, *shape), dtype=np.float32)
+        rows = xgboost.DMatrix(np.asarray(matrix, np.float32), **self._matrix_options())
+        found = self.booster_.predict(rows, pred_contribs=True, strict_shape=True)[..., :-1]
+        return np.ascontiguousarray(found.reshape(len(matrix), *shape), dtype=np.float32)
+
+    def _fit_on_disk(
+        self,
+        folder: Path,
+        batches: Callable[[], Iterator[Batch]],
+        held_out: Batch | None,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        settings = self._settings()
+        fingerprint = Fingerprint() if checkpoint else None
+        train = matrix_on_disk(
+            batches, folder, feature_types=self._kinds, max_bin=settings.max_bin, threads=self.threads,
+            fingerprint=fingerprint,
+        )  # fmt: skip
+        self._boost(settings, "cpu", train, held_out, checkpoint, fingerprint)
+
+    def _settings(self) -> BoostSettings:
+        self._require(len(self.is_category) > 0, "there is no feature to learn from")
+        return boost_settings(
+            self.parameters, self.task, classes=self.classes, is_category=self.is_category, names=self.names,
+            is_focal=self.focal is not None,
+        )  # fmt: skip
+
+    @property
+    def _kinds(self) -> list[str]:
+        return ["c" if category else "q" for category in self.is_category]
+
+    def _matrix_options(self) -> dict[str, Any]:
+        return {"feature_types": self._kinds, "enable_categorical": True, "nthread": self.threads}
+
+    def _require(self, is_there: bool, what: str) -> None:
+        if not is_there:
+            raise DataError(
+                what, where="training rows of the model xgboost", cure="look at the training set's datasheet"
+            )
+
+    def _boost(
+        self,
+        settings: BoostSettings,
+        device: str,
+        train: Any,
+        held_out: Batch | None,
+        checkpoint: Checkpoint | None,
+        fingerprint: Fingerprint | None,
+    ) -> BoostedTrees:
+        import xgboost
+
+        self._require(float(train.get_weight().sum()) > 0, "all rows weigh nothing")
+        native = settings.native | {
+            "tree_method": "hist", "device": device, "nthread": self.threads, "seed": self.seed,
+            "seed_per_iteration": True,
+        }  # fmt: skip
+        objective = None
+        if self.focal is not None:
+            y, weight = train.get_label(), train.get_weight()
+            gamma, alpha = self.focal["gamma"] or 0.0, self.focal.get("alpha")
+            objective = focal_objective(y, weight, gamma, alpha)
+            native.setdefault("base_score", first_score(y, weight, alpha))
+        matrices, key = [train], ""
+        if settings.patience is not None:
+            if held_out is None or len(held_out[0]) == 0:
+                raise ValueError("early_stopping_rounds needs held-out rows, and there are none")
+            matrices.append(self._held_out(held_out, settings, train))
+        if checkpoint is not None and fingerprint is not None:
+            seen = [] if len(matrices) == 1 or held_out is None else Fingerprint().add(*held_out).digest()
+            made_of = [native | {"nthread": 0, "device": ""}, self.focal, settings.rounds, settings.patience,
+                       checkpoint.every, fingerprint.digest(), seen, xgboost.__version__]  # fmt: skip
+            key = hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
+        kept = unpacked(checkpoint.load(), key) if checkpoint else None
+        first, history, raw = kept or (0, [], None)
+        booster = xgboost.Booster(native, matrices, model_file=raw)
+        for done in range(first + 1, settings.rounds + 1):
+            booster.update(train, done - 1, objective)
+            if settings.patience is not None:
+                history.append(_metric(booster, matrices[1], done))
+                if len(history) - 1 - _best(history, settings) >= settings.patience:
+                    break
+            if checkpoint is not None and done % checkpoint.every == 0 and done < settings.rounds:
+                raw = booster.save_raw("ubj")
+                checkpoint.save(done, packed(done, history, raw, key))
+                if settings.is_sampled:
+                    # What draws columns has a state of its own that no model holds. A new booster begins anew, and so
+                    # does one that resumes here: both draw the same.
+                    booster = xgboost.Booster(native, matrices, model_file=raw)
+        self.rounds_ = _best(history, settings) + 1 if history else settings.rounds
+        self.history_ = history
+        self.device_ = device
+        # From the bare model: the state of two boosters differs where their lives did, and a GPU may be gone.
+        self.booster_ = xgboost.Booster({"nthread": self.threads}, model_file=booster[: self.rounds_].save_raw("ubj"))
+        return self
+
+    def _held_out(self, held_out: Batch, settings: BoostSettings, train: Any) -> Any:
+        import xgboost
+
+        matrix, y, weight = held_out
+        return xgboost.QuantileDMatrix(
+            matrix, label=y, weight=weight, ref=train, max_bin=settings.max_bin, **self._matrix_options()
+        )
+
+
+def _metric(booster: Any, held_out: Any, done: int) -> float:
+    text = booster.eval(held_out, "held_out", done)
+    value = float(text.rsplit(":", 1)[1])
+    if np.isnan(value):
+        name = text.rsplit(":", 1)[0].rsplit("-", 1)[1]
+        raise DataError(
+            f"{name} has no value on the held-out rows, so it cannot say when to stop",
+            where="validation split",
+            cure="have it hold rows of every class that weigh something, or drop early_stopping_rounds",
+        )
+    return value
+
+
+def _best(history: list[float], settings: BoostSettings) -> int:
+    """The first of the best rounds, counted from 0."""
+    return int(np.argmax(history) if settings.is_higher_better else np.argmin(history))

@@ -1,0 +1,189 @@
+"""The parameters of the model `xgboost`: scikit-learn's names, checked, and given to XGBoost as it takes them."""
+
+from __future__ import annotations
+
+import json
+import numbers
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.config import did_you_mean
+
+OBJECTIVES: dict[str, tuple[str, ...]] = {  # the first is the default
+    "binary": ("binary:logistic",),
+    "multiclass": ("multi:softprob",),
+    "regression": (
+        "reg:squarederror", "reg:absoluteerror", "reg:quantileerror", "reg:pseudohubererror", "reg:squaredlogerror",
+        "reg:gamma", "reg:tweedie", "count:poisson",
+    ),
+}  # fmt: skip
+ONLY_WITH = {
+    "quantile_alpha": "reg:quantileerror",
+    "huber_slope": "reg:pseudohubererror",
+    "tweedie_variance_power": "reg:tweedie",
+    "scale_pos_weight": "binary:logistic",
+}
+TAKEN = frozenset({
+    "n_estimators", "early_stopping_rounds", "eval_metric", "objective", "base_score", "learning_rate", "max_depth",
+    "max_leaves", "max_bin", "grow_policy", "gamma", "min_child_weight", "max_delta_step", "subsample",
+    "sampling_method", "colsample_bytree", "colsample_bylevel", "colsample_bynode", "reg_alpha", "reg_lambda",
+    "num_parallel_tree", "max_cat_to_onehot", "max_cat_threshold", "monotone_constraints", "interaction_constraints",
+    *ONLY_WITH,
+})  # fmt: skip
+CALLED = {
+    "eta": "learning_rate", "lambda": "reg_lambda", "alpha": "reg_alpha", "num_boost_round": "n_estimators",
+    "num_round": "n_estimators", "min_split_loss": "gamma",
+}  # fmt: skip
+SET_ELSEWHERE = {
+    "n_jobs": "training.threads", "nthread": "training.threads", "random_state": "training.seed",
+    "seed": "training.seed", "device": "training.device", "feature_types": "preprocessing.encoding: native",
+    "enable_categorical": "preprocessing.encoding: native", "missing": "preprocessing.missing",
+}  # fmt: skip
+FIXED = {"tree_method": "hist", "booster": "gbtree", "multi_strategy": "one_output_per_tree"}
+SAMPLES = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
+HIGHER_IS_BETTER = ("auc", "aucpr")
+
+
+@dataclass(frozen=True)
+class BoostSettings:
+    """What one training does.
+
+    Attributes:
+        rounds: boosting rounds at most.
+        patience: rounds without a better metric on the held-out rows after which it stops; None: never.
+        native: what XGBoost is told, under its names.
+    """
+
+    rounds: int
+    patience: int | None
+    native: dict[str, Any]
+
+    @property
+    def max_bin(self) -> int:
+        return int(self.native.get("max_bin", 256))
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether rows or columns are drawn at random."""
+        return any(float(self.native.get(name, 1)) < 1 for name in SAMPLES)
+
+    @property
+    def is_higher_better(self) -> bool:
+        return str(self.native.get("eval_metric", "")).split("@")[0] in HIGHER_IS_BETTER
+
+
+def boost_settings(
+    parameters: dict[str, Any],
+    task: str,
+    *,
+    classes: int,
+    is_category: list[bool],
+    names: list[str] | None,
+    is_focal: bool,
+) -> BoostSettings:
+    """The settings that `parameters` ask for; a parameter that is null is as if it were not there.
+
+    Raises:
+        ValueError: a parameter is unknown (XGBoost only warns), belongs to another task or objective, or has a value
+            that cannot be. XGBoost checks the ranges of numbers itself.
+
+    >>> made = boost_settings({"n_estimators": 50, "max_depth": 3}, "binary", classes=2, is_category=[False],
+    ...                       names=None, is_focal=False)
+    >>> made.rounds, made.native
+    (50, {'objective': 'binary:logistic', 'max_depth': 3})
+    """
+    given = {name: value for name, value in parameters.items() if value is not None}
+    for name, value in given.items():
+        _refuse_unknown(name, value)
+    objective = given.get("objective", OBJECTIVES[task][0])
+    if objective not in OBJECTIVES[task]:
+        known = ", ".join(OBJECTIVES[task])
+        raise ValueError(f"objective {objective!r} does not go with the task {task}; known: {known}")
+    for name, wanted in ONLY_WITH.items():
+        if name in given and (objective != wanted or is_focal):
+            raise ValueError(f"{name} goes with objective {wanted!r} only{', without focal loss' if is_focal else ''}")
+    if objective == "reg:quantileerror" and not _is_between(given.get("quantile_alpha"), 0, 1):
+        raise ValueError("objective 'reg:quantileerror' needs quantile_alpha, one number between 0 and 1")
+    if not isinstance(given.get("eval_metric", ""), str):
+        raise ValueError("eval_metric is one metric's name")
+    rounds = _whole("n_estimators", given.get("n_estimators", 100))
+    patience = given.get("early_stopping_rounds")
+    native = {"objective": objective} | {
+        name: value
+        for name, value in given.items()
+        if name not in ("n_estimators", "early_stopping_rounds") and name not in FIXED
+    }
+    if task == "multiclass":
+        native["num_class"] = classes
+    if "monotone_constraints" in given:
+        native["monotone_constraints"] = _monotone(given["monotone_constraints"], is_category, names)
+    if "interaction_constraints" in given:
+        groups = [[_position(one, len(is_category), names, "interaction_constraints") for one in group]
+                  for group in given["interaction_constraints"]]  # fmt: skip
+        native["interaction_constraints"] = json.dumps(groups)
+    return BoostSettings(rounds, None if patience is None else _whole("early_stopping_rounds", patience), dict(native))
+
+
+def _refuse_unknown(name: str, value: Any) -> None:
+    if name in TAKEN or FIXED.get(name) == value:
+        return
+    if name in FIXED:
+        raise ValueError(f"{name} is always {FIXED[name]!r} here")
+    if name in CALLED:
+        raise ValueError(f"unknown parameter {name!r}; it is called {CALLED[name]!r} here")
+    if name in SET_ELSEWHERE:
+        raise ValueError(f"{name} is set by {SET_ELSEWHERE[name]}, for all models")
+    raise ValueError(f"unknown parameter {name!r}{did_you_mean(name, [*sorted(TAKEN), *CALLED])}")
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(f"{name} is a whole number from 1 on, not {value!r}")
+    return int(value)
+
+
+def _is_between(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and low < float(value) < high
+
+
+def _monotone(wanted: Any, is_category: list[bool], names: list[str] | None) -> str:
+    """XGBoost's own form; a list that is too short is one that it takes without a word, so lengths are checked here."""
+    place = "monotone_constraints"
+    if isinstance(wanted, dict):
+        signs = [0] * len(is_category)
+        for name, sign in wanted.items():
+            signs[_position(name, len(is_category), names, place)] = sign
+    else:
+        signs = list(wanted)
+    if len(signs) != len(is_category) or any(sign not in (-1, 0, 1) for sign in signs):
+        raise ValueError(
+            f"{place}: wanted -1, 0 or 1 for features by name, or for each of the {len(is_category)} columns"
+        )
+    if any(sign and category for sign, category in zip(signs, is_category, strict=True)):
+        raise ValueError(f"{place}: categories have no order that scores could rise with")
+    return f"({','.join(str(int(sign)) for sign in signs)})"
+
+
+def _position(one: Any, columns: int, names: list[str] | None, place: str) -> int:
+    if isinstance(one, int) and 0 <= one < columns:
+        return one
+    if names is None or one not in names:
+        raise ValueError(f"{place}: {one!r} is no column of the model's matrix{did_you_mean(str(one), names or [])}")
+    return names.index(one)
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """XGBoost's complaints without the lines of its source and the stack."""
+    from xgboost.core import XGBoostError
+
+    try:
+        yield
+    except XGBoostError as error:
+        text = str(error).split("\nStack trace")[0]
+        text = re.sub(r"^\[[\d:]+\] \S+?:\d+: ", "", text)
+        text = re.sub(r"^Check failed: [^\n]*?\)?: (?=\S)", "", text)
+        raise ValueError(text.strip().splitlines()[0]) from error

@@ -1,0 +1,245 @@
+"""From training rows to a model: in what order a candidate is prepared, fitted, calibrated and given a threshold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from pipelines.config import Calibration, Candidate, Preprocessing
+from pipelines.dataset.augment import augment
+from pipelines.dataset.resample import resample
+from pipelines.errors import DataError
+from pipelines.problem import Problem
+from pipelines.training.calibrate import fit_calibrator
+from pipelines.training.checks import (
+    explained,
+    newest_apart,
+    refuse_gaps,
+    refuse_unused,
+    require_classes,
+    require_weights,
+)
+from pipelines.training.estimators import HELD_OUT, STOPS_EARLY, Setting, fit_estimator
+from pipelines.training.imbalance import reweighed
+from pipelines.training.model import Model
+from pipelines.training.prepare import Preparation
+from pipelines.training.select import select
+from pipelines.training.threshold import choose_threshold, cost_matrix
+
+if TYPE_CHECKING:
+    from pipelines.training.boost import Checkpoint
+
+
+def fit(
+    problem: Problem,
+    name: str,
+    train: pa.Table | ds.Dataset,
+    validation: pa.Table,
+    *,
+    parameters: dict[str, Any] | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Model:
+    """The candidate `name`, fitted; `parameters` over its own, of an ensemble also {part: {parameter: value}}.
+
+    Rows hold the features, `label` (codes of classes; values) and `weight`, those of `train` also `partition`; they
+    are in time's order. All is learnt from `train`: validation rows only tell boosted trees when to stop, and choose
+    the threshold. A row that weighs 0 is as if it were not there. The same rows and seed give the same model, bit for
+    bit. A Dataset is read batch by batch; then only baselines and xgboost can be fitted.
+
+    Raises:
+        ConfigError: parameters or settings are not the candidate's, or do not go together.
+        DataError: the rows are too few, or of one class.
+    """
+    if isinstance(train, ds.Dataset):
+        from pipelines.training.stream import fit_streamed
+
+        model = fit_streamed(problem, name, train, validation, parameters, checkpoint)
+    else:
+        model = fit_scorer(problem, name, train, validation, parameters, checkpoint)
+    model.threshold = problem.training.threshold.value
+    if problem.training.threshold.by != "fixed":
+        labels, weight = validation["label"].to_numpy(), validation["weight"].to_numpy()
+        model.threshold = choose_threshold(problem, model.scores(validation), labels, weight)
+    return model
+
+
+def fit_scorer(
+    problem: Problem,
+    name: str,
+    train: pa.Table,
+    validation: pa.Table,
+    parameters: dict[str, Any] | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Model:
+    """As `fit`, but for the threshold, which the scores of a part of an ensemble do not need."""
+    candidate = problem.training.of(name)
+    given = {**candidate.parameters, **(parameters or {})}
+    refuse_unused(problem, name, given)
+    require_weights(train["label"].to_numpy(), train["weight"].to_numpy())
+    train = train.filter(pc.greater(train["weight"], 0))
+    calibration = _calibration(problem, candidate, name)
+    fitted_on, calibrating = _apart(train, calibration)
+    if candidate.is_baseline or candidate.of:
+        model = _by_rows(problem, name, fitted_on, validation, given)
+    else:
+        model = _by_matrix(problem, name, fitted_on, validation, given, checkpoint)
+    if calibrating is not None:
+        labels, weight = calibrating["label"].to_numpy(), calibrating["weight"].to_numpy()
+        model.calibration = fit_calibrator(calibration, model.raw_scores(calibrating), labels, weight)
+    return model
+
+
+def _calibration(problem: Problem, candidate: Candidate, name: str) -> Calibration:
+    """Of a candidate with parts only its own: theirs have calibrated scores already. A baseline stays what it is."""
+    if candidate.is_baseline or candidate.of:
+        return problem.training.candidates[name].calibration or Calibration()
+    return candidate.calibration or Calibration()
+
+
+def _apart(train: pa.Table, calibration: Calibration) -> tuple[pa.Table, pa.Table | None]:
+    """Rows that are fitted on, and the newest, that calibrate."""
+    if calibration.method == "none":
+        return train, None
+    fitted_on, calibrating = newest_apart(train, calibration.partitions)
+    if not fitted_on.num_rows:
+        count = len(train["partition"].unique())
+        raise DataError(
+            f"the training split has {count} partitions, and {calibration.partitions} of them are to calibrate: "
+            "none is left to fit on",
+            where="training.calibration.partitions",
+            cure="train on more partitions (dataset.window_partitions), or take calibration.method none",
+        )
+    return fitted_on, calibrating
+
+
+def _by_rows(problem: Problem, name: str, train: pa.Table, validation: pa.Table, parameters: dict[str, Any]) -> Model:
+    """A baseline, which learns from the rows as they are, or an ensemble, whose parts prepare them themselves."""
+    from pipelines.training.ensemble import fit_ensemble
+    from pipelines.training.heuristic import heuristic
+
+    candidate = problem.training.of(name)
+    y, weight = train["label"].to_numpy(), train["weight"].to_numpy()
+    model = new_model(problem, Preprocessing())
+    model.prepare.fit(train, y, weight)
+    model.dropped, model.fitted_rows = dict(model.prepare.dropped_), len(y)
+    if candidate.of:
+        model.estimator = fit_ensemble(problem, name, train, validation, parameters)
+    elif candidate.model == "heuristic":
+        model.estimator = heuristic(problem, name).fit(train, y, weight)
+    else:
+        setting = setting_of(problem, candidate, [], [])
+        model.estimator = fit_estimator(candidate.model, parameters, setting, np.empty((len(y), 0)), y, weight)
+    return model
+
+
+def _by_matrix(
+    problem: Problem,
+    name: str,
+    train: pa.Table,
+    validation: pa.Table,
+    parameters: dict[str, Any],
+    checkpoint: Checkpoint | None,
+) -> Model:
+    """A candidate that learns from a prepared matrix."""
+    candidate, training, dataset = problem.training.of(name), problem.training, problem.dataset
+    features, categories = problem.feature_names, problem.categorical_features
+    preprocessing = candidate.preprocessing or Preprocessing()
+    if candidate.model in ("logistic", "linear"):
+        refuse_gaps(problem, name, preprocessing)
+    require_classes(problem, train["label"].to_numpy(), f"training rows of {name}")
+    rows = resample(train, features, categories, dataset.resampling)
+    real = min(train.num_rows, rows.num_rows)  # made and repeated rows follow the real ones
+    rows = augment(rows, features, categories, dataset.augmentation)
+    y, weight = rows["label"].to_numpy(), rows["weight"].to_numpy()
+
+    model = new_model(problem, preprocessing)
+    matrix = model.prepare.fit_transform(rows, y, weight)
+    used = model.prepare.used(rows)
+    if not used.all():
+        matrix, y, weight, real = matrix[used], y[used], weight[used], int(used[:real].sum())
+        if not len(y):
+            raise DataError(
+                "every row misses a number, and such rows are left out",
+                where=f"training.candidates.{name}",
+                cure="fill what is missing (preprocessing.missing.method: median)",
+            )
+        require_classes(problem, y, f"training rows of {name} that miss no number")
+    model.dropped, model.fitted_rows = dict(model.prepare.dropped_), len(y)
+    is_category = list(model.prepare.is_category_)
+    if candidate.selection is not None and candidate.selection.method != "none":
+        model.kept, unselected = select(
+            candidate.selection, matrix[:real], y[:real], weight[:real], list(model.prepare.names_),
+            list(model.prepare.origin_), is_category, problem.task, training.seed,
+        )  # fmt: skip
+        model.dropped |= unselected
+        matrix, is_category = matrix[:, model.kept], [is_category[column] for column in model.kept]
+    require_columns(matrix.shape[1], name)
+
+    factors = class_factors(problem, candidate, y, weight)
+    held_out = held_out_rows(model, validation, factors) if candidate.model in STOPS_EARLY else None
+    setting = setting_of(problem, candidate, is_category, model.prepared_names)
+    with explained(problem, name, parameters):
+        model.estimator = fit_estimator(
+            candidate.model, parameters, setting, matrix, y, _times(weight, factors, y), held_out, checkpoint
+        )
+    return model
+
+
+def new_model(problem: Problem, preprocessing: Preprocessing) -> Model:
+    """A model that has yet to be fitted."""
+    settings = preprocessing.model_dump(mode="json")
+    seed = problem.training.seed
+    prepare = Preparation(problem.feature_names, problem.categorical_features, settings, problem.task, seed)
+    return Model(problem.task, problem.classes, prepare, None, None, costs=cost_matrix(problem))
+
+
+def setting_of(problem: Problem, candidate: Candidate, is_category: list[bool], names: list[str]) -> Setting:
+    """What the estimator is told of the problem and of the matrix's columns."""
+    training, imbalance = problem.training, candidate.imbalance
+    focal = None
+    if imbalance is not None and imbalance.method == "focal":
+        focal = {"gamma": imbalance.gamma, "alpha": imbalance.alpha}
+    return Setting(
+        problem.task, len(problem.classes), training.seed, training.threads, training.device, is_category, focal, names
+    )
+
+
+def class_factors(problem: Problem, candidate: Candidate, y: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
+    """What imbalance multiplies the weights of each class by, shape (k,); None: nothing."""
+    if candidate.imbalance is None or candidate.imbalance.method in ("none", "focal"):
+        return None
+    costs = cost_matrix(problem)
+    found = reweighed(candidate.imbalance, y, weight, len(problem.classes), None if costs is None else np.array(costs))
+    factors = np.ones(len(problem.classes))
+    known, first = np.unique(y, return_index=True)
+    factors[known.astype(np.int64)] = found[first] / weight[first]
+    return factors
+
+
+def held_out_rows(model: Model, validation: pa.Table, factors: np.ndarray | None) -> HELD_OUT | None:
+    """What tells boosted trees when to stop, weighed as the rows that they learn from; None: there is nothing."""
+    counted = validation.filter(pc.greater(validation["weight"], 0))
+    if not counted.num_rows:
+        return None
+    y = counted["label"].to_numpy()
+    return model.matrix(counted), y, _times(counted["weight"].to_numpy(), factors, y)
+
+
+def require_columns(count: int, name: str) -> None:
+    """Raises:
+    DataError: no feature is left.
+    """
+    if not count:
+        raise DataError(
+            "no feature is left to learn from: each is constant, missing everywhere, or was not selected",
+            where=f"training.candidates.{name}",
+            cure="look at the datasheet's features; select with less strength, or name features under selection.always",
+        )
+
+
+def _times(weight: np.ndarray, factors: np.ndarray | None, y: np.ndarray) -> np.ndarray:
+    return weight if factors is None else weight * factors[y.astype(np.int64)]

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+
+from pipelines import store
+from pipelines.artifacts import table_schema
+from pipelines.problem import ROOT, Problem
+from pipelines.release.lineage import (
+    PACKAGES,
+    fingerprint,
+    lineage,
+    setting_changes,
+    surroundings,
+    surroundings_changes,
+)
+
+ToyProblem = Callable[..., Problem]
+PINS = {
+    "training": "2024-01-09-1a2b", "training_set": "0123456789ab", "partition": "2024-01-09", "trained_until":
+    "2024-01-06", "as_of": "2024-01-10T00:00:00+00:00", "events_version": 3, "labels_version": None,
+    "features_version": 5, "training_set_version": 2,
+}  # fmt: skip
+
+
+@pytest.fixture
+def rows(toy: ToyProblem) -> pa.Table:
+    one = {"kettle_id": "a", "partition": "2024-01-02", "event_time": datetime(2024, 1, 2, tzinfo=UTC), "shelf": "top",
+           "litres": 1.5, "shelf_rate_3d": None, "shelf_count_2d": 0, "label": 1, "weight": 1.0}  # fmt: skip
+    schema = table_schema(toy(), "features")
+    schema = schema.append(pa.field("label", pa.int8())).append(pa.field("weight", pa.float64()))
+    return pa.Table.from_pylist([one, {**one, "kettle_id": "b", "label": 0, "partition": "2024-01-01"}], schema)
+
+
+def test_a_fingerprint_is_of_what_is_learnt_from_alone(toy: ToyProblem, rows: pa.Table) -> None:
+    problem = toy()
+    found = fingerprint(problem, rows)
+    assert (found["rows"], found["partitions"], len(found["hash"])) == (2, ["2024-01-01", "2024-01-02"], 64)
+    assert fingerprint(problem, rows.take([1, 0]).append_column("note", pa.array(["x", "y"]))) == found
+    assert fingerprint(problem, ds.dataset(rows.append_column("note", pa.array(["x", "y"])))) == found
+    for name in ("label", "weight", "litres"):
+        place = rows.schema.get_field_index(name)
+        other = rows.set_column(place, rows.schema.field(name), pa.array([0, 7], rows.schema.field(name).type))
+        assert fingerprint(problem, other)["hash"] != found["hash"], name
+    assert fingerprint(problem, rows.slice(0, 0))["partitions"] == []
+
+
+def test_rows_on_disk_have_the_same_fingerprint(toy: ToyProblem, rows: pa.Table, store_folder: Path) -> None:
+    more = rows.append_column("note", pa.array(["x", "y"]))
+    store.stage(store.store_uri("kettle", "train"), more, more.schema)
+    assert fingerprint(toy(), store.staged(store.store_uri("kettle", "train"))) == fingerprint(toy(), rows)
+
+
+def test_a_lineage_holds_all_and_goes_to_json(toy: ToyProblem, rows: pa.Table, tmp_path: Path) -> None:
+    problem = toy(**{"training.seed": 4, "dataset.sampling": {"method": "random", "fraction": 0.5, "seed": 6}})
+    problem._folder = tmp_path
+    for name in ("events", "labels"):
+        (tmp_path / f"{name}.sql").write_text(name)
+    splits = {"train": fingerprint(problem, rows)}
+    found = lineage(problem, PINS, splits, "xgboost", {"max_depth": 3}, surroundings(), parent="6", is_streamed=True)
+    assert json.loads(json.dumps(found)) == found
+    assert found["tables"] == {"events": 3, "labels": None, "features": 5, "training_sets": 2}
+    assert found["seeds"] == {"sampling": 6, "resampling": 0, "augmentation": 0, "training": 4, "bootstrap": 0}
+    wanted = {"problem": problem.name, "candidate": "xgboost", "model": "xgboost", "parameters": {"max_depth": 3},
+              "parent": "6", "is_streamed": True, "feature_set": problem.feature_set, "splits": splits,
+              "config_hash": problem.config_hash, **{name: PINS[name] for name in list(PINS)[:5]}}  # fmt: skip
+    assert {name: found[name] for name in wanted} == wanted
+    assert found["queries"].keys() == {"events", "labels"}
+    assert found["queries"]["events"] != found["queries"]["labels"]
+
+
+def test_surroundings_are_those_of_this_process() -> None:
+    found = surroundings()
+    assert set(found["packages"]) == set(PACKAGES)
+    assert (len(found["lock_file"]) == 64) == (ROOT / "uv.lock").is_file()
+    assert [line for line in surroundings_changes(found, found) if not line.startswith("code")] == []
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "wanted"),
+    [
+        ({"git_commit": "a"}, {"git_commit": "a"}, []),
+        ({"git_commit": "a"}, {"git_commit": "b-dirty"}, ["code: a -> b-dirty"]),
+        ({"git_commit": "a"}, {"git_commit": None}, ["code: a -> none"]),
+        ({"git_commit": None}, {"git_commit": None}, ["code: is not known; what was not committed then is not known"]),
+        ({"git_commit": "a", "cpus": 2}, {"git_commit": "a", "cpus": 4}, ["CPUs: 2 -> 4"]),
+    ],
+)
+def test_changes_of_surroundings_are_named(then: dict[str, Any], now: dict[str, Any], wanted: list[str]) -> None:
+    assert surroundings_changes(then, now) == wanted
+
+
+def test_long_values_are_cut_and_settings_that_are_new_or_gone_are_named() -> None:
+    lines = setting_changes({"a": ["x" * 200], "gone": 1}, {"a": [], "new": {"b": 2}})
+    assert [line.partition(":")[0] for line in lines] == ["a", "gone", "new"]
+    assert lines[1:] == ["gone: 1 -> not there", "new: not there -> {'b': 2}"]
+    assert len(lines[0]) < 100
