@@ -29,13 +29,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="folder of the results; without, a temporary one")
     parser.add_argument("--resume", action="store_true", help="go on with the results in --keep")
+    parser.add_argument("--quick", action="store_true", help="one stretch a seed, with its clean update alone")
     parser.add_argument("--write", action="store_true", help="write docs/gauntlet.md")
     given = parser.parse_args()
     names = tuple(given.faults.split(",")) if given.faults else tuple(FAULTS)
     if unknown := [name for name in names if name not in FAULTS]:
         parser.error(f"no such fault: {', '.join(unknown)}; there are: {', '.join(FAULTS)}")
     with tempfile.TemporaryDirectory(prefix="evergreen-gauntlet-") as folder:
-        plan = Plan((given.keep or Path(folder)).resolve(), names)
+        plan = Plan((given.keep or Path(folder)).resolve(), names, given.quick)
         if not given.resume:
             plan.results.unlink(missing_ok=True)
         run(plan, range(1, given.seeds + 1), given.workers)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from benchmarks.gauntlet.chain import STAGES, Outcome, run_stages
+from benchmarks.gauntlet.chain import Outcome, run_stages
 from benchmarks.gauntlet.faults import FAULTS, Fault, Site
 from benchmarks.gauntlet.world import (
     LAST_START,
@@ -92,7 +92,7 @@ def _clean(plan: Plan, home: Path, stretch: Stretch) -> bool:
     run, states = home / "run", home / "states"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    raise_world(run, plan.keep / "sources", stretch)
+    _in_child(_raised, run, plan.keep / "sources", stretch)
     bears = True
     runs = [("history", stretch.history), ("update", stretch.new), ("later update", stretch.later)]
     for name, weeks in runs[:2] if plan.is_quick else runs:
@@ -115,6 +115,11 @@ def _clean(plan: Plan, home: Path, stretch: Stretch) -> bool:
             return False  # no champion
         bears &= name != "update" or not alarms
     return bears
+
+
+def _raised(run: Path, sources: Path, stretch: Stretch) -> Outcome:
+    raise_world(run, sources, stretch)
+    return Outcome()
 
 
 def _stages(run: Path, stages: Sequence[str], weeks: tuple[str, str]) -> Outcome:
@@ -159,7 +164,10 @@ def _remember(run: Path) -> None:
 
 
 def _in_child(function: Callable[..., Outcome], *given: Any) -> Outcome:
-    """In a process of its own: what a run changes of the environment or of our modules ends with it."""
+    """In a process of its own: what a run changes of the environment or of our modules ends with it.
+
+    Nothing else may use DuckDB or Arrow here: a fork takes locks along that their threads hold, and not the threads.
+    """
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_answer, args=(theirs, function, given))
@@ -186,7 +194,7 @@ def _answer(pipe: Connection, function: Callable[..., Outcome], given: tuple[Any
         os.dup2(nothing.fileno(), 2)
     try:
         pipe.send(function(*given))
-    except BaseException as error:  # noqa: BLE001 - it is told, not lost
+    except BaseException as error:  # it is told, not lost
         pipe.send(Outcome("harm", [type(error).__name__], str(error), is_crash=True))
     pipe.close()
 

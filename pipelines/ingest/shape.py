@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from pipelines.problem import Problem, Query
 Array = NDArray[np.float64]
 
 LEVELS = [round(0.05 * step, 2) for step in range(1, 20)]
+PAIRED = 6  # categories, the first ones declared, of which each two are looked at together
+PAIR_BUCKETS = 65_536
 BUCKETS = 64  # that the values of a category are hashed to: bounded, whatever the vocabulary
 SAMPLED_ROWS = 100_000  # of a partition: by the hash of the key, so that every run looks at the same rows
 FLOOR = {
@@ -34,9 +37,11 @@ FLOOR = {
     "spread": 1.4,
     "relation": 0.35,
     "rows": 0.4,
+    "distinct": 0.8,
     "copies": 0.04,
     "unseen": 0.2,
     "beyond": 0.4,
+    "pairs": 0.15,
     "gone": 0.05,
 }  # what no history makes suspicious
 VALUES_FROM = 5  # partitions that are taken to have shown nearly all values that there are
@@ -73,9 +78,10 @@ UNITS = {
 class ColumnShape:
     """One column in one partition: the shares of its values by bucket, and a number's quantiles at LEVELS.
 
-    `count` are the values that there are; `spread` is a number's standard deviation; `mode_share` the share of its most
-    frequent value. Without a value both arrays are empty. `known` are all values of a number that has FEW_VALUES of
-    them at most, and `known_shares` theirs: of the rows with other values than the most frequent, where that is most.
+    `count` are the values that there are, `distinct` how many different ones, `spread` a number's standard deviation,
+    `mode_share` the share of its most frequent value. Without a value both arrays are empty. `known` are all values of
+    a number that has FEW_VALUES of them at most, and `known_shares` theirs: of the rows with other values than the most
+    frequent, where that is most.
     """
 
     kind: str
@@ -85,6 +91,7 @@ class ColumnShape:
     values: Array
     spread: float = 0.0
     mode_share: float = 0.0
+    distinct: int = 0
     known: Array = field(default_factory=lambda: np.empty(0))
     known_shares: Array = field(default_factory=lambda: np.empty(0))
 
@@ -227,10 +234,13 @@ def _suspicions(settings: Shape, trailing: Sequence[PartitionShape], shape: Part
             continue
         if all(one.known_shares.any() for one in (*past, column)):
             found |= _values(settings, name, past, column)
+        if column.kind == "pair":
+            continue
         # Where one value is most of the rows, as no rain is, quantiles say nothing; and a quiet week is no news.
         is_graded = column.kind == "number" and max(one.mode_share for one in past) < MOSTLY
         if is_graded:
             found |= _number(settings, name, past, column)
+            found[f"{name}: number of different values"] = _distinct(past, column)
         else:
             far, usual = _distances([one.shares for one in past], column.shares, "category")
             floor = "category" if column.kind == "category" else "mostly"
@@ -401,20 +411,32 @@ def _values(settings: Shape, name: str, past: Sequence[ColumnShape], column: Col
     counts, now = ([round(one.count * one.told_share) for one in several] for several in (past, [column]))
     if len(past) < VALUES_FROM or min(*counts, *now) < FEWEST_VALUES:
         return {}
+    kinds = {"unseen": "values between the known ones", "beyond": "values beyond all known ones"}
+    if column.kind == "pair":
+        kinds = {"pairs": "combinations that there never were"}
     seen = [_strange(one, [*past[:place], *past[place + 1 :]]) for place, one in enumerate(past)]
     found = {}
-    for kind, words, far, usual in zip(("unseen", "beyond"), ("between the known ones", "beyond all known ones"),
-                                       _strange(column, past), np.max(seen, axis=0), strict=True):  # fmt: skip
-        found[f"{name}: values {words}"] = far / _limit(kind, settings.tolerance * usual, counts, now[0])
+    for (kind, words), far, usual in zip(kinds.items(), _strange(column, past), np.max(seen, axis=0), strict=False):
+        found[f"{name}: {words}"] = far / _limit(kind, settings.tolerance * usual, counts, now[0])
     return found
 
 
 def _strange(column: ColumnShape, past: Sequence[ColumnShape]) -> tuple[float, float]:
     """Share of values that the past has not, though it has smaller and larger ones; and of those beyond all of it."""
     known = np.concatenate([one.known for one in past])
-    is_between = (column.known >= known.min()) & (column.known <= known.max())
+    is_between = (column.known >= known.min()) & (column.known <= known.max()) | (column.kind == "pair")
     unseen = is_between & ~np.isin(column.known, known)
     return float(column.known_shares[unseen].sum()), float(column.known_shares[~is_between].sum())
+
+
+def _distinct(past: Sequence[ColumnShape], column: ColumnShape) -> float:
+    """A sensor that is stuck says few different things, even where several of them are; one that is read otherwise,
+    many. Fewer rows may say fewer, and more rows more."""
+    known = np.log([one.distinct for one in past])
+    fewer = min(0.0, float(np.log(column.count / max(one.count for one in past))))
+    more = max(0.0, float(np.log(column.count / min(one.count for one in past))))
+    far = max(known.min() + fewer - np.log(column.distinct), np.log(column.distinct) - known.max() - more, 0.0)
+    return float(far / (FLOOR["distinct"] + known.max() - known.min()))
 
 
 def _gone(past: Sequence[ColumnShape], column: ColumnShape) -> float:
@@ -442,6 +464,14 @@ def _columns(problem: Problem, query: Query) -> dict[str, tuple[str, str]]:
             found[name] = ("number", _number_sql(value))
         elif column.type in ("string", "boolean"):
             found[name] = ("category", f"{value}::VARCHAR")
+    categories = [name for name, (kind, _) in found.items() if kind == "category"][:PAIRED]
+    for one, other in combinations(categories, 2):
+        values = f"{sql.quote(one)}::VARCHAR, {sql.quote(other)}::VARCHAR"
+        both = f"{sql.quote(one)} IS NOT NULL AND {sql.quote(other)} IS NOT NULL"
+        found[f"({one} with {other})"] = (
+            "pair",
+            f"CASE WHEN {both} THEN (hash({values}) % {PAIR_BUCKETS})::DOUBLE END",
+        )
     hour = f"extract(hour FROM event_time AT TIME ZONE {zone})::VARCHAR"
     found["(hour of the event)"] = ("category", hour)
     if problem.partitions.every == "week":
@@ -477,14 +507,13 @@ def _profile(database: Any, name: str, kind: str) -> list[tuple[str, ColumnShape
     counts = np.zeros((len(keys), BUCKETS + 1))
     counts[place, np.asarray(counted["bucket"], np.int64)] = counted["n"]
     numbers = _numbers(database, column) if kind == "number" else {}
-    known = _known(database, column) if kind == "number" else {}
+    known = _known(database, column) if kind != "category" else {}
     none = (np.empty(0), np.empty(0))
     found = []
     for key, row in zip(keys, counts, strict=True):
-        told, (values, spread, mode_share) = row[:BUCKETS].sum(), numbers.get(str(key), (np.empty(0), 0.0, 0.0))
+        told, of_number = row[:BUCKETS].sum(), numbers.get(str(key), (np.empty(0), 0.0, 0.0, 0))
         shares, nulls = row[:BUCKETS] / told if told else np.empty(0), float(row[BUCKETS] / row.sum())
-        found.append((str(key), ColumnShape(kind, int(told), shares, nulls, values, spread, mode_share,
-                                            *known.get(str(key), none))))  # fmt: skip
+        found.append((str(key), ColumnShape(kind, int(told), shares, nulls, *of_number, *known.get(str(key), none))))
     return found
 
 
@@ -506,12 +535,12 @@ def _known(database: Any, column: str) -> dict[str, tuple[Array, Array]]:
     return found
 
 
-def _numbers(database: Any, column: str) -> dict[str, tuple[Array, float, float]]:
-    """Quantiles, standard deviation and share of the most frequent value, by partition."""
+def _numbers(database: Any, column: str) -> dict[str, tuple[Array, float, float, int]]:
+    """Quantiles, standard deviation, share of the most frequent value and number of different ones, by partition."""
     rows = database.sql(f"""
         SELECT partition, quantile_cont({column}, {LEVELS}), stddev_pop({column}),
-            count(*) FILTER ({column} = usual) / count({column})
+            count(*) FILTER ({column} = usual) / count({column}), count(DISTINCT {column})
         FROM sampled JOIN (SELECT partition, mode({column}) AS usual FROM sampled GROUP BY 1) USING (partition)
         GROUP BY partition HAVING count({column}) > 0
     """).fetchall()
-    return {key: (np.asarray(quantiles, np.float64), spread, mode) for key, quantiles, spread, mode in rows}
+    return {key: (np.asarray(quantiles, np.float64), *more) for key, quantiles, *more in rows}

@@ -57,6 +57,7 @@ def test_an_honest_set_passes_and_every_check_says_so(toy: ToyProblem) -> None:
     findings = check(problem, assembled(problem), AS_OF)
     assert [finding.name for finding in findings] == [
         "availability", "single_feature", "label_times", "event_times", "events_once", "entity age", "duplicates",
+        "copies", "label_coverage",
     ]  # fmt: skip
     assert all(finding.passed and finding.reason and not finding.cure for finding in findings)
     require_clean(problem, findings)
@@ -201,7 +202,7 @@ def test_equal_rows_in_two_splits_where_that_is_asked(toy: ToyProblem) -> None:
 def test_all_failures_are_told_at_once(toy: ToyProblem) -> None:
     problem = toy(**{"columns.litres.available": "later"})
     rows = replaced(assembled(problem), "label_known_time", 0, AS_OF)
-    with pytest.raises(DataError, match="the training set leaks: 2 of 5 checks failed") as info:
+    with pytest.raises(DataError, match="the training set leaks: 2 of 7 checks failed") as info:
         require_clean(problem, check(problem, rows, AS_OF))
     assert "availability" in info.value.what
     assert "label_times" in info.value.what
@@ -242,3 +243,51 @@ def test_a_feature_that_gives_one_of_several_classes_away_is_suspicious(toy: Toy
     finding = found(toy(**settings), rows)["single_feature"]
     assert not finding.passed and "litres alone predicts the label with an AUC of 1.000" in finding.reason
     assert "for c" in finding.reason
+
+
+def copied(rows: pa.Table, share: float) -> pa.Table:
+    """The last rows, which test, get the features of the first, which train, under their own keys."""
+    count = round(share * 2 * PER_DAY)
+    names = ["shelf", "litres", "shelf_rate_3d", "shelf_count_2d"]
+    for name in names:
+        values = rows[name].to_pylist()
+        values[len(values) - count :] = values[:count]
+        rows = rows.set_column(rows.column_names.index(name), name, pa.array(values, rows[name].type))
+    return rows
+
+
+def test_test_rows_that_are_copies_of_training_rows(toy: ToyProblem) -> None:
+    problem = toy()
+    rows = assembled(problem)
+    assert found(problem, copied(rows, 0.04))["copies"].passed
+    finding = found(problem, copied(rows, 0.3))["copies"]
+    assert not finding.passed
+    assert "30.0% of the test rows have the features of a training row, of the training rows 0.0%" in finding.reason
+    assert "copies" not in found(toy(**{"dataset.leaks.max_copied_share": None}), copied(rows, 0.3))
+    assert found(toy(**{"dataset.leaks.max_copied_share": 0.5}), copied(rows, 0.3))["copies"].passed
+
+
+def test_where_rows_are_alike_copies_are_natural(toy: ToyProblem) -> None:
+    problem = toy(**{"features.history": {}, "features.columns": ["shelf"]})
+    assert found(problem, assembled(problem))["copies"].passed
+
+
+def unlabelled(rows: pa.Table, share: float) -> pa.Table:
+    is_test = np.array(rows["split"].to_pylist()) == "test"
+    gone = is_test & (np.random.default_rng(0).random(len(is_test)) < share)
+    return rows.set_column(rows.column_names.index("label"), "label", pa.array(rows["label"].to_numpy(), mask=gone))
+
+
+def test_labels_that_are_missing_in_the_test_alone(toy: ToyProblem) -> None:
+    problem, rows = toy(), assembled(toy())
+
+    def coverage(problem: Problem, events: pa.Table) -> dict[str, Finding]:
+        return {one.name: one for one in check(problem, rows, AS_OF, events)}
+
+    assert coverage(problem, unlabelled(rows, 0.03))["label_coverage"].passed
+    finding = coverage(problem, unlabelled(rows, 0.5))["label_coverage"]
+    assert not finding.passed
+    assert "have no label, of the training partitions 0.0% to 0.0%" in finding.reason
+    off = toy(**{"dataset.leaks.max_unlabelled_rise": None})
+    assert "label_coverage" not in coverage(off, unlabelled(rows, 0.5))
+    assert coverage(toy(**{"dataset.leaks.max_unlabelled_rise": 0.9}), unlabelled(rows, 0.5))["label_coverage"].passed

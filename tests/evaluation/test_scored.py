@@ -52,6 +52,13 @@ def test_settings_come_from_the_problem(toy: ToyProblem) -> None:
     assert found.costs.tolist() == [[0, 2], [5.5, 0]]
     assert (found.beta, found.bins, found.threshold, found.weights.tolist()) == (2, 4, 0.3, [1, 1])
     assert scored(toy(), np.array([0]), np.array([0.2])).costs is None
+    number = toy(**{
+        "task": "regression", "training.select_by": "rmse", "costs": {"over": 2, "under": 7},
+        "gate": {"limits": {"rmse": {"max": 9}}, "gain_over_baselines": {"rmse": 0}, "gain_over_champion": {"rmse": 0},
+                 "slices": None},
+    })  # fmt: skip
+    assert (found := scored(number, np.array([1.0]), np.array([2.0]))).has_costs
+    assert (found.over, found.under) == (2, 7)
 
 
 @pytest.mark.parametrize(

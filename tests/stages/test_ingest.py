@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from pipelines import inline, quarantine, store
 from pipelines.dataset.rebuild import content_hash, rebuild
 from pipelines.errors import ConfigError, DataError, SchemaError
-from pipelines.problem import load_problem
+from pipelines.problem import Query, load_problem
 from pipelines.release import ledger
 from pipelines.stages import ingest
 
@@ -65,6 +66,52 @@ def test_too_many_bad_rows_publish_nothing_and_can_be_looked_at(loop: str) -> No
     page = store.read_bytes(store.store_uri(loop, "reports", f"{WEEK}_{WEEK}", "validation.html")).decode()
     assert "nothing was published" in page
     assert f"{ROWS:,}" in page
+
+
+def test_a_week_in_another_unit_publishes_nothing_until_somebody_accepts_it(loop: str) -> None:
+    """Each row is within its rules: only the weeks before tell."""
+    before = counts(loop)
+    edit(loop, "events.sql", "    w.wind_speed,", "    w.wind_speed * 0.44704 AS wind_speed,")
+    with pytest.raises(DataError, match=f"^{WEEK} looks unlike the partitions before it: wind_speed: "):
+        inline.ingest(loop, WEEK, WEEK)
+    assert counts(loop) == before
+    page = store.read_bytes(store.store_uri(loop, "reports", f"{WEEK}_{WEEK}", "validation.html")).decode()
+    assert f"{WEEK} looks unlike the partitions before it: wind_speed: " in page
+    edit(loop, "problem.yaml", "    accepted:\n", f"    accepted:\n    - {WEEK}\n")
+    assert inline.ingest(loop, WEEK, WEEK)["events"] == ROWS
+
+
+def test_a_partition_is_held_against_what_holds_of_those_before(loop: str) -> None:
+    """Neither what was superseded or withdrawn nor labels that people gave are what the feed looked like."""
+    config = load_problem(loop)
+
+    def observed(query: Query) -> dict[str, Any]:
+        keys = store.partition_keys(config, query)
+        holds = pc.field("superseded_time").is_null() & pc.field("withdrawn_time").is_null()
+        good = store.dataset(config, query).filter((pc.field("partition") == keys[-1]) & holds)
+        found = ingest._shape_rules(config, query, keys[-1], good)
+        return {rule.name: pytest.approx(rule.observed[keys[-1]]) for rule in found}
+
+    usual = {query: observed(query) for query in config.queries}
+    assert usual["events"]
+    assert usual["labels"]
+    for query, column in (("events", "superseded_time"), ("events", "withdrawn_time"), ("labels", "superseded_time")):
+        rows = store.dataset(config, query).to_table()
+        number = "distance" if query == "events" else "label"
+        odd = rows.set_column(rows.schema.get_field_index(number), number, pc.multiply(rows[number], 0))
+        ended = pa.array([datetime(2013, 6, 1, tzinfo=UTC)] * len(rows), pa.timestamp("us", "UTC"))
+        odd = odd.set_column(odd.schema.get_field_index(column), column, ended).cast(rows.schema)
+        keys = store.partition_keys(config, query)
+        within = "natural" if query == "labels" else None
+        store.write_table(config, query, pa.concat_tables([rows, odd]), keys, within=within)
+        assert observed(query) == usual[query]
+    *before, last = store.partition_keys(config, "labels")
+    holds = pc.field("superseded_time").is_null() & (pc.field("partition") != last)
+    natural = store.dataset(config, "labels").to_table(filter=holds)
+    by_hand = natural.set_column(natural.schema.get_field_index("source"), "source", pa.array(["hand"] * len(natural)))
+    by_hand = by_hand.set_column(by_hand.schema.get_field_index("label"), "label", pc.subtract(1, natural["label"]))
+    store.write_table(config, "labels", by_hand.cast(natural.schema), before, within="hand")
+    assert observed("labels") == usual["labels"]
 
 
 def halve_a_distance(problem: str, flight: int) -> None:

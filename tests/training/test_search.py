@@ -332,6 +332,19 @@ def test_proposals_are_inside_of_their_ranges_and_of_their_types() -> None:
     assert np.mean([trial.value for trial in before[15:]]) < np.mean([trial.value for trial in before[:10]])
 
 
+def test_each_setting_of_a_range_counts() -> None:
+    def drawn(**settings: Any) -> Any:
+        return [propose({"it": Range(**settings)}, [], number, 0, False)["it"] for number in range(1, 40)]
+
+    wide = drawn(low=0.01, high=100.0)
+    assert min(wide) < 20 and max(wide) > 80
+    assert min(drawn(low=60.0, high=100.0)) >= 60
+    assert max(drawn(low=0.01, high=40.0)) <= 40
+    assert np.median(drawn(low=0.01, high=100.0, log=True)) < 10 < np.median(wide), "each power of ten alike"
+    assert set(drawn(low=0, high=100, step=50)) == {0, 50, 100}
+    assert set(drawn(choices=["gini", None])) == {"gini", None}
+
+
 @pytest.mark.parametrize("value", [99, 2.5, "two", True, None])
 def test_a_value_outside_of_its_range_does_not_disturb_the_proposals(value: Any) -> None:
     before = [Trial(0, {"depth": value, "share": 0.5}, (0.1,), "finished"), Trial(1, {}, (0.1,), "finished")]

@@ -1,4 +1,4 @@
-"""Faults of a challenger: what it learns from, or how it scores. It is trained, logged and judged by the real stages."""
+"""Faults of a challenger: what it learns from, or how it scores. The real stages train, log and judge it."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import pyarrow.parquet as pq
 
 from benchmarks.gauntlet.faults.fault import FLIGHT_ID, Fault, Site, chance, in_sources
 
-ROW = chance(1, "year")
 FLIGHT = ("month", "day", "carrier", "flight", "origin", "sched_dep_time")
 HOUR = ("origin", "time_hour")
 
@@ -24,8 +23,8 @@ def _stale(table: str) -> tuple[str, str]:
     date = "make_date(year, month, day) + 21"
     return (
         f"DELETE FROM {table} WHERE is_new",
-        f"""INSERT INTO {table} SELECT * REPLACE (1000000 + row AS row, true AS is_new, time_hour + to_days(21) AS time_hour,
-            year({date}) AS year, month({date}) AS month, day({date}) AS day)
+        f"""INSERT INTO {table} SELECT * REPLACE (1000000 + row AS row, true AS is_new,
+            time_hour + to_days(21) AS time_hour, year({date}) AS year, month({date}) AS month, day({date}) AS day)
             FROM {table} WHERE make_date(year, month, day) + 21 BETWEEN
                 (SELECT min(make_date(year, month, day)) FROM kept) AND
                 (SELECT max(make_date(year, month, day)) FROM kept)""",
@@ -151,10 +150,12 @@ _ALL: dict[str, dict[str, tuple[str, ...]]] = {
         "airlines as numbers": (flights("carrier = (ascii(carrier) - 40)::VARCHAR"),),
         "airlines with a blank behind": (flights("carrier = carrier || ' '"),),
         "airports in another encoding": (flights("dest = 'Ã' || dest || '©'"),),
-        "airport codes renumbered": (flights("origin = CASE origin WHEN 'EWR' THEN '1' WHEN 'JFK' THEN '2' ELSE '3' END"),),
+        "airport codes renumbered": (
+            flights("origin = CASE origin WHEN 'EWR' THEN '1' WHEN 'JFK' THEN '2' ELSE '3' END"),
+        ),
         "airlines' codes exchanged": (
-            flights("carrier = CASE carrier WHEN 'UA' THEN 'MQ' WHEN 'MQ' THEN 'UA' WHEN 'DL' THEN 'EV' WHEN 'EV' THEN 'DL' "
-                    "ELSE carrier END"),
+            flights("carrier = CASE carrier WHEN 'UA' THEN 'MQ' WHEN 'MQ' THEN 'UA' "
+                    "WHEN 'DL' THEN 'EV' WHEN 'EV' THEN 'DL' ELSE carrier END"),
         ),
     },
 }  # fmt: skip

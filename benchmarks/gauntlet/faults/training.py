@@ -52,8 +52,8 @@ FAULTS = [
     Fault("test weather scrambled", "features", "featurized", _features("""
         SELECT r.* EXCLUDE (n) REPLACE (o.temp AS temp, o.humid AS humid, o.precip AS precip, o.visib AS visib,
             o.wind_speed AS wind_speed, o.dewp AS dewp, o.pressure AS pressure)
-        FROM (SELECT *, row_number() OVER (PARTITION BY split ORDER BY flight_id) AS n FROM rows WHERE split = 'test') AS r
-        JOIN (SELECT *, row_number() OVER (PARTITION BY split ORDER BY hash(flight_id)) AS n FROM rows
+        FROM (SELECT *, row_number() OVER (ORDER BY flight_id) AS n FROM rows WHERE split = 'test') AS r
+        JOIN (SELECT *, row_number() OVER (ORDER BY hash(flight_id)) AS n FROM rows
             WHERE split = 'test') AS o USING (n)
         UNION ALL BY NAME SELECT * FROM rows WHERE split IS DISTINCT FROM 'test'""")),
 ]  # fmt: skip
