@@ -9,6 +9,8 @@ import argparse
 import os
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -17,7 +19,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND"
 
 from benchmarks.gauntlet.faults import FAULTS
 from benchmarks.gauntlet.page import page, summary
-from benchmarks.gauntlet.run import Plan, read, run_seed
+from benchmarks.gauntlet.run import Plan, imported, read, run_seed
 from benchmarks.gauntlet.world import empty_mlflow, read_sources
 from pipelines.problem import ROOT
 
@@ -55,25 +57,19 @@ def run(plan: Plan, seeds: range, workers: int) -> None:
 
 
 def prepare(plan: Plan) -> None:
+    """The sources; and all that a chain imports, so that each run has it from the beginning.
+
+    In processes of their own: whoever forks must not have used DuckDB or Arrow before.
+    """
     sources = plan.keep / "sources"
-    if not (sources / "mlflow.db").exists():
-        # In a process of its own: whoever forks later must not have used any of these libraries.
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        if not (sources / "mlflow.db").exists():
             pool.submit(read_sources, sources).result()
             pool.submit(empty_mlflow, sources / "mlflow.db").result()
-    import_all()
-
-
-def import_all() -> None:
-    """What takes seconds to import, once for all runs."""
-    import great_expectations  # noqa: F401
-    import mlflow.sklearn  # noqa: F401
-    import xgboost  # noqa: F401
-
-    import pipelines.evaluation.report
-    import pipelines.ingest.expectations
-    import pipelines.stages.ingest
-    import pipelines.stages.train  # noqa: F401
+        names = pool.submit(imported, sources, plan.keep / "imported").result()
+    for name in names:
+        with suppress(ImportError):
+            import_module(name)
 
 
 if __name__ == "__main__":

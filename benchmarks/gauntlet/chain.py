@@ -27,6 +27,7 @@ class Outcome:
     is_crash: bool = False
     seconds: float = 0.0
     partitions: list[str] = field(default_factory=list)  # that validation stopped at
+    gains: dict[str, Any] = field(default_factory=dict)  # over the champion, as the gate saw them
 
     @property
     def stopped(self) -> bool:
@@ -46,6 +47,8 @@ def run_stages(run: Path, stages: tuple[str, ...], weeks: tuple[str, str]) -> Ou
             outcome = Outcome(stage, [type(error).__name__], str(error), is_crash=True)
             break
         write_pins(run, known)
+    if "evaluate" in known and outcome.stage in ("", *STAGES[STAGES.index("gate") :]):
+        outcome.gains = _gains(known["evaluate"]["evaluation"])
     outcome.seconds = time.perf_counter() - start
     return outcome
 
@@ -69,6 +72,14 @@ def _stage(stage: str, known: dict[str, Any], weeks: tuple[str, str]) -> Any:
         "promote": lambda: train.promote(PROBLEM, known["register"]),
     }
     return steps[stage]()
+
+
+def _gains(evaluation: str) -> dict[str, Any]:
+    from pipelines import store
+
+    found = store.read_json(evaluation)
+    gains = found["champion"]["gain"] if found["champion"] else {}
+    return {name: gains[name] for name in ("auc", "log_loss") if name in gains} | {"learnt": found["learnt"]}
 
 
 def _by(stage: str, error: EvergreenError) -> list[str]:

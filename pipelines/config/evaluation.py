@@ -116,6 +116,18 @@ class Gate(Config):
         0.7, gt=0, le=1, description="share of its advantage over the baselines (AUC, of a regression R2) that the "
         "champion may have lost on these rows since it was promoted; beyond, their labels or features are suspect",
     )  # fmt: skip
+    max_forgotten: float | None = Field(
+        0.03, gt=0, description="AUC (of a regression R2) by which a challenger may be worse than the champion on "
+        "training rows that both have learnt from; or half of what the champion loses on rows that are new to it, if "
+        "that is more. A worse one was not fitted as it should have been",
+    )  # fmt: skip
+    min_learnt_share: float | None = Field(
+        0.5, gt=0, le=1, description="rows that a challenger learnt from, over those that the champion did, at least"
+    )
+    max_bias: float | None = Field(
+        0.05, gt=0, le=1, description="of the mean score on training rows, against their labels. Not of a regression, "
+        "nor where classes are reweighed or resampled, or scores calibrated on later rows",
+    )  # fmt: skip
     slices: SliceGate | None = SliceGate()
     max_calibration_error: float | None = Field(None, gt=0, le=1, description="expected calibration error")
     max_unfairness: dict[FairnessMeasure, float] = Field({}, description="difference between groups, by upper bound")

@@ -144,7 +144,9 @@ class Shape(Config):
         le=1,
         description="share of rows with the same values as a row of the partitions before, beyond the usual",
     )
-    ignore: list[str] = Field([], description="columns that may look as they like")
+    ignore: list[str] = Field(
+        [], description="columns, or rules of the whole partition such as `number of rows`, that do not count"
+    )
     accepted: list[date] = Field(
         [], description="keys of partitions that somebody has looked at: the world has changed, the feed is sound"
     )

@@ -8,11 +8,9 @@ from typing import Any
 
 from pipelines.config import Gate, SliceGate
 from pipelines.evaluation.evidence import at, entries, is_day, number, show, span, text, texts
-from pipelines.evaluation.metrics import goodness
+from pipelines.evaluation.metrics import SKILL, goodness
 
 AGREEMENT = 1e-6  # between a gain and the two metrics that it is the difference of
-# What a model knows, on a scale that is the same for all problems: 1 is all there is to know.
-SKILL = {"binary": "auc", "multiclass": "auc", "regression": "r2"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,10 @@ def over_champion(evaluation: Any, report: Any, thresholds: Gate) -> Iterator[Ch
             yield _no_jump(evaluation, report, champion, thresholds.max_jump)
         if thresholds.max_champion_fall is not None:
             yield _holds_up(evaluation, champion, thresholds.max_champion_fall)
+        if thresholds.min_learnt_share is not None:
+            yield _learnt_enough(evaluation, champion, thresholds.min_learnt_share)
+        if thresholds.max_forgotten is not None:
+            yield _not_forgotten(evaluation, champion, thresholds.max_forgotten)
         if thresholds.slices:
             yield _slices(champion, report, thresholds.slices)
 
@@ -123,6 +125,32 @@ def _holds_up(evaluation: Any, champion: Any, most: float) -> Check:
     return Check(
         name, is_up, told + ("" if is_up else f": more than {most:.0%} lost, look at the new labels and features")
     )
+
+
+def _learnt_enough(evaluation: Any, champion: Any, least: float) -> Check:
+    """Rows that got lost between the training set and the fit are seen by nobody else."""
+    ours, theirs = number(evaluation, "learnt", "fitted_rows"), number(champion, "fitted_rows")
+    if ours is None or theirs is None:
+        return Check("learnt from enough", False, "how many rows challenger and champion learnt from is missing")
+    told = f"the challenger learnt from {ours:.0f} rows, the champion from {theirs:.0f}"
+    return Check("learnt from enough", ours >= least * theirs, f"{told}; wanted at least {least:.0%} as many")
+
+
+def _not_forgotten(evaluation: Any, champion: Any, most: float) -> Check:
+    """The challenger knows the rows that both have learnt from about as well as the champion does.
+
+    A small training set is learnt by heart more than a large one is: the champion may be better there by half of what
+    it loses on new rows.
+    """
+    name, metric, shared = "nothing forgotten", _skill_metric(evaluation), at(evaluation, "learnt", "shared")
+    if isinstance(evaluation.get("learnt"), dict) and "shared" in evaluation["learnt"] and shared is None:
+        return Check(name, True, "there are no rows that challenger and champion have both learnt from")
+    gained, then, now = span(shared, "gain"), number(shared, "champion"), number(champion, "metrics", metric)
+    if gained is None or then is None or now is None:
+        return Check(name, False, f"{metric} over champion on rows that both have learnt from is missing")
+    allowed = max(most, (then - now) / 2)
+    told = f"{metric} over champion on rows that both have learnt from: {gained}, may lose at most {allowed:.4f}"
+    return Check(name, gained.high >= -allowed, told)
 
 
 def _skill_metric(evaluation: Any) -> str:

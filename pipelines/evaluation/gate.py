@@ -50,6 +50,7 @@ def gate(evaluation: dict[str, Any], thresholds: Gate) -> Verdict:
         _tells_rows_apart(report),
         *_limits(report, thresholds),
         *_over_baselines(evaluation, report, thresholds),
+        *_keeps_rows(evaluation, thresholds),
         *over_champion(evaluation, report, thresholds),
         _behaves(report),
         *_fair(report, thresholds),
@@ -103,6 +104,23 @@ def _tells_rows_apart(report: Any) -> Check:
     distinct = number(report, "distinct_scores")
     told = "number of different scores missing" if distinct is None else f"{distinct:.0f} different scores"
     return Check("scores", distinct is not None and distinct >= 2, f"{told}, wanted at least 2")
+
+
+def _keeps_rows(evaluation: Any, thresholds: Gate) -> Iterator[Check]:
+    """The model has learnt from the training split, and from all of it as it is."""
+    learnt = at(evaluation, "learnt")
+    if not isinstance(learnt, dict) or "bias" not in learnt:
+        yield Check("training rows", False, "what the challenger makes of its training rows is missing")
+        return
+    fitted, there = number(learnt, "fitted_rows"), number(evaluation, "train_rows")
+    makes, known = at(evaluation, "makes_rows"), fitted is not None and there is not None
+    told = f"the challenger learnt from {show(fitted)} rows, the training split has {show(there)}".replace(".0000", "")
+    is_more = fitted is not None and there is not None and fitted > there and makes is not True
+    yield Check("training rows", known and isinstance(makes, bool) and not is_more, told)
+    bias = number(learnt, "bias")
+    if thresholds.max_bias is not None and learnt["bias"] is not None:
+        told = f"mean score less mean label on training rows {show(bias)}, wanted within {thresholds.max_bias:g}"
+        yield Check("bias on training rows", bias is not None and abs(bias) <= thresholds.max_bias, told)
 
 
 def _limits(report: Any, thresholds: Gate) -> Iterator[Check]:

@@ -19,6 +19,8 @@ from pipelines.evaluation.scored import Scored
 from pipelines.evaluation.sums import ADDITIVE, RANKED, per_score, sides
 
 Array = NDArray[Any]
+# What a model knows, on a scale that is the same for all problems: 1 is all that there is to know.
+SKILL = {"binary": "auc", "multiclass": "auc", "regression": "r2"}
 
 
 class Measure(NamedTuple):

@@ -28,7 +28,7 @@ LEVELS = [round(0.05 * step, 2) for step in range(1, 20)]
 PAIRED = 6  # categories, the first ones declared, of which each two are looked at together
 PAIR_BUCKETS = 65_536
 BUCKETS = 64  # that the values of a category are hashed to: bounded, whatever the vocabulary
-SAMPLED_ROWS = 100_000  # of a partition: by the hash of the key, so that every run looks at the same rows
+SAMPLED_ROWS = 20_000  # of a partition: by the hash of the key, so that every run looks at the same rows
 FLOOR = {
     "number": 0.2,
     "category": 0.15,
@@ -275,7 +275,7 @@ def _limit(kind: str, usual: float, before: Sequence[int], now: int) -> float:
     Few rows lie far off by chance: a distance goes down with the root of their number.
 
     >>> _limit("number", 0.5, [900, 1000], 900), _limit("number", 0.5, [900, 1000], 100)
-    (0.6, 1.7)
+    (0.7, 1.7)
     """
     return max(FLOOR[kind], 2 / float(np.sqrt(now))) + usual * _wider(before, now)
 
@@ -418,6 +418,10 @@ def _values(settings: Shape, name: str, past: Sequence[ColumnShape], column: Col
     found = {}
     for (kind, words), far, usual in zip(kinds.items(), _strange(column, past), np.max(seen, axis=0), strict=False):
         found[f"{name}: {words}"] = far / _limit(kind, settings.tolerance * usual, counts, now[0])
+    # No share is more than all: hardly any value known is odd, however many strange ones are usual.
+    usual, limit = float(np.max(np.sum(seen, axis=1))), _limit("unseen", 0.0, counts, now[0])
+    if column.kind == "number" and usual < 0.5:
+        found[f"{name}: hardly a known value"] = sum(_strange(column, past)) / max((1 + usual) / 2, limit)
     return found
 
 

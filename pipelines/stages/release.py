@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
     from pipelines.evaluation.compare import Contender
+    from pipelines.evaluation.scored import Scored
+    from pipelines.training.model import Model
 
 REFERENCE_ROWS = 500_000  # training rows, at most, that monitoring compares with
 COMPARED_ROWS = 50_000  # training rows, at most, that are scored to see how far the test rows have moved
@@ -53,12 +55,12 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
     contenders = {}
     for name, run_id in runs.items():
         model = tracking.load_model(run_id)
-        contenders[name] = Contender(
-            name, run_id, model, scored(config, labels, model.scores(test), weights, model.threshold)
-        )
+        known = None if config.training.candidates[name].is_baseline else _known(config, model, sample)
+        found = scored(config, labels, model.scores(test), weights, model.threshold)
+        contenders[name] = Contender(name, run_id, model, found, known=known)
     best = pick_challenger(config.training, {one["candidate"]: one["validation"] for one in trained})
     champion = tracking.champion(config)
-    against = None if champion is None else _champion(config, featurized, champion, test)
+    against = None if champion is None else _champion(config, featurized, champion, test, sample)
     baselines = [contenders[name] for name in config.training.baselines]
     context = {
         "training": featurized["training"],
@@ -69,6 +71,8 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
         "test_partitions": (tested := sorted(set(test["partition"].to_pylist()))),
         "test_end": config.partitions.end(tested[-1]).isoformat() if tested else None,
         "leaks": featurized["leaks"],
+        "train_rows": featurized["splits"].get("train", 0),
+        "makes_rows": _makes_rows(config),
         "candidates": {name: one.metrics for name, one in contenders.items()},
     }
     groups = test.select(config.evaluation.fairness.groups) if config.evaluation.fairness else None
@@ -77,15 +81,15 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
         if config.training.candidates[name].is_baseline:
             continue
         its = report(config, one.model, test, name=name, run_id=one.run_id, train_rows=sample, groups=groups)
-        known = context | evidence(config, one, its, baselines, against, test)
-        files: dict[str, Any] = {"evaluation.json": known, "evaluation.html": page(known)}
+        told = context | evidence(config, one, its, baselines, against, test, sample)
+        files: dict[str, Any] = {"evaluation.json": told, "evaluation.html": page(told)}
         if name == best:
             built = reference(
                 seen.select(config.feature_names), seen["label"].to_numpy(), one.scored, config.monitoring.bins
             )
             files["reference.json"] = {"trained_until": featurized["trained_until"],
                                        "reference": built.model_dump(mode="json")}  # fmt: skip
-            store.write_json(evaluation_uri(config, featurized["training"]), known)
+            store.write_json(evaluation_uri(config, featurized["training"]), told)
             store.write_bytes(evaluation_uri(config, featurized["training"], "html"), files["evaluation.html"])
         tracking.annotate(one.run_id, files=files)
     return {
@@ -213,7 +217,21 @@ def _groups(config: Problem) -> list[str]:
     return [name for name in groups if name not in config.feature_names]
 
 
-def _champion(config: Problem, featurized: dict[str, Any], version: ModelVersion, test: pa.Table) -> Contender:
+def _makes_rows(config: Problem) -> bool:
+    dataset = config.dataset
+    return dataset.augmentation.method != "none" or dataset.resampling.method in ("oversample", "smote")
+
+
+def _known(config: Problem, model: Model, sample: pa.Table) -> Scored:
+    from pipelines.evaluation.scored import scored
+
+    labels, weights = sample["label"].to_numpy(), sample["weight"].to_numpy()
+    return scored(config, labels, model.scores(sample), weights, model.threshold)
+
+
+def _champion(
+    config: Problem, featurized: dict[str, Any], version: ModelVersion, test: pa.Table, sample: pa.Table
+) -> Contender:
     """The champion on the test rows, with the features that it was trained on, whatever they are today."""
     from pipelines import tracking
     from pipelines.evaluation.compare import Contender, at_promotion
@@ -229,4 +247,8 @@ def _champion(config: Problem, featurized: dict[str, Any], version: ModelVersion
     found = scored(config, labels, model.scores(rows), weights, model.threshold)
     until = tracking.run_tag(version.run_id, "trained_until")
     promoted = at_promotion(tracking.run_file(version.run_id, "evaluation.json"))
-    return Contender(f"version {version.version}", version.run_id, model, found, str(version.version), until, promoted)
+    learnt_from = tracking.run_file(version.run_id, "lineage.json")["splits"]["train"]["partitions"]
+    return Contender(
+        f"version {version.version}", version.run_id, model, found, str(version.version), until, promoted,
+        tuple(learnt_from), None if rows is not test else _known(config, model, sample),
+    )  # fmt: skip

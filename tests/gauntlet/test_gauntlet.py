@@ -6,10 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.gauntlet.faults import FAULTS
 from benchmarks.gauntlet.page import is_caught
 from benchmarks.gauntlet.run import read
 from pipelines.problem import ROOT
+
+pytestmark = pytest.mark.slow
 
 CHEAP = [one.name for one in FAULTS.values() if one.state == "evaluated" or one.is_critical]
 MORE = [

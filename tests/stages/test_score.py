@@ -19,13 +19,12 @@ from pipelines.stages import ingest, score
 
 WEEK = "2013-02-11"
 
+pytestmark = pytest.mark.slow
+
 # A scoring task that says so when its first batch is on the way to the table, and then waits to be killed.
 STUCK = """
 import sys, time
 from pipelines.stages import score
-
-pytestmark = pytest.mark.slow
-
 whole = score._predictions
 def stuck(*arguments):
     for batch in whole(*arguments):

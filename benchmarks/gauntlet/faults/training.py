@@ -43,8 +43,8 @@ STALE = """SELECT a.* EXCLUDE (n) REPLACE (b.flight_id AS flight_id, b.partition
 
 FAULTS = [
     Fault("the label as a feature", "leaks", "featurized", _label_as_seats(0.0), is_critical=True),
-    Fault("the label as a feature, 10 % wrong", "leaks", "featurized", _label_as_seats(0.1), is_critical=True),
-    Fault("the label as a feature, 25 % wrong", "leaks", "featurized", _label_as_seats(0.25), is_critical=True),
+    Fault("the label as a feature with 10 % wrong", "leaks", "featurized", _label_as_seats(0.1), is_critical=True),
+    Fault("the label as a feature with 25 % wrong", "leaks", "featurized", _label_as_seats(0.25), is_critical=True),
     Fault("the future in a history feature", "leaks", "featurized", _features(FUTURE), is_critical=True),
     Fault("test rows copied from training rows", "leaks", "featurized", _features(COPIES)),
     Fault("test features of other flights", "features", "featurized",
