@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from pipelines.errors import ConfigError
 
-MEMORY_LIMIT = "1GB"  # of one query; beyond it DuckDB spills to disk. EVERGREEN_DUCKDB_MEMORY changes it.
+# Of one query, beside the Arrow buffers that it reads; beyond it DuckDB spills. EVERGREEN_DUCKDB_MEMORY changes it.
+MEMORY_LIMIT = "750MB"
 
 
 @contextmanager
