@@ -14,7 +14,7 @@ import pytest
 from pipelines.errors import DataError
 from pipelines.evaluation.bootstrap import blocks_of, gains
 from pipelines.evaluation.gate import gate
-from pipelines.evaluation.metrics import measure
+from pipelines.evaluation.metrics import SKILL, measure
 from pipelines.evaluation.report import report
 from pipelines.evaluation.scored import scored
 from pipelines.evaluation.slices import compared_slices
@@ -158,6 +158,7 @@ def evaluation(fitted: Fitted, challenger: str) -> dict[str, Any]:
         for name, model in fitted.models.items()
     }
     ours, prior = found[challenger], found["prior"]
+    skill, fitted_rows = SKILL[problem.task], fitted.train.num_rows
     told = fitted.told if challenger == "xgboost" else fitted.report(challenger)
     measured = {"metrics": measure(prior), "gain": gains(ours, prior, blocks, rule)}
     listed = [*told["slices"]["declared"], *told["slices"]["found"]]
@@ -166,13 +167,20 @@ def evaluation(fitted: Fitted, challenger: str) -> dict[str, Any]:
         "training": "2024-01-20-00000000",
         "judged": {"training": "2024-01-20-00000000", "run_id": told["run_id"]},
         "test_rows": test.num_rows,
+        "train_rows": fitted_rows,
+        "makes_rows": False,
         "test_partitions": sorted(set(test["partition"].to_pylist())),
         "leaks": {"checked": True, "findings": []},
         "challenger": told,
+        "learnt": {
+            "fitted_rows": fitted_rows, "bias": None,
+            "shared": {"rows": 1, "champion": measured["metrics"][skill], "gain": measured["gain"][skill]},
+        },
         "baselines": {"prior": {"run_id": "run of prior", **measured}},
         "serves": "1",
         "champion": {
-            "version": "1", "run_id": "another run", "trained_until": "2024-01-20", **measured,
+            "version": "1", "run_id": "another run", "trained_until": "2024-01-20", "fitted_rows": fitted_rows,
+            **measured,
             "promoted": {"metrics": measure(prior), "baselines": {"prior": {"metrics": measure(prior)}}},
             "slices": compared_slices(problem, listed, test, ours, prior, blocks),
         },

@@ -229,10 +229,10 @@ ELSEWHERE: dict[str, dict[str, str]] = {  # file under tests -> test -> switches
         "test_each_fault_fails_with_its_reason": "Limit.min Limit.max",
         "test_a_stricter_threshold_counts":
             "SliceGate.metric SliceGate.max_loss Gate.limits Gate.gain_over_baselines Gate.gain_over_champion "
-            "Gate.max_jump Gate.max_champion_fall Gate.min_rows",
+            "Gate.max_jump Gate.max_champion_fall Gate.min_learnt_share Gate.max_bias Gate.min_rows",
         "test_a_threshold_that_is_not_set_makes_no_check":
-            "Gate.slices Gate.max_calibration_error Gate.max_unfairness Gate.max_latency_ms Gate.max_size_mb "
-            "Gate.max_age_days Gate.max_prediction_shift",
+            "Gate.slices Gate.max_forgotten Gate.max_calibration_error Gate.max_unfairness Gate.max_latency_ms "
+            "Gate.max_size_mb Gate.max_age_days Gate.max_prediction_shift",
     },
 }  # fmt: skip
 
