@@ -90,9 +90,9 @@ def dataset(problem: Problem, name: TableName, version: int | None = None) -> ds
         return _bounded(table.to_pyarrow_dataset().replace_schema(schema))
 
 
-def partition_keys(problem: Problem, name: TableName) -> list[str]:
+def partition_keys(problem: Problem, name: TableName, version: int | None = None) -> list[str]:
     """Partition keys that a table holds rows of, sorted; read from the table's log alone."""
-    table = _table(problem, name)
+    table = _table(problem, name, version)
     if table is None:
         return []
     column = TABLES[name].partition_by

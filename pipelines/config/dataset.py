@@ -117,6 +117,11 @@ class Leaks(Config):
         0.25, ge=0, le=1, description="share of a held-out partition's events without a label, beyond what training "
         "partitions have",
     )  # fmt: skip
+    audit_rows: int | None = Field(
+        2_000,
+        ge=1,
+        description="events whose labels and features are made a second time, from the tables, and compared",
+    )
 
 
 class Dataset(Config):

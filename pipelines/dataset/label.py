@@ -85,18 +85,20 @@ def label(problem: Problem, events: Any, labels: Any, as_of: datetime, split: di
         DataError: that leaves a split without a labelled row although its partitions have some; or a label is of a
             class that is not declared any more.
     """
-    rows = sql.query(
-        _label_sql(problem),
-        {
-            "events": targets(events.filter(pc.field("partition").isin(list(split))), as_of),
-            "labels": labels,
-            "splits": _moments(problem, split),
-        },
-        {"as_of": as_of},
-    )
+    in_split = targets(events.filter(pc.field("partition").isin(list(split))), as_of)
+    rows = labelled(problem, in_split, labels, as_of, split)
     _require_declared(problem, rows)
     _require_rows(problem, rows, split)
     return rows
+
+
+def labelled(problem: Problem, targets: Any, labels: Any, as_of: datetime, split: dict[str, str]) -> pa.Table:
+    """As `label`, of `targets`, one row per event, and however few of them have a label."""
+    return sql.query(
+        _label_sql(problem),
+        {"events": targets, "labels": labels, "splits": _moments(problem, split)},
+        {"as_of": as_of},
+    )
 
 
 def label_number(problem: Problem, column: str) -> str:

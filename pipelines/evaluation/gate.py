@@ -112,7 +112,8 @@ def _keeps_rows(evaluation: Any, thresholds: Gate) -> Iterator[Check]:
     if not isinstance(learnt, dict) or "bias" not in learnt:
         yield Check("training rows", False, "what the challenger makes of its training rows is missing")
         return
-    fitted, there = number(learnt, "fitted_rows"), number(evaluation, "train_rows")
+    yield _the_same_rows(evaluation, learnt)
+    fitted, there = number(learnt, "fitted_rows"), number(evaluation, "train_split", "rows")
     makes, known = at(evaluation, "makes_rows"), fitted is not None and there is not None
     told = f"the challenger learnt from {show(fitted)} rows, the training split has {show(there)}".replace(".0000", "")
     is_more = fitted is not None and there is not None and fitted > there and makes is not True
@@ -121,6 +122,18 @@ def _keeps_rows(evaluation: Any, thresholds: Gate) -> Iterator[Check]:
     if thresholds.max_bias is not None and learnt["bias"] is not None:
         told = f"mean score less mean label on training rows {show(bias)}, wanted within {thresholds.max_bias:g}"
         yield Check("bias on training rows", bias is not None and abs(bias) <= thresholds.max_bias, told)
+
+
+def _the_same_rows(evaluation: Any, learnt: Any) -> Check:
+    """What the fit was given is the training split as the tables hold it: not less, not more, and not changed."""
+    name, parts = "training split", ("rows", "sum")
+    given, there = ([at(told, *path, part) for part in parts] for told, path in (
+        (learnt, ("from",)), (evaluation, ("train_split",))))  # fmt: skip
+    if None in given or None in there:
+        return Check(name, False, "which rows the challenger was given, or the training split has, is missing")
+    is_same = given == there
+    told = f"the challenger was given {given[0]} rows, the training split has {there[0]}"
+    return Check(name, is_same, told + ("" if is_same or given[0] != there[0] else ", with other values"))
 
 
 def _limits(report: Any, thresholds: Gate) -> Iterator[Check]:

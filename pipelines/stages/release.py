@@ -71,7 +71,7 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
         "test_partitions": (tested := sorted(set(test["partition"].to_pylist()))),
         "test_end": config.partitions.end(tested[-1]).isoformat() if tested else None,
         "leaks": featurized["leaks"],
-        "train_rows": featurized["splits"].get("train", 0),
+        "train_split": stored.digest(config, featurized, "train"),
         "makes_rows": _makes_rows(config),
         "candidates": {name: one.metrics for name, one in contenders.items()},
     }

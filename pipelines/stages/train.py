@@ -25,6 +25,8 @@ from pipelines.stages.release import evaluate, gate, promote, register
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
+    from pipelines.dataset.leaks import Finding
+
 __all__ = ["check", "evaluate", "featurize", "gate", "label", "promote", "register", "sample", "train"]
 
 
@@ -133,7 +135,8 @@ def check(problem: str, featurized: dict[str, Any]) -> dict[str, Any]:
         return {**featurized, "datasheet": uri, "leaks": done["leaks"]}
     labelled = store.staged(_labelled(config, featurized["training"]))
     rows = stored.with_features(config, featurized, labelled)
-    findings = leaks.check(config, rows, datetime.fromisoformat(featurized["as_of"]), labelled)
+    as_of = datetime.fromisoformat(featurized["as_of"])
+    findings = [*leaks.check(config, rows, as_of, labelled), *_audit(config, featurized, as_of, labelled)]
     features = feature_schema(config, rows.filter(pc.equal(rows["split"], "train")))
     facts = stored.facts(config, featurized, rows, features, findings)
     sheet = datasheet(config, facts)
@@ -146,6 +149,24 @@ def check(problem: str, featurized: dict[str, Any]) -> dict[str, Any]:
     sampled = {name: value for name, value in featurized.items() if not name.startswith("feature")}
     store.finish(staging, {**sampled, "leaks": seen})
     return {**featurized, "datasheet": uri, "leaks": seen}
+
+
+def _audit(config: Problem, pins: dict[str, Any], as_of: datetime, labelled: ds.Dataset) -> list[Finding]:
+    from pipelines.dataset.audit import audit
+    from pipelines.dataset.label import splits
+
+    rows = config.dataset.leaks.audit_rows
+    if rows is None:
+        return []
+    made = {
+        "labelled": labelled,
+        "training_sets": stored.training_set(config, pins),
+        "features": store.dataset(config, "features", pins["features_version"]),
+    }
+    events = store.dataset(config, "events", pins["events_version"])
+    labels = store.dataset(config, "labels", pins["labels_version"])
+    split = splits(config, pins["partition"], store.partition_keys(config, "events", pins["events_version"]))
+    return audit(config, events, labels, as_of, split, made, rows)
 
 
 def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 
 from pipelines.config import Calibration, Candidate, Preprocessing
 from pipelines.dataset.augment import augment
+from pipelines.dataset.digest import digest
 from pipelines.dataset.resample import resample
 from pipelines.errors import DataError
 from pipelines.problem import Problem
@@ -60,6 +61,7 @@ def fit(
         model = fit_streamed(problem, name, train, validation, parameters, checkpoint)
     else:
         model = fit_scorer(problem, name, train, validation, parameters, checkpoint)
+    model.learnt_from = digest(problem, "FROM rows", {"rows": train})
     model.threshold = problem.training.threshold.value
     if problem.training.threshold.by != "fixed":
         labels, weight = validation["label"].to_numpy(), validation["weight"].to_numpy()

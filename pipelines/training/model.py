@@ -46,6 +46,7 @@ class Model(BaseEstimator):  # type: ignore[misc]
         costs: what the decision (column) costs, by what was true (row); None: nobody said.
         dropped: features and prepared columns that were left out, and why.
         fitted_rows: rows that the estimator learnt from: resampled, augmented, without those that calibrate.
+        learnt_from: `digest` of the training rows that the fit was given; None: it does not say.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Model(BaseEstimator):  # type: ignore[misc]
         costs: list[list[float]] | None = None,
         dropped: dict[str, str] | None = None,
         fitted_rows: int = 0,
+        learnt_from: dict[str, Any] | None = None,
     ) -> None:
         self.task = task
         self.classes = classes
@@ -71,6 +73,7 @@ class Model(BaseEstimator):  # type: ignore[misc]
         self.costs = costs
         self.dropped = dropped or {}
         self.fitted_rows = fitted_rows
+        self.learnt_from = learnt_from
 
     @property
     def features(self) -> list[str]:
