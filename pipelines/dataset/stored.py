@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 
 from pipelines import sql, store
 from pipelines.artifacts import table_schema
-from pipelines.dataset.digest import digest as digest_of
 from pipelines.dataset.known import TRUTH, targets
 from pipelines.dataset.label import label_number
 from pipelines.problem import Problem
@@ -80,11 +79,6 @@ def stream(config: Problem, pins: dict[str, Any], split: str) -> tuple[pa.Schema
     text, tables = _joined(config, pins, split)
     schema = sql.query(f"{text} LIMIT 0", tables).schema
     return schema, sql.stream(f"{text} ORDER BY f.event_time, f.{sql.quote(config.key)}", tables)
-
-
-def digest(config: Problem, pins: dict[str, Any], split: str) -> dict[str, Any]:
-    """The `digest` of a split's rows, as the tables hold them now."""
-    return digest_of(config, *_joined(config, pins, split))
 
 
 def drawn(config: Problem, pins: dict[str, Any], split: str, most: int) -> pa.Table:

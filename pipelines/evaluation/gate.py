@@ -126,7 +126,7 @@ def _keeps_rows(evaluation: Any, thresholds: Gate) -> Iterator[Check]:
 
 def _the_same_rows(evaluation: Any, learnt: Any) -> Check:
     """What the fit was given is the training split as the tables hold it: not less, not more, and not changed."""
-    name, parts = "training split", ("rows", "sum")
+    name, parts = "training split", ("rows", "hash")
     given, there = ([at(told, *path, part) for part in parts] for told, path in (
         (learnt, ("from",)), (evaluation, ("train_split",))))  # fmt: skip
     if None in given or None in there:

@@ -11,17 +11,9 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pyarrow as pa
-
-from pipelines import sql
-from pipelines.artifacts import table_schema
-from pipelines.dataset.rebuild import content_hash
 from pipelines.problem import ROOT, Problem
-
-if TYPE_CHECKING:
-    import pyarrow.dataset as ds
 
 # Distributions that decide over bits of a model or of its rows; a run keeps the whole environment beside.
 PACKAGES = (
@@ -29,22 +21,6 @@ PACKAGES = (
     "xgboost",
 )  # fmt: skip
 TABLES = ("events", "labels", "features", "training_sets")
-
-
-def fingerprint(problem: Problem, rows: pa.Table | ds.Dataset) -> dict[str, Any]:
-    """What the rows of one split are, as `stored.split` gives them: {"rows", "partitions", "hash"}.
-
-    The hash is of key, partition, time, features, label and weight; neither the order of rows nor further columns
-    change it.
-    """
-    names = [*table_schema(problem, "features").names, "label", "weight"]
-    used = pa.schema([rows.schema.field(name) for name in names])
-    counted = sql.query("SELECT partition, count(*) AS rows FROM rows GROUP BY ALL ORDER BY ALL", {"rows": rows})
-    return {
-        "rows": sum(counted["rows"].to_pylist()),
-        "partitions": counted["partition"].to_pylist(),
-        "hash": content_hash(rows.select(names) if isinstance(rows, pa.Table) else rows.replace_schema(used)),
-    }
 
 
 def surroundings() -> dict[str, Any]:

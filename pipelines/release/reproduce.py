@@ -16,12 +16,13 @@ import pyarrow.dataset as ds
 from pipelines import sql, store
 from pipelines.artifacts import TableName, table_schema
 from pipelines.dataset import stored
+from pipelines.dataset.fingerprint import fingerprint
 from pipelines.dataset.known import targets
 from pipelines.dataset.label import SPLITS, label, label_number, splits
 from pipelines.errors import ConfigError, DataError
 from pipelines.features.featurize import featurize
 from pipelines.problem import Problem, load_problem
-from pipelines.release.lineage import fingerprint, query_hashes, setting_changes, surroundings, surroundings_changes
+from pipelines.release.lineage import query_hashes, setting_changes, surroundings, surroundings_changes
 from pipelines.release.versions import version_problem, version_uri
 
 BATCH_ROWS = 65_536  # as `stored.stream` gives them

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipelines import store
 from pipelines.dataset import stored
+from pipelines.dataset.fingerprint import fingerprint
 from pipelines.errors import DataError, GateFailed
 from pipelines.problem import Problem, load_problem
 from pipelines.release import ledger
@@ -71,7 +72,7 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
         "test_partitions": (tested := sorted(set(test["partition"].to_pylist()))),
         "test_end": config.partitions.end(tested[-1]).isoformat() if tested else None,
         "leaks": featurized["leaks"],
-        "train_split": stored.digest(config, featurized, "train"),
+        "train_split": fingerprint(config, stored.stream(config, featurized, "train")[1]),
         "makes_rows": _makes_rows(config),
         "candidates": {name: one.metrics for name, one in contenders.items()},
     }

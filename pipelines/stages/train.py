@@ -175,9 +175,10 @@ def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str,
     Result: {"candidate", "run_id", "validation": {metric: value}}.
     """
     from pipelines import tracking
+    from pipelines.dataset.fingerprint import fingerprint
     from pipelines.evaluation.metrics import measure
     from pipelines.evaluation.scored import scored
-    from pipelines.release.lineage import fingerprint, lineage, surroundings
+    from pipelines.release.lineage import lineage, surroundings
     from pipelines.training.fit import fit
     from pipelines.training.search import search, searched_metric
 
@@ -211,8 +212,8 @@ def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str,
             labels, weights = rows["label"].to_numpy(), rows["weight"].to_numpy()
             measured[split] = measure(scored(config, labels, model.scores(rows), weights, model.threshold))
     test = stored.split(config, featurized, "test")
-    prints = {name: fingerprint(config, rows)
-              for name, rows in (("train", learnt_from), ("validation", validation), ("test", test))}  # fmt: skip
+    prints = {"train": model.learnt_from, "validation": fingerprint(config, validation),
+              "test": fingerprint(config, test)}  # fmt: skip
     made_of = lineage(config, featurized, prints, candidate, searched, surroundings(),
                       is_streamed=not isinstance(learnt_from, pa.Table))  # fmt: skip
     tracking.log_candidate(

@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 
 from pipelines.config import Calibration, Candidate, Preprocessing
 from pipelines.dataset.augment import augment
-from pipelines.dataset.digest import digest
+from pipelines.dataset.fingerprint import fingerprint
 from pipelines.dataset.resample import resample
 from pipelines.errors import DataError
 from pipelines.problem import Problem
@@ -61,7 +61,7 @@ def fit(
         model = fit_streamed(problem, name, train, validation, parameters, checkpoint)
     else:
         model = fit_scorer(problem, name, train, validation, parameters, checkpoint)
-    model.learnt_from = digest(problem, "FROM rows", {"rows": train})
+    model.learnt_from = fingerprint(problem, train)
     model.threshold = problem.training.threshold.value
     if problem.training.threshold.by != "fixed":
         labels, weight = validation["label"].to_numpy(), validation["weight"].to_numpy()

@@ -46,7 +46,7 @@ class Model(BaseEstimator):  # type: ignore[misc]
         costs: what the decision (column) costs, by what was true (row); None: nobody said.
         dropped: features and prepared columns that were left out, and why.
         fitted_rows: rows that the estimator learnt from: resampled, augmented, without those that calibrate.
-        learnt_from: `digest` of the training rows that the fit was given; None: it does not say.
+        learnt_from: `fingerprint` of the training rows that the fit was given; empty: it does not say.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Model(BaseEstimator):  # type: ignore[misc]
         self.costs = costs
         self.dropped = dropped or {}
         self.fitted_rows = fitted_rows
-        self.learnt_from = learnt_from
+        self.learnt_from = learnt_from or {}
 
     @property
     def features(self) -> list[str]:

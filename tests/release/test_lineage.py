@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pytest
 
-from pipelines import store
 from pipelines.artifacts import table_schema
+from pipelines.dataset.fingerprint import fingerprint
 from pipelines.problem import ROOT, Problem
 from pipelines.release.lineage import (
     PACKAGES,
-    fingerprint,
     lineage,
     setting_changes,
     surroundings,
@@ -37,25 +35,6 @@ def rows(toy: ToyProblem) -> pa.Table:
     schema = table_schema(toy(), "features")
     schema = schema.append(pa.field("label", pa.int8())).append(pa.field("weight", pa.float64()))
     return pa.Table.from_pylist([one, {**one, "kettle_id": "b", "label": 0, "partition": "2024-01-01"}], schema)
-
-
-def test_a_fingerprint_is_of_what_is_learnt_from_alone(toy: ToyProblem, rows: pa.Table) -> None:
-    problem = toy()
-    found = fingerprint(problem, rows)
-    assert (found["rows"], found["partitions"], len(found["hash"])) == (2, ["2024-01-01", "2024-01-02"], 64)
-    assert fingerprint(problem, rows.take([1, 0]).append_column("note", pa.array(["x", "y"]))) == found
-    assert fingerprint(problem, ds.dataset(rows.append_column("note", pa.array(["x", "y"])))) == found
-    for name in ("label", "weight", "litres"):
-        place = rows.schema.get_field_index(name)
-        other = rows.set_column(place, rows.schema.field(name), pa.array([0, 7], rows.schema.field(name).type))
-        assert fingerprint(problem, other)["hash"] != found["hash"], name
-    assert fingerprint(problem, rows.slice(0, 0))["partitions"] == []
-
-
-def test_rows_on_disk_have_the_same_fingerprint(toy: ToyProblem, rows: pa.Table, store_folder: Path) -> None:
-    more = rows.append_column("note", pa.array(["x", "y"]))
-    store.stage(store.store_uri("kettle", "train"), more, more.schema)
-    assert fingerprint(toy(), store.staged(store.store_uri("kettle", "train"))) == fingerprint(toy(), rows)
 
 
 def test_a_lineage_holds_all_and_goes_to_json(toy: ToyProblem, rows: pa.Table, tmp_path: Path) -> None:

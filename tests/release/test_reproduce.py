@@ -15,10 +15,11 @@ import yaml
 from pipelines import store, tracking
 from pipelines.artifacts import table_schema
 from pipelines.dataset import stored
+from pipelines.dataset.fingerprint import fingerprint
 from pipelines.dataset.label import SPLITS
 from pipelines.errors import ConfigError, DataError
 from pipelines.problem import Problem, load_problem
-from pipelines.release.lineage import fingerprint, lineage, surroundings
+from pipelines.release.lineage import lineage, surroundings
 from pipelines.release.reproduce import max_difference, on_disk, reproduce, training_rows
 from pipelines.release.versions import version_uri, write_version_files
 from pipelines.stages import train as stages

@@ -10,7 +10,7 @@ import pytest
 import skops.io
 from skops.io.exceptions import UntrustedTypesFoundException
 
-from pipelines.dataset.digest import digest
+from pipelines.dataset.fingerprint import fingerprint
 from pipelines.errors import ConfigError, DataError
 from pipelines.evaluation.metrics import auc, log_loss
 from pipelines.problem import Problem
@@ -95,7 +95,7 @@ def kinds_of(task: str) -> list[str]:
 def test_a_candidate_learns_and_its_file_gives_the_same_scores(problem: ToyProblem, task: str, kind: str) -> None:
     test, model = ROWS[task][2], trained(problem, kind, task)
     y, scores = test["label"].to_numpy(), model.scores(test)
-    assert model.learnt_from == digest(problem(task, {}), "FROM rows", {"rows": ROWS[task][0]})
+    assert model.learnt_from == fingerprint(problem(task, {}), ROWS[task][0])
     assert scores.shape == ((800, 3) if task == "multiclass" else (800,)) and scores.dtype == np.float64
     if kind not in ("random", "prior"):
         if task == "binary":
