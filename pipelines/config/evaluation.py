@@ -137,6 +137,6 @@ class Gate(Config):
         None, gt=0, description="between the end of the newest tested partition and the moment of training"
     )
     max_prediction_shift: float | None = Field(
-        0.5, gt=0, description="PSI of the test rows' scores against those of the training rows"
+        1.0, gt=0, description="PSI of the test rows' scores against those of the training rows"
     )
     min_rows: int = Field(100, ge=1, description="fewer test rows than this prove nothing")

@@ -204,6 +204,61 @@ def test_hours_are_those_of_the_problems_time_zone(toy: ToyProblem) -> None:
         assert np.array_equal(*hours) is is_same
 
 
+def daily(seed: int, late: float = 0.0, swing: float = 10.0) -> Columns:
+    """Coldest at midnight; the level and the height of the wave differ from day to day."""
+    columns, rng = made(seed), np.random.default_rng(1000 + seed)
+    angle = 2 * np.pi * (columns["second"] / 3600 - late) / 24
+    warmer = rng.normal(0, 2) - swing * rng.uniform(0.7, 1.3) * np.cos(angle)
+    return columns | {"temp": columns["temp"] + warmer, "dew": columns["dew"] + warmer}
+
+
+@pytest.fixture(scope="module")
+def rhythmic(weather: Problem) -> dict[str, PartitionShape]:
+    return seen(weather, {day: daily(day) for day in range(PAST + 6)})
+
+
+@pytest.mark.parametrize(("late", "clock"), [(5.0, "[4567]"), (12.0, "1[012]"), (18.0, "[567]")])
+def test_a_feed_whose_clock_is_off_is_out_of_step_with_the_hour(
+    weather: Problem, rhythmic: dict[str, PartitionShape], late: float, clock: str
+) -> None:
+    (found,) = judged(weather, daily(PAST, late), dict(list(rhythmic.items())[:PAST]))
+    assert re.fullmatch(rf"numbers out of step with the hour \(temp, dew: as if by a clock {clock} hours off\)", found)
+
+
+def test_numbers_that_no_longer_know_the_hour_are_out_of_step_with_it(
+    toy: ToyProblem, weather: Problem, rhythmic: dict[str, PartitionShape]
+) -> None:
+    before, columns = dict(list(rhythmic.items())[:PAST]), daily(PAST)
+    mixed = columns | {"second": np.random.default_rng(0).permutation(columns["second"])}
+    (found,) = judged(weather, mixed, before)
+    assert found == "numbers out of step with the hour (temp, dew: as if of any hour)"
+    ignoring = {"validation.shape": {"ignore": ["numbers out of step with the hour"]}}
+    assert judged(toy(**WEATHER, **ignoring), mixed, before) == set()
+
+
+def test_a_rhythm_that_differs_from_day_to_day_is_no_fault(
+    weather: Problem, rhythmic: dict[str, PartitionShape]
+) -> None:
+    every = list(rhythmic.items())
+    for few in (3, PAST):
+        assert suspicious(weather, dict(every[:few]), dict(every[few:])) == {}
+
+
+def test_what_is_mostly_zero_may_come_in_another_unit(weather: Problem, past: dict[str, PartitionShape]) -> None:
+    columns = made(PAST)
+    for factor in (25.4, 1 / 25.4):
+        found = judged(weather, columns | {"glow": columns["glow"] * factor}, past)
+        assert any(rule.startswith("glow: other unit (") for rule in found), "one of the factors that are near"
+    assert "glow: values of another size" in judged(weather, columns | {"glow": columns["glow"] * 1e5}, past)
+
+
+def test_a_day_with_hardly_a_glow_says_nothing_about_units(weather: Problem, past: dict[str, PartitionShape]) -> None:
+    columns = made(PAST)
+    for rows in (0, 3, 9):
+        glow = np.where(np.arange(ROWS) < rows, 0.001, 0.0)
+        assert not any("unit" in rule or "size" in rule for rule in judged(weather, columns | {"glow": glow}, past))
+
+
 # Labels ---------------------------------------------------------------------------------------------------
 
 
@@ -419,7 +474,7 @@ def test_numbers_may_be_as_large_or_small_as_they_like(
     assert any(name.startswith("litres: ") for name in found[key(PAST)])
 
 
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(st.integers(0, 2**32), st.integers(1, 60))
 def test_the_order_of_rows_does_not_matter(weather: Problem, seed: int, rows: int) -> None:
     table = pa.concat_tables([events(weather, day, made(day, rows)) for day in range(5)])
@@ -434,7 +489,7 @@ def test_the_order_of_rows_does_not_matter(weather: Problem, seed: int, rows: in
 def test_large_partitions_are_sampled_by_their_keys(
     weather: Problem, monkeypatch: pytest.MonkeyPatch, past: dict[str, PartitionShape]
 ) -> None:
-    monkeypatch.setattr("pipelines.ingest.shape.SAMPLED_ROWS", ROWS // 4)
+    monkeypatch.setattr("pipelines.ingest.shape.measure.SAMPLED_ROWS", ROWS // 4)
     columns = made(PAST)
     first, second = (seen(weather, {PAST: columns})[key(PAST)] for _ in range(2))
     assert first.rows == ROWS

@@ -159,7 +159,7 @@ def test_challenger_and_champion_are_measured_on_the_same_rows_each_with_its_own
     path = load_problem(loop).folder / "problem.yaml"
     path.write_text(path.read_text().replace("window_days: 28", "window_days: 14"))
     checked = prepared(loop)
-    trained = [train.train(loop, checked, name) for name in ("prior", "xgboost")]
+    trained = [train.train(loop, checked, name) for name in ("prior", "rule", "xgboost")]
     evaluated = store.read_json(train.evaluate(loop, checked, trained)["evaluation"])
     champion = evaluated["champion"]
     assert champion["metrics"].keys() == evaluated["challenger"]["metrics"].keys()

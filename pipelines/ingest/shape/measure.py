@@ -1,0 +1,187 @@
+"""Measure what partitions look like: one pass of DuckDB over a sample of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines import sql
+from pipelines.ingest.shape.profile import MOSTLY, Array, ColumnShape, Moments, PartitionShape
+from pipelines.ingest.shape.rhythm import HOUR, rhythm_of
+from pipelines.problem import Problem, Query
+
+LEVELS = [round(0.05 * step, 2) for step in range(1, 20)]
+PAIRED = 6  # categories, the first ones declared, of which each two are looked at together
+PAIR_BUCKETS = 65_536
+BUCKETS = 64  # that the values of a category are hashed to: bounded, whatever the vocabulary
+SAMPLED_ROWS = 20_000  # of a partition: by the hash of the key, so that every run looks at the same rows
+LARGEST = 1e100  # numbers are cut here, so that their squares are numbers too
+FEW_VALUES = 1_000  # as many at most has a column whose every value is known: a count, or a rounded measurement
+
+
+def shapes(problem: Problem, query: Query, rows: Any) -> dict[str, PartitionShape]:
+    """The shape of each partition in `rows` (an Arrow dataset or table of events or labels) by its key.
+
+    Bounded memory: a partition is sampled by the hash of its keys, categories are hashed to BUCKETS.
+    """
+    columns = _columns(problem, query)
+    with sql.connection({"rows": rows}) as database:
+        counts = dict(database.sql("SELECT partition, count(*) FROM rows GROUP BY 1").fetchall())
+        if not counts:
+            return {}
+        every = {key: -(-count // SAMPLED_ROWS) for key, count in counts.items()}
+        cases = " ".join(f"WHEN {sql.literal(key)} THEN {step}" for key, step in every.items())
+        chosen = ", ".join(f"{expression} AS {sql.quote(name)}" for name, (_, expression) in columns.items())
+        database.execute(f"""
+            CREATE TEMP TABLE sampled AS SELECT partition, {chosen} FROM rows
+            WHERE hash({sql.quote(problem.key)}) % (CASE partition {cases} END) = 0
+        """)
+        parts: dict[str, dict[str, ColumnShape]] = {key: {} for key in counts}
+        for name, (kind, _) in columns.items():
+            for key, shape in _profile(database, name, kind):
+                parts[key][name] = shape
+        numbers = [name for name, (kind, _) in columns.items() if kind == "number"]
+        moments, rhythms = {}, {}
+        for key in counts:
+            matrix = _matrix(database, key, [*numbers, HOUR] if HOUR in columns else numbers)
+            moments[key] = _moments(numbers, matrix[:, : len(numbers)])
+            if HOUR in columns:
+                rhythms[key] = rhythm_of(matrix[:, :-1], matrix[:, -1])
+        told = [sql.quote(name) for name in columns if not name.startswith("(")]
+        content: dict[str, NDArray[np.uint64]] = {}
+        copies: dict[str, float] = {}
+        if query == "events":
+            found = database.sql(f"SELECT partition, hash({', '.join(told)}) AS content FROM sampled").fetchnumpy()
+            for key in counts:
+                hashes = np.asarray(found["content"][found["partition"] == key], np.uint64)
+                content[key] = np.unique(hashes)
+                copies[key] = 1 - len(content[key]) / max(len(hashes), 1)
+    none, still = np.empty(0, np.uint64), np.empty((0, 2))
+    return {
+        key: PartitionShape(
+            counts[key],
+            parts[key],
+            content.get(key, none),
+            moments[key],
+            copies.get(key, 0.0),
+            rhythms.get(key, still),
+        )
+        for key in sorted(parts)
+    }
+
+
+def _columns(problem: Problem, query: Query) -> dict[str, tuple[str, str]]:
+    """Name -> kind and SQL of what is looked at. Times count by their hour and weekday, where the problem lives."""
+    zone = sql.literal(problem.partitions.timezone)
+    if query == "labels":
+        kind = "number" if problem.task == "regression" else "category"
+        return {"label": (kind, _number_sql("label") if kind == "number" else "label::VARCHAR")}
+    found = {}
+    for name, column in problem.columns.items():
+        value = sql.quote(name)
+        if column.type in ("integer", "float"):
+            found[name] = ("number", _number_sql(value))
+        elif column.type in ("string", "boolean"):
+            found[name] = ("category", f"{value}::VARCHAR")
+    categories = [name for name, (kind, _) in found.items() if kind == "category"][:PAIRED]
+    for one, other in combinations(categories, 2):
+        values = f"{sql.quote(one)}::VARCHAR, {sql.quote(other)}::VARCHAR"
+        both = f"{sql.quote(one)} IS NOT NULL AND {sql.quote(other)} IS NOT NULL"
+        found[f"({one} with {other})"] = (
+            "pair",
+            f"CASE WHEN {both} THEN (hash({values}) % {PAIR_BUCKETS})::DOUBLE END",
+        )
+    hour = f"extract(hour FROM event_time AT TIME ZONE {zone})::VARCHAR"
+    found[HOUR] = ("category", hour)
+    if problem.partitions.every == "week":
+        found["(weekday of the event)"] = ("category", f"isodow(event_time AT TIME ZONE {zone})::VARCHAR")
+    return found
+
+
+def _number_sql(value: str) -> str:
+    return f"CASE WHEN isfinite({value}::DOUBLE) THEN greatest(least({value}::DOUBLE, {LARGEST}), -{LARGEST}) END"
+
+
+def _matrix(database: Any, key: str, names: Sequence[str]) -> Array:
+    """The sampled rows of a partition: (rows, names), a gap is NaN. Without a name, no row."""
+    if not names:
+        return np.empty((0, 0))
+    chosen = ", ".join(f"{sql.quote(name)}::DOUBLE AS {sql.quote(name)}" for name in names)
+    found = database.execute(f"SELECT {chosen} FROM sampled WHERE partition = ?", [key]).fetchnumpy()
+    return np.stack([np.ma.filled(np.ma.asarray(found[name], np.float64), np.nan) for name in names], axis=1)
+
+
+def _moments(names: Sequence[str], matrix: Array) -> Moments:
+    is_told = np.isfinite(matrix)
+    count = is_told.sum(axis=0)
+    means = np.where(count > 0, np.nansum(matrix, axis=0) / np.maximum(count, 1), np.nan)
+    centred = np.where(is_told, matrix - means, 0.0)
+    return Moments(list(names), means, centred.T @ centred / max(len(matrix), 1))
+
+
+def _profile(database: Any, name: str, kind: str) -> list[tuple[str, ColumnShape]]:
+    column = sql.quote(name)
+    counted = database.sql(f"""
+        SELECT partition, CASE WHEN {column} IS NULL THEN {BUCKETS} ELSE hash({column}) % {BUCKETS} END AS bucket,
+            count(*) AS n
+        FROM sampled GROUP BY ALL
+    """).fetchnumpy()
+    keys, place = np.unique(np.asarray(counted["partition"], str), return_inverse=True)
+    counts = np.zeros((len(keys), BUCKETS + 1))
+    counts[place, np.asarray(counted["bucket"], np.int64)] = counted["n"]
+    numbers = _numbers(database, column) if kind == "number" else {}
+    known = _known(database, column) if kind != "category" else {}
+    none = (np.empty(0), np.empty(0))
+    found = []
+    for key, row in zip(keys, counts, strict=True):
+        told, of_number = row[:BUCKETS].sum(), numbers.get(str(key), (np.empty(0), 0.0, 0.0, 0, np.empty(0), 0))
+        shares, nulls = row[:BUCKETS] / told if told else np.empty(0), float(row[BUCKETS] / row.sum())
+        found.append((str(key), ColumnShape(kind, int(told), shares, nulls, *of_number, *known.get(str(key), none))))
+    return found
+
+
+def _known(database: Any, column: str) -> dict[str, tuple[Array, Array]]:
+    """All values of a number and their shares, by partition; of one with more than FEW_VALUES, none."""
+    counted = database.sql(f"""
+        SELECT partition, {column} AS value, count(*) AS n FROM sampled
+        WHERE {column} IS NOT NULL AND partition IN (
+            SELECT partition FROM sampled GROUP BY 1 HAVING approx_count_distinct({column}) <= {FEW_VALUES})
+        GROUP BY ALL ORDER BY ALL
+    """).fetchnumpy()
+    keys = np.asarray(counted["partition"], str)
+    values, counts = np.asarray(counted["value"], np.float64), np.asarray(counted["n"], np.float64)
+    found: dict[str, tuple[Array, Array]] = {}
+    for key in np.unique(keys):
+        told = counts[keys == key]
+        told[told >= MOSTLY * told.sum()] = 0.0
+        found[str(key)] = values[keys == key], told / max(told.sum(), 1.0)
+    return found
+
+
+def _numbers(database: Any, column: str) -> dict[str, tuple[Array, float, float, int, Array, int]]:
+    """By partition: quantiles, standard deviation, share of the most frequent value, and how many different ones;
+    then quantiles of the sizes of the rest, and how many different ones it has."""
+    is_rest = f"{column} <> usual AND {column} <> 0"
+    rows = database.sql(f"""
+        SELECT partition, quantile_cont({column}, {LEVELS}), stddev_pop({column}),
+            count(*) FILTER ({column} = usual) / count({column}), count(DISTINCT {column}),
+            quantile_cont(ln(abs({column})), {LEVELS}) FILTER ({is_rest}),
+            count(DISTINCT {column}) FILTER ({is_rest})
+        FROM sampled JOIN (SELECT partition, mode({column}) AS usual FROM sampled GROUP BY 1) USING (partition)
+        GROUP BY partition HAVING count({column}) > 0
+    """).fetchall()
+    return {
+        key: (
+            np.asarray(values, np.float64),
+            spread,
+            share,
+            distinct,
+            np.asarray(rest or [], np.float64),
+            rest_distinct,
+        )
+        for key, values, spread, share, distinct, rest, rest_distinct in rows
+    }

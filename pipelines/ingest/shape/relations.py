@@ -1,0 +1,88 @@
+"""A number that the others explain, and no longer follows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.config import Shape
+from pipelines.ingest.shape.distance import FLOOR, allowed
+from pipelines.ingest.shape.profile import Array, Moments, PartitionShape
+
+RELATED = 0.8  # share of a number's variance that the others explain, for the relation to be held to
+
+
+def judge_relations(
+    settings: Shape, trailing: Sequence[PartitionShape], shape: PartitionShape, odd: set[str]
+) -> dict[str, float]:
+    """How far each number lies off from what the others say it is, by the linear relation that held so far.
+
+    Seasons move columns together and leave the relation as it is; a unit or a swap in one column breaks it. Only for
+    numbers that the others explain well. Those that are `odd` by themselves would only get the others accused too.
+    """
+    past, moments = [one.moments for one in trailing], shape.moments
+    told = np.array([np.isfinite(one.means) for one in past])
+    kept = np.isfinite(moments.means) & (told.sum(axis=0) >= settings.min_partitions)
+    kept &= np.array([name not in odd and name not in settings.ignore for name in moments.names], bool)
+    past = [one for one, is_told in zip(past, told, strict=True) if is_told[kept].all()]
+    if len(past) < settings.min_partitions:
+        return {}
+    pooled = _pooled(past)
+    spread = np.sqrt(np.diag(pooled.covariances))
+    kept &= spread > 1e-9 * np.abs(pooled.means)  # below it there is only what sums of floats leave
+    past, moments = [_scaled(one, kept, spread) for one in past], _scaled(moments, kept, spread)
+    if len(moments.names) < 2:
+        return {}
+    found: dict[str, float] = {}
+    pooled = _pooled(past)
+    for place, name in enumerate(moments.names):
+        others = np.arange(len(moments.names)) != place
+        slopes = _slopes(pooled, place, others)
+        left = _residual(pooled, place, others, slopes, pooled)[1]
+        if not 0 < left <= np.sqrt(1 - RELATED):
+            continue
+        usual = 0.0
+        for skipped, one in enumerate(past):
+            rest = _pooled([*past[:skipped], *past[skipped + 1 :]])
+            usual = max(usual, _off(*_residual(rest, place, others, _slopes(rest, place, others), one), left))
+        far = _off(*_residual(pooled, place, others, slopes, moments), left)
+        limit = allowed(FLOOR["relation"], settings.tolerance * usual, [one.rows for one in trailing], shape.rows)
+        found[f"{name}: out of step with the other columns"] = far / limit
+    return found
+
+
+def _off(mean: float, spread: float, left: float) -> float:
+    """How far what is unexplained in a partition lies off 0, or how much wider it is; `left` is what is usual."""
+    return max(abs(mean) / left, float(np.log(max(spread / left, 1.0))))
+
+
+def _scaled(moments: Moments, kept: NDArray[np.bool_], spread: Array) -> Moments:
+    """Of the kept columns, in units of their spread: squares of what is very large or small stay numbers."""
+    names = [name for name, is_kept in zip(moments.names, kept, strict=True) if is_kept]
+    unit = spread[kept]
+    return Moments(names, moments.means[kept] / unit, moments.covariances[np.ix_(kept, kept)] / np.outer(unit, unit))
+
+
+def _pooled(parts: Sequence[Moments]) -> Moments:
+    means = np.stack([one.means for one in parts])
+    within = np.mean([one.covariances for one in parts], axis=0)
+    between = np.cov(means, rowvar=False, bias=True).reshape(within.shape)
+    return Moments(parts[0].names, means.mean(axis=0), within + between)
+
+
+def _slopes(moments: Moments, place: int, others: NDArray[np.bool_]) -> Array:
+    """Ridge regression of one number on the others, all in units of their spread; the ridge is a thousandth of it."""
+    inner = moments.covariances[np.ix_(others, others)]
+    return np.linalg.solve(inner + 1e-3 * np.eye(len(inner)), moments.covariances[others, place])
+
+
+def _residual(
+    fitted: Moments, place: int, others: NDArray[np.bool_], slopes: Array, on: Moments
+) -> tuple[float, float]:
+    """Mean and standard deviation of what the relation leaves unexplained in a partition."""
+    mean = (on.means[place] - fitted.means[place]) - slopes @ (on.means[others] - fitted.means[others])
+    cross, inner = on.covariances[others, place], on.covariances[np.ix_(others, others)]
+    variance = on.covariances[place, place] - 2 * slopes @ cross + slopes @ inner @ slopes
+    return float(mean), float(np.sqrt(max(variance, 0.0)))

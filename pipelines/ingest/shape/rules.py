@@ -1,0 +1,134 @@
+"""The rules of a batch's shape: each partition beside the trailing ones before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pipelines.config import Shape
+from pipelines.errors import DataError
+from pipelines.ingest.batch import BatchRule
+from pipelines.ingest.shape.distance import FLOOR, allowed, chance, distances
+from pipelines.ingest.shape.number import judge_distinct, judge_number, judge_rest
+from pipelines.ingest.shape.profile import MOSTLY, PartitionShape
+from pipelines.ingest.shape.relations import judge_relations
+from pipelines.ingest.shape.rhythm import judge_rhythm
+from pipelines.ingest.shape.values import judge_gone, judge_values
+from pipelines.ingest.validate import some
+from pipelines.problem import Problem, Query
+
+FEW = 1.5  # partitions: what is usual is told from so many that it is widened by this over their number
+
+
+def shape_rules(
+    problem: Problem, before: Mapping[str, PartitionShape], batch: Mapping[str, PartitionShape]
+) -> list[BatchRule]:
+    """One rule per column and kind of change; `before` are the partitions before the batch, the oldest first.
+
+    What is observed is the distance over the largest that is usual, so that 1 is the limit. A partition is compared
+    with the trailing ones before it, be they published or in the batch. One that was accepted, or that has too few
+    before it, breaks nothing.
+    """
+    settings = problem.validation.shape
+    if settings is None:
+        return []
+    history, accepted = dict(before), {day.isoformat() for day in settings.accepted}
+    observed: dict[str, dict[str, float | None]] = {}
+    for key, shape in batch.items():
+        trailing = list(history.values())[-settings.trailing_partitions :]
+        history[key] = shape
+        if len(trailing) < settings.min_partitions or key in accepted or not shape.rows:
+            continue
+        for name, value in _suspicions(settings, trailing, shape).items():
+            observed.setdefault(name, {})[key] = value
+    return [BatchRule(name, values, max=1.0) for name, values in observed.items()]
+
+
+def check_shape(problem: Problem, query: Query, checked: Sequence[BatchRule]) -> None:
+    """Let no partition pass that looks unlike those before it.
+
+    Raises:
+        DataError: with each such partition, and in what it differs, the worst first.
+    """
+    odd: dict[str, list[tuple[float, str]]] = {}
+    for rule in checked:
+        for key in rule.failed:
+            odd.setdefault(key, []).append((rule.observed[key] or 0.0, rule.name))
+    if not odd:
+        return
+    lines = []
+    for key, found in sorted(odd.items()):
+        told = [f"{name} ({far:.1f} times what is usual)" for far, name in sorted(found, reverse=True)]
+        lines.append(f"{key} looks unlike the partitions before it: {some(told)}")
+    raise DataError(
+        "\n".join(lines),
+        where=str(problem.folder / f"{query}.sql"),
+        cure="nothing was published: has the feed changed (units, columns, a stuck or repeated delivery)? Mend it and "
+        "clear this run. If the world has changed and the feed is sound, name the partition under "
+        "validation.shape.accepted",
+    )
+
+
+def _suspicions(settings: Shape, trailing: Sequence[PartitionShape], shape: PartitionShape) -> dict[str, float]:
+    """Rule -> how far off, in what is usual."""
+    settings = settings.model_copy(update={"tolerance": settings.tolerance * (1 + FEW / len(trailing))})
+    found: dict[str, float] = {}
+    for name, column in shape.columns.items():
+        if name in settings.ignore:
+            continue
+        past = [one.columns[name] for one in trailing if name in one.columns]
+        if len(past) < settings.min_partitions:
+            continue
+        most = max(one.null_share for one in past)
+        usual_nulls = most - min(one.null_share for one in past) + chance(most, shape.rows)
+        nulls = column.null_share - most
+        found[f"{name}: missing values"] = nulls / (FLOOR["nulls"] + settings.tolerance * usual_nulls)
+        past = [one for one in past if len(one.shares)]
+        if not len(column.shares) or len(past) < settings.min_partitions:
+            continue
+        if all(one.known_shares.any() for one in (*past, column)):
+            found |= judge_values(settings, name, past, column)
+        if column.kind == "pair":
+            continue
+        # Where one value is most of the rows, as no rain is, quantiles say nothing; and a quiet week is no news.
+        is_graded = column.kind == "number" and max(one.mode_share for one in past) < MOSTLY
+        if is_graded:
+            found |= judge_number(settings, name, past, column)
+            found[f"{name}: number of different values"] = judge_distinct(past, column)
+        else:
+            far, usual = distances([one.shares for one in past], column.shares, "category")
+            floor = "category" if column.kind == "category" else "mostly"
+            limit = allowed(FLOOR[floor], settings.tolerance * usual, [one.count for one in past], column.count)
+            found[f"{name}: other values"] = far / limit
+            found |= (
+                {f"{name}: a value is gone": judge_gone(past, column)}
+                if column.kind == "category"
+                else judge_rest(settings, name, past, column)
+            )
+    odd = {name.partition(":")[0] for name, far in found.items() if far > 1}
+    found |= judge_relations(settings, trailing, shape, odd) | _sizes(settings, trailing, shape)
+    found |= judge_rhythm(settings, trailing, shape, odd)
+    if len(shape.content) and trailing:
+        usual = max((_repeated(one, trailing[:place]) for place, one in enumerate(trailing) if place), default=0.0)
+        beyond = settings.max_repeated_share + settings.tolerance * chance(usual, len(shape.content))
+        found["rows that were there before"] = max(_repeated(shape, trailing) - usual, 0.0) / beyond
+    return {name: far for name, far in found.items() if name not in settings.ignore}
+
+
+def _sizes(settings: Shape, trailing: Sequence[PartitionShape], shape: PartitionShape) -> dict[str, float]:
+    """How many rows there are, and how many of them say what another one says."""
+    most = max(one.copies for one in trailing)
+    usual = most - min(one.copies for one in trailing) + chance(most, shape.rows)
+    found = {"rows that say the same": (shape.copies - most) / (FLOOR["copies"] + settings.tolerance * usual)}
+    sizes = [np.log([one.rows]) for one in trailing if one.rows]
+    if len(sizes) >= settings.min_partitions:
+        far, usual = distances(sizes, np.log([shape.rows]), "rows")
+        counts = [one.rows for one in trailing]
+        found["number of rows"] = far / allowed(FLOOR["rows"], settings.tolerance * usual, counts, shape.rows)
+    return found
+
+
+def _repeated(shape: PartitionShape, trailing: Sequence[PartitionShape]) -> float:
+    known = np.concatenate([one.content for one in trailing]) if trailing else np.empty(0, np.uint64)
+    return float(np.isin(shape.content, known).mean()) if len(shape.content) else 0.0
