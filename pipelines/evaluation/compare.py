@@ -98,9 +98,9 @@ def at_promotion(evaluation: dict[str, Any]) -> dict[str, Any]:
 def _learnt(problem: Problem, challenger: Contender, champion: Contender | None, rows: pa.Table) -> dict[str, Any]:
     """What the challenger makes of rows that it has learnt from.
 
-    {"from": fingerprint of the rows that its fit was given, "fitted_rows", "bias": mean score less mean label, of the class
-    where it is largest; None where it means nothing, "shared": {"rows", "champion": its skill, "gain": interval, of
-    rows that both have learnt from} or None}.
+    {"from": fingerprint of the rows that its fit was given, "fitted_rows", "bias": mean score less mean label, of the
+    class where it is largest; None where it means nothing, "shared": {"rows", "champion": its skill, "gain": interval,
+    of rows that both have learnt from} or None}.
     """
     model = challenger.model
     found: dict[str, Any] = {"from": model.learnt_from, "fitted_rows": model.fitted_rows, "bias": None, "shared": None}
