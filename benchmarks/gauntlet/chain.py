@@ -75,11 +75,12 @@ def _stage(stage: str, known: dict[str, Any], weeks: tuple[str, str]) -> Any:
 
 
 def _gains(evaluation: str) -> dict[str, Any]:
+    """As far as they are there: faults of the evidence take them away."""
     from pipelines import store
 
-    found = store.read_json(evaluation)
-    gains = found["champion"]["gain"] if found["champion"] else {}
-    return {name: gains[name] for name in ("auc", "log_loss") if name in gains} | {"learnt": found["learnt"]}
+    found = store.read_json(evaluation) if store.exists(evaluation) else {}
+    gains = (found.get("champion") or {}).get("gain", {})
+    return {name: gains[name] for name in ("auc", "log_loss") if name in gains} | {"learnt": found.get("learnt")}
 
 
 def _by(stage: str, error: EvergreenError) -> list[str]:
