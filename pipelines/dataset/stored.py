@@ -47,15 +47,18 @@ def sampled(config: Problem, labelled: ds.Dataset) -> pa.Table:
     return rows.set_column(rows.schema.get_field_index("weight"), "weight", weight)
 
 
-def training_set(config: Problem, pins: dict[str, Any], split: str | None = None) -> pa.Table:
+def training_set(
+    config: Problem, pins: dict[str, Any], split: str | None = None, columns: Sequence[str] | None = None
+) -> pa.Table:
     wanted = pc.field("training_set") == pins["training_set"]
     if split is not None:
         wanted &= pc.field("split") == split
-    return store.dataset(config, "training_sets", pins["training_set_version"]).to_table(filter=wanted)
+    rows = store.dataset(config, "training_sets", pins["training_set_version"])
+    return rows.to_table(columns=None if columns is None else list(columns), filter=wanted)
 
 
 def partitions(config: Problem, pins: dict[str, Any], split: str) -> list[str]:
-    return sorted(set(training_set(config, pins, split)["partition"].to_pylist()))
+    return sorted(training_set(config, pins, split, ["partition"])["partition"].unique().to_pylist())
 
 
 def split(
@@ -94,12 +97,12 @@ def _joined(
 ) -> tuple[str, dict[str, Any]]:
     """Query and tables of a split's rows, in no order."""
     features = store.dataset(features_of or config, "features", pins["features_version"])
-    rows = training_set(config, pins, split)
+    rows = training_set(config, pins, split, [config.key, "partition", "label", "weight"])
+    in_split = pc.field("partition").isin(rows["partition"].unique())
     more = [name for name in dict.fromkeys(extra) if name not in features.schema.names]
-    key, tables = sql.quote(config.key), {"s": rows.drop_columns(["event_time"]), "f": features}
+    key, tables = sql.quote(config.key), {"s": rows, "f": features.filter(in_split)}
     chosen, joined = "", ""
     if more:
-        in_split = pc.field("partition").isin(rows["partition"].combine_chunks().unique())
         events = store.dataset(config, "events", pins["events_version"]).filter(in_split)
         tables["e"] = targets(events, datetime.fromisoformat(pins["as_of"]))
         chosen = "".join(f"e.{sql.quote(name)}, " for name in more)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pipelines.dataset.leaks import Finding
 
 __all__ = ["check", "evaluate", "featurize", "gate", "label", "promote", "register", "sample", "train"]
+
+MEASURED_ROWS = 100_000  # training rows, at most, that a run's training metrics are measured on
 
 
 def label(problem: str, partition: str | None = None, requested: bool = False) -> dict[str, Any]:
@@ -207,10 +210,10 @@ def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str,
         tracking.fail(run_id, error.what)
         raise
     measured = {}
-    for split, rows in (("train", learnt_from), ("validation", validation)):
-        if isinstance(rows, pa.Table):
-            labels, weights = rows["label"].to_numpy(), rows["weight"].to_numpy()
-            measured[split] = measure(scored(config, labels, model.scores(rows), weights, model.threshold))
+    seen = {"train": _evenly(learnt_from, MEASURED_ROWS)} if isinstance(learnt_from, pa.Table) else {}
+    for split, rows in {**seen, "validation": validation}.items():
+        labels, weights = rows["label"].to_numpy(), rows["weight"].to_numpy()
+        measured[split] = measure(scored(config, labels, model.scores(rows), weights, model.threshold))
     test = stored.split(config, featurized, "test")
     prints = {"train": model.learnt_from, "validation": fingerprint(config, validation),
               "test": fingerprint(config, test)}  # fmt: skip
@@ -280,6 +283,19 @@ def _in_memory(config: Problem, candidate: str, rows: pa.Table | ds.Dataset) -> 
         where=f"training.candidates.{candidate}.search",
         cure="search on a sample (dataset.sampling), then write the parameters down and drop the search",
     )
+
+
+def _evenly(rows: pa.Table, most: int) -> pa.Table:
+    """`most` rows, or all if there are fewer, in their order and evenly apart: all of the time that they span.
+
+    >>> _evenly(pa.table({"n": range(10)}), 4)["n"].to_pylist()
+    [0, 2, 5, 7]
+    """
+    if rows.num_rows <= most:
+        return rows
+    is_taken = np.zeros(rows.num_rows, dtype=bool)
+    is_taken[np.arange(most) * rows.num_rows // most] = True
+    return rows.filter(pa.array(is_taken))
 
 
 def _settings(spec: Candidate) -> dict[str, Any]:

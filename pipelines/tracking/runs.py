@@ -220,7 +220,8 @@ def git_commit() -> str:
 
 def environment() -> str:
     """Python, platform and the version of every installed distribution, one a line."""
-    installed = sorted({f"{d.name}=={d.version}" for d in importlib.metadata.distributions()}, key=str.lower)
+    about = (distribution.metadata for distribution in importlib.metadata.distributions())  # parsed at each access
+    installed = sorted({f"{one['Name']}=={one['Version']}" for one in about}, key=str.lower)
     return "\n".join([f"# Python {platform.python_version()} on {platform.platform()}", *installed, ""])
 
 

@@ -82,7 +82,8 @@ def fit_scorer(
     given = {**candidate.parameters, **(parameters or {})}
     refuse_unused(problem, name, given)
     require_weights(train["label"].to_numpy(), train["weight"].to_numpy())
-    train = train.filter(pc.greater(train["weight"], 0))
+    counts = pc.greater(train["weight"], 0)
+    train = train if pc.all(counts).as_py() else train.filter(counts)
     calibration = _calibration(problem, candidate, name)
     fitted_on, calibrating = _apart(train, calibration)
     if candidate.is_baseline or candidate.of:

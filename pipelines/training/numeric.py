@@ -32,18 +32,18 @@ def fit_number(
     if not there.any():
         return "all values are missing"
     has_gaps = not there.all()
-    fill = _fill(values[there], weight[there], missing)
+    used, its_weight = (values[there], weight[there]) if has_gaps else (values, weight)
+    fill = _fill(used, its_weight, missing)
+    if fill is not None and has_gaps:
+        used, its_weight = np.where(there, values, fill), weight
     plan: dict[str, Any] = {
         "kind": "number", "fill": fill, "edges": None, "log": scaling == "log", "shift": 0.0, "scale": 1.0,
         "has_value": True, "has_indicator": missing.indicator and has_gaps,
     }  # fmt: skip
     if discretise is not None:
-        filled = values[there] if fill is None else np.where(there, values, fill)
-        plan["edges"] = _edges(filled, weight[there] if fill is None else weight, discretise, seed)
-    prepared = _prepared(plan, values)
-    is_number = ~np.isnan(prepared)
-    found, its_weight = prepared[is_number], weight[is_number]
-    if found.min() == found.max() and is_number.all():
+        plan["edges"] = _edges(used, its_weight, discretise, seed)
+    found = _prepared(plan, used)
+    if found.min() == found.max() and (fill is not None or not has_gaps):
         if not plan["has_indicator"]:
             return "all values are the same" if discretise is None else "all values are in one bin"
         plan["has_value"] = False

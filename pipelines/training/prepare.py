@@ -66,8 +66,11 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
             sample, its_weight, batches = learnable.sampled(rows, owns, self.seed)
         else:
             table, given = self._named(rows), _weights(weight, len(rows))
-            is_used = learnable.usable(table, given, owns)
-            sample, its_weight = table.filter(pa.array(is_used)), given[is_used]
+            strict = [name for name, own in owns.items() if own.drops_rows]
+            is_used = learnable.usable(table.select(strict), given, owns)
+            sample, its_weight = table, given
+            if not is_used.all():  # a copy of all rows costs as much as learning from them
+                sample, its_weight = table.filter(pa.array(is_used)), given[is_used]
             y = None if y is None else np.asarray(y)[is_used]
             batches = sample.to_batches()
         counts = categories.counted(batches, [name for name, own in owns.items() if own.is_category])

@@ -15,6 +15,7 @@ import yaml
 from pipelines.airflow_client import AirflowClient
 from pipelines.embedded import Embedded
 from pipelines.problem import ROOT, Problem, load_problem
+from tests.stages import test_tasks
 
 PROBLEM = "flight_delay"
 
@@ -55,6 +56,8 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     """Airflow, MLflow and the object store; this process sees their environment, as a task does."""
     folder = tmp_path_factory.mktemp("services")
     write_problem(folder / "problems")
+    for name in test_tasks.TASKS:
+        test_tasks.write_problem(name, folder / "problems")
     # Everything fresh but the object store's installed software, which takes a while.
     home = Path(os.environ.get("EVERGREEN_HOME") or ROOT / ".evergreen") / "tests"
     for kept in (*home.glob("*"), *(home / "object_store").glob("*")):

@@ -278,7 +278,7 @@ def test_a_training_by_hand_works(airflow: AirflowClient, problem: Problem, told
     path = problem.folder / "problem.yaml"
     path.write_text(path.read_text().replace("C: 0.1", "C: 0.2").replace("seed: 7", "seed: 8"))  # no twin
     run = airflow.follow(airflow.trigger(f"{problem.name}.train", "by_hand"), lambda *_: None, 600)
-    assert run["state"] == "success"
+    assert run["state"] == "success", airflow.xcom(run, "gate", "verdict")
     assert str(tracking.serving(problem).version) == "3"
 
 

@@ -134,16 +134,21 @@ def parcels(name: str) -> pa.Table:
     })  # fmt: skip
 
 
+def write_problem(name: str, folder: Path) -> None:
+    """The problem `name` and its CSV, below a folder of problems."""
+    home = folder / name
+    home.mkdir(parents=True)
+    for file, text in (("problem.yaml", TASKS[name]), ("events.sql", EVENTS), ("labels.sql", LABELS)):
+        (home / file).write_text(text)
+    csv.write_csv(parcels(name), home / "parcels.csv")
+
+
 @pytest.fixture(scope="module", params=list(TASKS))
 def problem(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A problem's name; its history is ingested."""
     name: str = request.param
     folder = tmp_path_factory.mktemp(name)
-    home = folder / "problems" / name
-    home.mkdir(parents=True)
-    for file, text in (("problem.yaml", TASKS[name]), ("events.sql", EVENTS), ("labels.sql", LABELS)):
-        (home / file).write_text(text)
-    csv.write_csv(parcels(name), home / "parcels.csv")
+    write_problem(name, folder / "problems")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVERGREEN_PROBLEMS", str(folder / "problems"))
         patch.setenv("EVERGREEN_STORE_URI", (folder / "store").as_uri())

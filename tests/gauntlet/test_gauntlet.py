@@ -1,0 +1,38 @@
+"""The short gauntlet: one stretch of the year, every critical fault and a few of each other kind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.gauntlet.faults import FAULTS
+from benchmarks.gauntlet.page import is_caught
+from benchmarks.gauntlet.run import read
+from pipelines.problem import ROOT
+
+CHEAP = [one.name for one in FAULTS.values() if one.state == "evaluated" or one.is_critical]
+MORE = [
+    "temperature in Celsius", "temperature and dew point", "all weather frozen", "1 % of the distances negative",
+    "an old delivery with new dates", "a column renamed", "half of the labels missing", "scores cubed",
+    "learnt from 2 % of the rows", "champion compared with itself",
+]  # fmt: skip
+
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(590)]
+
+
+def test_no_fault_comes_through_and_nothing_else_is_stopped(tmp_path: Path) -> None:
+    names = ",".join(dict.fromkeys([*CHEAP, *MORE]))
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.gauntlet", "--quick", "--seeds", "1", "--workers", "1",
+               "--keep", str(tmp_path), "--faults", names]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=580, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = read(tmp_path / "results.jsonl")
+    faults = [row for row in rows if row["kind"] == "fault"]
+    assert {row["name"] for row in faults} == {*CHEAP, *MORE}
+    missed = {row["name"]: row["reason"] for row in faults if not is_caught(row)}
+    assert not missed, "python -m benchmarks.gauntlet --seeds 1 --faults ... shows more"
+    assert [row["reason"] for row in rows if row["kind"] == "clean" and row["stage"]] == []
