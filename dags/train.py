@@ -32,7 +32,7 @@ from typing import Any
 
 from airflow.sdk import DAG, PartitionedAssetTimetable, task
 
-from include import assets
+from include import alerts, assets
 from include.boundary import boundary, stage
 from include.links import Datasheet, Evaluation, ModelCard
 from include.wiring import options, problems
@@ -92,7 +92,7 @@ def build(problem: Problem) -> None:
         registered = register(name, gated)
         for told, page in ((gated, Evaluation()), (registered, ModelCard())):
             told.operator.operator_extra_links = (page,)
-        promote.override(outlets=[assets.model(name)])(name, registered)
+        promote.override(outlets=[assets.model(name)], on_success_callback=alerts.promoted)(name, registered)
 
 
 for each in problems():

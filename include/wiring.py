@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import CronPartitionTimetable
 
+from include.alerts import failed
 from include.boundary import last_word
 from pipelines.config import Partitions
 from pipelines.errors import ConfigError
@@ -41,7 +42,7 @@ def options(problem: Problem, manual: str | None) -> dict[str, Any]:
             "retry_exponential_backoff": 2,
             "max_retry_delay": timedelta(minutes=10),
             "execution_timeout": timedelta(minutes=30),
-            "on_failure_callback": last_word,
+            "on_failure_callback": [last_word, failed],
             "on_retry_callback": last_word,
         },
     }

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from pipelines.problem import Problem
 
 TableName = Literal[
-    "events", "quarantine", "labels", "features", "training_sets", "predictions", "profiles", "ledger", "votes"
+    "events",
+    "quarantine",
+    "labels",
+    "features",
+    "training_sets",
+    "predictions",
+    "profiles",
+    "estimates",
+    "ledger",
+    "votes",
 ]
 
 
@@ -59,7 +68,7 @@ class Table:
     @property
     def keyed(self) -> bool:
         """Whether a row is about one event and so carries the problem's key."""
-        return self.name not in ("quarantine", "profiles", "ledger")
+        return self.name not in ("quarantine", "profiles", "estimates", "ledger")
 
 
 PARTITION = Field("partition", "string", "partition key: first day of the day or week")
@@ -132,21 +141,45 @@ TABLES: dict[TableName, Table] = {
             Field("variant", "string", "champion, or the release ladder's other rungs"),
             Field("scored_time", "timestamp", "wall clock of the scoring run"),
         )),
-        Table("profiles", "monitor.profile", "partition and column", "partition", (
+        Table("profiles", "monitor.profile", "partition and column, and slice of the score", "partition", (
             PARTITION,
             Field("column", "string", "feature, or score"),
+            Field("slice", "string", "rows that it is of, such as carrier=UA; empty: all rows"),
             Field("model_version", "string", "version whose reference gives the bins"),
             Field("rows", "int64", "rows seen"),
             Field("nulls", "int64", "rows without a value"),
+            Field("non_finite", "int64", "rows with a number that is none: NaN or infinite"),
             Field("unseen", "int64", "rows with a category that the reference lacks"),
             Field("mean", "float", "of numbers", nullable=True),
+            Field("std", "float", "standard deviation of numbers", nullable=True),
             Field("min", "float", "of numbers", nullable=True),
             Field("max", "float", "of numbers", nullable=True),
-            Field("counts", "list<int64>", "rows per bin of the reference; last come unseen and null"),
+            Field("counts", "list<int64>", "rows per bin of the reference; last come unseen and missing"),
+            Field("new", "list<string>", "the most frequent categories that the reference lacks"),
+            Field("new_counts", "list<int64>", "rows of each, at least"),
+        )),
+        Table("estimates", "monitor.estimate", "partition and metric, estimated before its labels come", "partition", (
+            PARTITION,
+            Field("model_version", "string", "version that scored it"),
+            Field("metric", "string", "what is estimated, such as auc"),
+            Field("value", "float", "estimated; never measured"),
+            Field("low", "float", "lower end of the interval that the realised one is expected in"),
+            Field("high", "float", "its upper end"),
+            Field("rows", "int64", "rows of the partition that it is of"),
+            Field("method", "string", "cbpe, or weighted cbpe"),
+            Field("note", "string", "why that method"),
+            Field("effective_rows", "float", "held-out rows that the weights leave", nullable=True),
+            Field("domain_auc", "float", "how well inputs are told from held-out ones; 0.5: not at all", nullable=True),
+            Field("domain_low", "float", "lower end of its interval", nullable=True),
+            Field("domain_high", "float", "its upper end", nullable=True),
+            Field("past_error", "float", "mean |estimated - realised| of partitions labelled by then", nullable=True),
+            Field("past_partitions", "int64", "how many those are"),
+            Field("realised", "float", "measured, once the labels are mature; null until then", nullable=True),
+            Field("realised_rows", "int64", "rows with a label by then", nullable=True),
         )),
         Table("ledger", "train.gate, release, monitor.act", "decision", "kind", (
             Field("decision", "string", "id: the same decision is written once"),
-            Field("kind", "string", "gate, promotion or monitoring"),
+            Field("kind", "string", "gate, promotion, monitoring, release; alert: what was told, by any task"),
             Field("partition", "string", "newest partition that the decision knew"),
             Field("verdict", "string", "what was found"),
             Field("action", "string", "what was done about it"),
@@ -163,10 +196,13 @@ FILES = {
     "predictions_manifest/<partition>.json": "written last by score.publish: rows, version, files, rows by feature "
     "with a category new to the model; wait for it",
     "models/<version>/reference.json": "written by train.register: what the training data looked like",
+    "models/<version>/held_out.parquet": "written by train.register: a sample of its test rows, labels and scores, "
+    "on which its estimates rest",
     "models/<version>/problem.json": "written by train.register: the config that the version was trained with",
     "models/<version>/lineage.json": "written by train.register: what it is made of; `evergreen reproduce` reads it",
     "models/<version>/card.{md,html}": "written by train.register: what the version is, is for and can do",
     "evaluations/<training>.{json,html}": "written by train.evaluate: what the gate judges, and train.gate's verdict",
+    "evaluations/<training>.parquet": "written by train.evaluate: held_out.parquet of a challenger with no version yet",
     "feature_sets/<feature set>.json": "written by train.check: what each feature is, its coverage and range",
     "datasheets/<training set>.{md,html,json}": "written by train.check: what the set is, for who has to answer for it",
     "reports/<first>_<last>/validation.html": "written by ingest.validate: every rule, what broke it, samples",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -15,7 +16,7 @@ STAGES = {
     "train": ("label", "sample", "featurize", "check", "train", "evaluate", "gate", "register", "promote"),
     "annotate": ("vote", "choose", "collect", "self_train"),
     "score": ("plan", "score", "publish"),
-    "monitor": ("profile", "detect", "report", "diagnose", "decide", "act"),
+    "monitor": ("profile", "detect", "estimate", "report", "diagnose", "decide", "act"),
 }
 OPTIONS = ("partition", "first", "last", "candidate", "restate")
 
@@ -64,6 +65,8 @@ def monitor(problem: str, partition: str) -> dict[str, Any]:
     from pipelines.stages import monitor as stages
 
     profiled = stages.profile(problem, partition)
+    with suppress(NothingToDo):  # of a regression
+        stages.estimate(problem, profiled)
     stages.report(problem, profiled)
     decided = stages.decide(problem, stages.diagnose(problem, stages.detect(problem, profiled)))
     return stages.act(problem, decided)

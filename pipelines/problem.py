@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 from pipelines.config import (
     METRICS_OF,
     RESERVED_COLUMNS,
+    Alerts,
     Column,
     Config,
     Costs,
@@ -65,6 +66,7 @@ class Problem(Config):
     gate: Gate
     scoring: Scoring = Scoring()
     monitoring: Monitoring = Monitoring()
+    alerts: Alerts = Alerts()
     replay: Replay | None = Field(None, description="only for problems whose data lies in the past")
 
     _folder: Path = PrivateAttr(Path())
@@ -301,7 +303,8 @@ class Problem(Config):
 
     @cached_property
     def config_hash(self) -> str:
-        return _digest(self.model_dump(mode="json"))
+        """What a model is made by; who is told of it is no part of that."""
+        return _digest(self.model_dump(mode="json", exclude={"alerts"}))
 
 
 def problems_folder() -> Path:
@@ -347,7 +350,14 @@ def load_problem(name: str) -> Problem:
             where=str(path),
             cure="start from include/problems/flight_delay/problem.yaml",
         )
-    return parse_problem(raw, folder)
+    problem = parse_problem(raw, folder)
+    for place, package in problem.alerts.missing_packages():
+        raise ConfigError(
+            f"{place} needs the package {package}, which is not installed",
+            where=str(path),
+            cure=f"add {package} to the environment of every Airflow component, or use a webhook",
+        )
+    return problem
 
 
 def parse_problem(raw: dict[str, Any], folder: Path) -> Problem:
@@ -373,7 +383,9 @@ def _explain(error: ValidationError) -> str:
     for fault in error.errors(include_url=False):
         field = ".".join(str(part) for part in fault["loc"]) or "problem.yaml"
         value = fault["input"]
-        shown = "" if isinstance(value, (dict, BaseModel)) else f" (value: {value!r})"
+        # An address may hold a password, and this text is shown in Airflow's list of import errors.
+        is_shown = not isinstance(value, (dict, BaseModel)) and "://" not in str(value)
+        shown = f" (value: {value!r})" if is_shown else ""
         message = fault["msg"].removeprefix("Value error, ")
         match fault["type"]:
             case "extra_forbidden":

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from benchmarks.gauntlet.faults import FAULTS
-from benchmarks.gauntlet.world import HISTORY_WEEKS, LATER_WEEKS, NEW_WEEKS, SETTINGS
+from benchmarks.gauntlet.world import HISTORY_WEEKS, LATER_WEEKS, NEW_WEEKS, settings
 
 Row = dict[str, Any]
 WORDS = {"history": "source files", "labelled": "labelled rows", "featurized": "features", "checked": "fit",
@@ -25,8 +25,9 @@ is taken, with other random numbers: {history} weeks of history are ingested and
 row is one of them. *Missed*: a new version was promoted, or the chain died of anything else. Faults start only from a
 stretch whose clean update passed: what is stopped there is stopped for the fault.
 
-The problem is the default one with small trees and no week accepted beforehand (`validation.shape.accepted` is empty).
-Its gate, for fourteen test days: {gate}.
+The problem is the [default one](../benchmarks/gauntlet/problem/problem.yaml) as it was when the gauntlet was made, with
+small trees and no week accepted beforehand (`validation.shape.accepted` is empty). Its gate, for fourteen test days:
+{gate}.
 
 {table}
 
@@ -117,7 +118,7 @@ def _missed(faults: list[Row], name: str) -> str:
 
 
 def _gate() -> str:
-    gate = SETTINGS["gate"]
+    gate = settings()["gate"]
     bounds = [f"{metric} {side} {bound}" for metric, limit in gate["limits"].items() for side, bound in limit.items()]
     margins = [f"gain over {who} {metric} ≥ {least}" for who in ("baselines", "champion")
                for metric, least in gate[f"gain_over_{who}"].items()]  # fmt: skip

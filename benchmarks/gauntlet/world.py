@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 import yaml
 
-from pipelines.problem import ROOT, load_problem
+from pipelines.problem import load_problem
 
 PROBLEM = "flight_delay"
 FIRST_MONDAY = date(2012, 12, 31)
@@ -27,37 +27,7 @@ HISTORY_WEEKS, NEW_WEEKS, LATER_WEEKS = 10, 3, 2
 LAST_START = 52 - HISTORY_WEEKS - NEW_WEEKS - LATER_WEEKS  # the year's 52 whole weeks
 TABLES = ("flights", "weather", "planes")
 
-# What differs from the default problem: small trees, few resamples, and margins for two test weeks.
-SETTINGS: dict[str, Any] = {
-    "training": {
-        "baselines": ["prior"],
-        "select_by": "log_loss",
-        "candidates": {
-            "prior": {"model": "prior"},
-            "xgboost": {
-                "model": "xgboost",
-                "parameters": {"n_estimators": 80, "learning_rate": 0.1, "max_depth": 4, "min_child_weight": 20,
-                               "subsample": 0.8, "colsample_bytree": 0.6, "early_stopping_rounds": 20},
-            },
-        },
-        "threads": 1,
-        "device": "cpu",
-    },
-    "evaluation": {
-        "bootstrap": {"resamples": 200},
-        "slices": {"by": ["carrier", "origin"], "max_found": 5, "min_rows": 200},
-        "importance_rows": 200,
-    },
-    "gate": {
-        "limits": {"auc": {"min": 0.55}, "brier": {"max": 0.25}},
-        "gain_over_baselines": {"auc": 0.02, "log_loss": -0.1},
-        "gain_over_champion": {"auc": -0.07, "log_loss": -0.07},
-        "slices": {"metric": "log_loss", "max_loss": 0.08},
-        "max_prediction_shift": 3.0,
-        "max_age_days": 21,
-        "min_rows": 1000,
-    },
-}  # fmt: skip
+HERE = Path(__file__).parent / "problem"
 
 
 @dataclass(frozen=True)
@@ -84,6 +54,12 @@ class Stretch:
         return self.week(first), self.week(first + LATER_WEEKS - 1)
 
 
+def settings() -> dict[str, Any]:
+    """What the gauntlet's problem.yaml holds."""
+    raw: dict[str, Any] = yaml.safe_load((HERE / "problem.yaml").read_text())
+    return raw
+
+
 def read_sources(folder: Path) -> None:
     """The package's tables as Parquet files, once for all stretches; and an MLflow database without a run."""
     from pipelines.ingest.sources import opened
@@ -105,16 +81,9 @@ def raise_world(run: Path, sources: Path, stretch: Stretch) -> None:
     folder = run / "problems" / PROBLEM
     folder.mkdir(parents=True)
     for name in ("events.sql", "labels.sql"):
-        shutil.copyfile(ROOT / "include" / "problems" / PROBLEM / name, folder / name)
-    raw = yaml.safe_load((ROOT / "include" / "problems" / PROBLEM / "problem.yaml").read_text())
-    for name in TABLES:
-        raw["sources"][name] = {"path": f"{name}.parquet", "columns": raw["sources"][name]["columns"]}
-    raw["validation"]["shape"].pop("accepted")  # nothing is known of this year beforehand
-    raw["validation"]["expectation_rows"] = 200
-    raw["training"] = {**SETTINGS["training"], "seed": stretch.seed}
-    raw["evaluation"] = {**SETTINGS["evaluation"], "bootstrap": {"resamples": 200, "seed": stretch.seed}}
-    raw["gate"] = SETTINGS["gate"]
-    raw.pop("replay", None)
+        shutil.copyfile(HERE / name, folder / name)
+    raw = settings()
+    raw["training"]["seed"] = raw["evaluation"]["bootstrap"]["seed"] = stretch.seed
     (folder / "problem.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     first, last = FIRST_MONDAY + timedelta(weeks=stretch.start), stretch.later[1]
     inside = f"make_date(year, month, day) BETWEEN '{first}' AND DATE '{last}' + 6"

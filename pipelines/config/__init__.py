@@ -1,5 +1,6 @@
 """The sections of a problem.yaml: frozen pydantic models, each field bounded and described."""
 
+from pipelines.config.alerts import SEVERITIES, Alerts, Channel, Severity
 from pipelines.config.base import (
     METRICS_OF,
     RESERVED_COLUMNS,
@@ -54,11 +55,14 @@ __all__ = [
     "ENSEMBLES",
     "METRICS_OF",
     "RESERVED_COLUMNS",
+    "SEVERITIES",
+    "Alerts",
     "Augmentation",
     "Behaviour",
     "Bootstrap",
     "Calibration",
     "Candidate",
+    "Channel",
     "ClassName",
     "Column",
     "ColumnPreparation",
@@ -98,6 +102,7 @@ __all__ = [
     "Search",
     "Selection",
     "SelfTraining",
+    "Severity",
     "Shape",
     "SliceGate",
     "Slices",

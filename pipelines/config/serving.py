@@ -17,11 +17,29 @@ class Scoring(Config):
 class Policy(Config):
     """When monitoring alarms and when it asks for a new model."""
 
-    max_column_psi: float = Field(0.25, gt=0, description="covariate shift: worth a look, never a retraining alone")
-    max_prediction_psi: float = Field(0.25, gt=0)
+    false_alarm_rate: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="share of partitions that may alarm for a covariate shift although nothing happened, by what was "
+        "usual so far; the same for prediction drift",
+    )
+    trailing_partitions: int = Field(
+        8, ge=1, description="a partition that is like one of so many before it has moved with the season"
+    )
+    max_column_psi: float | None = Field(
+        None, gt=0, description="a fixed limit for covariate shift, in place of what is usual"
+    )
+    max_prediction_psi: float | None = Field(
+        None, gt=0, description="a fixed limit for prediction drift, in place of what is usual"
+    )
     max_label_rate_shift: float = Field(0.1, gt=0, le=1, description="absolute change of the positive rate")
     max_auc_drop: float = Field(0.05, gt=0, le=1, description="below the champion's own test AUC")
     max_calibration_gap: float = Field(0.05, gt=0, le=1, description="|mean score - positive rate|")
+    max_r2_drop: float = Field(0.1, gt=0, description="of a regression: below the champion's own test R2")
+    max_bias_sd: float = Field(
+        0.25, gt=0, description="of a regression: |mean score - mean label| in standard deviations of training labels"
+    )
     min_labels: int = Field(200, ge=1, description="fewer labels than this prove nothing")
     at_least: int = Field(2, ge=1, description="so many bad partitions ...")
     of_last: int = Field(3, ge=1, description="... of so many newest labelled ones ask for a retraining")

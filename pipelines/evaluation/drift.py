@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipelines.monitoring.detect import psi
+from pipelines.monitoring.distance import psi
 
 Array = NDArray[Any]
 BINS = 10

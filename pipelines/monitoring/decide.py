@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from pipelines.config import Policy
+from pipelines.monitoring.column import Frozen
 from pipelines.monitoring.diagnose import Diagnosis, Kind
-from pipelines.monitoring.profile import Frozen
 
 Action = Literal["none", "alert", "retrain"]
 
@@ -27,7 +27,8 @@ def decide(policy: Policy, diagnosis: Diagnosis, partitions_since_request: int |
             None when none ever did.
 
     Broken data, a model that recovered, or a request still cooling down: alert, and the reason says so. A shift of
-    scores or labels that does no harm yet: alert. A shift of inputs alone: nothing but the verdict.
+    inputs, scores or labels that does no harm yet: alert, never more. Features that moved with the season: nothing
+    but the verdict.
     """
     labelled, bad = len(diagnosis.labelled), len(diagnosis.bad)
     off = f"{bad} of the last {labelled} labelled partitions {'is' if bad == 1 else 'are'} off"
@@ -45,7 +46,7 @@ def decide(policy: Policy, diagnosis: Diagnosis, partitions_since_request: int |
         return Decision(verdict=worst.kind, action=action, reason=", ".join([worst.evidence, *clauses]))
 
     if not diagnosis.is_newest_bad:
-        is_season = worst.kind == "covariate shift"  # inputs follow the seasons; alone they wake nobody
+        is_season = worst.kind == "feature change"
         return decision("none" if is_season else "alert", off if labelled else "no labels yet")
     if worst.kind == "data fault":
         return decision("alert", off, "mend the data before anything learns from it")

@@ -2,67 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.evaluation.metrics import measure
 from pipelines.evaluation.scored import Scored
-from pipelines.monitoring.profile import SCORE, ColumnProfile, Reference
+from pipelines.monitoring.column import Bins, ColumnProfile, Numbers
+from pipelines.monitoring.distance import cramers_v, jensen_shannon, kolmogorov_smirnov, psi, wasserstein
+from pipelines.monitoring.levels import levels
+from pipelines.monitoring.profile import SCORE, Profiles, Reference
 from pipelines.scoring.score import shown
 
+TELLING_BINS = 4  # in which a column has rows, for equal counts to be no chance
 
-def psi(reference: Sequence[int], counts: Sequence[int]) -> float:
-    """Population stability index of two histograms: 0 when they are equal, symmetric, in nats.
 
-    The sum of (p - q) ln(p / q), Jeffreys' divergence (Siddiqi, Credit Risk Scorecards, 2006: below .1 stable, above
-    .25 a major shift). Each bin that either has rows in gets one row more (Laplace), which keeps it finite. Chance
-    alone gives about (bins - 1) (1/n + 1/m) for n and m rows. 0 when a side is empty: it proves nothing.
+def detect(
+    reference: Reference,
+    profiles: Profiles,
+    trailing: Mapping[str, Profiles] | None = None,
+    false_alarm_rate: float = 0.05,
+    trailing_partitions: int = 8,
+) -> dict[str, Any]:
+    """How far a partition lies from the past, column by column, as {"rows", "columns", "prediction", "same_as"}.
 
-    >>> round(psi([50, 50], [80, 20]), 3), psi([5, 5, 0], [5, 5, 0])
-    (0.397, 0.0)
+    What is usual show the reference's partitions (its training data, where it keeps none); of how partitions follow
+    each other also `trailing`: profiles by partition of those since, by the same version. A column has
+
+    - "psi", "js", of numbers "wasserstein" and "ks", of categories "cramers_v": distances to the reference's, pooled;
+    - "levels": {"js" | "wasserstein": {"far", "far_level", "step", "step_level"}}, see `levels`;
+    - "null_share", "unseen_share", "non_finite_share", "edge_share" (of the scores, at exactly 0 or 1): shares of all
+      rows, and "usual_..." the largest of each in the reference's; "std" and "usual_std", the smallest in those;
+    - "new": {category: rows} of the most frequent ones that training lacks.
+
+    "prediction" has the same, and "mean" and "reference_mean". "same_as" is a trailing partition with the very same
+    counts in most columns: the same rows again.
     """
-    pair = _filled(reference, counts)
-    if not pair.sum(axis=1).all():
-        return 0.0
-    p, q = _shares(pair + 1)
-    return float((p - q) @ np.log(p / q))
-
-
-def jensen_shannon(reference: Sequence[int], counts: Sequence[int]) -> float:
-    """Jensen-Shannon distance of two histograms, 0 (equal) to 1 (disjoint): a metric (Endres and Schindelin, 2003).
-
-    >>> jensen_shannon([1, 1, 0], [0, 0, 2]), jensen_shannon([1, 2], [2, 4])
-    (1.0, 0.0)
-    """
-    pair = _filled(reference, counts)
-    if not pair.sum(axis=1).all():
-        return 0.0
-    shares = _shares(pair)
-    ratio = np.divide(shares, shares.mean(axis=0), out=np.ones_like(shares), where=shares > 0)
-    return float(np.sqrt(np.clip((shares * np.log2(ratio)).sum() / 2, 0, 1)))
-
-
-def detect(reference: Reference, profiles: Mapping[str, ColumnProfile]) -> dict[str, Any]:
-    """Distance of each column and of the scores from the reference, as {"rows", "columns", "prediction"}.
-
-    A column has "psi", "js", "null_share", "unseen_share" (shares of all rows); "prediction" has the same, and
-    "mean" and "reference_mean".
-    """
+    since = dict(trailing or {})
+    known = reference.partitions or {"": {name: column.profile for name, column in reference.columns.items()}}
+    told = levels(reference, list(since.values()), profiles, false_alarm_rate, trailing_partitions)
     columns = {}
-    for name, known in reference.columns.items():
-        found = profiles[name]
-        columns[name] = {
-            "psi": psi(known.profile.counts, found.counts),
-            "js": jensen_shannon(known.profile.counts, found.counts),
-            "null_share": found.nulls / max(found.rows, 1),
-            "unseen_share": found.unseen / max(found.rows, 1),
-        }
+    for name, column in reference.columns.items():
+        usual = [each[name] for each in known.values()]
+        columns[name] = _column(column.bins, usual, profiles[name], name == SCORE and _is_share(reference))
+        columns[name]["levels"] = told[name]
     prediction = columns.pop(SCORE)
     means = {"mean": profiles[SCORE].mean, "reference_mean": reference.mean_score}
-    return {"rows": profiles[SCORE].rows, "columns": columns, "prediction": prediction | means}
+    before = dict([*reference.partitions.items(), *since.items()][-trailing_partitions:])
+    return {
+        "rows": profiles[SCORE].rows,
+        "columns": columns,
+        "prediction": prediction | means,
+        "same_as": _same_as(before, profiles),
+    }
+
+
+def _column(bins: Bins, usual: Sequence[ColumnProfile], found: ColumnProfile, is_share: bool) -> dict[str, Any]:
+    pooled, counts = np.sum([one.counts for one in usual], axis=0), found.counts
+    result: dict[str, Any] = {"psi": psi(pooled, counts), "js": jensen_shannon(pooled, counts)}
+    if isinstance(bins, Numbers):
+        result |= {"wasserstein": wasserstein(bins, pooled, counts), "ks": kolmogorov_smirnov(bins, pooled, counts)}
+    else:
+        result |= {"cramers_v": cramers_v(pooled, counts), "new": found.new}
+    parts: dict[str, Callable[[ColumnProfile], int]] = {
+        "null": lambda one: one.nulls,
+        "unseen": lambda one: one.unseen,
+        "non_finite": lambda one: one.non_finite,
+    }
+    if is_share:
+        parts["edge"] = lambda one: one.counts[0] + one.counts[-3]
+    for name, count in parts.items():
+        result[f"{name}_share"] = count(found) / max(found.rows, 1)
+        result[f"usual_{name}_share"] = max((count(one) / max(one.rows, 1) for one in usual), default=0.0)
+    spreads = [one.std for one in usual if one.std is not None and one.told > 1]
+    return result | {"std": found.std, "usual_std": min(spreads, default=None)}
+
+
+def _is_share(reference: Reference) -> bool:
+    """Whether scores are probabilities, whose outer bins are then 0 and 1 alone."""
+    bins = reference.columns[SCORE].bins
+    return isinstance(bins, Numbers) and bins.edges[:1] == (0.0,) and bins.edges[-1] == np.nextafter(1.0, 0.0)
+
+
+def _same_as(before: Mapping[str, Profiles], profiles: Profiles) -> str | None:
+    """The newest partition with the same counts in most of the columns that say something."""
+    telling = [name for name, one in profiles.items() if np.count_nonzero(one.counts) >= TELLING_BINS]
+    for key, known in reversed(list(before.items())):
+        same = [name for name in telling if known[name].counts == profiles[name].counts]
+        if len(telling) >= 2 and 2 * len(same) > len(telling):
+            return key
+    return None
 
 
 def performance(found: Scored) -> dict[str, Any]:
@@ -86,14 +116,3 @@ def performance(found: Scored) -> dict[str, Any]:
     else:
         result["mean_label"] = label
     return result
-
-
-def _filled(one: Sequence[int], other: Sequence[int]) -> NDArray[np.float64]:
-    """(2, bins), without the bins that are empty on both sides."""
-    pair = np.array([one, other], np.float64)
-    return pair[:, pair.any(axis=0)]
-
-
-def _shares(pair: NDArray[np.float64]) -> NDArray[np.float64]:
-    shares: NDArray[np.float64] = pair / pair.sum(axis=1, keepdims=True)
-    return shares

@@ -6,18 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pipelines.config import Policy
-from pipelines.monitoring.profile import SCORE, Frozen, Reference
+from pipelines.monitoring.column import Frozen
+from pipelines.monitoring.faults import column_faults
+from pipelines.monitoring.profile import SCORE, Reference
 
 Kind = Literal[
     "data fault",
     "performance drop",
     "calibration drift",
+    "label schema change",
     "label shift",
     "prediction drift",
     "covariate shift",
+    "feature change",
 ]
 
-LOST_SHARE = 0.5  # of the rows, beyond the reference's: so many values do not go missing by chance
+VANISHED = 1e-6  # chance that a class is missing among so many labels: below it, it has vanished
+UNITS = {"wasserstein": "sd", "js": "JS"}
 
 
 class Finding(Frozen):
@@ -52,22 +57,26 @@ def diagnose(
     Args:
         detected: what `detect` found in the partition.
         realised: what `performance` found in labelled partitions that this same model scored, oldest first, each
-            with its "partition".
+            with its "partition" and, where labels came that the model does not know, "unknown_labels".
 
-    Fewer rows or labels than the policy's `min_labels` prove nothing. A partition is bad when its AUC dropped or its
-    calibration drifted: those harm whoever uses the scores, while a shift of inputs or labels alone may not. What the
-    task has no number for is not looked at: of several classes there is no calibration gap, of a regression neither
-    that nor an AUC.
+    Fewer rows or labels than the policy's `min_labels` prove nothing. A partition is bad when its performance dropped
+    (AUC; of a regression R2) or its calibration drifted (of a regression: bias): those harm whoever uses the scores,
+    while a shift of inputs or labels alone may not. Inputs and scores have shifted when the partition is unlike all
+    those just before it, more than is usual; what is far from training but came in usual steps is a feature change: a
+    season.
     """
     labelled = [each for each in realised if each["rows"] >= policy.min_labels][-policy.of_last :]
     bad = [each for each in labelled if [*_harm(policy, reference, each)]]
     findings: list[Finding] = []
-    if detected["rows"] >= policy.min_labels:
-        findings += _data_fault(reference, detected)
+    is_enough = detected["rows"] >= policy.min_labels
+    if is_enough:
+        findings += _data_fault(detected)
     if labelled:
-        findings += [*_harm(policy, reference, labelled[-1]), *_label_shift(policy, reference, labelled[-1])]
-    if detected["rows"] >= policy.min_labels:
-        findings += _drift(policy, detected)
+        newest = labelled[-1]
+        findings += [*_harm(policy, reference, newest), *_label_schema(reference, newest)]
+        findings += _label_shift(policy, reference, newest)
+    if is_enough:
+        findings += [*_prediction_drift(policy, detected), *_feature_shift(policy, detected)]
     return Diagnosis(
         findings=tuple(findings),
         labelled=tuple(each["partition"] for each in labelled),
@@ -75,31 +84,30 @@ def diagnose(
     )
 
 
-def _data_fault(reference: Reference, detected: Mapping[str, Any]) -> Iterator[Finding]:
+def _data_fault(detected: Mapping[str, Any]) -> Iterator[Finding]:
     evidence, numbers = [], {}
     for name, found in {**detected["columns"], SCORE: detected["prediction"]}.items():
-        usual = reference.columns[name].profile
-        usual_nulls = usual.nulls / usual.rows
-        if found["null_share"] - usual_nulls > LOST_SHARE:
-            evidence.append(f"{found['null_share']:.0%} of {name} is empty (training: {usual_nulls:.0%})")
-            numbers[f"{name} null share"] = found["null_share"]
-        elif found["unseen_share"] > LOST_SHARE and found["unseen_share"] + found["null_share"] > 1 - 1e-9:
-            evidence.append(f"every {name} is new to the model")
-            numbers[f"{name} unseen share"] = found["unseen_share"]
+        for clause, measure, value in column_faults(name, found, detected["rows"], is_score=name == SCORE):
+            evidence.append(clause)
+            numbers[f"{name} {measure}"] = value
+    if detected["same_as"] is not None:
+        evidence.append(f"the same rows as in {detected['same_as']}")
+        numbers["rows"] = float(detected["rows"])
     if evidence:
         yield Finding(kind="data fault", evidence=", ".join(evidence), numbers=numbers)
 
 
 def _harm(policy: Policy, reference: Reference, realised: Mapping[str, Any]) -> Iterator[Finding]:
     """What makes a partition bad."""
-    where, auc, gap = (realised[name] for name in ("partition", "auc", "calibration_gap"))
-    usual = reference.metrics.get("auc")
-    if auc is not None and usual is not None and usual - auc > policy.max_auc_drop:
-        yield Finding(
-            kind="performance drop",
-            evidence=f"AUC {auc:.2f} in {where}, {usual:.2f} when it was tested",
-            numbers={"auc": auc, "test_auc": usual},
-        )
+    where, gap = realised["partition"], realised["calibration_gap"]
+    for metric, told, limit in (("auc", "AUC", policy.max_auc_drop), ("r2", "R2", policy.max_r2_drop)):
+        value, usual = realised.get(metric), reference.metrics.get(metric)
+        if value is not None and usual is not None and usual - value > limit:
+            yield Finding(
+                kind="performance drop",
+                evidence=f"{told} {value:.2f} in {where}, {usual:.2f} when it was tested",
+                numbers={metric: value, f"test_{metric}": usual},
+            )
     if gap is not None and abs(gap) > policy.max_calibration_gap:
         score, rate = realised["mean_score"], realised["positive_rate"]
         yield Finding(
@@ -107,6 +115,31 @@ def _harm(policy: Policy, reference: Reference, realised: Mapping[str, Any]) -> 
             evidence=f"mean score {score:.2f} but positive rate {rate:.2f} in {where} (gap {gap:+.2f})",
             numbers={"mean_score": score, "positive_rate": rate, "calibration_gap": gap},
         )
+    bias = realised.get("bias")
+    if bias is not None and reference.label_std and abs(bias) / reference.label_std > policy.max_bias_sd:
+        score, label, off = realised["mean_score"], realised["mean_label"], bias / reference.label_std
+        yield Finding(
+            kind="calibration drift",
+            evidence=f"mean score {score:.4g} but mean label {label:.4g} in {where} (bias {off:+.2f} sd of the labels)",
+            numbers={"mean_score": score, "mean_label": label, "bias": bias, "bias_sd": off},
+        )
+
+
+def _label_schema(reference: Reference, realised: Mapping[str, Any]) -> Iterator[Finding]:
+    where, rows, rate = realised["partition"], realised["rows"], realised["positive_rate"]
+    usual, found = reference.class_rates, realised.get("class_rates") or {}
+    if reference.label_rate is not None and rate is not None:
+        usual, found = {"0": 1 - reference.label_rate, "1": reference.label_rate}, {"0": 1 - rate, "1": rate}
+    evidence, numbers = [], {}
+    for name, count in (realised.get("unknown_labels") or {}).items():
+        evidence.append(f"{count} labels {name} in {where}, a class that the model does not know")
+        numbers[f"labels {name}"] = float(count)
+    for name, share in usual.items():
+        if found.get(name) == 0 and (1 - share) ** rows < VANISHED:
+            evidence.append(f"no label {name} in {where}, {share:.0%} in training")
+            numbers[f"training share of {name}"] = share
+    if evidence:
+        yield Finding(kind="label schema change", evidence=", ".join(evidence), numbers=numbers)
 
 
 def _label_shift(policy: Policy, reference: Reference, realised: Mapping[str, Any]) -> Iterator[Finding]:
@@ -133,21 +166,57 @@ def _label_shift(policy: Policy, reference: Reference, realised: Mapping[str, An
         )
 
 
-def _drift(policy: Policy, detected: Mapping[str, Any]) -> Iterator[Finding]:
-    score = detected["prediction"]
+def _prediction_drift(policy: Policy, detected: Mapping[str, Any]) -> Iterator[Finding]:
+    score, limit = detected["prediction"], policy.max_prediction_psi
     psi, mean, usual = (score[name] for name in ("psi", "mean", "reference_mean"))
-    if psi > policy.max_prediction_psi and mean is not None:
-        yield Finding(
-            kind="prediction drift",
-            evidence=f"mean score {mean:.2f} instead of {usual:.2f} (PSI {psi:.2f})",
-            numbers={"psi": psi, "mean_score": mean, "test_mean_score": usual},
-        )
-    moved = {name: found["psi"] for name, found in detected["columns"].items() if found["psi"] > policy.max_column_psi}
+    if mean is None or usual is None:
+        return
+    numbers = {"psi": psi, "mean_score": mean, "test_mean_score": usual}
+    told = f"mean score {mean:.2f} instead of {usual:.2f}"
+    if limit is not None:
+        if psi > limit:
+            yield Finding(kind="prediction drift", evidence=f"{told} (PSI {psi:.2f})", numbers=numbers)
+    elif beyond := _beyond(score, "step"):
+        numbers |= {"step": beyond["distance"], "step_level": beyond["level"]}
+        yield Finding(kind="prediction drift", evidence=f"{told}, moved by {_told(beyond)} at once", numbers=numbers)
+
+
+def _feature_shift(policy: Policy, detected: Mapping[str, Any]) -> Iterator[Finding]:
+    columns: dict[str, Mapping[str, Any]] = dict(detected["columns"])
+    if (limit := policy.max_column_psi) is not None:
+        moved = {name: found["psi"] for name, found in columns.items() if found["psi"] > limit}
+        told = {name: f"{psi:.2f} of {name}" for name, psi in moved.items()}
+        yield from _shift("covariate shift", "PSI ", moved, told)
+        columns = {}
+    steps = {name: beyond for name, found in columns.items() if (beyond := _beyond(found, "step"))}
+    if policy.max_prediction_psi is None:
+        columns[SCORE] = detected["prediction"]
+    fars = {name: beyond for name, found in columns.items()
+            if not _beyond(found, "step") and (beyond := _beyond(found, "far"))}  # fmt: skip
+    for kind, start, beyond_of in (
+        ("covariate shift", "unlike the partitions before: ", steps),
+        ("feature change", "away from training in usual steps: ", fars),
+    ):
+        told = {name: f"{name} by {_told(beyond)}" for name, beyond in beyond_of.items()}
+        yield from _shift(kind, start, {name: beyond["times"] for name, beyond in beyond_of.items()}, told)
+
+
+def _shift(kind: Any, start: str, moved: dict[str, float], told: Mapping[str, str]) -> Iterator[Finding]:
     if moved:
         first = sorted(moved, key=lambda name: -moved[name])[:3]
         more = f" and {len(moved) - len(first)} more" if len(moved) > len(first) else ""
-        yield Finding(
-            kind="covariate shift",
-            evidence="PSI " + ", ".join(f"{moved[name]:.2f} of {name}" for name in first) + more,
-            numbers=moved,
-        )
+        yield Finding(kind=kind, evidence=start + ", ".join(told[name] for name in first) + more, numbers=moved)
+
+
+def _beyond(found: Mapping[str, Any], which: Literal["far", "step"]) -> dict[str, Any] | None:
+    """The distance that lies the most times its level off, if any lies beyond."""
+    beyond = [
+        {"distance": one[which], "level": level, "times": one[which] / level, "unit": UNITS[name]}
+        for name, one in found["levels"].items()
+        if (level := one[f"{which}_level"]) is not None and one[which] is not None and one[which] > level
+    ]
+    return max(beyond, key=lambda one: float(one["times"]), default=None)
+
+
+def _told(beyond: Mapping[str, Any]) -> str:
+    return f"{beyond['distance']:.2f} {beyond['unit']} (usual: up to {beyond['level']:.2f})"

@@ -5,24 +5,24 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from pipelines import sql, store
-from pipelines.dataset.known import labels_as_known
-from pipelines.dataset.label import label_number, mature
+from pipelines.dataset.label import mature
 from pipelines.errors import DataError, NothingToDo
 from pipelines.monitoring.profile import Reference
 from pipelines.problem import Problem, load_problem
 from pipelines.release import ledger
 from pipelines.release.versions import reference_uri, version_problem
+from pipelines.stages.estimate import estimate
+
+__all__ = ["act", "decide", "detect", "diagnose", "estimate", "profile", "report"]
 
 
 def profile(problem: str, partition: str) -> dict[str, Any]:
     """Profile the partition's features and scores in one pass, on the bins of the model that scored it.
 
+    The scores also by the slices that the problem declares (evaluation.slices.by).
     Result: {"partition", "version", "rows"}.
     """
     from pipelines.monitoring.profile import profile as profile_rows
@@ -44,37 +44,37 @@ def profile(problem: str, partition: str) -> dict[str, Any]:
         {"f": store.dataset(version_problem(config, version), "features"), "p": predictions},
         {"partition": partition},
     )
-    profiles = profile_rows(batches, _reference(config, version))
-    store.write_table(config, "profiles", to_rows(config, partition, version, profiles), [partition])
+    profiles, slices = profile_rows(batches, _reference(config, version), config.evaluation.slices.by)
+    store.write_table(config, "profiles", to_rows(config, partition, version, profiles, slices), [partition])
     return {"partition": partition, "version": version, "rows": predictions.num_rows}
 
 
 def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     """How far the partition lies from the reference, and how good the newest labelled partitions turned out.
 
+    What is usual is told by the reference's partitions and by those that the same version scored since.
     Result: what `profile` gave, "detected", and "realised": performance per labelled partition, oldest
     first, each with the version that scored it.
     """
-    from pipelines.evaluation.scored import scored
     from pipelines.monitoring.detect import detect as measure_drift
     from pipelines.monitoring.detect import performance
-    from pipelines.monitoring.profile import from_rows
+    from pipelines.monitoring.truth import realised as turned_out
 
     config = load_problem(problem)
-    partition = profiled["partition"]
-    rows = store.dataset(config, "profiles").to_table(filter=pc.field("partition") == partition)
-    detected = measure_drift(_reference(config, profiled["version"]), from_rows(rows))
+    partition, policy = profiled["partition"], config.monitoring.policy
+    reference = _reference(config, profiled["version"])
+    profiles = _profiles(config, profiled["version"], reference, partition)
+    found = profiles.pop(partition)
+    detected = measure_drift(reference, found, profiles, policy.false_alarm_rate, policy.trailing_partitions)
     labelled_keys = mature(config, partition, store.partition_keys(config, "predictions"))
-    predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
     realised = []
-    for labelled in labelled_keys[-config.monitoring.policy.of_last :]:
-        predicted = predictions.to_table(filter=pc.field("partition") == labelled)
-        version = predicted["model_version"][0].as_py()
+    for labelled in labelled_keys[-policy.of_last :]:
+        version = _version(config, labelled)
         its, threshold = version_problem(config, version), _reference(config, version).threshold
-        truth = _truth(its, predicted, labels, labelled, partition)
-        if truth.num_rows:
-            found = performance(scored(its, truth["label"].to_numpy(), _scores(its, truth), threshold=threshold))
-            realised.append({"partition": labelled, "version": version, **found})
+        truth, unknown = turned_out(config, its, labelled, version, threshold, config.partitions.end(partition))
+        if len(truth.labels):
+            told = {"partition": labelled, "version": version, "unknown_labels": unknown}
+            realised.append(told | performance(truth))
     return {**profiled, "detected": detected, "realised": realised}
 
 
@@ -161,31 +161,23 @@ def act(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
     return outcome
 
 
-def _truth(its: Problem, predicted: pa.Table, labels: Any, labelled: str, partition: str) -> pa.Table:
-    """score, probabilities and label of `labelled`'s rows, labels as known at the end of `partition`.
+def _profiles(config: Problem, version: str, reference: Reference, partition: str) -> dict[str, dict[str, Any]]:
+    """Profiles by partition and column, up to `partition`, of those that the version scored and was not made from."""
+    from pipelines.monitoring.profile import KEPT_PARTITIONS, from_rows
 
-    `its` is the config that the model was trained with: a label is a number, the place of its class there. A class
-    that the model does not know is left out: no metric could take it.
-    """
-    key, parts, label = sql.quote(its.key), its.partitions, label_number(its, "known.label")
-    time, start, end = pc.field("event_time"), pc.scalar(parts.start(labelled)), pc.scalar(parts.end(labelled))
-    return sql.query(
-        f"""WITH known AS ({labels_as_known(its)})
-            SELECT p.score, p.probabilities, {label} AS label FROM predicted AS p JOIN known USING ({key})
-            WHERE {label} IS NOT NULL ORDER BY p.event_time, p.{key}""",
-        {
-            "predicted": predicted,
-            "labels": labels.filter((time >= start) & (time < end)),
-        },
-        {"as_of": parts.end(partition)},
-    )
+    keys = [key for key in store.partition_keys(config, "profiles") if key <= partition][-KEPT_PARTITIONS:]
+    keys = [key for key in keys if key == partition or key not in reference.partitions]
+    wanted = (pc.field("model_version") == version) & pc.field("partition").isin(keys) & (pc.field("slice") == "")
+    rows = store.dataset(config, "profiles").to_table(filter=wanted)
+    parts = {key: from_rows(rows.filter(pc.field("partition") == key)) for key in keys}
+    return {key: part for key, part in parts.items() if part}
 
 
-def _scores(config: Problem, rows: pa.Table) -> NDArray[Any]:
-    """Scores as metrics take them: (n,), or of several classes (n, k)."""
-    if config.task != "multiclass":
-        return np.asarray(rows["score"].to_numpy())
-    return np.asarray(pc.list_flatten(rows["probabilities"].combine_chunks())).reshape(rows.num_rows, -1)
+def _version(config: Problem, partition: str) -> str:
+    """Who scored a partition."""
+    scored = store.dataset(config, "predictions").filter(pc.field("partition") == partition)
+    version: str = scored.head(1, columns=["model_version"])["model_version"][0].as_py()
+    return version
 
 
 def _reference(config: Problem, version: str) -> Reference:

@@ -45,7 +45,9 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
     from pipelines.evaluation.page import page
     from pipelines.evaluation.report import report
     from pipelines.evaluation.scored import scored
+    from pipelines.monitoring.held_out import to_parquet
     from pipelines.monitoring.profile import reference
+    from pipelines.stages.history import history
 
     config = load_problem(problem)
     test = stored.split(config, featurized, "test", extra=_groups(config))
@@ -86,10 +88,16 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
         files: dict[str, Any] = {"evaluation.json": told, "evaluation.html": page(told)}
         if name == best:
             built = reference(
-                seen.select(config.feature_names), seen["label"].to_numpy(), one.scored, config.monitoring.bins
+                seen.select(config.feature_names),
+                seen["label"].to_numpy(),
+                one.scored,
+                config.monitoring.bins,
+                history(config, featurized, one.model),
             )
             files["reference.json"] = {"trained_until": featurized["trained_until"],
                                        "reference": built.model_dump(mode="json")}  # fmt: skip
+            held_out = to_parquet(config, test, one.scored)
+            store.write_bytes(evaluation_uri(config, featurized["training"], "parquet"), held_out)
             store.write_json(evaluation_uri(config, featurized["training"]), told)
             store.write_bytes(evaluation_uri(config, featurized["training"], "html"), files["evaluation.html"])
         tracking.annotate(one.run_id, files=files)
@@ -175,6 +183,7 @@ def register(problem: str, gated: dict[str, Any]) -> dict[str, Any]:
         {
             "problem.json": tracking.run_file(run_id, "problem.json"),
             "reference.json": tracking.run_file(run_id, "reference.json"),
+            "held_out.parquet": store.read_bytes(gated["evaluation"].removesuffix("json") + "parquet"),
             "lineage.json": lineage,
             "card.md": about.markdown.encode(),
             "card.html": about.html,

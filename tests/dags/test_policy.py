@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from include.alerts import alerted, failed, promoted, requested
 from include.boundary import last_word
 from pipelines.problem import load_problem, problem_names
 
@@ -72,8 +73,15 @@ def test_errors_pass_the_boundary(bag: DagBag) -> None:
         assert task.task_id == "ask" or hasattr(task.python_callable, "__wrapped__"), (
             f"{task}: decorate its body with @boundary, or make it with stage()"
         )
-        for callback in (task.on_failure_callback, task.on_retry_callback):
-            assert callback in (last_word, [last_word]), f"{task}: leave its callbacks to options()"
+        assert task.on_failure_callback == [last_word, failed], f"{task}: leave its callbacks to options()"
+        assert task.on_retry_callback in (last_word, [last_word]), f"{task}: leave its callbacks to options()"
+
+
+def test_decisions_are_told(bag: DagBag) -> None:
+    for name in problem_names():
+        act = bag.dags[f"{name}.monitor"].get_task("act")
+        assert (act.on_skipped_callback, act.on_success_callback) == ([alerted], [requested])
+        assert bag.dags[f"{name}.train"].get_task("promote").on_success_callback == [promoted]
 
 
 def test_training_takes_the_training_pool(bag: DagBag) -> None:

@@ -34,7 +34,7 @@ def test_stable_before_any_label() -> None:
     assert decide(POLICY, diagnosis(labelled=""), None).reason == "no shift beyond the policy's limits, no labels yet"
 
 
-@pytest.mark.parametrize("kind", ["prediction drift", "label shift"])
+@pytest.mark.parametrize("kind", ["prediction drift", "covariate shift", "label shift", "label schema change"])
 def test_a_shift_that_does_no_harm_is_an_alert(kind: Kind) -> None:
     decision = decide(POLICY, diagnosis(kind), None)
     assert decision == Decision(
@@ -50,10 +50,10 @@ def test_enough_bad_partitions_ask_for_a_retraining(kind: Kind) -> None:
     )
 
 
-def test_inputs_that_moved_alone_wake_nobody() -> None:
-    decision = decide(POLICY, diagnosis("covariate shift"), None)
-    assert (decision.verdict, decision.action) == ("covariate shift", "none")
-    assert decision.reason == "COVARIATE SHIFT, 0 of the last 3 labelled partitions are off"
+def test_a_season_alone_wakes_nobody() -> None:
+    decision = decide(POLICY, diagnosis("feature change"), None)
+    assert (decision.verdict, decision.action) == ("feature change", "none")
+    assert decision.reason == "FEATURE CHANGE, 0 of the last 3 labelled partitions are off"
 
 
 def test_one_bad_partition_is_not_enough() -> None:
@@ -107,7 +107,7 @@ def test_every_case_keeps_the_rules() -> None:
                 decision = decide(POLICY, diagnosis(*shown, bad=bad), since)
                 seen.add(decision.action)
                 assert decision.verdict == (shown[0] if shown else "stable")
-                assert (decision.action == "none") is (shown in ((), ("covariate shift",)))
+                assert (decision.action == "none") is (shown in ((), ("feature change",)))
                 assert "\n" not in decision.reason
                 may = len(bad) >= 2 and bad.endswith("c") and since != 1 and "data fault" not in shown
                 assert (decision.action == "retrain") is may

@@ -1,4 +1,4 @@
-"""Distances have the properties that the policy's limits lean on."""
+"""What is detected is told in numbers, of whatever rows there are."""
 
 from __future__ import annotations
 
@@ -8,53 +8,16 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.spatial.distance import jensenshannon
 
 from pipelines.evaluation.scored import Scored
-from pipelines.monitoring.detect import detect, jensen_shannon, performance, psi
+from pipelines.monitoring.detect import detect, performance
 from pipelines.monitoring.profile import Reference, profile
 from tests.monitoring.conftest import binary
-
-HISTOGRAMS = st.integers(1, 12).flatmap(
-    lambda bins: st.tuples(*[st.lists(st.integers(0, 10**9), min_size=bins, max_size=bins)] * 2)
-)
-
-
-@given(HISTOGRAMS)
-def test_psi_is_symmetric_finite_and_0_for_equals(pair: tuple[list[int], list[int]]) -> None:
-    one, other = pair
-    assert psi(one, other) == pytest.approx(psi(other, one))
-    assert 0 <= psi(one, other) < 100
-    assert psi(one, one) == 0
-
-
-@given(HISTOGRAMS.filter(lambda pair: sum(pair[0]) > 0 and sum(pair[1]) > 0))
-def test_jensen_shannon_equals_scipy(pair: tuple[list[int], list[int]]) -> None:
-    # the root makes a distance of 1e-8 out of the last bit of a sum
-    assert jensen_shannon(*pair) == pytest.approx(np.nan_to_num(jensenshannon(*pair, base=2)), abs=1e-7)
-
-
-def test_psi_of_a_worked_example() -> None:
-    expected = sum((p - q) * np.log(p / q) for p, q in [(0.2, 0.4), (0.3, 0.3), (0.5, 0.3)])
-    assert psi([2_000_000, 3_000_000, 5_000_000], [4_000_000, 3_000_000, 3_000_000]) == pytest.approx(
-        expected, rel=1e-5
-    )
-
-
-def test_a_bin_that_is_empty_on_both_sides_says_nothing() -> None:
-    assert psi([10, 20, 0, 0], [3, 7, 0, 0]) == psi([10, 20], [3, 7])
-
-
-@pytest.mark.parametrize("distance", [psi, jensen_shannon])
-def test_no_rows_prove_nothing(distance: object) -> None:
-    assert callable(distance) and distance([1, 2], [0, 0]) == 0
 
 
 def test_the_same_distribution_is_quiet_and_another_is_not(trained: Reference, rows: Callable[..., pa.Table]) -> None:
     table = rows(2_000)
-    found = detect(trained, profile(table.to_batches(), trained))
+    found = detect(trained, profile(table.to_batches(), trained)[0])
     assert found["rows"] == 2_000
     assert list(found["columns"]) == ["temp", "seats", "carrier", "is_holiday"]
     assert all(column["psi"] < 0.03 for column in found["columns"].values())
@@ -65,15 +28,37 @@ def test_the_same_distribution_is_quiet_and_another_is_not(trained: Reference, r
     warmer = table.set_column(0, "temp", pa.array(np.full(2_000, 90.0))).set_column(
         2, "carrier", pa.array(["ZZ"] * 2_000)
     )
-    found = detect(trained, profile(warmer.to_batches(), trained))
+    found = detect(trained, profile(warmer.to_batches(), trained)[0])
     assert found["columns"]["temp"]["psi"] > 1 and found["columns"]["temp"]["null_share"] == 0
-    assert found["columns"]["carrier"] == {
-        "psi": pytest.approx(found["columns"]["carrier"]["psi"]), "js": 1.0, "null_share": 0.0, "unseen_share": 1.0,
-    }  # fmt: skip
+    assert 3 < found["columns"]["temp"]["wasserstein"] < 6
+    assert found["columns"]["temp"]["std"] == pytest.approx(0, abs=1e-9)
+    assert found["columns"]["temp"]["usual_std"] == pytest.approx(10, rel=0.1)
+    carrier = found["columns"]["carrier"]
+    assert carrier["js"] == pytest.approx(1) == pytest.approx(carrier["cramers_v"])
+    assert (carrier["null_share"], carrier["unseen_share"], carrier["new"]) == (0.0, 1.0, {"ZZ": 2_000})
+    assert carrier["usual_null_share"] == pytest.approx(0.1, abs=0.03)
+
+
+def test_numerical_trouble_and_saturation_are_counted(trained: Reference, rows: Callable[..., pa.Table]) -> None:
+    table = rows(100)
+    table = table.set_column(1, "seats", pa.array([np.inf, np.nan] * 10 + [2.0] * 80))
+    table = table.set_column(4, "score", pa.array([0.0] * 30 + [1.0] * 30 + [0.5] * 40))
+    found = detect(trained, profile(table.to_batches(), trained)[0])
+    assert found["columns"]["seats"]["non_finite_share"] == 0.2 and found["columns"]["seats"]["null_share"] == 0
+    assert found["prediction"]["edge_share"] == 0.6 and found["prediction"]["usual_edge_share"] < 0.01
+    assert "edge_share" not in found["columns"]["temp"]
+
+
+def test_the_same_rows_again_are_named(trained: Reference, rows: Callable[..., pa.Table]) -> None:
+    parts = {f"w{seed}": profile(rows(500, seed=seed).to_batches(), trained)[0] for seed in range(3)}
+    again = profile(rows(500, seed=1).to_batches(), trained)[0]
+    assert detect(trained, again, parts)["same_as"] == "w1"
+    assert detect(trained, again, parts, trailing_partitions=1)["same_as"] is None
+    assert detect(trained, profile(rows(500, seed=9).to_batches(), trained)[0], parts)["same_as"] is None
 
 
 def test_nothing_detected_of_no_rows_is_json(trained: Reference) -> None:
-    found = json.loads(json.dumps(detect(trained, profile([], trained)), allow_nan=False))
+    found = json.loads(json.dumps(detect(trained, profile([], trained)[0]), allow_nan=False))
     assert found["rows"] == 0 and found["prediction"]["mean"] is None and found["prediction"]["psi"] == 0
 
 

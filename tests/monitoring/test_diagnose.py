@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from pipelines.config import Policy
-from pipelines.monitoring.diagnose import Diagnosis, diagnose
+from pipelines.monitoring.diagnose import Diagnosis, Kind, diagnose
 from pipelines.monitoring.profile import Reference
 
 POLICY = Policy(max_auc_drop=0.05, max_calibration_gap=0.05, max_label_rate_shift=0.1, min_labels=200, of_last=3)
-QUIET = {"psi": 0.01, "js": 0.1, "null_share": 0.0, "unseen_share": 0.0}
+QUIET: dict[str, Any] = {
+    "psi": 0.01,
+    "null_share": 0.0,
+    "usual_null_share": 0.1,
+    "unseen_share": 0.0,
+    "new": {},
+    "non_finite_share": 0.0,
+    "usual_non_finite_share": 0.0,
+    "std": 5.0,
+    "usual_std": 4.0,
+    "levels": {},
+}
 
 
-def detected(rows: int = 1_000, prediction: dict[str, Any] | None = None, **columns: dict[str, Any]) -> dict[str, Any]:
+def levels(step: float = 0.1, far: float = 0.1, distance: str = "wasserstein") -> dict[str, Any]:
+    """Distances whose alarm level is 1."""
+    return {"levels": {distance: {"far": far, "far_level": 1.0, "step": step, "step_level": 1.0}}}
+
+
+def detected(
+    rows: int = 1_000,
+    prediction: dict[str, Any] | None = None,
+    same_as: str | None = None,
+    **columns: dict[str, Any],
+) -> dict[str, Any]:
     """What `detect` gives for a partition like the training data, but for what is named."""
     names = ("temp", "seats", "carrier", "is_holiday")
     return {
         "rows": rows,
         "columns": {name: QUIET | columns.get(name, {}) for name in names},
         "prediction": QUIET | {"mean": 0.5, "reference_mean": 0.5} | (prediction or {}),
+        "same_as": same_as,
     }
 
 
@@ -43,20 +65,47 @@ def test_nothing_moved(trained: Reference) -> None:
 
 
 def test_covariate_shift_names_the_columns_that_moved_most(trained: Reference) -> None:
-    moved: dict[str, Any] = {
-        name: {"psi": psi} for name, psi in [("temp", 3.2), ("seats", 0.3), ("carrier", 0.4), ("is_holiday", 0.5)]
+    moved = {
+        name: levels(step) for name, step in [("temp", 3.2), ("seats", 1.3), ("carrier", 1.4), ("is_holiday", 1.5)]
     }
+    moved["temp"]["levels"] |= levels(9.9, distance="js")["levels"]
     (finding,) = diagnose(POLICY, trained, detected(**moved), []).findings
     assert finding.kind == "covariate shift"
-    assert finding.evidence == "PSI 3.20 of temp, 0.50 of is_holiday, 0.40 of carrier and 1 more"
-    assert finding.numbers == {"temp": 3.2, "seats": 0.3, "carrier": 0.4, "is_holiday": 0.5}
+    assert finding.evidence == (
+        "unlike the partitions before: temp by 9.90 JS (usual: up to 1.00), is_holiday by 1.50 sd (usual: up to 1.00), "
+        "carrier by 1.40 sd (usual: up to 1.00) and 1 more"
+    )
+    assert finding.numbers == {"temp": 9.9, "seats": 1.3, "carrier": 1.4, "is_holiday": 1.5}
+
+
+def test_what_came_in_usual_steps_is_a_feature_change(trained: Reference) -> None:
+    found = detected(temp=levels(far=3), seats=levels(step=2, far=2), prediction=levels(far=2))
+    shift, change = diagnose(POLICY, trained, found, []).findings
+    assert (shift.kind, shift.numbers) == ("covariate shift", {"seats": 2})
+    assert (change.kind, change.numbers) == ("feature change", {"temp": 3, "score": 2})
+    assert change.evidence.startswith("away from training in usual steps: temp by 3.00 sd (usual: up to 1.00), score")
+
+
+@pytest.mark.parametrize("level", [None, 1.0])
+def test_what_is_not_known_is_no_shift(trained: Reference, level: float | None) -> None:
+    unknown = {"levels": {"js": {"far": 9.0, "far_level": None, "step": None if level else 9.0, "step_level": level}}}
+    assert kinds(trained, detected(temp=unknown, prediction=unknown)) == ()
+
+
+def test_fixed_limits(trained: Reference) -> None:
+    policy = POLICY.model_copy(update={"max_column_psi": 0.25, "max_prediction_psi": 0.25})
+    moved = detected(temp={"psi": 3.2} | levels(step=9), seats={"psi": 0.3}, carrier=levels(9, 9),
+                     prediction={"psi": 0.3, "mean": 0.7} | levels(9, 9))  # fmt: skip
+    scores, columns = diagnose(policy, trained, moved, []).findings
+    assert (scores.kind, scores.evidence) == ("prediction drift", "mean score 0.70 instead of 0.50 (PSI 0.30)")
+    assert (columns.evidence, columns.numbers) == ("PSI 3.20 of temp, 0.30 of seats", {"temp": 3.2, "seats": 0.3})
 
 
 def test_prediction_drift(trained: Reference) -> None:
-    (finding,) = diagnose(POLICY, trained, detected(prediction={"psi": 0.3, "mean": 0.7}), []).findings
+    (finding,) = diagnose(POLICY, trained, detected(prediction={"mean": 0.7} | levels(step=1.5)), []).findings
     assert (finding.kind, finding.evidence) == (
         "prediction drift",
-        "mean score 0.70 instead of 0.50 (PSI 0.30)",
+        "mean score 0.70 instead of 0.50, moved by 1.50 sd (usual: up to 1.00) at once",
     )
 
 
@@ -81,22 +130,50 @@ def test_calibration_drift_either_way(trained: Reference, score: float, gap: str
 @pytest.mark.parametrize(
     ("column", "evidence"),
     [
-        ({"null_share": 0.8, "psi": 5}, "80% of carrier is empty (training: 10%)"),
-        ({"unseen_share": 1.0, "psi": 5}, "every carrier is new to the model"),
-        ({"unseen_share": 0.9, "null_share": 0.1, "psi": 5}, "every carrier is new to the model"),
+        ({"null_share": 0.8}, "80% of carrier is empty (usual: up to 10%)"),
+        ({"unseen_share": 0.9, "new": {"ZZ": 9, "YY": 3}}, "90% of carrier is new to the model such as ZZ, YY"),
+        ({"non_finite_share": 0.05}, "5.0% of carrier is NaN or infinite (usual: up to 0.0%)"),
+        ({"std": 0.01}, "carrier is frozen (standard deviation 0.01, usual: 4 or more)"),
     ],
 )  # fmt: skip
 def test_data_fault(trained: Reference, column: dict[str, Any], evidence: str) -> None:
     diagnosis = diagnose(POLICY, trained, detected(carrier=column), [])
-    assert diagnosis.kinds == ("data fault", "covariate shift")
+    assert diagnosis.kinds == ("data fault",)
     assert diagnosis.findings[0].evidence == evidence
 
 
 @pytest.mark.parametrize(
-    "column", [{"null_share": 0.55}, {"unseen_share": 0.9}, {"unseen_share": 0.01, "null_share": 0.5}]
+    "column",
+    [
+        {"null_share": 0.3},
+        {"unseen_share": 0.4},
+        {"non_finite_share": 0.05, "usual_non_finite_share": 0.05},
+        {"std": 0.05},
+        {"std": 0.0, "usual_std": 0.0},
+        {"std": 0.0, "usual_std": None},
+        {"std": None},
+        {"std": 0.0, "null_share": 0.99, "usual_null_share": 0.99},
+    ],
 )
 def test_no_data_fault(trained: Reference, column: dict[str, Any]) -> None:
     assert kinds(trained, detected(carrier=column)) == ()
+
+
+def test_the_same_rows_again_are_a_data_fault(trained: Reference) -> None:
+    (finding,) = diagnose(POLICY, trained, detected(same_as="w3"), []).findings
+    assert (finding.kind, finding.evidence) == ("data fault", "the same rows as in w3")
+
+
+@pytest.mark.parametrize(
+    ("prediction", "evidence"),
+    [
+        ({"non_finite_share": 0.001}, "0.1% of score is NaN or infinite (usual: up to 0.0%)"),
+        ({"edge_share": 0.7, "usual_edge_share": 0.1}, "70% of the scores is exactly 0 or 1"),
+    ],
+)
+def test_numerical_trouble_of_the_scores(trained: Reference, prediction: dict[str, Any], evidence: str) -> None:
+    (finding,) = diagnose(POLICY, trained, detected(prediction=prediction), []).findings
+    assert (finding.kind, finding.evidence) == ("data fault", evidence)
 
 
 def test_scores_can_be_at_fault_too(trained: Reference) -> None:
@@ -104,10 +181,9 @@ def test_scores_can_be_at_fault_too(trained: Reference) -> None:
 
 
 def test_the_most_harmful_comes_first(trained: Reference) -> None:
-    everything = detected(prediction={"psi": 1}, temp={"psi": 1}, carrier={"null_share": 1.0})
-    assert kinds(trained, everything, realised("w1", auc=0.5, score=0.2, rate=0.5)) == (
-        "data fault", "performance drop", "calibration drift", "label shift", "prediction drift", "covariate shift",
-    )  # fmt: skip
+    everything = detected(prediction=levels(2), temp=levels(2), seats=levels(1, 2), carrier={"null_share": 1.0})
+    labels = realised("w1", auc=0.5, score=0.2, rate=0.5) | {"unknown_labels": {"2": 3}}
+    assert kinds(trained, everything, labels) == get_args(Kind)
 
 
 def test_only_the_newest_labels_count(trained: Reference) -> None:
@@ -123,12 +199,14 @@ def test_few_labels_prove_nothing(trained: Reference) -> None:
 
 
 def test_few_rows_prove_nothing(trained: Reference) -> None:
-    assert kinds(trained, detected(rows=199, prediction={"psi": 9}, temp={"psi": 9, "null_share": 1.0})) == ()
+    moved = levels(9, 9) | {"null_share": 1.0}
+    assert kinds(trained, detected(rows=199, prediction=moved, temp=moved, same_as="w1")) == ()
 
 
 def test_one_class_alone_has_no_auc_but_a_calibration(trained: Reference) -> None:
     assert kinds(trained, detected(), realised("w1", auc=None, rate=0.0)) == (
         "calibration drift",
+        "label schema change",
         "label shift",
     )
 
@@ -155,17 +233,57 @@ def test_several_classes_shift_and_are_told_apart_worse(of_classes: Reference) -
     assert kinds(of_classes, detected(), of_several("w1", None, a=0.5, b=0.3, c=0.2)) == ()
 
 
-def test_of_numbers_inputs_and_predictions_are_looked_at(trained: Reference) -> None:
-    reference = trained.model_copy(update={"label_rate": None, "label_mean": 3.0, "metrics": {"rmse": 1.0}})
-    found = {"partition": "w1", "rows": 1_000, "auc": None, "mean_score": 9.0, "positive_rate": None,
-             "calibration_gap": None, "rmse": 8.0, "bias": 5.0, "mean_label": 4.0}  # fmt: skip
-    assert kinds(reference, detected(), found) == ()
-    moved = detected(prediction={"psi": 0.3, "mean": 9.0}, temp={"psi": 1.0})
-    assert kinds(reference, moved, found) == ("prediction drift", "covariate shift")
+def test_a_class_that_is_new_or_has_vanished(of_classes: Reference) -> None:
+    new = of_several("w1", 0.9, a=0.5, b=0.3, c=0.2) | {"unknown_labels": {"d": 7}}
+    (finding,) = diagnose(POLICY, of_classes, detected(), [new]).findings
+    assert (finding.kind, finding.numbers) == ("label schema change", {"labels d": 7})
+    assert finding.evidence == "7 labels d in w1, a class that the model does not know"
+    gone = of_several("w1", 0.9, a=0.55, b=0.38, c=0.0)
+    schema, shift = diagnose(POLICY, of_classes, detected(), [gone]).findings
+    assert (schema.evidence, shift.kind) == ("no label c in w1, 20% in training", "label shift")
+    few = gone | {"rows": 30}
+    assert diagnose(POLICY.model_copy(update={"min_labels": 20}), of_classes, detected(), [few]).kinds == (
+        "label shift",
+    )
+
+
+def of_numbers(r2: float, bias: float) -> dict[str, Any]:
+    return {"partition": "w1", "rows": 1_000, "auc": None, "mean_score": 4.0 + bias, "positive_rate": None,
+            "calibration_gap": None, "rmse": 8.0, "r2": r2, "bias": bias, "mean_label": 4.0}  # fmt: skip
+
+
+@pytest.fixture
+def of_a_number(trained: Reference) -> Reference:
+    return trained.model_copy(
+        update={"label_rate": None, "label_mean": 3.0, "label_std": 2.0, "metrics": {"r2": 0.8, "bias": 0.1}}
+    )
+
+
+def test_a_regression_that_explains_less_or_is_off_is_bad(of_a_number: Reference) -> None:
+    assert kinds(of_a_number, detected(), of_numbers(0.75, 0.1)) == ()
+    diagnosis = diagnose(POLICY, of_a_number, detected(), [of_numbers(0.4, -1.5)])
+    assert diagnosis.kinds == ("performance drop", "calibration drift") and diagnosis.bad == ("w1",)
+    assert [finding.evidence for finding in diagnosis.findings] == [
+        "R2 0.40 in w1, 0.80 when it was tested",
+        "mean score 2.5 but mean label 4 in w1 (bias -0.75 sd of the labels)",
+    ]
+
+
+@pytest.mark.parametrize(("limit", "value"), [("max_r2_drop", 0.5), ("max_bias_sd", 1.0)])
+def test_the_limits_of_a_regression_count(of_a_number: Reference, limit: str, value: float) -> None:
+    found = of_numbers(0.4, 0.0) if limit == "max_r2_drop" else of_numbers(0.8, 1.0)
+    assert diagnose(POLICY, of_a_number, detected(), [found]).bad == ("w1",)
+    assert diagnose(POLICY.model_copy(update={limit: value}), of_a_number, detected(), [found]).bad == ()
+
+
+def test_labels_without_a_spread_have_no_bias_in_its_units(of_a_number: Reference) -> None:
+    for std in (None, 0.0):
+        former = of_a_number.model_copy(update={"label_std": std})
+        assert kinds(former, detected(), of_numbers(0.8, 9.0)) == ()
 
 
 def test_a_diagnosis_survives_json(trained: Reference) -> None:
-    diagnosis = diagnose(POLICY, trained, detected(temp={"psi": 1}), [realised("w1", auc=0.5)])
+    diagnosis = diagnose(POLICY, trained, detected(temp=levels(2, 2)), [realised("w1", auc=0.5)])
     assert (
         Diagnosis.model_validate(json.loads(json.dumps(diagnosis.model_dump(mode="json"), allow_nan=False)))
         == diagnosis

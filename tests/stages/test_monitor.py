@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 
 from pipelines import inline, store, summary
@@ -9,6 +10,7 @@ from pipelines.errors import DataError, NothingToDo
 from pipelines.problem import load_problem
 from pipelines.release import ledger
 from pipelines.stages import monitor
+from tests.stages.conftest import configure
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +29,7 @@ def test_truth_is_measured_once_its_labels_are_in(loop: str) -> None:
     assert [one["partition"] for one in second["realised"]] == ["2013-02-11"]
     assert second["realised"][0]["rows"] > 5000
     assert second["detected"]["columns"].keys() == set(load_problem(loop).feature_names)
+    assert second["realised"][0]["unknown_labels"] == {}
 
 
 def test_the_loop_writes_profiles_report_and_ledger(loop: str) -> None:
@@ -36,7 +39,9 @@ def test_the_loop_writes_profiles_report_and_ledger(loop: str) -> None:
     config = load_problem(loop)
     profiles = store.dataset(config, "profiles").to_table()
     assert set(profiles["column"].to_pylist()) == {*config.feature_names, "score"}
-    assert set(profiles["rows"].to_pylist()) == {store.dataset(config, "predictions").count_rows()}
+    whole = profiles.filter(pc.field("slice") == "")
+    rows = store.dataset(config, "predictions").count_rows()
+    assert set(whole["rows"].to_pylist()) == {rows}
     assert b"<html" in store.read_bytes(store.store_uri(loop, "reports", "2013-02-11", "drift.html"))[:2000].lower()
     (row,) = ledger.decisions(config, "monitoring")
     assert row["evidence"]["detected"]["rows"] == profiles["rows"][0].as_py()
@@ -128,3 +133,32 @@ def test_the_summary_tells_the_loop(loop: str) -> None:
 def test_a_partition_that_was_not_scored_is_told(loop: str) -> None:
     with pytest.raises(DataError, match="partition 2013-06-03 has no predictions"):
         monitor.profile(loop, "2013-06-03")
+
+
+def test_slices_and_what_is_usual_follow_the_config(loop: str) -> None:
+    weeks = ("2013-02-11", "2013-02-18", "2013-02-25")  # with the reference's three, enough of a past for the last
+    play(loop, *weeks)
+    for week in weeks[:2]:
+        monitor.profile(loop, week)
+    found = {}
+    for rate in (0.9, 1e-6):
+        configure(loop, lambda raw, rate=rate: raw["monitoring"]["policy"].update(false_alarm_rate=rate))
+        found[rate] = monitor.detect(loop, monitor.profile(loop, weeks[2]))["detected"]["columns"]["dewp"]
+    low, high = (found[rate]["levels"]["wasserstein"]["step_level"] for rate in (0.9, 1e-6))
+    assert low < high
+    assert set(store.dataset(load_problem(loop), "profiles").to_table()["slice"].to_pylist()) == {""}
+    configure(loop, lambda raw: raw["evaluation"].update(slices={"by": ["origin"]}))
+    monitor.profile(loop, weeks[2])
+    kept = store.dataset(load_problem(loop), "profiles").to_table(filter=pc.field("partition") == weeks[2])
+    assert set(kept["slice"].to_pylist()) == {"", "origin=EWR", "origin=JFK", "origin=LGA"}
+
+
+def test_the_trailing_partitions_follow_the_config(loop: str) -> None:
+    play(loop, "2013-02-11", "2013-02-18")
+    monitor.profile(loop, "2013-02-11")
+    steps = {}
+    for window in (1, 8):
+        configure(loop, lambda raw, window=window: raw["monitoring"]["policy"].update(trailing_partitions=window))
+        columns = monitor.detect(loop, monitor.profile(loop, "2013-02-18"))["detected"]["columns"]
+        steps[window] = [one["levels"]["js"]["step"] for one in columns.values()]
+    assert all(one >= other for one, other in zip(steps[1], steps[8], strict=True)) and steps[1] != steps[8]

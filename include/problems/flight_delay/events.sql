@@ -24,7 +24,15 @@ SELECT
     w.wind_speed,
     w.precip,
     w.visib,
-    w.pressure
+    w.pressure,
+    d.day_precip,
+    d.day_visib,
+    d.day_wind
 FROM flights AS f
 LEFT JOIN planes AS p USING (tailnum)
 LEFT JOIN weather AS w ON w.origin = f.origin AND w.time_hour = f.time_hour
+LEFT JOIN ( -- a bad hour spoils the whole day; one reading says 1,048 mph
+    SELECT origin, year, month, day, sum(precip) AS day_precip, min(visib) AS day_visib,
+        max(wind_speed) FILTER (wind_speed <= 150) AS day_wind
+    FROM weather GROUP BY ALL
+) AS d ON d.origin = f.origin AND d.year = f.year AND d.month = f.month AND d.day = f.day

@@ -1,0 +1,98 @@
+"""The stage on a real store: estimates before the labels, realised after, and the same rows however often it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from pipelines import inline, store
+from pipelines.errors import DataError, NothingToDo
+from pipelines.problem import load_problem
+from pipelines.release.versions import version_uri
+from pipelines.stages.estimate import estimate
+from tests.stages.conftest import configure
+
+pytestmark = pytest.mark.slow
+
+WEEKS = ("2013-02-11", "2013-02-18", "2013-02-25")
+
+
+def run(problem: str, week: str) -> dict[str, Any]:
+    return estimate(problem, {"partition": week, "version": "1"})
+
+
+def table(problem: str) -> pa.Table:
+    rows = store.dataset(load_problem(problem), "estimates").to_table()
+    return rows.sort_by([("partition", "ascending"), ("metric", "ascending")])
+
+
+def test_estimates_come_first_and_labels_after(loop: str) -> None:
+    results = []
+    for week in WEEKS:
+        inline.ingest(loop, week, week)
+        inline.score(loop, week)
+        results.append(run(loop, week))
+    first, second, third = results
+    assert first["realised"] == [] and "no estimate has met its labels yet" in first["verdict"]
+    assert second["realised"] == [WEEKS[0]] and third["realised"] == [WEEKS[1]]
+    assert "over the last labelled partition its error was" in second["verdict"]
+    assert third["estimated"]["auc"]["past_partitions"] == 2
+    assert "AUC" in third["verdict"] and "estimated" in third["verdict"]
+    assert 0.5 < first["domain_auc"]["value"] <= 1 and first["method"] in ("cbpe", "weighted cbpe")
+
+    rows = table(loop)
+    assert {"auc", "log_loss", "brier", "precision", "recall", "positive_rate"} <= set(rows["metric"].to_pylist())
+    by_week = {week: rows.filter(pc.equal(rows["partition"], week)) for week in WEEKS}
+    assert by_week[WEEKS[2]]["realised"].null_count == by_week[WEEKS[2]].num_rows, "its labels are not in yet"
+    for week in WEEKS[:2]:
+        assert by_week[week]["realised"].null_count == 0
+        assert 5_000 < by_week[week]["realised_rows"][0].as_py() <= by_week[week]["rows"][0].as_py()
+    for row in by_week[WEEKS[1]].to_pylist():
+        assert row["low"] <= row["value"] <= row["high"] and row["past_partitions"] == 1
+
+    for week in (WEEKS[0], WEEKS[2], WEEKS[1]):
+        run(loop, week)
+    assert table(loop).equals(rows), "a repeated run, in whatever order, writes the same"
+
+
+def test_what_was_measured_is_what_monitoring_measures(loop: str) -> None:
+    from pipelines.stages import monitor
+
+    for week in WEEKS[:2]:
+        inline.ingest(loop, week, week)
+        inline.score(loop, week)
+        run(loop, week)
+    (realised,) = monitor.detect(loop, monitor.profile(loop, WEEKS[1]))["realised"]
+    ours = {row["metric"]: row["realised"] for row in table(loop).to_pylist() if row["partition"] == WEEKS[0]}
+    assert all(ours[name] == pytest.approx(realised[name]) for name in ("auc", "log_loss", "precision", "recall"))
+
+
+def test_too_few_effective_rows_leave_the_estimate_unweighted(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the held-out days are given weight: used, until min_labels asks for more rows than that."""
+    from pipelines.monitoring import domain
+
+    def found(problem: Any, held_out: pa.Table, blocks: Any, *others: Any) -> domain.Domain:
+        weights = np.where(blocks > 0, 1.0, 0.01)
+        return domain.Domain({"value": 0.8, "low": 0.7, "high": 0.9}, weights / weights.mean(), 4000.0, 6.0, 1.0)
+
+    monkeypatch.setattr(domain, "domain", found)
+    inline.ingest(loop, WEEKS[0], WEEKS[0])
+    inline.score(loop, WEEKS[0])
+    weighted = run(loop, WEEKS[0])
+    assert (weighted["method"], weighted["domain_auc"]["low"]) == ("weighted cbpe", 0.7)
+    configure(loop, lambda raw: raw["monitoring"]["policy"].update(min_labels=5000))
+    plain = run(loop, WEEKS[0])
+    assert (plain["method"], plain["note"]) == ("cbpe", "weights would leave 4000 effective rows, fewer than 5000")
+    assert plain["estimated"]["auc"]["value"] != weighted["estimated"]["auc"]["value"]
+
+
+def test_what_cannot_be_estimated_is_told(loop: str) -> None:
+    with pytest.raises(DataError, match="no predictions by version 1"):
+        run(loop, WEEKS[0])
+    store.delete(version_uri(load_problem(loop), "1", "held_out.parquet"))
+    with pytest.raises(NothingToDo, match="registered before"):
+        run(loop, WEEKS[0])
