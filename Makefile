@@ -33,6 +33,9 @@ check: install ## the fast part: lint, types, unit tests
 gauntlet: install ## inject faults of every kind and see which gate stops them; writes docs/gauntlet.md (half an hour)
 	$(RUN)/python -m benchmarks.gauntlet --write
 
+drift-bench: install ## alarms on half a year of real weeks and on the same weeks harmed; writes docs/drift.md (some minutes)
+	$(RUN)/python -m benchmarks.drift --write
+
 clean: ## remove what was installed and all that ran: data, models, logs
 	@if [ -x $(RUN)/evergreen ]; then $(RUN)/evergreen down; fi
 	rm -rf $(HOME_DIR) .venv .venv-uv .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -58,4 +61,4 @@ $(UV):
 	@rm -rf .venv-uv && $(PYTHON) -m venv .venv-uv && .venv-uv/bin/pip install --quiet uv==$(UV_VERSION) || { \
 	  rm -rf .venv-uv; echo "error: uv could not be installed (see above). Is the network up? Run the same command again." >&2; exit 1; }
 
-.PHONY: help demo up test check gauntlet clean install
+.PHONY: help demo up test check gauntlet drift-bench clean install
