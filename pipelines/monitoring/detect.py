@@ -11,7 +11,7 @@ from pipelines.evaluation.metrics import measure
 from pipelines.evaluation.scored import Scored
 from pipelines.monitoring.column import Bins, ColumnProfile, Numbers
 from pipelines.monitoring.distance import cramers_v, jensen_shannon, kolmogorov_smirnov, psi, wasserstein
-from pipelines.monitoring.levels import levels
+from pipelines.monitoring.levels import levels, since_first_value
 from pipelines.monitoring.profile import SCORE, Profiles, Reference
 from pipelines.scoring.score import shown
 
@@ -34,6 +34,7 @@ def detect(
     - "levels": {"js" | "wasserstein": {"far", "far_level", "step", "step_level"}}, see `levels`;
     - "null_share", "unseen_share", "non_finite_share", "edge_share" (of the scores, at exactly 0 or 1): shares of all
       rows, and "usual_..." the largest of each in the reference's; "std" and "usual_std", the smallest in those;
+      the reference's count from the first in which the column has a value;
     - "new": {category: rows} of the most frequent ones that training lacks.
 
     "prediction" has the same, and "mean" and "reference_mean". "same_as" is a trailing partition with the very same
@@ -44,7 +45,7 @@ def detect(
     told = levels(reference, list(since.values()), profiles, false_alarm_rate, trailing_partitions)
     columns = {}
     for name, column in reference.columns.items():
-        usual = [each[name] for each in known.values()]
+        usual = since_first_value([each[name] for each in known.values()])
         columns[name] = _column(column.bins, usual, profiles[name], name == SCORE and _is_share(reference))
         columns[name]["levels"] = told[name]
     prediction = columns.pop(SCORE)

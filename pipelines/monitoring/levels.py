@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.monitoring.column import Bins
+from pipelines.monitoring.column import Bins, ColumnProfile
 from pipelines.monitoring.distance import deciding
 from pipelines.monitoring.profile import SCORE, Profiles, Reference
 
@@ -62,15 +62,14 @@ def levels(reference: Reference, trailing: Sequence[Profiles], profiles: Profile
             is usual too, but no further than the reference's own level: one that was at fault does not raise it much.
         window: partitions before one of which the nearest makes the step.
     """
-    past = [*reference.partitions.values(), *trailing]
     found = {
         (name, distance): one
         for name, column in reference.columns.items()
         for distance, one in _distances(
             column.bins,
-            np.array([each[name].counts for each in past], np.float64).reshape(len(past), column.bins.slots),
-            np.array(profiles[name].counts, np.float64),
-            len(reference.partitions),
+            since_first_value([each[name] for each in reference.partitions.values()]),
+            [each[name] for each in trailing],
+            profiles[name],
             window,
         ).items()
     }
@@ -92,8 +91,22 @@ def levels(reference: Reference, trailing: Sequence[Profiles], profiles: Profile
     return told
 
 
-def _distances(bins: Bins, past: Array, now: Array, known: int, window: int) -> dict[str, _Distances]:
-    every = np.vstack([past, now])
+def since_first_value(past: Sequence[ColumnProfile]) -> Sequence[ColumnProfile]:
+    """From the first with a value on: a history feature has none before the first labels come, and that is not what is
+    usual of it. All, where none has one.
+    """
+    return past[next((place for place, one in enumerate(past) if one.told), 0) :]
+
+
+def _distances(
+    bins: Bins,
+    known_past: Sequence[ColumnProfile],
+    trailing: Sequence[ColumnProfile],
+    found: ColumnProfile,
+    window: int,
+) -> dict[str, _Distances]:
+    every = np.array([one.counts for one in (*known_past, *trailing, found)], np.float64)
+    past, now, known = every[:-1], every[-1], len(known_past)
     pooled = past[:known].sum(axis=0)
     sizes = past.sum(axis=1)
     usual_rows = float(np.median(sizes[sizes > 0])) if sizes.any() else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import numbers
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -125,6 +125,23 @@ def boost_settings(
                   for group in given["interaction_constraints"]]  # fmt: skip
         native["interaction_constraints"] = json.dumps(groups)
     return BoostSettings(rounds, None if patience is None else _whole("early_stopping_rounds", patience), dict(native))
+
+
+def on_kept(parameters: dict[str, Any], dropped: Collection[str]) -> dict[str, Any]:
+    """The parameters without constraints on columns that were left out of the matrix: a constant has no order.
+
+    >>> on_kept({"monotone_constraints": {"rain": 1, "wind": 1}, "max_depth": 3}, {"rain": "constant"})
+    {'monotone_constraints': {'wind': 1}, 'max_depth': 3}
+    >>> on_kept({"interaction_constraints": [["rain", "wind"], ["rain"]]}, ["rain"])
+    {'interaction_constraints': [['wind']]}
+    """
+    kept = dict(parameters)
+    if isinstance(signs := kept.get("monotone_constraints"), dict):
+        kept["monotone_constraints"] = {name: sign for name, sign in signs.items() if name not in dropped}
+    if groups := kept.get("interaction_constraints"):
+        groups = [[one for one in group if one not in dropped] for group in groups]
+        kept["interaction_constraints"] = [group for group in groups if group]
+    return kept
 
 
 def _refuse_unknown(name: str, value: Any) -> None:

@@ -15,6 +15,7 @@ from pipelines.dataset.fingerprint import fingerprint
 from pipelines.dataset.resample import resample
 from pipelines.errors import DataError
 from pipelines.problem import Problem
+from pipelines.training.boost_parameters import on_kept
 from pipelines.training.calibrate import fit_calibrator
 from pipelines.training.checks import (
     explained,
@@ -187,7 +188,14 @@ def _by_matrix(
     setting = setting_of(problem, candidate, is_category, model.prepared_names)
     with explained(problem, name, parameters):
         model.estimator = fit_estimator(
-            candidate.model, parameters, setting, matrix, y, _times(weight, factors, y), held_out, checkpoint
+            candidate.model,
+            on_kept(parameters, model.dropped),
+            setting,
+            matrix,
+            y,
+            _times(weight, factors, y),
+            held_out,
+            checkpoint,
         )
     return model
 

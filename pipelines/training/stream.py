@@ -13,6 +13,7 @@ import pyarrow.dataset as ds
 from pipelines.config import Candidate, Preprocessing
 from pipelines.errors import ConfigError
 from pipelines.problem import Problem
+from pipelines.training.boost_parameters import on_kept
 from pipelines.training.checks import explained, place, refuse_unused, require_classes, require_weights
 from pipelines.training.estimators import HELD_OUT, boosted_trees, fit_estimator
 from pipelines.training.fit import class_factors, held_out_rows, new_model, require_columns, setting_of
@@ -66,7 +67,7 @@ def fit_streamed(
             return _batches(problem, model, counted, factors)
 
         with explained(problem, name, given):
-            model.estimator = boosted_trees(given, setting).fit_batches(
+            model.estimator = boosted_trees(on_kept(given, model.dropped), setting).fit_batches(
                 batches, held_out_rows(model, validation, factors), checkpoint
             )
     return model

@@ -32,8 +32,12 @@ def week(place: int, *, rows: int = ROWS, warmer: float = 0.0, share: float = 0.
     })  # fmt: skip
 
 
-def made_from(weeks: Sequence[int]) -> Reference:
-    parts = {f"w{place:03}": week(place) for place in weeks}
+def without_wind(rows: pa.Table) -> pa.Table:
+    return rows.set_column(1, "wind", pa.nulls(rows.num_rows, pa.float64()))
+
+
+def made_from(weeks: Sequence[int], *, no_wind: Sequence[int] = ()) -> Reference:
+    parts = {f"w{place:03}": without_wind(week(place)) if place in no_wind else week(place) for place in weeks}
     every = pa.concat_tables(parts.values())
     history = pa.concat_tables(
         part.append_column("partition", pa.array([key] * part.num_rows)) for key, part in parts.items()
@@ -171,3 +175,19 @@ def test_columns_of_nothing_are_not_judged() -> None:
     slightly[0] = 2
     other = week(6).append_column("gone", pa.nulls(ROWS, pa.float64())).append_column("still", pa.array(slightly))
     assert "covariate shift" not in kinds(known, {}, other)
+
+
+def test_what_had_no_value_at_first_may_not_lose_them_again() -> None:
+    late = made_from(range(10), no_wind=[0, 1])
+    found = kinds(late, {}, without_wind(week(10)))
+    assert list(found["data fault"]) == ["wind null share"] and "wind" in found["covariate shift"]
+    assert kinds(late, {}, week(10)) == {}
+
+
+def test_gaps_between_are_usual() -> None:
+    assert "data fault" not in kinds(made_from(range(10), no_wind=[4]), {}, without_wind(week(10)))
+
+
+def test_what_never_had_a_value_and_has_is_a_shift() -> None:
+    empty = made_from(range(10), no_wind=range(10))
+    assert kinds(empty, {}, week(10))["covariate shift"] == ["wind"]

@@ -43,7 +43,7 @@ def test_a_version_can_be_looked_at_and_made_again(loop: str) -> None:
     configure(loop, lambda raw: raw["training"]["candidates"]["xgboost"]["parameters"].update(max_depth=2))
     made = reproduce(loop, "1")
     assert made.identical, "it is made again with what it was"
-    assert any("training.candidates.xgboost.parameters.max_depth: 5 -> 2" in line for line in made.differences)
+    assert any("training.candidates.xgboost.parameters.max_depth: 4 -> 2" in line for line in made.differences)
 
 
 def test_a_changed_row_of_the_table_is_named(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:

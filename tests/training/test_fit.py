@@ -405,3 +405,18 @@ def test_a_file_with_other_types_is_refused(problem: ToyProblem) -> None:
     model.estimator = functools.partial(os.system, "true")
     with pytest.raises(UntrustedTypesFoundException):
         skops.io.loads(skops.io.dumps(model), trusted=TRUSTED_TYPES)
+
+
+def test_a_constraint_on_a_column_that_is_constant_constrains_nothing(problem: ToyProblem) -> None:
+    signs = {"monotone_constraints": {"litres": 1, "shelf_count_2d": -1}}
+    config = problem("binary", {"xgboost": {"parameters": {"n_estimators": 20, **signs}}})
+    dry = TRAIN.set_column(TRAIN.schema.get_field_index("shelf_count_2d"), "shelf_count_2d", pa.array([1.0] * 1200))
+    model = fit(config, "xgboost", dry, VALIDATION)
+    assert "shelf_count_2d" in model.dropped
+    alike = {"litres": np.linspace(0, 5, 50), "shelf": ["top"] * 50, "shelf_rate_3d": [0.5] * 50,
+             "shelf_count_2d": [1.0] * 50}  # fmt: skip
+    same = pa.table(alike)
+    assert (np.diff(model.scores(same)) >= 0).all()
+    unknown = problem("binary", {"xgboost": {"parameters": {"monotone_constraints": {"liters": 1}}}})
+    with pytest.raises(ConfigError, match="'liters' is no column"):
+        fit(unknown, "xgboost", dry, VALIDATION)
