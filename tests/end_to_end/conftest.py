@@ -33,7 +33,9 @@ def write_problem(folder: Path) -> None:
     raw = yaml.safe_load(path.read_text())
     raw["replay"] = {"history_until": "2013-02-04", "until": "2013-02-25"}
     raw["dataset"]["split"] = {"validation_partitions": 1, "test_partitions": 1}
-    raw["training"]["candidates"]["xgboost"]["parameters"] |= {"n_estimators": 60, "learning_rate": 0.1}
+    quick = {"n_estimators": 60, "learning_rate": 0.1, "min_child_weight": 20, "colsample_bytree": 0.6}
+    raw["training"]["candidates"]["xgboost"]["parameters"] |= quick
+    raw["training"]["select_by"] = "log_loss"
     raw["gate"]["limits"]["auc"] = {"min": 0.51}
     raw["gate"]["gain_over_baselines"] = {"auc": -0.2, "log_loss": -0.2}
     raw["gate"]["gain_over_champion"] = {"auc": -0.3, "log_loss": -0.3}
