@@ -142,7 +142,7 @@ def test_the_version_that_was_replaced_can_be_gone_back_to(loop: str) -> None:
     config = load_problem(loop)
     before = str(tracking.serving(config).version)
     # A champion's twin is not let in.
-    configure(loop, lambda raw: raw["training"]["candidates"]["logistic"]["parameters"].update(C=0.5))
+    configure(loop, lambda raw: raw["training"]["candidates"]["xgboost"]["parameters"].update(max_depth=3))
     promoted = inline.train(loop)
     import mlflow
 
