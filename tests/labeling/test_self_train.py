@@ -35,6 +35,7 @@ def rows(labelled: int, unlabelled: int, seed: int = 0) -> tuple[pa.Table, np.nd
     known = rng.permutation(count) < labelled
     return pa.table({
         "kettle_id": [f"k{row}" for row in range(count)],
+        "partition": ["2024-01-01"] * count,
         "event_time": pa.array([datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=row) for row in range(count)]),
         "litres": litres,
         "age": pa.array(rng.integers(0, 9, count)),
