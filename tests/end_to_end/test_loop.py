@@ -202,6 +202,7 @@ def test_people_are_asked_for_labels_and_their_answers_are_statements(
         return waiting and airflow._call("GET", form)
 
     questions = wait(asked)["params"]
+    time.sleep(3)  # as a person would: an answer in the second in which the task parks is lost, and it asks again
     answers = dict.fromkeys(questions, "positive") | {"event_02": "cannot tell"}
     airflow._call("PATCH", form, json={"chosen_options": ["OK"], "params_input": answers})
     assert airflow.follow(run, lambda *_: None, 600)["state"] == "success"
