@@ -30,7 +30,7 @@ check: install ## the fast part: lint, types, unit tests
 	$(RUN)/python -m docs.generate --check
 	$(RUN)/pytest -m "not end_to_end and not slow" -n 2 --dist loadfile
 
-gauntlet: install ## inject faults of every kind and see which gate stops them; writes docs/gauntlet.md (half an hour)
+gauntlet: install ## inject faults of every kind and see which gate stops them; writes docs/gauntlet.md (about an hour)
 	$(RUN)/python -m benchmarks.gauntlet --write
 
 drift-bench: install ## alarms on half a year of real weeks and on the same weeks harmed; writes docs/drift.md (some minutes)
