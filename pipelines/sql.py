@@ -55,6 +55,18 @@ def stream(
         yield from database.sql(sql, params=dict(parameters or {})).to_arrow_reader(batch_rows)
 
 
+def thinned(key: str, rows: Mapping[str, int], most: int) -> str:
+    """SQL condition that keeps about `most` rows of each partition, or all if there are fewer; `rows` counts them.
+
+    By a hash of the column `key`: the same ones in every run.
+
+    >>> print(thinned("id", {"2024-01-01": 90, "2024-01-02": 250}, 100))
+    hash("id") % (CASE partition WHEN '2024-01-01' THEN 1 WHEN '2024-01-02' THEN 3 END) = 0
+    """
+    cases = " ".join(f"WHEN {literal(partition)} THEN {-(-count // most)}" for partition, count in rows.items())
+    return f"hash({quote(key)}) % (CASE partition {cases} END) = 0"
+
+
 @contextmanager
 def explained(where: str) -> Iterator[None]:
     """Turn DuckDB's complaint about somebody's SQL into a ConfigError that names the file."""

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import sql, store
+from pipelines import sql
 from pipelines.dataset.known import labels_as_known
 from pipelines.dataset.label import label_number
 from pipelines.evaluation.scored import Scored, scored
@@ -17,21 +17,20 @@ from pipelines.problem import Problem
 
 
 def realised(
-    config: Problem, its: Problem, partition: str, version: str, threshold: float, as_of: datetime
+    its: Problem, predictions: Any, labels: Any, partition: str, version: str, threshold: float, as_of: datetime
 ) -> tuple[Scored, dict[str, int]]:
     """The partition's rows that `version` scored and that have a label, with labels as known at `as_of`.
 
-    `its` is the config that the model was trained with: a label is a number, the place of its class there. A class
-    that the model does not know is left out, since no metric could take it; how many labels of each there are comes
-    second.
+    `predictions` and `labels` are the tables, as datasets. `its` is the config that the model was trained with: a
+    label is a number, the place of its class there. A class that the model does not know is left out, since no metric
+    could take it; how many labels of each there are comes second.
     """
     key, parts, label = sql.quote(its.key), its.partitions, label_number(its, "known.label")
     time, start, end = pc.field("event_time"), pc.scalar(parts.start(partition)), pc.scalar(parts.end(partition))
     is_its = (pc.field("partition") == partition) & (pc.field("model_version") == version)
-    predictions = store.dataset(config, "predictions").filter(is_its)
-    labels = store.dataset(config, "labels").filter((time >= start) & (time < end))
+    tables = {"p": predictions.filter(is_its), "labels": labels.filter((time >= start) & (time < end))}
     joined = f"WITH known AS ({labels_as_known(its)}) SELECT {{}} FROM p JOIN known USING ({key})"
-    tables, moment = {"p": predictions, "labels": labels}, {"as_of": as_of}
+    moment = {"as_of": as_of}
     rows = sql.query(
         joined.format(f"p.score, p.probabilities, {label} AS label")
         + f" WHERE {label} IS NOT NULL ORDER BY p.event_time, p.{key}",

@@ -62,7 +62,7 @@ def estimate(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     measured = _measure_past(config, partition)
     rule = config.evaluation.bootstrap
     blocks, its_blocks = blocks_of(config, held_out.rows), blocks_of(config, rows)
-    weighing, truth = _weigh(config, its, held_out, rows)
+    weighing, truth = _weigh(config, its, held_out, blocks, rows, its_blocks)
     found = estimate_metrics(truth, blocks, scores, its_blocks, rule)
 
     table = store.dataset(config, "estimates").to_table()
@@ -146,13 +146,13 @@ def _scored_rows(config: Problem, its: Problem, partition: str, version: str) ->
     return rows, scores_of(its, rows)
 
 
-def _weigh(config: Problem, its: Problem, held_out: HeldOut, rows: pa.Table) -> tuple[_Weighing, Scored]:
+def _weigh(
+    config: Problem, its: Problem, held_out: HeldOut, blocks: np.ndarray, rows: pa.Table, its_blocks: np.ndarray
+) -> tuple[_Weighing, Scored]:
     """Whether held-out rows count by how much they are like the partition's, and those rows, weighted or not."""
-    from pipelines.evaluation.bootstrap import blocks_of
     from pipelines.monitoring.domain import domain
 
-    blocks = blocks_of(config, held_out.rows)
-    found = domain(its, held_out.rows, blocks, rows, blocks_of(config, rows), config.evaluation.bootstrap)
+    found = domain(its, held_out.rows, blocks, rows, its_blocks, config.evaluation.bootstrap)
     if found is None:
         return _Weighing("no input tells rows apart"), held_out.scored
     names = {"domain_auc": "value", "domain_low": "low", "domain_high": "high"}
@@ -171,6 +171,7 @@ def _measure_past(config: Problem, partition: str) -> list[str]:
 
     table = store.dataset(config, "estimates").to_table()
     waiting = table.filter(pc.is_null(table["realised_rows"]))["partition"].unique().to_pylist()
+    predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
     done = []
     for key in mature(config, partition, waiting):
         rows = table.filter(pc.equal(table["partition"], key))
@@ -181,7 +182,7 @@ def _measure_past(config: Problem, partition: str) -> list[str]:
         ).scored.threshold
         parts = config.partitions
         matured = next(one for one in parts.between(key, partition) if mature(config, one, [key]))
-        truth, _ = realised(config, its, key, version, threshold, parts.end(matured))
+        truth, _ = realised(its, predictions, labels, key, version, threshold, parts.end(matured))
         if not len(truth.labels):
             continue
         values = {name: metric(truth) for name, metric in metrics_of(truth).items()}

@@ -32,14 +32,13 @@ def history(config: Problem, featurized: dict[str, Any], model: Model) -> pa.Tab
     wanted = pc.field("partition").isin(keys)
     features = store.dataset(config, "features", featurized["features_version"]).filter(wanted)
     names = ["partition", *config.feature_names]
-    counts = sql.query("SELECT partition, count(*) AS rows FROM f GROUP BY 1", {"f": features}).to_pylist()
-    most = max(HISTORY_ROWS // max(len(counts), 1), 1)
-    every = " ".join(f"WHEN {sql.literal(one['partition'])} THEN {-(-one['rows'] // most)}" for one in counts)
+    counted = sql.query("SELECT partition, count(*) AS rows FROM f GROUP BY 1", {"f": features}).to_pylist()
+    counts = {one["partition"]: one["rows"] for one in counted}
+    chosen = sql.thinned(config.key, counts, max(HISTORY_ROWS // max(len(counts), 1), 1))
     rows = sql.query(
-        f"""SELECT {", ".join(map(sql.quote, names))} FROM f
-            WHERE hash({sql.quote(config.key)}) % (CASE partition {every} END) = 0""",
+        f"SELECT {', '.join(map(sql.quote, names))} FROM f WHERE {chosen}",
         {"f": features},
-    )  # fmt: skip
+    )
     scores = model.scores(rows)
     found = scored(config, np.zeros(rows.num_rows, np.int64), scores, threshold=model.threshold)
     return rows.append_column("score", pa.array(shown(found.scores, found.decisions), pa.float64()))

@@ -67,11 +67,15 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     found = profiles.pop(partition)
     detected = measure_drift(reference, found, profiles, policy.false_alarm_rate, policy.trailing_partitions)
     labelled_keys = mature(config, partition, store.partition_keys(config, "predictions"))
+    predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
     realised = []
     for labelled in labelled_keys[-policy.of_last :]:
-        version = _version(config, labelled)
+        scored = predictions.filter(pc.field("partition") == labelled)
+        version = scored.head(1, columns=["model_version"])["model_version"][0].as_py()
         its, threshold = version_problem(config, version), _reference(config, version).threshold
-        truth, unknown = turned_out(config, its, labelled, version, threshold, config.partitions.end(partition))
+        truth, unknown = turned_out(
+            its, predictions, labels, labelled, version, threshold, config.partitions.end(partition)
+        )
         if len(truth.labels):
             told = {"partition": labelled, "version": version, "unknown_labels": unknown}
             realised.append(told | performance(truth))
@@ -171,13 +175,6 @@ def _profiles(config: Problem, version: str, reference: Reference, partition: st
     rows = store.dataset(config, "profiles").to_table(filter=wanted)
     parts = {key: from_rows(rows.filter(pc.field("partition") == key)) for key in keys}
     return {key: part for key, part in parts.items() if part}
-
-
-def _version(config: Problem, partition: str) -> str:
-    """Who scored a partition."""
-    scored = store.dataset(config, "predictions").filter(pc.field("partition") == partition)
-    version: str = scored.head(1, columns=["model_version"])["model_version"][0].as_py()
-    return version
 
 
 def _reference(config: Problem, version: str) -> Reference:

@@ -44,7 +44,6 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
     from pipelines.evaluation.evaluate import pick_challenger
     from pipelines.evaluation.page import page
     from pipelines.evaluation.report import report
-    from pipelines.evaluation.scored import scored
     from pipelines.monitoring.held_out import to_parquet
     from pipelines.monitoring.profile import reference
     from pipelines.stages.history import history
@@ -53,14 +52,12 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
     test = stored.split(config, featurized, "test", extra=_groups(config))
     seen = stored.drawn(config, featurized, "train", REFERENCE_ROWS)
     sample = seen if seen.num_rows <= COMPARED_ROWS else stored.drawn(config, featurized, "train", COMPARED_ROWS)
-    labels, weights = test["label"].to_numpy(), test["weight"].to_numpy()
     runs = {one["candidate"]: one["run_id"] for one in trained}
     contenders = {}
     for name, run_id in runs.items():
         model = tracking.load_model(run_id)
-        known = None if config.training.candidates[name].is_baseline else _known(config, model, sample)
-        found = scored(config, labels, model.scores(test), weights, model.threshold)
-        contenders[name] = Contender(name, run_id, model, found, known=known)
+        known = None if config.training.candidates[name].is_baseline else _scored(config, model, sample)
+        contenders[name] = Contender(name, run_id, model, _scored(config, model, test), known=known)
     best = pick_challenger(config.training, {one["candidate"]: one["validation"] for one in trained})
     champion = tracking.champion(config)
     against = None if champion is None else _champion(config, featurized, champion, test, sample)
@@ -232,11 +229,11 @@ def _makes_rows(config: Problem) -> bool:
     return dataset.augmentation.method != "none" or dataset.resampling.method in ("oversample", "smote")
 
 
-def _known(config: Problem, model: Model, sample: pa.Table) -> Scored:
+def _scored(config: Problem, model: Model, rows: pa.Table) -> Scored:
     from pipelines.evaluation.scored import scored
 
-    labels, weights = sample["label"].to_numpy(), sample["weight"].to_numpy()
-    return scored(config, labels, model.scores(sample), weights, model.threshold)
+    labels, weights = rows["label"].to_numpy(), rows["weight"].to_numpy()
+    return scored(config, labels, model.scores(rows), weights, model.threshold)
 
 
 def _champion(
@@ -245,7 +242,6 @@ def _champion(
     """The champion on the test rows, with the features that it was trained on, whatever they are today."""
     from pipelines import tracking
     from pipelines.evaluation.compare import Contender, at_promotion
-    from pipelines.evaluation.scored import scored
 
     its = version_problem(config, str(version.version))
     rows = test
@@ -253,12 +249,11 @@ def _champion(
         stored.write_features(its, featurized, stored.partitions(config, featurized, "test"))
         rows = stored.split(config, {**featurized, "features_version": None}, "test", its)
     model = tracking.load_model(version.run_id)
-    labels, weights = rows["label"].to_numpy(), rows["weight"].to_numpy()
-    found = scored(config, labels, model.scores(rows), weights, model.threshold)
+    found = _scored(config, model, rows)
     until = tracking.run_tag(version.run_id, "trained_until")
     promoted = at_promotion(tracking.run_file(version.run_id, "evaluation.json"))
     learnt_from = tracking.run_file(version.run_id, "lineage.json")["splits"]["train"]["partitions"]
     return Contender(
         f"version {version.version}", version.run_id, model, found, str(version.version), until, promoted,
-        tuple(learnt_from), None if rows is not test else _known(config, model, sample),
+        tuple(learnt_from), None if rows is not test else _scored(config, model, sample),
     )  # fmt: skip

@@ -33,12 +33,10 @@ def shapes(problem: Problem, query: Query, rows: Any) -> dict[str, PartitionShap
         counts = dict(database.sql("SELECT partition, count(*) FROM rows GROUP BY 1").fetchall())
         if not counts:
             return {}
-        every = {key: -(-count // SAMPLED_ROWS) for key, count in counts.items()}
-        cases = " ".join(f"WHEN {sql.literal(key)} THEN {step}" for key, step in every.items())
         chosen = ", ".join(f"{expression} AS {sql.quote(name)}" for name, (_, expression) in columns.items())
         database.execute(f"""
             CREATE TEMP TABLE sampled AS SELECT partition, {chosen} FROM rows
-            WHERE hash({sql.quote(problem.key)}) % (CASE partition {cases} END) = 0
+            WHERE {sql.thinned(problem.key, counts, SAMPLED_ROWS)}
         """)
         parts: dict[str, dict[str, ColumnShape]] = {key: {} for key in counts}
         for name, (kind, _) in columns.items():
