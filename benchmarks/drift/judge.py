@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from benchmarks.drift.plants import ROWS, Plant
 from pipelines.config import Policy
 from pipelines.monitoring.detect import detect
-from pipelines.monitoring.diagnose import Finding, diagnose
+from pipelines.monitoring.diagnose import diagnose
+from pipelines.monitoring.finding import Finding
 from pipelines.monitoring.profile import SCORE, Profiles, Reference
 
 SCORE_KINDS = ("prediction drift",)

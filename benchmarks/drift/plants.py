@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.monitoring.diagnose import Kind
+from pipelines.monitoring.finding import Kind
 from pipelines.monitoring.profile import SCORE, Reference
 
 SEED = 0

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pipelines.config import Policy
 from pipelines.monitoring.column import Frozen
-from pipelines.monitoring.diagnose import Diagnosis, Kind
+from pipelines.monitoring.finding import Diagnosis, Kind
 
 Action = Literal["none", "alert", "retrain"]
 

@@ -6,47 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pipelines.config import Policy
-from pipelines.monitoring.column import Frozen
 from pipelines.monitoring.faults import column_faults
+from pipelines.monitoring.finding import Diagnosis, Finding
 from pipelines.monitoring.profile import SCORE, Reference
-
-Kind = Literal[
-    "data fault",
-    "performance drop",
-    "calibration drift",
-    "label schema change",
-    "label shift",
-    "prediction drift",
-    "covariate shift",
-    "feature change",
-]
 
 VANISHED = 1e-6  # chance that a class is missing among so many labels: below it, it has vanished
 UNITS = {"wasserstein": "sd", "js": "JS"}
-
-
-class Finding(Frozen):
-    """One kind of shift; `evidence` is a clause for people, `numbers` the same for machines."""
-
-    kind: Kind
-    evidence: str
-    numbers: dict[str, float]
-
-
-class Diagnosis(Frozen):
-    """Findings, the most harmful first; newest labelled partitions that count, oldest first, and the bad of them."""
-
-    findings: tuple[Finding, ...]
-    labelled: tuple[str, ...]
-    bad: tuple[str, ...]
-
-    @property
-    def kinds(self) -> tuple[Kind, ...]:
-        return tuple(finding.kind for finding in self.findings)
-
-    @property
-    def is_newest_bad(self) -> bool:
-        return bool(self.labelled) and self.labelled[-1] in self.bad
 
 
 def diagnose(

@@ -122,7 +122,7 @@ def diagnose(problem: str, detected: dict[str, Any]) -> dict[str, Any]:
 def decide(problem: str, diagnosed: dict[str, Any]) -> dict[str, Any]:
     """Turn the diagnosis into an action. Result: what `diagnose` gave, and {"verdict", "action", "reason"}."""
     from pipelines.monitoring.decide import decide as apply_policy
-    from pipelines.monitoring.diagnose import Diagnosis
+    from pipelines.monitoring.finding import Diagnosis
 
     config = load_problem(problem)
     partition = diagnosed["partition"]

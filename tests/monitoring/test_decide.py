@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.config import Policy
 from pipelines.monitoring.decide import Decision, decide
-from pipelines.monitoring.diagnose import Diagnosis, Finding, Kind
+from pipelines.monitoring.finding import Diagnosis, Finding, Kind
 
 POLICY = Policy(at_least=2, of_last=3, cool_down_partitions=4)
 HARM: tuple[Kind, ...] = ("performance drop", "calibration drift")

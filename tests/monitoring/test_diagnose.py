@@ -8,7 +8,8 @@ from typing import Any, get_args
 import pytest
 
 from pipelines.config import Policy
-from pipelines.monitoring.diagnose import Diagnosis, Kind, diagnose
+from pipelines.monitoring.diagnose import diagnose
+from pipelines.monitoring.finding import Diagnosis, Kind
 from pipelines.monitoring.profile import Reference
 
 POLICY = Policy(max_auc_drop=0.05, max_calibration_gap=0.05, max_label_rate_shift=0.1, min_labels=200, of_last=3)

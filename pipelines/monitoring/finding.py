@@ -1,0 +1,49 @@
+"""What a diagnosis is made of: kinds of shift, and what shows them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pipelines.monitoring.column import Frozen
+
+Kind = Literal[
+    "data fault",
+    "performance drop",
+    "concept drift",
+    "calibration drift",
+    "label schema change",
+    "label shift",
+    "prediction drift",
+    "covariate shift",
+    "feedback loop",
+    "staleness",
+    "feature change",
+]
+
+
+class Finding(Frozen):
+    """One kind of shift; `evidence` is a clause for people, `numbers` the same for machines.
+
+    `features` are those that carry it, the most telling first; empty: it is of no feature.
+    """
+
+    kind: Kind
+    evidence: str
+    numbers: dict[str, float]
+    features: tuple[str, ...] = ()
+
+
+class Diagnosis(Frozen):
+    """Findings, the most harmful first; newest labelled partitions that count, oldest first, and the bad of them."""
+
+    findings: tuple[Finding, ...]
+    labelled: tuple[str, ...]
+    bad: tuple[str, ...]
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return tuple(finding.kind for finding in self.findings)
+
+    @property
+    def is_newest_bad(self) -> bool:
+        return bool(self.labelled) and self.labelled[-1] in self.bad
