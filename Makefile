@@ -33,7 +33,7 @@ check: install ## the fast part: lint, types, unit tests
 gauntlet: install ## inject faults of every kind and see which gate stops them; writes docs/gauntlet.md (about an hour)
 	$(RUN)/python -m benchmarks.gauntlet --write
 
-drift-bench: install ## alarms on half a year of real weeks and on the same weeks harmed; writes docs/drift.md (some minutes)
+drift-bench: install ## plant shifts in real data and see what is found, and what it is called; writes docs/drift.md (half an hour)
 	$(RUN)/python -m benchmarks.drift --write
 
 clean: ## remove what was installed and all that ran: data, models, logs

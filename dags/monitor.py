@@ -1,22 +1,23 @@
-"""# Monitor: did the world move, and does it matter?
+"""# Monitor: did the world move, does it matter, and what is to be done?
 
-**What it does.** `profile` summarises the partition in one pass, `detect` measures it against the champion's training
-reference, `estimate` says how good its scores are likely to be before the labels come (docs/estimates.md), `report`
-draws an Evidently report (the run's *Evidence* tab, and the link on the task), `diagnose` names the kind of drift,
-`decide` turns numbers into a verdict by the policy of problem.yaml, `act` carries it out.
+**What it does.** `profile` summarises the partition in one pass, `detect` measures it against the past, `estimate`
+says how good its scores are likely to be and what labels say of those before it, `diagnose` names the kinds of shift,
+`explain` says since when, along with what and where, `decide` weighs what each way to act is expected to gain against
+what it costs, `act` carries the decision out, `report` draws the pages (the run's *Evidence* tab).
 
 **What makes it run.** A scored partition: asset `<problem>/predictions`, with its key. By hand: with a *partition
-key*. Only `act` asks for a retraining (asset `<problem>/retrain_request`), and once a partition: to clear a run
+key*. Only `act` asks for a training (asset `<problem>/retrain_request`), and once a partition: to clear a run
 measures again and asks for nothing twice.
 
 **Triage.**
 
-- `act` skipped: the usual end. Nothing to retrain for, or it was asked for before; the XCom `verdict` says which.
+- `act` skipped: no training is wanted, or it was asked for before; the XCom `verdict` says which. Partitions that it
+  put into quarantine: `evergreen quarantine partitions <problem>`; `readmit` lets one back in.
 - `detect` failed with *DataError*: no reference for the champion. Was it registered by Evergreen's train DAG?
-- `estimate` skipped: a regression, or a champion registered before there were estimates. Failed: `decide` goes on
-  without it.
+- `estimate` failed: `diagnose` goes on without it, and knows neither concept drift nor estimated label shift.
 - `report` failed: verdict and retraining do not depend on it. Clear it when the cause is gone.
-- Alarms every week: read the diagnosis before you raise a limit. Covariate drift alone never retrains.
+- Alarms every week: read the page before you raise a limit. `evergreen decide <problem> --replay` says what another
+  policy would have done. A shift of inputs alone never retrains.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from airflow.sdk import DAG, PartitionedAssetTimetable, task
 
 from include import alerts, assets
 from include.boundary import boundary, partition_key, stage
-from include.links import DriftReport
+from include.links import DriftReport, Monitoring
 from include.wiring import options, problems
 from pipelines.problem import Problem
 
@@ -40,12 +41,28 @@ def profile(problem: str, *, dag_run: Any = None) -> Any:
     return monitor.profile(problem, partition_key(dag_run))
 
 
+@task(trigger_rule="all_done_min_one_success")
+@boundary
+def diagnose(problem: str, detected: Any, estimated: Any) -> Any:
+    from pipelines.stages import monitor
+
+    return monitor.diagnose(problem, detected, estimated)
+
+
+@task
+@boundary
+def decide(problem: str, explained: Any, *, ti: Any = None) -> Any:
+    from pipelines.stages import monitor
+
+    trainings = ti.get_dr_count(dag_id=f"{problem}.train", states=["queued", "running"])
+    return monitor.decide(problem, explained, trainings)
+
+
 detect = stage("monitor.detect")
 estimate = stage("monitor.estimate")
-report = stage("monitor.report")
-diagnose = stage("monitor.diagnose")
-decide = stage("monitor.decide")
+explain = stage("monitor.explain")
 act = stage("monitor.act")
+report = stage("monitor.report")
 
 
 def build(problem: Problem) -> None:
@@ -57,12 +74,13 @@ def build(problem: Problem) -> None:
         **options(problem, __doc__),
     ):
         profiled = profile(name)
-        estimate(name, profiled)
-        drawn = report(name, profiled)
-        drawn.operator.operator_extra_links = (DriftReport(),)
-        decided = decide(name, diagnose(name, detect(name, profiled)))
+        diagnosed = diagnose(name, detect(name, profiled), estimate(name, profiled))
+        decided: Any = decide(name, explain(name, diagnosed))
         told = {"on_success_callback": alerts.requested, "on_skipped_callback": alerts.alerted}
-        act.override(outlets=[assets.retrain_request(name)], **told)(name, decided)
+        acted: Any = act.override(outlets=[assets.retrain_request(name)], **told)(name, decided)
+        acted.operator.operator_extra_links = (Monitoring(),)
+        drawn: Any = report(name, decided)
+        drawn.operator.operator_extra_links = (Monitoring(), DriftReport())
 
 
 for each in problems():

@@ -3,26 +3,24 @@
 **What it does.** `label` joins events with the labels known by now, `sample` draws the training set and splits it by
 time, `featurize` computes its features, `check` looks for leaks and writes the set's datasheet, `train` searches and
 fits each candidate (one mapped task each), `evaluate` measures them on the newest held-out partitions, `gate` compares
-the best with the thresholds of problem.yaml, with the baselines and with the champion on the same rows, `register`
-makes it a version with its lineage and model card, `promote` gives it the alias *champion*.
+the best with thresholds, baselines and champion on the same rows, `register` makes it a version with its lineage and
+model card, `promote` gives it the alias *champion*.
 
-**What makes it run.** The monitor's request (asset `<problem>/retrain_request`, with the partition key that alarmed).
-By hand: with no partition key it learns from everything labelled so far; with one, from what was known then.
-Requests that come while a run is on wait in line.
+**What makes it run.** The monitor's request (asset `<problem>/retrain_request`, with the partition key that alarmed);
+the ledger says which kind of training it asked for. By hand: with no partition key it learns from everything labelled
+so far; with one, from what was known then. *How* is `scratch`, or on top of the champion `continue` (more trees, from
+newer rows alone) or `recalibrate`. Requests that come while a run is on wait in line; of several only the newest runs.
 
 **Triage.**
 
 - `gate` failed with *GateFailed*: not a fault. The challenger is not good enough and the champion goes on serving.
-  The reason is the log's last line, the task's XCom `verdict` and the run's *Evidence* tab; the task's *Evaluation*
-  link shows every check. Compare the runs in MLflow; do not lower a threshold to get a release out.
-- `check` failed with *DataError*: a feature is named that knows too much (it is not there at the cut-off, or alone
-  predicts the label), or rows stand on both sides of a split. Nothing was trained. Drop the feature or mend the split;
-  the task's *Datasheet* link shows every check. Accept a feature (`dataset.leaks.accepted`) only after a look at it.
-- `label` failed with *DataError*: too few labelled partitions yet. Ingest more, or wait for the labels.
-- `train` failed for one candidate: its parameters in problem.yaml do not fit its model. Nothing was promoted.
-- `train` was killed in the middle: its retry goes on with the trials and the boosting rounds that are done.
-- `train` does not start: it waits for a slot of the pool `training` (Admin, Pools).
-- `register` or `promote` is up for retry: MLflow does not answer. Both can be repeated without harm.
+  The task's *Evaluation* link shows every check. Compare the runs in MLflow; lower no threshold to get a release out.
+- `check` failed with *DataError*: a feature knows too much, or rows stand on both sides of a split: see the task's
+  *Datasheet* link. Accept a feature (`dataset.leaks.accepted`) only after a look at it.
+- `label` failed with *DataError*: too few labelled partitions yet. Skipped: its XCom `verdict` says why.
+- Some of `train` skipped: the champion is updated, other candidates are not; baselines are fitted for the gate.
+- `train` was killed: its retry goes on where it was. Does not start: it waits for the pool `training` (Admin, Pools).
+- `register`, `promote` up for retry: MLflow does not answer. `train` failed: a candidate's parameters do not fit it.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, PartitionedAssetTimetable, task
+from airflow.sdk import DAG, Param, PartitionedAssetTimetable, task
 
 from include import alerts, assets
 from include.boundary import boundary, stage
@@ -41,18 +39,15 @@ from pipelines.problem import Problem
 
 @task
 @boundary
-def label(problem: str, *, dag_run: Any = None) -> Any:
+def label(problem: str, *, dag_run: Any = None, params: Any = None) -> Any:
     from pipelines.stages import train
 
-    asked = dag_run.run_type == "asset_triggered" and not dag_run.clear_number
-    return train.label(problem, dag_run.partition_key, requested=asked)
+    asked = dag_run.run_type == "asset_triggered"
+    how = {"how": None} if asked else dict(params)
+    return train.label(problem, dag_run.partition_key, requested=asked and not dag_run.clear_number, **how)
 
 
-@task(
-    pool="training",
-    execution_timeout=timedelta(hours=2),
-    map_index_template="{{ task.op_kwargs['candidate'] }}",
-)
+@task(pool="training", execution_timeout=timedelta(hours=2), map_index_template="{{ task.op_kwargs['candidate'] }}")
 @boundary
 def train(problem: str, featurized: Any, candidate: str) -> Any:
     from pipelines.stages import train
@@ -60,7 +55,7 @@ def train(problem: str, featurized: Any, candidate: str) -> Any:
     return train.train(problem, featurized, candidate)
 
 
-@task
+@task(trigger_rule="none_failed_min_one_success")  # where the champion is updated, other candidates are skipped
 @boundary
 def evaluate(problem: str, featurized: Any, trained: Any) -> Any:
     from pipelines.stages import train
@@ -68,6 +63,10 @@ def evaluate(problem: str, featurized: Any, trained: Any) -> Any:
     return train.evaluate(problem, featurized, list(trained))
 
 
+PARAMS = {
+    "how": Param("scratch", enum=["scratch", "continue", "recalibrate"]),
+    "window_from": Param(None, type=["null", "string"], format="date", title="First partition to learn from"),
+}
 sample = stage("train.sample")
 featurize = stage("train.featurize")
 check = stage("train.check")
@@ -82,6 +81,7 @@ def build(problem: Problem) -> None:
         f"{name}.train",
         description="A new version, gated against the champion",
         schedule=PartitionedAssetTimetable(assets=assets.retrain_request(name)),
+        params=PARAMS,
         **options(problem, __doc__),
     ):
         checked = check(name, featurize(name, sample(name, label(name))))

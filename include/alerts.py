@@ -19,7 +19,7 @@ from typing import Any
 
 from airflow.sdk.configuration import conf
 
-from include.links import DriftReport, Evaluation, ModelCard, Page, Validation
+from include.links import Evaluation, ModelCard, Monitoring, Page, Validation
 from pipelines import alerts
 from pipelines.alerts import Alert, Judgement, Kind, scrub, without_numbers
 from pipelines.config import Channel
@@ -28,6 +28,16 @@ from pipelines.problem import Problem, load_problem
 
 LEDGER_S, CHANNELS_S, SETTLE_S = 5.0, 10.0, 3.0
 SECRET_WORDS = ("SECRET", "PASSWORD", "TOKEN", "KEY", "AIRFLOW_CONN_")
+# What the monitor's actions are to people, and how the alert says so.
+ACTIONS: dict[str, tuple[Kind, str]] = {
+    "alert": ("monitoring alert", ""),
+    "quarantine": ("partition quarantined", "the partition is in quarantine"),
+    "roll_back": ("version switched", "the version before serves again"),
+    "fall_back": ("version switched", "the baseline serves"),
+    "retrain": ("retraining requested", "retraining requested"),
+    "continue": ("retraining requested", "the champion is to be continued"),
+    "recalibrate": ("retraining requested", "the champion is to be calibrated again"),
+}
 log = logging.getLogger(__name__)
 
 
@@ -49,13 +59,13 @@ def failed(context: Mapping[str, Any]) -> None:
 
 
 def alerted(context: Mapping[str, Any]) -> None:
-    """on_skipped_callback of the monitor's `act`: the decision may have been to alert."""
-    _decided(context, "alert", "monitoring alert")
+    """on_skipped_callback of the monitor's `act`: people are to know what it found, or has done itself."""
+    _decided(context, is_request=False)
 
 
 def requested(context: Mapping[str, Any]) -> None:
-    """on_success_callback of the monitor's `act`: it has asked for a retraining."""
-    _decided(context, "retrain", "retraining requested")
+    """on_success_callback of the monitor's `act`: it has asked for a training."""
+    _decided(context, is_request=True)
 
 
 def promoted(context: Mapping[str, Any]) -> None:
@@ -68,16 +78,17 @@ def promoted(context: Mapping[str, Any]) -> None:
     _tell(context, "promoted", f"version {version} serves", reason, f"promotion:{version}", (version,), ModelCard())
 
 
-def _decided(context: Mapping[str, Any], action: str, kind: Kind) -> None:
+def _decided(context: Mapping[str, Any], *, is_request: bool) -> None:
     decision = context["ti"].xcom_pull(task_ids="decide")
-    if decision["action"] != action:
+    kind, doing = ACTIONS.get(decision["action"], (None, ""))
+    if kind is None or (kind == "retraining requested") is not is_request:
         return
     verdict, reason = decision["verdict"], decision["reason"]
     findings = decision["diagnosis"].get("findings") or [{}]
     columns = sorted(findings[0].get("numbers", {}))
-    event = ":".join(("monitoring", decision["partition"], decision["version"], verdict, action))
-    told = f"{verdict}: retraining requested" if action == "retrain" else verdict
-    _tell(context, kind, told, reason, event, (verdict, *columns), DriftReport(), decision["partition"])
+    event = ":".join(("monitoring", decision["partition"], decision["version"], verdict, decision["action"]))
+    told = f"{verdict}: {doing}" if doing else verdict
+    _tell(context, kind, told, reason, event, (verdict, *columns), Monitoring(), decision["partition"])
 
 
 def _tell(

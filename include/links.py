@@ -24,10 +24,17 @@ class Page(BaseOperatorLink):
         return f"/evergreen/pages/{ti_key.dag_id.rpartition('.')[0]}/{path}" if path else ""
 
 
+class Monitoring(Page):
+    """What was found, since when, where, and what was decided, on the monitor's `report` and `act`."""
+
+    name = "Monitoring"
+
+
 class DriftReport(Page):
     """Evidently's report, on the monitor's `report`."""
 
     name = "Drift report"
+    page = "drift"
 
 
 class Validation(Page):

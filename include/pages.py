@@ -12,12 +12,13 @@ DAG_OF = {
     "datasheets": "train",
     "evaluations": "train",
     "models": "train",
+    "monitoring": "monitor",
     "drift": "monitor",
     "weak_supervision": "annotate",
 }
 DAY = r"\d{4}-\d\d-\d\d"
 PATH = re.compile(
-    rf"reports/(?:{DAY}_)?{DAY}/(validation|drift|weak_supervision)\.html"
+    rf"reports/(?:{DAY}_)?{DAY}/(validation|monitoring|drift|weak_supervision)\.html"
     rf"|(datasheets)/[0-9a-f]{{12}}\.html|(evaluations)/{DAY}-[0-9a-f]{{8}}\.html|(models)/\d+/card\.html"
 )
 
@@ -50,7 +51,7 @@ def path_of(
         case "train":
             return _of_training(page, returned)
         case "monitor":
-            return f"reports/{partition}/drift.html" if partition else None
+            return f"reports/{partition}/{page or 'monitoring'}.html" if partition else None
         case "annotate":
             voted = returned("vote")
             return f"reports/{voted['partition']}/weak_supervision.html" if voted else None

@@ -19,12 +19,23 @@ from typing import Any, Literal
 from pipelines.config import Severity
 from pipelines.problem import Problem
 
-Kind = Literal["task failed", "data refused", "gate refused", "monitoring alert", "retraining requested", "promoted"]
+Kind = Literal[
+    "task failed",
+    "data refused",
+    "gate refused",
+    "monitoring alert",
+    "partition quarantined",
+    "version switched",
+    "retraining requested",
+    "promoted",
+]
 SEVERITY: dict[Kind, Severity] = {
     "task failed": "error",
     "data refused": "error",
     "gate refused": "warning",
     "monitoring alert": "warning",
+    "partition quarantined": "error",
+    "version switched": "warning",
     "retraining requested": "info",
     "promoted": "info",
 }

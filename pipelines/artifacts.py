@@ -177,9 +177,10 @@ TABLES: dict[TableName, Table] = {
             Field("realised", "float", "measured, once the labels are mature; null until then", nullable=True),
             Field("realised_rows", "int64", "rows with a label by then", nullable=True),
         )),
-        Table("ledger", "train.gate, release, monitor.act", "decision", "kind", (
+        Table("ledger", "train.gate, release, monitor.act, ingest.validate", "decision", "kind", (
             Field("decision", "string", "id: the same decision is written once"),
-            Field("kind", "string", "gate, promotion, monitoring, release; alert: what was told, by any task"),
+            Field("kind", "string", "gate, promotion (what serves from then on), monitoring, release (of a row), "
+                  "partition (held, readmitted); alert: what was told, by any task"),
             Field("partition", "string", "newest partition that the decision knew"),
             Field("verdict", "string", "what was found"),
             Field("action", "string", "what was done about it"),
@@ -207,6 +208,7 @@ FILES = {
     "datasheets/<training set>.{md,html,json}": "written by train.check: what the set is, for who has to answer for it",
     "reports/<first>_<last>/validation.html": "written by ingest.validate: every rule, what broke it, samples",
     "reports/<partition>/weak_supervision.html": "written by annotate.vote: how each labeling function does",
+    "reports/<partition>/monitoring.html": "written by monitor.report: what happened, since when, where",
     "reports/<partition>/drift.html": "written by monitor.report: Evidently's report on a bounded sample",
     "staging/...": "rows on their way between two tasks; safe to delete when nothing runs",
 }

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines import cli_data, cli_models
+from pipelines import cli_data, cli_models, cli_monitoring
 from pipelines.embedded import Embedded, default_home, load_environment, stop_running
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
 from pipelines.problem import Problem, load_problem, problem_names
@@ -32,6 +32,9 @@ app.add_typer(cli_data.quarantine, name="quarantine")
 app.command()(cli_data.rebuild)
 app.command()(cli_models.reproduce)
 app.command()(cli_models.curves)
+app.command("roll-back")(cli_models.roll_back)
+app.command("fall-back")(cli_models.fall_back)
+app.command()(cli_monitoring.decide)
 WIDE = 160  # columns, where nobody looks at a terminal
 console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -172,6 +175,8 @@ def run(
     last: Annotated[str, typer.Option(help="last partition of a range (ingest)")] = "",
     candidate: Annotated[str, typer.Option(help="name of a candidate (train.train)")] = "",
     restate: Annotated[bool, typer.Option(help="forget what was known of the partitions before (ingest)")] = False,
+    how: Annotated[str, typer.Option(help="scratch, continue or recalibrate (train)")] = "",
+    window_from: Annotated[str, typer.Option(help="first partition to learn from (train)")] = "",
     input: Annotated[
         Path | None, typer.Option(help="JSON that the stage before printed; - reads standard input", allow_dash=True)
     ] = None,
@@ -185,7 +190,7 @@ def run(
 
     load_environment()
     options = {"partition": partition, "first": first or partition, "last": last or partition, "candidate": candidate,
-               "restate": restate}  # fmt: skip
+               "restate": restate, "how": how, "window_from": window_from}  # fmt: skip
     print(json.dumps(inline.run(stage, problem, options, _read_json(input)), indent=1))
 
 

@@ -1,4 +1,4 @@
-"""The commands about data: `evergreen quarantine list|show|release` and `evergreen rebuild`."""
+"""The commands about data: `evergreen quarantine list|show|release|partitions|hold|readmit` and `evergreen rebuild`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ from pipelines.errors import ConfigError
 from pipelines.problem import load_problem
 
 console = Console(highlight=False, soft_wrap=True)
-quarantine = typer.Typer(no_args_is_help=True, help="Rows that were set aside: look at them, mend them, let them in.")
+quarantine = typer.Typer(
+    no_args_is_help=True, help="Rows and partitions that were set aside: look at them, mend them, let them in."
+)
 
 ProblemName = Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")]
+Partition = Annotated[str, typer.Argument(help="partition key, such as 2013-04-01", metavar="KEY")]
+Reason = Annotated[str, typer.Option(help="why, for the ledger")]
 RowId = Annotated[str, typer.Argument(help="id of the row, as `list` shows it", metavar="ID")]
 
 
@@ -61,13 +65,12 @@ def release(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="COLUMN=VALUE", help="a value to mend; may be repeated")
     ] = None,
-    reason: Annotated[str, typer.Option(help="why, for the ledger")] = "",
+    reason: Reason = "",
 ) -> None:
     """Mend a row and let it in: it is held against all rules again, published, and the ledger says so."""
     from pipelines import quarantine as rows
 
-    if not reason:
-        raise ConfigError("a release needs a reason", where="--reason", cure="say why in a few words: it is kept")
+    _require(reason, "a release")
     changes = {}
     for one in set_ or []:
         name, equals, value = one.partition("=")
@@ -77,6 +80,49 @@ def release(
     load_environment()
     done = rows.release(load_problem(problem), row_id, changes, reason)
     console.print(f"released: {escape(row_id)} is in {done['query']}, partition {done['partition']}")
+
+
+@quarantine.command()
+def partitions(problem: ProblemName) -> None:
+    """The partitions that are held: no training set has rows of them."""
+    from rich.table import Table
+
+    from pipelines import quarantine as kept
+
+    load_environment()
+    rows = kept.holds(load_problem(problem))
+    table = Table("partition", "since", "verdict", "reason", title=f"{problem}: {len(rows)} partitions in quarantine")
+    for row in rows:
+        since = f"{row['decided_time']:%Y-%m-%d %H:%M}"
+        table.add_row(row["partition"], since, escape(row["verdict"]), escape(row["reason"]))
+    console.print(table)
+
+
+@quarantine.command()
+def hold(problem: ProblemName, key: Partition, reason: Reason = "") -> None:
+    """Keep a partition out of every training set from now on; it is scored all the same."""
+    from pipelines import quarantine as kept
+
+    _require(reason, "a quarantine")
+    load_environment()
+    is_new = kept.hold(load_problem(problem), key, reason, {"by": "hand"})
+    console.print(f"held: {key}" if is_new else f"{key} was held before")
+
+
+@quarantine.command()
+def readmit(problem: ProblemName, key: Partition, reason: Reason = "") -> None:
+    """Let a held partition be learnt from again."""
+    from pipelines import quarantine as kept
+
+    _require(reason, "a readmission")
+    load_environment()
+    was_held = kept.readmit(load_problem(problem), key, reason, {"by": "hand"})
+    console.print(f"readmitted: {key}" if was_held else f"{key} was not held")
+
+
+def _require(reason: str, what: str) -> None:
+    if not reason:
+        raise ConfigError(f"{what} needs a reason", where="--reason", cure="say why in a few words: it is kept")
 
 
 def rebuild(

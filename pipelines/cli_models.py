@@ -1,4 +1,4 @@
-"""The commands about models: `evergreen reproduce` and `evergreen curves`."""
+"""The commands about models: `evergreen reproduce`, `curves`, `roll-back` and `fall-back`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from pipelines.embedded import load_environment
 from pipelines.errors import ConfigError
-from pipelines.problem import load_problem
+from pipelines.problem import Problem, load_problem
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -38,6 +38,9 @@ def reproduce(
             f"[bold red]different[/]  {escape(version)}: {made.rows:,} predictions, which differ by up to "
             f"{made.max_difference:.3g}"
         )
+    if made.builds_on:
+        console.print(f"  it goes on from version {made.builds_on}, taken as it is kept: see `evergreen reproduce "
+                      f"{escape(problem)}@{made.builds_on}`")  # fmt: skip
     for line in made.differences:
         console.print(f"  {escape(line)}")
     if not made.differences:
@@ -78,3 +81,38 @@ def curves(
         value = "-" if row["value"] is None else f"{row['value']:.4f}"
         console.print(f"{size:<24} {row['rows']:>9,} rows   {config.training.select_by} {value}")
     console.print(f"MLflow run {run_id}, curves.html")
+
+
+ProblemName = Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")]
+Reason = Annotated[str, typer.Option(help="why, for the ledger")]
+
+
+def roll_back(problem: ProblemName, reason: Reason = "") -> None:
+    """Let the version serve again that served before the champion, at once."""
+    from pipelines.release import switch
+
+    config, partition = _now(problem, reason)
+    done = switch.roll_back(config, partition, reason)
+    console.print(f"version {done['version']} serves again, in place of {done['replaced']}")
+
+
+def fall_back(problem: ProblemName, reason: Reason = "") -> None:
+    """Let the best baseline serve, at once, until a challenger passes the gate."""
+    from pipelines.release import switch
+
+    config, partition = _now(problem, reason)
+    done = switch.fall_back(config, partition, reason)
+    name, replaced = escape(str(done["candidate"])), done["replaced"]
+    console.print(f"version {done['version']}, the baseline {name}, serves in place of {replaced}")
+
+
+def _now(problem: str, reason: str) -> tuple[Problem, str]:
+    """The problem, and its newest partition, that the decision is written down with."""
+    from pipelines import store
+
+    if not reason:
+        raise ConfigError("the ledger needs a reason", where="--reason", cure="say why in a few words: it is kept")
+    load_environment()
+    config = load_problem(problem)
+    newest = max(store.partition_keys(config, "events"), default=config.partitions.first.isoformat())
+    return config, newest

@@ -16,9 +16,9 @@ STAGES = {
     "train": ("label", "sample", "featurize", "check", "train", "evaluate", "gate", "register", "promote"),
     "annotate": ("vote", "choose", "collect", "self_train"),
     "score": ("plan", "score", "publish"),
-    "monitor": ("profile", "detect", "estimate", "report", "diagnose", "decide", "act"),
+    "monitor": ("profile", "detect", "estimate", "diagnose", "explain", "decide", "act", "report"),
 }
-OPTIONS = ("partition", "first", "last", "candidate", "restate")
+OPTIONS = ("partition", "first", "last", "candidate", "restate", "how", "window_from")
 
 
 def ingest(problem: str, first: str, last: str, restate: bool = False) -> dict[str, Any]:
@@ -42,13 +42,18 @@ def annotate(problem: str, partition: str | None = None) -> dict[str, Any]:
     return done
 
 
-def train(problem: str, partition: str | None = None) -> dict[str, Any]:
+def train(
+    problem: str, partition: str | None = None, how: str = "scratch", window_from: str | None = None
+) -> dict[str, Any]:
+    """Raises NothingToDo where the DAG skips what follows `label`, or `evaluate`."""
     from pipelines.stages import train as stages
 
-    featurized = stages.featurize(problem, stages.sample(problem, stages.label(problem, partition)))
-    checked = stages.check(problem, featurized)
-    candidates = load_problem(problem).training.candidates
-    trained = [stages.train(problem, checked, candidate) for candidate in candidates]
+    labelled = stages.label(problem, partition, how=how, window_from=window_from)
+    checked = stages.check(problem, stages.featurize(problem, stages.sample(problem, labelled)))
+    trained = []
+    for candidate in load_problem(problem).training.candidates:
+        with suppress(NothingToDo):  # where the champion is updated, the other candidates are not trained
+            trained.append(stages.train(problem, checked, candidate))
     gated = stages.gate(problem, stages.evaluate(problem, checked, trained))
     return stages.promote(problem, stages.register(problem, gated))
 
@@ -65,10 +70,12 @@ def monitor(problem: str, partition: str) -> dict[str, Any]:
     from pipelines.stages import monitor as stages
 
     profiled = stages.profile(problem, partition)
-    with suppress(NothingToDo):  # of a regression
-        stages.estimate(problem, profiled)
-    stages.report(problem, profiled)
-    decided = stages.decide(problem, stages.diagnose(problem, stages.detect(problem, profiled)))
+    estimated = None
+    with suppress(NothingToDo):  # nothing to say yet
+        estimated = stages.estimate(problem, profiled)
+    diagnosed = stages.diagnose(problem, stages.detect(problem, profiled), estimated)
+    decided = stages.decide(problem, stages.explain(problem, diagnosed))
+    stages.report(problem, decided)
     return stages.act(problem, decided)
 
 

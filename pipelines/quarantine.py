@@ -1,9 +1,16 @@
-"""Rows that were set aside: look at them, mend them, let them in. Every release is on the ledger."""
+"""Rows and whole partitions that were set aside: look at them, mend them, let them in. All of it is on the ledger.
+
+A partition that is held is learnt from by nobody: its events are in no split of a training set. It is scored all the
+same, and its past goes on to count in history features, of the training rows as of those that are scored: a label is
+an outcome, which a fault of an event's columns does not touch, and a feature that was computed without the partition
+in training but with it in scoring would be skewed. A sum over the faulty column itself is wrong in both, until the
+window has passed.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +25,71 @@ from pipelines.release import ledger
 
 if TYPE_CHECKING:
     from pipelines.ingest.quarantine import Repair
+
+HELD, READMITTED = "quarantine", "readmitted"  # actions on the ledger
+
+
+def hold(problem: Problem, partition: str, reason: str, evidence: dict[str, Any], verdict: str = "data fault") -> bool:
+    """Keep a partition out of every training set from now on; whether it was not held before. Safe to repeat."""
+    problem.partitions.parse(partition)
+    return bool(hold_all(problem, [partition], reason, evidence, verdict))
+
+
+def hold_all(
+    problem: Problem, keys: Sequence[str], reason: str, evidence: dict[str, Any], verdict: str = "data fault"
+) -> list[str]:
+    """As `hold`, of several partitions in one commit; gives those that were not held before."""
+    return _turn(problem, keys, HELD, verdict, reason, evidence)
+
+
+def readmit(problem: Problem, partition: str, reason: str, evidence: dict[str, Any] | None = None) -> bool:
+    """Let a held partition in again; whether it was held. Safe to repeat."""
+    problem.partitions.parse(partition)
+    return bool(readmit_all(problem, [partition], reason, evidence))
+
+
+def readmit_all(
+    problem: Problem, keys: Sequence[str], reason: str, evidence: dict[str, Any] | None = None
+) -> list[str]:
+    """As `readmit`, of several partitions in one commit; gives those that were held."""
+    return _turn(problem, keys, READMITTED, "sound", reason, evidence or {})
+
+
+def held(problem: Problem) -> set[str]:
+    """Keys of the partitions that are held now."""
+    return {row["partition"] for row in holds(problem)}
+
+
+def holds(problem: Problem) -> list[dict[str, Any]]:
+    """The ledger's row of each partition that is held now, by key."""
+    return [row for _, row in sorted(_last(problem).items()) if row["action"] == HELD]
+
+
+def _last(problem: Problem) -> dict[str, dict[str, Any]]:
+    """The newest decision about each partition."""
+    rows = sorted(ledger.decisions(problem, "partition"), key=_turns)
+    return {row["partition"]: row for row in rows}
+
+
+def _turns(row: dict[str, Any]) -> int:
+    """How often it was decided about the partition before: clocks of several machines may differ."""
+    return int(row["decision"].rpartition(":")[2])
+
+
+def _turn(
+    problem: Problem, keys: Sequence[str], action: str, verdict: str, reason: str, evidence: dict[str, Any]
+) -> list[str]:
+    last = _last(problem)
+    before = {key: last[key]["action"] if key in last else READMITTED for key in keys}
+    new = [key for key in keys if before[key] != action]
+    rows = [
+        {"decision": f"partition:{key}:{_turns(last[key]) + 1 if key in last else 0}", "kind": "partition",
+         "partition": key, "verdict": verdict, "action": action, "reason": reason, "evidence": evidence}
+        for key in new
+    ]  # fmt: skip
+    if rows:
+        ledger.record_all(problem, rows)
+    return new
 
 
 def releases(problem: Problem) -> dict[str, dict[str, Any]]:

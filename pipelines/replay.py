@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pipelines.airflow_client import AirflowClient, Run
 from pipelines.errors import DataError
+from pipelines.monitoring.decide import TRAININGS
 from pipelines.problem import Problem
 
 CHAIN = ("ingest", "score", "monitor")
@@ -44,7 +45,7 @@ FACTS = {
     "promote": "version {version} serves now",
     "publish": "{rows:,} predictions by version {version}",
     "decide": "{verdict}, {action}: {reason}",
-    "act": "retraining requested",
+    "act": "{action} requested",
 }
 
 
@@ -101,7 +102,7 @@ def play(client: AirflowClient, problem: Problem, partition: str, tell: Tell) ->
         if dag != "ingest":
             run = client.wait_for(f"{problem.name}.{dag}", partition, START_TIMEOUT_S)
         run = _finish(client, run, partition, tell)
-    if (client.xcom(run, "act") or {}).get("action") == "retrain":
+    if (client.xcom(run, "act") or {}).get("action") in TRAININGS:
         _finish(client, client.wait_for(f"{problem.name}.train", partition, START_TIMEOUT_S), partition, tell)
 
 

@@ -50,7 +50,8 @@ def partitions(problem: Problem) -> list[PartitionSummary]:
     for row in watched.values():  # the newest look at a partition knows most of its labels
         auc |= {one["partition"]: one["auc"] for one in row["evidence"]["realised"]}
     gates = {row["partition"]: row for row in ledger.decisions(problem, "gate")}
-    promoted = {row["partition"]: row["model_version"] for row in ledger.decisions(problem, "promotion")}
+    promoted = {row["partition"]: row["model_version"] for row in ledger.decisions(problem, "promotion")
+                if row["action"] == "promoted"}  # fmt: skip
     versions = _versions(problem)
     found = []
     for key in sorted(events):
@@ -69,11 +70,12 @@ def status(problem: Problem) -> Status:
     """What serves, since when, how fresh the tables are, and what monitoring said last."""
     promotions, watched = (ledger.decisions(problem, kind) for kind in ("promotion", "monitoring"))
     last, newest = promotions[-1] if promotions else {}, watched[-1] if watched else {}
+    trained = {row["model_version"]: row["partition"] for row in promotions if row["action"] == "promoted"}
     tables: Iterable[TableName] = ("events", "labels", "predictions", "profiles")
     return Status(
         version=last.get("model_version"),
         since=last.get("decided_time"),
-        trained_on=last.get("partition"),
+        trained_on=trained.get(last.get("model_version")),
         newest={name: max(store.partition_keys(problem, name), default=None) for name in tables},
         verdict=newest.get("verdict"),
         reason=newest.get("reason"),

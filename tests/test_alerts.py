@@ -109,7 +109,8 @@ def test_what_makes_it_the_same() -> None:
 def test_every_kind_has_its_severity() -> None:
     assert SEVERITY == {
         "task failed": "error", "data refused": "error", "gate refused": "warning", "monitoring alert": "warning",
-        "retraining requested": "info", "promoted": "info",
+        "partition quarantined": "error", "version switched": "warning", "retraining requested": "info",
+        "promoted": "info",
     }  # fmt: skip
 
 

@@ -39,6 +39,10 @@ def test_every_command_explains_itself(command: str) -> None:
         (["run", "ingest.validate", "flight_delay"], "--input"),
         (["run", "ingest", "flight_delay"], "--first"),
         (["quarantine", "release", "flight_delay", "x"], "a release needs a reason"),
+        (["quarantine", "hold", "flight_delay", "2013-04-01"], "a quarantine needs a reason"),
+        (["quarantine", "hold", "flight_delay", "2013-04-02", "--reason", "x"], "'2013-04-02' names no partition"),
+        (["roll-back", "flight_delay"], "the ledger needs a reason"),
+        (["fall-back", "flight_delay"], "the ledger needs a reason"),
         (["quarantine", "release", "flight_delay", "x", "--reason", "y", "--set", "z"], "'z' is no COLUMN=VALUE"),
         (["rebuild", "flight_delay", "--partition", "2013-04-01", "--as-of", "soon"], "'soon' is no moment"),
         (["run", "ingest.validate", "flight_delay", "--input", "/nowhere.json"], "no readable JSON"),
@@ -52,6 +56,19 @@ def test_what_goes_wrong_is_a_message_and_no_traceback(tmp_path: Path, arguments
     assert told in done.stderr
     assert "next:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_partition_is_held_and_let_in_by_hand(tmp_path: Path) -> None:
+    store, week = (
+        {"EVERGREEN_STORE_URI": tmp_path.as_uri()},
+        ("flight_delay", "2013-04-01", "--reason", "a dead sensor"),
+    )
+    assert evergreen("quarantine", "hold", *week, **store).stdout == "held: 2013-04-01\n"
+    assert evergreen("quarantine", "hold", *week, **store).stdout == "2013-04-01 was held before\n"
+    listed = evergreen("quarantine", "partitions", "flight_delay", **store).stdout
+    assert "1 partitions in quarantine" in listed and "a dead sensor" in listed
+    assert evergreen("quarantine", "readmit", *week, **store).stdout == "readmitted: 2013-04-01\n"
+    assert evergreen("quarantine", "readmit", *week, **store).stdout == "2013-04-01 was not held\n"
 
 
 def test_check_names_each_wrong_problem(tmp_path: Path) -> None:

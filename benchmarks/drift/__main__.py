@@ -1,143 +1,121 @@
-"""Alarms of monitoring on half a year of the default problem as it was, and on the same weeks harmed on purpose.
+"""Does monitoring alarm when something happened, and only then, and does it say what? On real data, shifts planted.
 
-    python -m benchmarks.drift [folder] [--write]
+    python -m benchmarks.drift [folder] [--write] [--only PROBLEM]
 
-One champion, made from the weeks to the end of March, scores each of the 26 weeks from April to September and is never
-trained again. Each week is profiled and judged after those before it, at the default policy and without labels: what
-alarms is a false alarm, as far as anybody knows. Then every third week is harmed, in many ways, one at a time, and
-scored again. A fixed limit on PSI judges the very same profiles, and Evidently's DataDriftPreset a few of the weeks.
-With a folder what was done there (also by benchmarks.estimates) is kept, and not done again.
+Three problems: the default one; poor visibility at New York's airports (the weather of the same package, which has
+seasons too); visits to a doctor (the RAND experiment, from statsmodels, whose rows come in an order of no meaning, so
+that nothing ever moves). Of each, one champion is made from the first partitions and never trained again; it scores
+all later ones. They are judged as they are, one after the other, labels coming with their delay: what alarms is false,
+as far as anybody knows. Then from several onsets on three partitions are harmed, in many ways and sizes, one at a time,
+and scored again. A fixed limit on PSI and Evidently's DataDriftPreset judge the very same rows. With a folder what was
+played there is kept, and not done again.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import json
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks.drift.judge import Judged, judge
-from benchmarks.drift.page import Results, page, shown
+from benchmarks.drift.judge import HARM, QUIET, SYMPTOMS, Alarm, Evidently, Monitor, by_columns, by_psi
+from benchmarks.drift.page import COSTLY, Played, Trial, page, shown
 from benchmarks.drift.plants import Plant, plants
-from pipelines import inline, sql, store, tracking
-from pipelines.config import Policy
-from pipelines.monitoring.profile import SCORE, Profiles, Reference, profile
-from pipelines.monitoring.report import sample
-from pipelines.problem import ROOT, Problem, load_problem
-from pipelines.release.versions import reference_uri
-from pipelines.training.model import Model
+from benchmarks.drift.world import STRETCHES, Stretch, World, folder_of, play
+from pipelines.evaluation.metrics import measure
+from pipelines.monitoring.profile import SCORE
+from pipelines.problem import ROOT
 
-NAME, WEEKS = "flight_delay", ("2013-04-01", "2013-09-23")
-HARMED = slice(1, None, 3)  # places of the weeks that are harmed
-EVIDENTLY_WEEKS, EVIDENTLY_ROWS = slice(None, None, 6), 5_000
+LASTS = 3  # partitions: the labels of the first come after one of them, and two are judged with them
+EVIDENTLY_EVERY = 4  # of the unharmed partitions
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.drift")
-    parser.add_argument(
-        "folder", nargs="?", type=Path, help="keeps what was ingested and trained; else a temporary one"
-    )
-    parser.add_argument("--no-evidently", action="store_true", help="without the second reference")
+    parser.add_argument("folder", nargs="?", type=Path, help="keeps what was ingested and trained; else temporary")
+    parser.add_argument("--only", choices=[one.name for one in STRETCHES], help="one problem")
     parser.add_argument("--write", action="store_true", help="write docs/drift.md")
     given = parser.parse_args()
+    played = []
     with TemporaryDirectory(prefix="evergreen-drift-") as made:
         folder = (given.folder or Path(made)).resolve()
-        os.environ |= {
-            "EVERGREEN_STORE_URI": (folder / "store").as_uri(),
-            "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
-        }
-        os.chdir(folder)  # MLflow keeps its files beside its database
-        problem = load_problem(NAME)
-        play(problem)
-        found = measured(problem, with_evidently=not given.no_evidently)
-        os.chdir(ROOT)
-    print(shown(found))
+        for stretch in STRETCHES:
+            if given.only in (None, stretch.name):
+                with folder_of(folder / stretch.name, stretch):
+                    played.append(judged(stretch, play(stretch)))
+                    (folder / f"{stretch.name}.json").write_text(json.dumps(asdict(played[-1]), default=list, indent=1))
+    print(shown(played))
     if given.write:
-        (ROOT / "docs" / "drift.md").write_text(page(found))
+        (ROOT / "docs" / "drift.md").write_text(page(played))
 
 
-def play(problem: Problem) -> None:
-    """The first quarter, its champion, and the weeks after it, ingested and scored."""
-    if not store.partition_keys(problem, "predictions"):
-        inline.ingest(NAME, problem.partitions.first.isoformat(), problem.partitions.shift(WEEKS[0], -1))
-        inline.train(NAME)
-    done = store.partition_keys(problem, "predictions")
-    for week in problem.partitions.between(*WEEKS):
-        if week not in done:
-            inline.ingest(NAME, week, week)
-            inline.score(NAME, week)
+def judged(stretch: Stretch, world: World) -> Played:
+    monitor, evidently, keys = Monitor(world), Evidently(world), list(world.weeks)
+    start = time.process_time()
+    unharmed = {key: monitor.diagnosis(key, {}) for key in keys}
+    seconds = time.process_time() - start
+    columns = {key: by_psi(world, monitor.looks[key]) for key in keys}
+    looked_at = keys[::EVIDENTLY_EVERY]
+    start = time.process_time()
+    reported = {key: evidently.drifted(world.weeks[key]) for key in {*looked_at, keys[stretch.onsets[0]]}}
+    evidently_seconds = (time.process_time() - start) / len(reported)
 
+    def trial(plant: Plant, place: int) -> Trial:
+        harmed = dict(harmed_rows(world, plant, keys, place))
+        cost = costs(world, harmed)
+        first, alarm, delay = keys[place], None, 0
+        for key in harmed if cost > COSTLY else [first]:
+            so_far = {one: rows for one, rows in harmed.items() if one <= key}
+            if told := monitor.alarm(monitor.diagnosis(key, so_far), unharmed[key]):
+                delay = delay if alarm else keys.index(key) - place
+                alarm = told if alarm is None or told.kind not in SYMPTOMS else alarm
+            if alarm and alarm.kind not in SYMPTOMS:
+                break
+        preset: Alarm | str | None = "not run"
+        if cost > COSTLY and place == stretch.onsets[0]:
+            preset = by_columns(evidently.drifted(harmed[first]), reported[first])
+        fixed = by_columns(by_psi(world, world.look(harmed[first])), columns[first])
+        return Trial(plant.name, plant.group, plant.kinds, plant.features, first, cost, alarm, delay, fixed, preset)
 
-def measured(problem: Problem, *, with_evidently: bool) -> Results:
-    policy = Policy()
-    reference = Reference.model_validate(store.read_json(reference_uri(problem, "1"))["reference"])
-    version = tracking.serving(problem)
-    assert str(version.version) == "1"
-    model = tracking.load_model(version.run_id)
-    weeks = {week: scored(problem, week) for week in problem.partitions.between(*WEEKS)}
-    profiles = {week: look(reference, rows) for week, rows in weeks.items()}
-    keys = list(weeks)
-
-    def judged(place: int, found: Profiles) -> Judged:
-        return judge(policy, reference, found, {key: profiles[key] for key in keys[:place]})
-
-    unharmed = {key: judged(place, profiles[key]) for place, key in enumerate(keys)}
-    harmed: dict[Plant, list[tuple[Judged, Judged]]] = {}
-    for plant in plants(reference):
-        harmed[plant] = []
-        for place in range(*HARMED.indices(len(keys))):
-            rows = plant.harm(weeks[keys[place]], weeks[keys[place - 1]])
-            rows = rescored(model, rows) if plant.is_scored_after else rows
-            harmed[plant].append((judged(place, look(reference, rows)), unharmed[keys[place]]))
-    return Results(
-        policy=policy,
-        partitions=len(reference.partitions),
-        columns=len(reference.columns) - 1,
-        unharmed=unharmed,
-        harmed=harmed,
-        evidently=dict(evidently(problem, {key: weeks[key] for key in keys[EVIDENTLY_WEEKS]}))
-        if with_evidently
-        else {},
+    false = {key: tuple(f"{one.kind}: {one.evidence}" for one in found.findings if one.kind not in (*QUIET, *HARM))
+             for key, found in unharmed.items()}  # fmt: skip
+    return Played(
+        name=world.problem.name,
+        rows=sum(rows.num_rows for rows in world.weeks.values()),
+        columns=len(world.reference.columns) - 1,
+        known=len(world.reference.partitions),
+        partitions=tuple(keys),
+        false=false,
+        harm={key: tuple(one.kind for one in found.findings if one.kind in HARM) for key, found in unharmed.items()},
+        psi=tuple(key for key in keys if columns[key]),
+        evidently={key: len(reported[key]) for key in looked_at},
+        trials=tuple(trial(plant, place) for plant in plants(world) for place in stretch.onsets),
+        seconds=seconds / len(keys),
+        evidently_seconds=evidently_seconds,
     )
 
 
-def scored(problem: Problem, week: str) -> pa.Table:
-    """A week's features and scores, in the order of the key."""
-    predictions = store.dataset(problem, "predictions").to_table(filter=pc.field("partition") == week)
-    key = sql.quote(problem.key)
-    return sql.query(
-        f"SELECT f.*, p.score FROM f JOIN p USING ({key}) WHERE f.partition = $week ORDER BY {key}",
-        {"f": store.dataset(problem, "features"), "p": predictions},
-        {"week": week},
-    )
+def harmed_rows(world: World, plant: Plant, keys: list[str], place: int) -> Iterator[tuple[str, pa.Table]]:
+    for at in range(place, min(place + LASTS, len(keys))):
+        rows = plant.harm(world.weeks[keys[at]], world.weeks[keys[at - 1]])
+        yield keys[at], world.rescored(rows) if plant.is_scored_after else rows
 
 
-def rescored(model: Model, rows: pa.Table) -> pa.Table:
-    return rows.set_column(rows.schema.get_field_index(SCORE), SCORE, pa.array(model.scores(rows)))
-
-
-def look(reference: Reference, rows: pa.Table) -> Profiles:
-    return profile(rows.to_batches(), reference)[0]
-
-
-def evidently(problem: Problem, weeks: dict[str, pa.Table]) -> Iterator[tuple[str, tuple[int, float]]]:
-    """(drifted columns, CPU seconds) of DataDriftPreset as it comes, on samples of the week and the training rows."""
-    from evidently import Dataset, Report
-    from evidently.presets import DataDriftPreset
-
-    names, until = problem.feature_names, store.read_json(reference_uri(problem, "1"))["trained_until"]
-    seen = store.dataset(problem, "features").to_table(columns=names, filter=pc.field("partition") <= until)
-    known = Dataset.from_pandas(sample(seen, EVIDENTLY_ROWS, problem.training.seed).to_pandas())
-    for key, rows in weeks.items():
-        start = time.process_time()
-        current = Dataset.from_pandas(sample(rows.select(names), EVIDENTLY_ROWS, problem.training.seed).to_pandas())
-        report = Report([DataDriftPreset()]).run(current, known)
-        yield key, (int(report.dict()["metrics"][0]["value"]["count"]), time.process_time() - start)
+def costs(world: World, harmed: dict[str, pa.Table]) -> float:
+    """AUC lost, on average over the harmed partitions; rows without a score are ranked by chance."""
+    lost = []
+    for key, rows in harmed.items():
+        was, now = (measure(world.truth(one).scored)["auc"] or 0.5 for one in (world.weeks[key], rows))
+        ranked = pc.sum(pc.is_finite(rows[SCORE])).as_py() / rows.num_rows
+        lost.append(was - (ranked * now + (1 - ranked) / 2))
+    return float(np.mean(lost))
 
 
 if __name__ == "__main__":

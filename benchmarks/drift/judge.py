@@ -1,86 +1,138 @@
-"""Two judges of a week: the monitor's own diagnosis, and a fixed limit on PSI."""
+"""Three judges of the same partitions: the monitor, a fixed limit on PSI, and Evidently's DataDriftPreset."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
-from benchmarks.drift.plants import ROWS, Plant
+import pyarrow as pa
+
+from benchmarks.drift.world import World
 from pipelines.config import Policy
-from pipelines.monitoring.detect import detect
+from pipelines.dataset.label import mature
+from pipelines.monitoring.concept import concept
+from pipelines.monitoring.decide import Situation, decide
+from pipelines.monitoring.detect import detect, performance
 from pipelines.monitoring.diagnose import diagnose
-from pipelines.monitoring.finding import Finding
-from pipelines.monitoring.profile import SCORE, Profiles, Reference
+from pipelines.monitoring.distance import psi
+from pipelines.monitoring.finding import Diagnosis, Kind
+from pipelines.monitoring.profile import SCORE, Profiles
+from pipelines.monitoring.report import SHIFTED_PSI, sample
 
-SCORE_KINDS = ("prediction drift",)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One week: findings that alarm (a feature change does not), columns told as changed, PSI by column."""
-
-    alarms: tuple[Finding, ...]
-    changed: tuple[str, ...]
-    psi: dict[str, float]
-
-    def beyond(self, limit: float) -> set[str]:
-        return {name for name, psi in self.psi.items() if psi > limit}
+EVIDENTLY_ROWS = 5_000
+USUAL_PARTITIONS = 8
+QUIET: tuple[Kind, ...] = ("feature change", "staleness")  # told, and no alarm
+HARM: tuple[Kind, ...] = ("performance drop", "calibration drift", "label shift")  # measured by labels that came
+SYMPTOMS: tuple[Kind, ...] = ("performance drop", "calibration drift", "prediction drift", "label shift")  # as a rule
 
 
 @dataclass(frozen=True)
-class Count:
-    """Of so many weeks (`of`), how many."""
+class Alarm:
+    """What a judge says first: `kind` and `feature` of what it takes for the cause; `action`: what it would do."""
 
-    hits: int
-    of: int
-
-    def __str__(self) -> str:
-        return f"{self.hits} of {self.of}" if self.of else "-"
+    kind: Kind
+    feature: str | None
+    action: str | None = None
 
 
-def judge(policy: Policy, reference: Reference, found: Profiles, since: Mapping[str, Profiles]) -> Judged:
-    """A week after those of `since`, without labels: as it is judged on the day it was scored."""
-    detected = detect(reference, found, since, policy.false_alarm_rate, policy.trailing_partitions)
-    findings = diagnose(policy, reference, detected, []).findings
-    return Judged(
-        alarms=tuple(one for one in findings if one.kind != "feature change"),
-        changed=tuple(name for one in findings if one.kind == "feature change" for name in one.numbers),
-        psi={name: one["psi"] for name, one in detected["columns"].items()} | {SCORE: detected["prediction"]["psi"]},
-    )
+@dataclass
+class Monitor:
+    """The project's own: profile, detect, concept, diagnose, at the default policy."""
+
+    world: World
+    policy: Policy = field(default_factory=Policy)
+
+    @cached_property
+    def looks(self) -> dict[str, Profiles]:
+        return {key: self.world.look(rows) for key, rows in self.world.weeks.items()}
+
+    def diagnosis(self, key: str, harmed: Mapping[str, pa.Table]) -> Diagnosis:
+        """What is found once `key` is scored, and the labels of those before it have come; `harmed`: of these."""
+        world, policy = self.world, self.policy
+        rows, looks = {**world.weeks, **harmed}, self.looks
+        before = [one for one in world.weeks if one < key]
+        since = {one: world.look(harmed[one]) if one in harmed else looks[one] for one in before}
+        found = world.look(rows[key]) if key in harmed else looks[key]
+        detected = detect(world.reference, found, since, policy.false_alarm_rate, policy.trailing_partitions)
+        labelled = mature(world.problem, key, [*before, key])
+        realised = [{"partition": one} | performance(world.truth(rows[one]).scored) for one in labelled]
+        said = None
+        if labelled:
+            parts = [world.truth(rows[one]) for one in labelled[-1 - USUAL_PARTITIONS :]]
+            rule = world.problem.evaluation.bootstrap
+            limit, fewest = policy.max_concept_shift, policy.min_labels
+            said = concept(world.problem, world.held_out, parts, rule, limit, fewest, compare=False)
+        return diagnose(
+            policy, world.reference, detected, realised[-policy.of_last :], {"concept": said, "partition": key}
+        )
+
+    def alarm(self, diagnosis: Diagnosis, unharmed: Diagnosis) -> Alarm | None:
+        """The most harmful finding that the same partition does not have unharmed; a symptom only where it is all."""
+        known = {(one.kind, *one.features[:1]) for one in unharmed.findings}
+        new = [
+            one for one in diagnosis.findings if one.kind not in QUIET and (one.kind, *one.features[:1]) not in known
+        ]
+        if not new:
+            return None
+        cause = next((one for one in new if one.kind not in SYMPTOMS), new[0])
+        feature = cause.features[0] if cause.features else (SCORE if cause.kind == "prediction drift" else None)
+        return Alarm(cause.kind, feature, decide(self.policy, diagnosis, (), Situation()).action)
 
 
-def alarmed(plant: Plant, weeks: list[tuple[Judged, Judged]]) -> tuple[Count, Count, Count]:
-    """Harmed weeks (week, the same unharmed) that alarm, of those that do not alarm unharmed; of the right kind; and
-    with a right feature first of all that it says about features."""
-    quiet = [harmed for harmed, unharmed in weeks if not unharmed.alarms]
-    kinds = [one for one in quiet if any(alarm.kind in plant.kinds for alarm in one.alarms)]
-    first = [one for one in quiet if (said := leading(one, SCORE in plant.features)) and said in plant.features]
-    return tuple(Count(len(hit), len(quiet)) for hit in ([q for q in quiet if q.alarms], kinds, first))  # type: ignore[return-value]
+def by_psi(world: World, looks: Profiles) -> dict[str, float]:
+    """How many times the limit the PSI of each column is beyond it."""
+    return {
+        name: value / SHIFTED_PSI
+        for name, column in world.reference.columns.items()
+        if (value := psi(column.profile.counts, looks[name].counts)) > SHIFTED_PSI
+    }
 
 
-def leading(judged: Judged, is_of_scores: bool) -> str | None:
-    """The first column that an alarm names: of a fault the first, of a shift the largest. What happens to a feature
-    moves the scores too: their drift is passed over unless scores are what was harmed."""
-    for alarm in judged.alarms:
-        if alarm.kind in SCORE_KINDS:
-            if is_of_scores:
-                return SCORE
-        elif alarm.kind == "data fault":
-            return next(iter(alarm.numbers)).split(" ")[0]
-        else:
-            return max(alarm.numbers, key=lambda name: alarm.numbers[name])
-    return None
+@dataclass
+class Evidently:
+    """The preset as it comes, on a sample of the training rows and of the partition: features and score."""
+
+    world: World
+
+    @cached_property
+    def known(self) -> Any:
+        seen = self.world.seen
+        seen = seen.append_column(SCORE, pa.array(self.world.model.scores(seen)))
+        return sample(seen, EVIDENTLY_ROWS, self.world.problem.training.seed).to_pandas()
+
+    def drifted(self, rows: pa.Table) -> dict[str, float]:
+        """By column that it calls drifted, how many times the threshold its score is beyond it."""
+        from evidently import Dataset, Report
+        from evidently.presets import DataDriftPreset
+
+        # It fails on a column without a value: that counts as having told.
+        empty = [name for name in (*self.world.problem.feature_names, SCORE) if is_empty(rows[name])]
+        names = [name for name in (*self.world.problem.feature_names, SCORE) if name not in empty]
+        current = sample(rows.select(names), EVIDENTLY_ROWS, self.world.problem.training.seed).to_pandas()
+        report = Report([DataDriftPreset()]).run(Dataset.from_pandas(current), Dataset.from_pandas(self.known[names]))
+        found = dict.fromkeys(empty, float("inf"))
+        for metric in report.dict()["metrics"]:
+            config = metric.get("config", {})
+            if "column" not in config or not isinstance(metric["value"], float):
+                continue
+            value, limit = float(metric["value"]), float(config["threshold"])
+            is_p_value = "p_value" in str(config.get("method", "")).lower() or "p_value" in metric["metric_name"]
+            times = limit / max(value, 1e-12) if is_p_value else value / limit
+            if times > 1:
+                found[config["column"]] = times
+        return found
 
 
-def by_psi(plant: Plant, weeks: list[tuple[Judged, Judged]], limit: float) -> tuple[Count, Count]:
-    """Harmed weeks with a right column beyond the limit, of those that have none of them beyond it unharmed; and,
-    of all, those whose largest PSI is a right column's. It has no word for rows that come again."""
-    if ROWS in plant.features:
-        return Count(0, 0), Count(0, 0)
-    right = set(plant.features)
-    quiet = [harmed for harmed, unharmed in weeks if not right & unharmed.beyond(limit)]
-    found = [one for one in quiet if right & one.beyond(limit)]
-    names = [{name: psi for name, psi in harmed.psi.items() if (name == SCORE) == (SCORE in right)}
-             for harmed, _ in weeks]  # fmt: skip
-    first = [psi for psi in names if max(psi, key=lambda name: psi[name]) in right]
-    return Count(len(found), len(quiet)), Count(len(first), len(weeks))
+def is_empty(column: pa.ChunkedArray) -> bool:
+    return bool(column.null_count == len(column))
+
+
+def by_columns(found: Mapping[str, float], unharmed: Mapping[str, float]) -> Alarm | None:
+    """What a list of drifted columns says that the same partition does not say unharmed: columns that are new in it."""
+    new = {name: times for name, times in found.items() if name not in unharmed}
+    if not new:
+        return None
+    inputs = {name: times for name, times in new.items() if name != SCORE} or new
+    return Alarm("covariate shift", max(inputs, key=lambda name: inputs[name]))

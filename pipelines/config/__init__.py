@@ -28,7 +28,7 @@ from pipelines.config.evaluation import (
 from pipelines.config.features import Cross, DatetimePart, Features, History
 from pipelines.config.labels import Hand, LabelingFunction, Labels, SelfTraining, Weak
 from pipelines.config.partitions import Partitions
-from pipelines.config.serving import Monitoring, Policy, Replay, Scoring
+from pipelines.config.serving import COSTS, Monitoring, Policy, Replay, Scoring, Way
 from pipelines.config.sources import Column, Shape, Source, Validation, Volume
 from pipelines.config.training import (
     BASELINES,
@@ -47,11 +47,13 @@ from pipelines.config.training import (
     Selection,
     Threshold,
     Training,
+    Update,
     default_preprocessing,
 )
 
 __all__ = [
     "BASELINES",
+    "COSTS",
     "ENSEMBLES",
     "METRICS_OF",
     "RESERVED_COLUMNS",
@@ -111,8 +113,10 @@ __all__ = [
     "Task",
     "Threshold",
     "Training",
+    "Update",
     "Validation",
     "Volume",
+    "Way",
     "Weak",
     "default_preprocessing",
     "did_you_mean",

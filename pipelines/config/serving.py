@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from pipelines.config.base import Config
+from pipelines.config.base import Config, Metric
+
+Way = Literal["recalibrate", "retrain", "continue", "roll_back", "fall_back"]
+# What a way to act costs, compute and risk together, in points of the metrics and partitions: a model that is worse
+# by 0.01 for 4 partitions has lost 0.04.
+COSTS: dict[Way, float] = {"recalibrate": 0.02, "retrain": 0.04, "continue": 0.03, "roll_back": 0.04, "fall_back": 0.1}
 
 
 class Scoring(Config):
@@ -18,7 +24,7 @@ class Policy(Config):
     """When monitoring alarms and when it asks for a new model."""
 
     false_alarm_rate: float = Field(
-        0.05,
+        0.01,
         gt=0,
         lt=1,
         description="share of partitions that may alarm for a covariate shift although nothing happened, by what was "
@@ -40,16 +46,74 @@ class Policy(Config):
     max_bias_sd: float = Field(
         0.25, gt=0, description="of a regression: |mean score - mean label| in standard deviations of training labels"
     )
+    max_concept_shift: float = Field(
+        3.5,
+        gt=0,
+        description="how many times the usual a feature's own error may be, once labels are there; beyond it they came "
+        "otherwise than the same inputs used to mean",
+    )
+    max_coverage_gap: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="difference of the share of rows with a label between scores; more, with scores that concentrate, "
+        "is a feedback loop",
+    )
+    max_concentration: float = Field(
+        0.2, gt=0, le=1, description="fall of the scores' entropy over partitions, as a share of the reference's"
+    )
     min_labels: int = Field(200, ge=1, description="fewer labels than this prove nothing")
     at_least: int = Field(2, ge=1, description="so many bad partitions ...")
     of_last: int = Field(3, ge=1, description="... of so many newest labelled ones ask for a retraining")
     cool_down_partitions: int = Field(4, ge=0, description="partitions to wait after a request for the next")
+    quarantine: bool = Field(
+        True, description="hold a partition with a data fault back from every training set, until somebody readmits it"
+    )
+    updates: Literal["manual", "scheduled", "scheduled_stateful", "continual"] = Field(
+        "continual",
+        description="who says when the model learns (Huyen, ch. 9). manual: people; monitoring only alerts. scheduled: "
+        "trained from scratch every so often. scheduled_stateful: continued every so often. continual: whenever a way "
+        "to act is expected to gain more than it costs",
+    )
+    every_partitions: int = Field(4, ge=1, description="scheduled: partitions from one training to the next")
+    scratch_every: int = Field(
+        4, ge=1, description="of so many trainings in a row one is from scratch, where others continue the champion"
+    )
+    while_training: Literal["none", "one"] = Field(
+        "one", description="requests while a training runs: none; or one more, and a newer one takes its place"
+    )
+    worth: dict[Metric, float] = Field(
+        {},
+        description="of one unit of a metric for one partition, in the unit of `costs` (money, say); empty: 1 for auc "
+        "and log_loss, of a regression for r2",
+    )
+    horizon_partitions: int = Field(8, ge=1, description="partitions for which an action is expected to pay")
+    costs: dict[Way, float] = Field(
+        COSTS, description="of acting, compute and risk together; what is not named here keeps its default"
+    )
+    prior_readings: float = Field(
+        4, ge=0, description="measured partitions that 'no gain' counts for: a single one is noisy, and is not believed"
+    )
 
     @model_validator(mode="after")
     def _reachable(self) -> Policy:
         if self.at_least > self.of_last:
             raise ValueError(f"at_least ({self.at_least}) can never be reached in of_last ({self.of_last})")
         return self
+
+    @field_validator("costs")
+    @classmethod
+    def _no_cost_is_negative(cls, value: dict[Way, float]) -> dict[Way, float]:
+        if below := [way for way, cost in value.items() if cost < 0]:
+            raise ValueError(f"{', '.join(below)}: a cost is not below 0")
+        return COSTS | value
+
+    @field_validator("worth")
+    @classmethod
+    def _no_worth_is_negative(cls, value: dict[Metric, float]) -> dict[Metric, float]:
+        if below := [metric for metric, one in value.items() if one < 0]:
+            raise ValueError(f"{', '.join(below)}: a worth is not below 0, also where less of the metric is better")
+        return value
 
 
 class Monitoring(Config):

@@ -182,6 +182,25 @@ class Threshold(Config):
     value: float = Field(0.5, ge=0, le=1, description="for fixed")
 
 
+class Update(Config):
+    """How a champion goes on with new rows alone (stateful training; Huyen, ch. 9): continued, which only xgboost can
+    be, or recalibrated."""
+
+    rounds: int = Field(
+        20, ge=1, description="boosting rounds that one continuation adds, at most; early stopping may take fewer"
+    )
+    learning_rate: float | None = Field(
+        0.02, gt=0, le=1, description="of these rounds; null: the champion's. Fast learners of few rows forget the rest"
+    )
+    max_rounds: int = Field(
+        2_000, ge=1, description="rounds of a model in all: one that has them is trained from scratch again"
+    )
+    recalibrate_partitions: int = Field(
+        4, ge=1, description="newest partitions of the training split that a recalibration learns from, beside the "
+        "validation split",
+    )  # fmt: skip
+
+
 class Training(Config):
     seed: int = 0
     candidates: dict[Name, Candidate] = Field(min_length=1)
@@ -195,6 +214,7 @@ class Training(Config):
     calibration: Calibration = Calibration()
     threshold: Threshold = Threshold()
     search: Search = Search()
+    update: Update = Update()
     memory_limit_mb: float = Field(
         4096, gt=0, description="a larger training matrix is read from disk, batch by batch; xgboost only"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -34,8 +35,17 @@ def young(problem: Problem, partition: str, available: list[str]) -> list[str]:
     return [key for key in sorted(available) if key <= partition and key not in known]
 
 
-def splits(problem: Problem, partition: str, available: list[str]) -> dict[str, str]:
+def splits(
+    problem: Problem,
+    partition: str,
+    available: list[str],
+    window_from: str | None = None,
+    held: Collection[str] = (),
+) -> dict[str, str]:
     """Split of each partition that may be learnt from at the end of `partition`: the newest are held out.
+
+    Nothing before `window_from` is learnt from. Partitions that are `held` in quarantine are in no split: validation
+    and test are of the newest partitions that are not.
 
     Of the mature partitions the newest are test, those before them validation, the rest train (no more of it
     than the window allows): never a random split, which on data that moves reports what no future will show
@@ -47,16 +57,24 @@ def splits(problem: Problem, partition: str, available: list[str]) -> dict[str, 
         DataError: too few partitions for all three.
     """
     parts, rule = problem.partitions, problem.dataset.split
-    known = mature(problem, partition, available)
+    known = [key for key in mature(problem, partition, available) if key not in held]
     test = known[-rule.test_partitions :]
     validation = _learnable_before(problem, known, test)[-rule.validation_partitions :]
-    train = _learnable_before(problem, known, validation)[-(problem.dataset.window_partitions or 0) :]
+    learnable = _learnable_before(problem, known, validation)[-(problem.dataset.window_partitions or 0) :]
+    train = [key for key in learnable if window_from is None or key >= window_from]
+    if learnable and not train and len(validation) == rule.validation_partitions:
+        raise DataError(
+            f"the newest partition that may be learnt from is {learnable[-1]}, and none from {window_from} on",
+            where=f"problem {problem.name}, at the end of {partition}",
+            cure="begin the window earlier, or wait until more labels are in",
+        )
     if not train or len(validation) < rule.validation_partitions:
         held_out = rule.validation_partitions + rule.test_partitions
         gap = -(-_wait(problem).days // parts.days) if rule.embargo else 0
+        aside = f" ({len(held)} are in quarantine)" if held else ""
         gaps = f", and {2 * gap} lie in the embargo before validation and before test" if gap else ""
         raise DataError(
-            f"{len(known)} partitions have their labels at the end of {partition}; {held_out} are held out for "
+            f"{len(known)} partitions have their labels at the end of {partition}{aside}; {held_out} are held out for "
             f"validation and test{gaps}, which leaves none to train on: {held_out + 2 * gap + 1} are needed",
             where=f"problem {problem.name}, table events",
             cure=f"ingest earlier {parts.every}s first, or shorten dataset.split in problem.yaml",

@@ -18,6 +18,7 @@ REASONS = {
     "unlabelled": "had no label by the set's cut-off",
     "embargo": "embargo: the label was not known yet, or its partition not mature, when the next split began",
     "grouped_out": "group stands in a newer split",
+    "quarantined partition": "partition is held in quarantine",
     "guessed": "label was a guess, in a split that measures",
 }
 

@@ -48,9 +48,14 @@ def sampled(config: Problem, labelled: ds.Dataset) -> pa.Table:
 
 
 def training_set(
-    config: Problem, pins: dict[str, Any], split: str | None = None, columns: Sequence[str] | None = None
+    config: Problem,
+    pins: dict[str, Any],
+    split: str | None = None,
+    columns: Sequence[str] | None = None,
+    and_sets: Sequence[str] = (),
 ) -> pa.Table:
-    wanted = pc.field("training_set") == pins["training_set"]
+    """Rows of the set, and of others in the same table."""
+    wanted = pc.field("training_set").isin([pins["training_set"], *and_sets])
     if split is not None:
         wanted &= pc.field("split") == split
     rows = store.dataset(config, "training_sets", pins["training_set_version"])
@@ -84,20 +89,28 @@ def stream(config: Problem, pins: dict[str, Any], split: str) -> tuple[pa.Schema
     return schema, sql.stream(f"{text} ORDER BY f.event_time, f.{sql.quote(config.key)}", tables)
 
 
-def drawn(config: Problem, pins: dict[str, Any], split: str, most: int) -> pa.Table:
-    """`most` rows of a split, or all if there are fewer, in time's order: by a hash of the key, always the same."""
+def drawn(config: Problem, pins: dict[str, Any], split: str, most: int, and_sets: Sequence[str] = ()) -> pa.Table:
+    """`most` rows of a split, or all if there are fewer, in time's order: by a hash of the key, always the same.
+
+    With those of the same split of other sets: what a model that was continued has learnt from before.
+    """
     key = sql.quote(config.key)
-    text, tables = _joined(config, pins, split)
+    text, tables = _joined(config, pins, split, and_sets=and_sets)
     chosen = f"SELECT * FROM ({text}) ORDER BY hash({key}), {key} LIMIT {most}"
     return sql.query(f"SELECT * FROM ({chosen}) ORDER BY event_time, {key}", tables)
 
 
 def _joined(
-    config: Problem, pins: dict[str, Any], split: str, features_of: Problem | None = None, extra: Sequence[str] = ()
+    config: Problem,
+    pins: dict[str, Any],
+    split: str,
+    features_of: Problem | None = None,
+    extra: Sequence[str] = (),
+    and_sets: Sequence[str] = (),
 ) -> tuple[str, dict[str, Any]]:
     """Query and tables of a split's rows, in no order."""
     features = store.dataset(features_of or config, "features", pins["features_version"])
-    rows = training_set(config, pins, split, [config.key, "partition", "label", "weight"])
+    rows = training_set(config, pins, split, [config.key, "partition", "label", "weight"], and_sets)
     in_split = pc.field("partition").isin(rows["partition"].unique())
     more = [name for name in dict.fromkeys(extra) if name not in features.schema.names]
     key, tables = sql.quote(config.key), {"s": rows, "f": features.filter(in_split)}
@@ -167,7 +180,7 @@ def facts(
 
     available = store.partition_keys(config, "events")
     events = store.dataset(config, "events", pins["events_version"])
-    planned = splits(config, pins["partition"], available)
+    planned = splits(config, pins["partition"], available, pins["window_from"], pins["held"])
     return Facts(
         training_set=pins["training_set"],
         partition=pins["partition"],

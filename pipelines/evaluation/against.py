@@ -96,6 +96,8 @@ def _other_scores(champion: Any) -> Check:
 def _no_jump(evaluation: Any, report: Any, champion: Any, most: float) -> Check:
     """Retraining brings a little; what brings much more is a leak, until somebody has looked."""
     name, metric = "no jump", _skill_metric(evaluation)
+    if at(champion, "is_fallback") is True:
+        return Check(name, True, "a baseline serves as a fallback: any model that has learnt something jumps")
     gained = gain(f"champion, {metric}", metric, -float("inf"), report, champion)
     found = span(champion, "gain", metric)
     if not gained.passed or found is None:
@@ -128,12 +130,20 @@ def _holds_up(evaluation: Any, champion: Any, most: float) -> Check:
 
 
 def _learnt_enough(evaluation: Any, champion: Any, least: float) -> Check:
-    """Rows that got lost between the training set and the fit are seen by nobody else."""
+    """Rows that got lost between the training set and the fit are seen by nobody else.
+
+    A training that was asked to learn from less, does: on top of the champion, or from some partition on.
+    """
+    name = "learnt from enough"
+    if text(evaluation, "how") in ("continue", "recalibrate"):
+        return Check(name, True, f"the challenger goes on from version {at(evaluation, 'builds_on')}")
+    if is_day(start := at(evaluation, "window_from")):
+        return Check(name, True, f"the challenger was to learn from {start} on and from nothing before")
     ours, theirs = number(evaluation, "learnt", "fitted_rows"), number(champion, "fitted_rows")
     if ours is None or theirs is None:
-        return Check("learnt from enough", False, "how many rows challenger and champion learnt from is missing")
+        return Check(name, False, "how many rows challenger and champion learnt from is missing")
     told = f"the challenger learnt from {ours:.0f} rows, the champion from {theirs:.0f}"
-    return Check("learnt from enough", ours >= least * theirs, f"{told}; wanted at least {least:.0%} as many")
+    return Check(name, ours >= least * theirs, f"{told}; wanted at least {least:.0%} as many")
 
 
 def _not_forgotten(evaluation: Any, champion: Any, most: float) -> Check:

@@ -29,22 +29,36 @@ def importances(problem: Problem, model: Model, rows: pa.Table) -> list[dict[str
     coef * (x - mean), on the same scale; "sampling", for all other models, an estimate on at most 200 rows, of the
     scores themselves. So importances of two methods cannot be compared, but shares roughly can.
     """
+    if not rows.num_rows:
+        return []
+    seed = problem.evaluation.bootstrap.seed
+    rows = rows.take(_drawn(rows, problem.evaluation.importance_rows, seed))
+    method, _, values = shapley_values(model, rows, seed)
+    return _listed(model.features, _sizes(values), method) if method != "none" else []
+
+
+def shapley_values(model: Model, rows: pa.Table, seed: int) -> tuple[str, Array, Array]:
+    """Method, places of the rows explained, and their Shapley values by feature, (rows, features), of several classes
+    (rows, classes, features).
+
+    By the method "sampling" at most 200 rows are explained; "none", of a model that looks at nothing: all are 0.
+    """
     from sklearn.linear_model import LogisticRegression, Ridge
 
     from pipelines.training.boost import BoostedTrees
     from pipelines.training.estimators import Prior, Random
 
-    if isinstance(model.estimator, (Prior, Random)) or not rows.num_rows:
-        return []
-    seed = problem.evaluation.bootstrap.seed
-    rows = _drawn(rows.select(model.features), problem.evaluation.importance_rows, seed)
+    rows, everywhere = rows.select(model.features), np.arange(rows.num_rows)
+    if isinstance(model.estimator, (Prior, Random)):
+        classes = (len(model.classes),) if model.task == "multiclass" else ()
+        return "none", everywhere, np.zeros((rows.num_rows, *classes, len(model.features)))
     if isinstance(model.estimator, BoostedTrees):
         method, values = "xgboost", model.estimator.contributions(model.matrix(rows)).astype(np.float64)
     elif isinstance(model.estimator, (LogisticRegression, Ridge)):
         method, values = "linear", _linear(model, model.matrix(rows).astype(np.float64))
     else:
-        return _listed(model.features, _sizes(sampled_values(model, rows, seed)), "sampling")
-    return _listed(model.features, _sizes(_by_feature(values, model.prepared_origin, model.features)), method)
+        return "sampling", _drawn(rows, SAMPLED_ROWS, seed), sampled_values(model, rows, seed)
+    return method, everywhere, _by_feature(values, model.prepared_origin, model.features)
 
 
 def sampled_values(model: Model, rows: pa.Table, seed: int) -> Array:
@@ -56,7 +70,7 @@ def sampled_values(model: Model, rows: pa.Table, seed: int) -> Array:
     score less the mean score of the rows it turned from. At most 200 rows are explained, all of which are turned from.
     """
     random = np.random.default_rng(seed)
-    rows = _drawn(rows, SAMPLED_ROWS, seed)
+    rows = rows.take(_drawn(rows, SAMPLED_ROWS, seed))
     features, count = model.features, rows.num_rows
     steps = len(features) + 1
     rounds = max(1, min(PERMUTATIONS, SCORED_ROWS // (2 * count * steps)))
@@ -121,8 +135,8 @@ def _listed(features: list[str], sizes: Array, method: str) -> list[dict[str, An
     ]
 
 
-def _drawn(rows: pa.Table, most: int, seed: int) -> pa.Table:
+def _drawn(rows: pa.Table, most: int, seed: int) -> Array:
+    """Places of at most so many rows, drawn without replacement, in their order."""
     if rows.num_rows <= most:
-        return rows
-    drawn = np.random.default_rng(seed).choice(rows.num_rows, most, replace=False, shuffle=False)
-    return rows.take(pa.array(np.sort(drawn)))
+        return np.arange(rows.num_rows)
+    return np.sort(np.random.default_rng(seed).choice(rows.num_rows, most, replace=False, shuffle=False))

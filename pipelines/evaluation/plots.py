@@ -54,7 +54,7 @@ def curve(
             axes.set(xlim=(0, 1), ylim=(0, 1.02))
         axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
 
-    return _svg(name, title, draw, SQUARE)
+    return svg(name, title, draw, SQUARE)
 
 
 def reliability(name: str, bins: Sequence[Mapping[str, Any]], labels: tuple[str, str], is_share: bool) -> str | None:
@@ -76,7 +76,7 @@ def reliability(name: str, bins: Sequence[Mapping[str, Any]], labels: tuple[str,
             axes.set(xlim=(0, top), ylim=(0, top))
         axes.set(xlabel=labels[0], ylabel=labels[1], title="Reliability")
 
-    return _svg(name, "Reliability diagram", draw, SQUARE)
+    return svg(name, "Reliability diagram", draw, SQUARE)
 
 
 def forest(name: str, title: str, rows: Sequence[tuple[str, Interval]]) -> str | None:
@@ -98,11 +98,11 @@ def forest(name: str, title: str, rows: Sequence[tuple[str, Interval]]) -> str |
         axes.set(xlim=(-1.08, 1.08), ylim=(-0.6, len(shown) - 0.4), title=title)
         axes.set_xticks([-0.6, 0, 0.6], ["worse", "0", "better"])
         axes.tick_params(axis="x", length=0)
-        axes.set_yticks(range(len(shown)), [_cut(word) for word, *_ in reversed(shown)])
+        axes.set_yticks(range(len(shown)), [shortened(word) for word, *_ in reversed(shown)])
         axes.grid(visible=False)
         axes.spines["left"].set_visible(False)
 
-    return _svg(name, title, draw, (WIDE, 0.9 + 0.26 * len(shown)))
+    return svg(name, title, draw, (WIDE, 0.9 + 0.26 * len(shown)))
 
 
 def bars(
@@ -117,15 +117,16 @@ def bars(
         axes.barh(range(len(shown)), [value for _, value in shown], color=FIRST, height=0.62)
         if limit is not None:
             axes.axvline(limit, color=SECOND, linewidth=1.2, linestyle=(0, (4, 3)))
-        axes.set_yticks(range(len(shown)), [_cut(word) for word, _ in shown])
+        axes.set_yticks(range(len(shown)), [shortened(word) for word, _ in shown])
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set(xlabel=label, title=title)
         axes.grid(visible=False, axis="y")
 
-    return _svg(name, title, draw, (WIDE, 1.0 + 0.24 * len(shown)))
+    return svg(name, title, draw, (WIDE, 1.0 + 0.24 * len(shown)))
 
 
-def _svg(name: str, title: str, draw: Callable[[Axes], None], size: tuple[float, float]) -> str:
+def svg(name: str, title: str, draw: Callable[[Axes], None], size: tuple[float, float]) -> str:
+    """What `draw` draws, as an SVG element whose ids begin with `name`; sizes in inches."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -136,17 +137,17 @@ def _svg(name: str, title: str, draw: Callable[[Axes], None], size: tuple[float,
         draw(figure.add_subplot())
         text = StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format")))
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    drawn = text.getvalue()
+    drawn = drawn[drawn.index("<svg") :].strip()
+    drawn = re.sub(r"<metadata>.*?</metadata>\s*", "", drawn, flags=re.DOTALL)
     # Ids are those of the whole page: each picture has its own.
-    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+    drawn = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", drawn)
     for colour, variable in VARIABLES.items():
-        svg = svg.replace(colour, f"var({variable})")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1)
+        drawn = drawn.replace(colour, f"var({variable})")
+    return drawn.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1)
 
 
-def _cut(text: str) -> str:
+def shortened(text: str) -> str:
     """A name that fits beside a plot."""
     return text if len(text) <= 48 else f"{text[:45]}..."
 

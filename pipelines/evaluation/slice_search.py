@@ -10,6 +10,7 @@ This only points: what it finds, on some of the rows, is put to the test on othe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from pipelines.evaluation.conditions import Axis, Condition, ranges
 from pipelines.evaluation.worse import Worse, group_sums, row_sums, welch
 
 Array = NDArray[Any]
+Compare = Callable[[Array, Array], Worse]  # sums of a part and of the rest -> how much worse the part is
 CUTS = (0.1, 0.2, 0.4, 0.6, 0.8, 0.9)  # of numbers, finer at the ends, where models fail more often
 MAX_VALUES = 30  # of a category
 PAIRED_FEATURES = 40  # that show the most by themselves; with more, pairs would take minutes
@@ -45,38 +47,50 @@ def search(
 
     Both a slice and the other rows have to be at least `min_rows`.
     """
+    return search_sums(rows, features, row_sums(losses, weights), welch, min_rows=min_rows, max_found=max_found)
+
+
+def search_sums(
+    rows: pa.Table, features: list[str], sums: Array, compare: Compare, *, min_rows: int, max_found: int
+) -> tuple[list[list[Condition]], int]:
+    """As `search`, for any comparison of a slice with the rest that is made of sums over their rows.
+
+    sums: (m, n), what each row adds; of a row that counts as one of `min_rows` the first is 1.
+    """
     if rows.num_rows < 2 * min_rows:
         return [], 0
-    sums = row_sums(losses, weights)
     axes = [ranges(rows, name, min_rows=min_rows, at=CUTS, max_values=MAX_VALUES) for name in features]
     places, looked_at, shown = [], 0, []
     for position, axis in enumerate(axes):
         its = axis.members @ group_sums(sums, axis.cells, axis.members.shape[1])
-        found, seen = _worst(its, sums.sum(axis=1), min_rows)
+        found, seen = _worst(its, sums.sum(axis=1), compare, min_rows)
         places += [Place(t, ((position, int(at)),)) for t, (at,) in found]
-        shown.append(_strongest(its, sums.sum(axis=1), min_rows))
+        shown.append(_strongest(its, sums.sum(axis=1), compare, min_rows))
         looked_at += seen
     paired = sorted(np.argsort([-one for one in shown], kind="stable")[:PAIRED_FEATURES].tolist())
     for one, other in combinations(paired, 2):
-        found, seen = _worst(_pair_sums(sums, axes[one], axes[other]), sums.sum(axis=1), min_rows)
+        pairs = _pair_sums(sums, axes[one], axes[other])
+        found, seen = _worst(pairs, sums.sum(axis=1), compare, min_rows)
         places += [Place(t, ((one, int(at)), (other, int(its)))) for t, (at, its) in found]
         looked_at += seen
     places = sorted(places, key=lambda place: (-place.t, len(place.parts), place.parts))[:KEPT]
-    return _unexplained(places, axes, sums, min_rows, max_found), looked_at
+    return _unexplained(places, axes, sums, compare, min_rows, max_found), looked_at
 
 
 def _pair_sums(sums: Array, one: Axis, other: Axis) -> Array:
-    """Sums of every slice of the first feature with every one of the second, (slices, slices, 6)."""
+    """Sums of every slice of the first feature with every one of the second, (slices, slices, m)."""
     shape = one.members.shape[1], other.members.shape[1]
     cells = group_sums(sums, one.cells * shape[1] + other.cells, shape[0] * shape[1]).reshape(*shape, -1)
     crossed = np.tensordot(one.members.astype(np.float64), cells, axes=1)
     return np.asarray(np.einsum("jb,ibk->ijk", other.members.astype(np.float64), crossed))
 
 
-def _worst(sums: Array, total: Array, min_rows: int) -> tuple[list[tuple[float, tuple[int, ...]]], int]:
+def _worst(
+    sums: Array, total: Array, compare: Compare, min_rows: int
+) -> tuple[list[tuple[float, tuple[int, ...]]], int]:
     """t and place of the slices that are worse, the surest first, and how many there are to look at."""
     is_large = _is_large(sums, total, min_rows)
-    found = welch(sums, total - sums)
+    found = compare(sums, total - sums)
     is_worse = is_large & _is_worse(found)
     order = np.argsort(-found.t[is_worse], kind="stable")[:KEPT]
     places = np.argwhere(is_worse)[order]
@@ -84,9 +98,9 @@ def _worst(sums: Array, total: Array, min_rows: int) -> tuple[list[tuple[float, 
     return [(float(t), tuple(place)) for t, place in zip(values, places.tolist(), strict=True)], int(is_large.sum())
 
 
-def _strongest(sums: Array, total: Array, min_rows: int) -> float:
+def _strongest(sums: Array, total: Array, compare: Compare, min_rows: int) -> float:
     """The largest t, either way, of a feature's slices: a slice that is better tells of its feature as well."""
-    t = welch(sums, total - sums).t[_is_large(sums, total, min_rows)]
+    t = compare(sums, total - sums).t[_is_large(sums, total, min_rows)]
     return float(np.abs(np.nan_to_num(t)).max(initial=0))
 
 
@@ -100,7 +114,7 @@ def _is_worse(found: Worse) -> Array:
 
 
 def _unexplained(
-    places: list[Place], axes: list[Axis], sums: Array, min_rows: int, max_found: int
+    places: list[Place], axes: list[Axis], sums: Array, compare: Compare, min_rows: int, max_found: int
 ) -> list[list[Condition]]:
     """The surest slice, then the surest that is still worse without that one's rows, and so on.
 
@@ -111,12 +125,12 @@ def _unexplained(
     kept: list[list[Condition]] = []
     for place in places:
         chosen = place.parts
-        if not _stands(_mask(axes, chosen), left, sums, min_rows):
+        if not _stands(_mask(axes, chosen), left, sums, compare, min_rows):
             continue
         for part in chosen if len(chosen) == 2 else ():
             parent = (part,)
             whole = _mask(axes, parent)
-            if _stands(whole, left, sums, min_rows) and _explains(axes, place, part, left, sums):
+            if _stands(whole, left, sums, compare, min_rows) and _explains(axes, place, part, left, sums, compare):
                 chosen = parent
                 break
         rows = _mask(axes, chosen)
@@ -127,17 +141,19 @@ def _unexplained(
     return kept
 
 
-def _stands(rows: Array, left: Array, sums: Array, min_rows: int) -> bool:
+def _stands(rows: Array, left: Array, sums: Array, compare: Compare, min_rows: int) -> bool:
     """Whether the rows are worse than the others, among those that are left."""
     inside = sums[:, rows & left].sum(axis=1)
     total = sums[:, left].sum(axis=1)
-    return bool(_is_large(inside, total, min_rows)) and bool(_is_worse(welch(inside, total - inside)))
+    return bool(_is_large(inside, total, min_rows)) and bool(_is_worse(compare(inside, total - inside)))
 
 
-def _explains(axes: list[Axis], place: Place, part: tuple[int, int], left: Array, sums: Array) -> bool:
+def _explains(
+    axes: list[Axis], place: Place, part: tuple[int, int], left: Array, sums: Array, compare: Compare
+) -> bool:
     """Whether the slice is no worse than what else there is in the slice of one of its features."""
     rows, whole = _mask(axes, place.parts), _mask(axes, (part,))
-    found = welch(sums[:, rows & left].sum(axis=1), sums[:, whole & ~rows & left].sum(axis=1))
+    found = compare(sums[:, rows & left].sum(axis=1), sums[:, whole & ~rows & left].sum(axis=1))
     siblings = sum(len(axis.slices) for axis in axes)  # among so many parts of it, some are worse by chance
     return bool(found.p_value > SIGNIFICANCE / siblings)
 

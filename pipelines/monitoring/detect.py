@@ -13,8 +13,10 @@ from pipelines.monitoring.column import Bins, ColumnProfile, Numbers
 from pipelines.monitoring.distance import cramers_v, jensen_shannon, kolmogorov_smirnov, psi, wasserstein
 from pipelines.monitoring.levels import levels, since_first_value
 from pipelines.monitoring.profile import SCORE, Profiles, Reference
+from pipelines.monitoring.units import other_unit
 from pipelines.scoring.score import shown
 
+MOSTLY = 0.5  # of the values, in one bin
 TELLING_BINS = 4  # in which a column has rows, for equal counts to be no chance
 
 
@@ -31,11 +33,14 @@ def detect(
     each other also `trailing`: profiles by partition of those since, by the same version. A column has
 
     - "psi", "js", of numbers "wasserstein" and "ks", of categories "cramers_v": distances to the reference's, pooled;
-    - "levels": {"js" | "wasserstein": {"far", "far_level", "step", "step_level"}}, see `levels`;
+    - "levels": {"js" | "wasserstein" | "relation": {"far", "far_level", "step", "step_level"}}, see `levels`;
     - "null_share", "unseen_share", "non_finite_share", "edge_share" (of the scores, at exactly 0 or 1): shares of all
-      rows, and "usual_..." the largest of each in the reference's; "std" and "usual_std", the smallest in those;
+      rows, and "usual_..." the largest of each in the reference's; "std" and "usual_std", the smallest in those
+      (None where all values are what most of them are anyway);
       the reference's count from the first in which the column has a value;
-    - "new": {category: rows} of the most frequent ones that training lacks.
+    - "new": {category: rows} of the most frequent ones that training lacks;
+    - "mean", "mean_before" (of the newest trailing one that has any), and "other_unit", the change of units that would
+      explain a step: None where there is no step, or no such change.
 
     "prediction" has the same, and "mean" and "reference_mean". "same_as" is a trailing partition with the very same
     counts in most columns: the same rows again.
@@ -43,14 +48,15 @@ def detect(
     since = dict(trailing or {})
     known = reference.partitions or {"": {name: column.profile for name, column in reference.columns.items()}}
     told = levels(reference, list(since.values()), profiles, false_alarm_rate, trailing_partitions)
+    before = dict([*reference.partitions.items(), *since.items()][-trailing_partitions:])
     columns = {}
     for name, column in reference.columns.items():
         usual = since_first_value([each[name] for each in known.values()])
         columns[name] = _column(column.bins, usual, profiles[name], name == SCORE and _is_share(reference))
         columns[name]["levels"] = told[name]
-    prediction = columns.pop(SCORE)
+        columns[name] |= _moved(profiles[name], [each[name] for each in before.values()], told[name])
+    prediction = columns.pop(SCORE) | {"other_unit": None}  # a score has none
     means = {"mean": profiles[SCORE].mean, "reference_mean": reference.mean_score}
-    before = dict([*reference.partitions.items(), *since.items()][-trailing_partitions:])
     return {
         "rows": profiles[SCORE].rows,
         "columns": columns,
@@ -77,7 +83,18 @@ def _column(bins: Bins, usual: Sequence[ColumnProfile], found: ColumnProfile, is
         result[f"{name}_share"] = count(found) / max(found.rows, 1)
         result[f"usual_{name}_share"] = max((count(one) / max(one.rows, 1) for one in usual), default=0.0)
     spreads = [one.std for one in usual if one.std is not None and one.told > 1]
-    return result | {"std": found.std, "usual_std": min(spreads, default=None)}
+    # A clear week in which one always sees as far as one mostly does is no frozen sensor.
+    most = int(np.argmax(pooled[:-2])) if pooled[:-2].any() else 0
+    is_usual = pooled[most] > MOSTLY * pooled[:-2].sum() and found.counts[most] == found.told
+    return result | {"std": found.std, "usual_std": None if is_usual else min(spreads, default=None)}
+
+
+def _moved(found: ColumnProfile, before: Sequence[ColumnProfile], told: Mapping[str, Any]) -> dict[str, Any]:
+    means = [one.mean for one in before if one.mean is not None]
+    is_step = any(one["step_level"] is not None and one["step"] is not None and one["step"] > one["step_level"]
+                  for one in told.values())  # fmt: skip
+    unit = other_unit(found, before) if is_step else None
+    return {"mean": found.mean, "mean_before": means[-1] if means else None, "other_unit": unit}
 
 
 def _is_share(reference: Reference) -> bool:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pipelines.config import Policy
 from pipelines.monitoring.faults import column_faults
-from pipelines.monitoring.finding import Diagnosis, Finding
+from pipelines.monitoring.finding import Diagnosis, Finding, Kind
 from pipelines.monitoring.profile import SCORE, Reference
+from pipelines.monitoring.shifts import shifts
 
 VANISHED = 1e-6  # chance that a class is missing among so many labels: below it, it has vanished
-UNITS = {"wasserstein": "sd", "js": "JS"}
+UNITS = {"wasserstein": "sd", "js": "JS", "relation": "sd beside the other columns"}
 
 
 def diagnose(
-    policy: Policy, reference: Reference, detected: Mapping[str, Any], realised: Sequence[Mapping[str, Any]]
+    policy: Policy,
+    reference: Reference,
+    detected: Mapping[str, Any],
+    realised: Sequence[Mapping[str, Any]],
+    estimated: Mapping[str, Any] | None = None,
 ) -> Diagnosis:
     """Name the kinds of shift.
 
@@ -23,9 +28,11 @@ def diagnose(
         detected: what `detect` found in the partition.
         realised: what `performance` found in labelled partitions that this same model scored, oldest first, each
             with its "partition" and, where labels came that the model does not know, "unknown_labels".
+        estimated: what the stage `estimate` gave: concept drift, label shift before labels, feedback (see `shifts`).
 
     Fewer rows or labels than the policy's `min_labels` prove nothing. A partition is bad when its performance dropped
-    (AUC; of a regression R2) or its calibration drifted (of a regression: bias): those harm whoever uses the scores,
+    (AUC; of a regression R2), its calibration drifted (of a regression: bias) or, the newest, its labels show concept
+    drift: those harm whoever uses the scores,
     while a shift of inputs or labels alone may not. Inputs and scores have shifted when the partition is unlike all
     those just before it, more than is usual; what is far from training but came in usual steps is a feature change: a
     season.
@@ -42,24 +49,32 @@ def diagnose(
         findings += _label_shift(policy, reference, newest)
     if is_enough:
         findings += [*_prediction_drift(policy, detected), *_feature_shift(policy, detected)]
+    measured = {finding.kind for finding in findings}
+    # Where labels have come, what was estimated before they came says nothing more.
+    told = [one for one in shifts(policy, estimated or {}) if one.kind not in measured]
+    off = {each["partition"] for each in bad}
+    if labelled and any(one.kind == "concept drift" for one in told):
+        off.add(labelled[-1]["partition"])
+    order = get_args(Kind)
     return Diagnosis(
-        findings=tuple(findings),
+        findings=tuple(sorted([*findings, *told], key=lambda finding: order.index(finding.kind))),
         labelled=tuple(each["partition"] for each in labelled),
-        bad=tuple(each["partition"] for each in bad),
+        bad=tuple(each["partition"] for each in labelled if each["partition"] in off),
     )
 
 
 def _data_fault(detected: Mapping[str, Any]) -> Iterator[Finding]:
-    evidence, numbers = [], {}
+    evidence, numbers, features = [], {}, []
     for name, found in {**detected["columns"], SCORE: detected["prediction"]}.items():
         for clause, measure, value in column_faults(name, found, detected["rows"], is_score=name == SCORE):
             evidence.append(clause)
             numbers[f"{name} {measure}"] = value
+            features.append(name)
     if detected["same_as"] is not None:
         evidence.append(f"the same rows as in {detected['same_as']}")
         numbers["rows"] = float(detected["rows"])
     if evidence:
-        yield Finding(kind="data fault", evidence=", ".join(evidence), numbers=numbers)
+        yield Finding(kind="data fault", evidence=", ".join(evidence), numbers=numbers, features=_unique(features))
 
 
 def _harm(policy: Policy, reference: Reference, realised: Mapping[str, Any]) -> Iterator[Finding]:
@@ -151,7 +166,7 @@ def _feature_shift(policy: Policy, detected: Mapping[str, Any]) -> Iterator[Find
     if (limit := policy.max_column_psi) is not None:
         moved = {name: found["psi"] for name, found in columns.items() if found["psi"] > limit}
         told = {name: f"{psi:.2f} of {name}" for name, psi in moved.items()}
-        yield from _shift("covariate shift", "PSI ", moved, told)
+        yield from _shift("covariate shift", "PSI ", moved, told, sorted(moved, key=lambda name: -moved[name]))
         columns = {}
     steps = {name: beyond for name, found in columns.items() if (beyond := _beyond(found, "step"))}
     if policy.max_prediction_psi is None:
@@ -163,24 +178,38 @@ def _feature_shift(policy: Policy, detected: Mapping[str, Any]) -> Iterator[Find
         ("feature change", "away from training in usual steps: ", fars),
     ):
         told = {name: f"{name} by {_told(beyond)}" for name, beyond in beyond_of.items()}
-        yield from _shift(kind, start, {name: beyond["times"] for name, beyond in beyond_of.items()}, told)
+        moved = {name: beyond["times"] for name, beyond in beyond_of.items()}
+        yield from _shift(kind, start, moved, told, sorted(beyond_of, key=lambda name: _rank(beyond_of[name])))
 
 
-def _shift(kind: Any, start: str, moved: dict[str, float], told: Mapping[str, str]) -> Iterator[Finding]:
+def _rank(beyond: Mapping[str, Any]) -> tuple[bool, float]:
+    """A column that moved by itself comes before those that only left the others' company. Of these the one that is
+    furthest off is the likeliest to have moved, whatever is usual of it: the others' residuals follow from its own."""
+    is_relation = beyond["unit"] == UNITS["relation"]
+    return is_relation, -beyond["distance"] if is_relation else -beyond["times"]
+
+
+def _shift(
+    kind: Any, start: str, moved: dict[str, float], told: Mapping[str, str], ranked: Sequence[str]
+) -> Iterator[Finding]:
     if moved:
-        first = sorted(moved, key=lambda name: -moved[name])[:3]
-        more = f" and {len(moved) - len(first)} more" if len(moved) > len(first) else ""
-        yield Finding(kind=kind, evidence=start + ", ".join(told[name] for name in first) + more, numbers=moved)
+        more = f" and {len(ranked) - 3} more" if len(ranked) > 3 else ""
+        evidence = start + ", ".join(told[name] for name in ranked[:3]) + more
+        yield Finding(kind=kind, evidence=evidence, numbers=moved, features=tuple(ranked))
+
+
+def _unique(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
 
 
 def _beyond(found: Mapping[str, Any], which: Literal["far", "step"]) -> dict[str, Any] | None:
-    """The distance that lies the most times its level off, if any lies beyond."""
+    """The distance that lies the most times its level off, if any does; how it goes with others comes last."""
     beyond = [
         {"distance": one[which], "level": level, "times": one[which] / level, "unit": UNITS[name]}
         for name, one in found["levels"].items()
         if (level := one[f"{which}_level"]) is not None and one[which] is not None and one[which] > level
     ]
-    return max(beyond, key=lambda one: float(one["times"]), default=None)
+    return max(beyond, key=lambda one: (one["unit"] != UNITS["relation"], one["times"]), default=None)
 
 
 def _told(beyond: Mapping[str, Any]) -> str:

@@ -30,6 +30,9 @@ def column_faults(
     edge = found.get("edge_share", 0.0)
     if edge - found.get("usual_edge_share", 0.0) > EDGE_SHARE:
         yield f"{edge:.0%} of the scores is exactly 0 or 1", "edge share", edge
+    if unit := found.get("other_unit"):
+        mean, before = found["mean"], found["mean_before"]
+        yield f"{name} has another unit ({unit}): mean {mean:.4g}, {before:.4g} before", "mean", mean
     std, usual_std = found["std"], found["usual_std"]
     told = rows * (1 - nulls - troubled)
     if std is not None and usual_std and told >= FEWEST_VALUES and std < FROZEN * usual_std:

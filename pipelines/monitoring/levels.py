@@ -3,7 +3,7 @@
 A fixed limit on a distance flags every season, and what it means depends on the number of rows. Of each column two
 distances of a partition count here: that to what the model learnt from, pooled (`far`), and the *step*: that to the
 nearest of the partitions just before it. A season moves far in small steps; a change of the feed or of the world is a
-large step.
+large step. How numbers go together is told by its step alone, which two partitions in a row have to make.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from pipelines.monitoring.column import Bins, ColumnProfile
 from pipelines.monitoring.distance import deciding
 from pipelines.monitoring.profile import SCORE, Profiles, Reference
+from pipelines.monitoring.relations import left_over
 
 Array = NDArray[Any]
 MIN_PARTITIONS = 4  # whose distances are known: what is usual is not told from fewer
 PRIOR = 20.0  # so many partitions the usual column's spread counts for, beside a column's own
-FLOOR = {"js": 0.1, "wasserstein": 0.15}  # a PSI of about .05, a seventh of a standard deviation: too little to matter
+FLOOR = {"js": 0.1, "wasserstein": 0.15, "relation": 0.15}  # too little to matter: a PSI of .05, a seventh of an sd
+MARGIN = {"js": 1.0, "wasserstein": 1.0, "relation": 2.0}  # linear relations of one season are not those of another
 NOTHING = 0.5  # of the floor: distances below are all the same
 RESAMPLES = 200
 DRAWS = 200
@@ -73,6 +75,7 @@ def levels(reference: Reference, trailing: Sequence[Profiles], profiles: Profile
             window,
         ).items()
     }
+    found |= {(name, "relation"): one for name, one in _relations(reference, trailing, profiles, window).items()}
     tests = {is_score: sum((name == SCORE) is is_score for name, _ in found) for is_score in (False, True)}
     told: Levels = {name: {} for name in reference.columns}
     for distance in FLOOR:
@@ -127,8 +130,45 @@ def _distances(
     }
 
 
-def _nearest(pairs: Array, place: int, window: int) -> float:
-    before = pairs[place, max(0, place - window) : place]
+def _relations(
+    reference: Reference, trailing: Sequence[Profiles], profiles: Profiles, window: int
+) -> dict[str, _Distances]:
+    """Of how each number goes with the others: between partitions, of what is left over (`left_over`)."""
+    if reference.relations is None:
+        return {}
+    known = list(reference.partitions.values())
+    every = left_over(reference.relations, [*known, *trailing, profiles])
+    rows = np.array([each[SCORE].rows for each in (*known, *trailing, profiles)], np.float64)
+    usual_rows, now = float(np.median(rows[:-1])) if len(rows) > 1 else 0.0, max(float(rows[-1]), 1.0)
+    chance = np.abs(np.random.default_rng(SEED).normal(size=DRAWS)) * np.sqrt(1 / max(usual_rows, 1.0) + 1 / now)
+    found = {}
+    for place, name in enumerate(reference.relations.names):
+        first = len(known) - len(since_first_value([each[name] for each in known]))
+        values = every[first:, place]
+        pairs = np.abs(values[:, None] - values[None, :])
+        steps = np.array([_lasting(pairs, at, window) for at in range(len(values))])
+        found[name] = _Distances(
+            far=np.nan,
+            step=float(steps[-1]),
+            fars=np.zeros(0),
+            steps=steps[:-1],
+            chance=chance,
+            known=len(known) - first,
+            fewer=max(1.0, float(np.sqrt(usual_rows / now))),
+        )
+    return found
+
+
+def _lasting(pairs: Array, place: int, window: int) -> float:
+    """Step of two partitions, both to those before the two: what lasts. A week's strange weather does not."""
+    if place < 2:
+        return np.nan
+    return min(_nearest(pairs, one, window, place - 1) for one in (place - 1, place))
+
+
+def _nearest(pairs: Array, place: int, window: int, until: int | None = None) -> float:
+    until = place if until is None else until
+    before = pairs[place, max(0, until - window) : until]
     before = before[np.isfinite(before)]
     return float(before.min()) if len(before) else np.nan
 
@@ -154,7 +194,8 @@ def _levels(distance: str, past: list[Array], columns: list[_Distances], alphas:
     ]
     usual = _usual(distance, capped, alphas) * np.array([one.fewer for one in columns])
     chance = np.array([_quantile(one.chance, alpha) for one, alpha in zip(columns, alphas, strict=True)])
-    return np.where(np.isfinite(usual), np.maximum(np.maximum(usual, chance), FLOOR[distance]), np.nan)
+    found = np.maximum(np.maximum(usual, chance), FLOOR[distance])
+    return np.where(np.isfinite(usual), MARGIN[distance] * found, np.nan)
 
 
 def _usual(distance: str, past: list[Array], alphas: Array) -> Array:

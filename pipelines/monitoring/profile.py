@@ -29,6 +29,7 @@ from pipelines.monitoring.column import (
     number_bins,
     profile_column,
 )
+from pipelines.monitoring.relations import Relations, relations
 from pipelines.problem import Problem
 from pipelines.scoring.score import shown
 
@@ -49,7 +50,8 @@ class Reference(Frozen):
     `label_rate` is the positive rate of the training split, None unless the task is binary; `class_rates` is the share
     of each class, empty unless there are several; `label_mean` and `label_std` are those of a number, None of classes.
     `threshold` is the binary model's own. `partitions` are profiles of the partitions that the model was made from
-    (training, validation, test), the oldest first: how far one lies from the others is what is usual.
+    (training, validation, test), the oldest first: how far one lies from the others is what is usual. `relations` say
+    how numbers go together.
     """
 
     columns: dict[str, ColumnReference]
@@ -60,6 +62,7 @@ class Reference(Frozen):
     threshold: float = 0.5
     label_std: float | None = None
     partitions: dict[str, dict[str, ColumnProfile]] = Field(default_factory=dict)
+    relations: Relations | None = None
 
     @property
     def mean_score(self) -> float | None:
@@ -102,6 +105,7 @@ def reference(
         label_mean=mean if is_number else None,
         threshold=test.threshold,
         label_std=float(np.std(labels)) if is_number else None,
+        relations=relations(features),
     )
     return found if history is None else found.model_copy(update={"partitions": _by_partition(history, found)})
 

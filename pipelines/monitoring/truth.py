@@ -23,7 +23,7 @@ def realised(
 
     `predictions` and `labels` are the tables, as datasets. `its` is the config that the model was trained with: a
     label is a number, the place of its class there. A class that the model does not know is left out, since no metric
-    could take it; how many labels of each there are comes second.
+    could take it; how many labels of each there are comes second. So is a score that is no number: `detect` tells it.
     """
     key, parts, label = sql.quote(its.key), its.partitions, label_number(its, "known.label")
     time, start, end = pc.field("event_time"), pc.scalar(parts.start(partition)), pc.scalar(parts.end(partition))
@@ -33,7 +33,7 @@ def realised(
     moment = {"as_of": as_of}
     rows = sql.query(
         joined.format(f"p.score, p.probabilities, {label} AS label")
-        + f" WHERE {label} IS NOT NULL ORDER BY p.event_time, p.{key}",
+        + f" WHERE {label} IS NOT NULL AND isfinite(p.score) ORDER BY p.event_time, p.{key}",
         tables,
         moment,
     )

@@ -61,13 +61,22 @@ def _details(problem: Problem, report: Dict, lineage: Dict) -> Section:
         "Kind": _known(lineage.get("model")),
         "Parameters": _settings({**own, **searched}),
         "Of these searched": ", ".join(searched) or "none",
-        "Warm start from": _known(lineage.get("parent"), "none"),
+        "Made": _made(lineage),
         "Run": _known(lineage.get("run_id") or report.get("run_id")),
         "Size": f"{size / 1e6:,.2f} MB" if is_number(size) else NOT_MEASURED,
         "Time for one row": f"{figure(report.get('latency_ms'))} ms (median)" if is_number(report.get("latency_ms"))
                             else NOT_MEASURED,
         "Owner": problem.owner,
     })])  # fmt: skip
+
+
+def _made(lineage: Dict) -> str:
+    parent, start = lineage.get("parent"), lineage.get("window_from")
+    words = {"continue": "continued from version {}: its trees, and more that learnt from newer rows alone",
+             "recalibrate": "version {}, its scores calibrated again on newer rows",
+             "fallback": "a baseline, that serves because version {} was not good enough"}  # fmt: skip
+    how = words.get(str(lineage.get("how")), "from scratch").format(parent or lineage.get("replaces"))
+    return how + f"; of partitions from {start} on" * (start is not None)
 
 
 def _use(problem: Problem, report: Dict) -> Section:

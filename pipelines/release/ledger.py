@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,11 +29,16 @@ def record(
 ) -> bool:
     """Append a decision unless its id is there already; whether it was new."""
     row = {"decision": decision, "kind": kind, "partition": partition, "verdict": verdict, "action": action,
-           "reason": reason, "model_version": model_version, "evidence": json.dumps(evidence, sort_keys=True),
-           "decided_time": datetime.now(UTC)}  # fmt: skip
-    return store.append_once(
-        problem, "ledger", pa.Table.from_pylist([row], table_schema(problem, "ledger")), "decision"
-    )
+           "reason": reason, "model_version": model_version, "evidence": evidence}  # fmt: skip
+    return record_all(problem, [row])
+
+
+def record_all(problem: Problem, rows: Sequence[dict[str, Any]]) -> bool:
+    """Append, in one commit, the decisions whose ids are not there yet; whether any was new. Rows as in `record`."""
+    now, schema = datetime.now(UTC), table_schema(problem, "ledger")
+    made = [{"model_version": None, **row, "decided_time": now,
+             "evidence": json.dumps(row["evidence"], sort_keys=True)} for row in rows]  # fmt: skip
+    return store.append_once(problem, "ledger", pa.Table.from_pylist(made, schema), "decision")
 
 
 def has_gate(problem: Problem, partition: str) -> bool:

@@ -46,22 +46,25 @@ def lineage(
     candidate: str,
     parameters: Mapping[str, Any],
     surroundings: Mapping[str, Any],
-    parent: str | None = None,
     is_streamed: bool = False,
 ) -> dict[str, Any]:
     """What one candidate's model is made of; all of it goes to JSON as it is.
 
     `pins`: what the stages hand on, `splits`: the `fingerprint` of each, `parameters`: those that were searched, which
-    stand over the candidate's own, `parent`: the version whose model a warm start went on from, `is_streamed`: the
-    training rows were read from disk, batch by batch, which gives other bits than rows in memory.
+    stand over the candidate's own, `is_streamed`: the training rows were read from disk, batch by batch, which gives
+    other bits than rows in memory. "parent" is the version that a candidate went on from, None of one from scratch.
     """
+    builds_on = pins.get("builds_on") if not problem.training.candidates[candidate].is_baseline else None
     dataset, training = problem.dataset, problem.training
     return {
         "problem": problem.name,
         "candidate": candidate,
         "model": training.candidates[candidate].model,
         "parameters": dict(parameters),
-        "parent": parent,
+        "how": pins.get("how", "scratch") if builds_on else "scratch",
+        "parent": builds_on["version"] if builds_on else None,
+        "window_from": pins.get("window_from"),
+        "held": list(pins.get("held", ())),
         "is_streamed": is_streamed,
         "training": pins["training"],
         "training_set": pins["training_set"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from tempfile import TemporaryDirectory
@@ -30,20 +31,24 @@ BATCH_ROWS = 65_536  # as `stored.stream` gives them
 
 @dataclass(frozen=True)
 class Reproduced:
-    """`rows`: test rows that both models scored; `max_difference`: of their scores; `differences`: one line each."""
+    """`rows`: test rows that both models scored; `max_difference`: of their scores; `differences`: one line each;
+    `builds_on`: version that it went on from, which was taken as it is kept; None: it was made from scratch."""
 
     identical: bool
     rows: int
     max_difference: float
     differences: list[str]
+    builds_on: str | None = None
 
 
 def reproduce(problem_name: str, version: str) -> Reproduced:
     """Fit a version's candidate again, on the rows that it learnt from, and score the rows that its gate looked at.
 
     Rows come from the tables as they were, the settings are those that were recorded, the code and the packages those
-    of today. On the same machine with the same code and packages the scores are equal to the last bit. Whatever
-    differs from what was recorded is named, whether or not it changed a score. Nothing is written.
+    of today. A version that went on from another one is made again from that one's model, as MLflow keeps it: whether
+    that can be made again is a question about that version. On the same machine with the same code and packages the
+    scores are equal to the last bit. Whatever differs from what was recorded is named, whether or not it changed a
+    score. Nothing is written.
 
     Raises:
         DataError: the version has no lineage, or its tables cannot be read as they were.
@@ -52,17 +57,22 @@ def reproduce(problem_name: str, version: str) -> Reproduced:
     from pipelines import tracking
     from pipelines.training.checkpoint import NoCheckpoint
     from pipelines.training.fit import fit
+    from pipelines.training.update import updated
 
     today = load_problem(problem_name)
     recorded = _recorded(today, version)
     problem = _problem(today, version, recorded)
     model = tracking.load_model(recorded["run_id"])
-    rows = _rows(problem, recorded)
+    rows, parent = _rows(problem, recorded), recorded.get("parent")
     with TemporaryDirectory(prefix="evergreen-") as folder:
         train = on_disk(rows["train"], folder) if recorded["is_streamed"] else rows["train"]
         state = NoCheckpoint(problem.training.checkpoint_rounds)
-        again = fit(problem, recorded["candidate"], train, rows["validation"], parameters=recorded["parameters"],
-                    checkpoint=state)  # fmt: skip
+        if parent is None:
+            again = fit(problem, recorded["candidate"], train, rows["validation"], parameters=recorded["parameters"],
+                        checkpoint=state)  # fmt: skip
+        else:
+            before = tracking.load_model(_recorded(today, parent)["run_id"])
+            again = updated(problem, recorded["candidate"], recorded["how"], before, rows["train"], rows["validation"])
     ours, theirs = again.scores(rows["test"]), model.scores(rows["test"])
     found = _row_changes(problem, recorded, rows)
     if again.threshold != model.threshold:
@@ -75,18 +85,26 @@ def reproduce(problem_name: str, version: str) -> Reproduced:
         rows=rows["test"].num_rows,
         max_difference=max_difference(ours, theirs),
         differences=found,
+        builds_on=parent,
     )
 
 
 def training_rows(
-    problem: Problem, events: ds.Dataset, labels: ds.Dataset, partition: str, as_of: datetime
+    problem: Problem,
+    events: ds.Dataset,
+    labels: ds.Dataset,
+    partition: str,
+    as_of: datetime,
+    window_from: str | None = None,
+    held: Collection[str] = (),
 ) -> dict[str, pa.Table]:
     """Rows of each split as the stages label, sample and featurize make them, in memory: what `stored.split` reads.
 
     `events` and `labels` are the tables at the versions that were learnt from.
     """
     available = sql.query("SELECT DISTINCT partition FROM events", {"events": events})["partition"].to_pylist()
-    labelled = label(problem, events, labels, as_of, splits(problem, partition, sorted(available)))
+    split = splits(problem, partition, sorted(available), window_from, held)
+    labelled = label(problem, events, labels, as_of, split)
     drawn = stored.sampled(problem, ds.dataset(labelled))
     keys = sorted(set(drawn["partition"].to_pylist()))
     schema = table_schema(problem, "features")
@@ -150,7 +168,8 @@ def _rows(problem: Problem, recorded: dict[str, Any]) -> dict[str, pa.Table]:
     events, labels = _pinned(problem, recorded, "events"), _pinned(problem, recorded, "labels")
     as_of = datetime.fromisoformat(recorded["as_of"])
     try:
-        return training_rows(problem, events, labels, recorded["partition"], as_of)
+        window, held = recorded.get("window_from"), recorded.get("held", ())
+        return training_rows(problem, events, labels, recorded["partition"], as_of, window, held)
     except (OSError, duckdb.Error) as error:
         if "not found" not in str(error).lower() and "no such file" not in str(error).lower():
             raise

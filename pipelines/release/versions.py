@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines import store
 from pipelines.problem import Problem, parse_problem
@@ -18,15 +19,37 @@ def reference_uri(problem: Problem, version: str) -> str:
 
 
 def write_version_files(problem: Problem, version: str, files: Mapping[str, Any]) -> None:
-    """Keep a version's files: bytes as they are, anything else as JSON."""
+    """Keep a version's files: bytes as they are, anything else as JSON, in its own order: that of the features counts,
+    as a fit draws among its columns by their place."""
     for name, content in files.items():
-        write = store.write_bytes if isinstance(content, bytes) else store.write_json
-        write(version_uri(problem, version, name), content)
+        made = content if isinstance(content, bytes) else json.dumps(content, indent=1).encode()
+        store.write_bytes(version_uri(problem, version, name), made)
 
 
 def version_problem(problem: Problem, version: str) -> Problem:
     """The config that a version was trained with: it goes on scoring by its own features, whatever changes since."""
     return parse_problem(store.read_json(version_uri(problem, version, "problem.json")), problem.folder)
+
+
+class Taught(NamedTuple):
+    """Training sets and partitions that a version's estimator has learnt from, those of its parents too."""
+
+    sets: list[str]
+    partitions: list[str]
+
+
+def taught(problem: Problem, version: str) -> Taught:
+    """Back to the version that was trained from scratch. What only calibrated a version did not teach its estimator."""
+    sets: list[str] = []
+    partitions: set[str] = set()
+    parent: str | None = version
+    while parent is not None:
+        made_of = store.read_json(version_uri(problem, parent, "lineage.json"))
+        if made_of.get("how") != "recalibrate":
+            sets.insert(0, made_of["training_set"])
+            partitions |= set(made_of["splits"]["train"]["partitions"])
+        parent = made_of.get("parent")
+    return Taught(sets, sorted(partitions))
 
 
 def datasheet_uri(problem: Problem, training_set: str) -> str:

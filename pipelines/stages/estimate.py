@@ -1,4 +1,4 @@
-"""`<problem>.monitor`, beside `detect`: how good a partition's scores are likely to be, before its labels come."""
+"""`<problem>.monitor`, beside `detect`: what scores are worth before their labels come, and what labels show."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pipelines.dataset.label import mature
 from pipelines.errors import DataError, NothingToDo
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import version_problem, version_uri
+from pipelines.stages.labelled import label_coverage, labelled_rows, measure_past, spread_of_scores, with_labels
 
 if TYPE_CHECKING:
     from pipelines.evaluation.scored import Scored
@@ -33,7 +34,8 @@ class _Weighing:
 
 
 def estimate(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
-    """Estimate the partition's metrics without its labels; and measure those estimated before whose labels have come.
+    """Estimate the partition's metrics without its labels; measure those estimated before whose labels have come; and
+    say what labels show, before they come and after: label shift, concept drift, feedback.
 
     Estimates are no measurements: they hold while only the inputs move. The table `estimates` gets this partition's
     rows, and `realised` where an earlier partition's labels are mature, as they were known when they became so; a
@@ -44,31 +46,64 @@ def estimate(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
 
     Result: {"partition", "version", "rows", "method", "note", "domain_auc": {"value", "low", "high"}, "estimated":
     {metric: {"value", "low", "high", "past_error", "past_partitions"}}, "realised": partitions measured now,
-    "verdict": a sentence}.
+    "verdict": a sentence; "label_shift", "concept", "feedback": what the functions of these names give, or None;
+    "notes": {one of the three that is None: why}}. A regression has no estimates, and no label shift.
 
     Raises:
-        NothingToDo: a regression; or the version was registered before there were estimates.
+        NothingToDo: there is nothing to say, such as of a version registered before there were estimates.
         DataError: the partition has no predictions by this version.
     """
-    from pipelines.evaluation.bootstrap import blocks_of
-    from pipelines.monitoring.estimate import estimate as estimate_metrics
-    from pipelines.monitoring.past_error import past_errors, widened
-
     config = load_problem(problem)
     partition, version = profiled["partition"], profiled["version"]
     its = version_problem(config, version)
-    held_out = _held_out(config, its, version)
+    held_out, why_not = _held_out(config, its, version)
+    labelled = labelled_rows(config, its, version, partition, config.monitoring.policy.trailing_partitions + 1)
+    concept = (None, why_not) if held_out is None else _concept(config, its, held_out, labelled)
+    feedback = _feedback(config, its, version, labelled, partition)
+    if its.task == "regression":
+        why_not = "a regression has no estimates: its scores are no chances"
+    if why_not and concept[0] is None and feedback[0] is None:
+        raise NothingToDo(
+            why_not,
+            where=f"problem {config.name}, version {version}",
+            cure=f"wait for labels; the next version of {config.name}.train has held-out rows",
+        )
     rows, scores = _scored_rows(config, its, partition, version)
-    measured = _measure_past(config, partition)
+    result = {"partition": partition, "version": version, "rows": rows.num_rows, "method": None, "note": why_not,
+              "domain_auc": dict.fromkeys(("value", "low", "high")), "estimated": {}, "realised": [],
+              "verdict": why_not, "label_shift": None}  # fmt: skip
+    if held_out is not None and not why_not:
+        result |= _estimates(config, its, held_out, rows, scores, partition, version)
+    found = {"label_shift": (result["label_shift"], why_not), "concept": concept, "feedback": feedback}
+    result |= {name: one for name, (one, _) in found.items()}
+    return result | {"notes": {name: why for name, (one, why) in found.items() if one is None}}
+
+
+def _estimates(
+    config: Problem,
+    its: Problem,
+    held_out: HeldOut,
+    rows: pa.Table,
+    scores: np.ndarray,
+    partition: str,
+    version: str,
+) -> dict[str, Any]:
+    """Write the partition's estimates; gives what `estimate` tells of them, and the label shift."""
+    from pipelines.evaluation.bootstrap import blocks_of
+    from pipelines.monitoring.estimate import estimate as estimate_metrics
+    from pipelines.monitoring.label_shift import label_shift
+    from pipelines.monitoring.past_error import past_errors, widened
+
     rule = config.evaluation.bootstrap
+    table, measured = measure_past(config, partition, store.dataset(config, "estimates").to_table())
     blocks, its_blocks = blocks_of(config, held_out.rows), blocks_of(config, rows)
     weighing, truth = _weigh(config, its, held_out, blocks, rows, its_blocks)
     found = estimate_metrics(truth, blocks, scores, its_blocks, rule)
 
-    table = store.dataset(config, "estimates").to_table()
-    others = [key for key in store.partition_keys(config, "estimates") if key != partition]
-    errors = past_errors(table, mature(config, partition, others))
-    before = table.filter(pc.and_(pc.equal(table["partition"], partition), pc.equal(table["model_version"], version)))
+    is_this = pc.equal(table["partition"], partition)
+    others = table.filter(pc.invert(is_this))
+    errors = past_errors(others, mature(config, partition, others["partition"].unique().to_pylist()))
+    before = table.filter(pc.and_(is_this, pc.equal(table["model_version"], version)))
     kept = {row["metric"]: (row["realised"], row["realised_rows"]) for row in before.to_pylist()}
     written, estimated = [], {}
     for metric, one in found.items():
@@ -85,40 +120,57 @@ def estimate(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
             "method": _method(weighing), "note": weighing.note, **weighing.facts,
             "realised": realised, "realised_rows": realised_rows,
         })  # fmt: skip
-    schema = table_schema(config, "estimates")
-    store.write_table(config, "estimates", pa.Table.from_pylist(written, schema), [partition])
-    measured += _measure_past(config, partition)  # this one itself, where labels come at once
+    new = pa.Table.from_pylist(written, table_schema(config, "estimates"))
+    store.write_table(config, "estimates", new, [partition])
+    _, itself = measure_past(config, partition, new)  # where labels come at once
     facts = weighing.facts
     return {
-        "partition": partition,
-        "version": version,
-        "rows": rows.num_rows,
         "method": _method(weighing),
         "note": weighing.note,
         "domain_auc": {"value": facts["domain_auc"], "low": facts["domain_low"], "high": facts["domain_high"]},
         "estimated": estimated,
-        "realised": measured,
+        "realised": measured + itself,
         "verdict": _sentence(its, estimated),
+        "label_shift": label_shift(held_out.scored, blocks, scores, its_blocks, rule, facts["domain_low"]),
     }
 
 
-def _held_out(config: Problem, its: Problem, version: str) -> HeldOut:
+def _concept(
+    config: Problem, its: Problem, held_out: HeldOut, labelled: list[pa.Table]
+) -> tuple[dict[str, Any] | None, str | None]:
+    from pipelines.monitoring.concept import concept
+
+    policy, threshold = config.monitoring.policy, held_out.scored.threshold
+    known = [with_labels(its, rows, threshold) for rows in labelled]
+    known = [one for one in known if one.rows.num_rows]
+    if not known:
+        return None, "no partition that this version scored has its labels yet"
+    rule = config.evaluation.bootstrap
+    found = concept(its, held_out, known, rule, policy.max_concept_shift, policy.min_labels)
+    return found, None if found else "no feature has two values in the newest labelled partition"
+
+
+def _feedback(
+    config: Problem, its: Problem, version: str, labelled: list[pa.Table], partition: str
+) -> tuple[dict[str, Any] | None, str | None]:
+    from pipelines.monitoring.feedback import feedback, trend
+
+    if config.labels.after_maturity == "negative":
+        return None, "events without a label are taken as negative: none is missing"
+    if not labelled:
+        return None, "no partition that this version scored has its labels yet"
+    series, usual = spread_of_scores(config, version, partition)
+    confidence = config.evaluation.bootstrap.confidence
+    return feedback(label_coverage(config, its, labelled[-1]), trend(series, confidence), usual), None
+
+
+def _held_out(config: Problem, its: Problem, version: str) -> tuple[HeldOut | None, str | None]:
     from pipelines.monitoring.held_out import from_parquet
 
-    if its.task == "regression":
-        raise NothingToDo(
-            "a regression has no estimates: its scores are no chances",
-            where=f"problem {config.name}",
-            cure="wait for the labels",
-        )
     uri = version_uri(config, version, "held_out.parquet")
     if not store.exists(uri):
-        raise NothingToDo(
-            f"version {version} has no held-out rows: it was registered before there were estimates",
-            where=uri,
-            cure=f"the next version of {config.name}.train has them",
-        )
-    return from_parquet(its, store.read_bytes(uri))
+        return None, f"version {version} has no held-out rows: it was registered before there were estimates"
+    return from_parquet(its, store.read_bytes(uri)), None
 
 
 def _scored_rows(config: Problem, its: Problem, partition: str, version: str) -> tuple[pa.Table, np.ndarray]:
@@ -161,39 +213,6 @@ def _weigh(
         return _Weighing(reason, facts=facts), held_out.scored
     weighing = _Weighing(f"held-out rows weighted, {found.rows:.0f} effective ones", is_weighted=True, facts=facts)
     return weighing, replace(held_out.scored, weights=held_out.scored.weights * found.weights)
-
-
-def _measure_past(config: Problem, partition: str) -> list[str]:
-    """Fill `realised` of every partition that is mature by now and was not measured yet; gives those partitions."""
-    from pipelines.monitoring.estimate import metrics_of
-    from pipelines.monitoring.held_out import from_parquet
-    from pipelines.monitoring.truth import realised
-
-    table = store.dataset(config, "estimates").to_table()
-    waiting = table.filter(pc.is_null(table["realised_rows"]))["partition"].unique().to_pylist()
-    predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
-    done = []
-    for key in mature(config, partition, waiting):
-        rows = table.filter(pc.equal(table["partition"], key))
-        version = rows["model_version"][0].as_py()
-        its = version_problem(config, version)
-        threshold = from_parquet(
-            its, store.read_bytes(version_uri(config, version, "held_out.parquet"))
-        ).scored.threshold
-        parts = config.partitions
-        matured = next(one for one in parts.between(key, partition) if mature(config, one, [key]))
-        truth, _ = realised(its, predictions, labels, key, version, threshold, parts.end(matured))
-        if not len(truth.labels):
-            continue
-        values = {name: metric(truth) for name, metric in metrics_of(truth).items()}
-        for name, filled in (
-            ("realised", pa.array([values.get(one) for one in rows["metric"].to_pylist()], pa.float64())),
-            ("realised_rows", pa.array([len(truth.labels)] * rows.num_rows, pa.int64())),
-        ):
-            rows = rows.set_column(rows.schema.get_field_index(name), name, filled)
-        store.write_table(config, "estimates", rows, [key])
-        done.append(key)
-    return done
 
 
 def _method(weighing: _Weighing) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 HISTORY_ROWS = 200_000  # at most, over all partitions: they are held in memory and scored
 
 
-def history(config: Problem, featurized: dict[str, Any], model: Model) -> pa.Table:
+def history(config: Problem, featurized: dict[str, Any], model: Model, and_sets: Sequence[str] = ()) -> pa.Table:
     """`partition`, features and `score` of the events in the training set's partitions, whatever split they are in.
+
+    With the partitions of other sets that the model has learnt from before.
 
     All events count, as in a partition that is scored: those without a label and those that the sampling left out too.
     Of each partition an equal number at most, by a hash of the key, the same in every run. The scores of partitions
@@ -28,7 +31,8 @@ def history(config: Problem, featurized: dict[str, Any], model: Model) -> pa.Tab
     from pipelines.evaluation.scored import scored
     from pipelines.scoring.score import shown
 
-    keys = sorted(stored.training_set(config, featurized)["partition"].unique().to_pylist())
+    rows = stored.training_set(config, featurized, None, ["partition"], and_sets)
+    keys = sorted(rows["partition"].unique().to_pylist())
     wanted = pc.field("partition").isin(keys)
     features = store.dataset(config, "features", featurized["features_version"]).filter(wanted)
     names = ["partition", *config.feature_names]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipelines.ingest.batch import BatchRule
 
 NUMBERS = pa.schema([("number", pa.int64())])
+REFUSED = "ingest.validate"  # who holds the partitions of a refused batch
 SHOWN_ROWS = 1_000  # of the rows set aside, when the batch is too bad to publish
 
 
@@ -53,8 +54,10 @@ def extract(problem: str, first: str, last: str) -> dict[str, Any]:
 def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
     """Part the staged rows into good ones and ones to set aside; a batch that is too bad fails here.
 
-    A page with every rule and what broke it is kept either way. Result: what `extract` gave, and {"quarantined": rows,
-    "repaired": rows, "moved": rows that were repaired into another partition, "rules": {rule: rows}, "page": URI}.
+    A page with every rule and what broke it is kept either way. Partitions of a batch that is refused, and of which
+    nothing was published before, are held (`quarantine.hold`) until a delivery is good enough. Result: what `extract`
+    gave, and {"quarantined": rows, "repaired": rows, "moved": rows that were repaired into another partition, "rules":
+    {rule: rows}, "page": URI}.
 
     Raises:
         DataError: too many bad rows, or a rule of the whole batch is broken; nothing is published.
@@ -104,6 +107,8 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
         validation_page(config, first, last, extracted["sources"], verdicts, set_aside, str(failure or "")),
     )
     if failure:
+        unpublished = sorted(set(keys) - set(store.partition_keys(config, "events")))
+        quarantine.hold_all(config, unpublished, failure.what, {"by": REFUSED, "page": page})
         raise failure
     rules_broken = {
         f"{one.query}: {rule}": count for one in verdicts for rule, count in one.summary.broken.items() if count
@@ -146,6 +151,8 @@ def publish(problem: str, validated: dict[str, Any], restate: bool = False) -> d
     changed = changes(config, "events", before["events"], store.dataset(config, "events", version).filter(is_ours))
     result: dict[str, Any] = {"first": first, "last": last, **counts, "quarantined": set_aside.num_rows, **changed,
               "events_version": version}  # fmt: skip
+    refused = {row["partition"] for row in quarantine.holds(config) if row["evidence"].get("by") == REFUSED}
+    quarantine.readmit_all(config, sorted(refused & set(keys)), "a later delivery passed the rules")
     return store.finish(staging, result)
 
 

@@ -1,8 +1,7 @@
-"""`<problem>.monitor`: profile -> detect -> diagnose -> decide -> act, for one scored partition; report beside it."""
+"""`<problem>.monitor`, for one scored partition: profile, detect, estimate, diagnose, explain, decide, act, report."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import pyarrow.compute as pc
@@ -12,11 +11,12 @@ from pipelines.dataset.label import mature
 from pipelines.errors import DataError, NothingToDo
 from pipelines.monitoring.profile import Reference
 from pipelines.problem import Problem, load_problem
-from pipelines.release import ledger
 from pipelines.release.versions import reference_uri, version_problem
+from pipelines.stages.decide import act, decide
 from pipelines.stages.estimate import estimate
+from pipelines.stages.explain import explain
 
-__all__ = ["act", "decide", "detect", "diagnose", "estimate", "profile", "report"]
+__all__ = ["act", "decide", "detect", "diagnose", "estimate", "explain", "profile", "report"]
 
 
 def profile(problem: str, partition: str) -> dict[str, Any]:
@@ -82,15 +82,39 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     return {**profiled, "detected": detected, "realised": realised}
 
 
-def report(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
-    """Evidently's drift report on a bounded sample of the partition and of the newest training rows.
+def diagnose(problem: str, detected: dict[str, Any] | None, estimated: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Name the kinds of shift. Only what the very version that scored this partition did counts against it.
 
-    Result: {"partition", "report": URI of the HTML}.
+    `estimated`: what the stage `estimate` gave, None where it had nothing to say or has failed. Result: what `detect`
+    gave, "estimated" and "diagnosis".
+
+    Raises:
+        NothingToDo: there is nothing to diagnose, since `detect` has failed.
+    """
+    from pipelines.monitoring.diagnose import diagnose as name_shifts
+
+    if detected is None:
+        raise NothingToDo("detect has failed", where=f"problem {problem}", cure="mend what it says, then clear it")
+    config = load_problem(problem)
+    its_own = [one for one in detected["realised"] if one["version"] == detected["version"]]
+    diagnosis = name_shifts(
+        config.monitoring.policy, _reference(config, detected["version"]), detected["detected"], its_own, estimated
+    )
+    told = {name: (estimated or {}).get(name) for name in ("label_shift", "concept", "feedback")}
+    return {**detected, **told, "diagnosis": diagnosis.model_dump(mode="json")}
+
+
+def report(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
+    """The page about the partition; and Evidently's drift report on a bounded sample, for those who know it.
+
+    Result: {"partition", "page": URI, "report": URI}.
     """
     from pipelines.monitoring.report import evidently_report, sample
+    from pipelines.stages.explain import monitoring_page
 
     config = load_problem(problem)
-    partition, version = profiled["partition"], profiled["version"]
+    partition, version = decided["partition"], decided["version"]
+    page = monitoring_page(problem, decided)
     its = version_problem(config, version)
     features = store.dataset(its, "features")
     current = features.to_table(columns=its.feature_names, filter=pc.field("partition") == partition)
@@ -100,69 +124,9 @@ def report(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     html = evidently_report(sample(current, size, seed), sample(seen, size, seed), its)
     return {
         "partition": partition,
+        "page": page,
         "report": store.write_bytes(store.store_uri(config.name, "reports", partition, "drift.html"), html),
     }
-
-
-def diagnose(problem: str, detected: dict[str, Any]) -> dict[str, Any]:
-    """Name the kinds of shift. Only what the very version that scored this partition did counts against it.
-
-    Result: what `detect` gave, and "diagnosis".
-    """
-    from pipelines.monitoring.diagnose import diagnose as name_shifts
-
-    config = load_problem(problem)
-    its_own = [one for one in detected["realised"] if one["version"] == detected["version"]]
-    diagnosis = name_shifts(
-        config.monitoring.policy, _reference(config, detected["version"]), detected["detected"], its_own
-    )
-    return {**detected, "diagnosis": diagnosis.model_dump(mode="json")}
-
-
-def decide(problem: str, diagnosed: dict[str, Any]) -> dict[str, Any]:
-    """Turn the diagnosis into an action. Result: what `diagnose` gave, and {"verdict", "action", "reason"}."""
-    from pipelines.monitoring.decide import decide as apply_policy
-    from pipelines.monitoring.finding import Diagnosis
-
-    config = load_problem(problem)
-    partition = diagnosed["partition"]
-    requests = [row["partition"] for row in ledger.decisions(config, "monitoring")
-                if row["action"] == "retrain" and row["partition"] < partition]  # fmt: skip
-    since = len(config.partitions.between(max(requests), partition)) - 1 if requests else None
-    decision = apply_policy(config.monitoring.policy, Diagnosis.model_validate(diagnosed["diagnosis"]), since)
-    return {**diagnosed, **decision.model_dump(mode="json")}
-
-
-def act(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
-    """Write the decision to the ledger and, when it says so, ask for a retraining.
-
-    Result: {"partition", "action", "verdict", "reason"}: the request, which starts the train DAG.
-
-    Raises:
-        NothingToDo: no retraining is wanted, or the one for this partition has been carried out.
-    """
-    config = load_problem(problem)
-    outcome = {name: decided[name] for name in ("partition", "action", "verdict", "reason")}
-    evidence = {name: decided[name] for name in ("version", "detected", "realised", "diagnosis")}
-    digest = hashlib.sha256(repr(sorted(outcome.items())).encode()).hexdigest()[:8]
-    ledger.record(
-        config,
-        decision=f"monitoring:{decided['partition']}:{decided['version']}:{digest}",
-        kind="monitoring",
-        **outcome,
-        model_version=decided["version"],
-        evidence=evidence,
-    )
-    where = f"problem {problem}, partition {decided['partition']}"
-    if decided["action"] != "retrain":
-        raise NothingToDo(f"{decided['verdict']}: {decided['reason']}", where=where, cure="no retraining is wanted")
-    if ledger.has_gate(config, decided["partition"]):
-        raise NothingToDo(
-            "a model has been trained for this partition already",
-            where=where,
-            cure=f"trigger {problem}.train by hand for another one",
-        )
-    return outcome
 
 
 def _profiles(config: Problem, version: str, reference: Reference, partition: str) -> dict[str, dict[str, Any]]:

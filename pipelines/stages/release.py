@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -10,12 +12,13 @@ import pyarrow as pa
 from pipelines import store
 from pipelines.dataset import stored
 from pipelines.dataset.fingerprint import fingerprint
-from pipelines.errors import DataError, GateFailed
+from pipelines.errors import DataError, GateFailed, NothingToDo
 from pipelines.problem import Problem, load_problem
 from pipelines.release import ledger
 from pipelines.release.versions import (
     evaluation_uri,
     reference_uri,
+    taught,
     version_problem,
     version_uri,
     write_version_files,
@@ -36,8 +39,12 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
     """Measure all candidates and the champion on the same test rows; the best on validation is the challenger.
 
     Each candidate's report goes to its run, the challenger's to the store as well: what `gate` judges. Its run keeps
-    the reference for monitoring. Result: {"training", "partition", "candidate", "run_id", "evaluation": URI, "page":
+    the reference for monitoring. Where the champion is updated, reference and training rows are those that it has
+    learnt from before as well. Result: {"training", "partition", "candidate", "run_id", "evaluation": URI, "page":
     URI, "test_rows", "metrics": {metric: value}}.
+
+    Raises:
+        NothingToDo: baselines alone were trained, as updating the champion brought nothing.
     """
     from pipelines import tracking
     from pipelines.evaluation.compare import Contender, evidence
@@ -49,9 +56,15 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
     from pipelines.stages.history import history
 
     config = load_problem(problem)
+    if all(config.training.candidates[one["candidate"]].is_baseline for one in trained):
+        raise NothingToDo("there is no challenger", where=f"{problem}.train", cure="the champion goes on serving")
+    builds_on = featurized["builds_on"]
+    before = builds_on["sets"] if builds_on else []
     test = stored.split(config, featurized, "test", extra=_groups(config))
-    seen = stored.drawn(config, featurized, "train", REFERENCE_ROWS)
-    sample = seen if seen.num_rows <= COMPARED_ROWS else stored.drawn(config, featurized, "train", COMPARED_ROWS)
+    seen = stored.drawn(config, featurized, "train", REFERENCE_ROWS, before)
+    sample = seen
+    if seen.num_rows > COMPARED_ROWS:
+        sample = stored.drawn(config, featurized, "train", COMPARED_ROWS, before)
     runs = {one["candidate"]: one["run_id"] for one in trained}
     contenders = {}
     for name, run_id in runs.items():
@@ -71,7 +84,10 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
         "test_partitions": (tested := sorted(set(test["partition"].to_pylist()))),
         "test_end": config.partitions.end(tested[-1]).isoformat() if tested else None,
         "leaks": featurized["leaks"],
-        "train_split": fingerprint(config, stored.stream(config, featurized, "train")[1]),
+        "how": featurized["how"],
+        "window_from": featurized["window_from"],
+        "builds_on": builds_on["version"] if builds_on else None,
+        "train_split": fingerprint(config, _given(config, featurized)),
         "makes_rows": _makes_rows(config),
         "candidates": {name: one.metrics for name, one in contenders.items()},
     }
@@ -82,6 +98,10 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
             continue
         its = report(config, one.model, test, name=name, run_id=one.run_id, train_rows=sample, groups=groups)
         told = context | evidence(config, one, its, baselines, against, test, sample)
+        if builds_on:  # what it was taught last it knows best: its mean score need not fit all that it was taught
+            told["learnt"]["bias"] = None
+        if champion is not None:
+            told["champion"]["is_fallback"] = champion.tags.get("kind") == "fallback"
         files: dict[str, Any] = {"evaluation.json": told, "evaluation.html": page(told)}
         if name == best:
             built = reference(
@@ -89,7 +109,7 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
                 seen["label"].to_numpy(),
                 one.scored,
                 config.monitoring.bins,
-                history(config, featurized, one.model),
+                history(config, featurized, one.model, before),
             )
             files["reference.json"] = {"trained_until": featurized["trained_until"],
                                        "reference": built.model_dump(mode="json")}  # fmt: skip
@@ -169,9 +189,11 @@ def register(problem: str, gated: dict[str, Any]) -> dict[str, Any]:
 
     config = load_problem(problem)
     run_id = gated["run_id"]
-    tags = {"partition": gated["partition"], "candidate": gated["candidate"], "gate": gated["verdict"]}
+    made_of = tracking.run_file(run_id, "lineage.json")
+    tags = {"partition": gated["partition"], "candidate": gated["candidate"], "gate": gated["verdict"],
+            "how": made_of["how"], **({"builds_on": made_of["parent"]} if made_of["parent"] else {})}  # fmt: skip
     version = tracking.register(config, run_id, tags)
-    lineage = tracking.run_file(run_id, "lineage.json") | {"version": version, "run_id": run_id}
+    lineage = made_of | {"version": version, "run_id": run_id}
     facts = store.read_json(stored.facts_uri(config, gated["training_set"]))
     about = card(config, store.read_json(gated["evaluation"])["challenger"], lineage, facts)
     write_version_files(
@@ -224,6 +246,12 @@ def _groups(config: Problem) -> list[str]:
     return [name for name in groups if name not in config.feature_names]
 
 
+def _given(config: Problem, featurized: dict[str, Any]) -> Iterator[pa.RecordBatch]:
+    """The rows that the candidates' fits were given, as the tables hold them."""
+    names = ["train", *(["validation"] if featurized["how"] == "recalibrate" else [])]
+    return chain.from_iterable(stored.stream(config, featurized, name)[1] for name in names)
+
+
 def _makes_rows(config: Problem) -> bool:
     dataset = config.dataset
     return dataset.augmentation.method != "none" or dataset.resampling.method in ("oversample", "smote")
@@ -252,7 +280,7 @@ def _champion(
     found = _scored(config, model, rows)
     until = tracking.run_tag(version.run_id, "trained_until")
     promoted = at_promotion(tracking.run_file(version.run_id, "evaluation.json"))
-    learnt_from = tracking.run_file(version.run_id, "lineage.json")["splits"]["train"]["partitions"]
+    learnt_from = taught(config, str(version.version)).partitions
     return Contender(
         f"version {version.version}", version.run_id, model, found, str(version.version), until, promoted,
         tuple(learnt_from), None if rows is not test else _scored(config, model, sample),

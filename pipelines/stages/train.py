@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -14,74 +13,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import store
-from pipelines.clock import INSTANT, present
 from pipelines.config import Candidate
 from pipelines.dataset import stored
-from pipelines.errors import ConfigError, DataError, EvergreenError, NothingToDo
+from pipelines.errors import ConfigError, EvergreenError, NothingToDo
 from pipelines.problem import Problem, load_problem
-from pipelines.release import ledger
 from pipelines.release.versions import datasheet_uri
+from pipelines.stages.label import label
+from pipelines.stages.label import labelled_uri as _labelled
+from pipelines.stages.label import staging_uri as _staging
 from pipelines.stages.release import evaluate, gate, promote, register
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
     from pipelines.dataset.leaks import Finding
+    from pipelines.training.model import Model
 
 __all__ = ["check", "evaluate", "featurize", "gate", "label", "promote", "register", "sample", "train"]
 
 MEASURED_ROWS = 100_000  # training rows, at most, that a run's training metrics are measured on
-
-
-def label(problem: str, partition: str | None = None, requested: bool = False) -> dict[str, Any]:
-    """Stage the events that a model may learn from, with their labels as known at the end of `partition`.
-
-    Without a partition: the newest that has been ingested, and all that is known by now. `requested`: the monitor
-    asked for this training, and it is done once, however often it asked. Result: {"partition", "as_of", "training":
-    id of this attempt, "trained_until": last partition before the test split, "events_version", "labels_version",
-    "rows", "left_out": {reason: rows}, "too_young": [partition]}.
-
-    Raises:
-        NothingToDo: the request has been carried out.
-        DataError: nothing was ingested, or too little for all three splits.
-    """
-    from pipelines.dataset.label import excluded, splits, young
-    from pipelines.dataset.label import label as label_rows
-
-    config = load_problem(problem)
-    available = store.partition_keys(config, "events")
-    asked_for, partition = partition, partition or max(available, default=None)
-    if partition is None:
-        raise DataError("no events have been ingested", where=f"problem {problem}", cure=f"run {problem}.ingest first")
-    if requested and ledger.has_gate(config, partition):
-        raise NothingToDo(
-            "a model has been trained for this request already",
-            where=f"{problem}, {partition}",
-            cure=f"trigger {problem}.train by hand, without a partition key, for another one",
-        )
-    as_of = config.partitions.end(partition) if asked_for else present(config) + INSTANT
-    versions = {f"{name}_version": store.table_version(config, name) for name in ("events", "labels")}
-    split = splits(config, partition, available)
-    first_tested = min(key for key, name in split.items() if name == "test")
-    rows = label_rows(
-        config,
-        store.dataset(config, "events", versions["events_version"]),
-        store.dataset(config, "labels", versions["labels_version"]),
-        as_of,
-        split,
-    )
-    training = f"{partition}-{uuid.uuid4().hex[:8]}"
-    store.stage(_labelled(config, training), rows, rows.schema)
-    return {
-        "partition": partition,
-        "as_of": as_of.isoformat(),
-        "training": training,
-        "trained_until": config.partitions.shift(first_tested, -1),
-        **versions,
-        "rows": rows.num_rows,
-        "left_out": excluded(rows),
-        "too_young": young(config, partition, available),
-    }
 
 
 def sample(problem: str, labelled: dict[str, Any]) -> dict[str, Any]:
@@ -97,7 +47,8 @@ def sample(problem: str, labelled: dict[str, Any]) -> dict[str, Any]:
     pool = store.staged(_labelled(config, labelled["training"]))
     rows = stored.sampled(config, pool)
     usable = stored.usable(config, pool)
-    made_of = [labelled[name] for name in ("partition", "as_of", "events_version", "labels_version")]
+    pinned = ("partition", "as_of", "events_version", "labels_version", "window_from", "held")
+    made_of = [labelled[name] for name in pinned]
     made_of += [config.dataset.model_dump(mode="json"), config.labels.model_dump(mode="json")]
     training_set = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
     rows = rows.append_column("training_set", pa.array([training_set] * rows.num_rows, pa.string()))
@@ -168,14 +119,19 @@ def _audit(config: Problem, pins: dict[str, Any], as_of: datetime, labelled: ds.
     }
     events = store.dataset(config, "events", pins["events_version"])
     labels = store.dataset(config, "labels", pins["labels_version"])
-    split = splits(config, pins["partition"], store.partition_keys(config, "events", pins["events_version"]))
+    available = store.partition_keys(config, "events", pins["events_version"])
+    split = splits(config, pins["partition"], available, pins["window_from"], pins["held"])
     return audit(config, events, labels, as_of, split, made, rows)
 
 
 def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str, Any]:
     """Search, fit and log one candidate. A retry goes on where an earlier try was: trials, rounds, or the finished run.
 
+    Where the champion is updated, that is done with its candidate alone; the baselines are fitted on the same rows.
     Result: {"candidate", "run_id", "validation": {metric: value}}.
+
+    Raises:
+        NothingToDo: another candidate is updated; or the new rows make the champion no better.
     """
     from pipelines import tracking
     from pipelines.dataset.fingerprint import fingerprint
@@ -184,8 +140,10 @@ def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str,
     from pipelines.release.lineage import lineage, surroundings
     from pipelines.training.fit import fit
     from pipelines.training.search import search, searched_metric
+    from pipelines.training.update import updated
 
     config = load_problem(problem)
+    spec, champion = config.training.of(candidate), _updated(config, featurized, candidate)
     tags = {"training": featurized["training"], "candidate": candidate}
     done = tracking.find_run(config, tags)
     if done is not None:
@@ -193,19 +151,27 @@ def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str,
         found = {n.removeprefix("validation_"): v for n, v in metrics.items() if n.startswith("validation_")}
         return {"candidate": candidate, "run_id": run_id, "validation": found}
 
-    spec = config.training.of(candidate)
     tags |= {"partition": featurized["partition"], "training_set": featurized["training_set"],
              "feature_set": featurized["feature_set"], "config_hash": config.config_hash,
-             "trained_until": featurized["trained_until"]}  # fmt: skip
+             "trained_until": featurized["trained_until"], "how": featurized["how"] if champion else "scratch",
+             **({"builds_on": champion["version"]} if champion else {})}  # fmt: skip
     run_id = tracking.start_candidate(config, candidate, tags)
     try:
         learnt_from, validation = _training_rows(config, featurized), stored.split(config, featurized, "validation")
         searched: dict[str, Any] = {}
-        if spec.search:
-            trials = tracking.RunTrials(run_id, searched_metric(config))
-            searched = search(config, candidate, _in_memory(config, candidate, learnt_from), trials).parameters
         state = _Checkpoint(f"{_staging(config, featurized['training'])}/{candidate}.checkpoint", config)
-        model = fit(config, candidate, learnt_from, validation, parameters=searched, checkpoint=state)
+        if champion:
+            searched = tracking.run_file(champion["run_id"], "lineage.json")["parameters"]
+            learnt_from = _in_memory(config, learnt_from, f"how: {featurized['how']}", "update")
+            before = tracking.load_model(champion["run_id"])
+            model = updated(config, candidate, featurized["how"], before, learnt_from, validation)
+            _require_new(config, before, model, champion["version"])
+        else:
+            if spec.search:
+                trials = tracking.RunTrials(run_id, searched_metric(config))
+                rows = _in_memory(config, learnt_from, f"training.candidates.{candidate}.search", "search parameters")
+                searched = search(config, candidate, rows, trials).parameters
+            model = fit(config, candidate, learnt_from, validation, parameters=searched, checkpoint=state)
     except EvergreenError as error:
         tracking.fail(run_id, error.what)
         raise
@@ -215,7 +181,8 @@ def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str,
         labels, weights = rows["label"].to_numpy(), rows["weight"].to_numpy()
         measured[split] = measure(scored(config, labels, model.scores(rows), weights, model.threshold))
     test = stored.split(config, featurized, "test")
-    prints = {"train": model.learnt_from, "validation": fingerprint(config, validation),
+    taught = fingerprint(config, learnt_from) if champion else model.learnt_from
+    prints = {"train": taught, "validation": fingerprint(config, validation),
               "test": fingerprint(config, test)}  # fmt: skip
     made_of = lineage(config, featurized, prints, candidate, searched, surroundings(),
                       is_streamed=not isinstance(learnt_from, pa.Table))  # fmt: skip
@@ -275,13 +242,37 @@ def _training_rows(config: Problem, pins: dict[str, Any]) -> pa.Table | ds.Datas
     return store.staged(uri)
 
 
-def _in_memory(config: Problem, candidate: str, rows: pa.Table | ds.Dataset) -> pa.Table:
+def _updated(config: Problem, pins: dict[str, Any], candidate: str) -> dict[str, Any] | None:
+    """The champion, where it is this candidate that goes on from it; None: it is fitted from scratch."""
+    champion: dict[str, Any] | None = pins["builds_on"]
+    if champion is None or config.training.candidates[candidate].is_baseline:
+        return None
+    if candidate != champion["candidate"]:
+        raise NothingToDo(
+            f"version {champion['version']} is updated, which is {champion['candidate']}",
+            where=f"candidate {candidate}",
+            cure="train from scratch (how: scratch) to have all candidates compete",
+        )
+    return champion
+
+
+def _require_new(config: Problem, before: Model, model: Model, version: str) -> None:
+    rounds = [getattr(one.estimator, "rounds_", None) for one in (before, model)]
+    if model.calibration is None and rounds[0] == rounds[1]:
+        raise NothingToDo(
+            f"the new rows make version {version} no better on the validation split, so that nothing was learnt",
+            where=f"{config.name}.train, how: continue",
+            cure="train from scratch (how: scratch), or wait for more rows",
+        )
+
+
+def _in_memory(config: Problem, rows: pa.Table | ds.Dataset, where: str, what: str) -> pa.Table:
     if isinstance(rows, pa.Table):
         return rows
     raise ConfigError(
-        f"the training rows are too many to search parameters on ({config.training.memory_limit_mb} MB are allowed)",
-        where=f"training.candidates.{candidate}.search",
-        cure="search on a sample (dataset.sampling), then write the parameters down and drop the search",
+        f"the training rows are too many to {what} on ({config.training.memory_limit_mb} MB are allowed)",
+        where=where,
+        cure="take a sample (dataset.sampling), or raise training.memory_limit_mb",
     )
 
 
@@ -304,11 +295,3 @@ def _settings(spec: Candidate) -> dict[str, Any]:
                 "calibration": spec.calibration}  # fmt: skip
     return {name: one.model_dump(mode="json", exclude_defaults=True) or "default"
             for name, one in sections.items() if one is not None}  # fmt: skip
-
-
-def _staging(config: Problem, training: str) -> str:
-    return store.store_uri(config.name, "staging", "train", training)
-
-
-def _labelled(config: Problem, training: str) -> str:
-    return f"{_staging(config, training)}/labelled"

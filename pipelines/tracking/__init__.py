@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from pipelines.tracking.registry import champion, describe, promote, register, serving
+from pipelines.tracking.registry import champion, describe, previous, promote, register, roll_back, serving
 from pipelines.tracking.runs import (
     annotate,
     environment,
@@ -36,8 +36,10 @@ __all__ = [
     "load_model",
     "log_candidate",
     "log_files",
+    "previous",
     "promote",
     "register",
+    "roll_back",
     "run_file",
     "run_tag",
     "serving",

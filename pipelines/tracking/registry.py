@@ -16,11 +16,20 @@ LONGEST_DESCRIPTION = 5_000  # characters that MLflow's database holds
 
 def champion(problem: Problem) -> ModelVersion | None:
     """The registry version that serves; None when none does yet."""
+    return _named(problem, "champion")
+
+
+def previous(problem: Problem) -> ModelVersion | None:
+    """The registry version that served before the champion; None when none did, or it was left for harm."""
+    return _named(problem, "previous")
+
+
+def _named(problem: Problem, alias: str) -> ModelVersion | None:
     from mlflow.exceptions import MlflowException
 
     with explained():
         try:
-            return client().get_model_version_by_alias(problem.name, "champion")
+            return client().get_model_version_by_alias(problem.name, alias)
         except MlflowException as error:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
@@ -75,3 +84,11 @@ def promote(problem: Problem, version: str) -> str | None:
         registry.set_registered_model_alias(problem.name, "champion", version)
         registry.delete_registered_model_alias(problem.name, "challenger")
     return replaced
+
+
+def roll_back(problem: Problem, version: str) -> None:
+    """Point the alias champion at `version`; what served is not kept as previous: it was left because it does harm."""
+    registry = client()
+    with explained():
+        registry.set_registered_model_alias(problem.name, "champion", version)
+        registry.delete_registered_model_alias(problem.name, "previous")

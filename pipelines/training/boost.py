@@ -74,8 +74,12 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
         weight: np.ndarray,
         held_out: Batch | None = None,
         checkpoint: Checkpoint | None = None,
+        start: Any = None,
     ) -> BoostedTrees:
         """Learn from a matrix in memory; `held_out` says when to stop, and nothing is learnt from it.
+
+        `start`: a booster that these rows add rounds to, n_estimators at most; of early stopping it is what the first
+        round has to be better than, so none may come. It keeps no checkpoint: such fits are short.
 
         Raises:
             ValueError: a parameter is wrong.
@@ -92,7 +96,7 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
             train = xgboost.QuantileDMatrix(
                 matrix, label=y, weight=weight, max_bin=settings.max_bin, **self._matrix_options()
             )
-            return self._boost(settings, device, train, held_out, checkpoint, fingerprint)
+            return self._boost(settings, device, train, held_out, checkpoint, fingerprint, start)
 
     def fit_batches(
         self,
@@ -184,6 +188,7 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
         held_out: Batch | None,
         checkpoint: Checkpoint | None,
         fingerprint: Fingerprint | None,
+        start: Any = None,
     ) -> BoostedTrees:
         import xgboost
 
@@ -197,7 +202,8 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
             y, weight = train.get_label(), train.get_weight()
             gamma, alpha = self.focal["gamma"] or 0.0, self.focal.get("alpha")
             objective = focal_objective(y, weight, gamma, alpha)
-            native.setdefault("base_score", first_score(y, weight, alpha))
+            if start is None:  # a booster brings its own
+                native.setdefault("base_score", first_score(y, weight, alpha))
         matrices, key = [train], ""
         if settings.patience is not None:
             if held_out is None or len(held_out[0]) == 0:
@@ -209,9 +215,12 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
                        checkpoint.every, fingerprint.digest(), seen, xgboost.__version__]  # fmt: skip
             key = hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
         kept = unpacked(checkpoint.load(), key) if checkpoint else None
-        first, history, raw = kept or (0, [], None)
+        begun = 0 if start is None else int(start.num_boosted_rounds())
+        first, history, raw = kept or (begun, [], None if start is None else start.save_raw("ubj"))
         booster = xgboost.Booster(native, matrices, model_file=raw)
-        for done in range(first + 1, settings.rounds + 1):
+        if start is not None and settings.patience is not None:
+            history.append(_metric(booster, matrices[1], begun))
+        for done in range(first + 1, begun + settings.rounds + 1):
             booster.update(train, done - 1, objective)
             if settings.patience is not None:
                 history.append(_metric(booster, matrices[1], done))
@@ -224,7 +233,8 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
                     # What draws columns has a state of its own that no model holds. A new booster begins anew, and so
                     # does one that resumes here: both draw the same.
                     booster = xgboost.Booster(native, matrices, model_file=raw)
-        self.rounds_ = _best(history, settings) + 1 if history else settings.rounds
+        counted_from = 1 if start is None else begun  # rounds that the first metric of the history is of
+        self.rounds_ = _best(history, settings) + counted_from if history else begun + settings.rounds
         self.history_ = history
         self.device_ = device
         # From the bare model: the state of two boosters differs where their lives did, and a GPU may be gone.

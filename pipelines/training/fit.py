@@ -85,8 +85,8 @@ def fit_scorer(
     require_weights(train["label"].to_numpy(), train["weight"].to_numpy())
     counts = pc.greater(train["weight"], 0)
     train = train if pc.all(counts).as_py() else train.filter(counts)
-    calibration = _calibration(problem, candidate, name)
-    fitted_on, calibrating = _apart(train, calibration)
+    calibration = calibration_of(problem, candidate, name)
+    fitted_on, calibrating = rows_apart(train, calibration)
     if candidate.is_baseline or candidate.of:
         model = _by_rows(problem, name, fitted_on, validation, given)
     else:
@@ -97,14 +97,14 @@ def fit_scorer(
     return model
 
 
-def _calibration(problem: Problem, candidate: Candidate, name: str) -> Calibration:
+def calibration_of(problem: Problem, candidate: Candidate, name: str) -> Calibration:
     """Of a candidate with parts only its own: theirs have calibrated scores already. A baseline stays what it is."""
     if candidate.is_baseline or candidate.of:
         return problem.training.candidates[name].calibration or Calibration()
     return candidate.calibration or Calibration()
 
 
-def _apart(train: pa.Table, calibration: Calibration) -> tuple[pa.Table, pa.Table | None]:
+def rows_apart(train: pa.Table, calibration: Calibration) -> tuple[pa.Table, pa.Table | None]:
     """Rows that are fitted on, and the newest, that calibrate."""
     if calibration.method == "none":
         return train, None
@@ -193,7 +193,7 @@ def _by_matrix(
             setting,
             matrix,
             y,
-            _times(weight, factors, y),
+            weighed(weight, factors, y),
             held_out,
             checkpoint,
         )
@@ -237,7 +237,7 @@ def held_out_rows(model: Model, validation: pa.Table, factors: np.ndarray | None
     if not counted.num_rows:
         return None
     y = counted["label"].to_numpy()
-    return model.matrix(counted), y, _times(counted["weight"].to_numpy(), factors, y)
+    return model.matrix(counted), y, weighed(counted["weight"].to_numpy(), factors, y)
 
 
 def require_columns(count: int, name: str) -> None:
@@ -252,5 +252,6 @@ def require_columns(count: int, name: str) -> None:
         )
 
 
-def _times(weight: np.ndarray, factors: np.ndarray | None, y: np.ndarray) -> np.ndarray:
+def weighed(weight: np.ndarray, factors: np.ndarray | None, y: np.ndarray) -> np.ndarray:
+    """Weights times their class's factor."""
     return weight if factors is None else weight * factors[y.astype(np.int64)]

@@ -132,6 +132,26 @@ def test_a_window_forgets_the_oldest(toy: ToyProblem) -> None:
     assert min(found) == "2024-01-04"
 
 
+def test_held_partitions_are_in_no_split_and_newer_ones_take_their_place(toy: ToyProblem) -> None:
+    assert splits(toy(), "2024-01-07", days(9), held={"2024-01-06", "2024-01-02"}) == {
+        "2024-01-01": "train",
+        "2024-01-03": "train",
+        "2024-01-04": "validation",
+        "2024-01-05": "test",
+        "2024-01-07": "test",
+    }
+    with pytest.raises(DataError, match=r"1 partitions have .* \(8 are in quarantine\)"):
+        splits(toy(), "2024-01-09", days(9), held=days(8))
+
+
+def test_a_training_may_begin_later(toy: ToyProblem) -> None:
+    whole, found = (splits(toy(), "2024-01-08", days(8), start) for start in (None, "2024-01-04"))
+    assert [day for day, split in found.items() if split == "train"] == ["2024-01-04", "2024-01-05"]
+    assert {day: split for day, split in whole.items() if split != "train"}.items() <= found.items()
+    with pytest.raises(DataError, match="may be learnt from is 2024-01-05, and none from 2024-01-06 on"):
+        splits(toy(), "2024-01-08", days(8), "2024-01-06")
+
+
 def test_too_few_partitions_are_told(toy: ToyProblem) -> None:
     with pytest.raises(DataError, match="3 partitions have their labels at the end of 2024-01-03; 3 are held out"):
         splits(toy(), "2024-01-03", days(9))

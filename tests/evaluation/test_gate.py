@@ -330,6 +330,31 @@ def test_a_sudden_gain_is_looked_at_first() -> None:
     assert gate(much, THRESHOLDS.model_copy(update={"max_jump": None})).passed
 
 
+def test_over_a_fallback_any_skill_is_a_jump_and_no_leak() -> None:
+    much = changed("champion.metrics.auc", 0.5)
+    much["champion"]["gain"]["auc"] = span(0.2)
+    assert [check.name for check in gate(much, THRESHOLDS).checks if check.name == "no jump" and not check.passed]
+    assert all(check.passed for check in gate(changed("champion.is_fallback", True, much), THRESHOLDS).checks
+               if check.name == "no jump")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"how": "continue", "builds_on": "3"}, "the challenger goes on from version 3"),
+        ({"how": "recalibrate", "builds_on": "3"}, "the challenger goes on from version 3"),
+        ({"how": "scratch", "window_from": "2024-01-05"}, "was to learn from 2024-01-05 on"),
+        ({"how": "scratch", "window_from": None}, None),
+        ({"window_from": "the start"}, None),
+    ],
+)
+def test_who_was_asked_to_learn_from_less_may(asked: dict[str, Any], told: str | None) -> None:
+    few = {**changed("champion.fitted_rows", 10_000), **asked}
+    (check,) = [one for one in gate(few, THRESHOLDS).checks if one.name == "learnt from enough"]
+    assert check.passed == (told is not None)
+    assert (told or "wanted at least 50% as many") in check.reason
+
+
 def test_a_champion_without_skill_has_nothing_to_lose() -> None:
     poor = changed("champion.promoted.metrics.auc", 0.5)
     assert gate(poor, THRESHOLDS).passed

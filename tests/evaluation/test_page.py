@@ -188,7 +188,7 @@ def test_what_is_missing_is_called_so() -> None:
 @pytest.mark.parametrize("is_deleted", [False, True])
 def test_no_part_of_an_evaluation_is_needed(is_deleted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all parts one at a time; that nothing is drawn saves minutes, and what is drawn was looked at before."""
-    monkeypatch.setattr(plots, "_svg", lambda name, title, draw, size: f"<svg>{title}</svg>")
+    monkeypatch.setattr(plots, "svg", lambda name, title, draw, size: f"<svg>{title}</svg>")
     paths = branches(an_evaluation())
     for *parents, last in paths:
         evaluation = an_evaluation()

@@ -243,8 +243,20 @@ def test_decisions_of_the_monitor(receiver: Receiver, configured: Callable[..., 
     alerts.requested(context("monitor", "act", decide=decision("retrain", verdict="performance drop")))
     first, second = (sent for *_, sent in receiver.got)
     assert first["subject"] == "[warning] kettle 2013-04-01: covariate shift"
-    assert first["links"]["Drift report"].endswith("/base/evergreen/pages/kettle/reports/2013-04-01/drift.html")
+    assert first["links"]["Monitoring"].endswith("/base/evergreen/pages/kettle/reports/2013-04-01/monitoring.html")
     assert second["subject"] == "[info] kettle 2013-04-01: performance drop: retraining requested"
+
+
+def test_what_the_monitor_has_done_itself_is_told(receiver: Receiver, configured: Callable[..., None]) -> None:
+    configured({"webhook": "ops", "min_severity": "info"})
+    alerts.alerted(context("monitor", "act", decide=decision("quarantine", verdict="data fault")))
+    alerts.alerted(context("monitor", "act", decide=decision("roll_back", verdict="performance drop")))
+    alerts.requested(context("monitor", "act", decide=decision("recalibrate", verdict="calibration drift")))
+    assert [sent["subject"] for *_, sent in receiver.got] == [
+        "[error] kettle 2013-04-01: data fault: the partition is in quarantine",
+        "[warning] kettle 2013-04-01: performance drop: the version before serves again",
+        "[info] kettle 2013-04-01: calibration drift: the champion is to be calibrated again",
+    ]
 
 
 def test_a_promotion(receiver: Receiver, configured: Callable[..., None]) -> None:

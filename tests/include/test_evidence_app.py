@@ -93,7 +93,7 @@ def test_run_shows_its_verdicts_and_the_report(client: TestClient, session: Sess
     assert page.status_code == 200
     assert page.text.count("label shift: &lt;b&gt;.24") == 1
     assert "<th>decide" in page.text
-    assert '<iframe src="/evergreen/pages/flight_delay/reports/2013-04-01/drift.html">' in page.text
+    assert '<iframe src="/evergreen/pages/flight_delay/reports/2013-04-01/monitoring.html">' in page.text
 
 
 def test_run_without_a_page(client: TestClient, session: Session) -> None:

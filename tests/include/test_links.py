@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from include.links import Datasheet, DriftReport, Evaluation, ModelCard, Page, Validation, WeakSupervision
+from include.links import Datasheet, DriftReport, Evaluation, ModelCard, Monitoring, Page, Validation, WeakSupervision
 
 BUTTONS = [
+    (Monitoring, "monitor", "2013-04-01", {}, "reports/2013-04-01/monitoring.html"),
     (DriftReport, "monitor", "2013-04-01", {}, "reports/2013-04-01/drift.html"),
     (Validation, "ingest", "2013-04-01", {}, "reports/2013-04-01_2013-04-01/validation.html"),
     (Validation, "ingest", None, {"first": "2013-01-07", "last": "2013-04-01"},

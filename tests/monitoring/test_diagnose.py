@@ -184,7 +184,8 @@ def test_scores_can_be_at_fault_too(trained: Reference) -> None:
 def test_the_most_harmful_comes_first(trained: Reference) -> None:
     everything = detected(prediction=levels(2), temp=levels(2), seats=levels(1, 2), carrier={"null_share": 1.0})
     labels = realised("w1", auc=0.5, score=0.2, rate=0.5) | {"unknown_labels": {"2": 3}}
-    assert kinds(trained, everything, labels) == get_args(Kind)
+    later = ("concept drift", "feedback loop", "staleness")
+    assert kinds(trained, everything, labels) == tuple(kind for kind in get_args(Kind) if kind not in later)
 
 
 def test_only_the_newest_labels_count(trained: Reference) -> None:

@@ -62,7 +62,7 @@ def look(known: Reference, rows: pa.Table) -> Profiles:
 
 def kinds(known: Reference, since: dict[str, Profiles], rows: pa.Table, **policy: object) -> dict[str, list[str]]:
     """{kind: columns} of one partition after those of `since`."""
-    settings = Policy.model_validate({"min_labels": 50, **policy})
+    settings = Policy.model_validate({"min_labels": 50, "false_alarm_rate": 0.05, **policy})
     found = detect(known, look(known, rows), since, settings.false_alarm_rate, settings.trailing_partitions)
     json.dumps(found, allow_nan=False)
     return {one.kind: list(one.numbers) for one in diagnose(settings, known, found, []).findings}

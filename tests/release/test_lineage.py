@@ -43,7 +43,16 @@ def test_a_lineage_holds_all_and_goes_to_json(toy: ToyProblem, rows: pa.Table, t
     for name in ("events", "labels"):
         (tmp_path / f"{name}.sql").write_text(name)
     splits = {"train": fingerprint(problem, rows)}
-    found = lineage(problem, PINS, splits, "xgboost", {"max_depth": 3}, surroundings(), parent="6", is_streamed=True)
+    pins = PINS | {
+        "how": "continue",
+        "window_from": "2024-01-02",
+        "held": ["2024-01-03"],
+        "builds_on": {"version": "6"},
+    }
+    found = lineage(problem, pins, splits, "xgboost", {"max_depth": 3}, surroundings(), is_streamed=True)
+    assert (found["how"], found["window_from"], found["held"]) == ("continue", "2024-01-02", ["2024-01-03"])
+    beside = lineage(problem, pins, splits, "prior", {}, surroundings())
+    assert (beside["how"], beside["parent"]) == ("scratch", None), "a baseline beside it is fitted as ever"
     assert json.loads(json.dumps(found)) == found
     assert found["tables"] == {"events": 3, "labels": None, "features": 5, "training_sets": 2}
     assert found["seeds"] == {"sampling": 6, "resampling": 0, "augmentation": 0, "training": 4, "bootstrap": 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipelines import inline, store
 from pipelines.errors import DataError, NothingToDo
 from pipelines.problem import load_problem
 from pipelines.release.versions import version_uri
+from pipelines.stages import monitor
 from pipelines.stages.estimate import estimate
 from tests.stages.conftest import configure
 
@@ -35,6 +37,7 @@ def test_estimates_come_first_and_labels_after(loop: str) -> None:
     for week in WEEKS:
         inline.ingest(loop, week, week)
         inline.score(loop, week)
+        monitor.profile(loop, week)
         results.append(run(loop, week))
     first, second, third = results
     assert first["realised"] == [] and "no estimate has met its labels yet" in first["verdict"]
@@ -43,6 +46,17 @@ def test_estimates_come_first_and_labels_after(loop: str) -> None:
     assert third["estimated"]["auc"]["past_partitions"] == 2
     assert "AUC" in third["verdict"] and "estimated" in third["verdict"]
     assert 0.5 < first["domain_auc"]["value"] <= 1 and first["method"] in ("cbpe", "weighted cbpe")
+
+    assert first["concept"] is None and first["feedback"] is None
+    assert set(first["notes"]) == {"concept", "feedback"} and "its labels yet" in first["notes"]["concept"]
+    for told, week in ((second, WEEKS[0]), (third, WEEKS[1])):
+        assert told["notes"] == {} and told["concept"]["partition"] == week
+        assert len(told["concept"]["features"]) == 5 and told["concept"]["times_usual"] > 0
+        assert "compared" in told["concept"] and told["feedback"]["trend"] is None
+        assert len(told["feedback"]["coverage"]["groups"]) == 5
+        assert list(told["label_shift"]["rates"]) == ["0", "1"]
+        json.dumps(told)  # it goes through XCom
+    assert second["concept"]["usual_partitions"] == 1 and third["concept"]["usual_partitions"] == 2
 
     rows = table(loop)
     assert {"auc", "log_loss", "brier", "precision", "recall", "positive_rate"} <= set(rows["metric"].to_pylist())
@@ -60,11 +74,10 @@ def test_estimates_come_first_and_labels_after(loop: str) -> None:
 
 
 def test_what_was_measured_is_what_monitoring_measures(loop: str) -> None:
-    from pipelines.stages import monitor
-
     for week in WEEKS[:2]:
         inline.ingest(loop, week, week)
         inline.score(loop, week)
+        monitor.profile(loop, week)
         run(loop, week)
     (realised,) = monitor.detect(loop, monitor.profile(loop, WEEKS[1]))["realised"]
     ours = {row["metric"]: row["realised"] for row in table(loop).to_pylist() if row["partition"] == WEEKS[0]}
@@ -96,3 +109,15 @@ def test_what_cannot_be_estimated_is_told(loop: str) -> None:
     store.delete(version_uri(load_problem(loop), "1", "held_out.parquet"))
     with pytest.raises(NothingToDo, match="registered before"):
         run(loop, WEEKS[0])
+
+
+def test_without_held_out_rows_labels_still_tell_of_feedback(loop: str) -> None:
+    store.delete(version_uri(load_problem(loop), "1", "held_out.parquet"))
+    for week in WEEKS[:2]:
+        inline.ingest(loop, week, week)
+        inline.score(loop, week)
+        monitor.profile(loop, week)
+    found = run(loop, WEEKS[1])
+    assert found["estimated"] == {} and found["feedback"]["coverage"]["gap"]["value"] >= 0
+    assert set(found["notes"]) == {"label_shift", "concept"} and "registered before" in found["notes"]["concept"]
+    assert "registered before" in found["verdict"]

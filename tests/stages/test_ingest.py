@@ -68,6 +68,25 @@ def test_too_many_bad_rows_publish_nothing_and_can_be_looked_at(loop: str) -> No
     assert f"{ROWS:,}" in page
 
 
+def test_a_refused_week_is_held_until_a_delivery_is_good_and_no_other_is(loop: str) -> None:
+    config = load_problem(loop)
+    quarantine.hold(config, "2013-02-18", "a person says so", {"by": "hand"})
+    edit(loop, "events.sql", "    f.distance,", "    -f.distance AS distance,")
+    for week in (WEEK, "2013-02-04"):
+        with pytest.raises(DataError):
+            inline.ingest(loop, week, week)
+    assert quarantine.held(config) == {WEEK, "2013-02-18"}, "what was published before stays good"
+    (row,) = [row for row in quarantine.holds(config) if row["partition"] == WEEK]
+    assert "distance: outside 50..6000" in row["reason"]
+    assert row["evidence"]["page"].endswith("validation.html")
+    edit(loop, "events.sql", "    -f.distance AS distance,", "    f.distance,")
+    inline.ingest(loop, WEEK, "2013-02-18")
+    assert quarantine.held(config) == {"2013-02-18"}, "who held it lets it in"
+    assert [row["action"] for row in ledger.decisions(config, "partition") if row["partition"] == WEEK] == [
+        "quarantine", "readmitted",
+    ]  # fmt: skip
+
+
 def test_a_week_in_another_unit_publishes_nothing_until_somebody_accepts_it(loop: str) -> None:
     """Each row is within its rules: only the weeks before tell."""
     before = counts(loop)

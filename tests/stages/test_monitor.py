@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow.compute as pc
 import pytest
 
@@ -48,60 +46,6 @@ def test_the_loop_writes_profiles_report_and_ledger(loop: str) -> None:
     with pytest.raises(NothingToDo):
         inline.monitor(loop, "2013-02-11")
     assert len(ledger.decisions(config, "monitoring")) == 1, "the same decision is written once"
-
-
-def decided(**changes: Any) -> dict[str, Any]:
-    return {
-        "partition": "2013-02-11",
-        "version": "1",
-        "action": "retrain",
-        "verdict": "performance drop",
-        "reason": "bad",
-        "detected": {},
-        "realised": [],
-        "diagnosis": {},
-        **changes,
-    }
-
-
-def test_a_request_is_made_until_it_was_carried_out(loop: str) -> None:
-    assert monitor.act(loop, decided())["action"] == "retrain"
-    assert monitor.act(loop, decided())["action"] == "retrain", "a try that died before its event was sent asks again"
-    config = load_problem(loop)
-    ledger.record(
-        config,
-        decision="gate:x",
-        kind="gate",
-        partition="2013-02-11",
-        verdict="failed",
-        action="keep champion",
-        reason="worse",
-        evidence={},
-    )
-    with pytest.raises(NothingToDo, match="a model has been trained for this partition already"):
-        monitor.act(loop, decided())
-    assert len(ledger.decisions(config, "monitoring")) == 1
-
-
-@pytest.mark.parametrize("action", ["none", "alert"])
-def test_nothing_but_retrain_asks_for_a_model(loop: str, action: str) -> None:
-    with pytest.raises(NothingToDo, match="performance drop"):
-        monitor.act(loop, decided(action=action))
-    assert ledger.decisions(load_problem(loop), "monitoring")[-1]["action"] == action
-
-
-def test_a_request_cools_down(loop: str) -> None:
-    config = load_problem(loop)
-    bad = {"kind": "calibration drift", "evidence": "off", "numbers": {}}
-    diagnosis = {"findings": [bad], "labelled": ["a", "b"], "bad": ["a", "b"]}
-    at = {"partition": "2013-02-25", "version": "1", "diagnosis": diagnosis, "detected": {}, "realised": []}
-    assert monitor.decide(loop, at)["action"] == "retrain"
-    monitor.act(loop, decided(partition="2013-02-11"))
-    cooling = monitor.decide(loop, at)
-    assert cooling["action"] == "alert"
-    assert "cooling down" in cooling["reason"]
-    later = config.partitions.shift("2013-02-11", config.monitoring.policy.cool_down_partitions)
-    assert monitor.decide(loop, {**at, "partition": later})["action"] == "retrain"
 
 
 def test_what_another_version_did_does_not_count_against_this_one(loop: str) -> None:

@@ -1,0 +1,118 @@
+"""The policies that are replayed: the cost-aware one, and plain ones to hold it against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pipelines.config import Policy
+from pipelines.errors import EvergreenError
+from pipelines.evaluation.metrics import SKILL
+from pipelines.monitoring.decide import Decision, Situation, decide, is_alarm
+from pipelines.monitoring.options import options
+from pipelines.monitoring.readings import Reading
+from pipelines.policies.past import Recipe
+from pipelines.policies.watch import Watch, ages
+
+COLUMN_PSI = 0.25  # Siddiqi's major shift
+
+
+@dataclass
+class State:
+    """What a policy has come to: the model that serves, and what was asked for so far."""
+
+    champion: Recipe
+    since: str  # first partition that the champion scored
+    previous: Recipe | None = None
+    continued: int = 0
+    asked: list[str] = field(default_factory=list)  # partitions that asked for a training
+    readings: list[Reading] = field(default_factory=list)
+    watching_s: float = 0.0
+
+
+Rule = Callable[[Watch, Policy, State, str], Decision]
+
+
+def never(_: Watch, policy: Policy, state: State, partition: str) -> Decision:
+    return Decision(verdict="stable", action="none", reason="never")
+
+
+def always(_: Watch, policy: Policy, state: State, partition: str) -> Decision:
+    return Decision(verdict="stable", action="retrain", reason="always")
+
+
+def on_column_drift(watch: Watch, policy: Policy, state: State, partition: str) -> Decision:
+    """Any feature's PSI to what the model learnt from is above 0.25: what many monitors do."""
+    found, cpu_s = watch.detected(state.champion, state.since, partition, policy)
+    state.watching_s += cpu_s
+    moved = [name for name, one in found["columns"].items() if one["psi"] > COLUMN_PSI]
+    reason = f"PSI above {COLUMN_PSI} of {', '.join(moved[:3])}" if moved else "no PSI above the limit"
+    return Decision(verdict="covariate shift" if moved else "stable", action="retrain" if moved else "none",
+                    reason=reason)  # fmt: skip
+
+
+def on_metric_drop(watch: Watch, policy: Policy, state: State, partition: str) -> Decision:
+    """The newest labelled partition is below the model's own test by the policy's limit (AUC; of a regression R2)."""
+    metric = SKILL[watch.problem.task]
+    limit = policy.max_r2_drop if metric == "r2" else policy.max_auc_drop
+    realised = watch.realised(state.champion, state.since, partition, policy)
+    usual = watch.reference(state.champion).metrics.get(metric)
+    value = realised[-1][metric] if realised and realised[-1]["rows"] >= policy.min_labels else None
+    is_down = value is not None and usual is not None and usual - value > limit
+    reason = f"{metric} {value:.3f} in {realised[-1]['partition']}, {usual:.3f} tested" if is_down else "no drop"
+    return Decision(verdict="performance drop" if is_down else "stable", action="retrain" if is_down else "none",
+                    reason=reason)  # fmt: skip
+
+
+def by_policy(watch: Watch, policy: Policy, state: State, partition: str) -> Decision:
+    """The problem's own policy, as the monitor DAG applies it."""
+    problem, parts = watch.problem, watch.problem.partitions
+    diagnosis, cpu_s = watch.diagnosis(state.champion, state.since, partition, policy)
+    state.watching_s += cpu_s
+    age = ages(problem, state.champion, partition)
+    considered = []
+    if policy.updates == "continual":
+        found, cpu_s = watch.readings(
+            state.champion, state.previous, state.since, partition, policy, diagnosis.is_newest_bad
+        )
+        state.watching_s += cpu_s
+        state.readings += found
+        why_not = {} if state.previous else {"roll_back": "there is no version before"}
+        if problem.training.candidates[watch.past.candidate].model != "xgboost":
+            why_not["continue"] = "only xgboost goes on from a champion"
+        alarm = is_alarm(policy, diagnosis)
+        considered = list(options(policy, state.readings, state.champion.name, age, alarm, why_not))  # type: ignore[arg-type]
+    since = len(parts.between(state.asked[-1], partition)) - 1 if state.asked else None
+    situation = Situation(
+        since_request=since,
+        since_training=min(age, age if since is None else since),
+        continued=state.continued,
+    )
+    return decide(policy, diagnosis, considered, situation)
+
+
+PLAIN: dict[str, Rule] = {"never": never, "always": always, f"any column's PSI > {COLUMN_PSI}": on_column_drift,
+                          "metric drop": on_metric_drop}  # fmt: skip
+
+
+def made(watch: Watch, state: State, decision: Decision, partition: str, held: Sequence[str]) -> Recipe | None:
+    """The model that a decision asks for; None where it asks for none, or it cannot be made."""
+    past, champion, kept = watch.past, state.champion, tuple(held)
+    match decision.action:
+        case "retrain":
+            recipe = Recipe(partition, window_from=decision.window_from, held=kept)
+        case "continue":
+            recipe = Recipe(partition, "continue", base=champion, held=kept)
+        case "recalibrate":
+            recipe = Recipe(partition, "recalibrate", base=champion, held=kept)
+        case "roll_back":
+            return state.previous
+        case "fall_back":
+            recipe = Recipe(champion.as_of, "baseline")
+        case _:
+            return None
+    try:
+        past.fitted(recipe)
+    except EvergreenError:
+        return None
+    return recipe

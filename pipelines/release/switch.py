@@ -1,0 +1,175 @@
+"""switch: another version serves at once, without a training: the one before, or a baseline.
+
+Both are for a champion that does harm now (Huyen, ch. 9; Burkov, ch. 9: roll back first, find out after). A version
+goes on serving until a challenger passes the gate, as any champion does. On the ledger they are promotions, as they
+say what serves from when on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipelines import store
+from pipelines.dataset import stored
+from pipelines.errors import ConfigError, DataError, NothingToDo
+from pipelines.evaluation.metrics import goodness
+from pipelines.problem import Problem
+from pipelines.release import ledger
+from pipelines.release.versions import version_problem, version_uri, write_version_files
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+REFERENCE_ROWS = 500_000  # training rows, at most, that monitoring compares with
+ROLLED_BACK, FELL_BACK = "rolled back", "fell back"  # actions on the ledger
+
+
+def roll_back(problem: Problem, partition: str, reason: str) -> dict[str, Any]:
+    """Let the version serve that served before the champion. Safe to repeat. Result: {"version", "replaced"}.
+
+    Once: the version that was left is not gone back to, and what served still earlier is not known to be better.
+
+    Raises:
+        DataError: no version is known that served before, or it cannot serve any more.
+    """
+    from pipelines import tracking
+
+    champion, before = tracking.serving(problem), tracking.previous(problem)
+    if done := _done(problem, ROLLED_BACK, partition, str(champion.version)):
+        return done
+    if before is None or before.version == champion.version:
+        raise DataError(
+            f"version {champion.version} serves, and none is known that served before it",
+            where=f"registered model {problem.name}, alias previous",
+            cure=f"train one ({problem.name}.train), or let a baseline serve (`evergreen fall-back {problem.name}`)",
+        )
+    version = str(before.version)
+    _require_files(problem, version)
+    return _switch(problem, version, str(champion.version), partition, ROLLED_BACK, reason, {})
+
+
+def fall_back(problem: Problem, partition: str, reason: str) -> dict[str, Any]:
+    """Let the best baseline of the champion's own training serve, as a version of its own. Safe to repeat.
+
+    The baseline is the best by training.select_by on the champion's test rows; its model was fitted then and is taken
+    as it is. A random one never serves. Result: {"version", "replaced", "candidate"}.
+
+    Raises:
+        NothingToDo: a baseline serves already.
+        ConfigError: the problem has no baseline that could serve.
+    """
+    from pipelines import tracking
+
+    champion = tracking.serving(problem)
+    if done := _done(problem, FELL_BACK, partition, str(champion.version)):
+        return done
+    if champion.tags.get("kind") == "fallback":
+        raise NothingToDo(
+            f"version {champion.version}, a baseline, serves already",
+            where=f"problem {problem.name}",
+            cure=f"train a challenger: {problem.name}.train",
+        )
+    evaluation = tracking.run_file(champion.run_id, "evaluation.json")
+    its = version_problem(problem, str(champion.version))
+    name = _best_baseline(its, evaluation)
+    version = _register(problem, its, champion, evaluation, name)
+    told = _switch(problem, version, str(champion.version), partition, FELL_BACK, reason, {"candidate": name})
+    return {**told, "candidate": name}
+
+
+def _best_baseline(its: Problem, evaluation: dict[str, Any]) -> str:
+    metric: str = its.training.select_by
+    known: dict[str, float] = {
+        name: goodness(metric, one["metrics"][metric])
+        for name, one in evaluation["baselines"].items()
+        if its.training.candidates[name].model != "random" and one["metrics"].get(metric) is not None
+    }
+    if not known:
+        raise ConfigError(
+            f"no baseline has a {metric} that it could serve by",
+            where="training.baselines",
+            cure="name one that is not random, such as {prior: {model: prior}}, and train again",
+        )
+    return max(known, key=lambda name: known[name])
+
+
+def _register(problem: Problem, its: Problem, champion: ModelVersion, evaluation: dict[str, Any], name: str) -> str:
+    """The baseline as a version, with all files that scoring and monitoring read of one."""
+    from pipelines import tracking
+    from pipelines.evaluation.scored import scored
+    from pipelines.monitoring.held_out import to_parquet
+    from pipelines.monitoring.profile import reference
+    from pipelines.release.card import card
+    from pipelines.stages.history import history
+
+    run_id = str(evaluation["baselines"][name]["run_id"])
+    model, made_of = tracking.load_model(run_id), tracking.run_file(run_id, "lineage.json")
+    tables = {f"{table}_version": version for table, version in made_of["tables"].items()}
+    pins = {**made_of, **tables, "training_set_version": tables["training_sets_version"]}
+    test = stored.split(its, pins, "test")
+    seen = stored.drawn(its, pins, "train", REFERENCE_ROWS)
+    found = scored(its, test["label"].to_numpy(), model.scores(test), test["weight"].to_numpy(), model.threshold)
+    built = reference(
+        seen.select(its.feature_names), seen["label"].to_numpy(), found, its.monitoring.bins, history(its, pins, model)
+    )
+    metrics = {metric: {"value": value} for metric, value in evaluation["baselines"][name]["metrics"].items()}
+    report = {"run_id": run_id, "task": its.task, "rows": test.num_rows, "metrics": metrics,
+              "threshold": model.threshold, "partitions": sorted(set(test["partition"].to_pylist()))}  # fmt: skip
+    # What a later gate compares it with: how it did when it came in, and the baselines beside it.
+    tracking.annotate(run_id, files={"evaluation.json": {**evaluation, "challenger": report}})
+    tags = {"partition": str(pins["partition"]), "candidate": name, "kind": "fallback", "gate": "none"}
+    version: str = tracking.register(problem, run_id, tags)
+    lineage = made_of | {"version": version, "run_id": run_id, "how": "fallback", "replaces": str(champion.version)}
+    about = card(its, report, lineage, store.read_json(stored.facts_uri(its, pins["training_set"])))
+    until = tracking.run_tag(run_id, "trained_until")
+    files = {
+        "problem.json": tracking.run_file(run_id, "problem.json"),
+        "reference.json": {"trained_until": until, "reference": built.model_dump(mode="json")},
+        "held_out.parquet": to_parquet(its, test, found),
+        "lineage.json": lineage,
+        "card.md": about.markdown.encode(),
+        "card.html": about.html,
+    }
+    write_version_files(problem, version, files)
+    tracking.describe(problem, version, about.markdown)
+    return version
+
+
+def _require_files(problem: Problem, version: str) -> None:
+    for name in ("problem.json", "reference.json"):
+        if not store.exists(version_uri(problem, version, name)):
+            raise DataError(
+                f"version {version} served before, and its {name} is gone",
+                where=version_uri(problem, version, name),
+                cure=f"let a baseline serve (`evergreen fall-back {problem.name}`), or train a new version",
+            )
+
+
+def _done(problem: Problem, action: str, partition: str, champion: str) -> dict[str, Any] | None:
+    """What an earlier try did about this partition, if what serves is what it wanted."""
+    for row in ledger.decisions(problem, "promotion"):
+        if (row["action"], row["partition"], row["model_version"]) == (action, partition, champion):
+            return {"version": champion, **row["evidence"]}
+    return None
+
+
+def _switch(
+    problem: Problem, version: str, champion: str, partition: str, action: str, reason: str, evidence: dict[str, Any]
+) -> dict[str, Any]:
+    """The ledger first: a try that is killed in between is then repeated, and not taken for done."""
+    from pipelines import tracking
+
+    evidence = {"replaced": champion, **evidence}
+    ledger.record(
+        problem,
+        decision=f"{action}:{partition}:{champion}:{version}",
+        kind="promotion",
+        partition=partition,
+        verdict=f"version {champion} does harm",
+        action=action,
+        reason=reason,
+        model_version=version,
+        evidence=evidence,
+    )
+    (tracking.roll_back if action == ROLLED_BACK else tracking.promote)(problem, version)
+    return {"version": version, **evidence}

@@ -1,0 +1,125 @@
+"""decide and act: what each way to act is expected to gain, the policy's choice among them, and carrying it out."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from pipelines import store
+from pipelines.config import Way
+from pipelines.errors import NothingToDo
+from pipelines.monitoring.decide import TRAININGS, Situation, is_alarm
+from pipelines.monitoring.readings import Reading
+from pipelines.problem import Problem, load_problem
+from pipelines.release import ledger
+from pipelines.release.versions import version_uri
+
+TOLD = ("label_shift", "concept", "feedback", "explained")  # evidence of other stages, where they gave any
+
+
+def decide(problem: str, explained: dict[str, Any], trainings: int = 0) -> dict[str, Any]:
+    """Measure what each way to act would have gained, and let the policy choose.
+
+    Readings of earlier partitions are those on the ledger. `trainings`: runs of the train DAG that are on, or wait.
+    Result: what was given, and {"verdict", "action", "reason",
+    "window_from", "options": [each way with its expected gain, cost and why it was not taken], "readings"}.
+    """
+    from pipelines.monitoring.decide import decide as apply_policy
+    from pipelines.monitoring.finding import Diagnosis
+    from pipelines.monitoring.options import options
+
+    config = load_problem(problem)
+    policy, partition, version = config.monitoring.policy, explained["partition"], explained["version"]
+    diagnosis = Diagnosis.model_validate(explained["diagnosis"])
+    earlier = [row for row in ledger.decisions(config, "monitoring") if row["partition"] < partition]
+    lineage = store.read_json(version_uri(config, version, "lineage.json"))
+    situation = _situation(config, partition, lineage, earlier, trainings)
+    readings, new, unmeasured = _earlier_readings(earlier), list[Reading](), dict[Way, str]()
+    if policy.updates == "continual":
+        from pipelines.stages.readings import measure
+
+        since = explained.get("explained", {}).get("since") if "concept drift" in diagnosis.kinds else None
+        new, unmeasured = measure(config, partition, version, lineage, readings, diagnosis.is_newest_bad, since)
+    age = len(config.partitions.between(_knows(config, version, lineage), partition)) - 1
+    considered = options(policy, [*readings, *new], version, max(age, 0), is_alarm(policy, diagnosis), unmeasured)
+    decision = apply_policy(policy, diagnosis, considered if policy.updates == "continual" else (), situation)
+    told = [one.model_dump(mode="json") for one in new]
+    return {**explained, **decision.model_dump(mode="json"), "readings": told}
+
+
+def act(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
+    """Write the decision to the ledger and carry it out: a partition into quarantine, another version into service, or
+    a request for a training.
+
+    Result: {"partition", "action", "verdict", "reason"}: the request, which starts the train DAG.
+
+    Raises:
+        NothingToDo: no training is wanted, or the one for this partition has been carried out.
+    """
+    from pipelines import quarantine
+    from pipelines.release import switch
+
+    config = load_problem(problem)
+    outcome = {name: decided[name] for name in ("partition", "action", "verdict", "reason")}
+    evidence = {name: decided[name] for name in ("version", "detected", "realised", "diagnosis")}
+    evidence |= {name: decided.get(name) for name in ("options", "readings", "window_from", *TOLD)}
+    digest = hashlib.sha256(repr(sorted(outcome.items())).encode()).hexdigest()[:8]
+    ledger.record(
+        config,
+        decision=f"monitoring:{decided['partition']}:{decided['version']}:{digest}",
+        kind="monitoring",
+        **outcome,
+        model_version=decided["version"],
+        evidence=evidence,
+    )
+    partition, action, reason = decided["partition"], decided["action"], decided["reason"]
+    where = f"problem {problem}, partition {partition}"
+    match action:
+        case "quarantine":
+            quarantine.hold(config, partition, reason, {"by": "monitor", "diagnosis": decided["diagnosis"]})
+        case "roll_back":
+            switch.roll_back(config, partition, reason)
+        case "fall_back":
+            switch.fall_back(config, partition, reason)
+    if action not in TRAININGS:
+        raise NothingToDo(f"{decided['verdict']}: {reason}", where=where, cure=f"{action}: no training is wanted")
+    if ledger.has_gate(config, partition):
+        raise NothingToDo(
+            "a model has been trained for this partition already",
+            where=where,
+            cure=f"trigger {problem}.train by hand for another one",
+        )
+    return outcome
+
+
+def _situation(
+    config: Problem, partition: str, lineage: dict[str, Any], earlier: list[dict[str, Any]], trainings: int
+) -> Situation:
+    parts = config.partitions
+    requests = sorted(row["partition"] for row in earlier if row["action"] in TRAININGS)
+    since = len(parts.between(requests[-1], partition)) - 1 if requests else None
+    age = max(len(parts.between(lineage["partition"], partition)) - 1, 0)
+    continued, parent = 0, lineage
+    while parent.get("how") in ("continue", "recalibrate"):
+        continued += parent["how"] == "continue"
+        parent = store.read_json(version_uri(config, parent["parent"], "lineage.json"))
+    return Situation(
+        since_request=since,
+        since_training=age if since is None else min(age, since),
+        continued=continued,
+        is_training=trainings > 0,
+    )
+
+
+def _knows(config: Problem, version: str, lineage: dict[str, Any]) -> str:
+    """Partition at whose end the version's estimator learnt what it knows: a calibration teaches it nothing."""
+    while lineage.get("how") == "recalibrate":
+        lineage = store.read_json(version_uri(config, lineage["parent"], "lineage.json"))
+    return str(lineage["partition"])
+
+
+def _earlier_readings(earlier: list[dict[str, Any]]) -> list[Reading]:
+    """The ledger's readings, each once: a run that was cleared has written them again."""
+    found = [Reading.model_validate(one) for row in earlier for one in row["evidence"].get("readings") or []]
+    each = {(one.way, one.partition, one.version, one.window_from): one for one in found}
+    return list(each.values())

@@ -1,0 +1,167 @@
+"""explain, between diagnose and decide: since when, along with what, and where; and the page about a partition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipelines import store
+from pipelines.errors import PermanentError
+from pipelines.problem import load_problem
+from pipelines.release.versions import version_uri
+from pipelines.stages.past import Past, past
+
+if TYPE_CHECKING:
+    from pipelines.monitoring.contribution import Contribution, ScoreShift
+    from pipelines.monitoring.root_cause import Explained
+    from pipelines.training.model import Model
+
+
+def explain(problem: str, diagnosed: dict[str, Any]) -> dict[str, Any]:
+    """Explain the findings; of a partition without any it says so, and reads nothing.
+
+    Result: what `diagnose` gave, and "explained": `root_cause.Explained` as JSON.
+    """
+    from pipelines.monitoring.finding import Diagnosis
+    from pipelines.monitoring.root_cause import nothing_to_explain
+
+    config = load_problem(problem)
+    diagnosis = Diagnosis.model_validate(diagnosed["diagnosis"])
+    if not diagnosis.findings:
+        told = nothing_to_explain()
+    else:
+        told = _explained(past(config, diagnosed["version"], diagnosed["partition"]), diagnosis)
+    return {**diagnosed, "explained": told.model_dump(mode="json")}
+
+
+def _explained(what_was: Past, diagnosis: Any) -> Explained:
+    from pipelines.monitoring.root_cause import LEAST_SHIFT, Explained, changes_of, paragraph, scores_since, sides
+
+    profiles, performance = what_was.profiles(), what_was.performance()
+    changes = changes_of(diagnosis, what_was.reference, profiles, performance)
+    change = changes[0].change if changes else None
+    since = change.since if change else None
+    before, after = sides(list(profiles), scores_since(changes))
+    shift, contributions, notes = _shift(what_was, profiles, before, after)
+    told: dict[str, Any] = {
+        "since": since,
+        "shape": change.shape if change else None,
+        "changes": changes,
+        "before": before,
+        "after": after,
+        "shift": shift,
+        "contributions": contributions,
+        "performance": [_kept(one) for one in performance],
+        **_slices(what_was, [one["partition"] for one in performance if not one["is_held_out"]], since, notes),
+    }
+    explained = Explained(**told, notes=tuple(notes), paragraph="")
+    is_number = what_was.its.task == "regression"
+    return explained.model_copy(
+        update={
+            "paragraph": paragraph(
+                diagnosis,
+                explained,
+                every=what_was.config.partitions.every,
+                units={name: column.unit for name, column in what_was.its.columns.items()},
+                loss="squared error" if is_number else "log loss",
+                least_shift=LEAST_SHIFT * ((what_was.reference.label_std or 1.0) if is_number else 1.0),
+            )
+        }
+    )
+
+
+def _shift(
+    what_was: Past, profiles: dict[str, Any], before: list[str], after: list[str]
+) -> tuple[ScoreShift | None, tuple[Contribution, ...], list[str]]:
+    from pipelines.monitoring.contribution import pooled, score_shift
+
+    if not before:
+        return None, (), ["There is no partition before to compare the scores with."]
+    try:
+        model = _model(what_was)
+    except PermanentError as error:
+        return None, (), [f"The model could not be read, so no feature's part is known: {error}"]
+    rows, is_after = what_was.explained_rows(before, after)
+    one, other = (pooled([profiles[key] for key in keys], what_was.reference) for keys in (before, after))
+    seed = what_was.config.evaluation.bootstrap.seed
+    found = score_shift(what_was.reference, one, other, model, rows, is_after, seed)
+    if found is None:
+        return None, (), ["The scores of one side, or its features, are not there: no feature's part is known."]
+    return *found, []
+
+
+def _slices(what_was: Past, labelled: list[str], since: str | None, notes: list[str]) -> dict[str, Any]:
+    """Where the losses rose; `notes` grows by why that could not be told."""
+    from pipelines.evaluation.bootstrap import blocks_of
+    from pipelines.monitoring.error_slices import error_slices, losses_of
+
+    start = since if since is not None else max(labelled, default=None)
+    after = [key for key in labelled if start is not None and key >= start]
+    before = [key for key in labelled if key not in after]
+    if not after:
+        notes.append("No labels have come since then: where the model does worse is not known.")
+        return {}
+    features = list(what_was.its.feature_names)
+    rows, found, is_after, has_held_out = what_was.compared(before, after, features)
+    slices, looked_at = error_slices(
+        what_was.config, rows, losses_of(found), is_after, blocks_of(what_was.config, rows)
+    )
+    if not looked_at:
+        notes.append("Too few labelled rows, before or since, to look for where the model does worse.")
+    return {
+        "labelled_before": before,
+        "labelled_after": after,
+        "has_held_out": has_held_out,
+        "slices": slices,
+        "slices_looked_at": looked_at,
+    }
+
+
+def _model(what_was: Past) -> Model:
+    from pipelines import tracking
+
+    lineage = store.read_json(version_uri(what_was.config, what_was.version, "lineage.json"))
+    return tracking.load_model(lineage["run_id"])
+
+
+def _kept(one: dict[str, Any]) -> dict[str, Any]:
+    """What the page shows of a partition's performance."""
+    names = ("partition", "is_held_out", "rows", "auc", "r2", "log_loss", "rmse", "positive_rate", "mean_label",
+             "mean_score", "calibration_gap", "bias")  # fmt: skip
+    return {name: one[name] for name in names if one.get(name) is not None}
+
+
+def monitoring_page(problem: str, decided: dict[str, Any]) -> str:
+    """Write the page about a partition, from what `decide` gave; gives its URI. It works with less, too: what `detect`,
+    `diagnose` or `explain` gave."""
+    import pyarrow.compute as pc
+
+    from pipelines.dataset.label import mature
+    from pipelines.monitoring.page import page
+    from pipelines.monitoring.page_evidence import Seen
+    from pipelines.monitoring.root_cause import Explained, nothing_to_explain
+
+    config = load_problem(problem)
+    partition, version = decided["partition"], decided["version"]
+    what_was = past(config, version, partition)
+    explained = Explained.model_validate(decided.get("explained") or nothing_to_explain().model_dump())
+    if not explained.performance:
+        told = [
+            _kept({"is_held_out": False, **one}) for one in decided.get("realised") or [] if one["version"] == version
+        ]
+        explained = explained.model_copy(update={"performance": tuple(told)})
+    profiles = what_was.profiles()
+    wanted = (pc.field("model_version") == version) & (pc.field("partition") <= partition)
+    seen = Seen(
+        problem=config.name,
+        every=config.partitions.every,
+        partition=partition,
+        version=version,
+        reference=what_was.reference,
+        profiles=profiles,
+        estimates=store.dataset(config, "estimates").to_table(filter=wanted).sort_by("partition").to_pylist(),
+        unlabelled=sorted(set(profiles) - set(mature(config, partition, list(profiles)))),
+        labels_until=config.partitions.end(partition).isoformat(),
+        units={name: column.unit for name, column in what_was.its.columns.items()},
+    )
+    uri = store.store_uri(config.name, "reports", partition, "monitoring.html")
+    return store.write_bytes(uri, page(seen, decided, explained))

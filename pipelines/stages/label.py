@@ -1,0 +1,194 @@
+"""The stage `train.label`: what a training was asked for, and the rows that it may learn from.
+
+A training learns from scratch or goes on from the champion, and may have to begin at some partition.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Literal, NamedTuple, get_args
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines import store
+from pipelines.clock import INSTANT, present
+from pipelines.dataset.label import splits
+from pipelines.errors import ConfigError, DataError, NothingToDo
+from pipelines.problem import Problem, load_problem
+from pipelines.release import ledger
+from pipelines.release.versions import taught, version_problem
+
+How = Literal["scratch", "continue", "recalibrate"]
+ASKED: dict[str, How] = {"retrain": "scratch", "continue": "continue", "recalibrate": "recalibrate"}  # by action
+
+
+def label(
+    problem: str,
+    partition: str | None = None,
+    requested: bool = False,
+    how: str | None = "scratch",
+    window_from: str | None = None,
+) -> dict[str, Any]:
+    """Stage the events that a model may learn from, with their labels as known at the end of `partition`.
+
+    Without a partition: the newest that has been ingested, and all that is known by now. `requested`: the monitor
+    asked for this training, and it is done once, however often it asked. `how`: scratch, continue or recalibrate (the
+    champion); None: as the monitor asked for this partition. `window_from`: first partition to learn from.
+    Result: {"partition", "as_of", "training": id of this attempt, "trained_until": last partition before the test
+    split, "events_version", "labels_version", "rows", "left_out": {reason: rows}, "too_young": [partition]}, and what
+    `planned` carries along.
+
+    Raises:
+        NothingToDo: the request has been carried out or a newer one waits; or there is nothing new to learn from.
+        ConfigError: the champion is none that can be updated.
+        DataError: nothing was ingested, or too little for all three splits.
+    """
+    from pipelines.dataset.known import targets
+    from pipelines.dataset.label import excluded, young
+    from pipelines.dataset.label import label as label_rows
+    from pipelines.quarantine import held
+
+    config = load_problem(problem)
+    available = store.partition_keys(config, "events")
+    asked_for, partition = partition, partition or max(available, default=None)
+    if partition is None:
+        raise DataError("no events have been ingested", where=f"problem {problem}", cure=f"run {problem}.ingest first")
+    if requested:
+        require_open(config, partition)
+    wanted = by_monitor(config, partition) if how is None else by_hand(config, how, window_from)
+    as_of = config.partitions.end(partition) if asked_for else present(config) + INSTANT
+    versions = {f"{name}_version": store.table_version(config, name) for name in ("events", "labels")}
+    split, carried = planned(config, wanted, partition, available, held(config))
+    first_tested = min(key for key, name in split.items() if name == "test")
+    events = store.dataset(config, "events", versions["events_version"])
+    rows = label_rows(config, events, store.dataset(config, "labels", versions["labels_version"]), as_of, split)
+    training = f"{partition}-{uuid.uuid4().hex[:8]}"
+    store.stage(labelled_uri(config, training), rows, rows.schema)
+    is_held = pc.field("partition").isin(pa.array(carried["held"], pa.string()))
+    passed_over = targets(events.filter(is_held), as_of).count_rows()
+    return {
+        "partition": partition,
+        "as_of": as_of.isoformat(),
+        "training": training,
+        "trained_until": config.partitions.shift(first_tested, -1),
+        **versions,
+        **carried,
+        "rows": rows.num_rows,
+        "left_out": {**excluded(rows), "quarantined partition": passed_over},
+        "too_young": young(config, partition, available),
+    }
+
+
+class Request(NamedTuple):
+    """`window_from`: first partition to learn from; None: as far back as dataset.window_partitions allows."""
+
+    how: How
+    window_from: str | None
+
+
+def by_hand(problem: Problem, how: str, window_from: str | None) -> Request:
+    """Raises:
+    ConfigError: there is no such way to train, or no such partition.
+    """
+    if how not in get_args(How):
+        raise ConfigError(f"how: {how!r} is no way to train", where="train", cure=f"one of {', '.join(get_args(How))}")
+    if window_from is not None:
+        problem.partitions.parse(window_from)
+    return Request(how, window_from)  # type: ignore[arg-type]
+
+
+def by_monitor(problem: Problem, partition: str) -> Request:
+    """What the monitor's newest decision about a partition asks for; from scratch where there is none."""
+    asked = [row for row in ledger.decisions(problem, "monitoring")
+             if row["partition"] == partition and row["action"] in ASKED]  # fmt: skip
+    if not asked:
+        return Request("scratch", None)
+    return by_hand(problem, ASKED[asked[-1]["action"]], asked[-1]["evidence"].get("window_from"))
+
+
+def require_open(problem: Problem, partition: str) -> None:
+    """A request of the monitor is carried out once, and not at all where a newer one waits in line behind it.
+
+    Raises:
+        NothingToDo: it has been carried out, or is outdated.
+    """
+    where = f"{problem.name}, {partition}"
+    if ledger.has_gate(problem, partition):
+        raise NothingToDo(
+            "a model has been trained for this request already",
+            where=where,
+            cure=f"trigger {problem.name}.train by hand, without a partition key, for another one",
+        )
+    newer = {row["partition"] for row in ledger.decisions(problem, "monitoring")
+             if row["action"] in ASKED and row["partition"] > partition}  # fmt: skip
+    waiting = sorted(key for key in newer if not ledger.has_gate(problem, key))
+    if waiting:
+        raise NothingToDo(
+            f"a newer request, {waiting[-1]}, waits", where=where, cure="its run knows all that this one would"
+        )
+
+
+def planned(
+    problem: Problem, request: Request, partition: str, available: list[str], held: set[str]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Split of each partition, and what a training carries along: {"how", "window_from": key or None, "held": keys
+    of partitions in quarantine that are passed over, "builds_on": None, or {"version", "run_id", "candidate",
+    "learnt_until", "sets"} of the champion}.
+
+    Raises:
+        NothingToDo: nothing is newer than what the champion has learnt from.
+        ConfigError: the champion is none that can be updated.
+        DataError: too few partitions for all three splits.
+    """
+    split = splits(problem, partition, available, request.window_from, held)
+    passed_over = sorted(key for key in held if key in splits(problem, partition, available))
+    carried: dict[str, Any] = {"how": request.how, "window_from": request.window_from, "held": passed_over,
+                               "builds_on": None}  # fmt: skip
+    if request.how == "scratch":
+        return split, carried
+    carried["builds_on"] = champion = _champion(problem, request.how)
+    new = [key for key, name in split.items() if name == "train" and key > champion["learnt_until"]]
+    if not new:
+        raise NothingToDo(
+            f"version {champion['version']} has learnt from partitions up to {champion['learnt_until']}, and of newer "
+            "ones none may be learnt from yet: the newest are held out for validation and test",
+            where=f"{problem.name}, at the end of {partition}",
+            cure="wait for the labels of the next partitions",
+        )
+    if request.how == "recalibrate":
+        new = sorted(new)[-problem.training.update.recalibrate_partitions :]
+    carried["window_from"] = min(new)
+    return splits(problem, partition, available, min(new), held), carried
+
+
+def _champion(problem: Problem, how: How) -> dict[str, Any]:
+    from pipelines import tracking
+    from pipelines.training.update import why_not_continued, why_not_recalibrated
+
+    where, cure = f"{problem.name}.train, how: {how}", "train from scratch (how: scratch)"
+    version = tracking.champion(problem)
+    if version is None:
+        raise ConfigError("no champion serves yet", where=where, cure=cure)
+    number, name = str(version.version), str(version.tags["candidate"])
+    if version_problem(problem, number).feature_set != problem.feature_set:
+        raise ConfigError(f"version {number} has other features than the problem has today", where=where, cure=cure)
+    if name not in problem.training.candidates or problem.training.candidates[name].is_baseline:
+        raise ConfigError(f"version {number} is {name}, which is no candidate to go on with", where=where, cure=cure)
+    model = tracking.load_model(version.run_id)
+    reason = why_not_continued(problem, name, model) if how == "continue" else why_not_recalibrated(model)
+    if reason:
+        raise ConfigError(f"version {number} cannot be updated so: {reason}", where=where, cure=cure)
+    known = taught(problem, number)
+    return {"version": number, "run_id": version.run_id, "candidate": name, "sets": known.sets,
+            "learnt_until": max(known.partitions)}  # fmt: skip
+
+
+def staging_uri(problem: Problem, training: str) -> str:
+    """What one training hands on between its tasks."""
+    return store.store_uri(problem.name, "staging", "train", training)
+
+
+def labelled_uri(problem: Problem, training: str) -> str:
+    """Rows of `label`."""
+    return f"{staging_uri(problem, training)}/labelled"

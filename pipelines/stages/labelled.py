@@ -1,0 +1,158 @@
+"""What `estimate` makes of earlier partitions: their labels, what was estimated of them, and how scores spread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines import sql, store
+from pipelines.dataset.known import labels_as_known
+from pipelines.dataset.label import label_number, mature
+from pipelines.problem import Problem
+from pipelines.release.versions import reference_uri, version_problem
+
+if TYPE_CHECKING:
+    from pipelines.monitoring.held_out import HeldOut
+
+
+def labelled_rows(config: Problem, its: Problem, version: str, partition: str, count: int) -> list[pa.Table]:
+    """The newest `count` partitions that `version` scored and whose labels are mature at `partition`, oldest first.
+
+    Each has features, score, decision, probabilities, `_label` (a number, null where there is none that the version
+    knows) and `_is_labelled`, as known at the end of `partition`; of many rows 20,000, drawn by a hash of the key.
+    """
+    from pipelines.monitoring.held_out import ROWS
+
+    predictions = store.dataset(config, "predictions")
+    keys = pa.array(mature(config, partition, store.partition_keys(config, "predictions")), pa.string())
+    its_own = predictions.filter(pc.field("partition").isin(keys) & (pc.field("model_version") == version))
+    newest = "SELECT DISTINCT partition FROM p ORDER BY partition DESC LIMIT $count"
+    found = sql.query(newest, {"p": its_own}, {"count": count})["partition"].to_pylist()[::-1]
+    if not found:
+        return []
+    key, parts = sql.quote(its.key), its.partitions
+    time = pc.field("event_time")
+    span = (time >= pc.scalar(parts.start(found[0]))) & (time < pc.scalar(parts.end(found[-1])))
+    rows = sql.query(
+        f"""WITH known AS ({labels_as_known(its)}),
+            chosen AS (
+                SELECT {key}, partition, score, decision, probabilities FROM p
+                QUALIFY row_number() OVER (PARTITION BY partition ORDER BY hash({key}), {key}) <= {ROWS}
+            )
+            SELECT f.*, chosen.score, chosen.decision, chosen.probabilities,
+                {label_number(its, "known.label")} AS _label, known.label IS NOT NULL AS _is_labelled
+            FROM f JOIN chosen USING ({key}, partition) LEFT JOIN known USING ({key})
+            ORDER BY f.event_time, f.{key}""",
+        {
+            "f": store.dataset(its, "features").filter(pc.field("partition").isin(found)),
+            "p": predictions.filter(pc.field("partition").isin(found) & (pc.field("model_version") == version)),
+            "labels": store.dataset(config, "labels").filter(span),
+        },
+        {"as_of": config.partitions.end(partition)},
+    )
+    return [rows.filter(pc.equal(rows["partition"], each)) for each in found]
+
+
+def with_labels(its: Problem, rows: pa.Table, threshold: float) -> HeldOut:
+    """The rows that have a label, as scored rows with their features."""
+    from pipelines.evaluation.scored import scored
+    from pipelines.monitoring.held_out import HeldOut
+    from pipelines.monitoring.truth import scores_of
+
+    known = rows.filter(pc.is_valid(rows["_label"]))
+    return HeldOut(known, scored(its, known["_label"].to_numpy(), scores_of(its, known), threshold=threshold))
+
+
+def threshold_of(config: Problem, version: str) -> float:
+    """The decision threshold that goes with a version."""
+    return float(store.read_json(reference_uri(config, version))["reference"].get("threshold", 0.5))
+
+
+def measure_past(config: Problem, partition: str, table: pa.Table) -> tuple[pa.Table, list[str]]:
+    """Fill `realised` of every partition that is mature by now and was not measured yet, in the store and in `table`,
+    its rows; gives the filled table and those partitions."""
+    from pipelines.monitoring.estimate import metrics_of
+    from pipelines.monitoring.truth import realised
+
+    waiting = table.filter(pc.is_null(table["realised_rows"]))["partition"].unique().to_pylist()
+    done = []
+    for key in mature(config, partition, waiting):
+        rows = table.filter(pc.equal(table["partition"], key))
+        version = rows["model_version"][0].as_py()
+        its, parts = version_problem(config, version), config.partitions
+        matured = next(one for one in parts.between(key, partition) if mature(config, one, [key]))
+        truth, _ = realised(
+            its, store.dataset(config, "predictions"), store.dataset(config, "labels"), key, version,
+            threshold_of(config, version), parts.end(matured),
+        )  # fmt: skip
+        if not len(truth.labels):
+            continue
+        values = {name: metric(truth) for name, metric in metrics_of(truth).items()}
+        for name, filled in (
+            ("realised", pa.array([values.get(one) for one in rows["metric"].to_pylist()], pa.float64())),
+            ("realised_rows", pa.array([len(truth.labels)] * rows.num_rows, pa.int64())),
+        ):
+            rows = rows.set_column(rows.schema.get_field_index(name), name, filled)
+        store.write_table(config, "estimates", rows, [key])
+        table = pa.concat_tables([table.filter(pc.not_equal(table["partition"], key)), rows])
+        done.append(key)
+    return table, done
+
+
+def label_coverage(config: Problem, its: Problem, rows: pa.Table) -> dict[str, Any] | None:
+    """How many rows of a mature partition have a label, by score."""
+    from pipelines.evaluation.bootstrap import blocks_of
+    from pipelines.monitoring.feedback import coverage
+
+    decided = rows["decision"].to_pylist() if its.task == "multiclass" else None
+    is_labelled = rows["_is_labelled"].to_numpy()
+    return coverage(
+        rows["score"].to_numpy(), decided, is_labelled, blocks_of(config, rows), config.evaluation.bootstrap
+    )
+
+
+def spread_of_scores(config: Problem, version: str, partition: str) -> tuple[dict[str, float], list[float]]:
+    """Evenness of the scores of the newest partitions up to this one, by whatever version scored each, oldest first;
+    and of the partitions that `version` was made from.
+
+    Of several classes the evenness of those decided for; else that of the score's bins. Always compared with the
+    reference of the version that scored.
+    """
+    from pipelines.monitoring.feedback import LAST, evenness
+    from pipelines.monitoring.profile import SCORE, Reference
+
+    keys = [key for key in store.partition_keys(config, "profiles") if key <= partition][-LAST:]
+    rows = store.dataset(config, "profiles").to_table(
+        columns=["partition", "model_version", "counts"],
+        filter=pc.field("partition").isin(keys) & (pc.field("column") == SCORE) & (pc.field("slice") == ""),
+    )
+    versions = set(rows["model_version"].to_pylist()) | {version}
+    kinds = {one: version_problem(config, one).task for one in versions}
+    if kinds[version] == "multiclass":
+        return _spread_of_decisions(config, keys), []
+    usual = {one: Reference.model_validate(store.read_json(reference_uri(config, one))["reference"])
+             for one in versions}  # fmt: skip
+    pooled = {one: usual[one].columns[SCORE].profile.counts[:-2] for one in versions}
+    series = {
+        row["partition"]: evenness(row["counts"][:-2], pooled[row["model_version"]])
+        for row in rows.sort_by("partition").to_pylist()
+        if kinds[row["model_version"]] == kinds[version]
+    }
+    past = [evenness(part[SCORE].counts[:-2], pooled[version])
+            for part in usual[version].partitions.values() if SCORE in part]  # fmt: skip
+    return {key: one for key, one in series.items() if one is not None}, [one for one in past if one is not None]
+
+
+def _spread_of_decisions(config: Problem, keys: list[str]) -> dict[str, float]:
+    from pipelines.monitoring.feedback import evenness
+
+    counts = sql.query(
+        "SELECT partition, decision, count(*) AS rows FROM p GROUP BY ALL",
+        {"p": store.dataset(config, "predictions").filter(pc.field("partition").isin(keys))},
+    )
+    even = np.ones(len(config.classes))
+    found = {key: evenness(counts.filter(pc.equal(counts["partition"], key))["rows"].to_numpy(), even) for key in keys}
+    return {key: one for key, one in found.items() if one is not None}

@@ -1,0 +1,171 @@
+"""What a version did up to a partition, read from the store: profiles, scores that met their labels, rows of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines import sql, store
+from pipelines.dataset.known import labels_as_known
+from pipelines.dataset.label import label_number, mature
+from pipelines.monitoring.profile import KEPT_PARTITIONS, Profiles, Reference, from_rows
+from pipelines.problem import Problem
+from pipelines.release.versions import reference_uri, version_problem, version_uri
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+    from pipelines.evaluation.scored import Scored
+    from pipelines.monitoring.held_out import HeldOut
+
+MEASURED_ROWS = 20_000  # of each labelled partition, and of each side whose losses are compared, at most
+EXPLAINED_ROWS = 4_000  # of each side whose scores are compared
+
+
+@dataclass(frozen=True)
+class Past:
+    """What one version did, as it was known at the end of `partition`."""
+
+    config: Problem
+    its: Problem
+    version: str
+    partition: str
+    reference: Reference
+
+    def profiles(self) -> dict[str, Profiles]:
+        """By partition, oldest first: of those that the version was made from, then of those that it scored."""
+        made_from: dict[str, Profiles] = dict(self.reference.partitions)
+        keys = [key for key in store.partition_keys(self.config, "profiles") if key <= self.partition]
+        keys = [key for key in keys[-KEPT_PARTITIONS:] if key not in made_from]
+        wanted = (pc.field("model_version") == self.version) & _among(keys)
+        rows = store.dataset(self.config, "profiles").to_table(filter=wanted & (pc.field("slice") == ""))
+        scored = {key: from_rows(rows.filter(pc.field("partition") == key)) for key in keys}
+        return dict(sorted((made_from | {key: part for key, part in scored.items() if part}).items()))
+
+    def labelled_keys(self) -> list[str]:
+        """Partitions that the version scored and whose labels are taken to be in, oldest first."""
+        keys = mature(self.config, self.partition, store.partition_keys(self.config, "predictions"))
+        counts = self._counts(self._predictions(keys[-KEPT_PARTITIONS:]))
+        return sorted(counts)
+
+    def performance(self) -> list[dict[str, Any]]:
+        """How good its scores turned out, of the test split's partitions and then of labelled ones, oldest first.
+
+        Each as `detect.performance` tells it, with "partition" and "is_held_out": from the rows that went with the
+        version. Of a partition with more than 20,000 rows a sample.
+        """
+        from pipelines.monitoring.detect import performance
+
+        told = []
+        held_out = self.held_out()
+        if held_out:
+            parts = np.asarray(held_out.rows["partition"].to_pylist())
+            told += [{"partition": str(key), "is_held_out": True, **performance(held_out.scored.take(parts == key))}
+                     for key in np.unique(parts)]  # fmt: skip
+        keys = self.labelled_keys()
+        rows, found = self.labelled(keys, [], {key: {key} for key in keys}) if keys else (None, None)
+        if rows is not None and found is not None:
+            parts = np.asarray(rows["partition"].to_pylist())
+            told += [{"partition": str(key), "is_held_out": False, **performance(found.take(parts == key))}
+                     for key in np.unique(parts)]  # fmt: skip
+        return sorted(told, key=lambda one: str(one["partition"]))
+
+    def labelled(
+        self, keys: Sequence[str], features: Sequence[str], together: Mapping[str, set[str]]
+    ) -> tuple[pa.Table, Scored]:
+        """Rows of these partitions that the version scored and that have a label, with the features; and what is
+        known of them.
+
+        `together`: for each partition those of its side; of a side a sample of at most 20,000 rows, by hash of the key.
+        """
+        from pipelines.evaluation.scored import scored
+        from pipelines.monitoring.truth import scores_of
+
+        its, parts = self.its, self.config.partitions
+        key, label = sql.quote(its.key), label_number(its, "known.label")
+        predictions = self._predictions(keys)
+        time = pc.field("event_time")
+        span = (time >= pc.scalar(parts.start(min(keys)))) & (time < pc.scalar(parts.end(max(keys))))
+        tables = {"p": predictions, "labels": store.dataset(self.config, "labels").filter(span)}
+        columns, joined = "", ""
+        if features:
+            tables["f"] = store.dataset(its, "features").filter(_among(keys))
+            columns = "".join(f", f.{sql.quote(name)}" for name in features)
+            joined = f"JOIN f USING ({key}, partition)"
+        counts = self._counts(predictions)
+        sizes = {one: sum(counts.get(other, 0) for other in together[one]) or 1 for one in keys}
+        rows = sql.query(
+            f"""WITH known AS ({labels_as_known(its)}), chosen AS (
+                    SELECT * FROM p WHERE {sql.thinned(its.key, sizes, MEASURED_ROWS)})
+                SELECT partition, chosen.event_time, score, probabilities, {label} AS label{columns}
+                FROM chosen JOIN known USING ({key}) {joined} WHERE {label} IS NOT NULL
+                ORDER BY chosen.event_time, chosen.{key}""",
+            tables,
+            {"as_of": parts.end(self.partition)},
+        )
+        found = scored(its, rows["label"].to_numpy(), scores_of(its, rows), threshold=self.reference.threshold)
+        return rows, found
+
+    def held_out(self) -> HeldOut | None:
+        """The test rows that went with the version; None of one from before there were any."""
+        from pipelines.monitoring.held_out import from_parquet
+
+        uri = version_uri(self.config, self.version, "held_out.parquet")
+        return from_parquet(self.its, store.read_bytes(uri)) if store.exists(uri) else None
+
+    def compared(
+        self, before: Sequence[str], after: Sequence[str], features: Sequence[str]
+    ) -> tuple[pa.Table, Scored, np.ndarray[Any, Any], bool]:
+        """Labelled rows of two sides, held-out ones among the earlier; whether each is of the later side; and whether
+        held-out ones are there."""
+        keys = [*before, *after]
+        together = {key: set(before if key in before else after) for key in keys}
+        rows, found = self.labelled(keys, features, together)
+        is_after = np.isin(np.asarray(rows["partition"].to_pylist(), dtype=str), np.asarray(after, dtype=str))
+        held_out = self.held_out()
+        names = ["partition", "event_time", *features]
+        if held_out is None:
+            return rows.select(names), found, is_after, False
+        more = held_out.scored
+        both = pa.concat_tables([held_out.rows.select(names), rows.select(names)], promote_options="permissive")
+        joined = replace(
+            found,
+            labels=np.concatenate([more.labels, found.labels]),
+            scores=np.concatenate([more.scores, found.scores]),
+            weights=np.ones(both.num_rows),
+        )
+        return both, joined, np.concatenate([np.zeros(len(more.labels), bool), is_after]), True
+
+    def explained_rows(self, before: Sequence[str], after: Sequence[str]) -> tuple[pa.Table, np.ndarray[Any, Any]]:
+        """A sample of the feature rows of two sides, 4,000 of each, by hash of the key; which are of the later."""
+        features = store.dataset(self.its, "features").filter(_among([*before, *after]))
+        counts = self._counts(features)
+        sizes = {key: sum(counts.get(one, 0) for one in side) or 1 for side in (before, after) for key in side}
+        rows = sql.query(
+            f"SELECT * FROM f WHERE {sql.thinned(self.its.key, sizes, EXPLAINED_ROWS)} "
+            f"ORDER BY event_time, {sql.quote(self.its.key)}",
+            {"f": features},
+        )
+        return rows, np.isin(np.asarray(rows["partition"].to_pylist(), dtype=str), np.asarray(after, dtype=str))
+
+    def _predictions(self, keys: Sequence[str]) -> ds.Dataset:
+        wanted = _among(keys) & (pc.field("model_version") == self.version)
+        return store.dataset(self.config, "predictions").filter(wanted)
+
+    def _counts(self, rows: ds.Dataset) -> dict[str, int]:
+        found = sql.query("SELECT partition, count(*) AS rows FROM t GROUP BY partition", {"t": rows})
+        return dict(zip(found["partition"].to_pylist(), found["rows"].to_pylist(), strict=True))
+
+
+def _among(keys: Sequence[str]) -> pc.Expression:
+    return pc.field("partition").isin(pa.array(keys, pa.string()))
+
+
+def past(config: Problem, version: str, partition: str) -> Past:
+    reference = Reference.model_validate(store.read_json(reference_uri(config, version))["reference"])
+    return Past(config, version_problem(config, version), version, partition, reference)

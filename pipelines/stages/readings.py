@@ -1,0 +1,173 @@
+"""What each way to act would have gained on the newest labelled partition: the rows and models behind a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines import sql, store
+from pipelines.config import Way
+from pipelines.dataset.known import targets
+from pipelines.dataset.label import label_number, labelled, mature, splits
+from pipelines.errors import EvergreenError
+from pipelines.evaluation.bootstrap import blocks_of
+from pipelines.evaluation.metrics import goodness
+from pipelines.monitoring.readings import PROXY_ROWS, Reading, as_scored, fresher, reading, recalibrated
+from pipelines.problem import Problem
+from pipelines.release.versions import taught, version_problem
+
+CALIBRATING = 8  # labelled partitions, the newest, that a recalibration would learn from
+
+
+def measure(
+    config: Problem,
+    partition: str,
+    version: str,
+    lineage: dict[str, Any],
+    known: Sequence[Reading],
+    is_bad: bool,
+    since: str | None,
+) -> tuple[list[Reading], dict[Way, str]]:
+    """New readings, on the newest partition with labels at the end of `partition`, and why a way has none.
+
+    What age costs is measured every time, as it has to be known before anything is wrong; ways that need an alarm only
+    where `is_bad`: the newest labelled partition is. `since`: a training from there on is looked at too. A partition
+    that `known` readings are of is not measured again.
+    """
+    from pipelines.quarantine import held
+
+    aside = held(config)
+    available = [key for key in store.partition_keys(config, "features") if key not in aside]
+    keys = mature(config, partition, available)
+    if len(keys) < 2:
+        return [], {}
+    newest, before = keys[-1], config.partitions.shift(keys[-1], -1)
+    done = {one.way for one in known if (one.partition, one.version) == (newest, version)}
+    where = {"partition": newest, "version": version}
+    rows = labelled_rows(config, partition, [newest])
+    if not rows.num_rows:
+        return [], {}
+    blocks, new, why_not = blocks_of(config, rows), list[Reading](), dict[Way, str]()
+    age = len(config.partitions.between(lineage["partition"], before)) - 1
+    candidate = lineage["candidate"]
+    if candidate not in config.training.candidates or config.training.candidates[candidate].is_baseline:
+        candidate = next(name for name in config.training.candidates if name not in config.training.baselines)
+    if config.training.candidates[candidate].model != "xgboost":
+        why_not["continue"] = f"only xgboost goes on from a champion, and {candidate} is none"
+    if age >= 1 and "retrain" not in done:
+        new += _fresher(config, partition, candidate, {**where, "age": age}, rows, blocks, version, since, aside)
+    if is_bad and not done & {"recalibrate", "roll_back", "fall_back"}:
+        found, more = _others(config, partition, version, where, rows, blocks, keys)
+        new += found
+        why_not |= more
+    return new, why_not
+
+
+def labelled_rows(config: Problem, partition: str, keys: Sequence[str], most: int = PROXY_ROWS) -> pa.Table:
+    """Rows of some partitions with features, `label` as known at the end of `partition`, and `weight` 1, in time's
+    order; a part of each partition, by a hash of the key, where they are more than `most`."""
+    key, as_of = sql.quote(config.key), config.partitions.end(partition)
+    wanted = pc.field("partition").isin(list(keys))
+    features = store.dataset(config, "features").filter(wanted)
+    events = targets(store.dataset(config, "events").filter(wanted), as_of)
+    with_labels = labelled(config, events, store.dataset(config, "labels"), as_of, dict.fromkeys(keys, "train"))
+    with_labels = with_labels.filter(pc.is_valid(with_labels["label"]))
+    counted = sql.query("SELECT partition, count(*) AS rows FROM l GROUP BY 1", {"l": with_labels}).to_pylist()
+    counts = {one["partition"]: one["rows"] for one in counted}
+    if not counts:
+        return with_labels.slice(0, 0)
+    chosen = sql.thinned(config.key, counts, max(most // len(counts), 1))
+    return sql.query(
+        f"""SELECT f.*, {label_number(config, "l.label")} AS label, CAST(1 AS DOUBLE) AS weight
+            FROM f JOIN (SELECT {key}, label FROM l WHERE {chosen}) AS l USING ({key})
+            ORDER BY f.event_time, f.{key}""",
+        {"f": features, "l": with_labels},
+    )
+
+
+def _fresher(
+    config: Problem,
+    partition: str,
+    candidate: str,
+    where: dict[str, Any],
+    rows: pa.Table,
+    blocks: np.ndarray,
+    version: str,
+    since: str | None,
+    aside: set[str],
+) -> list[Reading]:
+    before = config.partitions.shift(where["partition"], -1)
+    available = store.partition_keys(config, "features")
+    try:
+        split = splits(config, before, available, held=aside)
+    except EvergreenError:
+        return []
+    fresh = [key for key, name in split.items() if name == "train"]
+    stale = [key for key in taught(config, version).partitions if key in available and key not in aside]
+    parts = {"stale": stale, "fresh": fresh, "newer": [key for key in fresh if key not in stale]}
+    window = [key for key in fresh if since is not None and key >= since]
+    if window and len(window) < len(fresh):
+        parts["window"], where = window, {**where, "window_from": since}
+    tables = {name: labelled_rows(config, partition, keys) if keys else rows.slice(0, 0)
+              for name, keys in parts.items()}  # fmt: skip
+    return fresher(config, candidate, where, {**tables, "newest": rows}, blocks)
+
+
+def _others(
+    config: Problem,
+    partition: str,
+    version: str,
+    where: dict[str, Any],
+    rows: pa.Table,
+    blocks: np.ndarray,
+    keys: list[str],
+) -> tuple[list[Reading], dict[Way, str]]:
+    """Readings of the ways that keep or replace the champion's model without a training from scratch."""
+    from pipelines import tracking
+
+    champion, previous = tracking.serving(config), tracking.previous(config)
+    model = tracking.load_model(champion.run_id)
+    if version_problem(config, version).feature_set != config.feature_set or str(champion.version) != version:
+        why = "the version that served here does not serve any more, or has other features"
+        return [], dict.fromkeys(("recalibrate", "roll_back", "fall_back"), why)
+    known = set(taught(config, version).partitions)
+    older = [key for key in keys[:-1] if key not in known][-CALIBRATING:]
+    past = labelled_rows(config, partition, older) if older else rows.slice(0, 0)
+    keep = model.scores(rows)
+    scores: dict[Way, np.ndarray | None] = {}
+    why_not: dict[Way, str] = {}
+    scores["recalibrate"] = recalibrated(config, as_scored(config, past, model.scores(past)), keep)
+    if previous is None or previous.version == champion.version:
+        why_not["roll_back"] = "there is no version before"
+    elif version_problem(config, str(previous.version)).feature_set != config.feature_set:
+        why_not["roll_back"] = "the version before has other features"
+    else:
+        scores["roll_back"] = tracking.load_model(previous.run_id).scores(rows)
+    baseline = None if champion.tags.get("kind") == "fallback" else _baseline(config, champion.run_id)
+    if baseline is None:
+        why_not["fall_back"] = "no baseline that could serve is known"
+    else:
+        scores["fall_back"] = tracking.load_model(baseline).scores(rows)
+    found = [
+        reading(config, way, where, as_scored(config, rows, its), as_scored(config, rows, keep), blocks)
+        for way, its in scores.items()
+        if its is not None
+    ]
+    return [one for one in found if one is not None], why_not
+
+
+def _baseline(config: Problem, run_id: str) -> str | None:
+    """MLflow run of the best baseline of the champion's training, as `switch.fall_back` chooses it."""
+    from pipelines import tracking
+
+    metric = config.training.select_by
+    known = {
+        str(one["run_id"]): goodness(metric, one["metrics"][metric])
+        for name, one in tracking.run_file(run_id, "evaluation.json").get("baselines", {}).items()
+        if config.training.candidates[name].model != "random" and one["metrics"].get(metric) is not None
+    }
+    return max(known, key=lambda name: known[name], default=None)

@@ -1,0 +1,63 @@
+"""Another unit is told from mean and spread; what is a season, a wet week or a frozen sensor is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.monitoring.column import ColumnProfile, Numbers, number_bins, profile_column
+from pipelines.monitoring.units import CHANGES, other_unit
+
+RNG = np.random.default_rng(0)
+WINTER = RNG.normal(35, 9, 2000)
+BINS = number_bins(WINTER, 10)
+
+
+def look(values: np.ndarray, bins: Numbers = BINS) -> ColumnProfile:
+    return profile_column("x", pa.array(values), bins)
+
+
+WEEKS = [look(RNG.normal(35 + week, 9, 500)) for week in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda f: (f - 32) * 5 / 9, "degrees Fahrenheit and Celsius"),
+        (lambda f: f * 1.609344, "miles and kilometres"),
+        (lambda f: f * 25.4, "inches and millimetres"),
+        (lambda f: f / 100, "percent and shares"),
+        (lambda f: -f, "the sign"),
+    ],
+)
+def test_a_change_of_units_is_named(change: object, name: str) -> None:
+    assert other_unit(look(change(RNG.normal(38, 9, 500))), WEEKS) == name  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("values", [RNG.normal(38, 9, 500), RNG.normal(60, 9, 500), np.full(500, 35.0), np.array([])])
+def test_what_is_no_change_of_units(values: np.ndarray) -> None:
+    assert other_unit(look(values), WEEKS) is None
+
+
+def test_a_wet_week_after_dry_ones() -> None:
+    rain = [np.where(RNG.random(500) < share, 0.1, 0.0) for share in (0.01, 0.02, 0.3)]
+    bins = number_bins(np.concatenate(rain), 10)
+    assert other_unit(look(rain[2], bins), [look(one, bins) for one in rain[:2]]) is None
+
+
+def test_without_a_past_there_is_nothing_to_compare_with() -> None:
+    assert other_unit(look(WINTER), []) is None
+
+
+@given(name=st.sampled_from(sorted(CHANGES)), mean=st.floats(-50, 50), std=st.floats(0.5, 20))
+@settings(max_examples=30, deadline=None)
+def test_what_is_undone_is_what_was_done_or_as_near(name: str, mean: float, std: float) -> None:
+    factor, offset = CHANGES[name]
+    values = np.random.default_rng(1).normal(mean, std, 400)
+    bins = number_bins(values, 10)
+    changed = other_unit(look(values * factor + offset, bins), [look(values, bins)])
+    assert changed is None or changed in CHANGES
+    assert other_unit(look(values, bins), [look(values, bins)]) is None

@@ -1,0 +1,156 @@
+"""Decisions with the store behind them: readings, situation, ledger, and what is carried out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipelines import inline, quarantine
+from pipelines.errors import NothingToDo
+from pipelines.problem import load_problem
+from pipelines.release import ledger
+from pipelines.stages import monitor
+from pipelines.stages.readings import labelled_rows, measure
+from tests.stages.conftest import configure
+
+pytestmark = pytest.mark.slow
+
+BAD = {"kind": "calibration drift", "evidence": "off", "numbers": {}}
+ALARM = {"findings": [BAD], "labelled": ["a", "b"], "bad": ["a", "b"]}
+CALM: dict[str, Any] = {"findings": [], "labelled": ["a", "b"], "bad": []}
+
+
+def given(partition: str, diagnosis: dict[str, Any] = ALARM, **more: Any) -> dict[str, Any]:
+    """What `explain` hands on."""
+    return {"partition": partition, "version": "1", "diagnosis": diagnosis, "detected": {}, "realised": [], **more}
+
+
+def decided(**changes: Any) -> dict[str, Any]:
+    request = {"action": "retrain", "verdict": "performance drop", "reason": "bad"}
+    return given("2013-02-11") | request | changes
+
+
+def manual(problem: str, updates: str, **more: Any) -> None:
+    configure(problem, lambda raw: raw["monitoring"]["policy"].update(updates=updates, **more))
+
+
+def test_an_alarm_is_measured_and_everything_stands_on_the_ledger(loop: str) -> None:
+    weeks = ("2013-02-11", "2013-02-18", "2013-02-25")
+    for week in weeks:
+        inline.ingest(loop, week, week)
+        inline.score(loop, week)
+    found = monitor.decide(loop, given("2013-02-25"))
+    ways = {one["action"]: one for one in found["options"]}
+    assert set(ways) == {"recalibrate", "continue", "retrain", "roll_back", "fall_back"}
+    assert ways["recalibrate"]["gain"] is not None and ways["fall_back"]["gain"] is not None
+    assert ways["fall_back"]["why_not"] and ways["roll_back"]["why_not"] == "there is no version before"
+    assert {one["partition"] for one in found["readings"]} == {"2013-02-18"}
+    assert {one["way"]: one["age"] for one in found["readings"]}["retrain"] == 1
+    assert monitor.decide(loop, given("2013-02-25"))["readings"] == found["readings"], "the same every time"
+    try:
+        monitor.act(loop, found)
+    except NothingToDo:
+        assert found["action"] not in ("retrain", "continue", "recalibrate")
+    (row,) = ledger.decisions(load_problem(loop), "monitoring")
+    assert row["evidence"]["options"] == found["options"] and row["evidence"]["readings"] == found["readings"]
+    later = monitor.decide(loop, given("2013-03-04", CALM))
+    assert [one["action"] for one in later["options"] if one["gain"] is not None], "earlier readings count"
+    quiet = monitor.decide(loop, given("2013-02-25", CALM))
+    assert {one["way"] for one in quiet["readings"]} <= {"retrain", "continue"}, "nobody asks what an alarm would open"
+
+
+def test_rows_of_a_reading_are_what_was_known(loop: str) -> None:
+    config = load_problem(loop)
+    rows = labelled_rows(config, "2013-02-04", ["2012-12-31", "2013-01-28"])
+    assert set(rows["partition"].to_pylist()) == {"2012-12-31", "2013-01-28"}
+    assert rows["label"].null_count == 0 and rows.num_rows > 8_000
+    assert labelled_rows(config, "2013-01-28", ["2013-01-28"]).num_rows == 0, "no label had come"
+    few = labelled_rows(config, "2013-02-04", ["2013-01-28"], most=500)
+    assert 200 < few.num_rows < 900 and set(few["flight_id"].to_pylist()) <= set(rows["flight_id"].to_pylist())
+
+
+def test_a_champion_of_today_has_no_age(loop: str) -> None:
+    from pipelines import store
+    from pipelines.release.versions import version_uri
+
+    config = load_problem(loop)
+    lineage = store.read_json(version_uri(config, "1", "lineage.json"))
+    assert measure(config, "2013-02-04", "1", lineage, [], False, None)[0] == []
+
+
+@pytest.mark.parametrize(("updates", "action"), [("manual", "alert"), ("scheduled", "retrain")])
+def test_who_asks_follows_the_config(loop: str, updates: str, action: str) -> None:
+    manual(loop, updates, every_partitions=2)
+    found = monitor.decide(loop, given("2013-02-18"))
+    assert (found["action"], found["readings"]) == (action, [])
+    manual(loop, updates, every_partitions=9)
+    assert monitor.decide(loop, given("2013-02-18"))["action"] == "alert"
+
+
+def test_a_request_cools_down(loop: str) -> None:
+    manual(loop, "continual", costs=dict.fromkeys(["recalibrate", "continue", "roll_back", "fall_back"], 99))
+    config = load_problem(loop)
+    assert monitor.decide(loop, given("2013-02-25"))["action"] == "retrain"
+    monitor.act(loop, decided(partition="2013-02-11"))
+    cooling = monitor.decide(loop, given("2013-02-25"))
+    assert cooling["action"] == "alert" and "cooling down" in cooling["reason"]
+    later = config.partitions.shift("2013-02-11", config.monitoring.policy.cool_down_partitions)
+    assert monitor.decide(loop, given(later))["action"] == "retrain"
+
+
+def test_a_request_waits_for_the_training_that_runs(loop: str) -> None:
+    for while_training, action in (("one", "retrain"), ("none", "alert")):
+        manual(loop, "scheduled", every_partitions=1, while_training=while_training)
+        assert monitor.decide(loop, given("2013-02-18"), trainings=1)["action"] == action
+        assert monitor.decide(loop, given("2013-02-18"))["action"] == "retrain"
+
+
+def test_a_request_is_made_until_it_was_carried_out(loop: str) -> None:
+    assert monitor.act(loop, decided())["action"] == "retrain"
+    assert monitor.act(loop, decided())["action"] == "retrain", "a try that died before its event was sent asks again"
+    config = load_problem(loop)
+    ledger.record(
+        config,
+        decision="gate:x",
+        kind="gate",
+        partition="2013-02-11",
+        verdict="failed",
+        action="keep champion",
+        reason="worse",
+        evidence={},
+    )
+    with pytest.raises(NothingToDo, match="a model has been trained for this partition already"):
+        monitor.act(loop, decided())
+    assert len(ledger.decisions(config, "monitoring")) == 1
+
+
+@pytest.mark.parametrize("action", ["none", "alert"])
+def test_what_asks_for_no_training_ends_there(loop: str, action: str) -> None:
+    with pytest.raises(NothingToDo, match="performance drop"):
+        monitor.act(loop, decided(action=action))
+    assert ledger.decisions(load_problem(loop), "monitoring")[-1]["action"] == action
+
+
+def test_a_window_reaches_the_ledger(loop: str) -> None:
+    monitor.act(loop, decided(action="continue", window_from="2013-01-14"))
+    assert ledger.decisions(load_problem(loop), "monitoring")[-1]["evidence"]["window_from"] == "2013-01-14"
+
+
+def test_a_partition_at_fault_is_held(loop: str) -> None:
+    fault = {"kind": "data fault", "evidence": "half is empty", "numbers": {}}
+    found = monitor.decide(loop, given("2013-02-11", {**CALM, "findings": [fault]}))
+    assert found["action"] == "quarantine"
+    with pytest.raises(NothingToDo, match="data fault"):
+        monitor.act(loop, found)
+    assert quarantine.held(load_problem(loop)) == {"2013-02-11"}
+    manual(loop, "continual", quarantine=False)
+    assert monitor.decide(loop, given("2013-02-11", {**CALM, "findings": [fault]}))["action"] == "alert"
+
+
+def test_a_baseline_serves_where_that_was_decided(loop: str) -> None:
+    from pipelines import tracking
+
+    with pytest.raises(NothingToDo, match="fall_back"):
+        monitor.act(loop, decided(action="fall_back"))
+    assert tracking.serving(load_problem(loop)).tags["candidate"] in load_problem(loop).training.baselines
