@@ -47,7 +47,7 @@ class Policy(Config):
         0.25, gt=0, description="of a regression: |mean score - mean label| in standard deviations of training labels"
     )
     max_concept_shift: float = Field(
-        3.5,
+        4.5,
         gt=0,
         description="how many times the usual a feature's own error may be, once labels are there; beyond it they came "
         "otherwise than the same inputs used to mean",

@@ -16,6 +16,7 @@ from pipelines.monitoring.profile import SCORE, Profiles, Reference
 from pipelines.monitoring.units import other_unit
 from pipelines.scoring.score import shown
 
+FAR = 1.0  # standard deviations from each partition before, to ask for another unit whatever is usual
 MOSTLY = 0.5  # of the values, in one bin
 TELLING_BINS = 4  # in which a column has rows, for equal counts to be no chance
 
@@ -40,7 +41,7 @@ def detect(
       the reference's count from the first in which the column has a value;
     - "new": {category: rows} of the most frequent ones that training lacks;
     - "mean", "mean_before" (of the newest trailing one that has any), and "other_unit", the change of units that would
-      explain a step: None where there is no step, or no such change.
+      explain a step, or a distance of more than a standard deviation from each trailing one: None where there is none.
 
     "prediction" has the same, and "mean" and "reference_mean". "same_as" is a trailing partition with the very same
     counts in most columns: the same rows again.
@@ -54,7 +55,7 @@ def detect(
         usual = since_first_value([each[name] for each in known.values()])
         columns[name] = _column(column.bins, usual, profiles[name], name == SCORE and _is_share(reference))
         columns[name]["levels"] = told[name]
-        columns[name] |= _moved(profiles[name], [each[name] for each in before.values()], told[name])
+        columns[name] |= _moved(column.bins, profiles[name], [each[name] for each in before.values()], told[name])
     prediction = columns.pop(SCORE) | {"other_unit": None}  # a score has none
     means = {"mean": profiles[SCORE].mean, "reference_mean": reference.mean_score}
     return {
@@ -89,11 +90,15 @@ def _column(bins: Bins, usual: Sequence[ColumnProfile], found: ColumnProfile, is
     return result | {"std": found.std, "usual_std": None if is_usual else min(spreads, default=None)}
 
 
-def _moved(found: ColumnProfile, before: Sequence[ColumnProfile], told: Mapping[str, Any]) -> dict[str, Any]:
+def _moved(
+    bins: Bins, found: ColumnProfile, before: Sequence[ColumnProfile], told: Mapping[str, Any]
+) -> dict[str, Any]:
     means = [one.mean for one in before if one.mean is not None]
     is_step = any(one["step_level"] is not None and one["step"] is not None and one["step"] > one["step_level"]
                   for one in told.values())  # fmt: skip
-    unit = other_unit(found, before) if is_step else None
+    far = [wasserstein(bins, one.counts, found.counts) for one in before if one.told and isinstance(bins, Numbers)]
+    is_far = min(far, default=0.0) > FAR
+    unit = other_unit(found, before, is_certain=not is_step) if is_step or is_far else None
     return {"mean": found.mean, "mean_before": means[-1] if means else None, "other_unit": unit}
 
 

@@ -45,7 +45,7 @@ def diagnose(
         findings += _data_fault(detected)
     if labelled:
         newest = labelled[-1]
-        findings += [*_harm(policy, reference, newest), *_label_schema(reference, newest)]
+        findings += [*_harm(policy, reference, newest), *_label_schema(reference, labelled[-2:])]
         findings += _label_shift(policy, reference, newest)
     if is_enough:
         findings += [*_prediction_drift(policy, detected), *_feature_shift(policy, detected)]
@@ -105,21 +105,30 @@ def _harm(policy: Policy, reference: Reference, realised: Mapping[str, Any]) -> 
         )
 
 
-def _label_schema(reference: Reference, realised: Mapping[str, Any]) -> Iterator[Finding]:
-    where, rows, rate = realised["partition"], realised["rows"], realised["positive_rate"]
-    usual, found = reference.class_rates, realised.get("class_rates") or {}
-    if reference.label_rate is not None and rate is not None:
-        usual, found = {"0": 1 - reference.label_rate, "1": reference.label_rate}, {"0": 1 - rate, "1": rate}
+def _label_schema(reference: Reference, newest: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """A new class at once; a vanished one when two labelled partitions in a row are without: a dry week has no rain."""
+    last = newest[-1]
+    usual = reference.class_rates
+    if reference.label_rate is not None:
+        usual = {"0": 1 - reference.label_rate, "1": reference.label_rate}
     evidence, numbers = [], {}
-    for name, count in (realised.get("unknown_labels") or {}).items():
-        evidence.append(f"{count} labels {name} in {where}, a class that the model does not know")
+    for name, count in (last.get("unknown_labels") or {}).items():
+        evidence.append(f"{count} labels {name} in {last['partition']}, a class that the model does not know")
         numbers[f"labels {name}"] = float(count)
+    rows, found = sum(one["rows"] for one in newest), [_class_rates(one) for one in newest]
     for name, share in usual.items():
-        if found.get(name) == 0 and (1 - share) ** rows < VANISHED:
+        is_gone = len(newest) == 2 and all(rates.get(name) == 0 for rates in found)
+        if is_gone and (1 - share) ** rows < VANISHED:
+            where = f"{newest[0]['partition']} and {last['partition']}"
             evidence.append(f"no label {name} in {where}, {share:.0%} in training")
             numbers[f"training share of {name}"] = share
     if evidence:
         yield Finding(kind="label schema change", evidence=", ".join(evidence), numbers=numbers)
+
+
+def _class_rates(realised: Mapping[str, Any]) -> Mapping[str, float]:
+    rate = realised["positive_rate"]
+    return realised.get("class_rates") or ({} if rate is None else {"0": 1 - rate, "1": rate})
 
 
 def _label_shift(policy: Policy, reference: Reference, realised: Mapping[str, Any]) -> Iterator[Finding]:

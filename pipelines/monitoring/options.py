@@ -18,20 +18,21 @@ def options(
     policy: Policy,
     readings: Sequence[Reading],
     version: str,
-    age: int,
+    ages: Mapping[Way, int],
     alarm: bool,
     unmeasured: Mapping[Way, str] | None = None,
 ) -> tuple[Option, ...]:
     """Each way with its expected gain over the horizon: a gain per partition, times `policy.horizon_partitions`.
 
     Of a fresher model: readings of all versions say by how much a model gets worse per partition that it is older (a
-    line through 0, its slope drawn to 0 by `prior_readings`), times `age`, by how many partitions a training now would
-    be fresher. An alarm says that this was not ageing alone: then what the newest `of_last` readings of this version
-    show beyond the line counts as well. Of the other ways: the mean of the newest `of_last` readings of this version,
-    drawn to 0. A training learns only from `window_from` on where a reading says, for sure, that older data does harm.
+    line through 0, its slope drawn to 0 by `prior_readings`), times its age. An alarm says that this was not ageing
+    alone: then what the newest `of_last` readings of this version show beyond the line counts as well. Of the other
+    ways: the mean of the newest `of_last` readings of this version, drawn to 0. A training learns only from
+    `window_from` on where a reading says, for sure, that older data does harm.
 
     Args:
         readings: of labelled partitions, any order, any version.
+        ages: of retrain, partitions since the version was trained from scratch; of continue, since it last learnt.
         unmeasured: ways of which nothing can be known, and why.
     """
     found = []
@@ -45,7 +46,7 @@ def options(
             found.append(Option(action=way, cost=cost, why_not=reason or "no labelled partition to measure it on yet"))
             continue
         per_partition, error, freedom = (
-            _ageing(its[-KEPT_READINGS:], own if alarm else [], age, policy.prior_readings)
+            _ageing(its[-KEPT_READINGS:], own if alarm else [], ages[way], policy.prior_readings)
             if way in FRESHER
             else _level([one.value for one in own], policy.prior_readings)
         )

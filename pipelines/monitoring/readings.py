@@ -7,7 +7,7 @@ what is expected (`options`) comes from many, drawn to 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,8 +35,9 @@ class Reading(Frozen):
     """What a way would have gained on one labelled partition: `value`, in the policy's worth; `low` and `high` are the
     ends of its block-bootstrap interval (of several metrics their ends added up: on the wide side).
 
-    age: partitions by which the champion's training is older than that of the model it is held against; 0 for ways that
-    have nothing to do with age. window_from: a training from this partition on, held against one from all partitions.
+    age: partitions by which the champion is older than the model it is held against: of retrain since it was trained
+    from scratch, of continue since it last learnt; 0 for ways that have nothing to do with age. window_from: a training
+    from this partition on, held against one from all partitions.
     """
 
     way: Way
@@ -83,11 +84,12 @@ def reading(
 
 
 def proxies(
-    problem: Problem, candidate: str, stale: pa.Table, fresh: pa.Table, newer: pa.Table, newest: pa.Table
+    problem: Problem, candidate: str, stale: Sequence[pa.Table], fresh: pa.Table, newer: pa.Table, newest: pa.Table
 ) -> dict[Way | str, np.ndarray]:
     """Scores of the rows `newest` by small models, equal in all but what they learnt from: the value of fresher data.
 
-    `keep` learnt from `stale`, what the champion learnt from; `retrain` from `fresh`, what a training would have learnt
+    `keep` learnt as the champion did: from the first rows of `stale`, and gone on with each of the others (a continued
+    model is not as fresh as one from scratch); `retrain` from `fresh`, what a training would have learnt
     from that was done just before `newest`; `continue` is `keep`, gone on as training.update says with the rows
     `newer`, those of `fresh` that `stale` has not. (Huyen, ch. 9: the value of data freshness.) A way that cannot be
     fitted is left out.
@@ -105,7 +107,9 @@ def proxies(
 
     nothing, found = newest.slice(0, 0), dict[Way | str, np.ndarray]()
     try:
-        kept = fit_scorer(small, PROXY, drawn(stale), nothing)
+        kept = fit_scorer(small, PROXY, drawn(stale[0]), nothing)
+        for rows in stale[1:]:
+            kept = continued(small, PROXY, kept, drawn(rows), nothing)
         found["keep"] = kept.scores(newest)
         found["retrain"] = fit_scorer(small, PROXY, drawn(fresh), nothing).scores(newest)
         if newer.num_rows and problem.training.candidates[candidate].model == "xgboost":
@@ -162,23 +166,29 @@ def fresher(
     problem: Problem,
     candidate: str,
     where: Mapping[str, Any],
+    ages: Mapping[Way, int],
+    stale: Sequence[pa.Table],
     rows: Mapping[str, pa.Table],
     blocks: np.ndarray,
 ) -> list[Reading]:
-    """Readings of `retrain` and `continue` on the newest labelled partition.
+    """Readings of `retrain` and `continue`, as far as they have an age above 0, on the newest labelled partition.
 
-    `rows` has `stale`, `fresh`, `newer` and `newest` as `proxies` takes them, and where that is looked at `window`: the
-    rows of `fresh` from where["window_from"] on. `where`: partition, version and age.
+    `stale` and, of `rows`, `fresh`, `newer` and `newest` are as `proxies` takes them; where that is looked at `rows`
+    also has `window`: the rows of `fresh` from where["window_from"] on. `where`: partition and version.
     """
     newest, place = rows["newest"], {name: value for name, value in where.items() if name != "window_from"}
-    found = proxies(problem, candidate, rows["stale"], rows["fresh"], rows["newer"], newest)
+    found = proxies(problem, candidate, stale, rows["fresh"], rows["newer"], newest)
     if "keep" not in found:
         return []
     scored_as = {way: as_scored(problem, newest, scores) for way, scores in found.items()}
     keep = scored_as["keep"]
-    told = [reading(problem, way, place, scored_as[way], keep, blocks) for way in WAYS if way in scored_as]
+    told = [
+        reading(problem, way, {**place, "age": ages[way]}, scored_as[way], keep, blocks)
+        for way in WAYS
+        if way in scored_as and ages[way] > 0
+    ]
     if "window" in rows and "retrain" in found:
-        windowed = proxies(problem, candidate, rows["fresh"], rows["window"], newest.slice(0, 0), newest)
+        windowed = proxies(problem, candidate, [rows["fresh"]], rows["window"], newest.slice(0, 0), newest)
         if "retrain" in windowed:
             ours = as_scored(problem, newest, windowed["retrain"])
             told.append(reading(problem, "retrain", where, ours, as_scored(problem, newest, windowed["keep"]), blocks))

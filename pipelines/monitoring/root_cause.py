@@ -157,7 +157,7 @@ def _shift(explained: Explained, shift: ScoreShift, units: Mapping[str, str | No
         return f"{told}No single feature goes along with much of that difference."
     with_it = [one for one in leading if one.share is not None and one.share > 0][:SHOWN]
     against = [one for one in leading if one.share is not None and one.share < 0][:1]
-    clauses = []
+    clauses: list[str] = []
     for one in with_it:
         part = _fraction(one.share or 0)
         verb = "" if clauses else " go along" if part in PLURAL else " goes along"

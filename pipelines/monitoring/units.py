@@ -9,18 +9,20 @@ import numpy as np
 from pipelines.ingest.shape.number import UNITS
 from pipelines.monitoring.column import ColumnProfile
 
-# A factor of 1.6 is too small to be told at ingest, where a column is looked at by itself.
+# A factor of 1.6 is too small to be told from what happens anyway, unless the step itself is beyond what is usual.
 CHANGES = UNITS | {"miles and kilometres": (1.609344, 0.0)}
 NEARER = 4.0  # times, that the change has to bring it
 MOSTLY = 0.5  # of the values, in one bin
 NEAR = 0.5  # standard deviations of the mean, or of the logarithm of the spread
 
 
-def other_unit(found: ColumnProfile, before: Sequence[ColumnProfile]) -> str | None:
-    """The change of units that brings mean and spread of `found` next to those of one of the partitions `before`.
+def other_unit(found: ColumnProfile, before: Sequence[ColumnProfile], *, is_certain: bool = False) -> str | None:
+    """The change of units, new = old * factor + offset or the reverse, that brings mean and spread of `found` next to
+    those of one of the partitions `before`.
 
     None where it is near already, where none brings it near, or where a side has no spread; nor of a number that mostly
     is one value, as no rain is: a wet week has a multiple of a dry one's mean and spread, and is no other unit.
+    `is_certain`: only changes that are large enough to be told from what happens anyway.
     """
     if any(max(one.counts[:-2], default=0) > MOSTLY * one.told for one in before):
         return None
@@ -36,7 +38,7 @@ def other_unit(found: ColumnProfile, before: Sequence[ColumnProfile]) -> str | N
             off((found.mean - offset) / factor, found.std / abs(factor)),
             off(found.mean * factor + offset, found.std * abs(factor)),
         )
-        for name, (factor, offset) in CHANGES.items()
+        for name, (factor, offset) in (UNITS if is_certain else CHANGES).items()
     }
     name = min(undone, key=lambda one: undone[one])
     is_it = undone[name] < min(NEAR, off(found.mean, found.std) / NEARER)

@@ -54,9 +54,14 @@ class Recipe:
         return whole + (f"-{hashlib.sha256(repr(more).encode()).hexdigest()[:8]}" if any(more) else "")
 
     @property
-    def knows(self) -> str:
-        """Partition at whose end what it knows of the world was known: a calibration teaches nothing else."""
-        return self.base.knows if self.how == "recalibrate" and self.base else self.as_of
+    def learnt(self) -> str:
+        """Partition at whose end it last learnt: a calibration teaches it nothing."""
+        return self.base.learnt if self.how == "recalibrate" and self.base else self.as_of
+
+    @property
+    def began(self) -> str:
+        """Partition at whose end it was trained from scratch."""
+        return self.base.began if self.base else self.as_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +221,12 @@ class Past:
             return self.taught(recipe.base)
         own = self.split(recipe.as_of, recipe.window_from, recipe.held)["train"]
         return sorted({*own, *self.taught(recipe.base)}) if recipe.base else own
+
+    def chain(self, recipe: Recipe) -> list[list[str]]:
+        """Partitions that a model was trained from scratch on, and those of each time that it was continued."""
+        if recipe.base is None:
+            return [self.taught(recipe)]
+        return self.chain(recipe.base) + ([self.since(recipe)] if recipe.how == "continue" else [])
 
     def _part(self, keys: list[str]) -> pa.Table:
         return self.take(self.labelled_at(keys))

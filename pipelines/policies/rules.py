@@ -69,7 +69,7 @@ def by_policy(watch: Watch, policy: Policy, state: State, partition: str) -> Dec
     problem, parts = watch.problem, watch.problem.partitions
     diagnosis, cpu_s = watch.diagnosis(state.champion, state.since, partition, policy)
     state.watching_s += cpu_s
-    age = ages(problem, state.champion, partition)
+    its_ages = ages(problem, state.champion, partition)
     considered = []
     if policy.updates == "continual":
         found, cpu_s = watch.readings(
@@ -81,11 +81,11 @@ def by_policy(watch: Watch, policy: Policy, state: State, partition: str) -> Dec
         if problem.training.candidates[watch.past.candidate].model != "xgboost":
             why_not["continue"] = "only xgboost goes on from a champion"
         alarm = is_alarm(policy, diagnosis)
-        considered = list(options(policy, state.readings, state.champion.name, age, alarm, why_not))  # type: ignore[arg-type]
+        considered = list(options(policy, state.readings, state.champion.name, its_ages, alarm, why_not))  # type: ignore[arg-type]
     since = len(parts.between(state.asked[-1], partition)) - 1 if state.asked else None
     situation = Situation(
         since_request=since,
-        since_training=min(age, age if since is None else since),
+        since_training=min(its_ages["continue"], since if since is not None else its_ages["continue"]),
         continued=state.continued,
     )
     return decide(policy, diagnosis, considered, situation)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipelines import store
-from pipelines.config import Policy
+from pipelines.config import Policy, Way
 from pipelines.errors import EvergreenError
 from pipelines.evaluation.scored import scored
 from pipelines.monitoring.detect import detect, performance
@@ -97,18 +97,20 @@ class Watch:
 
     def _fresher(self, problem: Problem, champion: Recipe, newest: str) -> list[Reading]:
         before = problem.partitions.shift(newest, -1)
-        age = ages(problem, champion, before)
-        if age < 1:
+        its_ages = ages(problem, champion, before)
+        if its_ages["retrain"] < 1:
             return []
         past = self.past
         try:
-            keys = {"stale": past.taught(champion), "fresh": past.split(before)["train"], "newest": [newest],
+            keys = {"fresh": past.split(before)["train"], "newest": [newest],
                     "newer": past.since(Recipe(before, "continue", base=champion))}  # fmt: skip
         except EvergreenError:
             return []
         rows = {part: past.take(past.labelled_at(its)) for part, its in keys.items()}
-        where = {"partition": newest, "version": champion.name, "age": age}
-        return fresher(problem, past.candidate, where, rows, past.blocks[past.labelled_at([newest])])
+        stale = [past.take(past.labelled_at(its)) for its in past.chain(champion)]
+        where = {"partition": newest, "version": champion.name}
+        blocks = past.blocks[past.labelled_at([newest])]
+        return fresher(problem, past.candidate, where, its_ages, stale, rows, blocks)
 
     def _others(
         self, problem: Problem, champion: Recipe, previous: Recipe | None, since: str, newest: str
@@ -162,6 +164,9 @@ def with_policy(problem: Problem, policy: Policy) -> Problem:
     return problem.model_copy(update={"monitoring": monitoring})
 
 
-def ages(problem: Problem, champion: Recipe, partition: str) -> int:
-    """By how many partitions a training at the end of `partition` knows more than the champion's."""
-    return len(problem.partitions.between(champion.knows, partition)) - 1
+def ages(problem: Problem, champion: Recipe, partition: str) -> dict[Way, int]:
+    """By how many partitions a training at the end of `partition` knows more than the champion's, from scratch, or
+    gone on with."""
+    between = problem.partitions.between
+    return {"retrain": len(between(champion.began, partition)) - 1,
+            "continue": len(between(champion.learnt, partition)) - 1}  # fmt: skip

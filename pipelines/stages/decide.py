@@ -13,6 +13,7 @@ from pipelines.monitoring.readings import Reading
 from pipelines.problem import Problem, load_problem
 from pipelines.release import ledger
 from pipelines.release.versions import version_uri
+from pipelines.stages.readings import ages, measure, taught_by
 
 TOLD = ("label_shift", "concept", "feedback", "explained")  # evidence of other stages, where they gave any
 
@@ -36,12 +37,10 @@ def decide(problem: str, explained: dict[str, Any], trainings: int = 0) -> dict[
     situation = _situation(config, partition, lineage, earlier, trainings)
     readings, new, unmeasured = _earlier_readings(earlier), list[Reading](), dict[Way, str]()
     if policy.updates == "continual":
-        from pipelines.stages.readings import measure
-
         since = explained.get("explained", {}).get("since") if "concept drift" in diagnosis.kinds else None
         new, unmeasured = measure(config, partition, version, lineage, readings, diagnosis.is_newest_bad, since)
-    age = len(config.partitions.between(_knows(config, version, lineage), partition)) - 1
-    considered = options(policy, [*readings, *new], version, max(age, 0), is_alarm(policy, diagnosis), unmeasured)
+    its_ages = ages(config, taught_by(config, lineage), partition)
+    considered = options(policy, [*readings, *new], version, its_ages, is_alarm(policy, diagnosis), unmeasured)
     decision = apply_policy(policy, diagnosis, considered if policy.updates == "continual" else (), situation)
     told = [one.model_dump(mode="json") for one in new]
     return {**explained, **decision.model_dump(mode="json"), "readings": told}
@@ -99,23 +98,12 @@ def _situation(
     requests = sorted(row["partition"] for row in earlier if row["action"] in TRAININGS)
     since = len(parts.between(requests[-1], partition)) - 1 if requests else None
     age = max(len(parts.between(lineage["partition"], partition)) - 1, 0)
-    continued, parent = 0, lineage
-    while parent.get("how") in ("continue", "recalibrate"):
-        continued += parent["how"] == "continue"
-        parent = store.read_json(version_uri(config, parent["parent"], "lineage.json"))
     return Situation(
         since_request=since,
         since_training=age if since is None else min(age, since),
-        continued=continued,
+        continued=len(taught_by(config, lineage)) - 1,
         is_training=trainings > 0,
     )
-
-
-def _knows(config: Problem, version: str, lineage: dict[str, Any]) -> str:
-    """Partition at whose end the version's estimator learnt what it knows: a calibration teaches it nothing."""
-    while lineage.get("how") == "recalibrate":
-        lineage = store.read_json(version_uri(config, lineage["parent"], "lineage.json"))
-    return str(lineage["partition"])
 
 
 def _earlier_readings(earlier: list[dict[str, Any]]) -> list[Reading]:

@@ -18,7 +18,7 @@ from pipelines.evaluation.bootstrap import blocks_of
 from pipelines.evaluation.metrics import goodness
 from pipelines.monitoring.readings import PROXY_ROWS, Reading, as_scored, fresher, reading, recalibrated
 from pipelines.problem import Problem
-from pipelines.release.versions import taught, version_problem
+from pipelines.release.versions import taught, version_problem, version_uri
 
 CALIBRATING = 8  # labelled partitions, the newest, that a recalibration would learn from
 
@@ -52,19 +52,35 @@ def measure(
     if not rows.num_rows:
         return [], {}
     blocks, new, why_not = blocks_of(config, rows), list[Reading](), dict[Way, str]()
-    age = len(config.partitions.between(lineage["partition"], before)) - 1
+    chain = taught_by(config, lineage)
+    its_ages = ages(config, chain, before)
     candidate = lineage["candidate"]
     if candidate not in config.training.candidates or config.training.candidates[candidate].is_baseline:
         candidate = next(name for name in config.training.candidates if name not in config.training.baselines)
     if config.training.candidates[candidate].model != "xgboost":
         why_not["continue"] = f"only xgboost goes on from a champion, and {candidate} is none"
-    if age >= 1 and "retrain" not in done:
-        new += _fresher(config, partition, candidate, {**where, "age": age}, rows, blocks, version, since, aside)
+    if its_ages["retrain"] >= 1 and "retrain" not in done:
+        new += _fresher(config, partition, candidate, where, its_ages, rows, blocks, chain, since, aside)
     if is_bad and not done & {"recalibrate", "roll_back", "fall_back"}:
         found, more = _others(config, partition, version, where, rows, blocks, keys)
         new += found
         why_not |= more
     return new, why_not
+
+
+def taught_by(config: Problem, lineage: dict[str, Any]) -> list[dict[str, Any]]:
+    """Lineages of the trainings that taught a version: from scratch first, then each time that it was continued."""
+    found = [] if lineage.get("how") == "recalibrate" else [lineage]
+    while lineage.get("how") in ("continue", "recalibrate"):
+        lineage = store.read_json(version_uri(config, lineage["parent"], "lineage.json"))
+        found = found if lineage.get("how") == "recalibrate" else [lineage, *found]
+    return found
+
+
+def ages(config: Problem, chain: list[dict[str, Any]], partition: str) -> dict[Way, int]:
+    """Partitions, up to `partition`, since a version was trained from scratch, and since it last learnt."""
+    since: dict[Way, str] = {"retrain": chain[0]["partition"], "continue": chain[-1]["partition"]}
+    return {way: max(len(config.partitions.between(one, partition)) - 1, 0) for way, one in since.items()}
 
 
 def labelled_rows(config: Problem, partition: str, keys: Sequence[str], most: int = PROXY_ROWS) -> pa.Table:
@@ -94,9 +110,10 @@ def _fresher(
     partition: str,
     candidate: str,
     where: dict[str, Any],
+    its_ages: dict[Way, int],
     rows: pa.Table,
     blocks: np.ndarray,
-    version: str,
+    chain: list[dict[str, Any]],
     since: str | None,
     aside: set[str],
 ) -> list[Reading]:
@@ -107,14 +124,19 @@ def _fresher(
     except EvergreenError:
         return []
     fresh = [key for key, name in split.items() if name == "train"]
-    stale = [key for key in taught(config, version).partitions if key in available and key not in aside]
-    parts = {"stale": stale, "fresh": fresh, "newer": [key for key in fresh if key not in stale]}
+    stale = [[key for key in one["splits"]["train"]["partitions"] if key in available and key not in aside]
+             for one in chain]  # fmt: skip
+    known = {key for keys in stale for key in keys}
+    parts = {"fresh": fresh, "newer": [key for key in fresh if key not in known]}
     window = [key for key in fresh if since is not None and key >= since]
     if window and len(window) < len(fresh):
         parts["window"], where = window, {**where, "window_from": since}
     tables = {name: labelled_rows(config, partition, keys) if keys else rows.slice(0, 0)
               for name, keys in parts.items()}  # fmt: skip
-    return fresher(config, candidate, where, {**tables, "newest": rows}, blocks)
+    its = [labelled_rows(config, partition, keys) for keys in stale if keys]
+    if not its:
+        return []
+    return fresher(config, candidate, where, its_ages, its, {**tables, "newest": rows}, blocks)
 
 
 def _others(

@@ -206,7 +206,9 @@ def test_few_rows_prove_nothing(trained: Reference) -> None:
 
 
 def test_one_class_alone_has_no_auc_but_a_calibration(trained: Reference) -> None:
-    assert kinds(trained, detected(), realised("w1", auc=None, rate=0.0)) == (
+    none = [realised(week, auc=None, rate=0.0) for week in ("w1", "w2")]
+    assert diagnose(POLICY, trained, detected(), none[:1]).kinds == ("calibration drift", "label shift"), "a quiet week"
+    assert diagnose(POLICY, trained, detected(), none).kinds == (
         "calibration drift",
         "label schema change",
         "label shift",
@@ -241,10 +243,12 @@ def test_a_class_that_is_new_or_has_vanished(of_classes: Reference) -> None:
     assert (finding.kind, finding.numbers) == ("label schema change", {"labels d": 7})
     assert finding.evidence == "7 labels d in w1, a class that the model does not know"
     gone = of_several("w1", 0.9, a=0.55, b=0.38, c=0.0)
-    schema, shift = diagnose(POLICY, of_classes, detected(), [gone]).findings
-    assert (schema.evidence, shift.kind) == ("no label c in w1, 20% in training", "label shift")
-    few = gone | {"rows": 30}
-    assert diagnose(POLICY.model_copy(update={"min_labels": 20}), of_classes, detected(), [few]).kinds == (
+    again = gone | {"partition": "w2"}
+    schema, shift = diagnose(POLICY, of_classes, detected(), [gone, again]).findings
+    assert (schema.evidence, shift.kind) == ("no label c in w1 and w2, 20% in training", "label shift")
+    assert diagnose(POLICY, of_classes, detected(), [gone]).kinds == ("label shift",)
+    few = [one | {"rows": 20} for one in (gone, again)]
+    assert diagnose(POLICY.model_copy(update={"min_labels": 20}), of_classes, detected(), few).kinds == (
         "label shift",
     )
 

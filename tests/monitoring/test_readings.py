@@ -11,7 +11,8 @@ import pytest
 from pipelines.monitoring.readings import Reading, as_scored, fresher, proxies, reading, recalibrated, worth
 from tests.training.kettles import kettles
 
-WHERE = {"partition": "2024-02-01", "version": "1", "age": 5}
+WHERE = {"partition": "2024-02-01", "version": "1"}
+AGES: Any = {"retrain": 5, "continue": 2}
 
 
 @pytest.fixture
@@ -26,7 +27,14 @@ def turned(rows: pa.Table) -> pa.Table:
 
 
 def parts(fresh: pa.Table, newest: pa.Table) -> dict[str, pa.Table]:
-    return {"stale": kettles(6, 100), "fresh": fresh, "newer": fresh, "newest": newest}
+    return {"fresh": fresh, "newer": fresh, "newest": newest}
+
+
+def read(problem: Any, rows: dict[str, pa.Table], candidate: str = "xgboost", **more: Any) -> list[Reading]:
+    """The readings of rows that the champion's six days are held against."""
+    stale = more.pop("stale", [kettles(6, 100)])
+    where, ages = WHERE | {k: v for k, v in more.items() if k == "window_from"}, more.get("ages", AGES)
+    return fresher(problem, candidate, where, ages, stale, rows, np.arange(rows["newest"].num_rows))
 
 
 def of(way: str, found: list[Reading]) -> Reading:
@@ -35,7 +43,7 @@ def of(way: str, found: list[Reading]) -> Reading:
 
 def test_fresher_data_is_worth_nothing_where_nothing_changed(problem: Any) -> None:
     newest = kettles(4, 100, seed=9)
-    found = fresher(problem, "xgboost", WHERE, parts(kettles(6, 100, seed=1), newest), np.arange(newest.num_rows))
+    found = read(problem, parts(kettles(6, 100, seed=1), newest))
     assert {one.way for one in found} == {"retrain", "continue"}
     assert abs(of("retrain", found).value) < 0.15
     assert of("retrain", found).age == 5 and set(of("retrain", found).metrics) == {"auc", "log_loss"}
@@ -43,7 +51,7 @@ def test_fresher_data_is_worth_nothing_where_nothing_changed(problem: Any) -> No
 
 def test_fresher_data_is_worth_a_lot_where_the_world_turned(problem: Any) -> None:
     newest, new = turned(kettles(4, 100, seed=9)), turned(kettles(6, 100, seed=1))
-    found = fresher(problem, "xgboost", WHERE, parts(new, newest), np.arange(newest.num_rows))
+    found = read(problem, parts(new, newest))
     for way, least in (("retrain", 0.3), ("continue", 0.02)):
         one = of(way, found)
         assert one.value > least and one.low is not None and one.low > 0
@@ -55,7 +63,7 @@ def test_a_continuation_goes_as_far_as_the_config_says(toy: Any) -> None:
     values = []
     for rounds in (1, 40):
         problem = toy(**{"training.threads": 1, "training.update": {"rounds": rounds, "learning_rate": 0.1}})
-        found = fresher(problem, "xgboost", WHERE, parts(new, newest), np.arange(newest.num_rows))
+        found = read(problem, parts(new, newest))
         values.append(of("continue", found).value)
     assert values[0] < values[1]
 
@@ -63,16 +71,23 @@ def test_a_continuation_goes_as_far_as_the_config_says(toy: Any) -> None:
 def test_a_window_is_held_against_all_partitions(problem: Any) -> None:
     newest, new = turned(kettles(4, 100, seed=9)), turned(kettles(3, 100, seed=1, first=6))
     rows = parts(pa.concat_tables([kettles(6, 100), new]), newest) | {"window": new}
-    where = WHERE | {"window_from": "2024-01-07"}
-    found = fresher(problem, "xgboost", where, rows, np.arange(newest.num_rows))
+    found = read(problem, rows, window_from="2024-01-07")
     (window,) = [one for one in found if one.window_from]
     assert window.low is not None and window.low > 0
 
 
+def test_a_continued_champion_is_not_as_fresh_as_one_from_scratch(problem: Any) -> None:
+    newest, new = turned(kettles(4, 100, seed=9)), turned(kettles(6, 100, seed=1))
+    once = read(problem, parts(new, newest), stale=[kettles(6, 100), new], ages={"retrain": 5, "continue": 0})
+    assert [one.way for one in once] == ["retrain"], "there is nothing newer to go on with"
+    whole = read(problem, parts(new, newest), stale=[new], ages={"retrain": 5, "continue": 0})
+    assert once[0].value > 0.1 > abs(whole[0].value)
+
+
 def test_the_same_rows_give_the_same_readings(problem: Any) -> None:
     newest = kettles(4, 100, seed=9)
-    rows, blocks = parts(kettles(6, 100, seed=1), newest), np.arange(newest.num_rows)
-    assert fresher(problem, "xgboost", WHERE, rows, blocks) == fresher(problem, "xgboost", WHERE, rows, blocks)
+    rows = parts(kettles(6, 100, seed=1), newest)
+    assert read(problem, rows) == read(problem, rows)
 
 
 @pytest.mark.parametrize("bad", ["one class", "no rows", "one row"])
@@ -80,10 +95,10 @@ def test_what_cannot_be_fitted_is_left_out(problem: Any, bad: str) -> None:
     newest = kettles(4, 100, seed=9)
     poor = {"no rows": newest.slice(0, 0), "one row": newest.slice(0, 1),
             "one class": newest.filter(pa.compute.equal(newest["label"], 1))}[bad]  # fmt: skip
-    assert fresher(problem, "xgboost", WHERE, parts(newest, newest) | {"stale": poor}, np.arange(400)) == []
-    alone = proxies(problem, "xgboost", newest, poor, poor, newest)
+    assert read(problem, parts(newest, newest), stale=[poor]) == []
+    alone = proxies(problem, "xgboost", [newest], poor, poor, newest)
     assert set(alone) == {"keep"}
-    nothing = fresher(problem, "xgboost", WHERE, parts(newest, poor), np.arange(poor.num_rows))
+    nothing = read(problem, parts(newest, poor))
     assert nothing == [] or bad == "one class"
 
 
@@ -91,7 +106,7 @@ def test_other_models_have_no_continuation(toy: Any) -> None:
     candidates = {"prior": {"model": "prior"}, "logistic": {"model": "logistic"}}
     problem = toy(**{"training.candidates": candidates, "training.threads": 1})
     rows = kettles(6, 100)
-    assert set(proxies(problem, "logistic", rows, rows, rows, rows)) == {"keep", "retrain"}
+    assert set(proxies(problem, "logistic", [rows], rows, rows, rows)) == {"keep", "retrain"}
 
 
 def test_regression(toy: Any) -> None:
@@ -104,8 +119,7 @@ def test_regression(toy: Any) -> None:
     rows = kettles(6, 100)
     rows = rows.set_column(rows.schema.get_field_index("label"), "label", rows["litres"])
     other = rows.set_column(rows.schema.get_field_index("label"), "label", pa.compute.negate(rows["litres"]))
-    found = fresher(problem, "xgboost", WHERE, {"stale": rows, "fresh": other, "newer": other, "newest": other},
-                    np.arange(600))  # fmt: skip
+    found = read(problem, parts(other, other), stale=[rows])
     assert of("retrain", found).value > 1 and set(of("retrain", found).metrics) == {"r2"}
     assert recalibrated(problem, as_scored(problem, rows, rows["label"].to_numpy()), np.ones(3)) is None
 

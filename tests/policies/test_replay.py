@@ -59,9 +59,10 @@ def test_going_on_from_a_champion(past: Past) -> None:
     went_on = Recipe(key(20), "continue", base=base)
     assert past.since(went_on) == [key(n) for n in range(10, 15)]
     assert past.taught(went_on) == past.taught(Recipe(key(20)))
-    assert went_on.knows == key(20)
+    assert (went_on.began, went_on.learnt) == (key(15), key(20))
+    assert past.chain(went_on) == [past.taught(base), past.since(went_on)]
     calibrated = Recipe(key(20), "recalibrate", base=base)
-    assert calibrated.knows == key(15) and past.taught(calibrated) == past.taught(base)
+    assert calibrated.learnt == key(15) and past.taught(calibrated) == past.taught(base)
     scores = {recipe: past.fitted(recipe).scores for recipe in (base, went_on, calibrated)}
     assert (
         np.argsort(scores[base][:50], kind="stable") == np.argsort(scores[calibrated][:50], kind="stable")
