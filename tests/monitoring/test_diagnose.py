@@ -248,9 +248,7 @@ def test_a_class_that_is_new_or_has_vanished(of_classes: Reference) -> None:
     assert (schema.evidence, shift.kind) == ("no label c in w1 and w2, 20% in training", "label shift")
     assert diagnose(POLICY, of_classes, detected(), [gone]).kinds == ("label shift",)
     few = [one | {"rows": 20} for one in (gone, again)]
-    assert diagnose(POLICY.model_copy(update={"min_labels": 20}), of_classes, detected(), few).kinds == (
-        "label shift",
-    )
+    assert diagnose(POLICY.model_copy(update={"min_labels": 20}), of_classes, detected(), few).kinds == ("label shift",)
 
 
 def of_numbers(r2: float, bias: float) -> dict[str, Any]:
