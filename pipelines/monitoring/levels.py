@@ -200,7 +200,7 @@ def _levels(distance: str, past: list[Array], columns: list[_Distances], alphas:
 
 def _usual(distance: str, past: list[Array], alphas: Array) -> Array:
     """Level by what is usual, (columns,); NaN where too little is known."""
-    from scipy.stats import t
+    from scipy.special import stdtrit  # the quantile of Student's t; scipy.stats takes a second to import
 
     logs = [np.log(np.maximum(values[np.isfinite(values)], NOTHING * FLOOR[distance])) for values in past]
     enough = [values for values in logs if len(values) >= MIN_PARTITIONS]
@@ -213,7 +213,7 @@ def _usual(distance: str, past: list[Array], alphas: Array) -> Array:
             freedom = len(values) - 1 + PRIOR
             variance = ((len(values) - 1) * _upper_variance(values) + PRIOR * typical) / freedom
             spread = np.sqrt(variance + max(_variance_of_centre(values), variance / len(values)))
-            found[place] = np.exp(np.median(values) + t.ppf(1 - alphas[place], freedom) * spread)
+            found[place] = np.exp(np.median(values) + stdtrit(freedom, 1 - alphas[place]) * spread)
     return found
 
 
@@ -234,10 +234,10 @@ def _variance_of_centre(values: Array) -> float:
 
 def _quantile(values: Array, alpha: float) -> float:
     """Of a positive quantity, beyond what was drawn: its logarithm is taken as normal."""
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     positive = np.log(values[values > 0])
-    return float(np.exp(positive.mean() + norm.ppf(1 - alpha) * positive.std())) if len(positive) else 0.0
+    return float(np.exp(positive.mean() + ndtri(1 - alpha) * positive.std())) if len(positive) else 0.0
 
 
 def _number(value: float) -> float | None:
