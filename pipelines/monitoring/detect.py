@@ -17,7 +17,7 @@ from pipelines.monitoring.units import other_unit
 from pipelines.scoring.score import shown
 
 FAR = 1.0  # standard deviations from each partition before, to ask for another unit whatever is usual
-MOSTLY = 0.5  # of the values, in one bin
+OFTEN = 0.25  # of the values, in one bin: a partition may well have no other
 TELLING_BINS = 4  # in which a column has rows, for equal counts to be no chance
 
 
@@ -37,7 +37,7 @@ def detect(
     - "levels": {"js" | "wasserstein" | "relation": {"far", "far_level", "step", "step_level"}}, see `levels`;
     - "null_share", "unseen_share", "non_finite_share", "edge_share" (of the scores, at exactly 0 or 1): shares of all
       rows, and "usual_..." the largest of each in the reference's; "std" and "usual_std", the smallest in those
-      (None where all values are what most of them are anyway);
+      (None where all values are where many of them are anyway);
       the reference's count from the first in which the column has a value;
     - "new": {category: rows} of the most frequent ones that training lacks;
     - "mean", "mean_before" (of the newest trailing one that has any), and "other_unit", the change of units that would
@@ -84,9 +84,9 @@ def _column(bins: Bins, usual: Sequence[ColumnProfile], found: ColumnProfile, is
         result[f"{name}_share"] = count(found) / max(found.rows, 1)
         result[f"usual_{name}_share"] = max((count(one) / max(one.rows, 1) for one in usual), default=0.0)
     spreads = [one.std for one in usual if one.std is not None and one.told > 1]
-    # A clear week in which one always sees as far as one mostly does is no frozen sensor.
+    # A clear week in which one always sees as far as one often does is no frozen sensor.
     most = int(np.argmax(pooled[:-2])) if pooled[:-2].any() else 0
-    is_usual = pooled[most] > MOSTLY * pooled[:-2].sum() and found.counts[most] == found.told
+    is_usual = pooled[most] > OFTEN * pooled[:-2].sum() and found.counts[most] == found.told
     return result | {"std": found.std, "usual_std": None if is_usual else min(spreads, default=None)}
 
 
