@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import sql, store
+from pipelines import quarantine, sql, store
 from pipelines.dataset.known import labels_as_known
 from pipelines.dataset.label import label_number, mature
 from pipelines.problem import Problem
@@ -27,7 +27,7 @@ def labelled_rows(config: Problem, its: Problem, version: str, partition: str, c
     from pipelines.monitoring.held_out import ROWS
 
     predictions = store.dataset(config, "predictions")
-    keys = pa.array(mature(config, partition, store.partition_keys(config, "predictions")), pa.string())
+    keys = pa.array(mature(config, partition, _sound(config, store.partition_keys(config, "predictions"))), pa.string())
     its_own = predictions.filter(pc.field("partition").isin(keys) & (pc.field("model_version") == version))
     newest = "SELECT DISTINCT partition FROM p ORDER BY partition DESC LIMIT $count"
     found = sql.query(newest, {"p": its_own}, {"count": count})["partition"].to_pylist()[::-1]
@@ -66,6 +66,12 @@ def with_labels(its: Problem, rows: pa.Table, threshold: float) -> HeldOut:
     return HeldOut(known, scored(its, known["_label"].to_numpy(), scores_of(its, known), threshold=threshold))
 
 
+def _sound(config: Problem, keys: list[str]) -> list[str]:
+    """Those that are not in quarantine: what the model made of broken rows says nothing of the model."""
+    held = quarantine.held(config)
+    return [key for key in keys if key not in held]
+
+
 def threshold_of(config: Problem, version: str) -> float:
     """The decision threshold that goes with a version."""
     return float(store.read_json(reference_uri(config, version))["reference"].get("threshold", 0.5))
@@ -79,7 +85,7 @@ def measure_past(config: Problem, partition: str, table: pa.Table) -> tuple[pa.T
 
     waiting = table.filter(pc.is_null(table["realised_rows"]))["partition"].unique().to_pylist()
     done = []
-    for key in mature(config, partition, waiting):
+    for key in mature(config, partition, _sound(config, waiting)):
         rows = table.filter(pc.equal(table["partition"], key))
         version = rows["model_version"][0].as_py()
         its, parts = version_problem(config, version), config.partitions

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from pipelines import sql, store
+from pipelines import quarantine, sql, store
 from pipelines.dataset.label import mature
 from pipelines.errors import DataError, NothingToDo
 from pipelines.monitoring.profile import Reference
@@ -52,7 +52,8 @@ def profile(problem: str, partition: str) -> dict[str, Any]:
 def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     """How far the partition lies from the reference, and how good the newest labelled partitions turned out.
 
-    What is usual is told by the reference's partitions and by those that the same version scored since.
+    What is usual is told by the reference's partitions and by those that the same version scored since. Partitions in
+    quarantine tell neither that nor how good the model is: a fault that stays is found in each of its partitions.
     Result: what `profile` gave, "detected", and "realised": performance per labelled partition, oldest
     first, each with the version that scored it.
     """
@@ -62,11 +63,13 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
 
     config = load_problem(problem)
     partition, policy = profiled["partition"], config.monitoring.policy
-    reference = _reference(config, profiled["version"])
-    profiles = _profiles(config, profiled["version"], reference, partition)
+    reference, held = _reference(config, profiled["version"]), quarantine.held(config) - {partition}
+    every = _profiles(config, profiled["version"], reference, partition)
+    profiles = {key: part for key, part in every.items() if key not in held}
     found = profiles.pop(partition)
     detected = measure_drift(reference, found, profiles, policy.false_alarm_rate, policy.trailing_partitions)
-    labelled_keys = mature(config, partition, store.partition_keys(config, "predictions"))
+    known = [key for key in store.partition_keys(config, "predictions") if key not in held]
+    labelled_keys = mature(config, partition, known)
     predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
     realised = []
     for labelled in labelled_keys[-policy.of_last :]:

@@ -24,7 +24,13 @@ from tests.end_to_end.test_loop import wait
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1500)]
 
+NAME = "harmed"
 HISTORY = "2013-02-18"
+POLICY = {"cool_down_partitions": 1, "min_labels": 200}
+TURNED = (
+    "CASE WHEN f.time_hour >= '2013-03-11' AND f.sched_dep_time >= 1300 THEN f.arr_delay < 15 "
+    "ELSE f.arr_delay >= 15 END"
+)
 CELSIUS = (
     "CASE WHEN f.time_hour >= '2013-03-04' AND f.time_hour < '2013-03-11' THEN (w.temp - 32) * 5 / 9 ELSE w.temp END"
 )
@@ -69,10 +75,12 @@ def play(airflow: AirflowClient, problem: Problem, weeks: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def celsius(services: Embedded, airflow: AirflowClient) -> Problem:
-    """History, one sound week, one with temperatures in Celsius, and sound ones again."""
-    problem = write_problem(Path(load_problem(PROBLEM).folder).parent, "celsius", {"cool_down_partitions": 0})
+def harmed(services: Embedded, airflow: AirflowClient) -> Problem:
+    """History, a sound week, and one with temperatures in Celsius. From the week after it on afternoon flights are late
+    when they would have been in time, and the reverse."""
+    problem = write_problem(Path(load_problem(PROBLEM).folder).parent, NAME, POLICY)
     harm(problem, "events", "w.temp,", f"{CELSIUS} AS temp,")
+    harm(problem, "labels", "CAST(f.arr_delay >= 15 AS TINYINT) AS label", f"CAST({TURNED} AS TINYINT) AS label")
     replay.prepare(airflow, problem)
     replay.start(airflow, problem, print)
     play(airflow, problem, ["2013-02-25", "2013-03-04"])
@@ -80,93 +88,76 @@ def celsius(services: Embedded, airflow: AirflowClient) -> Problem:
 
 
 def test_a_change_of_units_ends_in_quarantine_and_an_alert_and_trains_nothing(
-    airflow: AirflowClient, celsius: Problem
+    airflow: AirflowClient, harmed: Problem
 ) -> None:
-    found = decisions(celsius)
-    assert found["2013-03-04"]["action"] == "quarantine"
-    assert found["2013-03-04"]["verdict"] == "data fault" and "temp" in found["2013-03-04"]["reason"]
-    assert "Celsius" in found["2013-03-04"]["reason"]
+    found = decisions(harmed)
     assert found["2013-02-25"]["action"] in ("none", "alert")
-    assert set(quarantine.held(celsius)) == {"2013-03-04"}
-    assert len(airflow.runs("celsius.train")) == 1, "the first model, and no other"
-    monitored = airflow.run_of("celsius.monitor", "2013-03-04")
+    broken = found["2013-03-04"]
+    assert (broken["action"], broken["verdict"]) == ("quarantine", "data fault")
+    assert "temp" in broken["reason"] and "Celsius" in broken["reason"]
+    assert quarantine.held(harmed) == {"2013-03-04"}
+    assert len(airflow.runs(f"{NAME}.train")) == 1, "the first model, and no other"
+    monitored = airflow.run_of(f"{NAME}.monitor", "2013-03-04")
     assert monitored and "data fault" in airflow.xcom(monitored, "act", "verdict")
     login = {"Authorization": airflow._http.headers["Authorization"]}
-    page = httpx.get(f"{airflow.url}/evergreen/pages/celsius/reports/2013-03-04/monitoring.html", headers=login)
+    page = httpx.get(f"{airflow.url}/evergreen/pages/{NAME}/reports/2013-03-04/monitoring.html", headers=login)
     assert page.status_code == 200 and "temp has another unit" in page.text
-
-
-def test_what_is_in_quarantine_is_not_learnt_from(airflow: AirflowClient, celsius: Problem) -> None:
-    play(airflow, celsius, ["2013-03-11", "2013-03-18"])
-    run = airflow.trigger("celsius.train", "after_the_fault")
-    airflow.follow(run, lambda *_: None, 600)
-    assert airflow.xcom(run, "label")["left_out"]["quarantined partition"] > 0
 
 
 @pytest.mark.parametrize(("while_training", "more"), [("none", 0), ("one", 1)])
 def test_two_verdicts_during_a_training_start_one_more_or_none(
-    airflow: AirflowClient, celsius: Problem, while_training: str, more: int
+    airflow: AirflowClient, harmed: Problem, while_training: str, more: int
 ) -> None:
-    path = celsius.folder / "problem.yaml"
-    raw = yaml.safe_load(path.read_text())
-    raw["monitoring"]["policy"] = {"updates": "scheduled", "every_partitions": 1, "while_training": while_training}
-    path.write_text(yaml.safe_dump(raw, sort_keys=False))
-    before = {run["dag_run_id"] for run in airflow.runs("celsius.train")}
-    pool = airflow._call("GET", "/api/v2/pools/training")
-    airflow._call("PATCH", "/api/v2/pools/training", json={"slots": 0}, params={"update_mask": "slots"})
+    if more == 0:
+        play(airflow, harmed, ["2013-03-11"])
+    set_policy(harmed, {"updates": "scheduled", "every_partitions": 1, "while_training": while_training})
+    before = {run["dag_run_id"] for run in airflow.runs(f"{NAME}.train")}
+    slots = airflow._call("GET", "/api/v2/pools/training")["slots"]
+    set_slots(airflow, 0)
     try:
-        # No partition key: it is no request, and runs until the pool has a slot again.
-        held = airflow.trigger("celsius.train", f"held_{while_training}")
-        wait(
-            lambda: (
-                "train"
-                in {one["task_id"] for one in airflow._tasks(run_path(held)) if one["state"] in ("scheduled", "queued")}
-            ),
-            240,
-        )
-        for week in ("2013-03-11", "2013-03-18"):
-            run = airflow.trigger("celsius.monitor", f"{while_training}__{week}", partition=week)
+        # Without a partition key it is no request; it stands until the pool has a slot again.
+        held = airflow.trigger(f"{NAME}.train", f"held_{while_training}")
+        wait(lambda: is_waiting(airflow, held), 240)
+        assert airflow.xcom(held, "label")["left_out"]["quarantined partition"] > 0
+        for week in ("2013-02-25", "2013-03-11"):
+            run = airflow.trigger(f"{NAME}.monitor", f"{while_training}__{week}", partition=week)
             assert airflow.follow(run, lambda *_: None, 600)["state"] == "success"
     finally:
-        airflow._call("PATCH", "/api/v2/pools/training", json={"slots": pool["slots"]}, params={"update_mask": "slots"})
+        set_slots(airflow, slots)
+        set_policy(harmed, POLICY)
     airflow.follow(held, lambda *_: None, 600)
-    asked = [
-        run
-        for run in airflow.runs("celsius.train")
-        if run["dag_run_id"] not in before and run["run_type"] == "asset_triggered"
-    ]
-    trained = []
-    for run in asked:
-        airflow.follow(run, lambda *_: None, 600)
-        if airflow.xcom(run, "gate", "verdict"):
-            trained.append(run["partition_key"])
-    assert trained == ["2013-03-18"] * more
+    asked = [run for run in airflow.runs(f"{NAME}.train")
+             if run["dag_run_id"] not in before and run["run_type"] == "asset_triggered"]  # fmt: skip
+    assert len(asked) == 2 * more, "each verdict has its run, if it may ask"
+    ended = [airflow.follow(run, lambda *_: None, 600) for run in asked]
+    trained = [run["partition_key"] for run in ended if airflow.xcom(run, "gate", "verdict")]
+    assert trained == ["2013-03-11"] * more, "the newest, once"
 
 
-@pytest.fixture(scope="module")
-def turned(services: Embedded, airflow: AirflowClient) -> Problem:
-    """From the week of 4 March on afternoon flights are late when they would have been in time, and the reverse."""
-    problem = write_problem(
-        Path(load_problem(PROBLEM).folder).parent, "turned", {"cool_down_partitions": 1, "min_labels": 200}
-    )
-    harm(problem, "labels", "CAST(f.arr_delay >= 15 AS TINYINT) AS label",
-         "CAST(CASE WHEN f.time_hour >= '2013-03-04' AND f.sched_dep_time >= 1300 THEN f.arr_delay < 15 "
-         "ELSE f.arr_delay >= 15 END AS TINYINT) AS label")  # fmt: skip
-    replay.prepare(airflow, problem)
-    replay.start(airflow, problem, print)
-    return problem
+def set_policy(problem: Problem, policy: dict[str, Any]) -> None:
+    path = problem.folder / "problem.yaml"
+    raw = yaml.safe_load(path.read_text())
+    raw["monitoring"]["policy"] = policy
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
 
 
-def test_a_changed_world_ends_in_a_training_whose_model_wins_its_gate(airflow: AirflowClient, turned: Problem) -> None:
-    weeks = ["2013-02-25", "2013-03-04", "2013-03-11", "2013-03-18", "2013-03-25", "2013-04-01"]
-    for week in weeks:
-        play(airflow, turned, [week])
-        if str(tracking.serving(turned).version) != "1":
+def set_slots(airflow: AirflowClient, slots: int) -> None:
+    airflow._call("PATCH", "/api/v2/pools/training", json={"slots": slots}, params={"update_mask": "slots"})
+
+
+def is_waiting(airflow: AirflowClient, run: dict[str, Any]) -> bool:
+    waiting = {one["task_id"] for one in airflow._tasks(run_path(run)) if one["state"] in ("scheduled", "queued")}
+    return "train" in waiting
+
+
+def test_a_changed_world_ends_in_a_training_whose_model_wins_its_gate(airflow: AirflowClient, harmed: Problem) -> None:
+    before = str(tracking.serving(harmed).version)
+    for week in ("2013-03-18", "2013-03-25", "2013-04-01", "2013-04-08", "2013-04-15"):
+        play(airflow, harmed, [week])
+        if str(tracking.serving(harmed).version) != before:
             break
-    found = decisions(turned)
-    assert found["2013-02-25"]["action"] in ("none", "alert")
-    asked = [row for row in found.values() if row["action"] in ("retrain", "continue")]
+    asked = [row for row in decisions(harmed).values() if row["action"] in ("retrain", "continue")]
     assert asked and "concept drift" in {one["kind"] for one in asked[-1]["evidence"]["diagnosis"]["findings"]}
-    gates = [row for row in ledger.decisions(turned, "gate") if row["partition"] == asked[-1]["partition"]]
-    assert [row["verdict"] for row in gates][-1:] == ["passed"], gates
-    assert str(tracking.serving(turned).version) == "2"
+    gates = [row for row in ledger.decisions(harmed, "gate") if row["partition"] == asked[-1]["partition"]]
+    assert gates[-1]["verdict"] == "passed"
+    assert str(tracking.serving(harmed).version) != before

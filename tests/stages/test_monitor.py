@@ -3,7 +3,7 @@ from __future__ import annotations
 import pyarrow.compute as pc
 import pytest
 
-from pipelines import inline, store, summary
+from pipelines import inline, quarantine, store, summary
 from pipelines.errors import DataError, NothingToDo
 from pipelines.problem import load_problem
 from pipelines.release import ledger
@@ -28,6 +28,11 @@ def test_truth_is_measured_once_its_labels_are_in(loop: str) -> None:
     assert second["realised"][0]["rows"] > 5000
     assert second["detected"]["columns"].keys() == set(load_problem(loop).feature_names)
     assert second["realised"][0]["unknown_labels"] == {}
+    quarantine.hold(load_problem(loop), "2013-02-11", "a dead sensor", {})
+    third = monitor.detect(loop, monitor.profile(loop, "2013-02-18"))
+    assert third["realised"] == [], "what came of broken rows says nothing of the model"
+    again = monitor.detect(loop, monitor.profile(loop, "2013-02-11"))
+    assert again["detected"]["rows"] == first["detected"]["rows"], "it is judged itself all the same"
 
 
 def test_the_loop_writes_profiles_report_and_ledger(loop: str) -> None:
@@ -40,7 +45,9 @@ def test_the_loop_writes_profiles_report_and_ledger(loop: str) -> None:
     whole = profiles.filter(pc.field("slice") == "")
     rows = store.dataset(config, "predictions").count_rows()
     assert set(whole["rows"].to_pylist()) == {rows}
-    assert b"<html" in store.read_bytes(store.store_uri(loop, "reports", "2013-02-11", "drift.html"))[:2000].lower()
+    for page in ("monitoring", "drift"):
+        uri = store.store_uri(loop, "reports", "2013-02-11", f"{page}.html")
+        assert b"<html" in store.read_bytes(uri)[:2000].lower()
     (row,) = ledger.decisions(config, "monitoring")
     assert row["evidence"]["detected"]["rows"] == profiles["rows"][0].as_py()
     with pytest.raises(NothingToDo):
