@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pipelines.problem import Problem
 
 APPEND_TRIES = 20
+STATUS = re.compile(r"(?<![\d.])\d{3}(?![\d.]*\d)")  # of HTTP; "after 2.140122 s" says nothing of a 401
 STAGED_FILE_ROWS = 500_000
 ROW_GROUP_ROWS = 32_768  # a writer holds one for each partition: Delta's default, a million, fills the memory
 # A reader fetches every commit since the last checkpoint, one small object each.
@@ -418,15 +420,14 @@ def _explained(uri: str) -> Iterator[None]:
         raise TransientError("another writer changed the table meanwhile", where=uri, cure="try again") from error
     except (DeltaError, OSError) as error:
         text = str(error)
-        if any(
+        status = set(STATUS.findall(text))
+        if status & {"401", "403"} or any(
             word in text
             for word in (
                 "ACCESS_DENIED",
                 "AccessDenied",
                 "SignatureDoesNotMatch",
                 "InvalidAccessKey",
-                "403",
-                "401",
                 "Forbidden",
                 "Unauthorized",
             )
@@ -438,17 +439,15 @@ def _explained(uri: str) -> Iterator[None]:
             raise ConfigError(
                 "the bucket does not exist", where=uri, cure="create it, or correct EVERGREEN_STORE_URI"
             ) from error
-        if any(word in text for word in ("No space left", "ENOSPC", "507")):
+        if "507" in status or any(word in text for word in ("No space left", "ENOSPC")):
             raise DataError("the disk is full", where=uri, cure="free some space and run again") from error
-        if any(
+        if status & {"500", "503"} or any(
             word in text
             for word in (
                 "NETWORK_CONNECTION",
                 "onnect",
                 "timed out",
                 "timeout",
-                "503",
-                "500",
                 "error sending request",
                 "SLOW_DOWN",
             )

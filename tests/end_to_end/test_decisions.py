@@ -142,7 +142,8 @@ def set_policy(problem: Problem, policy: dict[str, Any]) -> None:
 
 
 def set_slots(airflow: AirflowClient, slots: int) -> None:
-    airflow._call("PATCH", "/api/v2/pools/training", json={"slots": slots}, params={"update_mask": "slots"})
+    pool = {"pool": "training", "slots": slots, "include_deferred": False}
+    airflow._call("PATCH", "/api/v2/pools/training", json=pool, params={"update_mask": "slots"})
 
 
 def is_waiting(airflow: AirflowClient, run: dict[str, Any]) -> bool:

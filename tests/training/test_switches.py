@@ -184,6 +184,13 @@ def test_two_reports_that_differ_in_one_switch_are_different(reported: Any, swit
 # All switches ---------------------------------------------------------------------------------------------
 
 ELSEWHERE: dict[str, dict[str, str]] = {  # file under tests -> test -> switches
+    "training/test_update": {
+        "test_rounds_are_bounded_each_time_and_in_all": "Training.update Update.rounds Update.max_rounds",
+        "test_the_learning_rate_is_the_champions_unless_it_is_set": "Update.learning_rate",
+    },
+    "stages/test_update": {
+        "test_a_recalibration_learns_from_as_many_partitions_as_it_is_told": "Update.recalibrate_partitions",
+    },
     "training/test_select": {
         "test_rounds_are_spent": "Selection.rounds",
         "test_boruta_needs_rounds_to_drop_and_drops_earlier_at_a_laxer_significance": "Selection.significance",
