@@ -64,6 +64,10 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     config = load_problem(problem)
     partition, policy = profiled["partition"], config.monitoring.policy
     reference, held = _reference(config, profiled["version"]), quarantine.held(config) - {partition}
+    others = {key: part for key, part in reference.partitions.items() if key != partition}
+    reference = reference.model_copy(
+        update={"partitions": others}
+    )  # one that a new version learnt from is no repetition
     every = _profiles(config, profiled["version"], reference, partition)
     profiles = {key: part for key, part in every.items() if key not in held}
     found = profiles.pop(partition)

@@ -28,6 +28,9 @@ def test_truth_is_measured_once_its_labels_are_in(loop: str) -> None:
     assert second["realised"][0]["rows"] > 5000
     assert second["detected"]["columns"].keys() == set(load_problem(loop).feature_names)
     assert second["realised"][0]["unknown_labels"] == {}
+    inline.score(loop, "2013-01-28")
+    learnt_from = monitor.detect(loop, monitor.profile(loop, "2013-01-28"))
+    assert learnt_from["detected"]["same_as"] is None, "the version knows it, but it is no repetition of itself"
     quarantine.hold(load_problem(loop), "2013-02-11", "a dead sensor", {})
     third = monitor.detect(loop, monitor.profile(loop, "2013-02-18"))
     assert third["realised"] == [], "what came of broken rows says nothing of the model"
