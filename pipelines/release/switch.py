@@ -71,17 +71,22 @@ def fall_back(problem: Problem, partition: str, reason: str) -> dict[str, Any]:
         )
     evaluation = tracking.run_file(champion.run_id, "evaluation.json")
     its = version_problem(problem, str(champion.version))
-    name = _best_baseline(its, evaluation)
+    name = best_baseline(its, evaluation)
     version = _register(problem, its, champion, evaluation, name)
     told = _switch(problem, version, str(champion.version), partition, FELL_BACK, reason, {"candidate": name})
     return {**told, "candidate": name}
 
 
-def _best_baseline(its: Problem, evaluation: dict[str, Any]) -> str:
+def best_baseline(its: Problem, evaluation: dict[str, Any]) -> str:
+    """The baseline that would serve: the best by training.select_by of those that are not random.
+
+    Raises:
+        ConfigError: there is none.
+    """
     metric: str = its.training.select_by
     known: dict[str, float] = {
         name: goodness(metric, one["metrics"][metric])
-        for name, one in evaluation["baselines"].items()
+        for name, one in evaluation.get("baselines", {}).items()
         if its.training.candidates[name].model != "random" and one["metrics"].get(metric) is not None
     }
     if not known:

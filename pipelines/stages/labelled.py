@@ -128,7 +128,8 @@ def spread_of_scores(config: Problem, version: str, partition: str) -> tuple[dic
     reference of the version that scored.
     """
     from pipelines.monitoring.feedback import LAST, evenness
-    from pipelines.monitoring.profile import SCORE, Reference
+    from pipelines.monitoring.profile import SCORE
+    from pipelines.stages.past import reference_of
 
     keys = [key for key in store.partition_keys(config, "profiles") if key <= partition][-LAST:]
     rows = store.dataset(config, "profiles").to_table(
@@ -139,8 +140,7 @@ def spread_of_scores(config: Problem, version: str, partition: str) -> tuple[dic
     kinds = {one: version_problem(config, one).task for one in versions}
     if kinds[version] == "multiclass":
         return _spread_of_decisions(config, keys), []
-    usual = {one: Reference.model_validate(store.read_json(reference_uri(config, one))["reference"])
-             for one in versions}  # fmt: skip
+    usual = {one: reference_of(config, one) for one in versions}
     pooled = {one: usual[one].columns[SCORE].profile.counts[:-2] for one in versions}
     series = {
         row["partition"]: evenness(row["counts"][:-2], pooled[row["model_version"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pyarrow.compute as pc
@@ -9,9 +10,9 @@ import pyarrow.compute as pc
 from pipelines import quarantine, sql, store
 from pipelines.dataset.label import mature
 from pipelines.errors import DataError, NothingToDo
-from pipelines.monitoring.profile import Reference
-from pipelines.problem import Problem, load_problem
+from pipelines.problem import load_problem
 from pipelines.release.versions import reference_uri, version_problem
+from pipelines.stages import past
 from pipelines.stages.decide import act, decide
 from pipelines.stages.estimate import estimate
 from pipelines.stages.explain import explain
@@ -44,7 +45,7 @@ def profile(problem: str, partition: str) -> dict[str, Any]:
         {"f": store.dataset(version_problem(config, version), "features"), "p": predictions},
         {"partition": partition},
     )
-    profiles, slices = profile_rows(batches, _reference(config, version), config.evaluation.slices.by)
+    profiles, slices = profile_rows(batches, past.reference_of(config, version), config.evaluation.slices.by)
     store.write_table(config, "profiles", to_rows(config, partition, version, profiles, slices), [partition])
     return {"partition": partition, "version": version, "rows": predictions.num_rows}
 
@@ -63,15 +64,13 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
 
     config = load_problem(problem)
     partition, policy = profiled["partition"], config.monitoring.policy
-    reference, held = _reference(config, profiled["version"]), quarantine.held(config) - {partition}
-    others = {key: part for key, part in reference.partitions.items() if key != partition}
-    reference = reference.model_copy(
-        update={"partitions": others}
-    )  # one that a new version learnt from is no repetition
-    every = _profiles(config, profiled["version"], reference, partition)
-    profiles = {key: part for key, part in every.items() if key not in held}
+    before, held = past.past(config, profiled["version"], partition), quarantine.held(config) - {partition}
+    # One that a new version learnt from is no repetition of itself.
+    others = {key: part for key, part in before.reference.partitions.items() if key != partition}
+    before = replace(before, reference=before.reference.model_copy(update={"partitions": others}))
+    profiles = {key: part for key, part in before.profiles().items() if key not in others and key not in held}
     found = profiles.pop(partition)
-    detected = measure_drift(reference, found, profiles, policy.false_alarm_rate, policy.trailing_partitions)
+    detected = measure_drift(before.reference, found, profiles, policy.false_alarm_rate, policy.trailing_partitions)
     known = [key for key in store.partition_keys(config, "predictions") if key not in held]
     labelled_keys = mature(config, partition, known)
     predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
@@ -79,7 +78,7 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     for labelled in labelled_keys[-policy.of_last :]:
         scored = predictions.filter(pc.field("partition") == labelled)
         version = scored.head(1, columns=["model_version"])["model_version"][0].as_py()
-        its, threshold = version_problem(config, version), _reference(config, version).threshold
+        its, threshold = version_problem(config, version), past.reference_of(config, version).threshold
         truth, unknown = turned_out(
             its, predictions, labels, labelled, version, threshold, config.partitions.end(partition)
         )
@@ -104,9 +103,8 @@ def diagnose(problem: str, detected: dict[str, Any] | None, estimated: dict[str,
         raise NothingToDo("detect has failed", where=f"problem {problem}", cure="mend what it says, then clear it")
     config = load_problem(problem)
     its_own = [one for one in detected["realised"] if one["version"] == detected["version"]]
-    diagnosis = name_shifts(
-        config.monitoring.policy, _reference(config, detected["version"]), detected["detected"], its_own, estimated
-    )
+    reference = past.reference_of(config, detected["version"])
+    diagnosis = name_shifts(config.monitoring.policy, reference, detected["detected"], its_own, estimated)
     told = {name: (estimated or {}).get(name) for name in ("label_shift", "concept", "feedback")}
     return {**detected, **told, "diagnosis": diagnosis.model_dump(mode="json")}
 
@@ -134,19 +132,3 @@ def report(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
         "page": page,
         "report": store.write_bytes(store.store_uri(config.name, "reports", partition, "drift.html"), html),
     }
-
-
-def _profiles(config: Problem, version: str, reference: Reference, partition: str) -> dict[str, dict[str, Any]]:
-    """Profiles by partition and column, up to `partition`, of those that the version scored and was not made from."""
-    from pipelines.monitoring.profile import KEPT_PARTITIONS, from_rows
-
-    keys = [key for key in store.partition_keys(config, "profiles") if key <= partition][-KEPT_PARTITIONS:]
-    keys = [key for key in keys if key == partition or key not in reference.partitions]
-    wanted = (pc.field("model_version") == version) & pc.field("partition").isin(keys) & (pc.field("slice") == "")
-    rows = store.dataset(config, "profiles").to_table(filter=wanted)
-    parts = {key: from_rows(rows.filter(pc.field("partition") == key)) for key in keys}
-    return {key: part for key, part in parts.items() if part}
-
-
-def _reference(config: Problem, version: str) -> Reference:
-    return Reference.model_validate(store.read_json(reference_uri(config, version))["reference"])

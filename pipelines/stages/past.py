@@ -166,6 +166,10 @@ def _among(keys: Sequence[str]) -> pc.Expression:
     return pc.field("partition").isin(pa.array(keys, pa.string()))
 
 
+def reference_of(config: Problem, version: str) -> Reference:
+    """What monitoring holds a version's partitions against."""
+    return Reference.model_validate(store.read_json(reference_uri(config, version))["reference"])
+
+
 def past(config: Problem, version: str, partition: str) -> Past:
-    reference = Reference.model_validate(store.read_json(reference_uri(config, version))["reference"])
-    return Past(config, version_problem(config, version), version, partition, reference)
+    return Past(config, version_problem(config, version), version, partition, reference_of(config, version))

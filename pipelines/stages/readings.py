@@ -13,9 +13,8 @@ from pipelines import sql, store
 from pipelines.config import Way
 from pipelines.dataset.known import targets
 from pipelines.dataset.label import label_number, labelled, mature, splits
-from pipelines.errors import EvergreenError
+from pipelines.errors import ConfigError, EvergreenError
 from pipelines.evaluation.bootstrap import blocks_of
-from pipelines.evaluation.metrics import goodness
 from pipelines.monitoring.readings import PROXY_ROWS, Reading, as_scored, fresher, reading, recalibrated
 from pipelines.problem import Problem
 from pipelines.release.versions import taught, version_problem, version_uri
@@ -183,13 +182,12 @@ def _others(
 
 
 def _baseline(config: Problem, run_id: str) -> str | None:
-    """MLflow run of the best baseline of the champion's training, as `switch.fall_back` chooses it."""
+    """MLflow run of the best baseline of the champion's training; None: none could serve."""
     from pipelines import tracking
+    from pipelines.release.switch import best_baseline
 
-    metric = config.training.select_by
-    known = {
-        str(one["run_id"]): goodness(metric, one["metrics"][metric])
-        for name, one in tracking.run_file(run_id, "evaluation.json").get("baselines", {}).items()
-        if config.training.candidates[name].model != "random" and one["metrics"].get(metric) is not None
-    }
-    return max(known, key=lambda name: known[name], default=None)
+    evaluation = tracking.run_file(run_id, "evaluation.json")
+    try:
+        return str(evaluation["baselines"][best_baseline(config, evaluation)]["run_id"])
+    except ConfigError:
+        return None
