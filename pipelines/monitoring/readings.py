@@ -89,8 +89,8 @@ def proxies(
     """Scores of the rows `newest` by small models, equal in all but what they learnt from: the value of fresher data.
 
     `keep` learnt as the champion did: from the first rows of `stale`, and gone on with each of the others (a continued
-    model is not as fresh as one from scratch); `retrain` from `fresh`, what a training would have learnt
-    from that was done just before `newest`; `continue` is `keep`, gone on as training.update says with the rows
+    model is not as fresh as one from scratch); `retrain` from `fresh`, what a training that is asked for now would
+    learn from, in whose test split `newest` is; `continue` is `keep`, gone on as training.update says with the rows
     `newer`, those of `fresh` that `stale` has not. (Huyen, ch. 9: the value of data freshness.) A way that cannot be
     fitted is left out.
 

@@ -80,8 +80,8 @@ class Watch:
         newest = mature[-1]
         problem = with_policy(self.problem, policy)
         worth = f" {sorted(policy.worth.items())}" if policy.worth else ""
-        name = f"fresher {champion.name} {newest}{worth}"
-        found, cpu_s = self._kept(name, lambda: self._fresher(problem, champion, newest))
+        name = f"fresher {champion.name} {partition}{worth}"
+        found, cpu_s = self._kept(name, lambda: self._fresher(problem, champion, partition, newest))
         if is_bad:
             name = f"others {champion.name} {previous.name if previous else None} {since} {newest}{worth}"
             others, more_s = self._kept(name, lambda: self._others(problem, champion, previous, since, newest))
@@ -95,15 +95,14 @@ class Watch:
             self.seen[name] = {"value": told, "cpu_s": time.process_time() - start}
         return [Reading.model_validate(one) for one in self.seen[name]["value"]], self.seen[name]["cpu_s"]
 
-    def _fresher(self, problem: Problem, champion: Recipe, newest: str) -> list[Reading]:
-        before = problem.partitions.shift(newest, -1)
-        its_ages = ages(problem, champion, before)
+    def _fresher(self, problem: Problem, champion: Recipe, partition: str, newest: str) -> list[Reading]:
+        its_ages = ages(problem, champion, partition)
         if its_ages["retrain"] < 1:
             return []
         past = self.past
         try:
-            keys = {"fresh": past.split(before)["train"], "newest": [newest],
-                    "newer": past.since(Recipe(before, "continue", base=champion))}  # fmt: skip
+            keys = {"fresh": past.split(partition)["train"], "newest": [newest],
+                    "newer": past.since(Recipe(partition, "continue", base=champion))}  # fmt: skip
         except EvergreenError:
             return []
         rows = {part: past.take(past.labelled_at(its)) for part, its in keys.items()}

@@ -44,7 +44,7 @@ def measure(
     keys = mature(config, partition, available)
     if len(keys) < 2:
         return [], {}
-    newest, before = keys[-1], config.partitions.shift(keys[-1], -1)
+    newest = keys[-1]
     done = {one.way for one in known if (one.partition, one.version) == (newest, version)}
     where = {"partition": newest, "version": version}
     rows = labelled_rows(config, partition, [newest])
@@ -52,7 +52,7 @@ def measure(
         return [], {}
     blocks, new, why_not = blocks_of(config, rows), list[Reading](), dict[Way, str]()
     chain = taught_by(config, lineage)
-    its_ages = ages(config, chain, before)
+    its_ages = ages(config, chain, partition)
     candidate = lineage["candidate"]
     if candidate not in config.training.candidates or config.training.candidates[candidate].is_baseline:
         candidate = next(name for name in config.training.candidates if name not in config.training.baselines)
@@ -116,10 +116,9 @@ def _fresher(
     since: str | None,
     aside: set[str],
 ) -> list[Reading]:
-    before = config.partitions.shift(where["partition"], -1)
     available = store.partition_keys(config, "features")
     try:
-        split = splits(config, before, available, held=aside)
+        split = splits(config, partition, available, held=aside)
     except EvergreenError:
         return []
     fresh = [key for key, name in split.items() if name == "train"]
