@@ -46,7 +46,7 @@ def test_an_alarm_is_measured_and_everything_stands_on_the_ledger(loop: str) -> 
     assert ways["recalibrate"]["gain"] is not None and ways["fall_back"]["gain"] is not None
     assert ways["fall_back"]["why_not"] and ways["roll_back"]["why_not"] == "there is no version before"
     assert {one["partition"] for one in found["readings"]} == {"2013-02-18"}
-    assert {one["way"]: one["age"] for one in found["readings"]}["retrain"] == 1
+    assert {one["way"]: one["age"] for one in found["readings"]}["retrain"] == 3
     assert monitor.decide(loop, given("2013-02-25"))["readings"] == found["readings"], "the same every time"
     try:
         monitor.act(loop, found)
@@ -91,6 +91,9 @@ def test_who_asks_follows_the_config(loop: str, updates: str, action: str) -> No
 def test_a_request_cools_down(loop: str) -> None:
     manual(loop, "continual", costs=dict.fromkeys(["recalibrate", "continue", "roll_back", "fall_back"], 99))
     config = load_problem(loop)
+    worth_it = {"way": "retrain", "partition": "2013-01-28", "version": "1", "value": 1.0, "age": 1}
+    with pytest.raises(NothingToDo):
+        monitor.act(loop, decided(partition="2013-02-04", action="alert", readings=[worth_it]))
     assert monitor.decide(loop, given("2013-02-25"))["action"] == "retrain"
     monitor.act(loop, decided(partition="2013-02-11"))
     cooling = monitor.decide(loop, given("2013-02-25"))
