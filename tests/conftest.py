@@ -1,6 +1,6 @@
 """Shared by all tests: Airflow's environment, a toy problem in memory, a store in a folder.
 
-Airflow reads its environment when it is first imported: it is set here, before any test is.
+Airflow and OpenMP read their environment when they are first imported: it is set here, before any test is.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ os.environ |= {
     "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+    "OMP_WAIT_POLICY": "PASSIVE",  # as for tasks: threads that spin while they wait slow what runs beside them down
 }
 
 settings.register_profile("evergreen", deadline=None)  # machines are noisy: no test is timed

@@ -89,6 +89,7 @@ def test_check_names_each_wrong_problem(tmp_path: Path) -> None:
     assert evergreen("check").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_stages_result_feeds_the_next(tmp_path: Path) -> None:
     store = {"EVERGREEN_STORE_URI": tmp_path.as_uri()}
     week = ("--partition", "2013-04-01")
