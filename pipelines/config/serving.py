@@ -92,7 +92,7 @@ class Policy(Config):
         COSTS, description="of acting, compute and risk together; what is not named here keeps its default"
     )
     prior_readings: float = Field(
-        4, ge=0, description="measured partitions that 'no gain' counts for: a single one is noisy, and is not believed"
+        4, ge=0, description="measured partitions that 'no gain' counts for: one is noisy, and the next shares its rows"
     )
 
     @model_validator(mode="after")

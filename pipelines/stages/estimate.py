@@ -14,8 +14,9 @@ from pipelines.artifacts import table_schema
 from pipelines.dataset.label import mature
 from pipelines.errors import DataError, NothingToDo
 from pipelines.problem import Problem, load_problem
-from pipelines.release.versions import version_problem, version_uri
+from pipelines.release.versions import version_problem
 from pipelines.stages.labelled import label_coverage, labelled_rows, measure_past, spread_of_scores, with_labels
+from pipelines.stages.past import held_out_of
 
 if TYPE_CHECKING:
     from pipelines.evaluation.scored import Scored
@@ -56,7 +57,10 @@ def estimate(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     config = load_problem(problem)
     partition, version = profiled["partition"], profiled["version"]
     its = version_problem(config, version)
-    held_out, why_not = _held_out(config, its, version)
+    held_out = held_out_of(config, its, version)
+    why_not = None
+    if held_out is None:
+        why_not = f"version {version} has no held-out rows: it was registered before there were estimates"
     labelled = labelled_rows(config, its, version, partition, config.monitoring.policy.trailing_partitions + 1)
     concept = (None, why_not) if held_out is None else _concept(config, its, held_out, labelled)
     feedback = _feedback(config, its, version, labelled, partition)
@@ -162,15 +166,6 @@ def _feedback(
     series, usual = spread_of_scores(config, version, partition)
     confidence = config.evaluation.bootstrap.confidence
     return feedback(label_coverage(config, its, labelled[-1]), trend(series, confidence), usual), None
-
-
-def _held_out(config: Problem, its: Problem, version: str) -> tuple[HeldOut | None, str | None]:
-    from pipelines.monitoring.held_out import from_parquet
-
-    uri = version_uri(config, version, "held_out.parquet")
-    if not store.exists(uri):
-        return None, f"version {version} has no held-out rows: it was registered before there were estimates"
-    return from_parquet(its, store.read_bytes(uri)), None
 
 
 def _scored_rows(config: Problem, its: Problem, partition: str, version: str) -> tuple[pa.Table, np.ndarray]:

@@ -62,6 +62,7 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     from pipelines.monitoring.detect import detect as measure_drift
     from pipelines.monitoring.detect import performance
     from pipelines.monitoring.truth import realised as turned_out
+    from pipelines.stages.labelled import threshold_of
 
     config = load_problem(problem)
     partition, policy = profiled["partition"], config.monitoring.policy
@@ -79,7 +80,7 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     for labelled in labelled_keys[-policy.of_last :]:
         scored = predictions.filter(pc.field("partition") == labelled)
         version = scored.head(1, columns=["model_version"])["model_version"][0].as_py()
-        its, threshold = version_problem(config, version), past.reference_of(config, version).threshold
+        its, threshold = version_problem(config, version), threshold_of(config, version)
         truth, unknown = turned_out(
             its, predictions, labels, labelled, version, threshold, config.partitions.end(partition)
         )

@@ -112,11 +112,7 @@ class Past:
         return rows, found
 
     def held_out(self) -> HeldOut | None:
-        """The test rows that went with the version; None of one from before there were any."""
-        from pipelines.monitoring.held_out import from_parquet
-
-        uri = version_uri(self.config, self.version, "held_out.parquet")
-        return from_parquet(self.its, store.read_bytes(uri)) if store.exists(uri) else None
+        return held_out_of(self.config, self.its, self.version)
 
     def compared(
         self, before: Sequence[str], after: Sequence[str], features: Sequence[str]
@@ -169,6 +165,14 @@ def _among(keys: Sequence[str]) -> pc.Expression:
 def reference_of(config: Problem, version: str) -> Reference:
     """What monitoring holds a version's partitions against."""
     return Reference.model_validate(store.read_json(reference_uri(config, version))["reference"])
+
+
+def held_out_of(config: Problem, its: Problem, version: str) -> HeldOut | None:
+    """The test rows that went with a version; None of one from before there were any."""
+    from pipelines.monitoring.held_out import from_parquet
+
+    uri = version_uri(config, version, "held_out.parquet")
+    return from_parquet(its, store.read_bytes(uri)) if store.exists(uri) else None
 
 
 def past(config: Problem, version: str, partition: str) -> Past:

@@ -43,12 +43,7 @@ def write_problem(folder: Path) -> None:
     raw["gate"]["max_prediction_shift"] = None  # one week of February is seldom like the weeks before
     raw["scoring"] = {"shard_rows": 4000}
     raw["monitoring"]["report_rows"] = 500
-    raw["monitoring"]["policy"] |= {
-        "max_calibration_gap": 0.0001,
-        "at_least": 1,
-        "of_last": 1,
-        "cool_down_partitions": 9,
-    }
+    raw["monitoring"]["policy"] |= {"updates": "scheduled", "every_partitions": 2}
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
 
 
