@@ -57,9 +57,12 @@ def _happened(seen: Seen, decided: Mapping[str, Any], explained: Explained) -> s
     verdict = escape(str(decided.get("verdict", "none given")))
     done = escape(ACTIONS.get(action, action or "No decision was taken."))
     kind = "good" if action in GOOD else "bad"
+    why = explained.paragraph
+    if verdict == "staleness":  # no finding speaks for the action: what does stands among the reasons alone
+        why = f"Nothing drifted, but a fresher model is expected to pay: {decided.get('reason', '')}."
     box = (
         f'<div class="box {kind}"><p><b>Verdict: {verdict}. Action: {escape(action or "none taken")}.</b> {done}</p>'
-        f"<p>{escape(explained.paragraph)}</p></div>"
+        f"<p>{escape(why)}</p></div>"
     )
     scored = seen.profiles.get(seen.partition)
     rows = f"this {seen.every}'s {scored[SCORE].rows:,} rows" if scored else f"this {seen.every}"

@@ -134,6 +134,8 @@ def test_a_partition_without_findings(rows: Any) -> None:
     assert "Action: none. Nothing is done." in " ".join(text.split()).replace(". Nothing", ". Nothing")
     assert "there is nothing to explain" in text and "Nothing is beyond the policy's limits." in text
     assert b"box good" in html and html.count(b"<svg") >= 2
+    old = decided | {"verdict": "staleness", "action": "retrain", "reason": "a training is expected to gain 0.2"}
+    assert "expected to pay: a training is expected to gain 0.2." in text_of(page(of, old, nothing_to_explain()))
 
 
 def test_next_to_nothing_is_known(rows: Any) -> None:
