@@ -34,12 +34,15 @@ def decide(problem: str, explained: dict[str, Any], trainings: int = 0) -> dict[
     diagnosis = Diagnosis.model_validate(explained["diagnosis"])
     earlier = [row for row in ledger.decisions(config, "monitoring") if row["partition"] < partition]
     lineage = store.read_json(version_uri(config, version, "lineage.json"))
-    situation = _situation(config, partition, lineage, earlier, trainings)
+    chain = taught_by(config, lineage)
+    situation = _situation(config, partition, lineage, len(chain) - 1, earlier, trainings)
     readings, new, unmeasured = _earlier_readings(earlier), list[Reading](), dict[Way, str]()
     if policy.updates == "continual":
         since = explained.get("explained", {}).get("since") if "concept drift" in diagnosis.kinds else None
-        new, unmeasured = measure(config, partition, version, lineage, readings, diagnosis.is_newest_bad, since)
-    its_ages = ages(config, taught_by(config, lineage), partition)
+        new, unmeasured = measure(
+            config, partition, version, chain, lineage["candidate"], readings, diagnosis.is_newest_bad, since
+        )
+    its_ages = ages(config, chain, partition)
     considered = options(policy, [*readings, *new], version, its_ages, is_alarm(policy, diagnosis), unmeasured)
     decision = apply_policy(policy, diagnosis, considered if policy.updates == "continual" else (), situation)
     told = [one.model_dump(mode="json") for one in new]
@@ -92,7 +95,12 @@ def act(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
 
 
 def _situation(
-    config: Problem, partition: str, lineage: dict[str, Any], earlier: list[dict[str, Any]], trainings: int
+    config: Problem,
+    partition: str,
+    lineage: dict[str, Any],
+    continued: int,
+    earlier: list[dict[str, Any]],
+    trainings: int,
 ) -> Situation:
     parts = config.partitions
     requests = sorted(row["partition"] for row in earlier if row["action"] in TRAININGS)
@@ -101,7 +109,7 @@ def _situation(
     return Situation(
         since_request=since,
         since_training=age if since is None else min(age, since),
-        continued=len(taught_by(config, lineage)) - 1,
+        continued=continued,
         is_training=trainings > 0,
     )
 

@@ -26,7 +26,8 @@ def measure(
     config: Problem,
     partition: str,
     version: str,
-    lineage: dict[str, Any],
+    chain: list[dict[str, Any]],
+    candidate: str,
     known: Sequence[Reading],
     is_bad: bool,
     since: str | None,
@@ -34,8 +35,9 @@ def measure(
     """New readings, on the newest partition with labels at the end of `partition`, and why a way has none.
 
     What age costs is measured every time, as it has to be known before anything is wrong; ways that need an alarm only
-    where `is_bad`: the newest labelled partition is. `since`: a training from there on is looked at too. A partition
-    that `known` readings are of is not measured again.
+    where `is_bad`: the newest labelled partition is. `chain`: what `taught_by` gives of the version, whose `candidate`
+    it is. `since`: a training from there on is looked at too. A partition that `known` readings are of is not measured
+    again.
     """
     from pipelines.quarantine import held
 
@@ -51,9 +53,7 @@ def measure(
     if not rows.num_rows:
         return [], {}
     blocks, new, why_not = blocks_of(config, rows), list[Reading](), dict[Way, str]()
-    chain = taught_by(config, lineage)
     its_ages = ages(config, chain, partition)
-    candidate = lineage["candidate"]
     if candidate not in config.training.candidates or config.training.candidates[candidate].is_baseline:
         candidate = next(name for name in config.training.candidates if name not in config.training.baselines)
     if config.training.candidates[candidate].model != "xgboost":
@@ -151,7 +151,8 @@ def _others(
 
     champion, previous = tracking.serving(config), tracking.previous(config)
     model = tracking.load_model(champion.run_id)
-    if version_problem(config, version).feature_set != config.feature_set or str(champion.version) != version:
+    its = version_problem(config, version)
+    if its.feature_set != config.feature_set or str(champion.version) != version:
         why = "the version that served here does not serve any more, or has other features"
         return [], dict.fromkeys(("recalibrate", "roll_back", "fall_back"), why)
     known = set(taught(config, version).partitions)
@@ -167,26 +168,26 @@ def _others(
         why_not["roll_back"] = "the version before has other features"
     else:
         scores["roll_back"] = tracking.load_model(previous.run_id).scores(rows)
-    baseline = None if champion.tags.get("kind") == "fallback" else _baseline(config, champion.run_id)
+    baseline = None if champion.tags.get("kind") == "fallback" else _baseline(its, champion.run_id)
     if baseline is None:
         why_not["fall_back"] = "no baseline that could serve is known"
     else:
         scores["fall_back"] = tracking.load_model(baseline).scores(rows)
     found = [
-        reading(config, way, where, as_scored(config, rows, its), as_scored(config, rows, keep), blocks)
-        for way, its in scores.items()
-        if its is not None
+        reading(config, way, where, as_scored(config, rows, ours), as_scored(config, rows, keep), blocks)
+        for way, ours in scores.items()
+        if ours is not None
     ]
     return [one for one in found if one is not None], why_not
 
 
-def _baseline(config: Problem, run_id: str) -> str | None:
+def _baseline(its: Problem, run_id: str) -> str | None:
     """MLflow run of the best baseline of the champion's training; None: none could serve."""
     from pipelines import tracking
     from pipelines.release.switch import best_baseline
 
     evaluation = tracking.run_file(run_id, "evaluation.json")
     try:
-        return str(evaluation["baselines"][best_baseline(config, evaluation)]["run_id"])
+        return str(evaluation["baselines"][best_baseline(its, evaluation)]["run_id"])
     except ConfigError:
         return None

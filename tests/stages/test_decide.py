@@ -11,7 +11,7 @@ from pipelines.errors import NothingToDo
 from pipelines.problem import load_problem
 from pipelines.release import ledger
 from pipelines.stages import monitor
-from pipelines.stages.readings import labelled_rows, measure
+from pipelines.stages.readings import labelled_rows, measure, taught_by
 from tests.stages.conftest import configure
 
 pytestmark = pytest.mark.slow
@@ -76,7 +76,7 @@ def test_a_champion_of_today_has_no_age(loop: str) -> None:
 
     config = load_problem(loop)
     lineage = store.read_json(version_uri(config, "1", "lineage.json"))
-    assert measure(config, "2013-02-04", "1", lineage, [], False, None)[0] == []
+    assert measure(config, "2013-02-04", "1", taught_by(config, lineage), "xgboost", [], False, None)[0] == []
 
 
 @pytest.mark.parametrize(("updates", "action"), [("manual", "alert"), ("scheduled", "retrain")])
