@@ -12,6 +12,7 @@ from pipelines import tracking
 from pipelines.errors import ConfigError, DataError, NothingToDo
 from pipelines.problem import Problem
 from pipelines.tracking import RunTrials
+from pipelines.tracking.runs import requirements
 from pipelines.training.fit import fit
 from pipelines.training.model import Model
 from pipelines.training.search import search
@@ -236,6 +237,16 @@ def test_models_of_other_tasks_are_kept_and_served(toy: ToyProblem, task: str, c
     served = mlflow.pyfunc.load_model(f"runs:/{run_id}/model").predict(frame)
     assert served.shape == ((40,) if task == "regression" else (40, 3))
     assert np.array_equal(served, model.scores(VALIDATION))
+
+
+def test_a_model_asks_for_the_build_of_xgboost_that_it_was_made_with() -> None:
+    import xgboost
+
+    asked = dict(line.split("==") for line in requirements())
+    builds = {"xgboost-cpu", "xgboost"} & asked.keys()
+    assert len(builds) == 1, "one of the two is installed"
+    assert asked[builds.pop()] == xgboost.__version__
+    assert {"mlflow", "scikit-learn", "skops"} <= asked.keys()
 
 
 def test_files_of_a_run_are_bytes_or_json(problem: Problem) -> None:

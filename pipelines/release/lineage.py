@@ -15,10 +15,11 @@ from typing import Any
 
 from pipelines.problem import ROOT, Problem
 
-# Distributions that decide over bits of a model or of its rows; a run keeps the whole environment beside.
+# Distributions that decide over bits of a model or of its rows; a run keeps the whole environment beside. XGBoost has
+# two, of which one is installed: a build with a GPU's code gives other bits, so which one it was is told.
 PACKAGES = (
     "deltalake", "duckdb", "imbalanced-learn", "numpy", "optuna", "pandas", "pyarrow", "scikit-learn", "scipy", "skops",
-    "xgboost",
+    "xgboost", "xgboost-cpu",
 )  # fmt: skip
 TABLES = ("events", "labels", "features", "training_sets")
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.skops"
 LONGEST_PARAMETER = 500  # characters that people still read in a list; MLflow's own limit is 6,000
-_MODEL_PACKAGES = ("evergreen", "mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "skops", "xgboost")
+_MODEL_PACKAGES = ("evergreen", "mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "skops")
+_XGBOOST_BUILDS = ("xgboost-cpu", "xgboost")  # distributions of the package xgboost: without and with a GPU's code
 # A trial of a search is a run as well, below its candidate's.
 _NO_TRIAL = "tags.`mlflow.parentRunId` IS NULL"
 
@@ -103,7 +104,7 @@ def log_candidate(
                 signature=infer_signature(frame, getattr(model, predict)(frame)),
                 input_example=frame,
                 pyfunc_predict_fn=predict,
-                pip_requirements=[f"{p}=={importlib.metadata.version(p)}" for p in _MODEL_PACKAGES],
+                pip_requirements=requirements(),
             )
             mlflow.log_dict(parameters, "parameters.json")
             # Last, as MLflow takes no second value for a parameter: a try that is killed before leaves none.
@@ -223,6 +224,16 @@ def environment() -> str:
     about = (distribution.metadata for distribution in importlib.metadata.distributions())  # parsed at each access
     installed = sorted({f"{one['Name']}=={one['Version']}" for one in about}, key=str.lower)
     return "\n".join([f"# Python {platform.python_version()} on {platform.platform()}", *installed, ""])
+
+
+def requirements() -> list[str]:
+    """What a model needs to be loaded, as pip takes it: each distribution with the version that is installed here."""
+    builds = [name for name in _XGBOOST_BUILDS if _is_installed(name)]
+    return [f"{name}=={importlib.metadata.version(name)}" for name in [*_MODEL_PACKAGES, *builds]]
+
+
+def _is_installed(distribution: str) -> bool:
+    return any(importlib.metadata.distributions(name=distribution))
 
 
 def _wanted(tags: dict[str, str]) -> str:

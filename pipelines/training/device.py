@@ -9,6 +9,8 @@ import numpy as np
 
 from pipelines.errors import ConfigError
 
+GPU_BUILD = "install the build with them (`.venv-uv/bin/uv sync --frozen --extra gpu --no-group cpu`)"
+
 
 def device_of(wanted: str) -> str:
     """cpu or cuda, for auto, cpu or cuda.
@@ -19,9 +21,10 @@ def device_of(wanted: str) -> str:
     if wanted == "cpu" or (wanted == "auto" and not _has_gpu()):
         return "cpu"
     if not _has_gpu():
-        raise ConfigError(
-            "XGBoost sees no GPU", where="problem.yaml, training.device: cuda", cure="set device: auto, or cpu"
-        )
+        place, cure = "problem.yaml, training.device: cuda", "set device: auto, or cpu"
+        if not _is_gpu_build():
+            raise ConfigError("this XGBoost is built without GPUs", where=place, cure=f"{GPU_BUILD}, or {cure}")
+        raise ConfigError("XGBoost sees no GPU", where=place, cure=cure)
     return "cuda"
 
 
@@ -30,7 +33,7 @@ def _has_gpu() -> bool:
     """Whether a model can be trained on one; without a GPU XGBoost warns and takes the CPU, which its config tells."""
     import xgboost
 
-    if not xgboost.build_info().get("USE_CUDA"):
+    if not _is_gpu_build():
         return False
     with xgboost.config_context(verbosity=0):
         row = xgboost.DMatrix(np.zeros((1, 1), dtype=np.float32), label=np.zeros(1))
@@ -41,3 +44,9 @@ def _has_gpu() -> bool:
             return False
         used = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
     return str(used).startswith("cuda")
+
+
+def _is_gpu_build() -> bool:
+    import xgboost
+
+    return bool(xgboost.build_info().get("USE_CUDA"))

@@ -459,8 +459,10 @@ def test_rows_in_memory_and_on_disk_are_the_same_rows_to_a_checkpoint() -> None:
 def test_auto_is_the_cpu_where_there_is_no_gpu_and_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.training.device._has_gpu", lambda: False)
     assert device_of("auto") == device_of("cpu") == "cpu"
-    with pytest.raises(ConfigError, match="sees no GPU"):
-        _trees(device="cuda").fit(*_rows("binary"))
+    for is_gpu_build, message in ((True, "sees no GPU"), (False, "built without GPUs.*--extra gpu --no-group cpu")):
+        monkeypatch.setattr("pipelines.training.device._is_gpu_build", lambda is_it=is_gpu_build: is_it)
+        with pytest.raises(ConfigError, match=f"(?s){message}"):
+            _trees(device="cuda").fit(*_rows("binary"))
     monkeypatch.setattr("pipelines.training.device._has_gpu", lambda: True)
     assert device_of("auto") == device_of("cuda") == "cuda"
     assert device_of("cpu") == "cpu"
