@@ -14,7 +14,8 @@ measures again and asks for nothing twice.
 - `act` skipped: no training is wanted, or it was asked for before; the XCom `verdict` says which. Partitions that it
   put into quarantine: `evergreen quarantine partitions <problem>`; `readmit` lets one back in.
 - `detect` failed with *DataError*: no reference for the champion. Was it registered by Evergreen's train DAG?
-- `estimate` failed: `diagnose` goes on without it, and knows neither concept drift nor estimated label shift.
+- `estimate` skipped or failed: `diagnose` goes on without it, and knows neither concept drift nor estimated label
+  shift. Of a regression it has nothing to say until the first labels are there.
 - `report` failed: verdict and retraining do not depend on it. Clear it when the cause is gone.
 - Alarms every week: read the page before you raise a limit. `evergreen decide <problem> --replay` says what another
   policy would have done. A shift of inputs alone never retrains.
@@ -41,7 +42,7 @@ def profile(problem: str, *, dag_run: Any = None) -> Any:
     return monitor.profile(problem, partition_key(dag_run))
 
 
-@task(trigger_rule="all_done_min_one_success")
+@task(trigger_rule="all_done")  # `estimate` may have nothing to say, and may fail
 @boundary
 def diagnose(problem: str, detected: Any, estimated: Any) -> Any:
     from pipelines.stages import monitor
@@ -74,8 +75,10 @@ def build(problem: Problem) -> None:
         **options(problem, __doc__),
     ):
         profiled = profile(name)
-        diagnosed = diagnose(name, detect(name, profiled), estimate(name, profiled))
-        decided: Any = decide(name, explain(name, diagnosed))
+        detected = detect(name, profiled)
+        explained = explain(name, diagnose(name, detected, estimate(name, profiled)))
+        detected >> explained  # where it failed, the run has failed too, although `diagnose` was skipped
+        decided: Any = decide(name, explained)
         told = {"on_success_callback": alerts.requested, "on_skipped_callback": alerts.alerted}
         acted: Any = act.override(outlets=[assets.retrain_request(name)], **told)(name, decided)
         acted.operator.operator_extra_links = (Monitoring(),)

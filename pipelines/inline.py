@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from pipelines.errors import ConfigError, NothingToDo
 from pipelines.problem import load_problem
+
+log = logging.getLogger(__name__)
 
 STAGES = {
     "ingest": ("extract", "validate", "publish"),
@@ -19,6 +23,51 @@ STAGES = {
     "monitor": ("profile", "detect", "estimate", "diagnose", "explain", "decide", "act", "report"),
 }
 OPTIONS = ("partition", "first", "last", "candidate", "restate", "how", "window_from")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A stage gave nothing: it had nothing to do, it failed, or one that it rests on gave nothing."""
+
+    reason: Exception
+
+
+@dataclass
+class Chain:
+    """Stages one after another, of which each runs where the DAG's trigger rules let its task run.
+
+    A stage that gave nothing stops what rests on it, and nothing else.
+    """
+
+    failures: list[Exception] = field(default_factory=list)
+
+    def run(self, stage: Callable[..., Any], *given: Any, after: tuple[Any, ...] = ()) -> Any:
+        """What `stage` gives, or Missing. `after`: what has to be there too, though the stage takes none of it."""
+        told = [one for value in (*given, *after) for one in (value if isinstance(value, list) else [value])]
+        if lacking := [one for one in told if isinstance(one, Missing)]:
+            return next((one for one in lacking if not isinstance(one.reason, NothingToDo)), lacking[0])
+        try:
+            return stage(*given)
+        except NothingToDo as reason:
+            return Missing(reason)
+        except Exception as error:  # what does not rest on this goes on, as in the DAG; `outcome` raises it
+            self.failures.append(error)
+            return Missing(error)
+
+    def outcome(self, value: Any) -> Any:
+        """`value` itself; raises what failed first, or why there is none."""
+        for error in self.failures[1:]:
+            log.error("%s", error)
+        if self.failures:
+            raise self.failures[0]
+        if isinstance(value, Missing):
+            raise value.reason
+        return value
+
+
+def present(value: Any) -> Any:
+    """None for what is missing, as a task is given that runs although one before it gave nothing."""
+    return None if isinstance(value, Missing) else value
 
 
 def ingest(problem: str, first: str, last: str, restate: bool = False) -> dict[str, Any]:
@@ -31,15 +80,12 @@ def annotate(problem: str, partition: str | None = None) -> dict[str, Any]:
     """What needs no people: the labeling functions vote, and the model labels, as far as they are declared."""
     from pipelines.stages import annotate as stages
 
-    done: dict[str, Any] = {}
-    for name, stage in (("vote", stages.vote), ("self_train", stages.self_train)):
-        try:
-            done[name] = stage(problem, partition)
-        except NothingToDo:
-            continue
-    if not done:
-        raise NothingToDo("nothing labels by itself", where=problem, cure="declare labels.weak or labels.self_training")
-    return done
+    chain = Chain()
+    given = {name: chain.run(stage, problem, partition) for name, stage in
+             (("vote", stages.vote), ("self_train", stages.self_train))}  # fmt: skip
+    done = {name: value for name, value in given.items() if not isinstance(value, Missing)}
+    nothing = NothingToDo("nothing labels by itself", where=problem, cure="declare labels.weak or labels.self_training")
+    return chain.outcome(done or Missing(nothing))  # type: ignore[no-any-return]
 
 
 def train(
@@ -48,35 +94,42 @@ def train(
     """Raises NothingToDo where the DAG skips what follows `label`, or `evaluate`."""
     from pipelines.stages import train as stages
 
-    labelled = stages.label(problem, partition, how=how, window_from=window_from)
-    checked = stages.check(problem, stages.featurize(problem, stages.sample(problem, labelled)))
-    trained = []
-    for candidate in load_problem(problem).training.candidates:
-        with suppress(NothingToDo):  # where the champion is updated, the other candidates are not trained
-            trained.append(stages.train(problem, checked, candidate))
-    gated = stages.gate(problem, stages.evaluate(problem, checked, trained))
-    return stages.promote(problem, stages.register(problem, gated))
+    chain = Chain()
+    labelled = chain.run(partial(stages.label, how=how, window_from=window_from), problem, partition)
+    checked = chain.run(
+        stages.check, problem, chain.run(stages.featurize, problem, chain.run(stages.sample, problem, labelled))
+    )
+    fitted = [chain.run(stages.train, problem, checked, one) for one in load_problem(problem).training.candidates]
+    # Where the champion is updated, the other candidates are not trained: those are no reason to stop.
+    trained = [one for one in fitted if not (isinstance(one, Missing) and isinstance(one.reason, NothingToDo))]
+    evaluated = chain.run(stages.evaluate, problem, checked, trained)
+    gated = chain.run(stages.gate, problem, evaluated)
+    return chain.outcome(  # type: ignore[no-any-return]
+        chain.run(stages.promote, problem, chain.run(stages.register, problem, gated))
+    )
 
 
 def score(problem: str, partition: str) -> dict[str, Any]:
     from pipelines.stages import score as stages
 
-    shards = stages.plan(problem, partition)
-    return stages.publish(problem, partition, [stages.score(problem, shard) for shard in shards])
+    chain = Chain()
+    shards = chain.run(stages.plan, problem, partition)
+    scored = shards if isinstance(shards, Missing) else [chain.run(stages.score, problem, shard) for shard in shards]
+    return chain.outcome(chain.run(stages.publish, problem, partition, scored))  # type: ignore[no-any-return]
 
 
 def monitor(problem: str, partition: str) -> dict[str, Any]:
-    """Raises NothingToDo where the DAG skips `act`."""
+    """Raises NothingToDo where the DAG skips `act`; what `estimate` or `report` failed with, after all the others."""
     from pipelines.stages import monitor as stages
 
-    profiled = stages.profile(problem, partition)
-    estimated = None
-    with suppress(NothingToDo):  # nothing to say yet
-        estimated = stages.estimate(problem, profiled)
-    diagnosed = stages.diagnose(problem, stages.detect(problem, profiled), estimated)
-    decided = stages.decide(problem, stages.explain(problem, diagnosed))
-    stages.report(problem, decided)
-    return stages.act(problem, decided)
+    chain = Chain()
+    profiled = chain.run(stages.profile, problem, partition)
+    detected = chain.run(stages.detect, problem, profiled)
+    estimated = chain.run(stages.estimate, problem, profiled)
+    diagnosed = chain.run(stages.diagnose, problem, present(detected), present(estimated))
+    decided = chain.run(stages.decide, problem, chain.run(stages.explain, problem, diagnosed, after=(detected,)))
+    chain.run(stages.report, problem, decided)
+    return chain.outcome(chain.run(stages.act, problem, decided))  # type: ignore[no-any-return]
 
 
 def run(name: str, problem: str, options: dict[str, Any], given: Any = None) -> Any:

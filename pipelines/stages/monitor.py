@@ -97,12 +97,16 @@ def diagnose(problem: str, detected: dict[str, Any] | None, estimated: dict[str,
     gave, "estimated" and "diagnosis".
 
     Raises:
-        NothingToDo: there is nothing to diagnose, since `detect` has failed.
+        NothingToDo: there is nothing to diagnose, since `detect` gave nothing.
     """
     from pipelines.monitoring.diagnose import diagnose as name_shifts
 
     if detected is None:
-        raise NothingToDo("detect has failed", where=f"problem {problem}", cure="mend what it says, then clear it")
+        raise NothingToDo(
+            "detect gave nothing: it failed, or was skipped",
+            where=f"problem {problem}",
+            cure="if it failed, mend what it says, then clear it",
+        )
     config = load_problem(problem)
     its_own = [one for one in detected["realised"] if one["version"] == detected["version"]]
     reference = past.reference_of(config, detected["version"])
