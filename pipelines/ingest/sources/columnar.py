@@ -59,15 +59,42 @@ def fits(kind: pa.DataType, declared: ColumnType) -> bool:
             return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
+def plainest(kind: pa.DataType) -> pa.DataType:
+    """The Arrow type that stands for all those of which DuckDB makes the same one.
+
+    >>> plainest(pa.dictionary(pa.int8(), pa.large_string())), plainest(pa.timestamp("us", "Asia/Tokyo"))
+    (DataType(string), TimestampType(timestamp[us, tz=UTC]))
+    """
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind):
+        return pa.binary()
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        return pa.timestamp(kind.unit, "UTC")
+    return pa.date32() if pa.types.is_date(kind) else kind
+
+
 def check_parts(name: str, source: Source, parts: list[Part]) -> None:
-    """Raise SchemaError for the first part that differs from the declared columns, or else from the first part."""
+    """Raise SchemaError for the first part that differs from the declared columns, or else from the first part.
+
+    Without declared columns the order of the columns is free, and so are two types of which DuckDB makes one.
+    """
     first = {field.name: field.type for field in parts[0].schema}
+    for part in parts[1:]:  # a column without a value has no type: the next file may tell it
+        first |= {one.name: one.type for one in part.schema if one.name in first and pa.types.is_null(first[one.name])}
     expected: dict[str, str] = dict(source.columns) or {one: str(kind) for one, kind in first.items()}
+
+    def differs(one: str, kind: pa.DataType) -> bool:
+        if source.columns:
+            return not fits(kind, source.columns[one])
+        return not pa.types.is_null(kind) and plainest(kind) != plainest(first[one])
+
     for part in parts:
         found = {field.name: field.type for field in part.schema}
         check_names([one for one in part.schema.names if one in expected], part.name)
-        wrong = [one for one, kind in found.items() if one in expected
-                 and not (fits(kind, source.columns[one]) if source.columns else kind == first.get(one))]  # fmt: skip
+        wrong = [one for one, kind in found.items() if one in expected and differs(one, kind)]
         head = part.head() if wrong else None
         lines = [
             f"{one}: {'declared' if source.columns else 'in the first file'} {expected[one]}, found {found[one]}"
@@ -93,9 +120,13 @@ def create_view(
     relations: Iterable[tuple[str, pa.Schema]],
     window: Window,
 ) -> None:
-    """One view of all relations, each SQL that reads rows of a schema: declared types, rows of the window."""
+    """One view of all relations, each SQL that reads rows of a schema: declared types, rows of the window.
+
+    Each relation's columns are taken by name, in one order: a file may have them in another.
+    """
+    relations = list(relations)
     casts = [f"CAST({quote(one)} AS {DUCKDB_TYPES[kind]}) AS {quote(one)}" for one, kind in source.columns.items()]
-    cells = ", ".join(casts) or "*"
+    cells = ", ".join(casts or map(quote, relations[0][1].names))
     selects = []
     for relation, schema in relations:
         kind = time_type(schema, window)

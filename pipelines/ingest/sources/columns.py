@@ -52,9 +52,9 @@ def check_columns(
         return
     hints = [f"{one!r}{hint}" for one in missing if (hint := did_you_mean(one, extra))]
     hints = [f"only capitals differ in {', '.join(twice)}"] if twice else hints
-    cure = (
-        f"correct sources.{name}.columns in problem.yaml, or the source" if source.columns else "make the files alike"
-    )
+    cure = f"correct sources.{name}.columns in problem.yaml, or the source"
+    if not source.columns:
+        cure = f"make the files alike, or declare sources.{name}.columns in problem.yaml: they say what each file has"
     raise SchemaError(
         f"the columns of source {name!r} differ from those {declared}\n" + "\n".join(lines),
         where=where,
