@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 PROBLEM, HISTORY, QUARTER = "flight_delay", ("2012-12-31", "2013-03-25"), ("2013-04-01", "2013-06-24")
 LABELLED_UNTIL = "2013-07-08"  # the last week whose labels are wanted has them by then
@@ -51,7 +50,7 @@ def measured() -> list[dict[str, Any]]:
     inline.ingest(PROBLEM, QUARTER[0], LABELLED_UNTIL)
     events, labels = store.dataset(config, "events"), store.dataset(config, "labels")
     until, keys = config.partitions.end(LABELLED_UNTIL), config.partitions.between(*QUARTER)
-    wanted = targets(events.filter(pc.field("partition").isin(keys)), until)
+    wanted = targets(events.filter(sql.is_among("partition", keys)), until)
     rows = sql.query(
         f"""SELECT f.*, k.label FROM f JOIN ({labels_as_known(config)}) AS k USING ({config.key})
             ORDER BY f.event_time, f.{config.key}""",

@@ -87,7 +87,7 @@ class Bench:
         self.keys = sorted(set(self.rows["partition"].to_pylist()))
 
     def of(self, keys: set[str]) -> pa.Table:
-        return self.rows.filter(pc.is_in(self.rows["partition"], pa.array(sorted(keys))))
+        return self.rows.filter(pc.is_in(self.rows["partition"], pa.array(sorted(keys), pa.string())))
 
     def split(self, as_of: str) -> dict[str, set[str]]:
         found = splits(self.problem, as_of, self.keys)

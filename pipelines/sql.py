@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.errors import ConfigError
 
@@ -63,8 +64,22 @@ def thinned(key: str, rows: Mapping[str, int], most: int) -> str:
     >>> print(thinned("id", {"2024-01-01": 90, "2024-01-02": 250}, 100))
     hash("id") % (CASE partition WHEN '2024-01-01' THEN 1 WHEN '2024-01-02' THEN 3 END) = 0
     """
+    if not rows:
+        return "false"
     cases = " ".join(f"WHEN {literal(partition)} THEN {-(-count // most)}" for partition, count in rows.items())
     return f"hash({quote(key)}) % (CASE partition {cases} END) = 0"
+
+
+def is_among(column: str, values: Iterable[str]) -> pc.Expression:
+    """Arrow filter: rows whose `column`, of texts, is one of `values`; of no values, no rows.
+
+    The one way to ask this of a Python list: Arrow takes an empty one for a list of nulls, and refuses to compare
+    texts with them.
+
+    >>> pa.table({"id": ["a", "b"]}).filter(is_among("id", [])).num_rows
+    0
+    """
+    return pc.field(column).isin(pa.array(list(values), pa.string()))
 
 
 @contextmanager

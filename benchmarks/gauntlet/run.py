@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from benchmarks.gauntlet.chain import STAGES, Outcome, run_stages
 from benchmarks.gauntlet.faults import FAULTS, Fault, Site
@@ -161,11 +160,11 @@ def _harmed(home: Path, stretch: Stretch, fault: Fault) -> Outcome:
 
 
 def _published(keys: list[str]) -> bool:
-    from pipelines import store
+    from pipelines import sql, store
     from pipelines.problem import load_problem
 
     config = load_problem(PROBLEM)
-    return bool(store.dataset(config, "events").count_rows(filter=pc.field(config.key).isin(keys)))
+    return bool(store.dataset(config, "events").count_rows(filter=sql.is_among(config.key, keys)))
 
 
 def _accept(run: Path, partitions: list[str]) -> None:

@@ -44,7 +44,7 @@ def audit(
     gives it. `made` is what was made of them, datasets or tables: `labelled` (of `label`), `training_sets` (the rows of
     this set alone) and `features`.
     """
-    in_splits = targets(events.filter(pc.field("partition").isin(list(split))), as_of)
+    in_splits = targets(events.filter(sql.is_among("partition", split)), as_of)
     drawn = _drawn(problem, in_splits, split, rows, as_of.isoformat())
     return [
         _counts(problem, in_splits, made),
@@ -59,7 +59,7 @@ def _drawn(problem: Problem, in_splits: Any, split: dict[str, str], rows: int, s
     chosen = f"SELECT {key}, partition FROM events ORDER BY hash({key}, {sql.literal(seed)}), {key} LIMIT {rows}"
     return sql.query(
         f"SELECT * FROM events SEMI JOIN ({chosen}) USING ({key}, partition)",
-        {"events": in_splits.filter(pc.field("partition").isin(used))},
+        {"events": in_splits.filter(sql.is_among("partition", used))},
     )
 
 

@@ -103,7 +103,7 @@ def label(problem: Problem, events: Any, labels: Any, as_of: datetime, split: di
         DataError: that leaves a split without a labelled row although its partitions have some; or a label is of a
             class that is not declared any more.
     """
-    in_split = targets(events.filter(pc.field("partition").isin(list(split))), as_of)
+    in_split = targets(events.filter(sql.is_among("partition", split)), as_of)
     rows = labelled(problem, in_split, labels, as_of, split)
     _require_declared(problem, rows)
     _require_rows(problem, rows, split)
@@ -137,7 +137,7 @@ def excluded(rows: pa.Table) -> dict[str, int]:
     {'embargo': 1, 'grouped_out': 1, 'unlabelled': 1}
     """
     counts = {name: pc.sum(pc.equal(rows["split"], name), min_count=0).as_py() for name in ("embargo", "grouped_out")}
-    is_in = pc.is_in(rows["split"], value_set=pa.array(SPLITS))
+    is_in = pc.is_in(rows["split"], value_set=pa.array(SPLITS, pa.string()))
     return {**counts, "unlabelled": pc.sum(pc.and_(is_in, pc.is_null(rows["label"])), min_count=0).as_py()}
 
 

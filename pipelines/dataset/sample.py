@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines import sql
 from pipelines.config import Sampling, did_you_mean
 from pipelines.dataset.draw import chances, systematic
 from pipelines.dataset.reservoir import reservoir
@@ -52,7 +53,7 @@ def sample(rows: pa.Table, sampling: Sampling) -> pa.Table:
             where=f"{SETTING}.by",
             cure="let events.sql give a column of ranges, and name that",
         )
-    rows = rows.filter(pc.and_(pc.is_valid(rows["label"]), pc.is_in(rows["split"], value_set=pa.array(SPLITS))))
+    rows = rows.filter(sql.is_among("split", SPLITS) & pc.field("label").is_valid())
     for split in SPLITS:
         _require_two_labels(rows, split, "give it more partitions (dataset.split), or look at the labels")
     in_train = pc.equal(rows["split"], "train").to_numpy()

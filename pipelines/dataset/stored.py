@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pipelines import sql, store
 from pipelines.artifacts import table_schema
 from pipelines.dataset.known import TRUTH, targets
-from pipelines.dataset.label import label_number
+from pipelines.dataset.label import SPLITS, label_number
 from pipelines.problem import Problem
 from pipelines.release.versions import datasheet_uri
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 def usable(config: Problem, labelled: ds.Dataset) -> pa.Table:
     """Labelled rows that may be used: in a split, and truth where they measure a model rather than teach it."""
-    usable = pc.field("split").isin(["train", "validation", "test"])
+    usable = sql.is_among("split", SPLITS)
     if set(config.labels.use) & set(TRUTH):
-        usable &= (pc.field("split") == "train") | pc.field("source").isin([*TRUTH, "none"])
+        usable &= (pc.field("split") == "train") | sql.is_among("source", [*TRUTH, "none"])
     return labelled.to_table(filter=usable)
 
 
@@ -55,7 +55,7 @@ def training_set(
     and_sets: Sequence[str] = (),
 ) -> pa.Table:
     """Rows of the set, and of others in the same table."""
-    wanted = pc.field("training_set").isin([pins["training_set"], *and_sets])
+    wanted = sql.is_among("training_set", [pins["training_set"], *and_sets])
     if split is not None:
         wanted &= pc.field("split") == split
     rows = store.dataset(config, "training_sets", pins["training_set_version"])
@@ -148,7 +148,7 @@ def write_features(features_of: Problem, pins: dict[str, Any], keys: list[str]) 
 
     events = store.dataset(features_of, "events", pins["events_version"])
     labels = store.dataset(features_of, "labels", pins["labels_version"])
-    wanted = targets(events.filter(pc.field("partition").isin(keys)), datetime.fromisoformat(pins["as_of"]))
+    wanted = targets(events.filter(sql.is_among("partition", keys)), datetime.fromisoformat(pins["as_of"]))
     schema = table_schema(features_of, "features")
     batches = (batch.cast(schema) for batch in featurize_rows(features_of, wanted, events, labels))
     return store.write_table(features_of, "features", pa.RecordBatchReader.from_batches(schema, batches), keys)
@@ -188,7 +188,7 @@ def facts(
         available=available,
         partitions=planned,
         young=pins["too_young"],
-        young_events=events.count_rows(filter=pc.field("partition").isin(pins["too_young"])),
+        young_events=events.count_rows(filter=sql.is_among("partition", pins["too_young"])),
         excluded=pins["left_out"],
         not_drawn=pins["not_drawn"],
         quarantined=_quarantined(config, list(planned)),
@@ -208,6 +208,6 @@ def facts(
 
 
 def _quarantined(config: Problem, keys: list[str]) -> dict[str, int]:
-    rows = store.dataset(config, "quarantine").to_table(columns=["rules"], filter=pc.field("partition").isin(keys))
+    rows = store.dataset(config, "quarantine").to_table(columns=["rules"], filter=sql.is_among("partition", keys))
     counts = pc.value_counts(pc.list_flatten(rows["rules"].combine_chunks())).to_pylist()
     return {one["values"]: one["counts"] for one in sorted(counts, key=lambda one: (-one["counts"], one["values"]))}

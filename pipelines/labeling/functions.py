@@ -99,7 +99,7 @@ def _checked(where: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
             or pa.types.is_decimal(kind)):  # fmt: skip
         raise ConfigError(f"votes are {kind}, neither boolean nor a number", where=where, cure=cure)
     numbers = column.cast(pa.float64(), safe=False)
-    strange = pc.unique(numbers.filter(pc.invert(pc.is_in(numbers, pa.array([0.0, 1.0, None])))))
+    strange = pc.unique(numbers.filter(pc.invert(pc.is_in(numbers, pa.array([0.0, 1.0, None], pa.float64())))))
     if len(strange):
         listed = ", ".join(f"{value:g}" for value in strange.slice(0, 5).to_pylist())
         raise ConfigError(f"votes are 1, 0 or null, and some are {listed}", where=where, cure=cure)

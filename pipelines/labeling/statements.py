@@ -67,7 +67,7 @@ def events_of(config: Problem, window: Window, sources: Sequence[LabelSource]) -
             LEFT JOIN ({labels_as_known(config, sources)}) AS l USING ({key})
             ORDER BY e.event_time, e.{key}""",
         {
-            "events": targets(events.filter(pc.field("partition").isin(window.keys)), window.present),
+            "events": targets(events.filter(sql.is_among("partition", window.keys)), window.present),
             "labels": store.dataset(config, "labels").filter(about),
         },
         {"as_of": window.present, "negative": negative or [""]},

@@ -108,7 +108,7 @@ def training_rows(
     drawn = stored.sampled(problem, ds.dataset(labelled))
     keys = sorted(set(drawn["partition"].to_pylist()))
     schema = table_schema(problem, "features")
-    wanted = targets(events.filter(pc.field("partition").isin(keys)), as_of)
+    wanted = targets(events.filter(sql.is_among("partition", keys)), as_of)
     batches = (batch.cast(schema) for batch in featurize(problem, wanted, events, labels))
     features = pa.Table.from_batches(batches, schema=schema)
     key = sql.quote(problem.key)

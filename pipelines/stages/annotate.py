@@ -153,7 +153,7 @@ def collect(problem: str, chosen: dict[str, Any], responses: list[Any]) -> dict[
     window = window._replace(arrival=chosen["partition"])
     events = store.dataset(config, "events").to_table(
         columns=[config.key, "event_time", "known_time"],
-        filter=pc.field("partition").isin(chosen["partitions"]) & pc.field(config.key).isin(chosen["events"]),
+        filter=sql.is_among("partition", chosen["partitions"]) & sql.is_among(config.key, chosen["events"]),
     )
     cast = sql.query(
         f"""SELECT v.*, e.event_time FROM votes AS v

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines import sql, store
 from pipelines.dataset import stored
@@ -33,7 +32,7 @@ def history(config: Problem, featurized: dict[str, Any], model: Model, and_sets:
 
     rows = stored.training_set(config, featurized, None, ["partition"], and_sets)
     keys = sorted(rows["partition"].unique().to_pylist())
-    wanted = pc.field("partition").isin(keys)
+    wanted = sql.is_among("partition", keys)
     features = store.dataset(config, "features", featurized["features_version"]).filter(wanted)
     names = ["partition", *config.feature_names]
     counted = sql.query("SELECT partition, count(*) AS rows FROM f GROUP BY 1", {"f": features}).to_pylist()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import quarantine, store
+from pipelines import quarantine, sql, store
 from pipelines.artifacts import table_schema
 from pipelines.clock import present
 from pipelines.errors import ConfigError, DataError
@@ -91,7 +91,7 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
             expected = [*expectations(config, query, staged), *batch_expectations(rules)]
             found = Verdict(counted, [*rules, *shaped], expected)
             bad, mended = apply_repairs(config, query, bad, quarantine.repairs(config, query))
-            is_ours = pc.is_in(mended["partition"], pa.array(keys))
+            is_ours = pc.is_in(mended["partition"], pa.array(keys, pa.string()))
             moved += pc.sum(pc.invert(is_ours), min_count=0).as_py()
             mended = mended.filter(is_ours)
             store.stage(f"{staging}/{query}.repaired", mended, mended.schema)
@@ -137,7 +137,7 @@ def publish(problem: str, validated: dict[str, Any], restate: bool = False) -> d
     set_aside = store.staged(f"{staging}/quarantine").to_table()
     read = validated["events"] + validated["labels"] + validated["rejected"] - validated["moved"]
     check_accounts(read, sum(counts.values()), set_aside.num_rows)
-    is_ours = pc.field("partition").isin(keys)
+    is_ours = sql.is_among("partition", keys)
     before = {query: store.dataset(config, query).filter(is_ours) for query in config.queries}
     ingested = sorted(set(keys) & set(store.partition_keys(config, "events")))
     now = present(config, last)
@@ -191,7 +191,7 @@ def _shape_rules(config: Problem, query: Query, first: str, good: ds.Dataset) ->
     holds = pc.field("superseded_time").is_null() & pc.field("withdrawn_time").is_null()
     if query == "labels":
         holds &= pc.field("source") == "natural"
-    published = store.dataset(config, query).filter(pc.field("partition").isin(pa.array(keys, pa.string())) & holds)
+    published = store.dataset(config, query).filter(sql.is_among("partition", keys) & holds)
     return shape_rules(config, shapes(config, query, published), shapes(config, query, good))
 
 

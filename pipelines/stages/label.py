@@ -8,10 +8,7 @@ from __future__ import annotations
 import uuid
 from typing import Any, Literal, NamedTuple, get_args
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from pipelines import store
+from pipelines import sql, store
 from pipelines.clock import INSTANT, present
 from pipelines.dataset.label import splits
 from pipelines.errors import ConfigError, DataError, NothingToDo
@@ -65,7 +62,7 @@ def label(
     rows = label_rows(config, events, store.dataset(config, "labels", versions["labels_version"]), as_of, split)
     training = f"{partition}-{uuid.uuid4().hex[:8]}"
     store.stage(labelled_uri(config, training), rows, rows.schema)
-    is_held = pc.field("partition").isin(pa.array(carried["held"], pa.string()))
+    is_held = sql.is_among("partition", carried["held"])
     passed_over = targets(events.filter(is_held), as_of).count_rows()
     return {
         "partition": partition,

@@ -27,8 +27,8 @@ def labelled_rows(config: Problem, its: Problem, version: str, partition: str, c
     from pipelines.monitoring.held_out import ROWS
 
     predictions = store.dataset(config, "predictions")
-    keys = pa.array(mature(config, partition, _sound(config, store.partition_keys(config, "predictions"))), pa.string())
-    its_own = predictions.filter(pc.field("partition").isin(keys) & (pc.field("model_version") == version))
+    keys = mature(config, partition, _sound(config, store.partition_keys(config, "predictions")))
+    its_own = predictions.filter(sql.is_among("partition", keys) & (pc.field("model_version") == version))
     newest = "SELECT DISTINCT partition FROM p ORDER BY partition DESC LIMIT $count"
     found = sql.query(newest, {"p": its_own}, {"count": count})["partition"].to_pylist()[::-1]
     if not found:
@@ -47,8 +47,8 @@ def labelled_rows(config: Problem, its: Problem, version: str, partition: str, c
             FROM f JOIN chosen USING ({key}, partition) LEFT JOIN known USING ({key})
             ORDER BY f.event_time, f.{key}""",
         {
-            "f": store.dataset(its, "features").filter(pc.field("partition").isin(found)),
-            "p": predictions.filter(pc.field("partition").isin(found) & (pc.field("model_version") == version)),
+            "f": store.dataset(its, "features").filter(sql.is_among("partition", found)),
+            "p": predictions.filter(sql.is_among("partition", found) & (pc.field("model_version") == version)),
             "labels": store.dataset(config, "labels").filter(span),
         },
         {"as_of": config.partitions.end(partition)},
@@ -134,7 +134,7 @@ def spread_of_scores(config: Problem, version: str, partition: str) -> tuple[dic
     keys = [key for key in store.partition_keys(config, "profiles") if key <= partition][-LAST:]
     rows = store.dataset(config, "profiles").to_table(
         columns=["partition", "model_version", "counts"],
-        filter=pc.field("partition").isin(keys) & (pc.field("column") == SCORE) & (pc.field("slice") == ""),
+        filter=sql.is_among("partition", keys) & (pc.field("column") == SCORE) & (pc.field("slice") == ""),
     )
     versions = set(rows["model_version"].to_pylist()) | {version}
     kinds = {one: version_problem(config, one).task for one in versions}
@@ -157,7 +157,7 @@ def _spread_of_decisions(config: Problem, keys: list[str]) -> dict[str, float]:
 
     counts = sql.query(
         "SELECT partition, decision, count(*) AS rows FROM p GROUP BY ALL",
-        {"p": store.dataset(config, "predictions").filter(pc.field("partition").isin(keys))},
+        {"p": store.dataset(config, "predictions").filter(sql.is_among("partition", keys))},
     )
     even = np.ones(len(config.classes))
     found = {key: evenness(counts.filter(pc.equal(counts["partition"], key))["rows"].to_numpy(), even) for key in keys}

@@ -42,7 +42,7 @@ class Past:
         made_from: dict[str, Profiles] = dict(self.reference.partitions)
         keys = [key for key in store.partition_keys(self.config, "profiles") if key <= self.partition]
         keys = [key for key in keys[-KEPT_PARTITIONS:] if key not in made_from]
-        wanted = (pc.field("model_version") == self.version) & _among(keys)
+        wanted = (pc.field("model_version") == self.version) & sql.is_among("partition", keys)
         rows = store.dataset(self.config, "profiles").to_table(filter=wanted & (pc.field("slice") == ""))
         scored = {key: from_rows(rows.filter(pc.field("partition") == key)) for key in keys}
         return dict(sorted((made_from | {key: part for key, part in scored.items() if part}).items()))
@@ -94,7 +94,7 @@ class Past:
         tables = {"p": predictions, "labels": store.dataset(self.config, "labels").filter(span)}
         columns, joined = "", ""
         if features:
-            tables["f"] = store.dataset(its, "features").filter(_among(keys))
+            tables["f"] = store.dataset(its, "features").filter(sql.is_among("partition", keys))
             columns = "".join(f", f.{sql.quote(name)}" for name in features)
             joined = f"JOIN f USING ({key}, partition)"
         counts = self._counts(predictions)
@@ -139,7 +139,7 @@ class Past:
 
     def explained_rows(self, before: Sequence[str], after: Sequence[str]) -> tuple[pa.Table, np.ndarray[Any, Any]]:
         """A sample of the feature rows of two sides, 4,000 of each, by hash of the key; which are of the later."""
-        features = store.dataset(self.its, "features").filter(_among([*before, *after]))
+        features = store.dataset(self.its, "features").filter(sql.is_among("partition", [*before, *after]))
         counts = self._counts(features)
         sizes = {key: sum(counts.get(one, 0) for one in side) or 1 for side in (before, after) for key in side}
         rows = sql.query(
@@ -150,16 +150,12 @@ class Past:
         return rows, np.isin(np.asarray(rows["partition"].to_pylist(), dtype=str), np.asarray(after, dtype=str))
 
     def _predictions(self, keys: Sequence[str]) -> ds.Dataset:
-        wanted = _among(keys) & (pc.field("model_version") == self.version)
+        wanted = sql.is_among("partition", keys) & (pc.field("model_version") == self.version)
         return store.dataset(self.config, "predictions").filter(wanted)
 
     def _counts(self, rows: ds.Dataset) -> dict[str, int]:
         found = sql.query("SELECT partition, count(*) AS rows FROM t GROUP BY partition", {"t": rows})
         return dict(zip(found["partition"].to_pylist(), found["rows"].to_pylist(), strict=True))
-
-
-def _among(keys: Sequence[str]) -> pc.Expression:
-    return pc.field("partition").isin(pa.array(keys, pa.string()))
 
 
 def reference_of(config: Problem, version: str) -> Reference:

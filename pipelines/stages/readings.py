@@ -86,7 +86,7 @@ def labelled_rows(config: Problem, partition: str, keys: Sequence[str], most: in
     """Rows of some partitions with features, `label` as known at the end of `partition`, and `weight` 1, in time's
     order; a part of each partition, by a hash of the key, where they are more than `most`."""
     key, as_of = sql.quote(config.key), config.partitions.end(partition)
-    wanted = pc.field("partition").isin(list(keys))
+    wanted = sql.is_among("partition", keys)
     features = store.dataset(config, "features").filter(wanted)
     events = targets(store.dataset(config, "events").filter(wanted), as_of)
     with_labels = labelled(config, events, store.dataset(config, "labels"), as_of, dict.fromkeys(keys, "train"))

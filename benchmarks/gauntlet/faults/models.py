@@ -79,7 +79,7 @@ def _some(share: float) -> Rows:
 def _oldest(partitions: int) -> Rows:
     def change(rows: pa.Table, random: np.random.Generator) -> pa.Table:
         keys = sorted(set(rows["partition"].to_pylist()))[:partitions]
-        return rows.filter(pc.is_in(rows["partition"], value_set=pa.array(keys)))
+        return rows.filter(pc.is_in(rows["partition"], value_set=pa.array(keys, pa.string())))
 
     return change
 

@@ -1,0 +1,106 @@
+"""A problem.yaml with nothing in it but what is required, for each task: the defaults are run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from pipelines import inline, store, tracking
+from pipelines.problem import load_problem
+from pipelines.stages import train
+
+pytestmark = pytest.mark.slow
+
+WEEKS, A_WEEK = 9, 150
+HISTORY = ("2024-01-01", "2024-02-26")
+REQUIRED: dict[str, Any] = {
+    "description": "How long does the kettle take?",
+    "owner": "kitchen",
+    "key": "kettle_id",
+    "partitions": {"every": "week", "first": "2024-01-01"},
+    "sources": {"kettles": {"path": "kettles.parquet"}},
+    "columns": {
+        "litres": {"type": "float", "available": "cutoff"},
+        "watts": {"type": "float", "available": "cutoff"},
+        "shelf": {"type": "string", "available": "cutoff"},
+    },
+    "features": {"columns": ["litres", "watts", "shelf"]},
+}
+# What a task requires beside that: the models that compete, and what they have to reach.
+OF_TASK: dict[str, dict[str, Any]] = {
+    "binary": {
+        "training": {"candidates": {"prior": {"model": "prior"}, "logistic": {"model": "logistic"},
+                                    "xgboost": {"model": "xgboost"}}, "baselines": ["prior"]},
+        "gate": {"limits": {"auc": {"min": 0.5}}, "gain_over_baselines": {"auc": 0.0},
+                 "gain_over_champion": {"auc": 0.0}},
+    },
+    "multiclass": {
+        "task": "multiclass",
+        "labels": {"classes": ["fast", "slow", "never"]},
+        "training": {"candidates": {"prior": {"model": "prior"}, "logistic": {"model": "logistic"},
+                                    "xgboost": {"model": "xgboost"}}, "baselines": ["prior"]},
+        "gate": {"limits": {"macro_f1": {"min": 0.2}}, "gain_over_baselines": {"auc": 0.0},
+                 "gain_over_champion": {"auc": 0.0}},
+    },
+    "regression": {
+        "task": "regression",
+        "training": {"candidates": {"prior": {"model": "prior"}, "linear": {"model": "linear"},
+                                    "xgboost": {"model": "xgboost"}}, "baselines": ["prior"]},
+        "gate": {"limits": {"r2": {"min": 0.1}}, "gain_over_baselines": {"rmse": 0.0},
+                 "gain_over_champion": {"rmse": 0.0}},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["binary", "multiclass"])
+def kitchen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The problem of a task, its history ingested."""
+    root = tmp_path_factory.mktemp(request.param)
+    folder = root / "problems" / "kettle"
+    folder.mkdir(parents=True)
+    (folder / "problem.yaml").write_text(yaml.safe_dump(REQUIRED | OF_TASK[request.param]))
+    (folder / "events.sql").write_text("SELECT kettle_id, filled AS event_time, litres, watts, shelf FROM kettles")
+    (folder / "labels.sql").write_text(
+        "SELECT kettle_id, filled AS event_time, filled + INTERVAL 1 HOUR AS known_time, label FROM kettles"
+    )
+    pq.write_table(kettles(request.param), folder / "kettles.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVERGREEN_PROBLEMS", str(folder.parent))
+        patch.setenv("EVERGREEN_STORE_URI", (root / "store").as_uri())
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
+        patch.chdir(root)  # MLflow keeps artifacts beside its database
+        inline.ingest("kettle", *HISTORY)
+        yield "kettle"
+
+
+def kettles(task: str) -> pa.Table:
+    random, count = np.random.default_rng(5), WEEKS * A_WEEK
+    litres, watts, shelf = random.normal(size=count), random.normal(size=count), random.choice(["top", "low"], count)
+    minutes = litres + watts**2 + 2 * (shelf == "top") + random.normal(size=count)
+    label: Any = minutes
+    if task == "binary":
+        label = (minutes > 2).astype(np.int8)
+    elif task == "multiclass":
+        label = np.array(["fast", "slow", "never"])[np.digitize(minutes, [1.0, 3.0])]
+    start, between = datetime(2024, 1, 1, tzinfo=UTC), timedelta(weeks=WEEKS) / count
+    return pa.table({
+        "kettle_id": [f"k{n}" for n in range(count)],
+        "filled": pa.array([start + n * between for n in range(count)], pa.timestamp("us", "UTC")),
+        "litres": litres, "watts": watts, "shelf": shelf, "label": label,
+    })  # fmt: skip
+
+
+def test_a_problem_with_the_required_settings_alone_is_trained(kitchen: str) -> None:
+    """Among the defaults: labels that arrive without a delay, so that no partition is too young to be learnt from."""
+    labelled = train.label(kitchen)
+    assert labelled["too_young"] == [], "what has no delay is never too young"
+    assert inline.train(kitchen)["version"] == "1"
+    config = load_problem(kitchen)
+    assert tracking.serving(config).version == 1
+    assert store.partition_keys(config, "training_sets"), "its rows are there"
