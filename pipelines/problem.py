@@ -5,9 +5,11 @@ Light on purpose (pydantic and yaml only): DAG files import it every time they a
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -72,46 +74,51 @@ class Problem(Config):
     _folder: Path = PrivateAttr(Path())
 
     @model_validator(mode="after")
-    def _names_agree(self) -> Problem:
+    def _sections_agree(self) -> Problem:
+        """What no section can see by itself. Everything that is wrong is told at once, a line each."""
+        faults = [*self._name_faults(), *self._task_faults(), *self._feature_faults()]
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    def _name_faults(self) -> Iterator[str]:
         for name in (self.key, *self.columns):
             if name in RESERVED_COLUMNS:
-                raise ValueError(f"columns: {name!r} is a name that Evergreen gives itself; rename it in events.sql")
+                yield f"columns: {name!r} is a name that Evergreen gives itself; rename it in events.sql"
         for name in {"events", "labels"} & set(self.sources):
-            raise ValueError(f"sources: {name!r} is a table of Evergreen's own; choose another name")
+            yield f"sources: {name!r} is a table of Evergreen's own; choose another name"
         if self.key in self.columns:
-            raise ValueError(f"columns: {self.key!r} is the key and is declared by `key` already")
+            yield f"columns: {self.key!r} is the key and is declared by `key` already"
         made = [*self.features.history, *self.features.crosses]
         for name, part in self.features.datetime.items():
             made += [f"{name}_sin", f"{name}_cos"] if part.cyclical else [name]
         for name in made:
             if name in self.columns or name in RESERVED_COLUMNS or made.count(name) > 1:
                 what = "a column" if name in self.columns else "the name of something else"
-                raise ValueError(f"features: {name!r} is {what} already; choose another name")
+                yield f"features: {name!r} is {what} already; choose another name"
         for place, name in self._columns_used():
             if name not in self.columns:
-                raise ValueError(
-                    f"{place}: column {name!r} is not declared under columns{did_you_mean(name, self.columns)}"
-                )
+                yield f"{place}: column {name!r} is not declared under columns{did_you_mean(name, self.columns)}"
         for place, name in self._values_used():
-            if self.columns[name].type == "timestamp":
-                raise ValueError(
+            if name in self.columns and self.columns[name].type == "timestamp":
+                yield (
                     f"{place}: {name!r} is a timestamp; take a part of it (features.datetime), or let events.sql give "
                     "a number (an hour, an age)"
                 )
         for feature, history in self.features.history.items():
+            if history.of != "label" and history.of not in self.columns:
+                continue
             kind = self.label_type if history.of == "label" else self.columns[history.of].type
             if history.function in ("mean", "sum", "std", "min", "max", "last") and kind in ("string", "timestamp"):
-                raise ValueError(
+                yield (
                     f"features.history.{feature}: {history.function} needs numbers, and {history.of!r} is {kind}; use "
                     "count or distinct"
                 )
         for name, part in self.features.datetime.items():
             if part.of in self.columns and self.columns[part.of].type != "timestamp":
-                raise ValueError(
-                    f"features.datetime.{name}.of: {part.of!r} is {self.columns[part.of].type}, no timestamp"
-                )
+                yield f"features.datetime.{name}.of: {part.of!r} is {self.columns[part.of].type}, no timestamp"
         if self.labels.self_training and self.labels.self_training.candidate not in self.training.candidates:
-            raise ValueError(
+            yield (
                 f"labels.self_training.candidate: {self.labels.self_training.candidate!r} is not one of the candidates"
                 f"{did_you_mean(self.labels.self_training.candidate, self.training.candidates)}"
             )
@@ -119,18 +126,14 @@ class Problem(Config):
             parts = self.partitions
             for name, day in (("history_until", self.replay.history_until), ("until", self.replay.until)):
                 if parts.key_of(day) != day.isoformat():
-                    raise ValueError(
-                        f"replay.{name}: {day} is no first day of a {parts.every}; use {parts.key_of(day)}"
-                    )
+                    yield f"replay.{name}: {day} is no first day of a {parts.every}; use {parts.key_of(day)}"
             if not parts.first <= self.replay.history_until < self.replay.until <= (parts.last or date.max):
-                raise ValueError("replay: wanted partitions.first <= history_until < until <= partitions.last")
-        return self
+                yield "replay: wanted partitions.first <= history_until < until <= partitions.last"
 
-    @model_validator(mode="after")
-    def _fits_the_task(self) -> Problem:
+    def _task_faults(self) -> Iterator[str]:
         task, training, labels, costs = self.task, self.training, self.labels, self.costs
         if (task == "multiclass") != bool(labels.classes) or len(labels.classes) == 1:
-            raise ValueError(f"labels.classes: name all of them for the task multiclass, and none for {task}")
+            yield f"labels.classes: name all of them for the task multiclass, and none for {task}"
         metrics = [("training.select_by", training.select_by), ("training.search.metric", training.search.metric)]
         metrics += [("gate.slices.metric", self.gate.slices.metric)] if self.gate.slices else []
         for section in ("limits", "gain_over_baselines", "gain_over_champion"):
@@ -138,13 +141,13 @@ class Problem(Config):
         for place, metric in metrics:
             if metric is not None and metric not in METRICS_OF[task]:
                 known = ", ".join(sorted(METRICS_OF[task]))
-                raise ValueError(f"{place}: {metric!r} is no metric of the task {task}; known: {known}")
+                yield f"{place}: {metric!r} is no metric of the task {task}; known: {known}"
         has_costs = bool(costs.matrix or costs.over or costs.under)
         if (costs.matrix and task == "regression") or ((costs.over or costs.under) and task != "regression"):
-            raise ValueError(f"costs: matrix is for classes, over and under are for regression; the task is {task}")
+            yield f"costs: matrix is for classes, over and under are for regression; the task is {task}"
         classes = set(self.classes)
         for name in {*costs.matrix, *(decided for row in costs.matrix.values() for decided in row)} - classes:
-            raise ValueError(f"costs.matrix: {name!r} is no class{did_you_mean(name, classes)}")
+            yield f"costs.matrix: {name!r} is no class{did_you_mean(name, classes)}"
         asks_for_costs = [("metric cost", any(metric == "cost" for _, metric in metrics)),
                           ("training.threshold.by: cost", training.threshold.by == "cost")]  # fmt: skip
         only_binary = [
@@ -164,23 +167,21 @@ class Problem(Config):
             calibration = candidate.calibration
             only_classes.append((f"{place}.calibration", calibration is not None and calibration.method != "none"))
             if task != "regression" and candidate.model == "linear":
-                raise ValueError(f"{place}: linear is for the task regression; use logistic")
+                yield f"{place}: linear is for the task regression; use logistic"
             fits_itself = not candidate.is_baseline and not candidate.of
             if imbalance == "focal" and fits_itself and (candidate.model != "xgboost" or task != "binary"):
-                raise ValueError(f"{place}.imbalance: focal is for xgboost, on a binary problem; give it another")
+                yield f"{place}.imbalance: focal is for xgboost, on a binary problem; give it another"
         for place, is_there in asks_for_costs:
             if is_there and not has_costs:
-                raise ValueError(f"{place} needs costs, and there are none")
+                yield f"{place} needs costs, and there are none"
         for place, is_there in (*(only_binary if task != "binary" else ()),
                                 *(only_classes if task == "regression" else ())):  # fmt: skip
             if is_there:
-                raise ValueError(f"{place} does not go with the task {task}")
+                yield f"{place} does not go with the task {task}"
         if self.gate.max_unfairness and self.evaluation.fairness is None:
-            raise ValueError("gate.max_unfairness needs evaluation.fairness: which groups?")
-        return self
+            yield "gate.max_unfairness needs evaluation.fairness: which groups?"
 
-    @model_validator(mode="after")
-    def _features_exist(self) -> Problem:
+    def _feature_faults(self) -> Iterator[str]:
         features, used = self.feature_names, [("evaluation.slices.by", name) for name in self.evaluation.slices.by]
         for name, behaviour in self.evaluation.behaviours.items():
             used += [(f"evaluation.behaviours.{name}.columns", column) for column in behaviour.columns]
@@ -195,12 +196,11 @@ class Problem(Config):
         used += [("training.preprocessing.columns", column) for column in prepared]
         for place, name in used:
             if name not in features:
-                raise ValueError(f"{place}: {name!r} is not a feature{did_you_mean(name, features)}")
+                yield f"{place}: {name!r} is not a feature{did_you_mean(name, features)}"
         for name in self.evaluation.fairness.groups if self.evaluation.fairness else []:
             if name not in features and name not in self.columns:
                 close = did_you_mean(name, [*features, *self.columns])
-                raise ValueError(f"evaluation.fairness.groups: {name!r} is neither a feature nor a column{close}")
-        return self
+                yield f"evaluation.fairness.groups: {name!r} is neither a feature nor a column{close}"
 
     def _values_used(self) -> list[tuple[str, str]]:
         """Places of the config that name a column whose value is a feature or forms a group."""
@@ -370,7 +370,7 @@ def parse_problem(raw: dict[str, Any], folder: Path) -> Problem:
         problem = Problem.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(
-            _explain(error),
+            _explain(raw, error),
             where=str(folder / "problem.yaml"),
             cure="mend the fields above; `evergreen check` looks again",
         ) from None
@@ -378,10 +378,21 @@ def parse_problem(raw: dict[str, Any], folder: Path) -> Problem:
     return problem
 
 
-def _explain(error: ValidationError) -> str:
-    lines = []
+def _explain(raw: dict[str, Any], error: ValidationError) -> str:
+    """A line for each fault. What sections say of each other comes along though a key beside it is unknown."""
+    lines = list(_lines(error))
+    unknown = [fault["loc"] for fault in error.errors() if fault["type"] == "extra_forbidden"]
+    if unknown and len(unknown) == error.error_count():
+        try:
+            Problem.model_validate(_without(raw, unknown))
+        except ValidationError as more:
+            lines += _lines(more)
+    return f"{len(lines)} wrong setting{'s' * (len(lines) != 1)}\n  " + "\n  ".join(lines)
+
+
+def _lines(error: ValidationError) -> Iterator[str]:
     for fault in error.errors(include_url=False):
-        field = ".".join(str(part) for part in fault["loc"]) or "problem.yaml"
+        field = ".".join(str(part) for part in fault["loc"])
         value = fault["input"]
         # An address may hold a password, and this text is shown in Airflow's list of import errors.
         is_shown = not isinstance(value, (dict, BaseModel)) and "://" not in str(value)
@@ -395,8 +406,21 @@ def _explain(error: ValidationError) -> str:
                     message += f"; known: {', '.join(known)}"
             case "missing":
                 message, shown = "missing: add it", ""
-        lines.append(f"{field}: {message}{shown}")
-    return f"{len(lines)} wrong setting{'s' * (len(lines) != 1)}\n  " + "\n  ".join(lines)
+        if field:
+            yield f"{field}: {message}{shown}"
+        else:  # of the whole file: each line names its own place
+            yield from message.splitlines()
+
+
+def _without(raw: dict[str, Any], places: list[tuple[int | str, ...]]) -> dict[str, Any]:
+    """A copy of the settings that lacks the keys at `places`."""
+    rest = copy.deepcopy(raw)
+    for *path, key in places:
+        section: Any = rest
+        for part in path:
+            section = section[part]
+        section.pop(key, None)
+    return rest
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:

@@ -95,6 +95,30 @@ def test_each_wrong_setting_has_a_line_of_its_own(toy: ToyProblem) -> None:
         toy(**{"gate.min_rows": -1, "scoring.batch_rows": 0})
 
 
+def test_what_is_wrong_is_told_in_one_round_and_not_in_layers(toy: ToyProblem) -> None:
+    changes = {
+        "columns.shelf.nulable": True,  # a key
+        "columns.boiled": {"type": "timestamp"},
+        "features.columns": ["litrs", "boiled"],  # a name, and a type
+        "features.history.litres": {"by": ["shelf"], "window_days": 1},
+        "labels.classes": ["a", "b"],  # of another task
+        "evaluation.slices.by": ["shelv"],  # a feature
+    }
+    with pytest.raises(ConfigError) as caught:
+        toy(**changes)
+    message = str(caught.value)
+    for fault in (
+        "columns.shelf.nulable: unknown key; did you mean 'nullable'?",
+        "features.columns: column 'litrs' is not declared under columns; did you mean 'litres'?",
+        "features.columns: 'boiled' is a timestamp",
+        "features: 'litres' is a column already",
+        "labels.classes: name all of them for the task multiclass, and none for binary",
+        "evaluation.slices.by: 'shelv' is not a feature",
+    ):
+        assert fault in message
+    assert message.startswith("6 wrong settings\n")
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [("a: [1", "not valid YAML"), ("- 1", "expected settings, found list"), ("", "expected settings, found NoneType")],
