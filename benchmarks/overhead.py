@@ -134,6 +134,8 @@ def write_tables(folder: Path, rows: int) -> None:
     pins = {
         "partition": keys[-1],
         "as_of": datetime(2025, 1, 1, tzinfo=UTC).isoformat(),
+        "how": "scratch",
+        "builds_on": None,
         "training": "made",
         "trained_until": keys[DAYS["train"] + DAYS["validation"] - 1],
         "events_version": 0,

@@ -38,6 +38,7 @@ def rows(count: int, seed: int) -> pa.Table:
     chance = 1 / (1 + np.exp(1 - table["temp"].to_numpy() - table["distance"].to_numpy()))
     table["label"] = pa.array((random.random(count) < chance).astype(np.int8))
     table["weight"] = pa.array(np.ones(count))
+    table["partition"] = pa.array(["2013-01-07"] * count)
     return pa.table(table)
 
 
