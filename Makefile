@@ -10,7 +10,7 @@ UV := .venv-uv/bin/uv
 RUN := .venv/bin
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: install ## start everything and run the whole loop on real data; Ctrl-C stops it
 	@exec $(RUN)/evergreen demo
@@ -35,6 +35,9 @@ gauntlet: install ## inject faults of every kind and see which gate stops them; 
 
 drift-bench: install ## plant shifts in real data and see what is found, and what it is called; writes docs/drift.md (half an hour)
 	$(RUN)/python -m benchmarks.drift --write
+
+tables-bench: install ## play ten real tables with nothing but the required settings; writes docs/tables.md (half an hour)
+	$(RUN)/python -m benchmarks.tables --write
 
 clean: ## remove what was installed and all that ran: data, models, logs
 	@if [ -x $(RUN)/evergreen ]; then $(RUN)/evergreen down; fi
@@ -61,4 +64,4 @@ $(UV):
 	@rm -rf .venv-uv && $(PYTHON) -m venv .venv-uv && .venv-uv/bin/pip install --quiet uv==$(UV_VERSION) || { \
 	  rm -rf .venv-uv; echo "error: uv could not be installed (see above). Is the network up? Run the same command again." >&2; exit 1; }
 
-.PHONY: help demo up test check gauntlet drift-bench clean install
+.PHONY: help demo up test check gauntlet drift-bench tables-bench clean install

@@ -1,0 +1,224 @@
+"""One table, from its first partition on: ingest of the whole history, train, ten partitions one by one."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+
+from benchmarks.drift.world import Stretch, folder_of
+from benchmarks.tables.catalogue import TABLES
+from benchmarks.tables.judge import AtGate, codes_of, compared, is_off, plain_scores
+from benchmarks.tables.played import Alarm, Gain, Played, Stop
+from pipelines import inline, sql, store
+from pipelines.errors import EvergreenError, NothingToDo
+from pipelines.evaluation.metrics import SKILL
+from pipelines.evaluation.scored import Scored, scored
+from pipelines.ingest.extract import check_columns
+from pipelines.ingest.rules import check_rules
+from pipelines.ingest.sources import described
+from pipelines.monitoring.profile import Reference
+from pipelines.problem import Problem, load_problem
+from pipelines.release import ledger
+from pipelines.release.versions import reference_uri, version_uri
+
+HERE = Path(__file__).parent
+SCORED = 10  # partitions with rows
+NO_SHAPE, ACCEPTED = "validation: {shape: null}", "validation: {shape: {accepted: [...]}}"
+NO_ALARMS = ("stable", "feature change", "staleness")  # told, and nobody is woken
+
+
+class Run:
+    """What has happened to a table so far."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.stops: list[Stop] = []
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    def attempt(self, stage: str, partition: str, work: Callable[[], Any], went_on: str = "") -> Any:
+        """The stage's result; None where it stopped, which is put down, or had nothing to do, which is not."""
+        start = time.process_time()
+        try:
+            return work()
+        except NothingToDo:
+            return None
+        except EvergreenError as error:
+            self.stops.append(Stop(stage=stage, partitions=(partition,), message=str(error), went_on=went_on))
+            return None
+        except Exception as error:  # a traceback is the worst of stops, and the other tables go on
+            message = f"{type(error).__name__}: {error}"
+            self.stops.append(Stop(stage=stage, partitions=(partition,), message=message, went_on=went_on))
+            return None
+        finally:
+            self.seconds[stage] += time.process_time() - start
+
+
+def play(name: str, folder: Path) -> Played:
+    """Play a table in `folder`, which holds nothing else."""
+    shutil.rmtree(folder, ignore_errors=True)
+    rows = TABLES[name].load()
+    _lay(name, folder / "problems" / name, rows)
+    with folder_of(folder, Stretch(name, "", "", (), folder / "problems")):
+        return _play(name, rows, folder / "problems" / name)
+
+
+def _lay(name: str, problem: Path, rows: pa.Table) -> None:
+    shutil.copytree(HERE / "problems" / name, problem)
+    (problem / "data").mkdir()
+    pq.write_table(rows, problem / "data" / f"{name}.parquet")
+
+
+def _play(name: str, rows: pa.Table, folder: Path) -> Played:
+    run = Run(name)
+    run.attempt("check", "", lambda: check(name))
+    config = load_problem(name)
+    first_scored = TABLES[name].first_scored
+    with_features = prepared(config, rows)
+    sizes = {row["values"]: row["counts"] for row in with_features["partition"].value_counts().to_pylist()}
+    history = tuple(sorted(key for key in sizes if config.partitions.first.isoformat() <= key < first_scored))
+    scored_keys = tuple(sorted(key for key in sizes if key >= first_scored)[:SCORED])
+    keys = config.partitions.between(scored_keys[0], scored_keys[-1])
+
+    first, last = config.partitions.first.isoformat(), config.partitions.shift(first_scored, -1)
+    run.attempt("ingest", last, lambda: inline.ingest(name, first, last), NO_SHAPE)
+    refused = set(history) - set(store.partition_keys(config, "events"))
+    if refused == set(history):
+        _set(folder, {"shape": None})
+        run.attempt("ingest", last, lambda: inline.ingest(name, first, last))
+    trained = run.attempt("train", last, lambda: inline.train(name))
+    for key in keys if trained else ():
+        if run.attempt("ingest", key, lambda key=key: inline.ingest(name, key, key), ACCEPTED) is None:
+            refused |= {key} & set(scored_keys)
+            _set(folder, {"shape": {"accepted": sorted(refused & set(keys))}})
+            if run.attempt("ingest", key, lambda key=key: inline.ingest(name, key, key)) is None:
+                continue
+        run.attempt("score", key, lambda key=key: inline.score(name, key))
+        run.attempt("monitor", key, lambda key=key: inline.monitor(name, key))
+    verdicts: dict[str, str] = {}
+    alarms: tuple[Alarm, ...] = ()
+    gained: tuple[Gain, ...] = ()
+    candidate = ""
+    if trained:
+        version = trained["version"]
+        decided = {row["partition"]: row for row in ledger.decisions(config, "monitoring")}
+        verdicts = {key: decided[key]["verdict"] for key in keys if key in decided}
+        turned_out = outcomes(config, with_features.filter(pc.is_in(with_features["partition"], pa.array(scored_keys))))
+        reference = Reference.model_validate(store.read_json(reference_uri(config, version))["reference"])
+        alarms = tuple(judged(config, reference, decided, turned_out))
+        before = with_features.filter(pc.less(with_features["partition"], first_scored))
+        gained = compared(
+            _scored(config, turned_out),
+            scored(config, codes_of(config, turned_out["label"]), plain_scores(config, before, turned_out)),
+            turned_out["partition"].to_numpy(),
+        )
+        candidate = store.read_json(version_uri(config, version, "lineage.json"))["candidate"]
+    return Played(
+        name=name,
+        task=config.task,
+        every=config.partitions.every,
+        features=len(config.feature_names),
+        rows=rows.num_rows,
+        history=history,
+        scored=scored_keys,
+        empty=len(keys) - len(scored_keys),
+        quarantined=store.dataset(config, "quarantine").count_rows(),
+        refused=tuple(sorted(refused)),
+        stops=tuple(run.stops),
+        verdicts=verdicts,
+        alarms=alarms,
+        candidate=candidate,
+        gains=gained,
+        cpu_seconds=dict(run.seconds),
+    )
+
+
+def check(name: str) -> None:
+    """What `evergreen check` looks at."""
+    config = load_problem(name)
+    with described(config) as database:
+        for query in config.queries:
+            check_columns(config, query, database)
+    check_rules(config)
+
+
+def prepared(config: Problem, rows: pa.Table) -> pa.Table:
+    """The table as the plain model has it: the key as text, partition, features and label, from the problem's SQL.
+
+    Nothing of Evergreen's own features takes part in it: a fault in those would hide itself.
+    """
+    key, zone = sql.quote(config.key), sql.literal(config.partitions.timezone)
+    events = sql.query(config.sql("events"), {config.name: rows})
+    is_instant = pa.types.is_timestamp(kind := events.schema.field("event_time").type) and kind.tz is not None
+    local = f"event_time AT TIME ZONE {zone}" if is_instant else "CAST(event_time AS TIMESTAMP)"
+    parts = [f"date_part('{part.part}', local_time) AS {sql.quote(name)}"
+             for name, part in config.features.datetime.items()]  # fmt: skip
+    every = config.partitions.every
+    return sql.query(
+        f"""
+        WITH local AS (SELECT *, {local} AS local_time FROM events)
+        SELECT CAST({key} AS VARCHAR) AS key,
+            CAST(CAST(date_trunc('{every}', local_time) AS DATE) AS VARCHAR) AS partition,
+            {", ".join([*map(sql.quote, config.features.columns), *parts])}, label
+        FROM local JOIN (SELECT {key}, label FROM rows) USING ({key})
+        """,
+        {"events": events, "rows": rows},
+    )
+
+
+def outcomes(config: Problem, rows: pa.Table) -> pa.Table:
+    """The rows that were scored and whose label is known by now, with `score` and `probabilities`."""
+    return sql.query(
+        f"""SELECT rows.*, p.score, p.probabilities FROM rows JOIN p ON p.{sql.quote(config.key)} = rows.key
+            WHERE rows.label IS NOT NULL ORDER BY rows.partition, rows.key""",
+        {"rows": rows, "p": store.dataset(config, "predictions")},
+    )
+
+
+def _scored(config: Problem, turned_out: pa.Table) -> Scored:
+    scores = turned_out["score"].to_numpy()
+    if config.task == "multiclass":
+        scores = np.array(turned_out["probabilities"].to_pylist(), np.float64)
+    return scored(config, codes_of(config, turned_out["label"]), scores)
+
+
+def judged(
+    config: Problem, reference: Reference, decided: Mapping[str, dict[str, Any]], turned_out: pa.Table
+) -> Iterator[Alarm]:
+    """Each verdict that wakes somebody, held to the labels of the partition and of those that it was told by."""
+    tested = AtGate(reference.metrics.get(SKILL[config.task]), reference.label_std)
+    for key, row in sorted(decided.items()):
+        if row["verdict"] in NO_ALARMS:
+            continue
+        labelled = row["evidence"]["diagnosis"]["labelled"]
+        found = []
+        for one in dict.fromkeys([key, *labelled[-1:]]):
+            rows = turned_out.filter(pc.equal(turned_out["partition"], one))
+            if rows.num_rows:
+                found.append((one, *is_off(_scored(config, rows), tested, config.monitoring.policy)))
+        is_right = any(off for _, off, _ in found)
+        words = "; ".join(f"{one}: {said}" for one, off, said in found if off or not is_right)
+        yield Alarm(
+            partition=key,
+            verdict=row["verdict"],
+            action=row["action"],
+            reason=row["reason"],
+            is_right=is_right,
+            judged=words or "no labels",
+        )
+
+
+def _set(folder: Path, validation: dict[str, Any]) -> None:
+    path = folder / "problem.yaml"
+    settings = yaml.safe_load(path.read_text())
+    if settings.get("validation", {}).get("shape", validation) is not None:
+        path.write_text(yaml.safe_dump({**settings, "validation": validation}, sort_keys=False))
