@@ -19,7 +19,7 @@ from benchmarks.drift.world import Stretch, folder_of
 from benchmarks.tables.catalogue import TABLES
 from benchmarks.tables.judge import AtGate, codes_of, compared, is_off, plain_scores
 from benchmarks.tables.played import Alarm, Gain, Played, Stop
-from pipelines import inline, sql, store
+from pipelines import inline, sql, store, tracking
 from pipelines.errors import EvergreenError, NothingToDo
 from pipelines.evaluation.metrics import SKILL
 from pipelines.evaluation.scored import Scored, scored
@@ -45,22 +45,23 @@ class Run:
         self.stops: list[Stop] = []
         self.seconds: dict[str, float] = defaultdict(float)
 
-    def attempt(self, stage: str, partition: str, work: Callable[[], Any], went_on: str = "") -> Any:
-        """The stage's result; None where it stopped, which is put down, or had nothing to do, which is not."""
+    def attempt(self, stage: str, partition: str, work: Callable[[], Any], went_on: str = "") -> bool:
+        """Whether the stage went through, or had nothing to do; what stopped it is put down."""
         start = time.process_time()
         try:
-            return work()
+            work()
         except NothingToDo:
-            return None
+            pass
         except EvergreenError as error:
             self.stops.append(Stop(stage=stage, partitions=(partition,), message=str(error), went_on=went_on))
-            return None
+            return False
         except Exception as error:  # a traceback is the worst of stops, and the other tables go on
             message = f"{type(error).__name__}: {error}"
             self.stops.append(Stop(stage=stage, partitions=(partition,), message=message, went_on=went_on))
-            return None
+            return False
         finally:
             self.seconds[stage] += time.process_time() - start
+        return True
 
 
 def play(name: str, folder: Path) -> Played:
@@ -80,56 +81,48 @@ def _lay(name: str, problem: Path, rows: pa.Table) -> None:
 
 def _play(name: str, rows: pa.Table, folder: Path) -> Played:
     run = Run(name)
-    run.attempt("check", "", lambda: check(name))
+    if not run.attempt("check", "", lambda: check(name)):
+        settings = yaml.safe_load((folder / "problem.yaml").read_text())
+        return Played(name=name, task=settings.get("task", "binary"), every=settings["partitions"]["every"],
+                      rows=rows.num_rows, stops=tuple(run.stops), cpu_seconds=dict(run.seconds))  # fmt: skip
     config = load_problem(name)
     first_scored = TABLES[name].first_scored
     with_features = prepared(config, rows)
-    sizes = {row["values"]: row["counts"] for row in with_features["partition"].value_counts().to_pylist()}
-    history = tuple(sorted(key for key in sizes if config.partitions.first.isoformat() <= key < first_scored))
-    scored_keys = tuple(sorted(key for key in sizes if key >= first_scored)[:SCORED])
+    partitions = sorted(with_features["partition"].unique().to_pylist())
+    history = [key for key in partitions if config.partitions.first.isoformat() <= key < first_scored]
+    scored_keys = [key for key in partitions if key >= first_scored][:SCORED]
     keys = config.partitions.between(scored_keys[0], scored_keys[-1])
 
-    first, last = config.partitions.first.isoformat(), config.partitions.shift(first_scored, -1)
-    run.attempt("ingest", last, lambda: inline.ingest(name, first, last), NO_SHAPE)
-    refused = set(history) - set(store.partition_keys(config, "events"))
-    if refused == set(history):
-        _set(folder, {"shape": None})
-        run.attempt("ingest", last, lambda: inline.ingest(name, first, last))
-    trained = run.attempt("train", last, lambda: inline.train(name))
-    for key in keys if trained else ():
-        if run.attempt("ingest", key, lambda key=key: inline.ingest(name, key, key), ACCEPTED) is None:
-            refused |= {key} & set(scored_keys)
-            _set(folder, {"shape": {"accepted": sorted(refused & set(keys))}})
-            if run.attempt("ingest", key, lambda key=key: inline.ingest(name, key, key)) is None:
-                continue
-        run.attempt("score", key, lambda key=key: inline.score(name, key))
-        run.attempt("monitor", key, lambda key=key: inline.monitor(name, key))
+    refused = _ingest_history(run, config, history, config.partitions.shift(first_scored, -1), folder)
+    run.attempt("train", "", lambda: inline.train(name))
+    champion = tracking.champion(config)
+    if champion is not None:
+        refused |= _score_one_by_one(run, keys, folder) & set(scored_keys)
     verdicts: dict[str, str] = {}
     alarms: tuple[Alarm, ...] = ()
     gained: tuple[Gain, ...] = ()
     candidate = ""
-    if trained:
-        version = trained["version"]
+    if champion is not None:
         decided = {row["partition"]: row for row in ledger.decisions(config, "monitoring")}
         verdicts = {key: decided[key]["verdict"] for key in keys if key in decided}
         turned_out = outcomes(config, with_features.filter(pc.is_in(with_features["partition"], pa.array(scored_keys))))
-        reference = Reference.model_validate(store.read_json(reference_uri(config, version))["reference"])
-        alarms = tuple(judged(config, reference, decided, turned_out))
+        told = store.read_json(reference_uri(config, champion.version))["reference"]
+        alarms = tuple(judged(config, Reference.model_validate(told), decided, turned_out))
         before = with_features.filter(pc.less(with_features["partition"], first_scored))
         gained = compared(
             _scored(config, turned_out),
             scored(config, codes_of(config, turned_out["label"]), plain_scores(config, before, turned_out)),
             turned_out["partition"].to_numpy(),
         )
-        candidate = store.read_json(version_uri(config, version, "lineage.json"))["candidate"]
+        candidate = store.read_json(version_uri(config, champion.version, "lineage.json"))["candidate"]
     return Played(
         name=name,
         task=config.task,
         every=config.partitions.every,
         features=len(config.feature_names),
         rows=rows.num_rows,
-        history=history,
-        scored=scored_keys,
+        history=tuple(history),
+        scored=tuple(scored_keys),
         empty=len(keys) - len(scored_keys),
         quarantined=store.dataset(config, "quarantine").count_rows(),
         refused=tuple(sorted(refused)),
@@ -140,6 +133,31 @@ def _play(name: str, rows: pa.Table, folder: Path) -> Played:
         gains=gained,
         cpu_seconds=dict(run.seconds),
     )
+
+
+def _ingest_history(run: Run, config: Problem, history: list[str], last: str, folder: Path) -> set[str]:
+    """Ingest it in one bulk run; without the rules of shape if nothing is published. Gives what was not at first."""
+    first = config.partitions.first.isoformat()
+    run.attempt("ingest", last, lambda: inline.ingest(config.name, first, last), NO_SHAPE)
+    refused = set(history) - set(store.partition_keys(config, "events"))
+    if refused == set(history):
+        _set(folder, {"shape": None})
+        run.attempt("ingest", last, lambda: inline.ingest(config.name, first, last))
+    return refused
+
+
+def _score_one_by_one(run: Run, keys: list[str], folder: Path) -> set[str]:
+    """Ingest, score and monitor each partition; one that is refused is accepted and comes again. Gives those."""
+    refused: set[str] = set()
+    for key in keys:
+        if not run.attempt("ingest", key, lambda key=key: inline.ingest(run.name, key, key), ACCEPTED):
+            refused.add(key)
+            _set(folder, {"shape": {"accepted": sorted(refused)}})
+            if not run.attempt("ingest", key, lambda key=key: inline.ingest(run.name, key, key)):
+                continue
+        run.attempt("score", key, lambda key=key: inline.score(run.name, key))
+        run.attempt("monitor", key, lambda key=key: inline.monitor(run.name, key))
+    return refused
 
 
 def check(name: str) -> None:

@@ -51,27 +51,27 @@ class Gain(Record):
 
 
 class Played(Record):
-    """A table from its first partition to the last of the ten that were scored."""
+    """A table from its first partition to the last of those that were scored; empty from where it stopped for good."""
 
     name: str
     task: str
     every: str
-    features: int
+    features: int = 0
     rows: int
-    history: tuple[str, ...]
+    history: tuple[str, ...] = ()
     """partitions with rows that came before the first scored one"""
-    scored: tuple[str, ...]
+    scored: tuple[str, ...] = ()
     """partitions with rows that were to be scored"""
-    empty: int
+    empty: int = 0
     """partitions without rows among those that were scored"""
-    quarantined: int
-    refused: tuple[str, ...]
+    quarantined: int = 0
+    refused: tuple[str, ...] = ()
     """sound partitions that ingest did not publish"""
     stops: tuple[Stop, ...]
-    verdicts: dict[str, str]
-    alarms: tuple[Alarm, ...]
-    candidate: str
-    gains: tuple[Gain, ...]
+    verdicts: dict[str, str] = {}
+    alarms: tuple[Alarm, ...] = ()
+    candidate: str = ""
+    gains: tuple[Gain, ...] = ()
     """the metric that decides first"""
     cpu_seconds: dict[str, float]
 
