@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
-
-from airflow.sdk import CronPartitionTimetable
 
 from include.alerts import failed
 from include.boundary import last_word
+from include.timetable import ClosedPartitions
 from pipelines.config import Partitions
 from pipelines.errors import ConfigError
 from pipelines.problem import Problem, load_problem, problem_names
-
-KEY_FORMAT = "%Y-%m-%d"
 
 
 def problems() -> list[Problem]:
@@ -53,19 +50,12 @@ def clock(partitions: Partitions) -> dict[str, Any]:
 
     The run of the first partition is the first, that of the last is the last: past it there is no run.
     """
-    first = partitions.end(partitions.first.isoformat())
-    last = partitions.end(partitions.last.isoformat()) if partitions.last else None
+    last = partitions.last.isoformat() if partitions.last else None
     return {
-        "schedule": CronPartitionTimetable(
-            partitions.cron, timezone=partitions.timezone, run_offset=-1, key_format=KEY_FORMAT
-        ),
-        "start_date": first,
-        "end_date": _end_of_day(last) if last else None,
+        "schedule": ClosedPartitions(partitions),
+        "start_date": partitions.end(partitions.first.isoformat()),
+        "end_date": partitions.ingested_at(last) if last else None,
     }
-
-
-def _end_of_day(day: datetime) -> datetime:
-    return day.replace(hour=23, minute=59, second=59)
 
 
 def _load(name: str) -> Problem | ConfigError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from bisect import bisect_left
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -26,7 +27,12 @@ class Partitions(Config):
     timezone: str = Field("UTC", description="IANA time zone in which days begin")
     first: date = Field(description="first day of the first partition")
     last: date | None = Field(None, description="first day of the last partition; null while data keeps coming")
-    at: str = Field("04:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="when a closed partition is ingested")
+    at: str = Field(
+        "04:00",
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
+        description="when a partition is ingested, on the day after its last; "
+        "where clocks skip that time, when they have; never before the partition has closed",
+    )
 
     @field_validator("timezone")
     @classmethod
@@ -49,11 +55,6 @@ class Partitions(Config):
     def days(self) -> int:
         return 7 if self.every == "week" else 1
 
-    @property
-    def cron(self) -> str:
-        hour, minute = (int(part) for part in self.at.split(":"))
-        return f"{minute} {hour} * * {1 if self.every == 'week' else '*'}"
-
     def key_of(self, day: date) -> str:
         """The key of the partition that holds `day`."""
         return (day - timedelta(days=day.weekday() if self.every == "week" else 0)).isoformat()
@@ -73,13 +74,52 @@ class Partitions(Config):
         return day
 
     def start(self, key: str) -> datetime:
-        """First moment of the partition, time zone aware."""
-        day = self.parse(key)
-        return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(self.timezone))
+        """First moment of the partition, time zone aware: midnight, or where clocks skip it, when they have."""
+        return self._moment(self.parse(key), time())
 
     def end(self, key: str) -> datetime:
-        """First moment after the partition: what is known then is what its run may use."""
-        return self.start(self.shift(key, 1))
+        """First moment after the partition: what is known then is what its run may use.
+
+        Where clocks go back over midnight, the old day is over only at the second one.
+        """
+        day, zone = self.parse(self.shift(key, 1)), ZoneInfo(self.timezone)
+        first, second = (self._moment(day, time(), fold=fold) for fold in (0, 1))
+        return second if _wall(second.astimezone(UTC) - timedelta(seconds=1), zone).date() < day else first
+
+    def ingested_at(self, key: str) -> datetime:
+        """When the partition is ingested: at `at` on the day after it, and never before it has closed.
+
+        >>> days = Partitions(every="day", first=date(2024, 3, 1), timezone="America/New_York", at="02:30")
+        >>> [days.ingested_at(key).isoformat() for key in days.between("2024-03-08", "2024-03-09")]
+        ['2024-03-09T02:30:00-05:00', '2024-03-10T03:00:00-04:00']
+        """
+        day, at, end = self.parse(self.shift(key, 1)), time.fromisoformat(self.at), self.end(key)
+        shown = (self._moment(day, at, fold=fold) for fold in (0, 1))
+        return next((one for one in shown if one.astimezone(UTC) >= end.astimezone(UTC)), end)
+
+    def newest_due(self, now: datetime) -> str:
+        """The newest partition whose time to be ingested has come by `now`, be it one of `first` to `last` or not."""
+        key = self.shift(self.key_of(now.astimezone(ZoneInfo(self.timezone)).date()), 1)
+        while self.ingested_at(key) > now.astimezone(UTC):
+            key = self.shift(key, -1)
+        return key
+
+    def due(self, now: datetime) -> list[str]:
+        """The partitions from `first` to `last` whose time to be ingested has come by `now`."""
+        newest = min([self.newest_due(now), *([self.last.isoformat()] if self.last else [])])
+        return self.between(self.first.isoformat(), newest)
+
+    def require_closed(self, key: str, now: datetime) -> None:
+        """Raises ConfigError where the partition has not closed by `now`: its rows are still coming."""
+        end = self.end(key)
+        if now.astimezone(UTC) < end:
+            raise ConfigError(
+                f"partition {key} has not closed: it closes at {end:%Y-%m-%d %H:%M} {self.timezone} "
+                f"({end.astimezone(UTC):%Y-%m-%d %H:%M} UTC)",
+                where="partition key",
+                cure=f"ingest it after that; {self.shift(self.key_of(now.astimezone(end.tzinfo).date()), -1)} "
+                f"is the newest {self.every} that has closed",
+            )
 
     def shift(self, key: str, steps: int) -> str:
         return (self.parse(key) + timedelta(days=self.days * steps)).isoformat()
@@ -88,3 +128,20 @@ class Partitions(Config):
         """All keys from `first` to `last`, both included; none when `last` comes first."""
         count = (self.parse(last) - self.parse(first)).days // self.days + 1
         return [self.shift(first, step) for step in range(count)]
+
+    def _moment(self, day: date, wall: time, fold: int = 0) -> datetime:
+        """When clocks show a time of a day, for the first time (`fold` 0) or the last; or when they skip it."""
+        zone = ZoneInfo(self.timezone)
+        shown = datetime.combine(day, wall)
+        by_former, by_latter = (shown.replace(tzinfo=zone, fold=one).astimezone(UTC) for one in (0, 1))
+        skipped = (by_former - by_latter) // timedelta(seconds=1)
+        if skipped <= 0:
+            return (by_latter if fold else by_former).astimezone(zone)
+        # The offsets before and after the skip, taken for the whole of it, lie around the moment at which it happens.
+        seconds = range(skipped + 1)
+        after = bisect_left(seconds, shown, key=lambda s: _wall(by_latter + timedelta(seconds=s), zone))
+        return (by_latter + timedelta(seconds=after)).astimezone(zone)
+
+
+def _wall(moment: datetime, zone: ZoneInfo) -> datetime:
+    return moment.astimezone(zone).replace(tzinfo=None)

@@ -38,13 +38,14 @@ def extract(
         SchemaError: its columns are not the declared ones.
     """
     text = problem.sql(query)
-    bounds = {"start": problem.partitions.start(first), "end": problem.partitions.end(last), "first": first}
+    # By the partition and not by its first and last moment: where clocks go back over midnight, days interlock.
+    bounds = {"first": first, "last": last}
     time = _partition_time(query)
     with _explained(problem, query):
         found = _found(problem, query, text, database)
         statement = (
             f"SELECT * FROM ({cast_rows(problem, query, text, found)}) "
-            f"WHERE {time} IS NULL OR ({time} >= $start AND {time} < $end)"
+            f"WHERE {time} IS NULL OR partition BETWEEN $first AND $last"
         )
         count = 0
         for batch in database.sql(statement, params=bounds).to_arrow_reader(BATCH_ROWS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,15 @@ REFUSED = "ingest.validate"  # who holds the partitions of a refused batch
 SHOWN_ROWS = 1_000  # of the rows set aside, when the batch is too bad to publish
 
 
-def extract(problem: str, first: str, last: str) -> dict[str, Any]:
+def extract(problem: str, first: str, last: str, now: datetime | None = None) -> dict[str, Any]:
     """Stage the rows of the partitions `first` to `last`, as they come, and those that a source could not give.
 
+    `now`: what time it is; None: what the clock says.
     Result: {"first", "last", "events": rows, "labels": rows, "rejected": rows, "sources": {name: {"rows",
     "rejected"}}}.
+
+    Raises:
+        ConfigError: `first` and `last` name no partitions, or the last has not closed yet.
     """
     from pipelines.ingest.quarantine import from_sources
     from pipelines.ingest.sources import opened
@@ -38,6 +43,7 @@ def extract(problem: str, first: str, last: str) -> dict[str, Any]:
     config = load_problem(problem)
     if not config.partitions.between(first, last):
         raise ConfigError(f"{first} comes after {last}", where="first and last", cure="swap them")
+    config.partitions.require_closed(last, now or datetime.now(UTC))
     staging = _staging(config, first, last)
     store.begin(staging)
     rows: dict[str, Any] = {"events": 0, "labels": 0}

@@ -37,9 +37,10 @@ def schedule(dag: DAG) -> str:
     timetable = dag.timetable
     if asset := getattr(timetable, "asset_condition", None):
         return f"{type(timetable).__name__} on {asset.name}"
-    if not hasattr(timetable, "expression"):
+    if not hasattr(timetable, "partitions"):
         return type(timetable).__name__
+    parts = timetable.partitions
     return (
-        f"{type(timetable).__name__} {timetable.expression!r} {timetable.timezone}, offset {timetable.run_offset}, "
+        f"{type(timetable).__name__} every {parts.every} at {parts.at} {parts.timezone}, "
         f"from {dag.start_date:%F %R %Z} to {dag.end_date:%F %R %Z}"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from itertools import product
 from types import SimpleNamespace
@@ -95,14 +96,20 @@ def by_command(dag: str, plan: Plan) -> tuple[set[str], str]:
     return stages.gave, end
 
 
+@cache
+def as_scheduled(bag: DagBag, dag_id: str) -> Any:
+    """The DAG as the scheduler knows it."""
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    return DagSerialization.from_dict(DagSerialization.to_dict(bag.dags[dag_id]))
+
+
 class Run:
     """A run of a DAG without a scheduler: Airflow's rules say what starts, and the tasks' bodies are called."""
 
     def __init__(self, bag: DagBag, dag: str) -> None:
-        from airflow.serialization.serialized_objects import DagSerialization
-
         self.dag = bag.dags[f"{PROBLEM}.{dag}"]
-        self.serialized = DagSerialization.from_dict(DagSerialization.to_dict(self.dag))
+        self.serialized = as_scheduled(bag, self.dag.dag_id)
         self.states: dict[str, list[str]] = {}
         self.values: dict[str, Any] = {}
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -66,6 +66,16 @@ def test_a_partition_is_a_day_in_the_problems_own_time_zone(toy: ToyProblem) -> 
     source = kettles({"moment": datetime(2024, 1, 3, 4, 59, tzinfo=UTC)})
     assert [row["partition"] for row in rows(problem, "events", source, "2024-01-02", "2024-01-02")] == ["2024-01-02"]
     assert rows(problem, "events", source, "2024-01-03", "2024-01-03") == []
+
+
+def test_an_hour_that_clocks_put_back_into_the_day_before_comes_with_that_day_and_no_other(toy: ToyProblem) -> None:
+    made = toy(**{"partitions.timezone": "America/St_Johns"})  # on 29 October 2006 00:01 became 23:01 of the 28th
+    (made.folder / "events.sql").write_text(EVENTS)
+    start = datetime(2006, 10, 29, 2, 15, tzinfo=UTC)  # 23:45, 00:00, 23:14 again, ...
+    source = kettles(*({"moment": start + n * timedelta(minutes=15)} for n in range(7)))
+    days = {day: [row["kettle_id"] for row in rows(made, "events", source, day, day)]
+            for day in ("2006-10-28", "2006-10-29")}  # fmt: skip
+    assert days == {"2006-10-28": ["k0", "k2", "k3", "k4"], "2006-10-29": ["k1", "k5", "k6"]}
 
 
 def test_labels_arrive_with_their_delay(problem: Problem) -> None:

@@ -1,0 +1,40 @@
+"""A partition whose rows are still coming is refused, whoever asks for it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from pipelines import inline
+from pipelines.errors import ConfigError
+from pipelines.problem import load_problem
+from pipelines.stages import ingest
+
+if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
+
+PROBLEM = "flight_delay"
+PARTS = load_problem(PROBLEM).partitions
+THIS_WEEK = PARTS.key_of(datetime.now(UTC).date() + timedelta(days=1))
+REFUSED = rf"partition {THIS_WEEK} has not closed: it closes at .* America/New_York \(.* UTC\)"
+
+
+def test_by_the_stage_itself_until_the_moment_at_which_it_closes() -> None:
+    closing = PARTS.end("2013-04-01")
+    with pytest.raises(ConfigError, match="partition 2013-04-01 has not closed: it closes at 2013-04-08 00:00"):
+        ingest.extract(PROBLEM, "2013-03-25", "2013-04-01", now=closing - timedelta(seconds=1))
+
+
+def test_by_command() -> None:
+    with pytest.raises(ConfigError, match=REFUSED):
+        inline.run("ingest", PROBLEM, {"first": THIS_WEEK, "last": THIS_WEEK})
+
+
+def test_in_the_dag_without_a_retry(bag: DagBag) -> None:
+    task: Any = bag.dags[f"{PROBLEM}.ingest"].get_task("extract")
+    with pytest.raises(AirflowFailException, match=REFUSED):
+        task.python_callable(PROBLEM, dag_run=SimpleNamespace(partition_key=THIS_WEEK), params={})
