@@ -101,11 +101,20 @@ class Leaks(Config):
     """What is looked for in a training set before anything learns from it."""
 
     max_single_feature_auc: float = Field(
-        0.85, gt=0.5, le=1, description="a feature that alone predicts the label better than this is suspicious"
+        0.85, gt=0.5, le=1, description="task binary: a feature that alone predicts the label better is suspicious"
     )
+    max_single_feature_share: float = Field(
+        0.7, gt=0, le=1, description="task multiclass: share of the uncertainty about the class (Theil's U); a feature "
+        "that alone removes more of it is suspicious",
+    )  # fmt: skip
+    max_class_overlap: float = Field(
+        0.8, gt=0, le=1, description="task multiclass: rows that have one value of a feature and one class, over rows "
+        "that have either; beyond it the value is suspected to be that class in other words",
+    )  # fmt: skip
     max_single_feature_r2: float = Field(
-        0.9, gt=0, le=1, description="task regression: a feature that alone explains more of the label is suspicious"
-    )
+        0.9, gt=0, le=1, description="task regression: a feature that alone explains more of the label is suspicious, "
+        "unless the other features together explain it as well",
+    )  # fmt: skip
     accepted: list[str] = Field([], description="features that may: somebody has looked, and it is no leak")
     entities: list[str] = Field([], description="columns of which no value may stand in two splits")
     duplicates: bool = Field(False, description="whether equal feature rows may not stand in two splits")

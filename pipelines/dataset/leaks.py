@@ -18,11 +18,18 @@ import pyarrow.compute as pc
 from pipelines import sql
 from pipelines.config import did_you_mean
 from pipelines.dataset.label import BY_THEMSELVES, SPLITS
-from pipelines.dataset.single_feature import single_feature_aucs, single_feature_r2s
+from pipelines.dataset.single_feature import (
+    beyond_the_others,
+    single_feature_aucs,
+    single_feature_r2s,
+    single_feature_shares,
+    stand_ins,
+)
 from pipelines.errors import ConfigError, DataError, SchemaError
 from pipelines.problem import Problem
 
 EXAMPLES = 3
+UNLIKE = 0.6  # share of what the others leave unexplained, from which on a feature knows something that they do not
 
 
 @dataclass(frozen=True)
@@ -126,26 +133,63 @@ def _availability(problem: Problem) -> Finding:
 def _single_feature(problem: Problem, rows: pa.Table) -> Finding:
     leaks = problem.dataset.leaks
     train = rows.filter(pc.and_(pc.equal(rows["split"], "train"), pc.is_valid(rows["label"])))
-    if problem.task == "regression":
-        alone, measure, allowed = single_feature_r2s, "R2", leaks.max_single_feature_r2
-    else:
-        alone, measure, allowed = single_feature_aucs, "AUC", leaks.max_single_feature_auc
+    alone, measure, allowed = {
+        "binary": (single_feature_aucs, "an AUC of", leaks.max_single_feature_auc),
+        "multiclass": (single_feature_shares, "a share of its uncertainty removed of", leaks.max_single_feature_share),
+        "regression": (single_feature_r2s, "an R2 of", leaks.max_single_feature_r2),
+    }[problem.task]
     found = alone(train, problem.feature_names, problem.training.seed)
-    suspicious = {name: one for name, one in found.items() if one.value > allowed}
-    told = [f"{name} alone predicts the label with an {measure} of {one.value:.3f} (by {one.by})"
-            for name, one in suspicious.items() if name not in leaks.accepted]  # fmt: skip
+    suspicious = {name: f"{name} alone predicts the label with {measure} {one.value:.3f} (by {one.by}); allowed: "
+                        f"{allowed:g}" for name, one in found.items() if one.value > allowed}  # fmt: skip
+    beside: list[str] = []
+    if problem.task == "multiclass":
+        suspicious |= _stand_ins(problem, train)
+    elif problem.task == "regression":
+        suspicious, beside = _unlike_the_others(problem, train, suspicious)
+    told = [reason for name, reason in suspicious.items() if name not in leaks.accepted]
     if told:
         return Finding(
             "single_feature",
             False,
-            f"{'; '.join(told)}; allowed: {allowed:g}",
+            "; ".join(told),
             "take it out of features if it is learnt with or after the outcome; if somebody has looked and it is "
             "known at the cut-off, name it in dataset.leaks.accepted",
         )
     name, best = next(iter(found.items()))
-    reason = f"{name} predicts best alone, with an {measure} of {best.value:.3f}; allowed: {allowed:g}"
+    reason = f"{name} predicts best alone, with {measure} {best.value:.3f}; allowed: {allowed:g}"
     taken = [name for name in suspicious if name in leaks.accepted]
-    return Finding("single_feature", True, reason + (f"; accepted: {', '.join(taken)}" if taken else ""))
+    reason += f"; accepted: {', '.join(taken)}" if taken else ""
+    return Finding("single_feature", True, reason + "".join(f"; {one}" for one in beside))
+
+
+def _stand_ins(problem: Problem, train: pa.Table) -> dict[str, str]:
+    """Features of which one value is one of several classes, in other words."""
+    most = problem.dataset.leaks.max_class_overlap
+    return {
+        name: f"{name} alone predicts the label with an AUC of {one.auc:.3f}, for {one.label}: of the rows that are "
+        f"{one.label} or where it is {'missing' if one.value is None else one.value}, {one.overlap:.1%} are both; "
+        f"allowed: {most:.0%}"
+        for name, one in stand_ins(train, problem.feature_names, problem.training.seed).items()
+        if one.overlap > most
+    }
+
+
+def _unlike_the_others(
+    problem: Problem, train: pa.Table, suspicious: dict[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """Of the features that explain a number alone those that know what the others don't; and a word on each other one.
+
+    Where every place has a level of its own, its name, last week's number and last year's each explain nearly all of
+    this week's: what several features tell is no secret.
+    """
+    kept, beside = {}, []
+    for name, reason in suspicious.items():
+        share = beyond_the_others(train, problem.feature_names, name, problem.training.seed)
+        if share > UNLIKE:
+            kept[name] = f"{reason}, where the other features do not tell as much: it explains {share:.0%} of the rest"
+        else:
+            beside.append(f"{reason}, but of what the other features leave unexplained it explains {share:.0%} only")
+    return kept, beside
 
 
 def _label_times(problem: Problem, rows: pa.Table, as_of: datetime) -> Finding:

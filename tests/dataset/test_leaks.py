@@ -245,6 +245,25 @@ def test_a_feature_that_gives_one_of_several_classes_away_is_suspicious(toy: Toy
     assert "for c" in finding.reason
 
 
+def test_sound_features_of_many_classes_and_of_levels_pass(toy: ToyProblem) -> None:
+    random = np.random.default_rng(3)
+    classes = [f"class {n}" for n in range(9)]
+    position = random.choice(9, PER_DAY * len(SPLITS))
+    settings = {"task": "multiclass", "labels.classes": classes, "features.history": {}}
+    rows = assembled(toy(), label=np.array(classes)[position], litres=position + random.normal(size=len(position)))
+    assert found(toy(**settings), rows)["single_feature"].passed, "one class is told with an AUC above 0.95"
+    rows = assembled(toy(), label=np.array(classes)[position], litres=position * 10.0)
+    assert not found(toy(**settings), rows)["single_feature"].passed
+
+    shelf = random.choice(["top", "bottom"], len(position))
+    label = np.where(shelf == "top", 10.0, 0.0) + random.normal(size=len(shelf))
+    level = np.where(shelf == "top", 10.0, 0.0) + random.normal(size=len(shelf))
+    finding = found(toy(**OF_NUMBERS), assembled(toy(), label=label, shelf=shelf, litres=level))["single_feature"]
+    assert finding.passed and "of what the other features leave unexplained it explains" in finding.reason
+    leaked = found(toy(**OF_NUMBERS), assembled(toy(), label=label, shelf=shelf, litres=label * 3))["single_feature"]
+    assert not leaked.passed and "litres alone predicts" in leaked.reason and "shelf alone" not in leaked.reason
+
+
 def copied(rows: pa.Table, share: float) -> pa.Table:
     """The last rows, which test, get the features of the first, which train, under their own keys."""
     count = round(share * 2 * PER_DAY)

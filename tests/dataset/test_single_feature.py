@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.dataset.single_feature import SAMPLE_ROWS, Prediction, single_feature_aucs, single_feature_r2s
+from pipelines.dataset.single_feature import (
+    SAMPLE_ROWS,
+    Prediction,
+    Stand,
+    beyond_the_others,
+    single_feature_aucs,
+    single_feature_r2s,
+    single_feature_shares,
+    stand_ins,
+)
 
 ROWS = 4000
 
@@ -198,3 +207,79 @@ def test_any_column_has_an_r2(values: list[tuple[float | None, str | None, float
     })  # fmt: skip
     for found in single_feature_r2s(table, ["x", "t"], seed).values():
         assert 0 <= found.value <= 1
+
+
+def test_to_tell_one_of_nine_classes_well_is_to_tell_little(random: np.random.Generator) -> None:
+    """The outermost of nine classes in a row is told best of all, and half of the uncertainty stays."""
+    label = random.choice(9, ROWS)
+    wrong = np.where(random.random(ROWS) < 0.1, random.choice(9, ROWS), label)
+    table = pa.table({
+        "label": [f"class {n}" for n in label], "sound": label + random.normal(size=ROWS),
+        "words": [f"status {n}" for n in label], "number": label * -3.5, "wrong": [f"status {n}" for n in wrong],
+        "noise": random.normal(size=ROWS), "id": [f"row {n}" for n in range(ROWS)],
+        "empty": pa.nulls(ROWS, pa.float64()),
+    })  # fmt: skip
+    assert single_feature_aucs(table, ["sound"], 0)["sound"].value > 0.95
+    found = single_feature_shares(table, table.column_names[1:], 0)
+    assert 0.3 < found["sound"].value < 0.65 and found["sound"].by == "its ranges"
+    assert found["words"].value > 0.98 and found["number"].value > 0.98
+    assert 0.7 < found["wrong"].value < 0.85
+    assert found["noise"] == found["id"] == found["empty"] == Prediction(0.0, "nothing")
+
+
+def test_a_value_that_is_one_of_several_classes_is_found_and_a_measurement_is_none(random: np.random.Generator) -> None:
+    label = np.array(["a", "b", "c"])[random.choice(3, ROWS)]
+    table = pa.table({
+        "label": label, "flag": label == "b", "gap": pa.array(random.normal(size=ROWS), mask=label == "c"),
+        "half": np.where(random.random(ROWS) < 0.5, label == "a", False),
+        "measured": np.where(label == "a", -9, 9) + random.normal(size=ROWS),
+    })  # fmt: skip
+    found = stand_ins(table, ["flag", "gap", "half", "measured"], 0)
+    assert found["flag"] == Stand(True, "b", 1.0, 1.0)
+    assert found["gap"] == Stand(None, "c", 1.0, 1.0)
+    assert found["half"].overlap == pytest.approx(0.5, abs=0.03)
+    assert found["measured"].overlap < 0.01
+    assert stand_ins(table.slice(0, 20), ["flag"], 0) == {}, "a handful of rows proves nothing"
+
+
+def test_what_several_features_tell_of_a_number_is_no_secret(random: np.random.Generator) -> None:
+    """Places with a level of their own: the level is told by the place's name, by last week and by last year."""
+    place = random.integers(0, 40, ROWS)
+    level = random.normal(0, 10, 40)[place]
+    label = level + random.normal(size=ROWS)
+    table = pa.table({
+        "label": label, "place": [f"place {n}" for n in place], "last_week": level + random.normal(size=ROWS),
+        "last_year": level + random.normal(size=ROWS), "noise": random.normal(size=ROWS), "leak": 2.54 * label,
+        "twin": label - 7,
+        "parts": [f"part {n}" for n in np.searchsorted(np.quantile(label, np.arange(0, 1, 0.02)), label)],
+    })  # fmt: skip
+    sound = ["place", "last_week", "last_year", "noise"]
+    alone = single_feature_r2s(table, sound, 0)
+    for name in sound[:3]:
+        assert alone[name].value > 0.9
+        assert beyond_the_others(table, sound, name, 0) < 0.5, name
+    assert beyond_the_others(table, [*sound, "leak"], "leak", 0) > 0.9
+    assert beyond_the_others(table, [*sound, "leak", "twin"], "leak", 0) > 0.9, "a leak does not vouch for its twin"
+    assert beyond_the_others(table, [*sound, "parts"], "parts", 0) > 0.6
+    assert beyond_the_others(table, ["last_week", "noise"], "last_week", 0) > 0.9, "nothing else tells it"
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    values=st.lists(
+        st.tuples(st.none() | st.floats(width=32), st.none() | st.sampled_from("abc"), st.sampled_from("xyz")),
+        max_size=60,
+    ),
+    seed=st.integers(0, 9),
+)
+def test_any_column_removes_a_share_of_the_uncertainty(
+    values: list[tuple[float | None, str | None, str]], seed: int
+) -> None:
+    numbers, texts, labels = zip(*values, strict=True) if values else ((), (), ())
+    table = pa.table({
+        "label": pa.array(labels, pa.string()), "x": pa.array(numbers, pa.float64()), "t": pa.array(texts, pa.string()),
+    })  # fmt: skip
+    for found in single_feature_shares(table, ["x", "t"], seed).values():
+        assert 0 <= found.value <= 1
+    for stand in stand_ins(table, ["x", "t"], seed).values():
+        assert 0 < stand.overlap <= 1 and 0 <= stand.auc <= 1
