@@ -139,6 +139,7 @@ def status(problem: Annotated[str | None, typer.Argument(help="default: all of t
 @app.command()
 def check() -> None:
     """Validate every problem.yaml, and its SQL against its sources; exits with 1 if any is wrong."""
+    from pipelines import summary
     from pipelines.ingest.extract import check_columns
     from pipelines.ingest.rules import check_rules
     from pipelines.ingest.sources import described
@@ -155,6 +156,8 @@ def check() -> None:
                 f"[green]ok[/]     {name}: {len(config.feature_names)} features, "
                 f"{len(config.training.candidates)} candidates, feature set {config.feature_set}"
             )
+            if os.environ.get("EVERGREEN_STORE_URI") and (warning := summary.too_small(config)):
+                console.print(f"[yellow]note[/]   {name}: {escape(warning)}")
         except EvergreenError as error:
             wrong += 1
             console.print(f"[bold red]wrong[/]  {name}: {escape(str(error))}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from statistics import median
 from typing import Any
 
 import pyarrow.compute as pc
@@ -64,6 +65,21 @@ def partitions(problem: Problem) -> list[PartitionSummary]:
             row.get("action", ""), outcome, versions.get(key, ""),
         ))  # fmt: skip
     return found
+
+
+def too_small(problem: Problem) -> str | None:
+    """A warning where the usual published partition has too few rows to be judged by itself; None: it has enough, or
+    nothing was published."""
+    events, fewest = _count(problem, "events"), problem.monitoring.policy.min_labels
+    rows = int(median(events.values())) if events else fewest
+    if rows >= fewest:
+        return None
+    every = problem.partitions.every
+    return (
+        f"the usual {every} has {rows} rows, and monitoring.policy.min_labels asks for {fewest}: about "
+        f"{-(-fewest // max(rows, 1))} {every}s in a row are judged together"
+        + (", or let partitions.every be week" if every == "day" else "")
+    )
 
 
 def status(problem: Problem) -> Status:

@@ -55,15 +55,15 @@ class Monitor:
         before = [one for one in world.weeks if one < key]
         since = {one: world.look(harmed[one]) if one in harmed else looks[one] for one in before}
         found = world.look(rows[key]) if key in harmed else looks[key]
-        detected = detect(world.reference, found, since, policy.false_alarm_rate, policy.trailing_partitions)
+        rule = (policy.false_alarm_rate, policy.trailing_partitions, policy.min_labels)
+        detected = detect(world.reference, found, since, *rule)
         labelled = mature(world.problem, key, [*before, key])
         realised = [{"partition": one} | performance(world.truth(rows[one]).scored) for one in labelled]
         said = None
         if labelled:
             parts = [world.truth(rows[one]) for one in labelled[-1 - USUAL_PARTITIONS :]]
-            rule = world.problem.evaluation.bootstrap
-            limit, fewest = policy.max_concept_shift, policy.min_labels
-            said = concept(world.problem, world.held_out, parts, rule, limit, fewest, compare=False)
+            bootstrap, limit, fewest = world.problem.evaluation.bootstrap, policy.max_concept_shift, policy.min_labels
+            said = concept(world.problem, world.held_out, parts, bootstrap, limit, fewest, compare=False)
         return diagnose(
             policy, world.reference, detected, realised[-policy.of_last :], {"concept": said, "partition": key}
         )

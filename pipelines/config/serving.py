@@ -62,7 +62,12 @@ class Policy(Config):
     max_concentration: float = Field(
         0.2, gt=0, le=1, description="fall of the scores' entropy over partitions, as a share of the reference's"
     )
-    min_labels: int = Field(200, ge=1, description="fewer labels than this prove nothing")
+    min_labels: int = Field(
+        200,
+        ge=1,
+        description="fewer labels than this prove nothing; partitions with fewer rows or labels are judged together "
+        "with those before them",
+    )
     at_least: int = Field(2, ge=1, description="so many bad partitions ...")
     of_last: int = Field(3, ge=1, description="... of so many newest labelled ones ask for a retraining")
     cool_down_partitions: int = Field(4, ge=0, description="partitions to wait after a request for the next")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,16 @@ class Scored:
     def take(self, which: Array) -> Scored:
         """The rows of a mask or of positions."""
         return replace(self, labels=self.labels[which], scores=self.scores[which], weights=self.weights[which])
+
+    def joined(self, others: Sequence[Scored]) -> Scored:
+        """These rows, and then those of others that the same model scored."""
+        parts = [self, *others]
+        return replace(
+            self,
+            labels=np.concatenate([part.labels for part in parts]),
+            scores=np.concatenate([part.scores for part in parts]),
+            weights=np.concatenate([part.weights for part in parts]),
+        )
 
     @cached_property
     def decisions(self) -> Array:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.config import Bootstrap
@@ -24,6 +23,7 @@ from pipelines.evaluation.metrics import goodness
 from pipelines.evaluation.scored import Scored
 from pipelines.monitoring.domain import domain
 from pipelines.monitoring.held_out import HeldOut
+from pipelines.monitoring.pooled import windows
 from pipelines.monitoring.residual import Cut, Residual, cut, errors, gained, pooled, residual, totals
 from pipelines.problem import Problem
 
@@ -53,12 +53,13 @@ def concept(
     Args:
         problem: the config that the version was trained with.
         held_out: its test rows.
-        labelled: labelled partitions that it scored, with their features, the oldest first: the newest is judged, those
-            before it tell what is usual. Eight or so are enough.
+        labelled: labelled partitions (small ones pooled) that it scored, with their features, the oldest first: the
+            newest is judged, those before it tell what is usual. Eight or so are enough.
         limit: `times_usual` that alarms (the policy's max_concept_shift). An earlier partition beyond 1.25 times that
             does not count as usual, so that a lasting drift stays one; leaving out all beyond the limit itself would
             let one odd week make the next ones alarm.
-        fewest_rows: effective held-out rows that weights have to leave.
+        fewest_rows: effective held-out rows that weights have to leave, and rows of a partition of the test split;
+            smaller ones are pooled.
         compare: whether to compare errors too, which is for people and takes most of the time.
 
     Result: {"partition", "rows", "times_usual": the largest of any feature, "features": [{"feature", "gain": share of
@@ -70,13 +71,13 @@ def concept(
     """
     newest = labelled[-1]
     cuts = cut(newest.rows, problem.feature_names)
-    tested = _partitions(held_out)
+    tested = _partitions(held_out, fewest_rows)
     if not cuts or not tested:
         return None
     scale = _scale(held_out.scored)
     names, parts = [], []
     for part in [*tested, *labelled]:
-        names.append(part.rows["partition"][0].as_py())
+        names.append(part.rows["partition"][-1].as_py())  # of a pool the newest
         parts.append(residual(cuts, part.rows, part.scored, blocks_of(problem, part.rows), scale))
     first = len(parts) - len(labelled)
     usual, left_out = list(range(first)), []
@@ -101,12 +102,13 @@ def concept(
     }
 
 
-def _partitions(held_out: HeldOut) -> list[HeldOut]:
-    """Those of the test split, one by one: they are what a partition is measured against first."""
-    keys = held_out.rows["partition"]
-    masks = [pc.equal(keys, key).to_numpy() for key in sorted(keys.unique().to_pylist())]
-    parts = [HeldOut(held_out.rows.filter(pa.array(mask)), held_out.scored.take(mask)) for mask in masks]
-    return [part for part in parts if part.scored.weights.any()]
+def _partitions(held_out: HeldOut, fewest_rows: int) -> list[HeldOut]:
+    """Those of the test split, one by one, small ones pooled: they are what a partition is measured against first."""
+    used = held_out.scored.weights > 0
+    keys = np.asarray(held_out.rows["partition"].to_pylist())
+    names, rows = np.unique(keys[used], return_counts=True)
+    masks = [used & np.isin(keys, names[window.start : window.stop]) for window in windows(rows.tolist(), fewest_rows)]
+    return [HeldOut(held_out.rows.filter(pa.array(mask)), held_out.scored.take(mask)) for mask in masks]
 
 
 def _scale(scored: Scored) -> float:

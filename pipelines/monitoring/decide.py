@@ -17,6 +17,9 @@ TRAININGS = ("recalibrate", "retrain", "continue")  # what the train DAG is aske
 FRESHER = ("retrain", "continue")  # age alone may speak for these; the others need an alarm
 
 
+Verdict = Kind | Literal["stable", "not judged"]
+
+
 class Option(Frozen):
     """A way to act. `gain`: expected over the horizon, in the unit of `cost`, with its interval; None: not measured.
 
@@ -54,7 +57,7 @@ class Situation(Frozen):
 class Decision(Frozen):
     """`reason` is one sentence for people, with the numbers; `options`: all that were considered."""
 
-    verdict: Kind | Literal["stable"]
+    verdict: Verdict
     action: Action
     reason: str
     window_from: str | None = None
@@ -62,7 +65,8 @@ class Decision(Frozen):
 
 
 def decide(policy: Policy, diagnosis: Diagnosis, options: Sequence[Option], situation: Situation) -> Decision:
-    """Verdict: the most harmful finding; `staleness` where only age speaks for an action.
+    """Verdict: the most harmful finding; `staleness` where only age speaks for an action; `not judged` where nothing
+    was found among too few rows.
 
     A data fault is quarantined, and never trained from. Otherwise `policy.updates` says who asks for trainings: people,
     the calendar, or the expected gains: of the ways that gain more than they cost the best is taken. An alarm (enough
@@ -168,7 +172,8 @@ def _decision(
     window_from: str | None = None,
     verdict: Kind | None = None,
 ) -> Decision:
-    worst: Kind | Literal["stable"] = verdict or (diagnosis.findings[0].kind if diagnosis.findings else "stable")
+    quiet: Verdict = "not judged" if diagnosis.unjudged else "stable"
+    worst = verdict or (diagnosis.findings[0].kind if diagnosis.findings else quiet)
     reason = ", ".join(clauses)
     return Decision(verdict=worst, action=action, reason=reason, window_from=window_from, options=options)
 
@@ -180,13 +185,15 @@ def _told(diagnosis: Diagnosis) -> Action:
 
 
 def _evidence(diagnosis: Diagnosis) -> list[str]:
-    return [diagnosis.findings[0].evidence] if diagnosis.findings else ["no shift beyond the policy's limits"]
+    if diagnosis.findings:
+        return [diagnosis.findings[0].evidence]
+    return [*diagnosis.unjudged.values()] or ["no shift beyond the policy's limits"]
 
 
 def _off(diagnosis: Diagnosis) -> str:
     labelled, bad = len(diagnosis.labelled), len(diagnosis.bad)
     if not labelled:
-        return "no labels yet"
+        return "too few labels yet" if "performance" in diagnosis.unjudged else "no labels yet"
     return f"{bad} of the last {labelled} labelled partitions {'is' if bad == 1 else 'are'} off"
 
 

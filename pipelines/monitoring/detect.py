@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,15 @@ from pipelines.evaluation.scored import Scored
 from pipelines.monitoring.column import Bins, ColumnProfile, Numbers
 from pipelines.monitoring.distance import cramers_v, jensen_shannon, kolmogorov_smirnov, psi, wasserstein
 from pipelines.monitoring.levels import levels, since_first_value
+from pipelines.monitoring.pooled import pooled_profiles
 from pipelines.monitoring.profile import SCORE, Profiles, Reference
+from pipelines.monitoring.standard_error import standard_errors
 from pipelines.monitoring.units import other_unit
 from pipelines.scoring.score import shown
 
 FAR = 1.0  # standard deviations from each partition before, to ask for another unit whatever is usual
 OFTEN = 0.25  # of the values, in one bin: a partition may well have no other
+POOLED = "pooled "  # distances of a small partition together with its neighbours
 TELLING_BINS = 4  # in which a column has rows, for equal counts to be no chance
 
 
@@ -27,14 +31,21 @@ def detect(
     trailing: Mapping[str, Profiles] | None = None,
     false_alarm_rate: float = 0.05,
     trailing_partitions: int = 8,
+    fewest_rows: int = 0,
 ) -> dict[str, Any]:
-    """How far a partition lies from the past, column by column, as {"rows", "columns", "prediction", "same_as"}.
+    """How far a partition lies from the past, column by column, as {"rows", "judged_rows", "columns", "prediction",
+    "same_as"}.
+
+    A partition of fewer than `fewest_rows` rows is judged by itself, and once more together with those just before it
+    that make up so many ("judged_rows"), beside pools of the past: what moved a little shows in many rows only.
+    The rate of false alarms is then shared by the two.
 
     What is usual show the reference's partitions (its training data, where it keeps none); of how partitions follow
     each other also `trailing`: profiles by partition of those since, by the same version. A column has
 
     - "psi", "js", of numbers "wasserstein" and "ks", of categories "cramers_v": distances to the reference's, pooled;
-    - "levels": {"js" | "wasserstein" | "relation": {"far", "far_level", "step", "step_level"}}, see `levels`;
+    - "levels": {"js" | "wasserstein" | "relation": {"far", "far_level", "step", "step_level"}}, see `levels`; those of
+      the pool as "pooled js" and so on;
     - "null_share", "unseen_share", "non_finite_share", "edge_share" (of the scores, at exactly 0 or 1): shares of all
       rows, and "usual_..." the largest of each in the reference's; "std" and "usual_std", the smallest in those
       (None where all values are where many of them are anyway);
@@ -48,7 +59,18 @@ def detect(
     """
     since = dict(trailing or {})
     known = reference.partitions or {"": {name: column.profile for name, column in reference.columns.items()}}
-    told = levels(reference, list(since.values()), profiles, false_alarm_rate, trailing_partitions)
+    rows = judged_rows = profiles[SCORE].rows
+    is_small = 0 < rows < fewest_rows
+    rate = false_alarm_rate / 2 if is_small else false_alarm_rate
+    told = levels(reference, list(since.values()), profiles, rate, trailing_partitions)
+    if is_small:
+        *pools, newest = pooled_profiles({**since, "": profiles}, fewest_rows).values()
+        known_pools = pooled_profiles(reference.partitions, fewest_rows) if reference.partitions else {}
+        pooled = reference.model_copy(update={"partitions": known_pools})
+        judged_rows = newest[SCORE].rows
+        if judged_rows > rows:
+            for name, found in levels(pooled, pools, newest, rate, trailing_partitions).items():
+                told[name] |= {f"{POOLED}{distance}": level for distance, level in found.items()}
     before = dict([*reference.partitions.items(), *since.items()][-trailing_partitions:])
     columns = {}
     for name, column in reference.columns.items():
@@ -59,10 +81,11 @@ def detect(
     prediction = columns.pop(SCORE) | {"other_unit": None}  # a score has none
     means = {"mean": profiles[SCORE].mean, "reference_mean": reference.mean_score}
     return {
-        "rows": profiles[SCORE].rows,
+        "rows": rows,
+        "judged_rows": judged_rows,
         "columns": columns,
         "prediction": prediction | means,
-        "same_as": _same_as(before, profiles),
+        "same_as": _same_as(list(reference.partitions.values()), before, profiles),
     }
 
 
@@ -95,7 +118,7 @@ def _moved(
 ) -> dict[str, Any]:
     means = [one.mean for one in before if one.mean is not None]
     is_step = any(one["step_level"] is not None and one["step"] is not None and one["step"] > one["step_level"]
-                  for one in told.values())  # fmt: skip
+                  for name, one in told.items() if not name.startswith(POOLED))  # fmt: skip
     far = [wasserstein(bins, one.counts, found.counts) for one in before if one.told and isinstance(bins, Numbers)]
     is_far = min(far, default=0.0) > FAR
     unit = other_unit(found, before, is_certain=not is_step) if is_step or is_far else None
@@ -108,9 +131,18 @@ def _is_share(reference: Reference) -> bool:
     return isinstance(bins, Numbers) and bins.edges[:1] == (0.0,) and bins.edges[-1] == np.nextafter(1.0, 0.0)
 
 
-def _same_as(before: Mapping[str, Profiles], profiles: Profiles) -> str | None:
-    """The newest partition with the same counts in most of the columns that say something."""
-    telling = [name for name, one in profiles.items() if np.count_nonzero(one.counts) >= TELLING_BINS]
+def _same_as(usual: Sequence[Profiles], before: Mapping[str, Profiles], profiles: Profiles) -> str | None:
+    """The newest partition with the same counts in most of the columns that say something.
+
+    A column whose counts two of the reference's neighbouring partitions share says nothing: a shop's size is the same
+    every day.
+    """
+    telling = [
+        name
+        for name, found in profiles.items()
+        if np.count_nonzero(found.counts) >= TELLING_BINS
+        and not any(one[name].counts == other[name].counts for one, other in pairwise(usual))
+    ]
     for key, known in reversed(list(before.items())):
         same = [name for name in telling if known[name].counts == profiles[name].counts]
         if len(telling) >= 2 and 2 * len(same) > len(telling):
@@ -123,13 +155,14 @@ def performance(found: Scored) -> dict[str, Any]:
 
     Binary: positive_rate, mean_score and their difference, the calibration_gap. Multiclass: class_rates, mean_score
     (of the classes decided for). Regression: mean_label, mean_score; their difference is the metric bias. What the
-    task does not have, or is not defined (AUC of one class, anything of no rows), is None.
+    task does not have, or is not defined (AUC of one class, anything of no rows), is None. "errors": standard errors
+    of auc, r2, calibration_gap and bias, as far as they are defined.
     """
     rows = len(found.labels)
     score, label = (float(np.mean(values)) if rows else None
                     for values in (shown(found.scores, found.decisions), found.labels))  # fmt: skip
     result: dict[str, Any] = {"rows": rows, "auc": None, "positive_rate": None, "mean_score": score,
-                              "calibration_gap": None, **measure(found)}  # fmt: skip
+                              "calibration_gap": None, **measure(found), "errors": standard_errors(found)}  # fmt: skip
     if found.task == "binary":
         gap = None if score is None or label is None else score - label
         result |= {"positive_rate": label, "calibration_gap": gap}

@@ -6,13 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from pipelines.config import Policy
+from pipelines.monitoring.detect import POOLED
 from pipelines.monitoring.faults import column_faults
 from pipelines.monitoring.finding import Diagnosis, Finding, Kind
+from pipelines.monitoring.levels import MIN_PARTITIONS
 from pipelines.monitoring.profile import SCORE, Reference
 from pipelines.monitoring.shifts import shifts
 
 VANISHED = 1e-6  # chance that a class is missing among so many labels: below it, it has vanished
 UNITS = {"wasserstein": "sd", "js": "JS", "relation": "sd beside the other columns"}
+CHANCE = (
+    2.33  # standard errors, by which a metric has to be off: one partition in a hundred is, though nothing happened
+)
 
 
 def diagnose(
@@ -30,24 +35,24 @@ def diagnose(
             with its "partition" and, where labels came that the model does not know, "unknown_labels".
         estimated: what the stage `estimate` gave: concept drift, label shift before labels, feedback (see `shifts`).
 
-    Fewer rows or labels than the policy's `min_labels` prove nothing. A partition is bad when its performance dropped
-    (AUC; of a regression R2), its calibration drifted (of a regression: bias) or, the newest, its labels show concept
-    drift: those harm whoever uses the scores,
-    while a shift of inputs or labels alone may not. Inputs and scores have shifted when the partition is unlike all
-    those just before it, more than is usual; what is far from training but came in usual steps is a feature change: a
-    season.
+    Fewer labels than the policy's `min_labels` prove nothing, and of inputs so many rows are needed for "stable": what
+    could not be judged is told as `unjudged`. A fault or a shift that few rows show all the same is told at once. A
+    partition is bad when its performance dropped (AUC; of a regression R2), its calibration drifted (of a regression:
+    bias), both by more than chance among so many rows, or, the newest, its labels show concept drift: those harm
+    whoever uses the scores, while a shift of inputs or labels alone may not. Inputs and scores have shifted when the
+    partition is unlike all those just before it, more than is usual; what is far from training but came in usual steps
+    is a feature change: a season.
     """
     labelled = [each for each in realised if each["rows"] >= policy.min_labels][-policy.of_last :]
     bad = [each for each in labelled if [*_harm(policy, reference, each)]]
     findings: list[Finding] = []
-    is_enough = detected["rows"] >= policy.min_labels
-    if is_enough:
+    if detected["rows"]:
         findings += _data_fault(detected)
     if labelled:
         newest = labelled[-1]
         findings += [*_harm(policy, reference, newest), *_label_schema(reference, labelled[-2:])]
         findings += _label_shift(policy, reference, newest)
-    if is_enough:
+    if detected["rows"]:
         findings += [*_prediction_drift(policy, detected), *_feature_shift(policy, detected)]
     measured = {finding.kind for finding in findings}
     # Where labels have come, what was estimated before they came says nothing more.
@@ -60,6 +65,37 @@ def diagnose(
         findings=tuple(sorted([*findings, *told], key=lambda finding: order.index(finding.kind))),
         labelled=tuple(each["partition"] for each in labelled),
         bad=tuple(each["partition"] for each in labelled if each["partition"] in off),
+        unjudged=_unjudged(policy, detected, realised),
+    )
+
+
+def _unjudged(
+    policy: Policy, detected: Mapping[str, Any], realised: Sequence[Mapping[str, Any]]
+) -> dict[Literal["inputs", "performance"], str]:
+    """What nothing can be said of yet, and why."""
+    found: dict[Literal["inputs", "performance"], str] = {}
+    rows, fewest = detected.get("judged_rows", detected["rows"]), policy.min_labels
+    has_fixed_limits = policy.max_column_psi is not None and policy.max_prediction_psi is not None
+    if rows < fewest:
+        found["inputs"] = f"inputs not judged: {rows} rows of {fewest}"
+    elif not has_fixed_limits and not _has_levels(detected):
+        past = "partitions" if detected["rows"] >= fewest else f"pools of {fewest} rows"
+        found["inputs"] = f"inputs not judged: fewer than {MIN_PARTITIONS} {past} tell what is usual"
+    most = max((each["rows"] for each in realised), default=fewest)
+    if most < fewest:
+        found["performance"] = f"performance not judged: {most} rows of {fewest} with labels"
+    return found
+
+
+def _has_levels(detected: Mapping[str, Any]) -> bool:
+    """Whether any column was judged; of a small partition: together with its neighbours."""
+    columns = [*detected["columns"].values(), detected["prediction"]]
+    is_pooled = detected.get("judged_rows", detected["rows"]) > detected["rows"]
+    return any(
+        level["step_level"] is not None
+        for found in columns
+        for name, level in found["levels"].items()
+        if name.startswith(POOLED) == is_pooled
     )
 
 
@@ -82,13 +118,15 @@ def _harm(policy: Policy, reference: Reference, realised: Mapping[str, Any]) -> 
     where, gap = realised["partition"], realised["calibration_gap"]
     for metric, told, limit in (("auc", "AUC", policy.max_auc_drop), ("r2", "R2", policy.max_r2_drop)):
         value, usual = realised.get(metric), reference.metrics.get(metric)
-        if value is not None and usual is not None and usual - value > limit:
+        beyond_chance = CHANCE * realised.get("errors", {}).get(metric, 0.0)
+        if value is not None and usual is not None and usual - value > max(limit, beyond_chance):
             yield Finding(
                 kind="performance drop",
                 evidence=f"{told} {value:.2f} in {where}, {usual:.2f} when it was tested",
                 numbers={metric: value, f"test_{metric}": usual},
             )
-    if gap is not None and abs(gap) > policy.max_calibration_gap:
+    errors = realised.get("errors", {})
+    if gap is not None and abs(gap) > max(policy.max_calibration_gap, CHANCE * errors.get("calibration_gap", 0.0)):
         score, rate = realised["mean_score"], realised["positive_rate"]
         yield Finding(
             kind="calibration drift",
@@ -96,7 +134,8 @@ def _harm(policy: Policy, reference: Reference, realised: Mapping[str, Any]) -> 
             numbers={"mean_score": score, "positive_rate": rate, "calibration_gap": gap},
         )
     bias = realised.get("bias")
-    if bias is not None and reference.label_std and abs(bias) / reference.label_std > policy.max_bias_sd:
+    limit = max(policy.max_bias_sd * (reference.label_std or 0.0), CHANCE * errors.get("bias", 0.0))
+    if bias is not None and reference.label_std and abs(bias) > limit:
         score, label, off = realised["mean_score"], realised["mean_label"], bias / reference.label_std
         yield Finding(
             kind="calibration drift",
@@ -163,7 +202,7 @@ def _prediction_drift(policy: Policy, detected: Mapping[str, Any]) -> Iterator[F
     numbers = {"psi": psi, "mean_score": mean, "test_mean_score": usual}
     told = f"mean score {mean:.2f} instead of {usual:.2f}"
     if limit is not None:
-        if psi > limit:
+        if psi > limit and detected["rows"] >= policy.min_labels:  # few rows alone make it large
             yield Finding(kind="prediction drift", evidence=f"{told} (PSI {psi:.2f})", numbers=numbers)
     elif beyond := _beyond(score, "step"):
         numbers |= {"step": beyond["distance"], "step_level": beyond["level"]}
@@ -173,7 +212,8 @@ def _prediction_drift(policy: Policy, detected: Mapping[str, Any]) -> Iterator[F
 def _feature_shift(policy: Policy, detected: Mapping[str, Any]) -> Iterator[Finding]:
     columns: dict[str, Mapping[str, Any]] = dict(detected["columns"])
     if (limit := policy.max_column_psi) is not None:
-        moved = {name: found["psi"] for name, found in columns.items() if found["psi"] > limit}
+        is_enough = detected["rows"] >= policy.min_labels  # few rows alone make it large
+        moved = {name: found["psi"] for name, found in columns.items() if found["psi"] > limit and is_enough}
         told = {name: f"{psi:.2f} of {name}" for name, psi in moved.items()}
         yield from _shift("covariate shift", "PSI ", moved, told, sorted(moved, key=lambda name: -moved[name]))
         columns = {}
@@ -214,12 +254,18 @@ def _unique(names: Sequence[str]) -> tuple[str, ...]:
 def _beyond(found: Mapping[str, Any], which: Literal["far", "step"]) -> dict[str, Any] | None:
     """The distance that lies the most times its level off, if any does; how it goes with others comes last."""
     beyond = [
-        {"distance": one[which], "level": level, "times": one[which] / level, "unit": UNITS[name]}
+        {"distance": one[which], "level": level, "times": one[which] / level, **_measured(name)}
         for name, one in found["levels"].items()
         if (level := one[f"{which}_level"]) is not None and one[which] is not None and one[which] > level
     ]
     return max(beyond, key=lambda one: (one["unit"] != UNITS["relation"], one["times"]), default=None)
 
 
+def _measured(name: str) -> dict[str, Any]:
+    """Unit of a distance by its name in `levels`, and whether it is of the partition and its neighbours together."""
+    return {"unit": UNITS[name.removeprefix(POOLED)], "is_pooled": name.startswith(POOLED)}
+
+
 def _told(beyond: Mapping[str, Any]) -> str:
-    return f"{beyond['distance']:.2f} {beyond['unit']} (usual: up to {beyond['level']:.2f})"
+    pooled = ", with the partitions before it" if beyond["is_pooled"] else ""
+    return f"{beyond['distance']:.2f} {beyond['unit']} (usual: up to {beyond['level']:.2f}{pooled})"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from pipelines.monitoring.column import Frozen
 
 Kind = Literal[
@@ -34,11 +36,16 @@ class Finding(Frozen):
 
 
 class Diagnosis(Frozen):
-    """Findings, the most harmful first; newest labelled partitions that count, oldest first, and the bad of them."""
+    """Findings, the most harmful first; newest labelled partitions that count, oldest first, and the bad of them.
+
+    `unjudged`: of inputs and of performance, why they could not be judged, a clause for people: without findings that
+    is no "stable".
+    """
 
     findings: tuple[Finding, ...]
     labelled: tuple[str, ...]
     bad: tuple[str, ...]
+    unjudged: dict[Literal["inputs", "performance"], str] = Field(default_factory=dict)
 
     @property
     def kinds(self) -> tuple[Kind, ...]:

@@ -26,6 +26,7 @@ ACTIONS = {
     "fall_back": "The baseline model serves until a model passes the gate.",
 }
 GOOD = ("none",)
+NOT_JUDGED = "not judged"
 
 
 def page(seen: Seen, decided: Mapping[str, Any], explained: Explained) -> bytes:
@@ -56,7 +57,7 @@ def _happened(seen: Seen, decided: Mapping[str, Any], explained: Explained) -> s
     action = str(decided.get("action", ""))
     verdict = escape(str(decided.get("verdict", "none given")))
     done = escape(ACTIONS.get(action, action or "No decision was taken."))
-    kind = "good" if action in GOOD else "bad"
+    kind = "good" if action in GOOD and verdict != NOT_JUDGED else "bad"
     why = explained.paragraph
     if verdict == "staleness":  # no finding speaks for the action: what does stands among the reasons alone
         why = f"Nothing drifted, but a fresher model is expected to pay: {decided.get('reason', '')}."
@@ -89,9 +90,10 @@ def _drawn(seen: Seen, explained: Explained) -> str | None:
 
 
 def _shifted(seen: Seen, decided: Mapping[str, Any], trace: Trace) -> str:
-    findings = (decided.get("diagnosis") or {}).get("findings") or []
+    diagnosis = decided.get("diagnosis") or {}
+    findings, unjudged = diagnosis.get("findings") or [], list((diagnosis.get("unjudged") or {}).values())
     if not findings:
-        return note("Nothing is beyond the policy's limits.")
+        return note(". ".join(["Nothing is beyond the policy's limits", *map(_capital, unjudged)]) + ".")
     where = _decision(seen)
     rows = []
     for place, one in enumerate(findings):
@@ -104,6 +106,10 @@ def _shifted(seen: Seen, decided: Mapping[str, Any], trace: Trace) -> str:
     heads = ["kind", "what shows it", *(["features"] if any(row[2] for row in rows) else [])]
     lead = note("The most harmful comes first. What each kind means: docs/monitoring.md.")
     return lead + table(heads, [row[: len(heads)] for row in rows]) + told(where)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _since(seen: Seen, explained: Explained, trace: Trace) -> str:

@@ -6,7 +6,7 @@ no word here claims it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipelines.monitoring.change_point import ChangePoint, change_point
@@ -92,7 +92,10 @@ def sides(keys: Sequence[str], since: str | None) -> tuple[list[str], list[str]]
     return (before, after) if before and after else ([], [])
 
 
-def nothing_to_explain() -> Explained:
+def nothing_to_explain(unjudged: Iterable[str] = ()) -> Explained:
+    """`unjudged`: what could not be judged, and why."""
+    if why := ", ".join(unjudged):
+        return Explained(paragraph=f"Nothing was found in this partition, but not all could be judged: {why}.")
     return Explained(paragraph="Nothing in this partition is beyond the policy's limits: there is nothing to explain.")
 
 

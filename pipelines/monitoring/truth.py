@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,35 +17,58 @@ from pipelines.evaluation.scored import Scored, scored
 from pipelines.problem import Problem
 
 
+class Realised(NamedTuple):
+    """How one partition's scores turned out."""
+
+    partition: str
+    scored: Scored
+    """The rows that have a label, in the order of their time; maybe none."""
+    unknown_labels: dict[str, int]
+    """Labels of each class that the model does not know: no metric can take them, so these rows are left out."""
+
+
 def realised(
-    its: Problem, predictions: Any, labels: Any, partition: str, version: str, threshold: float, as_of: datetime
-) -> tuple[Scored, dict[str, int]]:
-    """The partition's rows that `version` scored and that have a label, with labels as known at `as_of`.
+    its: Problem,
+    predictions: Any,
+    labels: Any,
+    partitions: Sequence[str],
+    version: str,
+    threshold: float,
+    as_of: datetime,
+) -> list[Realised]:
+    """Rows of each of `partitions` that `version` scored and that have a label, with labels as known at `as_of`.
 
     `predictions` and `labels` are the tables, as datasets. `its` is the config that the model was trained with: a
-    label is a number, the place of its class there. A class that the model does not know is left out, since no metric
-    could take it; how many labels of each there are comes second. So is a score that is no number: `detect` tells it.
+    label is a number, the place of its class there. A score that is no number is left out: `detect` tells it.
     """
     key, parts, label = sql.quote(its.key), its.partitions, label_number(its, "known.label")
-    time, start, end = pc.field("event_time"), pc.scalar(parts.start(partition)), pc.scalar(parts.end(partition))
-    is_its = (pc.field("partition") == partition) & (pc.field("model_version") == version)
+    time = pc.field("event_time")
+    start, end = pc.scalar(parts.start(min(partitions))), pc.scalar(parts.end(max(partitions)))
+    is_its = sql.is_among("partition", partitions) & (pc.field("model_version") == version)
     tables = {"p": predictions.filter(is_its), "labels": labels.filter((time >= start) & (time < end))}
     joined = f"WITH known AS ({labels_as_known(its)}) SELECT {{}} FROM p JOIN known USING ({key})"
     moment = {"as_of": as_of}
     rows = sql.query(
-        joined.format(f"p.score, p.probabilities, {label} AS label")
+        joined.format(f"p.partition, p.score, p.probabilities, {label} AS label")
         + f" WHERE {label} IS NOT NULL AND isfinite(p.score) ORDER BY p.event_time, p.{key}",
         tables,
         moment,
     )
     unknown = sql.query(
-        joined.format("known.label::VARCHAR AS label, count(*) AS rows")
-        + f" WHERE known.label IS NOT NULL AND {label} IS NULL GROUP BY 1 ORDER BY 1",
+        joined.format("p.partition, known.label::VARCHAR AS label, count(*) AS rows")
+        + f" WHERE known.label IS NOT NULL AND {label} IS NULL GROUP BY ALL ORDER BY ALL",
         tables,
         moment,
-    )
-    told = dict(zip(unknown["label"].to_pylist(), unknown["rows"].to_pylist(), strict=True))
-    return scored(its, rows["label"].to_numpy(), scores_of(its, rows), threshold=threshold), told
+    ).to_pylist()
+    found = scored(its, rows["label"].to_numpy(), scores_of(its, rows), threshold=threshold)
+    return [
+        Realised(
+            partition,
+            found.take(pc.equal(rows["partition"], partition).to_numpy()),
+            {row["label"]: row["rows"] for row in unknown if row["partition"] == partition},
+        )
+        for partition in sorted(partitions)
+    ]
 
 
 def scores_of(its: Problem, predictions: pa.Table) -> np.ndarray[Any, Any]:

@@ -16,7 +16,8 @@ from pipelines.evaluation.scored import scored
 from pipelines.monitoring.detect import detect, performance
 from pipelines.monitoring.diagnose import diagnose
 from pipelines.monitoring.finding import Diagnosis
-from pipelines.monitoring.profile import SCORE, Reference, profile, reference
+from pipelines.monitoring.pooled import windows
+from pipelines.monitoring.profile import KEPT_PARTITIONS, SCORE, Reference, profile, reference
 from pipelines.monitoring.readings import Reading, as_scored, fresher, reading, recalibrated
 from pipelines.policies.past import Past, Recipe, column
 from pipelines.problem import Problem
@@ -41,7 +42,7 @@ class Watch:
 
     def detected(self, champion: Recipe, since: str, partition: str, policy: Policy) -> tuple[dict[str, Any], float]:
         """What `detect` finds in a partition that the champion scored, as it serves from `since` on; CPU seconds."""
-        rule = (policy.false_alarm_rate, policy.trailing_partitions)
+        rule = (policy.false_alarm_rate, policy.trailing_partitions, policy.min_labels)
         name = f"detected {champion.name} {since} {partition} {rule}"
         if name not in self.seen:
             start, known = time.process_time(), self.reference(champion)
@@ -52,11 +53,19 @@ class Watch:
         return self.seen[name]["value"], self.seen[name]["cpu_s"]
 
     def realised(self, champion: Recipe, since: str, partition: str, policy: Policy) -> list[dict[str, Any]]:
-        """How good the champion's newest labelled partitions turned out, of those that it served."""
-        keys = [key for key in self.past.mature(partition) if key >= since][-policy.of_last :]
-        told = [{"partition": key, "version": champion.name, **performance(self.past.truth(champion, [key])[0])}
-                for key in keys]  # fmt: skip
-        return [one for one in told if one["rows"]]
+        """How good the champion's newest labelled partitions turned out, of those that it served; small ones pooled."""
+        keys = [key for key in self.past.mature(partition) if key >= since][-KEPT_PARTITIONS:]
+        rows = {key: len(self.past.labelled_at([key])) for key in keys}
+        keys = [key for key in keys if rows[key]]
+        pools = windows([rows[key] for key in keys], policy.min_labels)[-policy.of_last :]
+        return [
+            {
+                "partition": keys[pool[-1]],
+                "version": champion.name,
+                **performance(self.past.truth(champion, keys[pool.start : pool.stop])[0]),
+            }
+            for pool in pools
+        ]
 
     def diagnosis(self, champion: Recipe, since: str, partition: str, policy: Policy) -> tuple[Diagnosis, float]:
         found, cpu_s = self.detected(champion, since, partition, policy)

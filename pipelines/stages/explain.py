@@ -27,7 +27,7 @@ def explain(problem: str, diagnosed: dict[str, Any]) -> dict[str, Any]:
     config = load_problem(problem)
     diagnosis = Diagnosis.model_validate(diagnosed["diagnosis"])
     if not diagnosis.findings:
-        told = nothing_to_explain()
+        told = nothing_to_explain(diagnosis.unjudged.values())
     else:
         told = _explained(past(config, diagnosed["version"], diagnosed["partition"]), diagnosis)
     return {**diagnosed, "explained": told.model_dump(mode="json")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pyarrow.compute as pc
 from pipelines import quarantine, sql, store
 from pipelines.dataset.known import labels_as_known
 from pipelines.dataset.label import label_number, mature
+from pipelines.monitoring.profile import KEPT_PARTITIONS
 from pipelines.problem import Problem
 from pipelines.release.versions import reference_uri, version_problem
 
@@ -21,16 +24,21 @@ if TYPE_CHECKING:
 def labelled_rows(config: Problem, its: Problem, version: str, partition: str, count: int) -> list[pa.Table]:
     """The newest `count` partitions that `version` scored and whose labels are mature at `partition`, oldest first.
 
-    Each has features, score, decision, probabilities, `_label` (a number, null where there is none that the version
-    knows) and `_is_labelled`, as known at the end of `partition`; of many rows 20,000, drawn by a hash of the key.
+    Neighbouring partitions with fewer than `monitoring.policy.min_labels` labels are one table together. Each has
+    features, score, decision, probabilities, `_label` (a number, null where there is none that the version knows) and
+    `_is_labelled`, as known at the end of `partition`; of many rows 20,000, drawn by a hash of the key.
     """
     from pipelines.monitoring.held_out import ROWS
+    from pipelines.monitoring.pooled import windows
 
+    fewest = config.monitoring.policy.min_labels
     predictions = store.dataset(config, "predictions")
     keys = mature(config, partition, _sound(config, store.partition_keys(config, "predictions")))
     its_own = predictions.filter(sql.is_among("partition", keys) & (pc.field("model_version") == version))
-    newest = "SELECT DISTINCT partition FROM p ORDER BY partition DESC LIMIT $count"
-    found = sql.query(newest, {"p": its_own}, {"count": count})["partition"].to_pylist()[::-1]
+    newest = "SELECT partition, count(*) AS rows FROM p GROUP BY 1 ORDER BY 1 DESC LIMIT $most"
+    counted = sql.query(newest, {"p": its_own}, {"most": max(count, KEPT_PARTITIONS)}).to_pylist()[::-1]
+    chosen = windows([row["rows"] for row in counted], fewest)[-count:]
+    found = [row["partition"] for row in counted[chosen[0].start :]] if chosen else []
     if not found:
         return []
     key, parts = sql.quote(its.key), its.partitions
@@ -53,7 +61,71 @@ def labelled_rows(config: Problem, its: Problem, version: str, partition: str, c
         },
         {"as_of": config.partitions.end(partition)},
     )
-    return [rows.filter(pc.equal(rows["partition"], each)) for each in found]
+    parts_of = [rows.filter(pc.equal(rows["partition"], each)) for each in found]
+    labels = [part.num_rows - part["_label"].null_count for part in parts_of]
+    return [pa.concat_tables(parts_of[window.start : window.stop]) for window in windows(labels, fewest)]
+
+
+def newest_realised(config: Problem, partition: str, scored: list[str]) -> list[dict[str, Any]]:
+    """How the newest labelled partitions turned out, oldest first: `monitoring.policy.of_last` of them, by whatever
+    version scored each.
+
+    Neighbouring partitions of one version with fewer than `monitoring.policy.min_labels` labels are pooled. Each has
+    what `performance` tells, "partition" (the newest of the pool), "partitions" (all of it), "version" and
+    "unknown_labels". A pool may still have too few rows: at most 60 partitions are looked at.
+
+    Args:
+        partition: labels are taken as known at its end.
+        scored: partitions with predictions that may tell something.
+    """
+    policy = config.monitoring.policy
+    keys = mature(config, partition, scored)[-KEPT_PARTITIONS:]
+    wanted = policy.of_last
+    while True:
+        found = _realised_pools(config, partition, keys[-wanted:])
+        is_enough = sum(pool["rows"] >= policy.min_labels for pool in found) >= policy.of_last
+        if is_enough or wanted >= len(keys):
+            return found[-policy.of_last :]
+        wanted *= 2  # small partitions: it takes more of them
+
+
+def _realised_pools(config: Problem, partition: str, keys: list[str]) -> list[dict[str, Any]]:
+    from pipelines.monitoring.detect import performance
+    from pipelines.monitoring.pooled import windows
+    from pipelines.monitoring.truth import realised
+
+    predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
+    found: list[dict[str, Any]] = []
+    for version, its_keys in _runs(config, keys):
+        its, threshold = version_problem(config, version), threshold_of(config, version)
+        moment = config.partitions.end(partition)
+        parts = realised(its, predictions, labels, its_keys, version, threshold, moment)
+        parts = [part for part in parts if len(part.scored.labels)]
+        rows = [len(part.scored.labels) for part in parts]
+        for window in windows(rows, config.monitoring.policy.min_labels):
+            first, *others = [parts[place] for place in window]
+            unknown: Counter[str] = Counter()
+            for part in (first, *others):
+                unknown.update(part.unknown_labels)
+            pool = {
+                "partition": parts[window[-1]].partition,
+                "partitions": [parts[place].partition for place in window],
+                "version": version,
+                "unknown_labels": dict(unknown),
+            }
+            found.append(pool | performance(first.scored.joined([part.scored for part in others])))
+    return found
+
+
+def _runs(config: Problem, keys: list[str]) -> list[tuple[str, list[str]]]:
+    """Neighbouring partitions that one version scored, oldest first, with that version."""
+    if not keys:
+        return []
+    scored = store.dataset(config, "predictions").filter(sql.is_among("partition", keys))
+    query = "SELECT partition, min(model_version) AS version FROM p GROUP BY 1 ORDER BY 1"
+    by_partition = sql.query(query, {"p": scored}).to_pylist()
+    grouped = groupby(by_partition, key=lambda row: str(row["version"]))
+    return [(version, [row["partition"] for row in rows]) for version, rows in grouped]
 
 
 def with_labels(its: Problem, rows: pa.Table, threshold: float) -> HeldOut:
@@ -90,10 +162,9 @@ def measure_past(config: Problem, partition: str, table: pa.Table) -> tuple[pa.T
         version = rows["model_version"][0].as_py()
         its, parts = version_problem(config, version), config.partitions
         matured = next(one for one in parts.between(key, partition) if mature(config, one, [key]))
-        truth, _ = realised(
-            its, store.dataset(config, "predictions"), store.dataset(config, "labels"), key, version,
-            threshold_of(config, version), parts.end(matured),
-        )  # fmt: skip
+        predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
+        threshold, moment = threshold_of(config, version), parts.end(matured)
+        truth = realised(its, predictions, labels, [key], version, threshold, moment)[0].scored
         if not len(truth.labels):
             continue
         values = {name: metric(truth) for name, metric in metrics_of(truth).items()}

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import quarantine, sql, store
-from pipelines.dataset.label import mature
 from pipelines.errors import DataError, NothingToDo
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import reference_uri, version_problem
@@ -56,13 +55,12 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
 
     What is usual is told by the reference's partitions and by those that the same version scored since. Partitions in
     quarantine tell neither that nor how good the model is: a fault that stays is found in each of its partitions.
-    Result: what `profile` gave, "detected", and "realised": performance per labelled partition, oldest
+    Partitions with too few rows are pooled with their neighbours before them.
+    Result: what `profile` gave, "detected", and "realised": performance per labelled partition, or pool of them, oldest
     first, each with the version that scored it.
     """
     from pipelines.monitoring.detect import detect as measure_drift
-    from pipelines.monitoring.detect import performance
-    from pipelines.monitoring.truth import realised as turned_out
-    from pipelines.stages.labelled import threshold_of
+    from pipelines.stages.labelled import newest_realised
 
     config = load_problem(problem)
     partition, policy = profiled["partition"], config.monitoring.policy
@@ -72,22 +70,16 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     before = replace(before, reference=before.reference.model_copy(update={"partitions": others}))
     profiles = {key: part for key, part in before.profiles().items() if key not in others and key not in held}
     found = profiles.pop(partition)
-    detected = measure_drift(before.reference, found, profiles, policy.false_alarm_rate, policy.trailing_partitions)
-    known = [key for key in store.partition_keys(config, "predictions") if key not in held]
-    labelled_keys = mature(config, partition, known)
-    predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
-    realised = []
-    for labelled in labelled_keys[-policy.of_last :]:
-        scored = predictions.filter(pc.field("partition") == labelled)
-        version = scored.head(1, columns=["model_version"])["model_version"][0].as_py()
-        its, threshold = version_problem(config, version), threshold_of(config, version)
-        truth, unknown = turned_out(
-            its, predictions, labels, labelled, version, threshold, config.partitions.end(partition)
-        )
-        if len(truth.labels):
-            told = {"partition": labelled, "version": version, "unknown_labels": unknown}
-            realised.append(told | performance(truth))
-    return {**profiled, "detected": detected, "realised": realised}
+    detected = measure_drift(
+        before.reference,
+        found,
+        profiles,
+        policy.false_alarm_rate,
+        policy.trailing_partitions,
+        policy.min_labels,
+    )
+    scored = [key for key in store.partition_keys(config, "predictions") if key not in held]
+    return {**profiled, "detected": detected, "realised": newest_realised(config, partition, scored)}
 
 
 def diagnose(problem: str, detected: dict[str, Any] | None, estimated: dict[str, Any] | None = None) -> dict[str, Any]:

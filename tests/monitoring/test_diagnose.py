@@ -23,7 +23,7 @@ QUIET: dict[str, Any] = {
     "usual_non_finite_share": 0.0,
     "std": 5.0,
     "usual_std": 4.0,
-    "levels": {},
+    "levels": {"js": {"far": 0.1, "far_level": 1.0, "step": 0.1, "step_level": 1.0}},
 }
 
 
@@ -200,9 +200,60 @@ def test_few_labels_prove_nothing(trained: Reference) -> None:
     assert diagnosis == Diagnosis(findings=(), labelled=("w1",), bad=())
 
 
-def test_few_rows_prove_nothing(trained: Reference) -> None:
+def test_too_few_labels_of_all_leave_the_performance_unjudged(trained: Reference) -> None:
+    diagnosis = diagnose(POLICY, trained, detected(), [realised("w1", auc=0.5, rate=0.9, rows=120)])
+    assert diagnosis.findings == () and diagnosis.labelled == ()
+    assert diagnosis.unjudged == {"performance": "performance not judged: 120 rows of 200 with labels"}
+    assert diagnose(POLICY, trained, detected(), []).unjudged == {}, "that labels take their time is no lack of rows"
+
+
+@pytest.mark.parametrize(("count", "judged_rows", "unjudged"), [(120, 120, "120 rows of 200"), (120, 240, None)])
+def test_quiet_inputs_are_judged_once_there_are_rows_enough(
+    trained: Reference, count: int, judged_rows: int, unjudged: str | None
+) -> None:
+    pooled = {"levels": QUIET["levels"] | {"pooled js": QUIET["levels"]["js"]}}
+    diagnosis = diagnose(POLICY, trained, detected(count, temp=pooled) | {"judged_rows": judged_rows}, [])
+    assert diagnosis.unjudged == ({"inputs": f"inputs not judged: {unjudged}"} if unjudged else {})
+
+
+def test_inputs_without_a_past_are_not_judged(trained: Reference) -> None:
+    unknown = {"levels": {"js": {"far": 0.1, "far_level": None, "step": None, "step_level": None}}}
+    columns = dict.fromkeys(("temp", "seats", "carrier", "is_holiday"), unknown)
+    without = detected(prediction=unknown, **columns)
+    assert diagnose(POLICY, trained, without, []).unjudged == {
+        "inputs": "inputs not judged: fewer than 4 partitions tell what is usual"
+    }
+    fixed = POLICY.model_copy(update={"max_column_psi": 0.2, "max_prediction_psi": 0.2})
+    assert diagnose(fixed, trained, without, []).unjudged == {}, "a fixed limit needs no past"
+
+
+def test_faults_and_drift_do_not_wait_for_many_rows(trained: Reference) -> None:
     moved = levels(9, 9) | {"null_share": 1.0}
-    assert kinds(trained, detected(rows=199, prediction=moved, temp=moved, same_as="w1")) == ()
+    found = kinds(trained, detected(rows=60, prediction=levels(9, 9), temp=moved, same_as="w1"))
+    assert found == ("data fault", "prediction drift", "covariate shift")
+
+
+@pytest.mark.parametrize(("count", "null_share", "is_fault"), [(3, 1.0, False), (12, 1.0, True), (12, 1 / 3, False)])
+def test_a_share_of_few_rows_is_a_fault_only_beyond_chance(
+    trained: Reference, count: int, null_share: float, is_fault: bool
+) -> None:
+    found = kinds(trained, detected(rows=count, carrier={"null_share": null_share}))
+    assert found == (("data fault",) if is_fault else ())
+
+
+def test_a_pool_that_moved_is_told_as_one(trained: Reference) -> None:
+    pooled = {"levels": QUIET["levels"] | {"pooled js": {"far": 0.1, "far_level": 1.0, "step": 2.0, "step_level": 1.0}}}
+    (finding,) = diagnose(POLICY, trained, detected(rows=60, temp=pooled), []).findings
+    assert finding.evidence == (
+        "unlike the partitions before: temp by 2.00 JS (usual: up to 1.00, with the partitions before it)"
+    )
+
+
+@pytest.mark.parametrize(("error", "is_bad"), [(0.02, True), (0.06, False)])
+def test_a_drop_within_chance_is_none(trained: Reference, error: float, is_bad: bool) -> None:
+    uncertain = realised("w1", auc=0.9, score=0.3) | {"errors": {"auc": error, "calibration_gap": error}}
+    diagnosis = diagnose(POLICY, trained, detected(), [uncertain])
+    assert diagnosis.kinds == (("performance drop", "calibration drift") if is_bad else ())
 
 
 def test_one_class_alone_has_no_auc_but_a_calibration(trained: Reference) -> None:

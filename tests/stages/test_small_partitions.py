@@ -1,0 +1,115 @@
+"""The monitor's stages on days of a few rows, whose tables are written by hand: pooled until they are enough."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+
+from pipelines import store, summary
+from pipelines.evaluation.scored import scored
+from pipelines.monitoring.held_out import to_parquet
+from pipelines.monitoring.profile import reference
+from pipelines.problem import Problem, load_problem
+from pipelines.release.versions import write_version_files
+from pipelines.stages import monitor
+from pipelines.training.calibrate import sigmoid
+from tests.conftest import TOY
+from tests.stages.test_estimate_regression import write
+
+DAYS = [f"2024-01-{day:02}" for day in range(1, 25)]
+TESTED, SCORED = DAYS[:16], DAYS[16:]
+ROWS = 120
+
+
+@pytest.fixture
+def kettle(tmp_path: Path, store_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Problem:
+    folder = tmp_path / "problems" / "kettle"
+    folder.mkdir(parents=True)
+    monitoring = {"policy": {"updates": "manual"}, "report_rows": None}
+    (folder / "problem.yaml").write_text(yaml.safe_dump(TOY | {"monitoring": monitoring}))
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", str(folder.parent))
+    return load_problem("kettle")
+
+
+def day_of(problem: Problem, key: str, is_inverted: bool = False) -> pa.Table:
+    random = np.random.default_rng(int(key[-2:]))
+    litres = random.normal(2, 0.5, ROWS)
+    scores = sigmoid(4 * (litres - 2))
+    labels = (random.random(ROWS) < scores) != is_inverted
+    start = problem.partitions.start(key)
+    times = pa.array([start + timedelta(minutes=minute) for minute in range(ROWS)], pa.timestamp("us", "UTC"))
+    return pa.table({
+        "kettle_id": [f"{key} {place}" for place in range(ROWS)], "partition": [key] * ROWS, "event_time": times,
+        "shelf": random.choice(["top", "bottom"], ROWS), "litres": litres, "shelf_rate_3d": random.random(ROWS),
+        "shelf_count_2d": random.random(ROWS), "score": scores, "label": labels.astype(np.int8),
+    })  # fmt: skip
+
+
+def lay_out(problem: Problem, inverted: list[str]) -> None:
+    """Version 1 was made from the first days, and scored the others; labels come at once."""
+    parts = {key: day_of(problem, key, key in inverted) for key in DAYS}
+    test = pa.concat_tables([parts[key] for key in TESTED])
+    found = scored(problem, test["label"].to_numpy(), test["score"].to_numpy())
+    history = test.select([*problem.feature_names, "score", "partition"])
+    known = reference(test.select(problem.feature_names), found.labels, found, history=history)
+    write_version_files(problem, "1", {
+        "held_out.parquet": to_parquet(problem, test, found),
+        "problem.json": problem.model_dump(mode="json", exclude={"folder"}),
+        "reference.json": {"reference": known.model_dump(mode="json")},
+        "lineage.json": {"partition": TESTED[-1], "candidate": "xgboost"},
+    })  # fmt: skip
+    for key in SCORED:
+        seen = problem.partitions.end(key)
+        write(problem, "features", parts[key], key)
+        write(problem, "labels", parts[key], key, known_time=seen - timedelta(minutes=1), source="natural",
+              confidence=1.0, labeler="outcome")  # fmt: skip
+        write(problem, "predictions", parts[key], key, model_version="1", variant="champion", scored_time=seen)
+
+
+def monitored(key: str) -> dict[str, Any]:
+    profiled = monitor.profile("kettle", key)
+    estimated = monitor.estimate("kettle", profiled)
+    diagnosed = monitor.diagnose("kettle", monitor.detect("kettle", profiled), estimated)
+    return monitor.decide("kettle", diagnosed)  # to explain takes a model
+
+
+def test_the_first_day_is_not_judged_and_the_second_is_together_with_it(kettle: Problem) -> None:
+    lay_out(kettle, inverted=[])
+    first = monitored(SCORED[0])
+    assert first["verdict"] == "not judged" and first["action"] == "none"
+    assert "not judged: 120 rows of 200" in first["reason"] and "stable" not in first["reason"]
+    assert b"Verdict: not judged" in store.read_bytes(monitor.report("kettle", first)["page"])
+    second = monitored(SCORED[1])
+    assert second["realised"][-1]["partitions"] == SCORED[:2] and second["realised"][-1]["rows"] == 240
+    assert second["verdict"] == "stable"
+
+
+def test_labels_that_turned_round_are_found_in_pools_of_small_days(kettle: Problem) -> None:
+    lay_out(kettle, inverted=SCORED[2:])
+    for key in SCORED[:3]:
+        monitor.profile("kettle", key)
+    fourth = monitored(SCORED[3])
+    (pool, *_) = [one for one in fourth["realised"] if one["partition"] == SCORED[3]]
+    assert pool["partitions"] == SCORED[2:4] and pool["auc"] < 0.3
+    assert fourth["verdict"] == "performance drop" and fourth["diagnosis"]["bad"] == [SCORED[3]]
+
+
+def test_check_says_that_the_usual_day_is_too_small(kettle: Problem) -> None:
+    assert summary.too_small(kettle) is None, "nothing is published yet"
+    for key in DAYS[:3]:
+        rows = day_of(kettle, key)
+        for name in ("known_time", "cutoff_time"):
+            rows = rows.append_column(name, rows["event_time"])
+        write(kettle, "events", rows, key, statement=0)
+    found = summary.too_small(kettle)
+    assert found is not None and found.startswith("the usual day has 120 rows") and "about 2 days in a row" in found
+    path = kettle.folder / "problem.yaml"
+    raw = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(raw | {"monitoring": {"policy": {"min_labels": 100}}}))
+    assert summary.too_small(load_problem("kettle")) is None
