@@ -19,6 +19,7 @@ import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from pipelines.config import (
+    LOSS_OF,
     METRICS_OF,
     RESERVED_COLUMNS,
     Alerts,
@@ -72,6 +73,18 @@ class Problem(Config):
     replay: Replay | None = Field(None, description="only for problems whose data lies in the past")
 
     _folder: Path = PrivateAttr(Path())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _metrics_of_its_task(cls, raw: Any) -> Any:
+        """The metrics that a problem.yaml leaves to us, which depend on the task that it has."""
+        task = raw.get("task", "binary") if isinstance(raw, dict) else None
+        metric = LOSS_OF.get(task) if isinstance(task, str) else None
+        if metric is None:
+            return raw
+        for path in (("training", "select_by"), ("gate", "slices", "metric")):
+            raw = _filled(raw, path, metric) if path[0] in raw else raw
+        return raw
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Problem:
@@ -305,6 +318,14 @@ class Problem(Config):
     def config_hash(self) -> str:
         """What a model is made by; who is told of it is no part of that."""
         return _digest(self.model_dump(mode="json", exclude={"alerts"}))
+
+
+def _filled(raw: Any, path: tuple[str, ...], value: str) -> Any:
+    """A copy of settings with `value` at `path`, unless something is there; what is no mapping stays as it is."""
+    name, *rest = path
+    if not isinstance(raw, dict) or (not rest and name in raw) or (rest and raw.get(name, {}) is None):
+        return raw
+    return {**raw, name: _filled(raw.get(name, {}), tuple(rest), value) if rest else value}
 
 
 def problems_folder() -> Path:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pipelines.config import Partitions
 from pipelines.errors import ConfigError
-from pipelines.problem import Problem, load_problem, problem_names, problems_folder
+from pipelines.problem import Problem, load_problem, parse_problem, problem_names, problems_folder
+from tests.required import OF_TASK, REQUIRED
 
 ToyProblem = Callable[..., Problem]
 DAYS = st.dates(date(2000, 1, 1), date(2040, 1, 1))
@@ -20,6 +21,26 @@ def test_every_problem_in_the_tree_loads() -> None:
     assert "flight_delay" in problem_names()
     for name in problem_names():
         assert load_problem(name).name == name
+
+
+@pytest.mark.parametrize(("task", "loss"), [("binary", "log_loss"), ("multiclass", "log_loss"), ("regression", "rmse")])
+def test_the_defaults_fit_the_task(task: str, loss: str, tmp_path: Path) -> None:
+    """A problem.yaml with nothing in it but what is required is right, and no default names another task's metric."""
+    problem = parse_problem(REQUIRED | OF_TASK[task], tmp_path)
+    assert problem.gate.slices is not None
+    assert (problem.training.select_by, problem.gate.slices.metric) == (loss, loss)
+    own = {"training": OF_TASK[task]["training"] | {"select_by": None}}
+    with pytest.raises(ConfigError, match=r"training.select_by"):
+        parse_problem(REQUIRED | OF_TASK[task] | own, tmp_path)
+    strict = {"gate": OF_TASK[task]["gate"] | {"slices": {"max_loss": 0.1}}}
+    slices = parse_problem(REQUIRED | OF_TASK[task] | strict, tmp_path).gate.slices
+    assert slices is not None and (slices.metric, slices.max_loss) == (loss, 0.1)
+    assert (
+        parse_problem(
+            REQUIRED | OF_TASK[task] | {"gate": OF_TASK[task]["gate"] | {"slices": None}}, tmp_path
+        ).gate.slices
+        is None
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from pipelines.config.alerts import SEVERITIES, Alerts, Channel, Severity
 from pipelines.config.base import (
+    LOSS_OF,
     METRICS_OF,
     RESERVED_COLUMNS,
     ClassName,
@@ -55,6 +56,7 @@ __all__ = [
     "BASELINES",
     "COSTS",
     "ENSEMBLES",
+    "LOSS_OF",
     "METRICS_OF",
     "RESERVED_COLUMNS",
     "SEVERITIES",

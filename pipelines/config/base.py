@@ -22,6 +22,8 @@ METRICS_OF: dict[Task, frozenset[str]] = {
     "multiclass": frozenset({"auc", "log_loss", "brier", "ece", "accuracy", "macro_f1", "cost"}),
     "regression": frozenset({"rmse", "mae", "r2", "bias", "cost"}),
 }  # fmt: skip
+# What is looked at where a problem does not say: of its task the loss that a model is fitted by.
+LOSS_OF: dict[Task, Metric] = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
 LabelSource = Literal["natural", "hand", "weak", "self_trained"]
 RESERVED_COLUMNS = frozenset({
     "event_time", "known_time", "cutoff_time", "superseded_time", "withdrawn_time", "statement", "partition", "label",

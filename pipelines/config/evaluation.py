@@ -92,10 +92,12 @@ class Limit(Config):
 
 
 class SliceGate(Config):
-    metric: Metric = "log_loss"
-    max_loss: float = Field(
-        0.05, ge=0, description="how much worse than the champion a slice may be; it fails when its whole interval is"
-    )
+    metric: Metric = Field("log_loss", description="of a regression rmse, unless it is given")
+    max_loss: float | None = Field(
+        None, ge=0, description="how much worse than the champion a slice may be; it fails when its whole interval is. "
+        "null: 0.05; of an error in the label's unit (rmse, mae, bias) or a cost, a twentieth of the champion's on all "
+        "test rows",
+    )  # fmt: skip
 
 
 class Gate(Config):

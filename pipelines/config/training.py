@@ -205,7 +205,9 @@ class Training(Config):
     seed: int = 0
     candidates: dict[Name, Candidate] = Field(min_length=1)
     baselines: list[Name] = Field(min_length=1, description="candidates that the challenger has to beat")
-    select_by: Metric = Field("log_loss", description="validation metric that picks the challenger")
+    select_by: Metric = Field(
+        "log_loss", description="validation metric that picks the challenger; of a regression rmse, unless it is given"
+    )
     preprocessing: Preprocessing | None = Field(
         None, description="null: what each model takes best (linear models: median, standard, one_hot; trees: native)"
     )

@@ -425,3 +425,23 @@ def test_a_worse_challenger_never_passes(
 def test_the_verdict_survives_json() -> None:
     verdict = gate(EVALUATION, THRESHOLDS).to_dict()
     assert json.loads(json.dumps(verdict)) == verdict
+
+
+def test_what_a_slice_may_lose_is_in_the_unit_of_the_label_where_the_metric_is() -> None:
+    """A twentieth of the champion's error of 40: 2, whatever the unit; of a loss without a unit 0.05."""
+    thresholds = THRESHOLDS.model_copy(update={"slices": SliceGate(metric="rmse")})
+    evaluation = changed("champion.metrics.rmse", 40.0)
+    for one in evaluation["champion"]["slices"]:
+        one |= {"metric": "rmse", "gain": span(-1.9)}
+    for kind in ("declared", "found"):
+        for one in evaluation["challenger"]["slices"][kind]:
+            one["metrics"] = {"rmse": span(40.0)}
+    assert next(check for check in gate(evaluation, thresholds).checks if check.name == "slices").passed
+    evaluation["champion"]["slices"][0]["gain"] = span(-2.1)
+    (failed,) = [check for check in gate(evaluation, thresholds).checks if check.name == "slices"]
+    assert not failed.passed and "may lose at most 2" in failed.reason
+    del evaluation["champion"]["metrics"]["rmse"]
+    (failed,) = [check for check in gate(evaluation, thresholds).checks if check.name == "slices"]
+    assert not failed.passed and "is missing" in failed.reason
+    by_default = THRESHOLDS.model_copy(update={"slices": SliceGate()})
+    assert "may lose at most 0.05" in gate(changed("champion.slices.0.gain", span(-0.06)), by_default).reason
