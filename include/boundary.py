@@ -50,7 +50,7 @@ def boundary(body: Callable[P, R]) -> Callable[P, R]:
         except AirflowException:
             raise
         except NothingToDo as reason:
-            _push_verdict(f"nothing to do: {reason.what}")
+            _push_verdict(f"{reason.heading}: {reason.what}")
             raise AirflowSkipException(str(reason)) from reason
         except PermanentError as error:
             _push_verdict(f"{type(error).__name__}: {error.what}")

@@ -47,7 +47,7 @@ def main() -> None:
     try:
         app()
     except NothingToDo as reason:
-        console.print(f"[yellow]nothing to do:[/] {escape(str(reason))}")
+        console.print(f"[yellow]{reason.heading}:[/] {escape(str(reason))}")
     except EvergreenError as error:
         errors.print(f"[bold red]error:[/] {escape(str(error))}")
         sys.exit(1)
@@ -137,34 +137,54 @@ def status(problem: Annotated[str | None, typer.Argument(help="default: all of t
 
 
 @app.command()
-def check() -> None:
-    """Validate every problem.yaml, and its SQL against its sources; exits with 1 if any is wrong."""
-    from pipelines import summary
-    from pipelines.ingest.extract import check_columns
-    from pipelines.ingest.rules import check_rules
-    from pipelines.ingest.sources import described
+def check(
+    problems: Annotated[list[str] | None, typer.Argument(metavar="[PROBLEM]...", help="default: all of them")] = None,
+    quick: Annotated[bool, typer.Option(help="look at config, SQL and headers alone: read no rows")] = False,
+) -> None:
+    """Validate each problem.yaml, its SQL and what its sources hold: keys, gaps, labels. Exits with 1 if any is wrong.
 
-    wrong = 0
-    for name in problem_names():
-        try:
-            config = load_problem(name)
-            with described(config) as database:
-                for query in config.queries:
-                    check_columns(config, query, database)
-            check_rules(config)
-            console.print(
-                f"[green]ok[/]     {name}: {len(config.feature_names)} features, "
-                f"{len(config.training.candidates)} candidates, feature set {config.feature_set}"
-            )
-            if os.environ.get("EVERGREEN_STORE_URI") and (warning := summary.too_small(config)):
-                console.print(f"[yellow]note[/]   {name}: {escape(warning)}")
-        except EvergreenError as error:
-            wrong += 1
-            console.print(f"[bold red]wrong[/]  {name}: {escape(str(error))}")
-    if wrong:
-        raise typer.Exit(1)
-    if not problem_names():
+    Rows are read as an ingest of the whole history would read them, and nothing is kept.
+    """
+    names = problems or problem_names()
+    if not names:
         raise ConfigError("there are no problems", where="include/problems", cure="add a folder with a problem.yaml")
+    sound = [_is_sound(name, quick) for name in names]  # one problem that is wrong hides no other
+    if not all(sound):
+        raise typer.Exit(1)
+
+
+def _is_sound(name: str, quick: bool) -> bool:
+    """Print what there is to say of a problem, and whether it can be run."""
+    from datetime import UTC, datetime
+
+    from pipelines.ingest.look import Remark, check_sources, look
+
+    remarks: list[Remark] = []
+    try:
+        config = load_problem(name)
+        faults = check_sources(config)
+        closed = [] if faults or quick else config.partitions.due(datetime.now(UTC))
+        remarks = look(config, closed[-1]) if closed else []
+    except EvergreenError as error:
+        faults = [error]
+    except Exception as error:  # of ours, and no reason to look at no other problem
+        errors.print_exception(max_frames=8)
+        console.print(
+            f"[bold red]wrong[/]  {name}: a fault of Evergreen itself, not of your data: {escape(repr(error))}"
+        )
+        return False
+    for fault in faults:
+        console.print(f"[bold red]wrong[/]  {name}: {escape(str(fault))}")
+    is_sound = not faults and all(remark.level != "wrong" for remark in remarks)
+    if is_sound:
+        console.print(
+            f"[green]ok[/]     {name}: {len(config.feature_names)} features, "
+            f"{len(config.training.candidates)} candidates, feature set {config.feature_set}"
+        )
+    marks = {"wrong": f"[bold red]wrong[/]  {name}: ", "odd": "[yellow]look[/]   ", "fact": "       "}
+    for remark in remarks:
+        console.print(f"{marks[remark.level]}{escape(remark.text)}", soft_wrap=True)
+    return is_sound
 
 
 @app.command()
@@ -184,7 +204,10 @@ def run(
         Path | None, typer.Option(help="JSON that the stage before printed; - reads standard input", allow_dash=True)
     ] = None,
 ) -> None:
-    """Run a DAG's stages, or one of them, here and now without Airflow; prints the result as JSON.
+    """Run a DAG's stages, or one of them, here and now without Airflow; prints the result as JSON, progress beside it.
+
+    EVERGREEN_STORE_URI says where tables are kept, MLFLOW_TRACKING_URI where runs and models are (ingest needs none);
+    `evergreen up` sets both for other terminals.
 
     evergreen run ingest.extract flight_delay --first 2013-04-01 --last 2013-04-01 > extracted.json
     evergreen run ingest.validate flight_delay --input extracted.json
@@ -192,9 +215,22 @@ def run(
     from pipelines import inline
 
     load_environment()
+    _show_progress()
     options = {"partition": partition, "first": first or partition, "last": last or partition, "candidate": candidate,
                "restate": restate, "how": how, "window_from": window_from}  # fmt: skip
     print(json.dumps(inline.run(stage, problem, options, _read_json(input)), indent=1))
+
+
+def _show_progress() -> None:
+    """What stages log goes to standard error: standard output has the result alone."""
+    import logging
+
+    shown = logging.StreamHandler()
+    shown.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("pipelines")
+    log.addHandler(shown)
+    log.setLevel(logging.INFO)
+    log.propagate = False
 
 
 def _read_json(path: Path | None) -> Any:
@@ -267,7 +303,7 @@ def _print_summary(config: Problem) -> None:
     from pipelines import summary
 
     table = Table(title=f"{config.name}, by {config.partitions.every}", title_justify="left", box=SIMPLE_HEAD)
-    for name in ("partition", "rows in", "quarantined", "scored", "AUC"):
+    for name in ("partition", "rows in", "quarantined", "scored", summary.headline(config).upper()):
         table.add_column(name, justify="left" if name == "partition" else "right", no_wrap=True)
     for name in ("verdict", "action", "champion"):
         table.add_column(name)
@@ -279,7 +315,7 @@ def _print_summary(config: Problem) -> None:
             f"{row.rows:,}",
             f"{row.quarantined:,}",
             f"{row.scored:,}" if row.scored else "",
-            "" if row.auc is None else f"{row.auc:.3f}",
+            "" if row.quality is None else f"{row.quality:,.3f}",
             row.verdict,
             action,
             f"v{row.champion}" if row.champion else "",

@@ -10,11 +10,14 @@
     ├── TransientError          the same call may work in a minute
     │   └── ServiceUnavailable  a server does not answer
     └── NothingToDo             not a fault: this run has no work, and what follows it has none either
+        └── NoTraining          a partition was judged, and no training is asked for
 
 Each says what happened, where, and what to do next.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 
 class EvergreenError(Exception):
@@ -81,4 +84,12 @@ class ServiceUnavailable(TransientError):
 
 
 class NothingToDo(EvergreenError):
-    """This run has no work; not a fault."""
+    """This run has no work; not a fault. `heading` is what people read before the reason."""
+
+    heading: ClassVar[str] = "nothing to do"
+
+
+class NoTraining(NothingToDo):
+    """A partition was judged and its decision carried out; it asks for no training."""
+
+    heading = "no training"

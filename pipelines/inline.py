@@ -1,17 +1,23 @@
-"""The DAGs without Airflow: their stages one after another in this process, for debugging and tests."""
+"""The DAGs without Airflow: their stages one after another in this process, for debugging and tests.
+
+What each stage came to is logged, a line each, at INFO.
+"""
 
 from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 from pipelines.errors import ConfigError, NothingToDo
-from pipelines.problem import load_problem
+from pipelines.problem import Problem, load_problem
+from pipelines.stage_lines import line
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +27,10 @@ STAGES = {
     "annotate": ("vote", "choose", "collect", "self_train"),
     "score": ("plan", "score", "publish"),
     "monitor": ("profile", "detect", "estimate", "diagnose", "explain", "decide", "act", "report"),
+}
+PLACES = {
+    "EVERGREEN_STORE_URI": "file:///folder or s3://bucket/prefix",
+    "MLFLOW_TRACKING_URI": "a server's address, or sqlite:////folder/mlflow.db",
 }
 OPTIONS = ("partition", "first", "last", "candidate", "restate", "how", "window_from")
 
@@ -47,7 +57,7 @@ class Chain:
         if lacking := [one for one in told if isinstance(one, Missing)]:
             return next((one for one in lacking if not isinstance(one.reason, NothingToDo)), lacking[0])
         try:
-            return stage(*given)
+            return logged(stage, *given)
         except NothingToDo as reason:
             return Missing(reason)
         except Exception as error:  # what does not rest on this goes on, as in the DAG; `outcome` raises it
@@ -65,6 +75,22 @@ class Chain:
         return value
 
 
+def logged(stage: Callable[..., Any], *given: Any) -> Any:
+    """What `stage` gives; its time and its result are logged in a line."""
+    name = (stage.func if isinstance(stage, partial) else stage).__name__
+    start = time.monotonic()
+    try:
+        result = stage(*given)
+    except NothingToDo as reason:
+        log.info("%-10s %6.1f s  %s: %s", name, time.monotonic() - start, reason.heading, reason.what)
+        raise
+    except Exception:
+        log.info("%-10s %6.1f s  failed", name, time.monotonic() - start)
+        raise
+    log.info("%-10s %6.1f s  %s", name, time.monotonic() - start, line(name, result))
+    return result
+
+
 def present(value: Any) -> Any:
     """None for what is missing, as a task is given that runs although one before it gave nothing."""
     return None if isinstance(value, Missing) else value
@@ -73,7 +99,8 @@ def present(value: Any) -> Any:
 def ingest(problem: str, first: str, last: str, restate: bool = False) -> dict[str, Any]:
     from pipelines.stages import ingest as stages
 
-    return stages.publish(problem, stages.validate(problem, stages.extract(problem, first, last)), restate)
+    validated = logged(stages.validate, problem, logged(stages.extract, problem, first, last))
+    return logged(stages.publish, problem, validated, restate)  # type: ignore[no-any-return]
 
 
 def annotate(problem: str, partition: str | None = None) -> dict[str, Any]:
@@ -163,4 +190,31 @@ def run(name: str, problem: str, options: dict[str, Any], given: Any = None) -> 
         raise ConfigError(
             f"{name} needs {', '.join(missing)}", where="evergreen run", cure="give " + " and ".join(hints)
         )
+    _check_keys(load_problem(problem), values)
+    _require_places(dag)
     return function(problem, **{p.name: values[p.name] for p in wanted if p.name in values})
+
+
+def _check_keys(problem: Problem, values: Mapping[str, Any]) -> None:
+    """Before anything works: a wrong key is told at once, whichever stage would stumble over it."""
+    for name in ("partition", "first", "last", "window_from"):
+        if isinstance(values.get(name), str):
+            problem.partitions.parse(values[name])
+
+
+def _require_places(dag: str) -> None:
+    """All that a DAG will need is asked for before it starts, and at once.
+
+    Raises:
+        ConfigError: a variable is not set.
+    """
+    missing = [name for name in PLACES if not os.environ.get(name)]
+    if dag in ("ingest", "annotate"):
+        missing = [name for name in missing if name != "MLFLOW_TRACKING_URI"]
+    if missing:
+        raise ConfigError(
+            f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not set",
+            where="environment",
+            cure="; ".join(f"set {name} to {PLACES[name]}" for name in missing)
+            + "; or start the embedded services with `evergreen up`",
+        )

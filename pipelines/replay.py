@@ -6,13 +6,14 @@ partition keys, as it does for a run that the schedule starts. What ran already 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pipelines.airflow_client import AirflowClient, Run
 from pipelines.errors import DataError
 from pipelines.monitoring.decide import TRAININGS
 from pipelines.problem import Problem
+from pipelines.stage_lines import line
 
 CHAIN = ("ingest", "score", "monitor")
 RUN_TIMEOUT_S = 1800
@@ -30,23 +31,6 @@ class Finished(NamedTuple):
 
 
 Tell = Callable[[Finished], None]
-
-FACTS = {
-    "extract": "{events:,} events, {labels:,} labels",
-    "validate": "{quarantined:,} rows set aside",
-    "label": "{rows:,} events",
-    "sample": "training set {training_set}, {splits[train]:,} rows to learn from",
-    "check": "no leak found",
-    "featurize": "feature set {feature_set}",
-    "train": "{validation} on validation",
-    "evaluate": "{candidate} is the challenger, {metrics} on test",
-    "gate": "{verdict}",
-    "register": "version {version}",
-    "promote": "version {version} serves now",
-    "publish": "{rows:,} predictions by version {version}",
-    "decide": "{verdict}, {action}: {reason}",
-    "act": "{action} requested",
-}
 
 
 def prepare(client: AirflowClient, problem: Problem, wait_s: float = 60) -> None:
@@ -151,23 +135,7 @@ def _facts(client: AirflowClient, run: Run, task: dict[str, Any]) -> str:
     if task["state"] in ("failed", "skipped"):
         return str(client.xcom(run, name, "verdict", index) or "")
     value = client.xcom(run, name, map_index=index)
-    if not isinstance(value, dict) or name not in FACTS:
-        return ""
-    template = "{events:,} events published" if name == "publish" and "events" in value else FACTS[name]
-    return template.format(
-        **{name: _told(one) if name in ("validation", "metrics") else one for name, one in value.items()}
-    )
-
-
-def _told(metrics: Mapping[str, float | None]) -> str:
-    """The metric that says most about a task, in words.
-
-    >>> _told({"log_loss": 0.5, "auc": 0.6789}), _told({"rmse": 2.0, "r2": 0.25})
-    ('AUC 0.679', 'R2 0.250')
-    """
-    name = next((name for name in ("auc", "r2", "log_loss", "rmse") if metrics.get(name) is not None), None)
-    words = {"auc": "AUC", "r2": "R2"}
-    return f"{words.get(name, name)} {metrics[name]:.3f}" if name else "nothing measured"
+    return line(name, value)
 
 
 def _address(client: AirflowClient, run: Run) -> str:

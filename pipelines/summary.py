@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from statistics import median
 from typing import Any
 
 import pyarrow.compute as pc
@@ -18,13 +17,14 @@ from pipelines.release import ledger
 
 @dataclass(frozen=True)
 class PartitionSummary:
-    """`auc` is None until the partition's labels are in; `outcome` says what came of an action."""
+    """`quality` is the task's `headline` metric, None until the partition's labels are in; `outcome` says what came of
+    an action."""
 
     partition: str
     rows: int
     quarantined: int
     scored: int
-    auc: float | None
+    quality: float | None
     verdict: str
     action: str
     outcome: str
@@ -43,13 +43,18 @@ class Status:
     reason: str | None
 
 
+def headline(problem: Problem) -> str:
+    """The metric that a partition's line shows."""
+    return "rmse" if problem.task == "regression" else "auc"
+
+
 def partitions(problem: Problem) -> list[PartitionSummary]:
     """One row per ingested partition, oldest first."""
     events, scored, bad = (_count(problem, name) for name in ("events", "predictions", "quarantine"))
     watched = {row["partition"]: row for row in ledger.decisions(problem, "monitoring")}
-    auc: dict[str, float | None] = {}
+    quality: dict[str, float | None] = {}
     for row in watched.values():  # the newest look at a partition knows most of its labels
-        auc |= {one["partition"]: one["auc"] for one in row["evidence"]["realised"]}
+        quality |= {one["partition"]: one.get(headline(problem)) for one in row["evidence"]["realised"]}
     gates = {row["partition"]: row for row in ledger.decisions(problem, "gate")}
     promoted = {row["partition"]: row["model_version"] for row in ledger.decisions(problem, "promotion")
                 if row["action"] == "promoted"}  # fmt: skip
@@ -61,25 +66,10 @@ def partitions(problem: Problem) -> list[PartitionSummary]:
             outcome = f"v{promoted[key]} promoted" if key in promoted else f"gate {gates[key]['verdict']}"
         row = watched.get(key, {})
         found.append(PartitionSummary(
-            key, events[key], bad.get(key, 0), scored.get(key, 0), auc.get(key), row.get("verdict", ""),
+            key, events[key], bad.get(key, 0), scored.get(key, 0), quality.get(key), row.get("verdict", ""),
             row.get("action", ""), outcome, versions.get(key, ""),
         ))  # fmt: skip
     return found
-
-
-def too_small(problem: Problem) -> str | None:
-    """A warning where the usual published partition has too few rows to be judged by itself; None: it has enough, or
-    nothing was published."""
-    events, fewest = _count(problem, "events"), problem.monitoring.policy.min_labels
-    rows = int(median(events.values())) if events else fewest
-    if rows >= fewest:
-        return None
-    every = problem.partitions.every
-    return (
-        f"the usual {every} has {rows} rows, and monitoring.policy.min_labels asks for {fewest}: about "
-        f"{-(-fewest // max(rows, 1))} {every}s in a row are judged together"
-        + (", or let partitions.every be week" if every == "day" else "")
-    )
 
 
 def status(problem: Problem) -> Status:

@@ -38,6 +38,9 @@ def test_every_command_explains_itself(command: str) -> None:
         (["run", "ingest.valdate", "flight_delay"], "there is no stage 'ingest.valdate'"),
         (["run", "ingest.validate", "flight_delay"], "--input"),
         (["run", "ingest", "flight_delay"], "--first"),
+        (["run", "train", "flight_delay"], "MLFLOW_TRACKING_URI is not set"),
+        (["run", "monitor.detect", "flight_delay", "--input", "-"], "MLFLOW_TRACKING_URI is not set"),
+        (["check", "flight_delai"], "did you mean 'flight_delay'"),
         (["quarantine", "release", "flight_delay", "x"], "a release needs a reason"),
         (["quarantine", "hold", "flight_delay", "2013-04-01"], "a quarantine needs a reason"),
         (["quarantine", "hold", "flight_delay", "2013-04-02", "--reason", "x"], "'2013-04-02' names no partition"),
@@ -51,11 +54,27 @@ def test_every_command_explains_itself(command: str) -> None:
 )
 def test_what_goes_wrong_is_a_message_and_no_traceback(tmp_path: Path, arguments: list[str], told: str) -> None:
     store = {} if arguments[0] == "status" else {"EVERGREEN_STORE_URI": tmp_path.as_uri()}
-    done = evergreen(*arguments, **store)
+    done = evergreen(*arguments, given="{}", **store)
+    said = done.stdout if arguments[0] == "check" else done.stderr
     assert done.returncode == 1
-    assert told in done.stderr
-    assert "next:" in done.stderr
+    assert told in said
+    assert "next:" in said
     assert "Traceback" not in done.stderr
+
+
+def test_all_that_a_dag_will_need_is_asked_for_before_it_starts() -> None:
+    done = evergreen("run", "train", "flight_delay")
+    assert done.returncode == 1
+    assert "EVERGREEN_STORE_URI and MLFLOW_TRACKING_URI are not set" in done.stderr
+    assert "set MLFLOW_TRACKING_URI to a server's address, or sqlite:////folder/mlflow.db" in done.stderr
+
+
+def test_check_looks_at_the_rows_of_one_problem() -> None:
+    done = evergreen("check", "flight_delay")
+    assert done.returncode == 0
+    assert "events: 336,776 rows in 53 of 53 weeks, usually 6,5" in done.stdout
+    assert "labels: 327,346 rows, for 97.2% of the events" in done.stdout
+    assert "events:" not in evergreen("check", "flight_delay", "--quick").stdout
 
 
 def test_a_partition_is_held_and_let_in_by_hand(tmp_path: Path) -> None:
@@ -82,7 +101,7 @@ def test_check_names_each_wrong_problem(tmp_path: Path) -> None:
         (tmp_path / name / "problem.yaml").write_text(yaml.safe_dump(changed))
     done = evergreen("check", EVERGREEN_PROBLEMS=str(tmp_path))
     assert done.returncode == 1
-    assert "ok     good" in done.stdout
+    assert "ok     good" in done.stdout, "what is wrong with the others hides none"
     assert "owner: Input should be a valid string (value: 7)" in done.stdout
     assert "view" in done.stdout
     assert "events.sql" in done.stdout
@@ -99,3 +118,5 @@ def test_a_stages_result_feeds_the_next(tmp_path: Path) -> None:
     assert json.loads(published.stdout)["events"] == json.loads(extracted.stdout)["events"] == 6592
     whole = evergreen("run", "ingest", "flight_delay", *week, **store)
     assert json.loads(whole.stdout)["events"] == 6592
+    assert [line.split()[0] for line in whole.stderr.splitlines()] == ["extract", "validate", "publish"]
+    assert "6,592 events published" in whole.stderr

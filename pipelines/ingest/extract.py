@@ -60,6 +60,21 @@ def check_columns(problem: Problem, query: Query, database: duckdb.DuckDBPyConne
         _found(problem, query, text, database)
 
 
+def copy_rows(problem: Problem, query: Query, database: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Put all rows of a query, of whatever time, into a temporary table: the declared columns, `partition`, `faults`.
+
+    Raises what `extract` would raise.
+    """
+    text = problem.sql(query)
+    with _explained(problem, query):
+        rows = cast_rows(problem, query, text, _found(problem, query, text, database))
+        kept = ", ".join(map(sql.quote, [*declared(problem, query), "partition", "faults"]))
+        database.execute(
+            f"CREATE TEMP TABLE {sql.quote(table)} AS SELECT {kept} FROM ({rows})",
+            {"first": problem.partitions.first.isoformat()},
+        )
+
+
 def extracted_schema(problem: Problem, query: Query) -> pa.Schema:
     """Columns of extracted rows: the declared ones, then `partition`, `faults`, `raw` and `number`."""
     fields = [pa.field(name, arrow_type(kind)) for name, kind in declared(problem, query).items()]

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines import store
 from pipelines.config import Way
-from pipelines.errors import NothingToDo
+from pipelines.errors import NoTraining
 from pipelines.monitoring.decide import TRAININGS, Situation, is_alarm
 from pipelines.monitoring.readings import Reading
 from pipelines.problem import Problem, load_problem
@@ -56,7 +56,7 @@ def act(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
     Result: {"partition", "action", "verdict", "reason"}: the request, which starts the train DAG.
 
     Raises:
-        NothingToDo: no training is wanted, or the one for this partition has been carried out.
+        NoTraining: none is wanted, or the one for this partition has been carried out.
     """
     from pipelines import quarantine
     from pipelines.release import switch
@@ -84,9 +84,9 @@ def act(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
         case "fall_back":
             switch.fall_back(config, partition, reason)
     if action not in TRAININGS:
-        raise NothingToDo(f"{decided['verdict']}: {reason}", where=where, cure=f"{action}: no training is wanted")
+        raise NoTraining(f"{decided['verdict']}: {reason}", where=where, cure=f"the action is {action}")
     if ledger.has_gate(config, partition):
-        raise NothingToDo(
+        raise NoTraining(
             "a model has been trained for this partition already",
             where=where,
             cure=f"trigger {problem}.train by hand for another one",

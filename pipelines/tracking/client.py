@@ -19,20 +19,20 @@ def client() -> Any:
     """
     from mlflow.tracking import MlflowClient
 
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        raise ConfigError(
-            "MLFLOW_TRACKING_URI is not set",
-            where="environment",
-            cure="set it, or start the embedded server with `evergreen up`",
-        )
+    _require_address()
     return MlflowClient()
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """What MLflow raises within becomes an EvergreenError."""
+    """What MLflow raises within becomes an EvergreenError.
+
+    Raises:
+        ConfigError: nothing says where MLflow is: it would make a database of its own in the working directory.
+    """
     from mlflow.exceptions import MlflowException
 
+    _require_address()
     where = f"MLflow at {os.environ.get('MLFLOW_TRACKING_URI', '')}"
     try:
         yield
@@ -52,3 +52,13 @@ def explained() -> Iterator[None]:
         raise DataError(f"MLflow refused: {text.splitlines()[0]}", where=where, cure="look at its log") from error
     except json.JSONDecodeError as error:
         raise DataError(f"a file of the run is no JSON: {error}", where=where, cure="train again") from error
+
+
+def _require_address() -> None:
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise ConfigError(
+            "MLFLOW_TRACKING_URI is not set",
+            where="environment",
+            cure="set it to a server's address or to sqlite:////folder/mlflow.db, or start the embedded server with "
+            "`evergreen up`",
+        )

@@ -86,6 +86,8 @@ def by_command(dag: str, plan: Plan) -> tuple[set[str], str]:
     """Which stages gave something under `evergreen run`, and how it ended."""
     stages, end = Stages(dag, plan), "gives"
     with pytest.MonkeyPatch.context() as patch:
+        for name in inline.PLACES:
+            patch.setenv(name, "file:///nowhere")
         stages.install(patch)
         try:
             inline.run(dag, PROBLEM, ARGUMENTS[dag])

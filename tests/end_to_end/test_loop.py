@@ -105,7 +105,7 @@ def test_the_retraining_was_triggered_by_the_asset_with_its_partition_key(
     assert retraining["triggered_by"] == "asset"
     rows = {row.partition: row for row in summary.partitions(problem)}
     assert (rows[WEEKS[1]].action, rows[WEEKS[1]].outcome) == ("retrain", "v2 promoted")
-    assert rows[WEEKS[0]].auc is not None
+    assert rows[WEEKS[0]].quality is not None
     assert str(tracking.serving(problem).version) == "2"
 
 

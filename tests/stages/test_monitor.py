@@ -81,8 +81,8 @@ def test_the_summary_tells_the_loop(loop: str) -> None:
     assert len(rows) == 8
     assert rows["2013-02-04"].outcome.endswith("promoted")
     assert rows["2013-02-11"].scored == rows["2013-02-11"].rows > 0
-    assert rows["2013-02-11"].auc is not None
-    assert rows["2013-02-18"].auc is None
+    assert rows["2013-02-11"].quality is not None
+    assert rows["2013-02-18"].quality is None
     status = summary.status(load_problem(loop))
     assert status.version == rows["2013-02-18"].champion
     assert status.newest["predictions"] == "2013-02-18"

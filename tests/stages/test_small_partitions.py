@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from pipelines import store, summary
+from pipelines import store
 from pipelines.evaluation.scored import scored
 from pipelines.monitoring.held_out import to_parquet
 from pipelines.monitoring.profile import reference
@@ -98,18 +98,3 @@ def test_labels_that_turned_round_are_found_in_pools_of_small_days(kettle: Probl
     (pool, *_) = [one for one in fourth["realised"] if one["partition"] == SCORED[3]]
     assert pool["partitions"] == SCORED[2:4] and pool["auc"] < 0.3
     assert fourth["verdict"] == "performance drop" and fourth["diagnosis"]["bad"] == [SCORED[3]]
-
-
-def test_check_says_that_the_usual_day_is_too_small(kettle: Problem) -> None:
-    assert summary.too_small(kettle) is None, "nothing is published yet"
-    for key in DAYS[:3]:
-        rows = day_of(kettle, key)
-        for name in ("known_time", "cutoff_time"):
-            rows = rows.append_column(name, rows["event_time"])
-        write(kettle, "events", rows, key, statement=0)
-    found = summary.too_small(kettle)
-    assert found is not None and found.startswith("the usual day has 120 rows") and "about 2 days in a row" in found
-    path = kettle.folder / "problem.yaml"
-    raw = yaml.safe_load(path.read_text())
-    path.write_text(yaml.safe_dump(raw | {"monitoring": {"policy": {"min_labels": 100}}}))
-    assert summary.too_small(load_problem("kettle")) is None

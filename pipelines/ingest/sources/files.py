@@ -87,7 +87,8 @@ def files_of(problem: Problem, name: str, source: Source) -> list[File]:
         raise DataError(
             f"no {source.kind} file matches",
             where=f"{prefix}{path} ({place(problem, name)})",
-            cure=f"correct sources.{name}.path, or put the file there; in a folder the names end as "
+            cure=f"correct sources.{name}.path (a relative one starts at the problem's folder), or put the file there; "
+            f"in a folder the names end as "
             f"{SUFFIXES[source.kind].replace('|', ', ')} (.gz and .zip too for text): a glob takes others",
         )
     files = [File(system, info.path, prefix + info.path, info.size) for info in sorted(found, key=lambda i: i.path)]
