@@ -103,10 +103,11 @@ def _play(name: str, rows: pa.Table, folder: Path) -> Played:
     gained: tuple[Gain, ...] = ()
     candidate = ""
     if champion is not None:
+        version = str(champion.version)
         decided = {row["partition"]: row for row in ledger.decisions(config, "monitoring")}
         verdicts = {key: decided[key]["verdict"] for key in keys if key in decided}
         turned_out = outcomes(config, with_features.filter(pc.is_in(with_features["partition"], pa.array(scored_keys))))
-        told = store.read_json(reference_uri(config, champion.version))["reference"]
+        told = store.read_json(reference_uri(config, version))["reference"]
         alarms = tuple(judged(config, Reference.model_validate(told), decided, turned_out))
         before = with_features.filter(pc.less(with_features["partition"], first_scored))
         gained = compared(
@@ -114,7 +115,7 @@ def _play(name: str, rows: pa.Table, folder: Path) -> Played:
             scored(config, codes_of(config, turned_out["label"]), plain_scores(config, before, turned_out)),
             turned_out["partition"].to_numpy(),
         )
-        candidate = store.read_json(version_uri(config, champion.version, "lineage.json"))["candidate"]
+        candidate = store.read_json(version_uri(config, version, "lineage.json"))["candidate"]
     return Played(
         name=name,
         task=config.task,
