@@ -104,12 +104,21 @@ class Gate(Config):
     """What a challenger has to reach on the test split before it may serve.
 
     A gain is positive when the challenger is better, whichever way the metric runs; a negative minimum is how much
-    worse it may be. A gain counts by the lower bound of its interval, from a paired bootstrap on the same rows.
+    worse it may be. A gain counts by the lower bound of its interval, from a paired bootstrap on the same rows; over
+    the champion a tie is enough where the minimum is not above 0.
     """
 
     limits: dict[Metric, Limit] = Field(min_length=1, description="absolute bounds")
     gain_over_baselines: dict[Metric, float] = Field(min_length=1)
     gain_over_champion: dict[Metric, float] = Field(min_length=1)
+    ties_pass: float | None = Field(
+        0.9, ge=0.5, lt=1, description="share of the challengers exactly as good as the champion that pass a "
+        "gain_over_champion of 0 or below, on however few rows; null: the interval alone decides",
+    )  # fmt: skip
+    max_tie_loss: float = Field(
+        0.25, gt=0, le=1, description="share of the champion's advantage over the best baseline that a challenger may "
+        "lie below the champion and still pass as a tie",
+    )  # fmt: skip
     max_jump: float | None = Field(
         0.1, gt=0, description="AUC (of a regression R2) by which a challenger may beat the champion, for sure, before "
         "somebody looks: a sudden gain is a leak more often than a find",

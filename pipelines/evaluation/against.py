@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
-from pipelines.config import Gate, SliceGate
+from pipelines.config import Gate, Metric, SliceGate
 from pipelines.evaluation.evidence import at, entries, is_day, number, show, span, text, texts
 from pipelines.evaluation.metrics import SKILL, goodness
 
@@ -17,9 +18,12 @@ AGREEMENT = 1e-6  # between a gain and the two metrics that it is the difference
 
 @dataclass(frozen=True)
 class Check:
+    """`is_tie`: it passed because these rows cannot tell the challenger from the champion, not as better."""
+
     name: str
     passed: bool
     reason: str
+    is_tie: bool = False
 
 
 def gain(over: str, metric: str, least: float, report: Any, other: Any) -> Check:
@@ -50,8 +54,8 @@ def over_champion(evaluation: Any, report: Any, thresholds: Gate) -> Iterator[Ch
         yield _another_model(champion, report)
         yield _fair_test(evaluation, champion, report)
         yield _other_scores(champion)
-        for metric, least in thresholds.gain_over_champion.items():
-            yield gain("champion", metric, least, report, champion)
+        for metric in thresholds.gain_over_champion:
+            yield _no_worse(evaluation, report, champion, metric, thresholds)
         if thresholds.max_jump is not None:
             yield _no_jump(evaluation, report, champion, thresholds.max_jump)
         if thresholds.max_champion_fall is not None:
@@ -62,6 +66,44 @@ def over_champion(evaluation: Any, report: Any, thresholds: Gate) -> Iterator[Ch
             yield _not_forgotten(evaluation, champion, thresholds.max_forgotten)
         if thresholds.slices:
             yield _slices(champion, report, thresholds.slices)
+
+
+def _no_worse(evaluation: Any, report: Any, champion: Any, metric: Metric, thresholds: Gate) -> Check:
+    """Whether the challenger has the gain that is wanted for sure or, where that is not above 0, ties with the other.
+
+    With few rows the interval of a challenger that is exactly as good is wide, and its lower bound far below 0: to ask
+    for the bound alone fails nearly all of them for lack of rows. It is a tie where the challenger is not worse than
+    `ties_pass` of such equals would seem by chance (a one-sided test of "as good as the champion"), and its loss is
+    at most `max_tie_loss` of what the champion has above the best baseline: rows that can show less than that cannot
+    let anything in. What is clearly worse fails on the first count, what few rows cannot tell from a useless model on
+    the second. Without the evidence that this takes the interval decides.
+    """
+    least = thresholds.gain_over_champion[metric]
+    strict = gain("champion", metric, least, report, champion)
+    gained, allowed = span(champion, "gain", metric), _tie_loss(evaluation, champion, metric, thresholds)
+    is_sound = gain("champion", metric, -float("inf"), report, champion).passed
+    if strict.passed or not is_sound or least > 0 or gained is None or allowed is None:
+        return strict
+    if gained.value < -allowed:
+        return Check(strict.name, False, f"{strict.reason}, or {-allowed:.4f} for a tie")
+    told = f"{strict.name}: gain {gained}, a tie: these rows cannot tell the challenger from the champion"
+    return Check(strict.name, True, f"{told} (at least {-allowed:.4f})", is_tie=True)
+
+
+def _tie_loss(evaluation: Any, champion: Any, metric: str, thresholds: Gate) -> float | None:
+    """How much worse than the champion a challenger may be measured and still tie; None where that is not known."""
+    gained, confidence = span(champion, "gain", metric), number(evaluation, "confidence")
+    theirs, baselines = number(champion, "metrics", metric), at(evaluation, "baselines")
+    known = [number(one, "metrics", metric) for one in baselines.values()] if isinstance(baselines, dict) else []
+    if thresholds.ties_pass is None or gained is None or confidence is None or not 0 < confidence < 1:
+        return None
+    if theirs is None or not known or None in known:
+        return None
+    normal = NormalDist()
+    error = (gained.high - gained.low) / 2 / normal.inv_cdf((1 + confidence) / 2)
+    advantage = goodness(metric, theirs) - max(goodness(metric, one) for one in known if one is not None)
+    allowed: float = min(normal.inv_cdf(thresholds.ties_pass) * error, thresholds.max_tie_loss * advantage)
+    return max(allowed, 0.0)
 
 
 def _another_model(champion: Any, report: Any) -> Check:

@@ -50,7 +50,8 @@ def evidence(
     rows: pa.Table,
     learnt: pa.Table,
 ) -> dict[str, Any]:
-    """{"challenger": report, "learnt": see `_learnt`, "baselines", "champion" (None: none serves)}.
+    """{"challenger": report, "learnt": see `_learnt`, "baselines", "champion" (None: none serves),
+    "confidence": of all intervals}.
 
     Gains are paired on the same test `rows`. `learnt` are rows, a sample maybe, of the training split; those of
     `challenger.known` and `champion.known`.
@@ -68,6 +69,7 @@ def evidence(
             for one in baselines
         },
         "champion": None,
+        "confidence": rule.confidence,
     }
     if champion is not None:
         known = report["slices"]

@@ -445,3 +445,51 @@ def test_what_a_slice_may_lose_is_in_the_unit_of_the_label_where_the_metric_is()
     assert not failed.passed and "is missing" in failed.reason
     by_default = THRESHOLDS.model_copy(update={"slices": SliceGate()})
     assert "may lose at most 0.05" in gate(changed("champion.slices.0.gain", span(-0.06)), by_default).reason
+
+
+def tied(value: float, half: float, **change: Any) -> Any:
+    """An evaluation whose AUC is measured at `value` over the champion, give or take `half`, and that says how sure."""
+    gain = {"value": value, "low": value - half, "high": value + half}
+    evaluation = changed("champion.gain.auc", gain) | {"confidence": 0.95}
+    evaluation["champion"]["metrics"]["auc"] = 0.7 - value
+    evaluation["champion"]["slices"] = []
+    evaluation["challenger"]["slices"] = {"declared": [], "found": [], "looked_at": 0}
+    rule = THRESHOLDS.model_copy(update={"gain_over_champion": {"auc": -0.01}, **change})
+    (check,) = [one for one in gate(evaluation, rule).checks if one.name == "auc over champion"]
+    return check
+
+
+def test_a_tie_with_the_champion_passes_and_is_called_one() -> None:
+    """Half an interval of 0.03 is 1.96 standard errors; nine of ten equals lie above -1.28 of them, -0.0196."""
+    tie = tied(-0.015, 0.03)
+    assert tie.passed and tie.is_tie
+    assert "a tie: these rows cannot tell the challenger from the champion (at least -0.0196)" in tie.reason
+    better = tied(0.03, 0.03)
+    assert better.passed and not better.is_tie, "within the margin for sure: no tie is needed"
+    worse = tied(-0.021, 0.03)
+    assert not worse.passed and not worse.is_tie
+    assert "wanted at least -0.01, or -0.0196 for a tie" in worse.reason
+
+
+def test_rows_that_show_nothing_let_nothing_much_worse_in() -> None:
+    """Intervals as wide as one likes: a loss of a quarter of the champion's advantage over the baselines is no tie."""
+    assert tied(-0.02, 0.4).passed, "the best baseline has 0.6, the champion 0.72"
+    assert not tied(-0.06, 0.4).passed
+    assert not tied(-0.02, 0.4, max_tie_loss=0.1).passed
+
+
+def test_a_tie_is_not_enough_where_more_is_asked_for() -> None:
+    assert tied(0.0, 0.03, gain_over_champion={"auc": 0.0}).is_tie
+    assert not tied(0.0, 0.03, gain_over_champion={"auc": 0.001}).passed, "a gain is to be shown"
+    assert not tied(-0.015, 0.03, ties_pass=None).passed, "the interval alone decides"
+    assert not tied(-0.015, 0.03, ties_pass=0.8).passed, "a stricter test of being as good"
+
+
+@pytest.mark.parametrize("path", ["confidence", "baselines.prior.metrics.auc", "champion.metrics.auc"])
+@pytest.mark.parametrize("value", BROKEN)
+def test_without_the_evidence_for_a_tie_there_is_none(path: str, value: Any) -> None:
+    evaluation = changed("champion.gain.auc", {"value": 0.0, "low": -0.03, "high": 0.03}) | {"confidence": 0.95}
+    evaluation["champion"]["metrics"]["auc"] = 0.7
+    rule = THRESHOLDS.model_copy(update={"gain_over_champion": {"auc": -0.01}})
+    assert gate(evaluation, rule).passed
+    assert not gate(changed(path, value, evaluation), rule).passed

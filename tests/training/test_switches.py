@@ -240,6 +240,8 @@ ELSEWHERE: dict[str, dict[str, str]] = {  # file under tests -> test -> switches
         "test_a_threshold_that_is_not_set_makes_no_check":
             "Gate.slices Gate.max_forgotten Gate.max_calibration_error Gate.max_unfairness Gate.max_latency_ms "
             "Gate.max_size_mb Gate.max_age_days Gate.max_prediction_shift",
+        "test_a_tie_is_not_enough_where_more_is_asked_for": "Gate.ties_pass",
+        "test_rows_that_show_nothing_let_nothing_much_worse_in": "Gate.max_tie_loss",
     },
 }  # fmt: skip
 
