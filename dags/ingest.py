@@ -16,6 +16,9 @@ partitions, each with all that follows.
 - `validate` failed with *DataError* or *SchemaError*: too many bad rows, or other columns than declared. Nothing was
   published. The log's end has the rules that were broken and where the rows lie, or the column diff; the task's
   *Validation* link has every rule. Mend the source or the problem's `columns`, then clear `extract`.
+- `publish` says *3 of 44 partitions refused, and held* (a bulk history; an alert says so too): the others are
+  published. The *Validation* link has all that is held against each. Mend the source, or name the partition under
+  `validation.shape.accepted` if it is sound; then trigger this DAG for it.
 - Some rows are in quarantine: `evergreen quarantine list <problem>` shows them, `release` mends one and lets it in.
 - A task is up for retry: the source or the store does not answer. It is tried again with growing pauses; when the
   retries are used up, start the service and clear the task.
@@ -28,7 +31,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, task
 
-from include import assets
+from include import alerts, assets
 from include.boundary import boundary, span, stage
 from include.links import Validation
 from include.wiring import clock, options, problems
@@ -74,7 +77,9 @@ def build(problem: Problem) -> None:
     ):
         validated = validate(problem.name, extract(problem.name))
         validated.operator.operator_extra_links = (Validation(),)
-        publish.override(outlets=[assets.events(problem.name)])(problem.name, validated)
+        publish.override(outlets=[assets.events(problem.name)], on_success_callback=alerts.held_back)(
+            problem.name, validated
+        )
 
 
 for each in problems():

@@ -68,6 +68,16 @@ def requested(context: Mapping[str, Any]) -> None:
     _decided(context, is_request=True)
 
 
+def held_back(context: Mapping[str, Any]) -> None:
+    """on_success_callback of ingest's `publish`: it went on without the partitions that validation refused."""
+    done = context["ti"].xcom_pull(task_ids="publish")
+    if not done["refused"]:
+        return
+    event = "/".join(("ingest", done["first"], done["last"], *done["refused"]))
+    same = ("held back", without_numbers(done["reason"]))
+    _tell(context, "data refused", done["verdict"], done["reason"], event, same, Validation(), done["refused"][-1])
+
+
 def promoted(context: Mapping[str, Any]) -> None:
     """on_success_callback of train's `promote`."""
     pull = context["ti"].xcom_pull

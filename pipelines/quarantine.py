@@ -32,14 +32,14 @@ HELD, READMITTED = "quarantine", "readmitted"  # actions on the ledger
 def hold(problem: Problem, partition: str, reason: str, evidence: dict[str, Any], verdict: str = "data fault") -> bool:
     """Keep a partition out of every training set from now on; whether it was not held before. Safe to repeat."""
     problem.partitions.parse(partition)
-    return bool(hold_all(problem, [partition], reason, evidence, verdict))
+    return bool(hold_all(problem, {partition: reason}, evidence, verdict))
 
 
 def hold_all(
-    problem: Problem, keys: Sequence[str], reason: str, evidence: dict[str, Any], verdict: str = "data fault"
+    problem: Problem, reasons: Mapping[str, str], evidence: dict[str, Any], verdict: str = "data fault"
 ) -> list[str]:
-    """As `hold`, of several partitions in one commit; gives those that were not held before."""
-    return _turn(problem, keys, HELD, verdict, reason, evidence)
+    """As `hold`, of several partitions in one commit, each for its reason; gives those that were not held before."""
+    return _turn(problem, reasons, HELD, verdict, evidence)
 
 
 def readmit(problem: Problem, partition: str, reason: str, evidence: dict[str, Any] | None = None) -> bool:
@@ -52,7 +52,7 @@ def readmit_all(
     problem: Problem, keys: Sequence[str], reason: str, evidence: dict[str, Any] | None = None
 ) -> list[str]:
     """As `readmit`, of several partitions in one commit; gives those that were held."""
-    return _turn(problem, keys, READMITTED, "sound", reason, evidence or {})
+    return _turn(problem, dict.fromkeys(keys, reason), READMITTED, "sound", evidence or {})
 
 
 def held(problem: Problem) -> set[str]:
@@ -77,14 +77,14 @@ def _turns(row: dict[str, Any]) -> int:
 
 
 def _turn(
-    problem: Problem, keys: Sequence[str], action: str, verdict: str, reason: str, evidence: dict[str, Any]
+    problem: Problem, reasons: Mapping[str, str], action: str, verdict: str, evidence: dict[str, Any]
 ) -> list[str]:
     last = _last(problem)
-    before = {key: last[key]["action"] if key in last else READMITTED for key in keys}
-    new = [key for key in keys if before[key] != action]
+    before = {key: last[key]["action"] if key in last else READMITTED for key in reasons}
+    new = [key for key in reasons if before[key] != action]
     rows = [
         {"decision": f"partition:{key}:{_turns(last[key]) + 1 if key in last else 0}", "kind": "partition",
-         "partition": key, "verdict": verdict, "action": action, "reason": reason, "evidence": evidence}
+         "partition": key, "verdict": verdict, "action": action, "reason": reasons[key], "evidence": evidence}
         for key in new
     ]  # fmt: skip
     if rows:

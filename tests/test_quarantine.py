@@ -46,7 +46,7 @@ def test_several_are_held_in_one_commit(toy: ToyProblem, store_folder: Path) -> 
     problem = toy()
     quarantine.hold(problem, DAYS[1], "before", {})
     version = store.table_version(problem, "ledger")
-    assert quarantine.hold_all(problem, list(DAYS), "all", {}) == [DAYS[0], DAYS[2]]
+    assert quarantine.hold_all(problem, {day: f"about {day}" for day in DAYS}, {}) == [DAYS[0], DAYS[2]]
     assert store.table_version(problem, "ledger") == (version or 0) + 1
     assert quarantine.readmit_all(problem, ["2024-01-09", *DAYS], "mended") == list(DAYS)
 

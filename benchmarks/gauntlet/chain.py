@@ -19,14 +19,17 @@ STAGES = ("extract", "validate", "publish", "label", "sample", "featurize", "che
 
 @dataclass
 class Outcome:
-    """`stage` is where the chain stopped; `by` the rules or checks that stopped it; both empty when it promoted."""
+    """`stage` is where the chain stopped; `by` the rules or checks that stopped it; both empty when it promoted.
+
+    `partitions` are those that validation refused, be the run stopped or go on without them.
+    """
 
     stage: str = ""
     by: list[str] = field(default_factory=list)
     reason: str = ""
     is_crash: bool = False
     seconds: float = 0.0
-    partitions: list[str] = field(default_factory=list)  # that validation stopped at
+    partitions: list[str] = field(default_factory=list)
     gains: dict[str, Any] = field(default_factory=dict)  # over the champion, as the gate saw them
 
     @property
@@ -41,12 +44,15 @@ def run_stages(run: Path, stages: tuple[str, ...], weeks: tuple[str, str]) -> Ou
         try:
             known[stage] = _stage(stage, known, weeks)
         except EvergreenError as error:
-            outcome = Outcome(stage, _by(stage, error), error.what, partitions=_partitions(error))
+            outcome = Outcome(stage, _by(stage, error), error.what, partitions=_refused(stage, error.what))
             break
         except Exception as error:  # a bare traceback is a finding too
             outcome = Outcome(stage, [type(error).__name__], str(error), is_crash=True)
             break
         write_pins(run, known)
+    if not outcome.stage and "validate" in stages:
+        outcome.partitions = known["validate"]["refused"]
+        outcome.reason = known["validate"].get("reason", "")
     if "evaluate" in known and outcome.stage in ("", *STAGES[STAGES.index("gate") :]):
         outcome.gains = _gains(known["evaluate"]["evaluation"])
     outcome.seconds = time.perf_counter() - start
@@ -94,14 +100,22 @@ def _by(stage: str, error: EvergreenError) -> list[str]:
     if stage == "check":
         return re.findall(r"^  ([\w ]+): ", error.what, re.MULTILINE) or [error.what[:60]]
     if stage == "validate" and isinstance(error, DataError):
-        unlike = re.findall(r"unlike the partitions before it: (.*)", error.what)
-        found = [re.sub(r" \(.*", "", rule) for line in unlike for rule in line.split(" usual), ")[:1]]
-        found += ["shape: " + rule for rule in found]
-        found = [one for one in found if one.startswith("shape: ")]
-        found += re.findall(r"Rules broken: (.*?) \(\d", error.what)
-        return list(dict.fromkeys(found)) or [error.what.partition(":")[0][:60]]
+        return refused_by(error.what)
     return [error.what.splitlines()[0][:60]]
 
 
-def _partitions(error: EvergreenError) -> list[str]:
-    return re.findall(r"^(\d{4}-\d\d-\d\d) looks unlike", error.what, re.MULTILINE)
+def refused_by(text: str) -> list[str]:
+    """The rules that validation's message about refused partitions names, without their numbers."""
+    found = []
+    for line in text.splitlines():
+        for reason in line.partition(": ")[2].split("; ") if _PARTITION.match(line) else ():
+            broken = re.findall(r"Rules broken: (.*?) \(\d", reason)
+            found += broken or [re.sub(r" \(.*", "", reason)]
+    return list(dict.fromkeys(found)) or [text.partition(":")[0][:60]]
+
+
+def _refused(stage: str, text: str) -> list[str]:
+    return _PARTITION.findall(text) if stage == "validate" else []
+
+
+_PARTITION = re.compile(r"^(\d{4}-\d\d-\d\d): ", re.MULTILINE)

@@ -9,14 +9,14 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.gauntlet.chain import STAGES, Outcome, run_stages
+from benchmarks.gauntlet.chain import STAGES, Outcome, refused_by, run_stages
 from benchmarks.gauntlet.faults import FAULTS, Fault, Site
 from benchmarks.gauntlet.world import (
     LAST_START,
@@ -116,9 +116,10 @@ def _clean(plan: Plan, home: Path, stretch: Stretch) -> bool:
         for state, stages in LEGS.items():
             if name == "update":
                 copy_state(run, states / state)
-            outcome = _in_child(_stages, run, stages, weeks)
-            while outcome.partitions:  # a person would look at the week, accept it, and go on
-                alarms.append(outcome)
+            outcome, accepted = _in_child(_stages, run, stages, weeks), set[str]()
+            while not set(outcome.partitions) <= accepted:  # a person would look at the week, accept it, and go on
+                alarms.append(replace(outcome, stage="validate", by=refused_by(outcome.reason)))
+                accepted.update(outcome.partitions)
                 _accept(run, outcome.partitions)
                 outcome = _in_child(_stages, run, stages, weeks)
             if outcome.stage:

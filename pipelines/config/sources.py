@@ -156,6 +156,13 @@ class Validation(Config):
     """Rules beside those of `columns`, and when a batch is too bad to publish."""
 
     max_quarantined_share: float = Field(0.05, ge=0, le=1, description="share of rows that may be set aside")
+    max_refused_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of a run's partitions that may be refused and held while the others are published; "
+        "with more, nothing is",
+    )
     rules: dict[Name, str] = Field(
         {}, description="conditions over the columns of events, in SQL, that a row fulfils; null counts as fulfilled"
     )

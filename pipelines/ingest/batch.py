@@ -5,16 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 import pyarrow as pa
 
+from pipelines.config import Volume
 from pipelines.errors import DataError
 from pipelines.ingest.validate import Summary, some
-from pipelines.problem import Problem
+from pipelines.problem import Problem, Query
 
 SHARE = "rows set aside"
 EMPTY = "rows"
 SHOWN_RULES = 5
+SHOWN_PARTITIONS = 5  # in a message; the page of the run has all
+
+
+class Refusal(NamedTuple):
+    """A rule of the batch that a partition breaks, so that it is not published."""
+
+    partition: str
+    query: Query
+    rule: str
+    reason: str
+    """With the numbers, to be read after the partition's key."""
+    where: str
+    cure: str
 
 
 @dataclass(frozen=True)
@@ -77,7 +92,7 @@ def batch_rules(problem: Problem, summary: Summary, trailing: Sequence[int]) -> 
         found.append(BatchRule("age of the newest event in days", ages, max=settings.max_age_days, is_required=True))
     if settings.volume is not None:
         good = [r - b for r, b in zip(rows, bad, strict=True)]
-        ratios = _ratios(good, list(trailing), settings.volume.trailing_partitions)
+        ratios = _ratios(good, trailing, settings.volume)
         found.append(
             BatchRule(
                 "rows over the mean of the partitions before",
@@ -106,37 +121,65 @@ def check_sources(problem: Problem, counts: Mapping[str, Mapping[str, int]], set
         )
 
 
-def check_batch(problem: Problem, summary: Summary, checked: Sequence[BatchRule], set_aside: str) -> None:
-    """Let no batch pass that is too bad to publish. `set_aside` says where its bad rows can be looked at.
+def batch_refusals(problem: Problem, summary: Summary, checked: Sequence[BatchRule], set_aside: str) -> list[Refusal]:
+    """Each partition that breaks a rule of the batch, with each rule that it breaks and the numbers.
+
+    `set_aside` says where the bad rows can be looked at.
+    """
+    found = []
+    for rule in checked:
+        for key in rule.failed:
+            if rule.name == SHARE:
+                where, cure = set_aside, "look at the rows set aside, and mend the source or the rule"
+            else:
+                where = str(problem.folder / f"{summary.query}.sql")
+                cure = (
+                    "has the source been delivered, and whole? is the partition inside the problem's first and last? "
+                    "if so, mend the rule (validation, columns)"
+                )
+            found.append(Refusal(key, summary.query, rule.name, _reason(rule, key, summary), where, cure))
+    return found
+
+
+def reasons(refusals: Sequence[Refusal]) -> dict[str, list[str]]:
+    """All that is held against each refused partition, in time order.
+
+    >>> refusal = Refusal("2024-01-01", "events", "rows", "no rows", "events.sql", "")
+    >>> reasons([refusal, refusal._replace(query="labels", reason="half of them")])
+    {'2024-01-01': ['no rows', 'labels: half of them']}
+    """
+    found: dict[str, list[str]] = {}
+    for one in sorted(refusals, key=lambda one: one.partition):
+        found.setdefault(one.partition, []).append(
+            one.reason if one.query == "events" else f"{one.query}: {one.reason}"
+        )
+    return found
+
+
+def summed_up(refused: Mapping[str, Sequence[str]]) -> str:
+    """The first refused partitions, a line each, with all reasons; and how many more there are."""
+    lines = [f"{key}: {'; '.join(found)}" for key, found in list(refused.items())[:SHOWN_PARTITIONS]]
+    left_out = len(refused) - len(lines)
+    return "\n".join([*lines, *([f"and {left_out} more partitions"] if left_out else [])])
+
+
+def check_refusals(problem: Problem, keys: Sequence[str], refusals: Sequence[Refusal]) -> None:
+    """Let a run pass whose good partitions can be published without the refused ones.
 
     Raises:
-        DataError: with every rule that is broken, the partitions, and the numbers.
+        DataError: none of `keys`, the run's partitions, is left to publish, or more are refused than
+            validation.max_refused_share allows.
     """
-    broken = [one for one in checked if one.failed]
-    if not broken:
+    refused = reasons(refusals)
+    limit = problem.validation.max_refused_share
+    if len(refused) < len(keys) and len(refused) <= limit * len(keys):
         return
-    lines = []
-    for one in broken:
-        shown = some([_shown(one, key, summary) for key in one.failed])
-        if one.name == EMPTY:
-            lines.append(f"no rows in {some(one.failed)}")
-        elif one.name == SHARE:
-            worst = sorted(((count, rule) for rule, count in summary.broken.items() if count), reverse=True)
-            rules = "; ".join(f"{rule} ({count} rows)" for count, rule in worst[:SHOWN_RULES])
-            lines.append(
-                f"too many bad {summary.query} in {shown}: at most {one.max:.1%} may be set aside. "
-                f"Rules broken: {rules}"
-            )
-        else:
-            lines.append(f"{one.name}: {one.limit}, but {shown}")
-    is_bad = any(one.name == SHARE for one in broken)
+    several = f"{len(refused)} of {len(keys)} partitions are refused, and {limit:.0%} may be (max_refused_share)\n"
+    cures = list(dict.fromkeys(one.cure for one in refusals))
     raise DataError(
-        "\n".join(lines),
-        where=set_aside if is_bad else str(problem.folder / f"{summary.query}.sql"),
-        cure="nothing was published: look at the rows set aside, mend the source or the rule, then clear this run"
-        if is_bad
-        else "nothing was published: has the source been delivered, and whole? is the partition inside the problem's "
-        "first and last? if so, mend the rule (validation, columns); then clear this run",
+        (several if len(keys) > 1 else "") + summed_up(refused),
+        where=refusals[0].where,
+        cure=f"nothing was published: {'; '.join(cures)}; then clear this run",
     )
 
 
@@ -148,23 +191,37 @@ def _ages(problem: Problem, parts: pa.Table) -> list[float | None]:
     ]
 
 
-def _ratios(rows: list[int], trailing: list[int], partitions: int) -> list[float | None]:
-    """Each number of rows over the mean of those before it.
+def _ratios(rows: Sequence[int], trailing: Sequence[int], volume: Volume) -> list[float | None]:
+    """Each number of rows over the mean of those before it. What is out of bounds is nothing to be compared with.
 
-    >>> _ratios([10, 30, 40], [10, 10], 2), _ratios([5, 5], [], 4), _ratios([3], [0], 1)
-    ([1.0, 3.0, 2.0], [None, 1.0], [None])
+    >>> _ratios([10, 30, 40], [10, 10], Volume(trailing_partitions=2, max_ratio=3))
+    [1.0, 3.0, 2.0]
+    >>> _ratios([30, 10], [10], Volume(max_ratio=2)), _ratios([3], [0], Volume())
+    ([3.0, 1.0], [None])
     """
-    history = trailing + rows
+    before = list(trailing)
     found: list[float | None] = []
-    for place, count in enumerate(rows, start=len(trailing)):
-        before = history[max(0, place - partitions) : place]
-        found.append(count * len(before) / sum(before) if sum(before) else None)
+    for count in rows:
+        compared = before[-volume.trailing_partitions :]
+        ratio = count * len(compared) / sum(compared) if sum(compared) else None
+        found.append(ratio)
+        if ratio is None or volume.min_ratio <= ratio <= volume.max_ratio:
+            before.append(count)
     return found
 
 
-def _shown(rule: BatchRule, key: str, summary: Summary) -> str:
+def _reason(rule: BatchRule, key: str, summary: Summary) -> str:
     value = rule.observed[key]
+    if rule.name == EMPTY:
+        return "no rows"
     if rule.name == SHARE:
-        place = summary.partitions["partition"].to_pylist().index(key)
-        return f"{key} ({value:.1%} of {summary.partitions['rows'][place].as_py()} rows)"
-    return f"{key} has {'none' if value is None else f'{value:.3g}'}"
+        rows = summary.partitions["rows"].to_pylist()[summary.partitions["partition"].to_pylist().index(key)]
+        worst = sorted(
+            ((count[key], name) for name, count in summary.broken_in.items() if count.get(key)), reverse=True
+        )
+        broken = "; ".join(f"{name} ({count} rows)" for count, name in worst[:SHOWN_RULES])
+        return (
+            f"too many bad {summary.query} ({value:.1%} of {rows} rows): at most {rule.max:.1%} may be set aside. "
+            f"Rules broken: {broken}"
+        )
+    return f"{rule.name}: {rule.limit}, but it has {'none' if value is None else f'{value:.3g}'}"

@@ -6,13 +6,14 @@ than one statement, and DuckDB's own limit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines import sql
 from pipelines.artifacts import table_schema
@@ -37,12 +38,17 @@ class Summary:
 
     `partitions` has one row for each of the batch's partitions, in order: partition, rows, bad, newest (event_time of
     the good rows), and `null_share_<column>` for each column of events (of the good rows; null when there are none).
-    `broken` has the number of rows that broke each rule.
+    `broken_in` has the number of rows that broke each rule, by partition.
     """
 
     query: Query
     partitions: pa.Table
-    broken: dict[str, int]
+    broken_in: dict[str, dict[str, int]]
+
+    @property
+    def broken(self) -> dict[str, int]:
+        """The number of rows that broke each rule."""
+        return {rule: sum(counts.values()) for rule, counts in self.broken_in.items()}
 
     @property
     def rows(self) -> int:
@@ -51,6 +57,11 @@ class Summary:
     @property
     def bad(self) -> int:
         return sum(self.partitions["bad"].to_pylist())
+
+    def rows_in(self, keys: Collection[str]) -> int:
+        """Rows of these partitions."""
+        is_there = pc.is_in(self.partitions["partition"], pa.array([*keys], pa.string()))
+        return int(pc.sum(self.partitions["rows"].filter(is_there), min_count=0).as_py())
 
 
 def summary(problem: Problem, query: Query, staged: Any, keys: Sequence[str]) -> Summary:
@@ -71,11 +82,15 @@ def summary(problem: Problem, query: Query, staged: Any, keys: Sequence[str]) ->
             FROM judged GROUP BY partition
         """).to_arrow_table()
         faults = [f"count(*) FILTER ({one.broken})" for one in checks if one.is_fault]
-        faulty = database.sql(f"SELECT {', '.join(faults)} FROM staged WHERE len(faults) > 0").fetchall()[0]
-        broken = {one.name: count for one, count in zip((one for one in checks if one.is_fault), faulty, strict=True)}
+        faulty = database.sql(
+            f"SELECT {', '.join(['partition', *faults])} FROM staged WHERE len(faults) > 0 GROUP BY partition"
+        ).fetchall()
+        names = [one.name for one in checks if one.is_fault]
+        broken = {name: {row[0]: row[place] for row in faulty} for place, name in enumerate(names, start=1)}
+        places = found["partition"].to_pylist()
         for number, one in enumerate(checks):
             if not one.is_fault:
-                broken[one.name] = sum(found[f"_broken_{number}"].to_pylist())
+                broken[one.name] = dict(zip(places, found[f"_broken_{number}"].to_pylist(), strict=True))
         strangers = sorted(set(found["partition"].to_pylist()) - set(keys))
         if strangers:
             raise DataError(
@@ -95,23 +110,23 @@ def summary(problem: Problem, query: Query, staged: Any, keys: Sequence[str]) ->
 
 
 def bad_rows(
-    problem: Problem, query: Query, staged: Any, limit: int | None = None, exempt: Sequence[str] = ()
+    problem: Problem,
+    query: Query,
+    staged: Any,
+    limit: int | None = None,
+    exempt: Sequence[str] = (),
+    partitions: Sequence[str] | None = None,
 ) -> pa.Table:
     """The rows that break a rule, shaped like the table `quarantine`: each with every rule that it broke.
 
     `row` is the row as it came, as far as that was kept, else as it was cast. With a `limit` only so many of them are
-    given, whichever come first: a sample of a batch that is too bad to publish. Rules named in `exempt` do not apply.
+    given, whichever come first: a sample of a batch that is too bad to publish; with `partitions` only theirs, held
+    against the rules among all rows all the same. Rules named in `exempt` do not apply.
     """
-    return part(problem, query, staged, limit, exempt)[0]
-
-
-def part(
-    problem: Problem, query: Query, staged: Any, limit: int | None = None, exempt: Sequence[str] = ()
-) -> tuple[pa.Table, pa.Array]:
-    """`bad_rows`, and the `number` of each bad row: the good rows are those with another one."""
     with judged(problem, query, staged, exempt) as (database, checks):
         bounded = "" if limit is None else f"LIMIT {limit}"
-        database.execute(f"CREATE TEMP TABLE _bad AS SELECT * FROM judged WHERE NOT _good {bounded}")
+        within = "" if partitions is None else f"AND {_among(partitions)}"
+        database.execute(f"CREATE TEMP TABLE _bad AS SELECT * FROM judged WHERE NOT _good {within} {bounded}")
         names = [f"CASE WHEN _broken_{n} THEN {sql.literal(one.name)} END"
                  for n, one in enumerate(checks) if not one.is_fault]  # fmt: skip
         delay = problem.labels.delay_days if query == "labels" else 0
@@ -123,8 +138,18 @@ def part(
                 list_concat(faults, list_filter([{", ".join(names)}], lambda rule: rule IS NOT NULL)) AS rules
             FROM (SELECT {replaced} FROM _bad)
         """
-        numbers = database.sql("SELECT number FROM _bad ORDER BY number").to_arrow_table()["number"]
-        return identified(problem, database, rows), numbers.combine_chunks()
+        return identified(problem, database, rows)
+
+
+def bad_numbers(problem: Problem, query: Query, staged: Any) -> pa.Array:
+    """The `number` of each row that breaks a rule, in order: the good rows are those with another one."""
+    with judged(problem, query, staged) as (database, _):
+        numbers = database.sql("SELECT number FROM judged WHERE NOT _good ORDER BY number").to_arrow_table()["number"]
+        return numbers.combine_chunks()
+
+
+def _among(partitions: Sequence[str]) -> str:
+    return f"partition IN ({', '.join(map(sql.literal, partitions)) or 'NULL'})"
 
 
 def identified(problem: Problem, database: duckdb.DuckDBPyConnection, rows: str) -> pa.Table:

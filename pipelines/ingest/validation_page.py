@@ -34,10 +34,15 @@ td { overflow-wrap: anywhere; } code, pre { font: 13px ui-monospace, monospace; 
 
 @dataclass(frozen=True)
 class Verdict:
-    """All that was found about the rows of one query. `expected` is empty when Great Expectations was not asked."""
+    """All that was found about the rows of one query.
+
+    `declared` are the rules that problem.yaml asks of a batch, `shape` those about the partitions before. `expected`
+    is empty when Great Expectations was not asked.
+    """
 
     summary: Summary
-    batch: Sequence[BatchRule]
+    declared: Sequence[BatchRule]
+    shape: Sequence[BatchRule] = ()
     expected: Sequence[Expected] = field(default_factory=tuple)
 
     @property
@@ -52,19 +57,26 @@ def validation_page(
     sources: Mapping[str, Mapping[str, int]],
     verdicts: Sequence[Verdict],
     quarantined: pa.Table,
+    refused: Mapping[str, Sequence[str]],
     failure: str = "",
 ) -> bytes:
     """One HTML page, which needs nothing else: no script, no other file.
 
     `sources` has the "rows" and "rejected" of each source, `quarantined` rows that were set aside (shaped like the
-    table `quarantine`; the first are shown), `failure` what stopped the run, if anything did.
+    table `quarantine`; the first are shown), `refused` all that is held against each partition that is not published,
+    `failure` what stopped the run, if anything did.
     """
     span = first if first == last else f"{first} to {last}"
     title = f"{problem.name}: validation of {span}"
-    state = '<span class="failed">nothing was published</span>' if failure else '<span class="passed">passed</span>'
+    state = '<span class="passed">passed</span>'
+    if refused:
+        state = f'<span class="failed">{len(refused)} partitions refused, and held; the others passed</span>'
+    if failure:
+        state = '<span class="failed">nothing was published</span>'
     parts = [
         f"<h1>{escape(title)}</h1><p>{escape(problem.description)}</p><p>Result: {state}</p>",
         f'<pre class="box">{escape(failure)}</pre>' if failure else "",
+        _refused(refused),
         "<h2>Sources</h2>",
         _table(["source", "#rows read", "#not readable"],
                [[name, count["rows"], count["rejected"]] for name, count in sources.items()]),
@@ -89,6 +101,18 @@ def _query(problem: Problem, verdict: Verdict) -> str:
     )
 
 
+def _refused(refused: Mapping[str, Sequence[str]]) -> str:
+    if not refused:
+        return ""
+    rows = [[key, reason] for key, found in refused.items() for reason in found]
+    note = (
+        "Nothing of them is published until a delivery is good: mend the source and ingest them again. Where the world "
+        "has changed and the feed is sound, name the partition under validation.shape.accepted, or a column or rule "
+        "that says nothing here under validation.shape.ignore, then ingest it."
+    )
+    return f'<h2>Partitions refused</h2>{_table(["partition", "why"], rows)}<p class="note">{note}</p>'
+
+
 def _partitions(summary: Summary) -> str:
     shown = summary.partitions.slice(max(0, summary.partitions.num_rows - SHOWN_PARTITIONS)).to_pylist()
     left_out = summary.partitions.num_rows - len(shown)
@@ -100,7 +124,7 @@ def _partitions(summary: Summary) -> str:
 def _batch_rules(verdict: Verdict) -> str:
     expected = {one.rule: one for one in verdict.expected}
     rows = []
-    for one in verdict.batch:
+    for one in [*verdict.declared, *verdict.shape]:
         seen = [value for value in one.observed.values() if value is not None]
         observed = f"{min(seen):.4g} to {max(seen):.4g}" if seen else "nothing to compare"
         rows.append([one.name, one.limit, observed, some(one.failed), *_seen(expected.get(one.name)), not one.failed])

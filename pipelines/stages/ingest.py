@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,10 +23,12 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
     from pipelines.ingest.batch import BatchRule
+    from pipelines.ingest.expectations import Expected
+    from pipelines.ingest.validate import Summary
 
 NUMBERS = pa.schema([("number", pa.int64())])
 REFUSED = "ingest.validate"  # who holds the partitions of a refused batch
-SHOWN_ROWS = 1_000  # of the rows set aside, when the batch is too bad to publish
+SHOWN_ROWS = 1_000  # of the bad rows of partitions that are too bad to publish
 
 
 def extract(problem: str, first: str, last: str, now: datetime | None = None) -> dict[str, Any]:
@@ -58,91 +62,117 @@ def extract(problem: str, first: str, last: str, now: datetime | None = None) ->
 
 
 def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
-    """Part the staged rows into good ones and ones to set aside; a batch that is too bad fails here.
+    """Part the staged rows into good ones and ones to set aside, and refuse the partitions that are too bad.
 
-    A page with every rule and what broke it is kept either way. Partitions of a batch that is refused, and of which
-    nothing was published before, are held (`quarantine.hold`) until a delivery is good enough. Result: what `extract`
-    gave, and {"quarantined": rows, "repaired": rows, "moved": rows that were repaired into another partition, "rules":
-    {rule: rows}, "page": URI}.
+    Partitions are judged in time order, each against those before it, published or of this run; the good ones of a
+    run go on without the refused ones. A page with every rule and what broke it is kept either way. Refused
+    partitions of which nothing was published before are held (`quarantine.hold`) until a delivery is good enough.
+    Result: what `extract` gave, and {"quarantined": rows set aside, "held": those of them in refused partitions,
+    "refused": the keys of these, "repaired": rows, "moved": rows that were repaired into another partition, "rules":
+    {rule: rows}, "page": URI}, where partitions are refused with "verdict" and "reason".
 
     Raises:
-        DataError: too many bad rows, or a rule of the whole batch is broken; nothing is published.
+        DataError: no partition is good enough, more are refused than validation.max_refused_share allows, or a
+            source could not be read; nothing is published.
     """
-    from pipelines.ingest.batch import batch_rules, check_batch, check_sources
-    from pipelines.ingest.expectations import batch_expectations, expectations
-    from pipelines.ingest.quarantine import apply_repairs
-    from pipelines.ingest.shape import check_shape
-    from pipelines.ingest.validate import bad_rows, part, summary
+    from pipelines.ingest.batch import batch_refusals, batch_rules, check_refusals, check_sources, reasons
+    from pipelines.ingest.expectations import batch_expectations
+    from pipelines.ingest.shape import shape_refusals
+    from pipelines.ingest.validate import bad_numbers, bad_rows, summary
     from pipelines.ingest.validation_page import Verdict, validation_page
 
     config = load_problem(problem)
     first, last = extracted["first"], extracted["last"]
     staging, keys = _staging(config, first, last), config.partitions.between(first, last)
-    aside = [store.staged(f"{staging}/rejected").to_table()]
-    verdicts, failure, repaired, moved = [], None, 0, 0
+    rejected = store.staged(f"{staging}/rejected").to_table()
+    verdicts, refusals = [], []
     for query in config.queries:
         staged = store.staged(f"{staging}/{query}")
         counted = summary(config, query, staged, keys)
         rules = batch_rules(config, counted, _trailing(config, first) if query == "events" else [])
-        found = Verdict(counted, rules)
-        try:
-            check_sources(config, extracted["sources"], f"{staging}/rejected")
-            check_batch(config, counted, rules, f"{staging}/quarantine")
-            bad, numbers = part(config, query, staged)
-            store.stage(f"{staging}/{query}.bad", pa.table({"number": numbers}), NUMBERS)
-            shaped = _shape_rules(config, query, first, staged.filter(~pc.field("number").isin(numbers)))
-            found = Verdict(counted, [*rules, *shaped])
-            check_shape(config, query, shaped)
-            # Shapes have limits that no one declared: there is nothing that Great Expectations could hold them to.
-            expected = [*expectations(config, query, staged), *batch_expectations(rules)]
-            found = Verdict(counted, [*rules, *shaped], expected)
-            bad, mended = apply_repairs(config, query, bad, quarantine.repairs(config, query))
-            is_ours = pc.is_in(mended["partition"], pa.array(keys, pa.string()))
-            moved += pc.sum(pc.invert(is_ours), min_count=0).as_py()
-            mended = mended.filter(is_ours)
-            store.stage(f"{staging}/{query}.repaired", mended, mended.schema)
-            repaired += mended.num_rows
-        except DataError as error:
-            failure, bad = failure or error, bad_rows(config, query, staged, limit=SHOWN_ROWS)
-        aside.append(bad)
-        verdicts.append(found)
-    set_aside = pa.concat_tables(aside)
+        refusals += batch_refusals(config, counted, rules, f"{staging}/refused")
+        numbers = bad_numbers(config, query, staged) if counted.bad else pa.array([], pa.int64())
+        store.stage(f"{staging}/{query}.bad", pa.table({"number": numbers}), NUMBERS)
+        good = staged.filter(~pc.field("number").isin(numbers))
+        shaped = _shape_rules(config, query, first, good, {one.partition for one in refusals})
+        refusals += shape_refusals(config, query, shaped)
+        verdicts.append(Verdict(counted, rules, shaped))
+    refused = reasons(refusals)
+    kept = [key for key in keys if key not in refused]
+    failure, parted, bad = None, [], []
+    try:
+        check_sources(config, extracted["sources"], f"{staging}/rejected")
+        check_refusals(config, keys, refusals)
+        # A row that a source could not give belongs to no partition: it stands with the first that is published.
+        stand_with = pa.array([kept[0]] * rejected.num_rows, pa.string())
+        rejected = rejected.set_column(0, rejected.schema.field("partition"), stand_with)
+        parted = [_parted(config, verdict.summary, staging, kept) for verdict in verdicts]
+        bad = [one.bad for one in parted]
+        verdicts = [
+            replace(verdict, expected=[*one.expected, *batch_expectations(verdict.declared)])
+            for verdict, one in zip(verdicts, parted, strict=True)
+        ]
+    except DataError as error:
+        failure = error
+    set_aside = pa.concat_tables([rejected, *bad])
     store.stage(f"{staging}/quarantine", set_aside, table_schema(config, "quarantine"))
+    lost = keys if failure else [*refused]
+    samples = [
+        bad_rows(config, query, store.staged(f"{staging}/{query}"), SHOWN_ROWS, partitions=lost)
+        for query in (config.queries if lost else ())
+    ]
+    sample = pa.concat_tables([set_aside.slice(0, 0), *samples])
+    store.stage(f"{staging}/refused", sample, sample.schema)
+    shown = pa.concat_tables([sample, set_aside])
     page = store.write_bytes(
         store.store_uri(config.name, "reports", f"{first}_{last}", "validation.html"),
-        validation_page(config, first, last, extracted["sources"], verdicts, set_aside, str(failure or "")),
+        validation_page(config, first, last, extracted["sources"], verdicts, shown, refused, str(failure or "")),
     )
+    published = set(store.partition_keys(config, "events"))
+    held = {key: "; ".join(found) for key, found in refused.items()}
+    if failure and len(keys) == 1:
+        held = {first: failure.what}
+    held = {key: reason for key, reason in held.items() if key not in published}
+    quarantine.hold_all(config, held, {"by": REFUSED, "page": page})
     if failure:
-        unpublished = sorted(set(keys) - set(store.partition_keys(config, "events")))
-        quarantine.hold_all(config, unpublished, failure.what, {"by": REFUSED, "page": page})
         raise failure
-    rules_broken = {
-        f"{one.query}: {rule}": count for one in verdicts for rule, count in one.summary.broken.items() if count
+    in_refused = sum(verdict.summary.rows_in(refused) for verdict in verdicts)
+    broken = {f"{one.query}: {rule}": count for one in verdicts for rule, count in one.summary.broken.items() if count}
+    result = {
+        **extracted,
+        "quarantined": set_aside.num_rows + in_refused,
+        "held": in_refused,
+        "refused": [*refused],
+        "repaired": sum(one.repaired for one in parted),
+        "moved": sum(one.moved for one in parted),
+        "rules": broken,
+        "page": page,
     }
-    return {**extracted, "quarantined": set_aside.num_rows, "repaired": repaired, "moved": moved,
-            "rules": rules_broken, "page": page}  # fmt: skip
+    return result | (_held_back(refused, keys, published) if refused else {})
 
 
 def publish(problem: str, validated: dict[str, Any], restate: bool = False) -> dict[str, Any]:
-    """Commit the staged rows to their tables, events last: whoever sees events sees their labels too.
+    """Commit the staged rows of the good partitions, events last: whoever sees events sees their labels too.
 
     What differs from an earlier delivery of the partitions is a correction, known from now on; with `restate` the
-    delivery is taken as if it were the first. Result: {"first", "last", "events", "labels", "quarantined": rows
-    published, "new", "unchanged", "corrected", "withdrawn", "returned": events, "events_version": int}.
+    delivery is taken as if it were the first. Result: {"first", "last", "events", "labels": rows published,
+    "quarantined": all others, "held": those of them in refused partitions, "refused": the keys of these, "new",
+    "unchanged", "corrected", "withdrawn", "returned": events, "events_version": int}, and `validate`'s "verdict" and
+    "reason", if it gave them.
     """
     from pipelines.ingest.publish import changes, check_accounts, event_statements, natural_label_statements
 
     config = load_problem(problem)
     first, last = validated["first"], validated["last"]
-    keys = config.partitions.between(first, last)
+    keys = [key for key in config.partitions.between(first, last) if key not in validated["refused"]]
     staging = _staging(config, first, last)
     if done := store.finished(staging):
         return done
-    delivered = {query: _delivered(config, query, staging) for query in config.queries}
+    delivered = {query: _delivered(config, query, staging, keys) for query in config.queries}
     counts: dict[str, int] = {query: rows.count_rows() for query, rows in delivered.items()}
     set_aside = store.staged(f"{staging}/quarantine").to_table()
     read = validated["events"] + validated["labels"] + validated["rejected"] - validated["moved"]
-    check_accounts(read, sum(counts.values()), set_aside.num_rows)
+    check_accounts(read, sum(counts.values()), set_aside.num_rows + validated["held"])
     is_ours = sql.is_among("partition", keys)
     before = {query: store.dataset(config, query).filter(is_ours) for query in config.queries}
     ingested = sorted(set(keys) & set(store.partition_keys(config, "events")))
@@ -155,18 +185,65 @@ def publish(problem: str, validated: dict[str, Any], restate: bool = False) -> d
     stated = event_statements(config, before["events"], delivered["events"], now, restate=restate)
     version = store.write_table(config, "events", stated, keys)
     changed = changes(config, "events", before["events"], store.dataset(config, "events", version).filter(is_ours))
-    result: dict[str, Any] = {"first": first, "last": last, **counts, "quarantined": set_aside.num_rows, **changed,
-              "events_version": version}  # fmt: skip
+    told = {
+        name: validated[name] for name in ("quarantined", "held", "refused", "verdict", "reason") if name in validated
+    }
+    result: dict[str, Any] = {"first": first, "last": last, **counts, **told, **changed, "events_version": version}
     refused = {row["partition"] for row in quarantine.holds(config) if row["evidence"].get("by") == REFUSED}
     quarantine.readmit_all(config, sorted(refused & set(keys)), "a later delivery passed the rules")
     return store.finish(staging, result)
 
 
-def _delivered(config: Problem, query: Query, staging: str) -> ds.Dataset:
-    """The good rows of a query, and the repaired ones."""
+class _Parted(NamedTuple):
+    """What validation makes of the rows of one query in the partitions that are not refused."""
+
+    bad: pa.Table
+    """Rows to set aside, shaped like the table `quarantine`."""
+    repaired: int
+    moved: int
+    """Rows that were repaired into a partition that this run does not publish."""
+    expected: Sequence[Expected]
+
+
+def _parted(config: Problem, counted: Summary, staging: str, kept: list[str]) -> _Parted:
+    from pipelines.ingest.expectations import expectations
+    from pipelines.ingest.quarantine import apply_repairs
+    from pipelines.ingest.validate import bad_rows
+
+    query = counted.query
+    staged = store.staged(f"{staging}/{query}")
+    # Shapes have limits that no one declared: there is nothing that Great Expectations could hold them to.
+    expected = expectations(config, query, staged.filter(sql.is_among("partition", kept)))
+    bad, mended = apply_repairs(
+        config, query, bad_rows(config, query, staged, partitions=kept), quarantine.repairs(config, query)
+    )
+    is_kept = pc.is_in(mended["partition"], pa.array(kept, pa.string()))
+    moved = pc.sum(pc.invert(is_kept), min_count=0).as_py()
+    mended = mended.filter(is_kept)
+    store.stage(f"{staging}/{query}.repaired", mended, mended.schema)
+    return _Parted(bad, mended.num_rows, moved, expected)
+
+
+def _held_back(refused: Mapping[str, Sequence[str]], keys: Sequence[str], published: Collection[str]) -> dict[str, str]:
+    """The run's verdict and reason, where it goes on without some of its partitions."""
+    from pipelines.ingest.batch import summed_up
+    from pipelines.ingest.validate import some
+
+    stays = sorted(set(refused) & set(published))
+    lines = [
+        summed_up(refused),
+        *([f"Of {some(stays)} what was published before stays as it is."] if stays else []),
+        "next: mend the source and ingest them again. Where the world has changed and the feed is sound, name them "
+        "under validation.shape.accepted, or what says nothing here under validation.shape.ignore, then ingest them.",
+    ]
+    return {"verdict": f"{len(refused)} of {len(keys)} partitions refused, and held", "reason": "\n".join(lines)}
+
+
+def _delivered(config: Problem, query: Query, staging: str, keys: Sequence[str]) -> ds.Dataset:
+    """The good rows of a query in the partitions `keys`, and the repaired ones."""
     bad, repaired = (store.staged(f"{staging}/{query}.{part}").to_table() for part in ("bad", "repaired"))
     is_bad = pc.field("number").isin(bad["number"].combine_chunks())
-    good = store.staged(f"{staging}/{query}").filter(~is_bad)
+    good = store.staged(f"{staging}/{query}").filter(~is_bad & sql.is_among("partition", keys))
     if not repaired.num_rows:
         return good
     uri = f"{staging}/{query}.good"
@@ -186,8 +263,10 @@ def _trailing(config: Problem, first: str) -> list[int]:
     return [events.count_rows(filter=(pc.field("partition") == key) & holds) for key in keys]
 
 
-def _shape_rules(config: Problem, query: Query, first: str, good: ds.Dataset) -> list[BatchRule]:
-    """How the batch's good rows look beside the newest published partitions before it."""
+def _shape_rules(
+    config: Problem, query: Query, first: str, good: ds.Dataset, refused: Collection[str] = ()
+) -> list[BatchRule]:
+    """How the batch's good rows look beside the newest published partitions before it, and its own not refused."""
     from pipelines.ingest.shape import shape_rules, shapes
 
     rule = config.validation.shape
@@ -198,7 +277,7 @@ def _shape_rules(config: Problem, query: Query, first: str, good: ds.Dataset) ->
     if query == "labels":
         holds &= pc.field("source") == "natural"
     published = store.dataset(config, query).filter(sql.is_among("partition", keys) & holds)
-    return shape_rules(config, shapes(config, query, published), shapes(config, query, good))
+    return shape_rules(config, shapes(config, query, published), shapes(config, query, good), refused)
 
 
 def _staging(config: Problem, first: str, last: str) -> str:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from include.alerts import alerted, failed, promoted, requested
+from include.alerts import alerted, failed, held_back, promoted, requested
 from include.boundary import last_word
 from pipelines.problem import load_problem, problem_names
 
@@ -82,6 +82,7 @@ def test_decisions_are_told(bag: DagBag) -> None:
         act = bag.dags[f"{name}.monitor"].get_task("act")
         assert (act.on_skipped_callback, act.on_success_callback) == ([alerted], [requested])
         assert bag.dags[f"{name}.train"].get_task("promote").on_success_callback == [promoted]
+        assert bag.dags[f"{name}.ingest"].get_task("publish").on_success_callback == [held_back]
 
 
 def test_training_takes_the_training_pool(bag: DagBag) -> None:

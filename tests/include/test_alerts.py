@@ -259,6 +259,23 @@ def test_what_the_monitor_has_done_itself_is_told(receiver: Receiver, configured
     ]
 
 
+def test_a_history_without_its_refused_partitions_is_told(receiver: Receiver, configured: Callable[..., None]) -> None:
+    configured({"webhook": "ops"})
+    done = {"first": "2013-03-04", "last": "2013-03-25", "refused": []}
+    alerts.held_back(context("ingest", "publish", key=None, publish=done))
+    assert receiver.got == []
+    done |= {
+        "refused": ["2013-03-11"],
+        "verdict": "1 of 4 partitions refused, and held",
+        "reason": "2013-03-11: no rows",
+    }
+    alerts.held_back(context("ingest", "publish", key=None, publish=done))
+    sent = receiver.got[0][2]
+    assert sent["subject"] == "[error] kettle 2013-03-11: 1 of 4 partitions refused, and held"
+    assert (sent["kind"], sent["reason"]) == ("data refused", "2013-03-11: no rows")
+    assert "validation.html" in sent["links"]["Validation"]
+
+
 def test_a_promotion(receiver: Receiver, configured: Callable[..., None]) -> None:
     configured({"webhook": "ops", "min_severity": "info"})
     done = {"promote": {"version": "4", "replaced": "3"}, "register": {"version": "4", "reason": "AUC 0.71"}}

@@ -10,14 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import DataError
-from pipelines.ingest.batch import BatchRule, batch_rules, check_batch, check_sources
+from pipelines.ingest.batch import (
+    BatchRule,
+    Refusal,
+    batch_refusals,
+    batch_rules,
+    check_refusals,
+    check_sources,
+    reasons,
+)
 from pipelines.ingest.validate import Summary
 from pipelines.problem import Problem
 
 ToyProblem = Callable[..., Problem]
 
 
-def counted(*partitions: dict[str, Any], query: Any = "events", broken: dict[str, int] | None = None) -> Summary:
+def counted(
+    *partitions: dict[str, Any], query: Any = "events", broken: dict[str, dict[str, int]] | None = None
+) -> Summary:
     usual = {"rows": 100, "bad": 0, "newest": None, "null_share_litres": 0.0, "null_share_age": 0.0,
              "null_share_shelf": 0.0}  # fmt: skip
     rows = [{**usual, "partition": f"2024-01-{n:02d}", **one} for n, one in enumerate(partitions, start=1)]
@@ -27,30 +37,37 @@ def counted(*partitions: dict[str, Any], query: Any = "events", broken: dict[str
     return Summary(query, pa.Table.from_pylist(rows, schema), broken or {})
 
 
+def told(problem: Problem, summary: Summary, trailing: list[int] | None = None) -> dict[str, list[str]]:
+    """All that is held against each partition."""
+    return reasons(batch_refusals(problem, summary, batch_rules(problem, summary, trailing or []), "set/aside"))
+
+
 def failed(problem: Problem, summary: Summary, trailing: list[int] | None = None) -> dict[str, list[str]]:
     return {one.name: one.failed for one in batch_rules(problem, summary, trailing or []) if one.failed}
 
 
 def test_the_share_is_checked_partition_by_partition(toy: ToyProblem) -> None:
     problem = toy(**{"validation.max_quarantined_share": 0.2})
-    summary = counted({"bad": 20}, {"rows": 2, "bad": 1}, broken={"litres: outside 0..5": 21, "shelf: missing": 0})
-    with pytest.raises(DataError) as caught:
-        check_batch(problem, summary, batch_rules(problem, summary, []), "set/aside")
-    assert caught.value.what == (
-        "too many bad events in 2024-01-02 (50.0% of 2 rows): at most 20.0% may be set aside. "
-        "Rules broken: litres: outside 0..5 (21 rows)"
-    )
-    assert caught.value.where == "set/aside"
+    broken = {"litres: outside 0..5": {"2024-01-01": 20, "2024-01-02": 1}, "shelf: missing": {"2024-01-01": 3}}
+    summary = counted({"bad": 20}, {"rows": 2, "bad": 1}, broken=broken)
+    (refusal,) = batch_refusals(problem, summary, batch_rules(problem, summary, []), "set/aside")
+    assert (refusal.partition, refusal.where) == ("2024-01-02", "set/aside")
+    assert refusal.reason == (
+        "too many bad events (50.0% of 2 rows): at most 20.0% may be set aside. "
+        "Rules broken: litres: outside 0..5 (1 rows)"
+    ), "those of this partition"
     fine = counted({"bad": 20})
-    check_batch(problem, fine, checked := batch_rules(problem, fine, []), "set/aside")
+    assert batch_refusals(problem, fine, checked := batch_rules(problem, fine, []), "set/aside") == []
     assert [one.name for one in checked] == ["rows", "rows set aside"]
 
 
 def test_a_partition_without_events_does_not_pass_and_one_without_labels_does(toy: ToyProblem) -> None:
     strict = toy(**{"validation.volume": {}, "validation.max_age_days": 1})
     summary = counted({"newest": datetime(2024, 1, 1, 23, tzinfo=UTC)}, {"rows": 0})
-    with pytest.raises(DataError, match=r"^no rows in 2024-01-02\n") as caught:
-        check_batch(strict, summary, batch_rules(strict, summary, [100]), "set/aside")
+    assert told(strict, summary, [100]) == {"2024-01-02": ["no rows"]}
+    refusals = batch_refusals(strict, summary, batch_rules(strict, summary, [100]), "set/aside")
+    with pytest.raises(DataError, match=r"^2024-01-02: no rows\n") as caught:
+        check_refusals(strict, ["2024-01-02"], refusals)
     assert caught.value.where.endswith("events.sql")
     labels = counted({"rows": 0}, query="labels")
     assert failed(strict, labels) == {}
@@ -60,8 +77,7 @@ def test_missing_values_are_bounded_by_partition(toy: ToyProblem) -> None:
     problem = toy(**{"columns.litres.max_null_share": 0.1})
     summary = counted({"null_share_litres": 0.1}, {"null_share_litres": 0.11, "null_share_age": 1.0})
     assert failed(problem, summary) == {"litres: share of missing values": ["2024-01-02"]}
-    with pytest.raises(DataError, match=r"litres: share of missing values: at most 0.1, but 2024-01-02 has 0.11"):
-        check_batch(problem, summary, batch_rules(problem, summary, []), "set/aside")
+    assert told(problem, summary) == {"2024-01-02": ["litres: share of missing values: at most 0.1, but it has 0.11"]}
 
 
 def test_the_newest_event_lies_near_the_end_of_its_partition_in_the_problems_time_zone(toy: ToyProblem) -> None:
@@ -79,19 +95,40 @@ def test_the_volume_is_held_against_the_partitions_before(toy: ToyProblem) -> No
     assert failed(problem, counted({"rows": 201}), [100]) == {name: ["2024-01-01"]}
     assert failed(problem, counted({"rows": 5})) == {}, "nothing came before"
     assert failed(problem, counted({"rows": 100}, {"rows": 300}, {"rows": 100})) == {name: ["2024-01-02"]}
+    assert failed(problem, counted({"rows": 9000}, {"rows": 100}), [100]) == {name: ["2024-01-01"]}, "it is no measure"
     assert failed(problem, counted({"rows": 100, "bad": 60}), [100])[name] == ["2024-01-01"], "good rows count"
 
 
 def test_every_broken_rule_is_told(toy: ToyProblem) -> None:
     problem = toy(**{"columns.litres.max_null_share": 0.1, "validation.volume": {}})
     summary = counted({"bad": 90, "null_share_litres": 0.5})
-    with pytest.raises(DataError) as caught:
-        check_batch(problem, summary, batch_rules(problem, summary, [100]), "set/aside")
-    assert [line.split(":")[0] for line in caught.value.what.splitlines()] == [
-        "too many bad events in 2024-01-01 (90.0% of 100 rows)",
+    (found,) = told(problem, summary, [100]).values()
+    assert [reason.split(":")[0] for reason in found] == [
+        "too many bad events (90.0% of 100 rows)",
         "litres",
         "rows over the mean of the partitions before",
     ]
+
+
+def test_a_run_goes_on_without_its_refused_partitions_unless_they_are_too_many(toy: ToyProblem) -> None:
+    keys = [f"2024-01-{day:02d}" for day in range(1, 5)]
+    refused = [
+        Refusal("2024-01-03", "labels", "x", "half of them", "labels.sql", "mend the labels"),
+        Refusal("2024-01-01", "events", "y", "no rows", "events.sql", "look"),
+        Refusal("2024-01-01", "events", "z", "late", "events.sql", "look"),
+    ]
+    assert reasons(refused) == {"2024-01-01": ["no rows", "late"], "2024-01-03": ["labels: half of them"]}
+    assert check_refusals(toy(), keys, []) is None
+    assert check_refusals(toy(), keys, refused) is None
+    for problem, few in ((toy(), keys[:3]), (toy(**{"validation.max_refused_share": 0.4}), keys)):
+        with pytest.raises(DataError) as caught:
+            check_refusals(problem, few, refused)
+        _, *lines = caught.value.what.splitlines()
+        assert lines == ["2024-01-01: no rows; late", "2024-01-03: labels: half of them"]
+        assert "nothing was published: mend the labels; look; then" in caught.value.cure
+    every = toy(**{"validation.max_refused_share": 1.0})
+    with pytest.raises(DataError, match=r"^2024-01-01: no rows; late\n"):
+        check_refusals(every, ["2024-01-01"], refused[1:])
 
 
 def test_a_source_of_which_too_much_cannot_be_read_stops_the_run(toy: ToyProblem) -> None:

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.errors import DataError
-from pipelines.ingest.shape import LARGEST, UNITS, PartitionShape, check_shape, shape_rules, shapes
+from pipelines.ingest.shape import LARGEST, UNITS, PartitionShape, shape_refusals, shape_rules, shapes
 from pipelines.problem import Problem
 
 ToyProblem = Callable[..., Problem]
@@ -504,14 +503,24 @@ def test_what_is_odd_is_told_with_the_worst_first(weather: Problem, past: dict[s
     columns = made(PAST)
     harmed = columns | FROZEN | {"second": columns["second"] / 24}
     batch = seen(weather, {PAST: harmed, PAST + 1: made(PAST + 1)})
-    with pytest.raises(DataError) as caught:
-        check_shape(weather, "events", shape_rules(weather, past, batch))
-    (line,) = caught.value.what.splitlines()
-    assert line.startswith(f"{key(PAST)} looks unlike the partitions before it: litres: frozen (")
-    assert "(hour of the event)" in line
-    how_far = [float(one) for one in re.findall(r"([\d.]+) times what is usual", line)]
+    found = shape_refusals(weather, "events", shape_rules(weather, past, batch))
+    assert {one.partition for one in found} == {key(PAST)}
+    assert found[0].rule == "litres: frozen"
+    assert any("(hour of the event)" in one.reason for one in found)
+    how_far = [float(re.findall(r"([\d.]+) times what is usual", one.reason)[0]) for one in found]
     assert how_far == sorted(how_far, reverse=True)
-    assert len(how_far) > 1
-    assert caught.value.where.endswith("events.sql")
-    assert "validation.shape.accepted" in caught.value.cure
-    assert check_shape(weather, "events", shape_rules(weather, past, seen(weather, {PAST: columns}))) is None
+    assert found[0].where.endswith("events.sql")
+    assert "validation.shape.accepted" in found[0].cure
+    assert shape_refusals(weather, "events", shape_rules(weather, past, seen(weather, {PAST: columns}))) == []
+
+
+def test_a_partition_that_is_refused_is_no_measure_for_those_after_it(
+    weather: Problem, past: dict[str, PartitionShape]
+) -> None:
+    """A fault that lasts is refused as long as it lasts; and what comes after one that is over is not."""
+    harmed = {PAST + day: made(PAST + day) | FROZEN for day in range(3)}
+    batch = seen(weather, harmed | {PAST + 3: made(PAST + 3)})
+    assert set(suspicious(weather, past, batch)) == {key(PAST + day) for day in range(3)}
+    hot = seen(weather, {PAST + day: made(PAST + day, warmth=140) for day in range(2)})
+    named = shape_rules(weather, past, hot, refused=[key(PAST)])
+    assert {one for rule in named for one in rule.failed} == set(hot), "nor one that is refused for another reason"

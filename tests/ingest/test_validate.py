@@ -18,7 +18,7 @@ from pipelines.artifacts import table_schema
 from pipelines.errors import ConfigError, DataError
 from pipelines.ingest.expectations import expectations
 from pipelines.ingest.extract import extracted_schema, good_columns
-from pipelines.ingest.validate import bad_rows, part, summary
+from pipelines.ingest.validate import bad_numbers, bad_rows, summary
 from pipelines.problem import Problem, Query, parse_problem
 
 ToyProblem = Callable[..., Problem]
@@ -52,7 +52,7 @@ def as_text(time: datetime | None) -> str | None:
 
 def good_rows(problem: Problem, query: Query, staged: Any) -> pa.Table:
     """What is published: the staged rows without the bad ones, by their numbers."""
-    numbers = part(problem, query, staged)[1]
+    numbers = bad_numbers(problem, query, staged)
     good = staged.filter(~pc.field("number").isin(numbers))
     return (good if isinstance(good, pa.Table) else good.to_table()).select(good_columns(problem, query))
 
@@ -191,6 +191,9 @@ def test_a_batch_is_counted_by_partition_and_rule(toy: ToyProblem) -> None:
         {"partition": "2024-01-02", "rows": 1, "bad": 1, "newest": None, "null_share_litres": None},
         {"partition": "2024-01-03", "rows": 0, "bad": 0, "newest": None, "null_share_litres": None},
     ]
+    assert found.broken_in["age: not of type integer"] == {"2024-01-01": 1}
+    assert found.broken_in["litres: outside 0..5"] == {"2024-01-01": 0, "2024-01-02": 1}
+    assert (found.rows_in(["2024-01-02", "2024-01-03"]), found.rows_in([])) == (1, 0)
     assert {name: count for name, count in found.broken.items() if count} == {
         "litres: outside 0..5": 1, "shelf: not an allowed value": 1, "age: not of type integer": 1,
     }  # fmt: skip

@@ -68,14 +68,14 @@ def events(problem: Problem, *changes: dict[str, Any]) -> pa.Table:
 def verdict(problem: Problem, staged: pa.Table, keys: list[str]) -> Verdict:
     counted = summary(problem, "events", staged, keys)
     checked = batch_rules(problem, counted, [])
-    return Verdict(counted, checked, [*expectations(problem, "events", staged), *batch_expectations(checked)])
+    return Verdict(counted, checked, expected=[*expectations(problem, "events", staged), *batch_expectations(checked)])
 
 
 def test_the_page_has_every_rule_and_needs_nothing_else(problem: Problem) -> None:
     staged = events(problem, {}, {"shelf": NASTY}, {"litres": 9.0, "kettle_id": NASTY})
     found = verdict(problem, staged, [DAY])
     bad = bad_rows(problem, "events", staged)
-    page = Page(validation_page(problem, DAY, DAY, SOURCES, [found], bad))
+    page = Page(validation_page(problem, DAY, DAY, SOURCES, [found], bad, {}))
     assert page.open == []
     assert page.tags <= {"html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "span", "table", "tr",
                          "th", "td"}  # fmt: skip
@@ -100,18 +100,30 @@ def test_a_batch_that_failed_has_its_page_too(problem: Problem) -> None:
     counted = summary(problem, "events", staged, [DAY, "2024-01-02"])
     found = Verdict(counted, batch_rules(problem, counted, []))
     sample = bad_rows(problem, "events", staged, limit=10)
-    page = Page(validation_page(problem, DAY, "2024-01-02", SOURCES, [found], sample, failure=f"too bad {NASTY}"))
+    page = Page(validation_page(problem, DAY, "2024-01-02", SOURCES, [found], sample, {}, failure=f"too bad {NASTY}"))
     assert {"nothing was published", f"too bad {NASTY}", "failed", "Great Expectations was not asked."} <= set(
         page.texts
     )
     assert "script" not in page.tags
 
 
+def test_each_refused_partition_stands_there_with_its_reasons_and_the_cure(problem: Problem) -> None:
+    staged = events(problem, {})
+    refused = {DAY: [f"no rows {NASTY}"], "2024-01-02": ["too late", "labels: half of them"]}
+    found = Verdict(summary(problem, "events", staged, [DAY]), [])
+    page = Page(
+        validation_page(problem, DAY, "2024-01-03", SOURCES, [found], bad_rows(problem, "events", staged), refused)
+    )
+    assert "2 partitions refused, and held; the others passed" in page.texts
+    assert {DAY, f"no rows {NASTY}", "2024-01-02", "too late", "labels: half of them"} <= set(page.texts)
+    assert any("validation.shape.accepted" in text for text in page.texts)
+
+
 def test_a_long_history_is_cut(problem: Problem) -> None:
     keys = problem.partitions.between(DAY, "2024-12-31")
     staged = events(problem, *[{"litres": -1.0}] * 70)
     found = Verdict(summary(problem, "events", staged, keys), [])
-    page = Page(validation_page(problem, DAY, keys[-1], SOURCES, [found], bad_rows(problem, "events", staged)))
+    page = Page(validation_page(problem, DAY, keys[-1], SOURCES, [found], bad_rows(problem, "events", staged), {}))
     assert "The newest 60; 306 earlier ones are left out." in page.texts
     assert "50 of 70." in page.texts
-    assert Page(validation_page(problem, DAY, DAY, {}, [], bad_rows(problem, "events", events(problem)))).open == []
+    assert Page(validation_page(problem, DAY, DAY, {}, [], bad_rows(problem, "events", events(problem)), {})).open == []

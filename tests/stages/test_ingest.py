@@ -91,11 +91,11 @@ def test_a_week_in_another_unit_publishes_nothing_until_somebody_accepts_it(loop
     """Each row is within its rules: only the weeks before tell."""
     before = counts(loop)
     edit(loop, "events.sql", "    w.wind_speed,", "    w.wind_speed * 0.44704 AS wind_speed,")
-    with pytest.raises(DataError, match=f"^{WEEK} looks unlike the partitions before it: wind_speed: "):
+    with pytest.raises(DataError, match=f"^{WEEK}: wind_speed: "):
         inline.ingest(loop, WEEK, WEEK)
     assert counts(loop) == before
     page = store.read_bytes(store.store_uri(loop, "reports", f"{WEEK}_{WEEK}", "validation.html")).decode()
-    assert f"{WEEK} looks unlike the partitions before it: wind_speed: " in page
+    assert f"{WEEK}: wind_speed: " in page
     edit(loop, "problem.yaml", "    accepted:\n", f"    accepted:\n    - {WEEK}\n")
     assert inline.ingest(loop, WEEK, WEEK)["events"] == ROWS
 
@@ -213,7 +213,7 @@ def test_another_schema_publishes_nothing(loop: str) -> None:
 
 
 def test_a_partition_past_the_end_of_the_data_is_told(loop: str) -> None:
-    with pytest.raises(DataError, match="no rows in 2014-02-03"):
+    with pytest.raises(DataError, match=r"^2014-02-03: no rows"):
         inline.ingest(loop, "2014-02-03", "2014-02-03")
 
 

@@ -209,6 +209,6 @@ def test_a_set_without_held_partitions_is_made_again_though_they_are_readmitted(
 
 def test_all_held_leaves_nothing_and_says_why(newer: str) -> None:
     config = load_problem(newer)
-    quarantine.hold_all(config, config.partitions.between(HISTORY[0], "2013-02-11"), "a test", {})
+    quarantine.hold_all(config, dict.fromkeys(config.partitions.between(HISTORY[0], "2013-02-11"), "a test"), {})
     with pytest.raises(DataError, match="are in quarantine"):
         train.label(newer)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pipelines.ingest.shape.measure import LARGEST, shapes
 from pipelines.ingest.shape.number import UNITS
 from pipelines.ingest.shape.profile import ColumnShape, Moments, PartitionShape
-from pipelines.ingest.shape.rules import check_shape, shape_rules
+from pipelines.ingest.shape.rules import shape_refusals, shape_rules
 
 __all__ = [
     "LARGEST",
@@ -18,7 +18,7 @@ __all__ = [
     "ColumnShape",
     "Moments",
     "PartitionShape",
-    "check_shape",
+    "shape_refusals",
     "shape_rules",
     "shapes",
 ]

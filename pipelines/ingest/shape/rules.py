@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from pipelines.config import Shape
-from pipelines.errors import DataError
-from pipelines.ingest.batch import BatchRule
+from pipelines.ingest.batch import BatchRule, Refusal
 from pipelines.ingest.shape.distance import FLOOR, allowed, chance, distances
 from pipelines.ingest.shape.number import judge_distinct, judge_number, judge_rest
 from pipelines.ingest.shape.profile import MOSTLY, PartitionShape
 from pipelines.ingest.shape.relations import judge_relations
 from pipelines.ingest.shape.rhythm import judge_rhythm
 from pipelines.ingest.shape.values import judge_gone, judge_values
-from pipelines.ingest.validate import some
 from pipelines.problem import Problem, Query
 
 FEW = 1.5  # partitions: what is usual is told from so many that it is widened by this over their number
 
 
 def shape_rules(
-    problem: Problem, before: Mapping[str, PartitionShape], batch: Mapping[str, PartitionShape]
+    problem: Problem,
+    before: Mapping[str, PartitionShape],
+    batch: Mapping[str, PartitionShape],
+    refused: Collection[str] = (),
 ) -> list[BatchRule]:
     """One rule per column and kind of change; `before` are the partitions before the batch, the oldest first.
 
     What is observed is the distance over the largest that is usual, so that 1 is the limit. A partition is compared
-    with the trailing ones before it, be they published or in the batch. One that was accepted, or that has too few
-    before it, breaks nothing.
+    with the trailing ones before it, be they published or in the batch, as they would be had each come by itself:
+    nothing is held against those that break a rule here, or that are `refused` for another reason. One that was
+    accepted, or that has too few before it, breaks nothing.
     """
     settings = problem.validation.shape
     if settings is None:
@@ -37,37 +39,34 @@ def shape_rules(
     observed: dict[str, dict[str, float | None]] = {}
     for key, shape in batch.items():
         trailing = list(history.values())[-settings.trailing_partitions :]
-        history[key] = shape
-        if len(trailing) < settings.min_partitions or key in accepted or not shape.rows:
-            continue
-        for name, value in _suspicions(settings, trailing, shape).items():
+        suspicions: dict[str, float] = {}
+        if len(trailing) >= settings.min_partitions and key not in accepted and shape.rows:
+            suspicions = _suspicions(settings, trailing, shape)
+        for name, value in suspicions.items():
             observed.setdefault(name, {})[key] = value
+        if key not in refused and max(suspicions.values(), default=0.0) <= 1:
+            history[key] = shape
     return [BatchRule(name, values, max=1.0) for name, values in observed.items()]
 
 
-def check_shape(problem: Problem, query: Query, checked: Sequence[BatchRule]) -> None:
-    """Let no partition pass that looks unlike those before it.
-
-    Raises:
-        DataError: with each such partition, and in what it differs, the worst first.
-    """
-    odd: dict[str, list[tuple[float, str]]] = {}
-    for rule in checked:
-        for key in rule.failed:
-            odd.setdefault(key, []).append((rule.observed[key] or 0.0, rule.name))
-    if not odd:
-        return
-    lines = []
-    for key, found in sorted(odd.items()):
-        told = [f"{name} ({far:.1f} times what is usual)" for far, name in sorted(found, reverse=True)]
-        lines.append(f"{key} looks unlike the partitions before it: {some(told)}")
-    raise DataError(
-        "\n".join(lines),
-        where=str(problem.folder / f"{query}.sql"),
-        cure="nothing was published: has the feed changed (units, columns, a stuck or repeated delivery)? Mend it and "
-        "clear this run. If the world has changed and the feed is sound, name the partition under "
-        "validation.shape.accepted",
-    )
+def shape_refusals(problem: Problem, query: Query, checked: Sequence[BatchRule]) -> list[Refusal]:
+    """Each partition that looks unlike those before it, and each thing in which it differs, the worst first."""
+    found = [
+        Refusal(
+            key,
+            query,
+            rule.name,
+            f"{rule.name} ({rule.observed[key]:.1f} times what is usual)",
+            str(problem.folder / f"{query}.sql"),
+            "has the feed changed (units, columns, a stuck or repeated delivery)? Then mend it. If the world has "
+            "changed and the feed is sound, name the partition under validation.shape.accepted, or a column or rule "
+            "that says nothing here under validation.shape.ignore",
+        )
+        for rule in checked
+        for key in rule.failed
+    ]
+    how_far = {(key, rule.name): value or 0.0 for rule in checked for key, value in rule.observed.items()}
+    return sorted(found, key=lambda one: (one.partition, -how_far[one.partition, one.rule]))
 
 
 def _suspicions(settings: Shape, trailing: Sequence[PartitionShape], shape: PartitionShape) -> dict[str, float]:
