@@ -20,15 +20,17 @@ MEMORY_LIMIT = "750MB"
 
 
 @contextmanager
-def connection(tables: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A private in-memory database that sees `tables` (Arrow tables, readers or datasets) by name, in UTC.
+def connection(tables: Mapping[str, Any], time_zone: str = "UTC") -> Iterator[duckdb.DuckDBPyConnection]:
+    """A private in-memory database that sees `tables` (Arrow tables, readers or datasets) by name.
+
+    `time_zone` is the one in which it takes times without a zone, and shows others.
 
     Raises:
         ConfigError: EVERGREEN_DUCKDB_MEMORY is no amount of memory.
     """
     limit = os.environ.get("EVERGREEN_DUCKDB_MEMORY") or MEMORY_LIMIT
     with TemporaryDirectory(prefix="evergreen-") as spill:
-        settings = {"TimeZone": "UTC", "autoinstall_known_extensions": False, "temp_directory": spill,
+        settings = {"TimeZone": time_zone, "autoinstall_known_extensions": False, "temp_directory": spill,
                     "memory_limit": limit}  # fmt: skip
         try:
             database = duckdb.connect(config=settings)

@@ -14,6 +14,7 @@ from pipelines import sql
 from pipelines.artifacts import arrow_type
 from pipelines.config import Partitions
 from pipelines.errors import ConfigError, SchemaError
+from pipelines.ingest.moments import moment
 from pipelines.problem import Problem, Query
 
 DUCKDB_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "int8": "TINYINT", "float": "DOUBLE", "boolean": "BOOLEAN",
@@ -30,8 +31,9 @@ def extract(
     `database` has every source as a view of its own name. Events belong to the partition of their `event_time`; label
     statements to the one in which they arrive (their own `known_time` plus the problem's delay). Values are cast to
     the declared types; one that cannot be becomes null and is named in `faults`. NaN is a missing value, an infinite
-    number or time a fault. A row without a time belongs nowhere: it comes with every range, so that validation sets
-    it aside rather than losing it. `raw` keeps such a row, and one with faults, as it came; `number` counts the rows.
+    number or time a fault; a time without a zone is one of the problem's time zone. A row without a time belongs
+    nowhere: it comes with every range, so that validation sets it aside rather than losing it. `raw` keeps such a row,
+    and one with faults, as it came; `number` counts the rows.
 
     Raises:
         ConfigError: the SQL does not run.
@@ -47,9 +49,10 @@ def extract(
             f"SELECT * FROM ({cast_rows(problem, query, text, found)}) "
             f"WHERE {time} IS NULL OR partition BETWEEN $first AND $last"
         )
-        count = 0
+        count, schema = 0, extracted_schema(problem, query)
         for batch in database.sql(statement, params=bounds).to_arrow_reader(BATCH_ROWS):
-            yield batch.append_column("number", pa.array(np.arange(count, count + batch.num_rows)))
+            numbered = batch.append_column("number", pa.array(np.arange(count, count + batch.num_rows)))
+            yield numbered.cast(schema)  # times come in the database's time zone
             count += batch.num_rows
 
 
@@ -101,13 +104,14 @@ def cast_rows(problem: Problem, query: Query, text: str, found: Mapping[str, str
 
     `found` are the columns of `text` and their DuckDB types. Rows without a time are given the partition `first`.
     """
+    zone = problem.partitions.timezone
     types = declared(problem, query)
     plain = {name: "VARCHAR" if _is_text(kind) else kind for name, kind in found.items()}
     given = ", ".join(f"{_plain(sql.quote(name), kind)} AS {sql.quote(name)}" for name, kind in found.items())
     tried, values, faults = [], [], []
     for name, kind in types.items():
         column = name if name in found else _default(name, found)
-        tried.append(f"{_cast(sql.quote(column), kind, plain[column])} AS _{name}")
+        tried.append(f"{_cast(sql.quote(column), kind, plain[column], zone)} AS _{name}")
         values.append(f"{_value(problem, query, name, kind)} AS {sql.quote(name)}")
         faults += _faults(name, kind, sql.quote(column))
     any_fault = " OR ".join(f"({condition})" for condition, _ in faults)
@@ -183,9 +187,9 @@ def _plain(column: str, kind: str) -> str:
     return f"CAST({column} AS VARCHAR)" if _is_text(kind) else column
 
 
-def _cast(value: str, kind: str, source: str) -> str:
+def _cast(value: str, kind: str, source: str, zone: str) -> str:
     """A value of the DuckDB type `source` as the type `kind`; null where it is none, or where it would be changed."""
-    cast = f"TRY_CAST({value} AS {DUCKDB_TYPES[kind]})"
+    cast = moment(value, source, zone) if kind == "timestamp" else f"TRY_CAST({value} AS {DUCKDB_TYPES[kind]})"
     is_number = _is_float(source) or bool(re.match(r"DECIMAL|U?(TINY|SMALL|BIG|HUGE)?INT", source))
     faithful = None
     if kind in ("integer", "int8"):  # DuckDB would round
@@ -196,7 +200,8 @@ def _cast(value: str, kind: str, source: str) -> str:
     elif kind == "boolean" and is_number:  # DuckDB would take any number for true
         faithful = f"{value} IN (0, 1)"
     elif kind == "timestamp":
-        faithful = f"{cast} BETWEEN '0001-01-02' AND '9999-12-30'"  # what Python's datetime can say
+        # What Python's datetime can say. The bounds have a zone: without one, they would be moved by the database's.
+        faithful = f"({cast}) BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-30 00:00:00+00'"
     return f"CASE WHEN {faithful} THEN {cast} END" if faithful else cast
 
 
@@ -251,6 +256,7 @@ def _explained(problem: Problem, query: Query) -> Iterator[None]:
             error.cure = "give DuckDB more (EVERGREEN_DUCKDB_MEMORY) or the temporary folder more room, or simplify it"
         elif guessed := [name for name, source in problem.sources.items() if not source.columns]:
             error.cure += (
-                f"; the types of {', '.join(guessed)} are guessed from the data: declare `columns` in problem.yaml"
+                f"; the types of {', '.join(guessed)} are guessed from the data: declare `columns` in problem.yaml (a "
+                "number that prints otherwise than it is written, such as 1.50 or 007, stays text), or CAST it"
             )
         raise

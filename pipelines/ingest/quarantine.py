@@ -95,7 +95,7 @@ def repair(problem: Problem, query: str, row: Mapping[str, Any], known_time: dat
     given |= {name: pa.nulls(1, pa.string()) for name in lacking}
     if query == "events":  # a label's own known_time still decides where it arrived
         given["known_time"] = pa.array([known_time], pa.timestamp("us", tz="UTC"))
-    with sql.connection({"given": pa.table(given)}) as database:
+    with sql.connection({"given": pa.table(given)}, problem.partitions.timezone) as database:
         found = {str(one[0]): str(one[1]) for one in database.sql("DESCRIBE given").fetchall()}
         cast = database.sql(cast_rows(problem, query, "SELECT * FROM given", found), params={"first": ""})
         extracted = cast.to_arrow_table().append_column("number", pa.array([0], pa.int64()))

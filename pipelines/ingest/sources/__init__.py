@@ -25,7 +25,7 @@ from pipelines.ingest.sources.jsonlines import read_jsonl
 from pipelines.ingest.sources.parquet import check_pages, open_delta, open_parquet
 from pipelines.ingest.sources.postgres import open_postgres
 from pipelines.ingest.sources.sqlite import read_sqlite
-from pipelines.ingest.sources.typed import FAULTS, ROW, Texts, infer, land
+from pipelines.ingest.sources.typed import FAULTS, ROW, TYPES, Kind, Texts, infer, land
 from pipelines.ingest.sources.window import Window, window
 from pipelines.problem import Problem
 
@@ -46,7 +46,7 @@ class Opened:
 
     database: duckdb.DuckDBPyConnection
     counts: dict[str, Count] = field(default_factory=dict)
-    landed: dict[str, str] = field(default_factory=dict)  # Parquet files that keep rejected rows, by source
+    landed: dict[str, str] = field(default_factory=dict)  # SQL of what has landed, rejected rows too, by source
     scanned: list[File] = field(default_factory=list)  # Parquet that is read in place
 
     def rejected(self) -> pa.Table:
@@ -54,11 +54,11 @@ class Opened:
         parts = [
             self.database.sql(
                 f"SELECT {sql.literal(name)} AS source, {ROW} AS row, {FAULTS} AS rules "
-                f"FROM read_parquet({sql.literal(path)}) WHERE len({FAULTS}) > 0"
+                f"FROM {relation} WHERE len({FAULTS}) > 0"
             )
             .to_arrow_table()
             .cast(REJECTED)
-            for name, path in self.landed.items()
+            for name, relation in self.landed.items()
         ]
         return pa.concat_tables([REJECTED.empty_table(), *parts])
 
@@ -68,7 +68,8 @@ def opened(problem: Problem, first: str, last: str) -> Iterator[Opened]:
     """The problem's sources, for the partitions `first` to `last`.
 
     Of a source with a time column only the rows are read whose time lies there, or further back by its lookback and
-    the labels' delay, or is missing. A timestamp without a zone is one in UTC.
+    the labels' delay, or is missing. A time without a zone is one of the problem's time zone, which is the database's
+    too.
 
     Raises:
         ConfigError: an environment variable, a package, a table or a bucket is not there.
@@ -77,7 +78,8 @@ def opened(problem: Problem, first: str, last: str) -> Iterator[Opened]:
         SchemaError: columns differ from the declared ones.
         DataError: a file is missing, empty, truncated or corrupt.
     """
-    with TemporaryDirectory(prefix="evergreen-sources-") as folder, sql.connection({}) as database:
+    zone = problem.partitions.timezone
+    with TemporaryDirectory(prefix="evergreen-sources-") as folder, sql.connection({}, zone) as database:
         sources = Opened(database)
         with _blaming_files(sources):
             for name, source in problem.sources.items():
@@ -94,7 +96,8 @@ def described(problem: Problem) -> Iterator[duckdb.DuckDBPyConnection]:
     all rows, may be wider. Raises what `opened` would raise about what was read.
     """
     first = problem.partitions.first.isoformat()
-    with TemporaryDirectory(prefix="evergreen-sources-") as folder, sql.connection({}) as database:
+    zone = problem.partitions.timezone
+    with TemporaryDirectory(prefix="evergreen-sources-") as folder, sql.connection({}, zone) as database:
         sources = Opened(database)
         with _blaming_files(sources):
             for name, source in problem.sources.items():
@@ -128,8 +131,7 @@ def _open(
         case _ if expand(source.database or "", place(problem, name)).startswith("sqlite:"):
             texts = read_sqlite(problem, name, source, rows, str(path), head=head)
         case _:
-            open_postgres(database, problem, name, source, rows, path, head=head)
-            sources.landed[name] = str(path)
+            sources.landed[name] = open_postgres(database, problem, name, source, rows, path, head=head)
     if texts is not None:
         sources.landed[name] = _land(database, name, source, texts, rows, path)
     if not head:
@@ -139,16 +141,15 @@ def _open(
 def _land(
     database: duckdb.DuckDBPyConnection, name: str, source: Source, texts: Texts, rows: Window, path: Path
 ) -> str:
-    types = dict(source.columns) or infer(database, texts)
+    types: dict[str, Kind] = {**source.columns} if source.columns else infer(database, texts)
+    within = "true"
     if rows.column is not None:
         rows.check_name(texts.names)
-        rows.check(types[rows.column])
-    landed = str(path.with_suffix(".typed.parquet"))
-    land(database, texts, types, rows.condition(), landed)
+        within = rows.condition(TYPES[types[rows.column]])
+    landed = land(database, texts, types, within, rows.zone, str(path.with_suffix(".typed.parquet")))
     path.unlink()
     database.execute(
-        f"CREATE VIEW {sql.quote(name)} AS SELECT * EXCLUDE ({FAULTS}, {ROW}) "
-        f"FROM read_parquet({sql.literal(landed)}) WHERE {FAULTS} IS NULL"
+        f"CREATE VIEW {sql.quote(name)} AS SELECT * EXCLUDE ({FAULTS}, {ROW}) FROM {landed} WHERE {FAULTS} IS NULL"
     )
     return landed
 
@@ -156,7 +157,7 @@ def _land(
 def _count(sources: Opened, name: str, known: int | None) -> Count:
     rejected = 0
     if name in sources.landed:
-        counted = f"SELECT count(*) FROM read_parquet({sql.literal(sources.landed[name])}) WHERE len({FAULTS}) > 0"
+        counted = f"SELECT count(*) FROM {sources.landed[name]} WHERE len({FAULTS}) > 0"
         rejected = _number(sources.database, counted)
     served = known if known is not None else _number(sources.database, f"SELECT count(*) FROM {sql.quote(name)}")
     return Count(served + rejected, rejected)

@@ -55,7 +55,7 @@ def open_avro(
         with pq.ParquetWriter(path, part.schema, compression="lz4") as writer:
             for batch in () if head else _batches(file, part.schema):
                 writer.write_batch(batch)
-        relations.append((f"read_parquet({literal(str(path))})", part.schema))
+        relations.append(f"read_parquet({literal(str(path))})")
     create_view(database, name, source, relations, window)
 
 

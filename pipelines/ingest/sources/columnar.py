@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
 
 from pipelines.config import ColumnType, Source
+from pipelines.ingest.moments import is_time, moment, to_microseconds
 from pipelines.ingest.sources.columns import DUCKDB_TYPES, check_columns, check_names
 from pipelines.ingest.sources.window import Window
 from pipelines.sql import quote
@@ -114,32 +115,36 @@ def _values(head: pa.Table | None, column: str) -> str:
 
 
 def create_view(
-    database: duckdb.DuckDBPyConnection,
-    name: str,
-    source: Source,
-    relations: Iterable[tuple[str, pa.Schema]],
-    window: Window,
+    database: duckdb.DuckDBPyConnection, name: str, source: Source, relations: Sequence[str], window: Window
 ) -> None:
-    """One view of all relations, each SQL that reads rows of a schema: declared types, rows of the window.
+    """One view of all relations, each SQL that reads rows: declared types, rows of the window.
 
-    Each relation's columns are taken by name, in one order: a file may have them in another.
+    Each relation's columns are taken by name, in one order: a file may have them in another. Times have a resolution
+    of microseconds, of which DuckDB's functions know more than of any other.
     """
-    relations = list(relations)
-    casts = [f"CAST({quote(one)} AS {DUCKDB_TYPES[kind]}) AS {quote(one)}" for one, kind in source.columns.items()]
-    cells = ", ".join(casts or map(quote, relations[0][1].names))
     selects = []
-    for relation, schema in relations:
-        kind = time_type(schema, window)
-        rows = f"SELECT * FROM {relation} WHERE {window.condition(kind)}"
-        selects.append(f"SELECT {cells} FROM ({rows})")
+    names: list[str] = list(source.columns)
+    for relation in relations:
+        kinds = types_of(database, relation)
+        names = names or list(kinds)
+        within = "true"
+        if window.column is not None:
+            window.check_name(list(kinds))
+            within = window.condition(kinds[window.column])
+        cells = [f"{_cell(one, kinds[one], source, window.zone)} AS {quote(one)}" for one in names]
+        selects.append(f"SELECT {', '.join(cells)} FROM (SELECT * FROM {relation} WHERE {within})")
     database.execute(f"CREATE VIEW {quote(name)} AS {' UNION ALL '.join(selects)}")
 
 
-def time_type(schema: pa.Schema, window: Window) -> pa.DataType | None:
-    """Type of the window's column; raises SchemaError where there is no such column, or it holds no times."""
-    if window.column is None:
-        return None
-    window.check_name(schema.names)
-    kind = schema.field(window.column).type
-    window.check(kind)
-    return kind
+def types_of(database: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
+    """A relation's columns and their DuckDB types."""
+    return {str(row[0]): str(row[1]) for row in database.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
+
+
+def _cell(name: str, kind: str, source: Source, zone: str) -> str:
+    """SQL: a column of the DuckDB type `kind` in the declared type, or as it comes."""
+    if source.columns.get(name) == "timestamp":
+        return moment(quote(name), kind, zone)
+    if source.columns:
+        return f"CAST({quote(name)} AS {DUCKDB_TYPES[source.columns[name]]})"
+    return to_microseconds(quote(name), kind) if is_time(kind) and kind != "DATE" else quote(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -62,11 +62,17 @@ def read_csv(problem: Problem, name: str, source: Source, files: list[File], pat
         if writer is not None:
             writer.close()
     names = list(expected)
-    row = ", ".join(f"{quote(one)} := c{i}" for i, one in enumerate(names))
-    query = f"""
-        SELECT * EXCLUDE (line),
-            CASE WHEN unreadable IS NULL THEN to_json(struct_pack({row})) ELSE json_object('line', line) END AS row
-        FROM read_parquet({literal(path)})"""
+
+    def query(columns: Sequence[int], has_row: bool) -> str:
+        row = ""
+        if has_row:
+            values = ", ".join(f"{quote(one)} := c{i}" for i, one in enumerate(names))
+            as_it_came = f"to_json(struct_pack({values}))"
+            row = f", CASE WHEN unreadable IS NULL THEN {as_it_came} ELSE json_object('line', line) END AS row"
+        cells = ", ".join(f"c{i}" for i in columns)
+        rows = f"read_parquet({literal(path)}, file_row_number = true)"
+        return f"SELECT file_row_number AS place, unreadable, {cells}{row} FROM {rows}"
+
     return Texts(names, query, tuple(source.nulls))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import duckdb
 import numpy as np
@@ -45,7 +45,7 @@ def read_jsonl(
                     break
     lines = f"""
         SELECT *, CASE WHEN is_text AND json_valid(line) AND json_type(line) = 'OBJECT' THEN json_keys(line) END AS keys
-        FROM read_parquet({literal(path)})"""
+        FROM read_parquet({literal(path)}, file_row_number = true)"""
     rows = database.execute(f"""
         SELECT file, list(DISTINCT key) AS keys
         FROM (
@@ -70,30 +70,36 @@ def read_jsonl(
             where=files[0].name,
             cure="write one JSON object on each line, or declare the source's format",
         )
-    paths = "[" + ", ".join(literal("/" + one.replace("~", "~0").replace("/", "~1")) for one in names) + "]"
     base = "regexp_extract(file, '[^/]*$')"
     where = f"' (' || {base} || ', line ' || number || ')'"
-    cells = ", ".join(f"texts[{i + 1}] AS c{i}" for i in range(len(names)))
-    kinds = ", ".join(f"types[{i + 1}] IN ('VARCHAR', 'OBJECT', 'ARRAY') AS t{i}" for i in range(len(names)))
-    types = "" if source.columns else f", CASE WHEN unreadable IS NULL THEN json_type(line, {paths}) END AS types"
-    query = f"""
-        WITH lines AS ({lines}),
-        judged AS (
-            SELECT *, CASE
-                WHEN NOT is_text THEN 'not readable: not valid utf-8' || {where}
-                WHEN keys IS NULL THEN 'not readable: not a JSON object' || {where}
-                WHEN len(keys) <> len(list_distinct(keys)) THEN 'not readable: a key comes twice' || {where}
-                END AS unreadable
-            FROM lines
-        ),
-        cut AS (
-            SELECT unreadable, line, CASE WHEN unreadable IS NULL THEN json_extract_string(line, {paths}) END AS texts
-            {types}
-            FROM judged
-        )
-        SELECT unreadable, {cells}{"" if source.columns else ", " + kinds},
-            CASE WHEN unreadable IS NULL THEN line ELSE json_object('line', left(line, {SHOWN_CHARACTERS})) END AS row
-        FROM cut"""
+    judged = f"""
+        SELECT *, CASE
+            WHEN NOT is_text THEN 'not readable: not valid utf-8' || {where}
+            WHEN keys IS NULL THEN 'not readable: not a JSON object' || {where}
+            WHEN len(keys) <> len(list_distinct(keys)) THEN 'not readable: a key comes twice' || {where}
+            END AS unreadable
+        FROM ({lines})"""
+
+    def query(columns: Sequence[int], has_row: bool) -> str:
+        paths = "[" + ", ".join(literal("/" + names[i].replace("~", "~0").replace("/", "~1")) for i in columns) + "]"
+        cells = "".join(f", texts[{place}] AS c{i}" for place, i in enumerate(columns, start=1))
+        types = kinds = row = ""
+        if not source.columns:
+            types = f", CASE WHEN unreadable IS NULL THEN json_type(line, {paths}) END AS types"
+            is_text = "types[{place}] IN ('VARCHAR', 'OBJECT', 'ARRAY') AS t{i}"
+            kinds = "".join(f", {is_text.format(place=place, i=i)}" for place, i in enumerate(columns, start=1))
+        if has_row:
+            shown = f"json_object('line', left(line, {SHOWN_CHARACTERS}))"
+            row = f", CASE WHEN unreadable IS NULL THEN line ELSE {shown} END AS row"
+        return f"""
+            WITH judged AS ({judged}),
+            cut AS (
+                SELECT file_row_number AS place, unreadable, line,
+                    CASE WHEN unreadable IS NULL THEN json_extract_string(line, {paths}) END AS texts{types}
+                FROM judged
+            )
+            SELECT place, unreadable{cells}{kinds}{row} FROM cut"""
+
     return Texts(names, query, is_typed=not source.columns)
 
 

@@ -38,7 +38,7 @@ def open_parquet(
     for part, file in zip(parts, files, strict=True):
         groups.setdefault(part.shape, (part.schema, []))[1].append(file)
     relations = [
-        (_scan(database, f"evergreen: {name} {index}", together, schema), schema)
+        _scan(database, f"evergreen: {name} {index}", together, schema)
         for index, (schema, together) in enumerate(groups.values())
     ]
     create_view(database, name, source, relations, window)
@@ -127,7 +127,7 @@ def open_delta(
     ]
     label = f"evergreen: {name}"
     database.register(label, ds.FileSystemDataset(fragments, dataset.schema, parquet, dataset.filesystem))
-    create_view(database, name, source, [(quote(label), dataset.schema)], window)
+    create_view(database, name, source, [quote(label)], window)
     files = [File(dataset.filesystem, one.path, f"{uri}/{one.path}", -1) for one in fragments]
     with _delta(uri):
         return (None if window.column else dataset.count_rows()), files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,10 @@ import pyarrow as pa
 
 from pipelines.config import Source
 from pipelines.errors import AccessError, ConfigError, DataError, EvergreenError, ServiceUnavailable
-from pipelines.ingest.sources.columnar import HEAD_ROWS, Part, check_parts, create_view, time_type
+from pipelines.ingest.sources.columnar import HEAD_ROWS, Part, check_parts, create_view, types_of
 from pipelines.ingest.sources.files import expand, place
 from pipelines.ingest.sources.tables import selection
-from pipelines.ingest.sources.typed import FAULTS, ROW
+from pipelines.ingest.sources.typed import FAULTS, ROW, keeps_digits
 from pipelines.ingest.sources.window import Window
 from pipelines.problem import Problem
 from pipelines.sql import literal, quote
@@ -36,8 +36,11 @@ def open_postgres(
     path: Path,
     *,
     head: bool,
-) -> None:
+) -> str:
     """A view of the wanted rows of a table or query; with `head` of none. `path` is where they land.
+
+    Result: SQL of what has landed, rejected rows too. Numbers of any precision (`numeric`) whose type is not declared
+    are floats if those keep all digits of each, and texts otherwise.
 
     Raises:
         AccessError: the password is wrong, or the user may not read.
@@ -54,18 +57,17 @@ def open_postgres(
         uri += f"{'&' if '?' in uri else '?'}connect_timeout={CONNECT_TIMEOUT_S}"
     rows = f"({selection(source)}\n) AS source"
     with _explained(uri, where), adbc.connect(uri) as connection, connection.cursor() as cursor:
-        cursor.execute("SET TIME ZONE 'UTC'")  # in which times without a zone are compared
+        cursor.execute(f"SET TIME ZONE {literal(window.zone)}")  # for what the source's own query casts
         cursor.execute(f"SELECT * FROM {rows} LIMIT 0")
         given = cursor.fetch_record_batch().schema
         columns = {field.name: _selected(field, source) for field in given}
         schema = pa.schema([pa.field(field.name, columns[field.name][1]) for field in given])
         check_parts(name, source, [Part(_shown(uri, source), schema, partial(_head, cursor, rows, columns))])
-        time_type(schema, window)
+        condition = "false" if head else _condition(schema, window)
         wanted = list(source.columns) or schema.names
         cells = [f"{columns[one][0]} AS {quote(one)}" for one in wanted]
         faults = [_infinite(one) for one in wanted if _is_time(schema.field(one).type)]
         cells.append(f"array_remove(ARRAY[{', '.join(faults)}]::text[], NULL) AS {FAULTS}")
-        condition = "false" if head else window.condition()
         cursor.execute(f"""
             SELECT *, CASE WHEN cardinality({FAULTS}) > 0 THEN row_to_json(selected)::text END AS {ROW}
             FROM (SELECT {", ".join(cells)} FROM {rows} WHERE {condition}) AS selected""")
@@ -76,14 +78,53 @@ def open_postgres(
             for batch in reader:
                 writer.write_batch(batch.cast(landed))
     relation = f"read_parquet({literal(str(path))})"
-    kept = f"(SELECT * EXCLUDE ({FAULTS}, {ROW}) FROM {relation} WHERE len({FAULTS}) = 0)"
-    create_view(database, name, source, [(kept, schema)], window)
+    if window.column is not None:
+        relation = f"(SELECT * FROM {relation} WHERE {window.condition(types_of(database, relation)[window.column])})"
+    exact = [one for one in wanted if _is_exact(given.field(one)) and not source.columns]
+    floats = [quote(one) for one in _kept_by_floats(database, relation, exact)]
+    replaced = f"REPLACE ({', '.join(f'CAST({one} AS DOUBLE) AS {one}' for one in floats)})" if floats else ""
+    kept = f"(SELECT * EXCLUDE ({FAULTS}, {ROW}) {replaced} FROM {relation} WHERE len({FAULTS}) = 0)"
+    create_view(database, name, source, [kept], window)
+    return relation
+
+
+def _condition(schema: pa.Schema, window: Window) -> str:
+    """Rows of the window, and of times without a zone some more: what they are is judged when they have landed."""
+    if window.column is None:
+        return "true"
+    window.check_name(schema.names)
+    column, kind = quote(window.column), schema.field(window.column).type
+    if not _is_time(kind):
+        window.check(str(kind))
+    has_zone = pa.types.is_timestamp(kind) and kind.tz is not None
+    condition = window.with_zone(column) if has_zone else window.roughly(column)
+    return f"(({condition}) OR {column} IS NULL)"
+
+
+def _kept_by_floats(database: duckdb.DuckDBPyConnection, relation: str, names: Sequence[str]) -> list[str]:
+    """Those columns of numbers, written as texts, all of whose digits a float keeps."""
+    if not names:
+        return []
+    no_digits = "'NaN', 'Infinity', '-Infinity'"
+    kept = [
+        f"bool_and({column} IS NULL OR {column} IN ({no_digits}) OR {keeps_digits(column)})"
+        for column in map(quote, names)
+    ]
+    found = database.execute(f"SELECT {', '.join(kept)} FROM {relation}").fetchall()[0]
+    return [name for name, is_kept in zip(names, found, strict=True) if is_kept is not False]
+
+
+def _is_exact(field: pa.Field) -> bool:
+    """Whether PostgreSQL keeps a column's numbers digit by digit."""
+    return (field.metadata or {}).get(b"POSTGRESQL:type", b"") in (b"numeric", b"money")
 
 
 def _selected(field: pa.Field, source: Source) -> tuple[str, pa.DataType]:
     """SQL that gives a column in a type that travels, and that type."""
     column, kind = quote(field.name), field.type
     known = (field.metadata or {}).get(b"POSTGRESQL:type", b"").decode()
+    if _is_exact(field) and not source.columns:
+        return f"{column}::numeric::text", pa.string()
     if known == "numeric":
         modifier = int(field.metadata.get(b"POSTGRESQL:typmod", b"-1")) - 4
         is_whole = modifier >= 0 and modifier & 0x7FF == 0 and modifier >> 16 <= MAX_WHOLE_PRECISION

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from pipelines.ingest.sources.columns import check_columns, check_names
 from pipelines.ingest.sources.files import expand, place
 from pipelines.ingest.sources.tables import selection
 from pipelines.ingest.sources.typed import Texts
-from pipelines.ingest.sources.window import Window
+from pipelines.ingest.sources.window import MARGIN, Window
 from pipelines.problem import Problem
 from pipelines.sql import literal, quote
 
@@ -54,13 +54,23 @@ def read_sqlite(problem: Problem, name: str, source: Source, window: Window, pat
         with pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=False) as writer:
             for batch in cursor.fetch_record_batch():
                 writer.write_batch(_as_text(batch, schema, file.name))
-    values = ", ".join(f"CASE WHEN c{i}[1] <> 'n' THEN c{i}[2:] END AS c{i}" for i in range(len(names)))
-    kinds = ", ".join(f"c{i}[1] IN ('t', 'b') AS t{i}" for i in range(len(names)))
-    row = ", ".join(f"{quote(one)} := CASE WHEN c{i}[1] <> 'n' THEN c{i}[2:] END" for i, one in enumerate(names))
-    query = (
-        f"SELECT unreadable, {values}, {kinds}, to_json(struct_pack({row})) AS row FROM read_parquet({literal(path)})"
-    )
+    text = {i: f"CASE c{i}[1] WHEN 'n' THEN NULL WHEN 'r' THEN {_shortest(f'c{i}[2:]')} ELSE c{i}[2:] END"
+            for i in range(len(names))}  # fmt: skip
+
+    def query(columns: Sequence[int], has_row: bool) -> str:
+        cells = [f"{text[i]} AS c{i}, c{i}[1] IN ('t', 'b') AS t{i}" for i in columns]
+        if has_row:
+            values = ", ".join(f"{quote(one)} := {text[i]}" for i, one in enumerate(names))
+            cells.append(f"to_json(struct_pack({values})) AS row")
+        rows = f"read_parquet({literal(path)}, file_row_number = true)"
+        return f"SELECT file_row_number AS place, unreadable, {', '.join(cells)} FROM {rows}"
+
     return Texts(names, query, is_typed=not source.columns)
+
+
+def _shortest(real: str) -> str:
+    """SQL: the digits of a real number that tell it from all others: 0.1, and not 0.10000000000000001."""
+    return f"coalesce(CAST(TRY_CAST({real} AS DOUBLE) AS VARCHAR), {real})"
 
 
 def _file(problem: Problem, name: str, source: Source) -> Path:
@@ -78,11 +88,11 @@ def _marked(column: str) -> str:
 
 
 def _condition(window: Window) -> str:
-    """Rows within the window, to the second; a time that SQLite cannot read is read too, and judged later."""
+    """Rows near the window, whatever the time zone of a time; one that SQLite cannot read is read too, and judged."""
     if window.column is None:
         return "true"
     time = f"datetime({quote(window.column)})"
-    start, end = (f"'{one:%Y-%m-%d %H:%M:%S}'" for one in (window.start, window.end))
+    start, end = (f"'{one:%Y-%m-%d %H:%M:%S}'" for one in (window.start - MARGIN, window.end + MARGIN))
     return f"(({time} >= {start} AND {time} < {end}) OR {time} IS NULL)"
 
 
