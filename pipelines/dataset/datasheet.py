@@ -195,4 +195,16 @@ def _limits(problem: Problem, facts: Facts) -> Section:
         items.append("The training split is a sample without weights: it may not look like the whole.")
     if dataset.leaks.accepted:
         items.append(f"Accepted though they alone predict well: {', '.join(dataset.leaks.accepted)}.")
+    items += _power(facts)
     return Section("Known limits", [Listing(items)])
+
+
+def _power(facts: Facts) -> list[str]:
+    """How small a difference between two models the held-out rows show, and where that is more than the gate asks."""
+    items = []
+    for split in ("validation", "test"):
+        if shown := facts.power.get(split):
+            differences = ", ".join(f"{value:.3g} in {metric}" for metric, value in shown["detectable"].items())
+            items.append(f"{number(shown['rows'])} {split} rows in {number(shown['blocks'])} blocks show a difference "
+                         f"between two models of {differences or 'no size'}.")  # fmt: skip
+    return items + [f"{warning[0].upper()}{warning[1:]}." for warning in facts.power.get("warnings", [])]

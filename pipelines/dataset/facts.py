@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -33,6 +33,7 @@ class Facts:
     queries: dict[str, str]  # texts of the SQL that gives events and labels, by name
     table_versions: dict[str, int | None]  # versions of the tables that were read and written; None: not written yet
     git_commit: str  # of the code; empty where it is not known
+    power: dict[str, Any] = field(default_factory=dict)  # what the held-out rows can show: `evaluation.power.told`
 
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

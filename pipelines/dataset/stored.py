@@ -171,7 +171,12 @@ def facts_uri(config: Problem, training_set: str) -> str:
 
 
 def facts(
-    config: Problem, pins: dict[str, Any], rows: pa.Table, features: list[dict[str, Any]], findings: list[Finding]
+    config: Problem,
+    pins: dict[str, Any],
+    rows: pa.Table,
+    features: list[dict[str, Any]],
+    findings: list[Finding],
+    power: dict[str, Any],
 ) -> Facts:
     """What the datasheet says beside the problem; `rows` are those of `with_features`."""
     from pipelines.dataset.facts import Facts, source_counts, split_counts
@@ -204,6 +209,7 @@ def facts(
             "training_sets": pins["training_set_version"],
         },
         git_commit=git_commit(),
+        power=power,
     )
 
 

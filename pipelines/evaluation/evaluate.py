@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from pipelines.config import Training
+from numpy.typing import NDArray
+
+from pipelines.config import Bootstrap, Training
 from pipelines.errors import DataError
-from pipelines.evaluation.metrics import goodness
+from pipelines.evaluation.bootstrap import gains
+from pipelines.evaluation.metrics import METRICS, goodness
+from pipelines.evaluation.scored import Scored
 
 
 def pick_challenger(training: Training, validation: dict[str, dict[str, float | None]]) -> str:
@@ -29,3 +34,23 @@ def pick_challenger(training: Training, validation: dict[str, dict[str, float | 
             f"no candidate has a validation {metric}", where="training.select_by", cure="look at the train tasks' logs"
         )
     return max(found, key=lambda name: found[name])
+
+
+def selection(
+    training: Training, best: str, candidates: dict[str, Scored], blocks: NDArray[Any], rule: Bootstrap
+) -> dict[str, Any]:
+    """How sure the choice of `best` is, from all candidates' scores of the validation rows.
+
+    Gives {"metric", "chosen", "values": {name: value}, "ties": {name: gain of the chosen one over it}}: a tie is where
+    the interval of that gain holds 0, or there is none. Among ties the better mean is taken all the same (it is the
+    best guess there is), and told as what it is.
+    """
+    metric = training.select_by
+    values = {name: METRICS[metric].function(scored) for name, scored in candidates.items()}
+    ties = {}
+    for name, scored in candidates.items():
+        if name != best and values[name] is not None:
+            gain = gains(candidates[best], scored, blocks, rule, [metric])[metric]
+            if gain["low"] is None or gain["low"] <= 0:
+                ties[name] = gain
+    return {"metric": metric, "chosen": best, "values": values, "ties": ties}

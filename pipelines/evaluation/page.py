@@ -68,6 +68,7 @@ def _compared(evaluation: Dict, report: Dict) -> str:
     classes = report.get("classes") or []
     return pairs({
         "Challenger": f"{report.get('candidate', NOT_MEASURED)} (run {report.get('run_id', NOT_MEASURED)})",
+        "Chosen by": _chosen(evaluation.get("selection")),
         "Champion": rival,
         "Baselines": ", ".join(baselines) or NOT_MEASURED,
         "Task": f"{evaluation.get('task', NOT_MEASURED)}{': ' * bool(classes)}{', '.join(map(str, classes))}",
@@ -77,7 +78,29 @@ def _compared(evaluation: Dict, report: Dict) -> str:
                                             for end in ("first_event", "last_event")),
         "Knows nothing learnt at or after": evaluation.get("as_of", NOT_MEASURED),
         "Training": evaluation.get("training", NOT_MEASURED),
+        "Differences that the rows show": _power(evaluation.get("power")),
     }) + _leaks(evaluation.get("leaks"))  # fmt: skip
+
+
+def _chosen(selection: Any) -> str:
+    """Which candidate is best on the validation rows, and from which others these cannot tell it."""
+    found = _dict(selection)
+    if not found:
+        return NOT_MEASURED
+    values = ", ".join(f"{name} {figure(value)}" for name, value in _dict(found.get("values")).items())
+    ties = ", ".join(f"{name} ({interval_text(gain)})" for name, gain in _dict(found.get("ties")).items())
+    told = f"{found.get('metric')} on the validation rows: {values}"
+    return told + (f"; a tie, the better mean was taken: gain over {ties}" if ties else "")
+
+
+def _power(power: Any) -> str:
+    found = _dict(power)
+    parts = [
+        f"{split}: " + (", ".join(f"{figure(value)} in {metric}" for metric, value in shown.items()) or "none")
+        for split in ("validation", "test")
+        if (shown := _dict(_dict(found.get(split)).get("detectable"))) is not None
+    ]
+    return "; ".join([*parts, *map(str, found.get("warnings") or [])]) if found else NOT_MEASURED
 
 
 def _leaks(leaks: Any) -> str:

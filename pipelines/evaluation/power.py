@@ -8,14 +8,16 @@ is shown in four of five tests is (z(confidence) + z(0.8)) times that (Cohen, St
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipelines import sql
 from pipelines.evaluation.bootstrap import blocks_of, drawn_blocks, gains
 from pipelines.evaluation.scored import Scored, scored
 from pipelines.problem import Problem
@@ -55,6 +57,53 @@ def power(problem: Problem, rows: pa.Table, metrics: Iterable[str]) -> Power:
     shown = wide + NormalDist().inv_cdf(POWER)
     counted = len(np.unique(drawn_blocks(blocks[weights > 0])))
     return Power(rows.num_rows, counted, error, {metric: shown * one for metric, one in error.items()})
+
+
+def told(problem: Problem, rows: pa.Table) -> dict[str, Any]:
+    """What the held-out rows of a training set can show, as JSON: for its datasheet, its result and its evaluation.
+
+    `rows` have split, partition, event_time, label (as the tables keep it) and weight. Gives {"validation", "test":
+    {"rows", "blocks", "detectable": {metric: difference}}, "warnings": [sentence]}. A warning says where the gate's
+    margin over the champion is less than these test rows can show, and what the gate does then.
+    """
+    gate = problem.gate
+    wanted = {"validation": [problem.training.select_by],
+              "test": list(dict.fromkeys([*gate.gain_over_champion, *gate.gain_over_baselines]))}  # fmt: skip
+    found = {split: power(problem, _numbered(problem, rows, split), metrics) for split, metrics in wanted.items()}
+    shown = {split: {"rows": one.rows, "blocks": one.blocks, "detectable": one.detectable}
+             for split, one in found.items()}  # fmt: skip
+    return shown | {"warnings": list(_warnings(problem, found["test"]))}
+
+
+def _warnings(problem: Problem, test: Power) -> Iterator[str]:
+    confidence, ties_pass = problem.evaluation.bootstrap.confidence, problem.gate.ties_pass
+    for metric, least in problem.gate.gain_over_champion.items():
+        error = test.error.get(metric)
+        if error is None:
+            yield f"{test.rows:,} test rows give no interval of a gain in {metric}: no challenger passes"
+            continue
+        share = provable(least, error, confidence)
+        if share >= POWER:
+            continue
+        can = f"{test.rows:,} test rows in {test.blocks:,} blocks show a difference of {test.detectable[metric]:.3g}"
+        can += f" in {metric}"
+        if least > 0:
+            yield f"{can}, and a gain over the champion of {least:g} is wanted for sure: no equal challenger passes"
+            continue
+        few = f"{can}: of challengers exactly as good as the champion {share:.0%} are shown to be within {abs(least):g}"
+        if ties_pass is None:
+            yield f"{few}, and the others fail (gate.ties_pass is null)"
+        else:
+            yield f"{few}; the others pass as ties down to {-NormalDist().inv_cdf(ties_pass) * error:.3g}"
+
+
+def _numbered(problem: Problem, rows: pa.Table, split: str) -> pa.Table:
+    """The rows of a split whose label is known, with the label as a number."""
+    rows = rows.filter(sql.is_among("split", [split]) & pc.field("label").is_valid())
+    if problem.task != "multiclass":
+        return rows
+    codes = pc.index_in(rows["label"], value_set=pa.array(problem.classes, pa.string()))
+    return rows.set_column(rows.column_names.index("label"), "label", codes.cast(pa.int64()))
 
 
 def provable(least: float, error: float, confidence: float) -> float:

@@ -40,15 +40,17 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
 
     Each candidate's report goes to its run, the challenger's to the store as well: what `gate` judges. Its run keeps
     the reference for monitoring. Where the champion is updated, reference and training rows are those that it has
-    learnt from before as well. Result: {"training", "partition", "candidate", "run_id", "evaluation": URI, "page":
-    URI, "test_rows", "metrics": {metric: value}}.
+    learnt from before as well. Result: {"training", "partition", "candidate", "tied_with": candidates that
+    the validation rows cannot tell from it, "run_id", "evaluation": URI, "page": URI, "test_rows", "metrics": {metric:
+    value}}.
 
     Raises:
         NothingToDo: baselines alone were trained, as updating the champion brought nothing.
     """
     from pipelines import tracking
+    from pipelines.evaluation.bootstrap import blocks_of
     from pipelines.evaluation.compare import Contender, evidence
-    from pipelines.evaluation.evaluate import pick_challenger
+    from pipelines.evaluation.evaluate import pick_challenger, selection
     from pipelines.evaluation.page import page
     from pipelines.evaluation.report import report
     from pipelines.monitoring.held_out import to_parquet
@@ -72,6 +74,12 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
         known = None if config.training.candidates[name].is_baseline else _scored(config, model, sample)
         contenders[name] = Contender(name, run_id, model, _scored(config, model, test), known=known)
     best = pick_challenger(config.training, {one["candidate"]: one["validation"] for one in trained})
+    validation = stored.split(config, featurized, "validation")
+    passive = {*config.training.baselines, *(n for n in runs if config.training.candidates[n].is_baseline)}
+    competing = {
+        name: _scored(config, one.model, validation) for name, one in contenders.items() if name not in passive
+    }
+    chosen = selection(config.training, best, competing, blocks_of(config, validation), config.evaluation.bootstrap)
     champion = tracking.champion(config)
     against = None if champion is None else _champion(config, featurized, champion, test, sample)
     baselines = [contenders[name] for name in config.training.baselines]
@@ -84,6 +92,8 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
         "test_partitions": (tested := sorted(set(test["partition"].to_pylist()))),
         "test_end": config.partitions.end(tested[-1]).isoformat() if tested else None,
         "leaks": featurized["leaks"],
+        "power": featurized["power"],
+        "selection": chosen,
         "how": featurized["how"],
         "window_from": featurized["window_from"],
         "builds_on": builds_on["version"] if builds_on else None,
@@ -123,6 +133,7 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
         "partition": featurized["partition"],
         "training_set": featurized["training_set"],
         "candidate": best,
+        "tied_with": sorted(chosen["ties"]),
         "run_id": runs[best],
         "evaluation": evaluation_uri(config, featurized["training"]),
         "page": evaluation_uri(config, featurized["training"], "html"),

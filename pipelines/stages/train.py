@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "evaluate", "featurize", "gate", "label", "promote", "register", "sample", "train"]
 
+log = logging.getLogger(__name__)
 MEASURED_ROWS = 100_000  # training rows, at most, that a run's training metrics are measured on
 
 
@@ -43,7 +45,7 @@ def sample(problem: str, labelled: dict[str, Any]) -> dict[str, Any]:
     """
     config = load_problem(problem)
     if done := store.finished(_staging(config, labelled["training"])):
-        return {name: value for name, value in done.items() if name != "leaks"}
+        return {name: value for name, value in done.items() if name not in ("leaks", "power")}
     pool = store.staged(_labelled(config, labelled["training"]))
     rows = stored.sampled(config, pool)
     usable = stored.usable(config, pool)
@@ -73,26 +75,30 @@ def check(problem: str, featurized: dict[str, Any]) -> dict[str, Any]:
     """Look for leaks before anything learns from the set, and write its datasheet and its feature schema.
 
     Result: what `featurize` gave, and {"datasheet": URI of the page, "leaks": {"checked": True, "findings": [what was
-    found and is accepted]}}.
+    found and is accepted]}, "power": what the held-out rows can show, `evaluation.power.told`}.
 
     Raises:
         DataError: a feature knows too much, or a row stands on both sides of a split; the datasheet is written anyway.
     """
     from pipelines.dataset import leaks
     from pipelines.dataset.datasheet import datasheet
+    from pipelines.evaluation import power
     from pipelines.features.schema import feature_schema
 
     config = load_problem(problem)
     staging = _staging(config, featurized["training"])
     uri = datasheet_uri(config, featurized["training_set"])
     if done := store.finished(staging):
-        return {**featurized, "datasheet": uri, "leaks": done["leaks"]}
+        return {**featurized, "datasheet": uri, "leaks": done["leaks"], "power": done["power"]}
     labelled = store.staged(_labelled(config, featurized["training"]))
     rows = stored.with_features(config, featurized, labelled)
     as_of = datetime.fromisoformat(featurized["as_of"])
     findings = [*leaks.check(config, rows, as_of, labelled), *_audit(config, featurized, as_of, labelled)]
     features = feature_schema(config, rows.filter(pc.equal(rows["split"], "train")))
-    facts = stored.facts(config, featurized, rows, features, findings)
+    shows = power.told(config, rows)
+    for warning in shows["warnings"]:
+        log.warning("%s: %s", problem, warning)
+    facts = stored.facts(config, featurized, rows, features, findings, shows)
     sheet = datasheet(config, facts)
     store.write_json(stored.facts_uri(config, featurized["training_set"]), asdict(facts))
     store.write_json(store.store_uri(config.name, "feature_sets", f"{config.feature_set}.json"), features)
@@ -101,8 +107,8 @@ def check(problem: str, featurized: dict[str, Any]) -> dict[str, Any]:
     leaks.require_clean(config, findings)
     seen = {"checked": True, "findings": [one.reason for one in findings if not one.passed]}
     sampled = {name: value for name, value in featurized.items() if not name.startswith("feature")}
-    store.finish(staging, {**sampled, "leaks": seen})
-    return {**featurized, "datasheet": uri, "leaks": seen}
+    store.finish(staging, {**sampled, "leaks": seen, "power": shows})
+    return {**featurized, "datasheet": uri, "leaks": seen, "power": shows}
 
 
 def _audit(config: Problem, pins: dict[str, Any], as_of: datetime, labelled: ds.Dataset) -> list[Finding]:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from pipelines.config import Candidate, Training
+from pipelines.config import Bootstrap, Candidate, Training
 from pipelines.errors import DataError
-from pipelines.evaluation.evaluate import pick_challenger
+from pipelines.evaluation.evaluate import pick_challenger, selection
+from pipelines.evaluation.scored import Scored
 
 CANDIDATES = {
     "prior": Candidate(model="prior"),
@@ -47,3 +49,21 @@ def test_a_candidate_without_the_metric_is_passed_over(missing: dict[str, float 
     assert pick_challenger(training(), {"a": missing, "b": {"log_loss": 0.6}}) == "b"
     with pytest.raises(DataError, match="no candidate has a validation log_loss"):
         pick_challenger(training(), {"prior": {"log_loss": 0.1}, "a": missing})
+
+
+def test_a_choice_within_the_noise_is_told_as_a_tie() -> None:
+    random = np.random.default_rng(0)
+    labels, blocks = random.normal(size=280), np.arange(280) // 40
+    near, nearer, far = (
+        Scored("regression", (), labels, labels + error * random.normal(size=280), np.ones(280))
+        for error in (1.02, 1.0, 2.0)
+    )
+    rules = training(select_by="rmse")
+    found = selection(rules, "b", {"a": near, "b": nearer, "c": far}, blocks, Bootstrap(resamples=100))
+    assert (found["metric"], found["chosen"]) == ("rmse", "b")
+    assert set(found["ties"]) == {"a"}, "c is worse for sure"
+    assert found["ties"]["a"]["low"] <= 0 <= found["ties"]["a"]["value"]
+    assert found["values"]["c"] == pytest.approx(2.0, abs=0.2)
+    one_row = {name: one.take(np.arange(280) == 0) for name, one in (("a", far), ("b", near))}
+    unknown = selection(rules, "b", one_row, blocks[:1], Bootstrap(resamples=100))
+    assert set(unknown["ties"]) == {"a"}, "one row proves nothing"

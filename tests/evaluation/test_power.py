@@ -12,7 +12,7 @@ import pytest
 from pipelines.evaluation.against import over_champion
 from pipelines.evaluation.bootstrap import gains
 from pipelines.evaluation.metrics import measure
-from pipelines.evaluation.power import equals, power, provable
+from pipelines.evaluation.power import equals, power, provable, told
 from pipelines.evaluation.scored import scored
 from pipelines.problem import Problem, parse_problem
 from tests.required import OF_TASK, REQUIRED
@@ -91,7 +91,7 @@ def test_nine_of_ten_equals_pass_the_gate_on_few_rows_and_what_is_clearly_worse_
             scores = equal.scores.copy()
             scores[lost] = scores[random.permutation(lost)]
         for name, ours in (("equal", equal), ("worse", scored(problem, labels, scores, weights))):
-            evaluation = {
+            evaluation: dict[str, Any] = {
                 "confidence": rule.confidence, "serves": "1",
                 "baselines": {"prior": {"metrics": measure(scored(problem, labels, chance, weights))}},
                 "champion": {"version": "1", "metrics": measure(champion),
@@ -105,3 +105,41 @@ def test_nine_of_ten_equals_pass_the_gate_on_few_rows_and_what_is_clearly_worse_
     assert np.mean(passed["equal"]) > 0.8
     assert np.mean(passed["worse"]) < 0.03
     assert np.mean(passed["equal, by its interval"]) < 0.1, "what the gate asked for before it knew ties"
+
+
+def in_splits(task: str, rows: int, days: int) -> pa.Table:
+    """Rows as a training set has them: labels as the tables keep them, an unlabelled one among them."""
+    parts = []
+    for split in ("train", "validation", "test"):
+        part = held_out(task, rows, days)
+        if task == "multiclass":
+            part = part.set_column(0, "label", pa.array(np.array(["fast", "slow", "never"])[part["label"].to_numpy()]))
+        parts.append(part.append_column("split", pa.array([split] * rows)))
+    unlabelled = parts[0].slice(0, 1).set_column(0, "label", pa.nulls(1, parts[0]["label"].type))
+    return pa.concat_tables([*parts, unlabelled.set_column(4, "split", pa.array(["test"]))])
+
+
+@pytest.mark.parametrize("task", METRIC)
+def test_before_training_it_is_said_what_the_rows_can_show(task: str) -> None:
+    shows = told(problem_of(task), in_splits(task, 300, 14))
+    loss = "rmse" if task == "regression" else "log_loss"
+    assert (shows["test"]["rows"], shows["test"]["blocks"]) == (300, 14)
+    assert set(shows["validation"]["detectable"]) == {loss}, "what the challenger is picked by"
+    assert set(shows["test"]["detectable"]) == {METRIC[task]}, "what the gate compares by"
+    (warning,) = shows["warnings"]
+    assert "300 test rows in 14 blocks show a difference of" in warning
+    assert "exactly as good as the champion" in warning and "pass as ties down to -" in warning
+
+
+def test_what_the_gate_asks_beyond_what_the_rows_show_is_warned_of() -> None:
+    def warned(margin: float, rows: int = 300, **gate: Any) -> list[str]:
+        of_gate = {"gate": OF_TASK["binary"]["gate"] | {"gain_over_champion": {"auc": margin}, **gate}}
+        quick = {"evaluation": {"bootstrap": {"resamples": 100}}}
+        problem = parse_problem(REQUIRED | OF_TASK["binary"] | of_gate | quick, Path("kettle"))
+        warnings: list[str] = told(problem, in_splits("binary", rows, 14))["warnings"]
+        return warnings
+
+    assert warned(-0.2) == [], "an equal challenger can be shown to be within 0.2"
+    assert "no equal challenger passes" in warned(0.02)[0]
+    assert "the others fail (gate.ties_pass is null)" in warned(-0.001, ties_pass=None)[0]
+    assert "give no interval of a gain in auc: no challenger passes" in warned(0.0, rows=1)[0]

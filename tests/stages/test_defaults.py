@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import yaml
 
 from pipelines import inline, store, tracking
 from pipelines.problem import load_problem
+from pipelines.release import ledger
 from pipelines.stages import train
 from tests.required import OF_TASK, REQUIRED
 
@@ -67,4 +69,11 @@ def test_a_problem_with_the_required_settings_alone_is_trained(kitchen: str) -> 
     assert inline.train(kitchen)["version"] == "1"
     config = load_problem(kitchen)
     assert tracking.serving(config).version == 1
-    assert store.partition_keys(config, "training_sets"), "its rows are there"
+    (gate,) = ledger.decisions(config, "gate")
+    evaluation = gate["evidence"]["evaluation"]
+    metric = config.training.select_by
+    assert evaluation["power"]["validation"]["detectable"][metric] > 0, "what the rows can show was said"
+    assert evaluation["selection"]["metric"] == metric
+    assert evaluation["selection"]["chosen"] == evaluation["challenger"]["candidate"]
+    (sheet,) = (Path(store.store_uri(kitchen, "datasheets").removeprefix("file://"))).glob("*.md")
+    assert "show a difference between two models of" in sheet.read_text()
