@@ -213,19 +213,19 @@ def _scored(config: Problem, turned_out: pa.Table) -> Scored:
 def judged(
     config: Problem, reference: Reference, decided: Mapping[str, dict[str, Any]], turned_out: pa.Table
 ) -> Iterator[Alarm]:
-    """Each verdict that wakes somebody, held to the labels of the partition and of those that it was told by."""
+    """Each verdict that wakes somebody, held to the labels of the partition, and of the newest pool that told it."""
     tested = AtGate(reference.metrics.get(SKILL[config.task]), reference.label_std)
     for key, row in sorted(decided.items()):
         if row["verdict"] in NO_ALARMS:
             continue
-        labelled = row["evidence"]["diagnosis"]["labelled"]
+        realised = row["evidence"]["realised"]
         found = []
-        for one in dict.fromkeys([key, *labelled[-1:]]):
-            rows = turned_out.filter(pc.equal(turned_out["partition"], one))
+        for pool in dict.fromkeys([(key,), *(tuple(newest["partitions"]) for newest in realised[-1:])]):
+            rows = turned_out.filter(pc.is_in(turned_out["partition"], pa.array(pool)))
             if rows.num_rows:
-                found.append((one, *is_off(_scored(config, rows), tested, config.monitoring.policy)))
+                found.append((" and ".join(pool), *is_off(_scored(config, rows), tested, config.monitoring.policy)))
         is_right = any(off for _, off, _ in found)
-        words = "; ".join(f"{one}: {said}" for one, off, said in found if off or not is_right)
+        words = "; ".join(f"{where}: {said}" for where, off, said in found if off or not is_right)
         yield Alarm(
             partition=key,
             verdict=row["verdict"],

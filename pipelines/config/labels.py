@@ -64,7 +64,10 @@ class Labels(Config):
         [], description="task multiclass: the names that labels.sql gives, in the order of the scores"
     )
     maturity_days: int | None = Field(
-        None, ge=0, description="days after its end from which a partition is learnt from; null: delay_days"
+        None,
+        ge=0,
+        description="days after its end from which a partition is learnt from; null: delay_days, "
+        "and longer where labels of earlier partitions took longer",
     )
     after_maturity: Literal["leave_out", "negative"] = Field(
         "leave_out", description="what an event is that has no label by then: unlabelled is not negative, unless it is"

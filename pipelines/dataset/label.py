@@ -17,6 +17,7 @@ from pipelines.problem import Problem
 
 BY_THEMSELVES = ("natural", "none")  # sources of labels that come with time, and so bound what could be learnt when
 SPLITS = ("train", "validation", "test")  # oldest first; rows of any other split are left out
+USUAL_SHARE = 0.99  # of the labels: those that took longer come after a partition is held to be mature
 LAST_MOMENT = timedelta(microseconds=1)  # what is known at a moment was learnt before it, by so much at least
 
 
@@ -33,6 +34,39 @@ def young(problem: Problem, partition: str, available: list[str]) -> list[str]:
     """The partitions of `available`, up to `partition`, whose labels still have time to come in."""
     known = set(mature(problem, partition, available))
     return [key for key in sorted(available) if key <= partition and key not in known]
+
+
+def awaiting(problem: Problem, targets: Any, labels: Any, as_of: datetime) -> list[str]:
+    """The partitions of `targets` too many of whose labels still have time to come in, oldest first.
+
+    Only where labels.maturity_days leaves it open when a partition is mature: labels then take as long as nearly all of
+    them took (`USUAL_SHARE`, from the event to when its label was known) and labels.delay_days. An event without a
+    label that is younger than that waits for it, and a partition of which a greater share waits than
+    dataset.leaks.max_unlabelled_rise allows is not whole yet: what it has are the labels that came fast.
+
+    Args:
+        targets: one row per event; of the newest partitions is enough.
+        labels: the table `labels`; of older partitions too, which tell how long labels take.
+    """
+    allowed = problem.dataset.leaks.max_unlabelled_rise
+    is_open = problem.labels.maturity_days is None and "natural" in problem.labels.use
+    if not is_open or allowed is None:
+        return []
+    key = sql.quote(problem.key)
+    found = sql.query(
+        f"""WITH known AS ({labels_as_known(problem, problem.labels.use)}),
+            came AS (SELECT epoch(known_time) - epoch(event_time) AS seconds FROM known WHERE source = 'natural'),
+            usual AS (SELECT coalesce(quantile_cont(seconds, {USUAL_SHARE}), 0) + $delay_s AS seconds FROM came),
+            waiting AS (
+                SELECT e.partition, known.label IS NULL AND epoch(e.event_time) + usual.seconds > epoch($as_of) AS waits
+                FROM events AS e CROSS JOIN usual LEFT JOIN known ON known.{key} = e.{key}
+            )
+            SELECT partition FROM waiting GROUP BY partition HAVING avg(waits::INT) > $allowed ORDER BY partition""",
+        {"events": targets, "labels": labels},
+        {"as_of": as_of, "allowed": allowed, "delay_s": problem.labels.delay_days * 86_400},
+    )
+    keys: list[str] = found["partition"].to_pylist()
+    return keys
 
 
 def splits(

@@ -6,6 +6,7 @@ A training learns from scratch or goes on from the champion, and may have to beg
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import Any, Literal, NamedTuple, get_args
 
 from pipelines import sql, store
@@ -17,6 +18,7 @@ from pipelines.release import ledger
 from pipelines.release.versions import taught, version_problem
 
 How = Literal["scratch", "continue", "recalibrate"]
+LOOKED_AT = 60  # newest partitions that tell how long labels take
 ASKED: dict[str, How] = {"retrain": "scratch", "continue": "continue", "recalibrate": "recalibrate"}  # by action
 
 
@@ -56,10 +58,12 @@ def label(
     wanted = by_monitor(config, partition) if how is None else by_hand(config, how, window_from)
     as_of = config.partitions.end(partition) if asked_for else present(config) + INSTANT
     versions = {f"{name}_version": store.table_version(config, name) for name in ("events", "labels")}
-    split, carried = planned(config, wanted, partition, available, held(config))
-    first_tested = min(key for key, name in split.items() if name == "test")
     events = store.dataset(config, "events", versions["events_version"])
-    rows = label_rows(config, events, store.dataset(config, "labels", versions["labels_version"]), as_of, split)
+    labels = store.dataset(config, "labels", versions["labels_version"])
+    waiting = _awaiting(config, partition, available, events, labels, as_of)
+    split, carried = planned(config, wanted, partition, [key for key in available if key not in waiting], held(config))
+    first_tested = min(key for key, name in split.items() if name == "test")
+    rows = label_rows(config, events, labels, as_of, split)
     training = f"{partition}-{uuid.uuid4().hex[:8]}"
     store.stage(labelled_uri(config, training), rows, rows.schema)
     is_held = sql.is_among("partition", carried["held"])
@@ -73,8 +77,20 @@ def label(
         **carried,
         "rows": rows.num_rows,
         "left_out": {**excluded(rows), "quarantined partition": passed_over},
-        "too_young": young(config, partition, available),
+        "too_young": sorted({*young(config, partition, available), *waiting}),
     }
+
+
+def _awaiting(
+    config: Problem, partition: str, available: list[str], events: Any, labels: Any, as_of: datetime
+) -> set[str]:
+    """The partitions whose labels are still on their way, though nothing says how long they take."""
+    from pipelines.dataset.known import targets
+    from pipelines.dataset.label import awaiting
+
+    keys = [key for key in sorted(available) if key <= partition][-LOOKED_AT:]
+    recent = targets(events.filter(sql.is_among("partition", keys)), as_of)
+    return set(awaiting(config, recent, labels.filter(sql.is_among("partition", keys)), as_of))
 
 
 class Request(NamedTuple):

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 
 from pipelines import sql
 from pipelines.artifacts import table_schema
-from pipelines.dataset.label import BY_THEMSELVES, carried, excluded, label, label_number, mature, splits, young
+from pipelines.dataset.label import (
+    BY_THEMSELVES,
+    awaiting,
+    carried,
+    excluded,
+    label,
+    label_number,
+    mature,
+    splits,
+    young,
+)
 from pipelines.errors import DataError
 from pipelines.problem import Problem
 
@@ -96,6 +106,35 @@ def test_partitions_mature_when_their_labels_have_had_their_time(toy: ToyProblem
     assert young(problem, "2024-01-08", days(9)) == ["2024-01-07", "2024-01-08"]
     slow = toy(**{"labels.delay_days": 2, "labels.maturity_days": 5})
     assert mature(slow, "2024-01-08", days(9)) == days(3)
+
+
+@pytest.mark.parametrize(
+    ("took_days", "more", "expected"),
+    [
+        (0.5, {}, ["2024-01-06"]),
+        (1.5, {}, ["2024-01-05", "2024-01-06"]),
+        (0.1, {}, []),
+        (0.5, {"labels": {"maturity_days": 1}}, []),
+        (0.5, {"dataset": {"leaks": {"max_unlabelled_rise": 0.6}}}, []),
+    ],
+)
+def test_a_partition_waits_for_the_labels_that_are_still_on_their_way(
+    toy: ToyProblem, took_days: float, more: dict[str, Any], expected: list[str]
+) -> None:
+    problem = toy(**{"labels": {"maturity_days": None}, **more})
+    hours = [(f"{day}-{hour}", day + hour / 24) for day in range(6) for hour in range(24)]
+    as_of = START + DAY * 6
+    came = [said(key, at + took_days, 1, event_time=START + DAY * at) for key, at in hours if at + took_days < 6]
+    targets = events(problem, *(happened(key, at) for key, at in hours))
+    assert awaiting(problem, targets, labels(problem, *came), as_of) == expected
+
+
+def test_labels_that_are_lost_are_not_taken_for_late_ones(toy: ToyProblem) -> None:
+    problem = toy(labels={"maturity_days": None})
+    hours = [(f"{day}-{hour}", day + hour / 24) for day in range(6) for hour in range(24)]
+    came = [said(key, at + 0.1, 1, event_time=START + DAY * at) for key, at in hours if at < 5.5]
+    targets = events(problem, *(happened(key, at) for key, at in hours))
+    assert awaiting(problem, targets, labels(problem, *came), START + DAY * 6) == []
 
 
 def test_an_embargo_leaves_gaps_in_which_the_labels_come_in(toy: ToyProblem) -> None:
