@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -36,7 +36,8 @@ class Refusal(NamedTuple):
 class BatchRule:
     """A bound on a number that each partition of a batch has.
 
-    `observed` is that number by partition; None where there is none, which breaks the rule if `is_required`.
+    `observed` is that number by partition; None where there is none, which breaks the rule if `is_required`. `told`
+    says it in words, of rules whose numbers mean nothing by themselves.
     """
 
     name: str
@@ -44,6 +45,7 @@ class BatchRule:
     min: float | None = None
     max: float | None = None
     is_required: bool = False
+    told: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipelines.ingest.shape.number import UNITS
+from pipelines.ingest.shape.units import UNITS
 from pipelines.monitoring.column import ColumnProfile
 
 # A factor of 1.6 is too small to be told from what happens anyway, unless the step itself is beyond what is usual.

@@ -8,9 +8,9 @@ and a partition that lies several times as far off from *all* of them is not a s
 from __future__ import annotations
 
 from pipelines.ingest.shape.measure import LARGEST, shapes
-from pipelines.ingest.shape.number import UNITS
 from pipelines.ingest.shape.profile import ColumnShape, Moments, PartitionShape
 from pipelines.ingest.shape.rules import shape_refusals, shape_rules
+from pipelines.ingest.shape.units import UNITS
 
 __all__ = [
     "LARGEST",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.ingest.shape.profile import Array
+from pipelines.ingest.shape.profile import Array, ColumnShape
 
 FLOOR = {
     "number": 0.2,
@@ -21,23 +22,59 @@ FLOOR = {
     "unseen": 0.2,
     "beyond": 0.4,
     "pairs": 0.15,
-    "gone": 0.05,
+    "gone": 0.12,
     "rest": 0.35,
     "rhythm": 0.1,
     "usual rhythm": 2.5,
 }  # what no history makes suspicious
 FEWEST_VALUES = 10  # by which a standard deviation is told from nought
+CLUSTERED = 4  # rows that tell as much as one: those of a storm, a group of travellers, an hour are much alike
+A_DAY_OR_TWO = 2.0  # draws that may be other than ever: a holiday, a bridge day
+
+
+class Suspicion(NamedTuple):
+    """What a rule measured of a partition, beside what is usual and what is let pass."""
+
+    value: float
+    usual: float
+    limit: float
+    what: str
+    """What is measured, with its unit: to be read after a number."""
+
+    @property
+    def ratio(self) -> float:
+        """From 1 on it is suspicious."""
+        return self.value / self.limit
+
+    def __str__(self) -> str:
+        """In words.
+
+        >>> print(Suspicion(0.5, 0.0123, 0.25, "of the rows"))
+        0.5 of the rows; usual: up to 0.012, limit: 0.25
+        """
+        return f"{self.value:.2g} {self.what}; usual: up to {self.usual:.2g}, limit: {self.limit:.2g}"
 
 
 def allowed(floor: float, usual: float, before: Sequence[int], now: int) -> float:
     """The distance up to which nothing is suspicious, of a partition of `now` rows after some of `before` rows.
 
-    Few rows lie far off by chance: a distance goes down with the root of their number.
+    Few rows lie far off by chance: a distance goes down with the root of their number, and rows come in clusters.
 
     >>> allowed(0.2, 0.5, [900, 1000], 900), allowed(0.2, 0.5, [900, 1000], 100)
-    (0.7, 1.7)
+    (0.7, 1.9)
     """
-    return max(floor, 2 / float(np.sqrt(now))) + usual * wider(before, now)
+    return max(floor, 2 * float(np.sqrt(CLUSTERED / max(now, 1)))) + usual * wider(before, now)
+
+
+def drawn(past: Sequence[ColumnShape], column: ColumnShape) -> int:
+    """How many of a column's values are told apart by anything but the day, going by how that was so far.
+
+    What has changed at the same time as the day in every partition goes on to do so when it is broken.
+    """
+    is_daily = [one.draws < one.count for one in past]
+    if not all(is_daily):
+        return column.count
+    return min(column.count, round(float(np.median([one.draws for one in past]))))
 
 
 def wider(before: Sequence[int], now: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -20,6 +21,7 @@ PAIR_BUCKETS = 65_536
 BUCKETS = 64  # that the values of a category are hashed to: bounded, whatever the vocabulary
 SAMPLED_ROWS = 20_000  # of a partition: by the hash of the key, so that every run looks at the same rows
 LARGEST = 1e100  # numbers are cut here, so that their squares are numbers too
+DAY = '"(day of the event)"'
 FEW_VALUES = 1_000  # as many at most has a column whose every value is known: a count, or a rounded measurement
 
 
@@ -34,14 +36,17 @@ def shapes(problem: Problem, query: Query, rows: Any) -> dict[str, PartitionShap
         if not counts:
             return {}
         chosen = ", ".join(f"{expression} AS {sql.quote(name)}" for name, (_, expression) in columns.items())
+        zone = sql.literal(problem.partitions.timezone)
+        day = f", (event_time AT TIME ZONE {zone})::DATE AS {DAY}" if query == "events" else ""
         database.execute(f"""
-            CREATE TEMP TABLE sampled AS SELECT partition, {chosen} FROM rows
+            CREATE TEMP TABLE sampled AS SELECT partition, {chosen}{day} FROM rows
             WHERE {sql.thinned(problem.key, counts, SAMPLED_ROWS)}
         """)
         parts: dict[str, dict[str, ColumnShape]] = {key: {} for key in counts}
         for name, (kind, _) in columns.items():
+            draws = _draws(database, name) if query == "events" and kind != "pair" else {}
             for key, shape in _profile(database, name, kind):
-                parts[key][name] = shape
+                parts[key][name] = replace(shape, draws=draws.get(key, shape.count))
         numbers = [name for name, (kind, _) in columns.items() if kind == "number"]
         moments, rhythms = {}, {}
         for key in counts:
@@ -140,6 +145,23 @@ def _profile(database: Any, name: str, kind: str) -> list[tuple[str, ColumnShape
         shares, nulls = row[:BUCKETS] / told if told else np.empty(0), float(row[BUCKETS] / row.sum())
         found.append((str(key), ColumnShape(kind, int(told), shares, nulls, *of_number, *known.get(str(key), none))))
     return found
+
+
+def _draws(database: Any, name: str) -> dict[str, int]:
+    """Of a column that has one value for all rows of a day, and not one row a day: runs of days with the same one."""
+    column = sql.quote(name)
+    found = database.sql(f"""
+        WITH days AS (
+            SELECT partition, {DAY} AS day, min({column}) AS low, max({column}) AS high, count(*) AS n
+            FROM sampled WHERE {column} IS NOT NULL GROUP BY ALL
+        ),
+        steps AS (
+            SELECT *, low IS DISTINCT FROM lag(low) OVER (PARTITION BY partition ORDER BY day) AS is_new FROM days
+        )
+        SELECT partition, count_if(is_new) FROM steps
+        GROUP BY partition HAVING bool_and(low = high) AND sum(n) > count(*)
+    """)
+    return dict(found.fetchall())
 
 
 def _known(database: Any, column: str) -> dict[str, tuple[Array, Array]]:

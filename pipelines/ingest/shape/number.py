@@ -2,69 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from pipelines.config import Shape
-from pipelines.ingest.shape.distance import FEWEST_VALUES, FLOOR, allowed, distances, nearest, wider
+from pipelines.ingest.shape.distance import (
+    FEWEST_VALUES,
+    FLOOR,
+    Suspicion,
+    allowed,
+    distances,
+    drawn,
+    nearest,
+    wider,
+)
 from pipelines.ingest.shape.profile import Array, ColumnShape
+from pipelines.ingest.shape.units import Change, changes_of
 
 FEWEST_DIFFERENT = 3  # values from which on it is said how large they are
-UNIT_AT = 0.6  # of the distance that is suspicious by itself: from there on a change of units is thought of
-# What people change units by: (factor, offset), new = old * factor + offset; each is tried both ways.
-UNITS = {
-    "degrees Fahrenheit and Celsius": (5 / 9, -160 / 9),
-    "Celsius and Kelvin": (1.0, 273.15),
-    "miles and metres": (1609.344, 0.0),
-    "miles per hour and metres per second": (0.44704, 0.0),
-    "kilometres per hour and metres per second": (3.6, 0.0),
-    "feet and metres": (0.3048, 0.0),
-    "inches and centimetres": (2.54, 0.0),
-    "inches and millimetres": (25.4, 0.0),
-    "pounds and kilograms": (0.45359237, 0.0),
-    "inches of mercury and millibar": (33.8639, 0.0),
-    "a factor of 10": (10.0, 0.0),
-    "percent and shares": (100.0, 0.0),
-    "thousands and ones": (1000.0, 0.0),
-    "a factor of 60": (60.0, 0.0),
-    "a factor of 3,600": (3600.0, 0.0),
-    "hours and days": (24.0, 0.0),
-    "the sign": (-1.0, 0.0),
-}
+UNIT_AT = 0.6  # of the distance that is suspicious by itself: from there on the units of a column's kind are thought of
+CERTAIN = 10.0  # times nearer, that a change of units has to bring a column of which no unit of that kind is declared
+DEVIATIONS = "standard deviations from the nearest partition before"
+MAGNITUDES = "e-folds from the sizes in the nearest partition before"
 
 
-def judge_number(settings: Shape, name: str, past: Sequence[ColumnShape], column: ColumnShape) -> dict[str, float]:
+def judge_number(
+    settings: Shape, name: str, past: Sequence[ColumnShape], column: ColumnShape, unit: str
+) -> dict[str, Suspicion]:
     scale = float(np.sqrt(np.mean([one.spread**2 for one in past])))
     if not scale > 0:
         return {}  # a column that never moved tells nothing about how it moves
     quantiles = [one.values / scale for one in past]
-    spreads, counts = [one.spread for one in past], [one.count for one in past]
+    spreads, counts, now = [one.spread for one in past], [one.count for one in past], drawn(past, column)
     far, usual = distances(quantiles, column.values / scale, "number")
-    off = far / allowed(FLOOR["number"], settings.tolerance * usual, counts, column.count)
-    found = {f"{name}: other values": off}
+    values = Suspicion(far, usual, allowed(FLOOR["number"], settings.tolerance * usual, counts, now), DEVIATIONS)
+    found = {f"{name}: other values": values}
     if column.count >= FEWEST_VALUES:
         narrower, steady = (min(spreads) / max(width, 1e-3 * scale) for width in (column.spread, max(spreads)))
         limit = FLOOR["spread"] * settings.tolerance * wider(counts, column.count)
-        found[f"{name}: frozen"] = narrower * steady / limit
-    if far > allowed(FLOOR["number"], UNIT_AT * settings.tolerance * usual, counts, column.count):
-        undone = ((name, np.sort(values) / scale) for name, values in _undone(column.values))
-        unit = _likeliest(quantiles, undone, min(FLOOR["number"] + usual / 2, far / 4))
-        found |= {f"{name}: other unit ({unit})": 1.01 * max(off, 1.0)} if unit else {}
+        what = "times as narrow as the narrowest partition before"
+        found[f"{name}: frozen"] = Suspicion(narrower, 1 / steady, limit / steady, what)
+    changes, is_declared = changes_of(unit)
+    near = min(FLOOR["number"] + usual / 2, far / (4 if is_declared else CERTAIN))
+    from_here = allowed(FLOOR["number"], UNIT_AT * settings.tolerance * usual, counts, now)
+    if far > (from_here if is_declared else values.limit):
+        undone = ((name, np.sort(one) / scale) for name, one in _undone(changes, column.values))
+        found |= _renamed(name, values, _likeliest(quantiles, undone, near))
     return found
 
 
-def judge_distinct(past: Sequence[ColumnShape], column: ColumnShape) -> float:
+def judge_distinct(past: Sequence[ColumnShape], column: ColumnShape) -> Suspicion:
     """A sensor that is stuck says few different things, even where several of them are; one that is read otherwise,
     many. Fewer rows may say fewer, and more rows more."""
     known = np.log([one.distinct for one in past])
     fewer = min(0.0, float(np.log(column.count / max(one.count for one in past))))
     more = max(0.0, float(np.log(column.count / min(one.count for one in past))))
     far = max(known.min() + fewer - np.log(column.distinct), np.log(column.distinct) - known.max() - more, 0.0)
-    return float(far / (FLOOR["distinct"] + known.max() - known.min()))
+    usual = float(known.max() - known.min())
+    chance = max(FLOOR["distinct"], 2 * allowed(0.0, 0.0, [column.count], drawn(past, column)))
+    return Suspicion(float(far), usual, chance + usual, "e-folds from as many different values as there were before")
 
 
-def judge_rest(settings: Shape, name: str, past: Sequence[ColumnShape], column: ColumnShape) -> dict[str, float]:
+def judge_rest(
+    settings: Shape, name: str, past: Sequence[ColumnShape], column: ColumnShape, unit: str
+) -> dict[str, Suspicion]:
     """Of a number that mostly is zero, as no rain is, the size of the others, by the quantiles of their logarithms.
 
     Zero is zero in any unit; where another value is the most frequent, its change is seen without this.
@@ -77,14 +79,23 @@ def judge_rest(settings: Shape, name: str, past: Sequence[ColumnShape], column: 
         return {}
     logarithms, different = [one.rest for one in past], [one.rest_distinct for one in past]
     far, usual = distances(logarithms, column.rest, "number")
-    off = far / allowed(FLOOR["rest"], settings.tolerance * usual, different, column.rest_distinct)
-    found = {f"{name}: values of another size": off}
-    if off > UNIT_AT:
-        factors = [(name, np.log(factor)) for name, (factor, offset) in UNITS.items() if factor > 0 and not offset]
+    limit = allowed(FLOOR["rest"], settings.tolerance * usual, different, column.rest_distinct)
+    sizes = Suspicion(far, usual, limit, MAGNITUDES)
+    found = {f"{name}: values of another size": sizes}
+    changes, is_declared = changes_of(unit)
+    if sizes.ratio > (UNIT_AT if is_declared else 1.0):
+        factors = [(name, np.log(factor)) for name, (factor, offset) in changes.items() if factor > 0 and not offset]
         undone = ((name, column.rest + sign * factor) for name, factor in factors for sign in (-1, 1))
-        unit = _likeliest(logarithms, undone, min(FLOOR["rest"] + usual / 2, far / 2))
-        found |= {f"{name}: other unit ({unit})": 1.01 * max(off, 1.0)} if unit else {}
+        found |= _renamed(name, sizes, _likeliest(logarithms, undone, min(FLOOR["rest"] + usual / 2, far / 2)))
     return found
+
+
+def _renamed(name: str, values: Suspicion, unit: str | None) -> dict[str, Suspicion]:
+    """The suspicion of a change of units, which stands before that of other values."""
+    if unit is None:
+        return {}
+    limit = min(values.limit / 1.01, values.value / 1.01)
+    return {f"{name}: other unit ({unit})": values._replace(limit=limit)}
 
 
 def _has_rest(column: ColumnShape) -> bool:
@@ -93,8 +104,8 @@ def _has_rest(column: ColumnShape) -> bool:
     return is_mostly_zero and column.rest_distinct >= FEWEST_DIFFERENT and rows >= FEWEST_VALUES
 
 
-def _undone(values: Array) -> Iterable[tuple[str, Array]]:
-    for name, (factor, offset) in UNITS.items():
+def _undone(changes: Mapping[str, Change], values: Array) -> Iterable[tuple[str, Array]]:
+    for name, (factor, offset) in changes.items():
         yield name, (values - offset) / factor
         yield name, values * factor + offset
 

@@ -20,7 +20,9 @@ class ColumnShape:
     `mode_share` the share of its most frequent value. Without a value both arrays are empty. `known` are all values of
     a number that has FEW_VALUES of them at most, and `known_shares` theirs: of the rows with other values than the most
     frequent, where that is most. `rest` are the quantiles at LEVELS of the logarithms of a number's size, of values
-    other than the most frequent and zero; `rest_distinct` how many different ones there are.
+    other than the most frequent and zero; `rest_distinct` how many different ones there are. `draws` says how often the
+    world has thrown the dice: as often as there are values, but of a column with one value for all rows of a day (a
+    holiday, the month, a day's rate of exchange) as often as that changes from day to day.
     """
 
     kind: str
@@ -35,6 +37,7 @@ class ColumnShape:
     rest_distinct: int = 0
     known: Array = field(default_factory=lambda: np.empty(0))
     known_shares: Array = field(default_factory=lambda: np.empty(0))
+    draws: int = 0
 
     @property
     def told_share(self) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import Shape
-from pipelines.ingest.shape.distance import FLOOR, allowed
+from pipelines.ingest.shape.distance import FLOOR, Suspicion, allowed
 from pipelines.ingest.shape.profile import Array, Moments, PartitionShape
 
 RELATED = 0.8  # share of a number's variance that the others explain, for the relation to be held to
@@ -16,7 +16,7 @@ RELATED = 0.8  # share of a number's variance that the others explain, for the r
 
 def judge_relations(
     settings: Shape, trailing: Sequence[PartitionShape], shape: PartitionShape, odd: set[str]
-) -> dict[str, float]:
+) -> dict[str, Suspicion]:
     """How far each number lies off from what the others say it is, by the linear relation that held so far.
 
     Seasons move columns together and leave the relation as it is; a unit or a swap in one column breaks it. Only for
@@ -35,7 +35,7 @@ def judge_relations(
     past, moments = [_scaled(one, kept, spread) for one in past], _scaled(moments, kept, spread)
     if len(moments.names) < 2:
         return {}
-    found: dict[str, float] = {}
+    found: dict[str, Suspicion] = {}
     pooled = _pooled(past)
     for place, name in enumerate(moments.names):
         others = np.arange(len(moments.names)) != place
@@ -49,7 +49,8 @@ def judge_relations(
             usual = max(usual, _off(*_residual(rest, place, others, _slopes(rest, place, others), one), left))
         far = _off(*_residual(pooled, place, others, slopes, moments), left)
         limit = allowed(FLOOR["relation"], settings.tolerance * usual, [one.rows for one in trailing], shape.rows)
-        found[f"{name}: out of step with the other columns"] = far / limit
+        what = "times as far off as rows usually are from what the other columns say"
+        found[f"{name}: out of step with the other columns"] = Suspicion(far, usual, limit, what)
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipelines.config import Shape
-from pipelines.ingest.shape.distance import FEWEST_VALUES, FLOOR
+from pipelines.ingest.shape.distance import FEWEST_VALUES, FLOOR, Suspicion
 from pipelines.ingest.shape.profile import Array, PartitionShape
 
 HOUR = "(hour of the event)"
@@ -52,7 +52,7 @@ def rhythm_of(matrix: Array, hours: Array) -> Array:
 
 def judge_rhythm(
     settings: Shape, trailing: Sequence[PartitionShape], shape: PartitionShape, odd: set[str]
-) -> dict[str, float]:
+) -> dict[str, Suspicion]:
     """How much better a shifted clock, or none, explains the numbers' rhythm than the rhythm that they had so far.
 
     Of each column the squared distance to its mean rhythm, less that to what the shift would make of it, in units of
@@ -79,8 +79,10 @@ def judge_rhythm(
     gains = _gains(mean, rhythms[-1], noise)
     usual = np.sqrt(_gains(others, rhythms[:-1], noise).sum(axis=-1).max())
     best = int(gains.sum(axis=-1).argmax())
-    far = float(np.sqrt(gains[best].sum())) / (settings.tolerance * max(1.0, usual / FLOOR["usual rhythm"]))
-    if far <= 1:
+    limit = settings.tolerance * max(1.0, usual / FLOOR["usual rhythm"])
+    what = "usual deviations better explained by another clock"
+    far = Suspicion(float(np.sqrt(gains[best].sum())), float(usual), limit, what)
+    if far.ratio <= 1:
         return {RULE: far}
     speak = ", ".join(name for name, gain in zip(names, gains[best], strict=True) if gain > gains[best].max() / 10)
     off = min(best + 1, 23 - best)

@@ -8,9 +8,9 @@ import numpy as np
 
 from pipelines.config import Shape
 from pipelines.ingest.batch import BatchRule, Refusal
-from pipelines.ingest.shape.distance import FLOOR, allowed, chance, distances
+from pipelines.ingest.shape.distance import FLOOR, Suspicion, allowed, chance, distances, drawn
 from pipelines.ingest.shape.number import judge_distinct, judge_number, judge_rest
-from pipelines.ingest.shape.profile import MOSTLY, PartitionShape
+from pipelines.ingest.shape.profile import MOSTLY, ColumnShape, PartitionShape
 from pipelines.ingest.shape.relations import judge_relations
 from pipelines.ingest.shape.rhythm import judge_rhythm
 from pipelines.ingest.shape.values import judge_gone, judge_values
@@ -27,7 +27,7 @@ def shape_rules(
 ) -> list[BatchRule]:
     """One rule per column and kind of change; `before` are the partitions before the batch, the oldest first.
 
-    What is observed is the distance over the largest that is usual, so that 1 is the limit. A partition is compared
+    What is observed is what was measured over its limit, so that 1 is the limit. A partition is compared
     with the trailing ones before it, be they published or in the batch, as they would be had each come by itself:
     nothing is held against those that break a rule here, or that are `refused` for another reason. One that was
     accepted, or that has too few before it, breaks nothing.
@@ -36,17 +36,25 @@ def shape_rules(
     if settings is None:
         return []
     history, accepted = dict(before), {day.isoformat() for day in settings.accepted}
-    observed: dict[str, dict[str, float | None]] = {}
+    observed: dict[str, dict[str, Suspicion]] = {}
     for key, shape in batch.items():
         trailing = list(history.values())[-settings.trailing_partitions :]
-        suspicions: dict[str, float] = {}
+        suspicions: dict[str, Suspicion] = {}
         if len(trailing) >= settings.min_partitions and key not in accepted and shape.rows:
-            suspicions = _suspicions(settings, trailing, shape)
+            suspicions = _suspicions(problem, settings, trailing, shape)
         for name, value in suspicions.items():
             observed.setdefault(name, {})[key] = value
-        if key not in refused and max(suspicions.values(), default=0.0) <= 1:
+        if key not in refused and all(one.ratio <= 1 for one in suspicions.values()):
             history[key] = shape
-    return [BatchRule(name, values, max=1.0) for name, values in observed.items()]
+    return [
+        BatchRule(
+            name,
+            {key: one.ratio for key, one in found.items()},
+            max=1.0,
+            told={key: str(one) for key, one in found.items()},
+        )
+        for name, found in observed.items()
+    ]
 
 
 def shape_refusals(problem: Problem, query: Query, checked: Sequence[BatchRule]) -> list[Refusal]:
@@ -56,7 +64,7 @@ def shape_refusals(problem: Problem, query: Query, checked: Sequence[BatchRule])
             key,
             query,
             rule.name,
-            f"{rule.name} ({rule.observed[key]:.1f} times what is usual)",
+            f"{rule.name} ({rule.told[key]})",
             str(problem.folder / f"{query}.sql"),
             "has the feed changed (units, columns, a stuck or repeated delivery)? Then mend it. If the world has "
             "changed and the feed is sound, name the partition under validation.shape.accepted, or a column or rule "
@@ -69,62 +77,85 @@ def shape_refusals(problem: Problem, query: Query, checked: Sequence[BatchRule])
     return sorted(found, key=lambda one: (one.partition, -how_far[one.partition, one.rule]))
 
 
-def _suspicions(settings: Shape, trailing: Sequence[PartitionShape], shape: PartitionShape) -> dict[str, float]:
-    """Rule -> how far off, in what is usual."""
+def _suspicions(
+    problem: Problem, settings: Shape, trailing: Sequence[PartitionShape], shape: PartitionShape
+) -> dict[str, Suspicion]:
+    """Rule -> what it measured."""
     settings = settings.model_copy(update={"tolerance": settings.tolerance * (1 + FEW / len(trailing))})
-    found: dict[str, float] = {}
+    found: dict[str, Suspicion] = {}
     for name, column in shape.columns.items():
         if name in settings.ignore:
             continue
         past = [one.columns[name] for one in trailing if name in one.columns]
         if len(past) < settings.min_partitions:
             continue
-        most = max(one.null_share for one in past)
-        usual_nulls = most - min(one.null_share for one in past) + chance(most, shape.rows)
-        nulls = column.null_share - most
-        found[f"{name}: missing values"] = nulls / (FLOOR["nulls"] + settings.tolerance * usual_nulls)
+        found[f"{name}: missing values"] = _missing(settings, past, column, shape.rows)
         past = [one for one in past if len(one.shares)]
         if not len(column.shares) or len(past) < settings.min_partitions:
             continue
+        if column.kind == "pair" and any(_is_daily(side, trailing, shape) for side in name[1:-1].split(" with ")):
+            continue  # a new season or a holiday is a new combination with all that there is
         if all(one.known_shares.any() for one in (*past, column)):
             found |= judge_values(settings, name, past, column)
         if column.kind == "pair":
             continue
+        declared = problem.columns.get(name)
+        unit = declared.unit if declared else ""
         # Where one value is most of the rows, as no rain is, quantiles say nothing; and a quiet week is no news.
         is_graded = column.kind == "number" and max(one.mode_share for one in past) < MOSTLY
         if is_graded:
-            found |= judge_number(settings, name, past, column)
+            found |= judge_number(settings, name, past, column, unit)
             found[f"{name}: number of different values"] = judge_distinct(past, column)
         else:
             far, usual = distances([one.shares for one in past], column.shares, "category")
-            floor = "category" if column.kind == "category" else "mostly"
-            limit = allowed(FLOOR[floor], settings.tolerance * usual, [one.count for one in past], column.count)
-            found[f"{name}: other values"] = far / limit
+            floor, counts = FLOOR["category" if column.kind == "category" else "mostly"], [one.count for one in past]
+            limit = allowed(floor, settings.tolerance * usual, counts, drawn(past, column))
+            found[f"{name}: other values"] = Suspicion(far, usual, limit, "of the rows have other values")
             found |= (
                 {f"{name}: a value is gone": judge_gone(past, column)}
                 if column.kind == "category"
-                else judge_rest(settings, name, past, column)
+                else judge_rest(settings, name, past, column, unit)
             )
-    odd = {name.partition(":")[0] for name, far in found.items() if far > 1}
+    odd = {name.partition(":")[0] for name, far in found.items() if far.ratio > 1}
     found |= judge_relations(settings, trailing, shape, odd) | _sizes(settings, trailing, shape)
     found |= judge_rhythm(settings, trailing, shape, odd)
     if len(shape.content) and trailing:
         usual = max((_repeated(one, trailing[:place]) for place, one in enumerate(trailing) if place), default=0.0)
-        beyond = settings.max_repeated_share + settings.tolerance * chance(usual, len(shape.content))
-        found["rows that were there before"] = max(_repeated(shape, trailing) - usual, 0.0) / beyond
+        limit = usual + settings.max_repeated_share + settings.tolerance * chance(usual, len(shape.content))
+        repeated = Suspicion(_repeated(shape, trailing), usual, limit, "of the rows")
+        found["rows that were there before"] = repeated
     return {name: far for name, far in found.items() if name not in settings.ignore}
 
 
-def _sizes(settings: Shape, trailing: Sequence[PartitionShape], shape: PartitionShape) -> dict[str, float]:
+def _is_daily(name: str, trailing: Sequence[PartitionShape], shape: PartitionShape) -> bool:
+    """Whether a column has one value for all rows of a day."""
+    column = shape.columns[name]
+    return drawn([one.columns[name] for one in trailing if name in one.columns], column) < column.count
+
+
+def _missing(settings: Shape, past: Sequence[ColumnShape], column: ColumnShape, rows: int) -> Suspicion:
+    most = max(one.null_share for one in past)
+    spread = most - min(one.null_share for one in past) + chance(most, rows)
+    floor = max(FLOOR["nulls"], 2 / float(np.sqrt(rows)))
+    limit = most + floor + settings.tolerance * spread
+    return Suspicion(column.null_share, most, limit, "of the values are missing")
+
+
+def _sizes(settings: Shape, trailing: Sequence[PartitionShape], shape: PartitionShape) -> dict[str, Suspicion]:
     """How many rows there are, and how many of them say what another one says."""
     most = max(one.copies for one in trailing)
-    usual = most - min(one.copies for one in trailing) + chance(most, shape.rows)
-    found = {"rows that say the same": (shape.copies - most) / (FLOOR["copies"] + settings.tolerance * usual)}
+    spread = most - min(one.copies for one in trailing) + chance(most, shape.rows)
+    limit = most + FLOOR["copies"] + settings.tolerance * spread
+    found = {"rows that say the same": Suspicion(shape.copies, most, limit, "of the rows say what another one says")}
     sizes = [np.log([one.rows]) for one in trailing if one.rows]
     if len(sizes) >= settings.min_partitions:
         far, usual = distances(sizes, np.log([shape.rows]), "rows")
         counts = [one.rows for one in trailing]
-        found["number of rows"] = far / allowed(FLOOR["rows"], settings.tolerance * usual, counts, shape.rows)
+        limit = allowed(FLOOR["rows"], settings.tolerance * usual, counts, shape.rows)
+        what = (
+            f"e-folds from the nearest partition before: {shape.rows:,} rows after {min(counts):,} to {max(counts):,}"
+        )
+        found["number of rows"] = Suspicion(far, usual, limit, what)
     return found
 
 
