@@ -120,9 +120,12 @@ def extracted(problem: Problem, first: date, last: date, query: Any = "events") 
 def write(path: Path, times: list[Any]) -> dict[str, Any]:
     """The times as rows of a file or a database; gives the source's settings."""
     columns: dict[str, list[Any]] = {
-        "kettle_id": [f"k{n}" for n in range(len(times))], "placed": times, "shelf": ["top"] * len(times),
-        "litres": [1.5] * len(times), "age": [3] * len(times),
-    }  # fmt: skip
+        "kettle_id": [f"k{n}" for n in range(len(times))],
+        "placed": times,
+        "shelf": ["top"] * len(times),
+        "litres": [1.5] * len(times),
+        "age": [3] * len(times),
+    }
     table = pa.table(columns)
     rows = table.to_pylist()
     match path.suffix:
@@ -221,8 +224,9 @@ def test_a_time_with_a_zone_keeps_its_moment_and_the_default_problem_its_own(toy
     source = write(tmp_path / "k.csv", ["2024-03-10T02:30:00Z", "2024-03-10T02:30:00+05:45"])
     problem = local_problem(toy, tmp_path, columns=DECLARED, **source)
     assert extracted(problem, DAYS[0], DAYS[2]) == {
-        datetime(2024, 3, 10, 2, 30, tzinfo=UTC): "2024-03-09", datetime(2024, 3, 9, 20, 45, tzinfo=UTC): "2024-03-09",
-    }  # fmt: skip
+        datetime(2024, 3, 10, 2, 30, tzinfo=UTC): "2024-03-09",
+        datetime(2024, 3, 9, 20, 45, tzinfo=UTC): "2024-03-09",
+    }
 
 
 def test_described_and_opened_sources_agree_on_local_times(toy: ToyProblem, tmp_path: Path) -> None:

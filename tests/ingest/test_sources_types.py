@@ -43,15 +43,40 @@ def write_csv(path: Path, columns: dict[str, list[str]]) -> None:
 @pytest.mark.parametrize(
     "texts",
     [
-        ["12345678901234567890", "12345678901234567891"], ["00123", "00124"], ["1e5", "100000"], ["1.50", "2.00"],
-        ["+1", "2"], ["1_000", "2"], [" 1", "2"], ["1 ", "2"], ["-0", "1"], ["1.0", "1"], ["1", "2.5"], ["0x1F", "1"],
-        ["1E3", "2"], [".5", "1.5"], ["5.", "1.5"], ["9007199254740993.0", "1.5"], ["0.1000000000000000055", "0.1"],
-        ["inf", "1.5"], ["1e400", "1.5"], ["9223372036854775808", "1"], ["NaN", "1"], ["NaN", "nan"], ["1", "true"],
-        ["TRUE", "true"], ["yes", "no"], ["t", "f"], ["2024-01-05", "soon"], ["2024-02-30", "2024-02-28"],
-        ["20240105", "2024-01-05"], ["2024-01-05T10:00:00.1234567", "2024-01-05T10:00:00.1234568"],
-        ["2024-01-05T24:00", "2024-01-06T00:00"], ["٣", "4"],
+        ["12345678901234567890", "12345678901234567891"],
+        ["00123", "00124"],
+        ["1e5", "100000"],
+        ["1.50", "2.00"],
+        ["+1", "2"],
+        ["1_000", "2"],
+        [" 1", "2"],
+        ["1 ", "2"],
+        ["-0", "1"],
+        ["1.0", "1"],
+        ["1", "2.5"],
+        ["0x1F", "1"],
+        ["1E3", "2"],
+        [".5", "1.5"],
+        ["5.", "1.5"],
+        ["9007199254740993.0", "1.5"],
+        ["0.1000000000000000055", "0.1"],
+        ["inf", "1.5"],
+        ["1e400", "1.5"],
+        ["9223372036854775808", "1"],
+        ["NaN", "1"],
+        ["NaN", "nan"],
+        ["1", "true"],
+        ["TRUE", "true"],
+        ["yes", "no"],
+        ["t", "f"],
+        ["2024-01-05", "soon"],
+        ["2024-02-30", "2024-02-28"],
+        ["20240105", "2024-01-05"],
+        ["2024-01-05T10:00:00.1234567", "2024-01-05T10:00:00.1234568"],
+        ["2024-01-05T24:00", "2024-01-06T00:00"],
+        ["٣", "4"],
     ],
-)  # fmt: skip
+)
 def test_a_text_that_no_number_prints_stays_that_text(kettles: Kettles, tmp_path: Path, texts: list[str]) -> None:
     write_csv(tmp_path / "k.csv", {"x": texts, "y": ["k", "k"]})
     kinds, rows = read(kettles(path="k.csv"))
@@ -66,13 +91,19 @@ def test_a_text_that_no_number_prints_stays_that_text(kettles: Kettles, tmp_path
         (["1.5", "NaN", "1e-05", "1e+22"], "DOUBLE", [1.5, None, 1e-05, 1e22]),
         (["True", "False", ""], "BOOLEAN", [True, False, None]),
         (["2024-01-05", ""], "DATE", [date(2024, 1, 5), None]),
-        (["2024-01-05", "2024-01-05T10:00:00.5"], "TIMESTAMP",
-         [datetime(2024, 1, 5), datetime(2024, 1, 5, 10, 0, 0, 500_000)]),
-        (["2024-01-05T10:00:00+01:00", "2024-01-05 10:00"], "TIMESTAMP WITH TIME ZONE",
-         [datetime(2024, 1, 5, 9, tzinfo=UTC), datetime(2024, 1, 5, 10, tzinfo=UTC)]),
+        (
+            ["2024-01-05", "2024-01-05T10:00:00.5"],
+            "TIMESTAMP",
+            [datetime(2024, 1, 5), datetime(2024, 1, 5, 10, 0, 0, 500_000)],
+        ),
+        (
+            ["2024-01-05T10:00:00+01:00", "2024-01-05 10:00"],
+            "TIMESTAMP WITH TIME ZONE",
+            [datetime(2024, 1, 5, 9, tzinfo=UTC), datetime(2024, 1, 5, 10, tzinfo=UTC)],
+        ),
         (["", "NA"], "VARCHAR", [None, None]),
     ],
-)  # fmt: skip
+)
 def test_the_narrowest_type_that_loses_nothing_is_taken(
     kettles: Kettles, tmp_path: Path, texts: list[str], kind: str, values: list[Any]
 ) -> None:
@@ -82,11 +113,17 @@ def test_the_narrowest_type_that_loses_nothing_is_taken(
 
 
 NUMBERS = st.one_of(
-    st.integers().map(str), st.floats().map(str), st.decimals(allow_nan=False, allow_infinity=False).map(str),
-    st.integers(0, 10**25).map(lambda n: f"{n:020}"), st.floats(0, 1e6).map(lambda x: f"{x:.2f}"),
-    st.dates().map(str), st.datetimes().map(str), st.datetimes().map(lambda at: f"{at.isoformat()}Z"),
-    st.booleans().map(str), st.sampled_from(["1e5", "+1", "1_0", " 1", "0", "-0", "1.0", "inf", "NaN", "t", "1,5"]),
-)  # fmt: skip
+    st.integers().map(str),
+    st.floats().map(str),
+    st.decimals(allow_nan=False, allow_infinity=False).map(str),
+    st.integers(0, 10**25).map(lambda n: f"{n:020}"),
+    st.floats(0, 1e6).map(lambda x: f"{x:.2f}"),
+    st.dates().map(str),
+    st.datetimes().map(str),
+    st.datetimes().map(lambda at: f"{at.isoformat()}Z"),
+    st.booleans().map(str),
+    st.sampled_from(["1e5", "+1", "1_0", " 1", "0", "-0", "1.0", "inf", "NaN", "t", "1,5"]),
+)
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6)
 
 
@@ -136,12 +173,17 @@ def test_any_column_of_json_numbers_keeps_their_values(kettles: Kettles, tmp_pat
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
-        ("[9007199254740993, 0.5]", "VARCHAR"), ("[9007199254740992, 0.5]", "DOUBLE"),
+        ("[9007199254740993, 0.5]", "VARCHAR"),
+        ("[9007199254740992, 0.5]", "DOUBLE"),
         ("[18446744073709551615]", "VARCHAR"),
-        ("[123456789012345678901234567890, 1]", "VARCHAR"), ("[1, 2.50]", "DOUBLE"), ("[1, 2]", "BIGINT"),
-        ('["1", 2]', "VARCHAR"), ("[1e5, 1]", "DOUBLE"), ('["2024-01-05"]', "DATE"),
+        ("[123456789012345678901234567890, 1]", "VARCHAR"),
+        ("[1, 2.50]", "DOUBLE"),
+        ("[1, 2]", "BIGINT"),
+        ('["1", 2]', "VARCHAR"),
+        ("[1e5, 1]", "DOUBLE"),
+        ('["2024-01-05"]', "DATE"),
     ],
-)  # fmt: skip
+)
 def test_json_numbers_that_no_type_holds_stay_texts(kettles: Kettles, tmp_path: Path, values: str, kind: str) -> None:
     (tmp_path / "k.jsonl").write_text("\n".join(f'{{"x": {one.strip()}}}' for one in values.strip("[]").split(",")))
     kinds, rows = read(kettles(path="k.jsonl"))

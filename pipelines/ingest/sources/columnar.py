@@ -16,6 +16,7 @@ from pipelines.sql import quote
 
 SHOWN_ROWS = 3
 HEAD_ROWS = 1000
+MAX_DIGITS = 38
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,28 @@ def plainest(kind: pa.DataType) -> pa.DataType:
     return pa.date32() if pa.types.is_date(kind) else kind
 
 
+def readable(schema: pa.Schema) -> pa.Schema:
+    """The schema in which Arrow hands rows to DuckDB, which does not know all of Arrow's types.
+
+    >>> readable(pa.schema([("x", pa.float16()), ("y", pa.decimal256(20, 2))])).types
+    [DataType(float), Decimal128Type(decimal128(20, 2))]
+    """
+    return pa.schema([field.with_type(_readable(field.type)) for field in schema])
+
+
+def _readable(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    if pa.types.is_decimal256(kind):
+        return pa.float64() if _is_too_long(kind) else pa.decimal128(kind.precision, kind.scale)
+    return kind
+
+
+def _is_too_long(kind: pa.DataType) -> bool:
+    """Whether a type has more digits than any that DuckDB has, but for floats."""
+    return bool(pa.types.is_decimal(kind) and kind.precision > MAX_DIGITS)
+
+
 def check_parts(name: str, source: Source, parts: list[Part]) -> None:
     """Raise SchemaError for the first part that differs from the declared columns, or else from the first part.
 
@@ -90,6 +113,8 @@ def check_parts(name: str, source: Source, parts: list[Part]) -> None:
     def differs(one: str, kind: pa.DataType) -> bool:
         if source.columns:
             return not fits(kind, source.columns[one])
+        if _is_too_long(kind):
+            return True
         return not pa.types.is_null(kind) and plainest(kind) != plainest(first[one])
 
     for part in parts:
@@ -97,19 +122,24 @@ def check_parts(name: str, source: Source, parts: list[Part]) -> None:
         check_names([one for one in part.schema.names if one in expected], part.name)
         wrong = [one for one, kind in found.items() if one in expected and differs(one, kind)]
         head = part.head() if wrong else None
-        lines = [
-            f"{one}: {'declared' if source.columns else 'in the first file'} {expected[one]}, found {found[one]}"
-            f"{_values(head, one)}"
-            for one in wrong
-        ]
+        lines = [_difference(source, one, expected[one], found[one]) + _values(head, one) for one in wrong]
         kinds = {one: str(kind) for one, kind in found.items()}
         check_columns(name, source, expected, kinds, part.name, retyped=lines)
+
+
+def _difference(source: Source, column: str, expected: str, found: pa.DataType) -> str:
+    if not source.columns and _is_too_long(found):
+        return f"{column}: {found}, and at most {MAX_DIGITS} digits can be read; write it as text, or declare a float"
+    return f"{column}: {'declared' if source.columns else 'in the first file'} {expected}, found {found}"
 
 
 def _values(head: pa.Table | None, column: str) -> str:
     if head is None or column not in head.schema.names:
         return ""
-    values = enumerate(head[column].to_pylist(), start=1)
+    cells = head[column]
+    if pa.types.is_timestamp(cells.type) or pa.types.is_date(cells.type):
+        cells = cells.cast(pa.string())  # Python knows no year beyond 9999
+    values = enumerate(cells.to_pylist(), start=1)
     shown = [f"{value!r} (row {row})" for row, value in values if value is not None][:SHOWN_ROWS]
     return f"; first values: {', '.join(shown)}" if shown else ""
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipelines.config import Source
 from pipelines.errors import DataError
-from pipelines.ingest.sources.columnar import HEAD_ROWS, Part, check_parts, create_view
+from pipelines.ingest.sources.columnar import HEAD_ROWS, Part, check_parts, create_view, readable
 from pipelines.ingest.sources.files import File, expand, locate, place, reading, store_fault
 from pipelines.ingest.sources.window import Window
 from pipelines.problem import Problem
@@ -63,15 +63,19 @@ def _head(file: File) -> pa.Table:
 
 
 def _scan(database: duckdb.DuckDBPyConnection, label: str, files: list[File], schema: pa.Schema) -> str:
-    """SQL that reads files of one schema: DuckDB's own reader on disk, Arrow's elsewhere."""
+    """SQL that reads files of one schema: DuckDB's own reader on disk, Arrow's elsewhere, and for durations.
+
+    A duration is a plain integer in a Parquet file: only Arrow knows of what.
+    """
     import pyarrow.dataset as ds
     from pyarrow.fs import LocalFileSystem
 
-    if isinstance(files[0].system, LocalFileSystem):
+    has_durations = any(pa.types.is_duration(kind) for kind in schema.types)
+    if isinstance(files[0].system, LocalFileSystem) and not has_durations:
         paths = ", ".join(literal(_unglobbed(file.path)) for file in files)
         return f"read_parquet([{paths}], hive_partitioning = false)"
     fragments = [_streaming().make_fragment(file.path, filesystem=file.system) for file in files]
-    database.register(label, ds.FileSystemDataset(fragments, schema, _streaming(), files[0].system))
+    database.register(label, ds.FileSystemDataset(fragments, readable(schema), _streaming(), files[0].system))
     return quote(label)
 
 

@@ -54,8 +54,10 @@ def read_sqlite(problem: Problem, name: str, source: Source, window: Window, pat
         with pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=False) as writer:
             for batch in cursor.fetch_record_batch():
                 writer.write_batch(_as_text(batch, schema, file.name))
-    text = {i: f"CASE c{i}[1] WHEN 'n' THEN NULL WHEN 'r' THEN {_shortest(f'c{i}[2:]')} ELSE c{i}[2:] END"
-            for i in range(len(names))}  # fmt: skip
+    text = {
+        i: f"CASE c{i}[1] WHEN 'n' THEN NULL WHEN 'r' THEN {_shortest(f'c{i}[2:]')} ELSE c{i}[2:] END"
+        for i in range(len(names))
+    }
 
     def query(columns: Sequence[int], has_row: bool) -> str:
         cells = [f"{text[i]} AS c{i}, c{i}[1] IN ('t', 'b') AS t{i}" for i in columns]

@@ -34,7 +34,11 @@ PLACE = "evergreen: place"  # and of its parts
 
 # What a column without a declared type may be: a day, and a time without a zone, stay what they are.
 Kind = ColumnType | Literal["date", "local"]
-TYPES: dict[str, str] = {**DUCKDB_TYPES, "date": "DATE", "local": "TIMESTAMP"}
+TYPES: dict[str, str] = {
+    "date": "DATE",
+    "local": "TIMESTAMP",
+    **{str(kind): name for kind, name in DUCKDB_TYPES.items()},
+}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pipelines.ingest.sources.files import place
 from pipelines.problem import Problem
 from pipelines.sql import quote
 
+NO_VALUES = '"NULL"'  # DuckDB's type of a column without one
 MARGIN = timedelta(days=2)  # no clock is as far from UTC, nor was it ever set by as much
 NANOSECONDS = (datetime(1678, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC))  # what 64 bits of them reach
 
@@ -36,7 +37,7 @@ class Window:
         The column is compared in its own type, so that the condition reaches the Parquet files' statistics; of a time
         without a zone that is done roughly first.
         """
-        if self.column is None:
+        if self.column is None or kind == NO_VALUES:
             return "true"
         self.check(kind)
         column, start, end = quote(self.column), self.start, self.end
