@@ -132,6 +132,8 @@ def status(problem: Annotated[str | None, typer.Argument(help="default: all of t
             table.add_row("trained on", f"what was known at the end of {found.trained_on}")
         for kind, newest in found.newest.items():
             table.add_row(f"newest {kind}", newest or "none yet")
+        if found.missed:
+            table.add_row("missed", escape(found.missed))
         table.add_row("last verdict", f"{found.verdict}: {found.reason}" if found.verdict else "none yet")
         console.print(table)
 

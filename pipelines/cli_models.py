@@ -108,11 +108,11 @@ def fall_back(problem: ProblemName, reason: Reason = "") -> None:
 
 def _now(problem: str, reason: str) -> tuple[Problem, str]:
     """The problem, and its newest partition, that the decision is written down with."""
-    from pipelines import store
+    from pipelines.ingested import ingested
 
     if not reason:
         raise ConfigError("the ledger needs a reason", where="--reason", cure="say why in a few words: it is kept")
     load_environment()
     config = load_problem(problem)
-    newest = max(store.partition_keys(config, "events"), default=config.partitions.first.isoformat())
+    newest = max(ingested(config), default=config.partitions.first.isoformat())
     return config, newest

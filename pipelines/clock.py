@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from pipelines import store
+from pipelines.ingested import ingested
 from pipelines.problem import Problem
 
 INSTANT = timedelta(microseconds=1)  # the resolution of every time that is kept
@@ -15,6 +15,6 @@ def present(problem: Problem, ingesting: str | None = None) -> datetime:
 
     `ingesting`: a partition that is just being ingested and may be newer than those in the store.
     """
-    keys = [*store.partition_keys(problem, "events"), *([ingesting] if ingesting else [])]
+    keys = [*ingested(problem), *([ingesting] if ingesting else [])]
     now = datetime.now(UTC)
     return problem.present(max(keys), now) if keys else now

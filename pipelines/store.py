@@ -231,11 +231,19 @@ def _checked(
             strangers = set(batch.column(column).unique().to_pylist()) - keys
             if strangers:
                 raise DataError(
-                    f"rows of {', '.join(sorted(strangers))} in a write of {', '.join(sorted(keys))}",
+                    f"rows of {_shown(strangers)} in a write of {_shown(keys)}",
                     where=where,
                     cure=f"a write replaces whole values of {column}: give it those rows alone",
                 )
         yield batch
+
+
+def _shown(keys: set[str]) -> str:
+    """
+    >>> _shown({"natural"}), _shown({"2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04"})
+    ('natural', '2024-01-01 to 2024-01-04 (4)')
+    """
+    return ", ".join(sorted(keys)) if len(keys) <= 3 else f"{min(keys)} to {max(keys)} ({len(keys)})"
 
 
 def _noting(faults: list[EvergreenError], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

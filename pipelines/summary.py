@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow.compute as pc
 
-from pipelines import store
+from pipelines import quarantine, store
 from pipelines.artifacts import TableName
+from pipelines.ingested import empty, ingested
 from pipelines.problem import Problem
 from pipelines.release import ledger
 
@@ -33,7 +34,7 @@ class PartitionSummary:
 
 @dataclass(frozen=True)
 class Status:
-    """What serves; all but `newest` are None while nothing was ever promoted."""
+    """What serves; all but `newest` and `missed` are None while nothing was ever promoted."""
 
     version: str | None
     since: datetime | None
@@ -41,6 +42,7 @@ class Status:
     newest: dict[str, str | None]
     verdict: str | None
     reason: str | None
+    missed: str | None
 
 
 def headline(problem: Problem) -> str:
@@ -60,31 +62,62 @@ def partitions(problem: Problem) -> list[PartitionSummary]:
                 if row["action"] == "promoted"}  # fmt: skip
     versions = _versions(problem)
     found = []
-    for key in sorted(events):
+    for key in sorted({*events, *empty(problem)}):
         outcome = ""
         if key in gates:
             outcome = f"v{promoted[key]} promoted" if key in promoted else f"gate {gates[key]['verdict']}"
         row = watched.get(key, {})
         found.append(PartitionSummary(
-            key, events[key], bad.get(key, 0), scored.get(key, 0), quality.get(key), row.get("verdict", ""),
+            key, events.get(key, 0), bad.get(key, 0), scored.get(key, 0), quality.get(key), row.get("verdict", ""),
             row.get("action", ""), outcome, versions.get(key, ""),
         ))  # fmt: skip
     return found
 
 
-def status(problem: Problem) -> Status:
-    """What serves, since when, how fresh the tables are, and what monitoring said last."""
+def missed(problem: Problem, now: datetime, known: Collection[str] = ()) -> list[str]:
+    """Partitions that should have been ingested by `now` and were not, nor refused: their time came while nobody ran.
+
+    Counted from the oldest that was ingested on: a history that begins later than `partitions.first` is a choice. Of a
+    problem whose data lies in the past, what is newer than the newest is still to be played. `known`: partitions that
+    are just being ingested.
+    """
+    done = {*ingested(problem), *known}
+    if not done:
+        return []
+    due = problem.partitions.due(problem.present(max(done), now))
+    accounted_for = done | quarantine.held(problem)
+    return [key for key in due if key > min(done) and key not in accounted_for]
+
+
+def missed_in_words(problem: Problem, keys: Sequence[str]) -> str | None:
+    """Which partitions were missed, and the commands that load them; None: none was."""
+    if not keys:
+        return None
+    first, last, name = min(keys), max(keys), problem.name
+    every = problem.partitions.every
+    what = f"1 {every} closed and was" if len(keys) == 1 else f"{len(keys)} {every}s closed and were"
+    return (
+        f"{what} not ingested: {problem.partitions.spans(keys)}. To load what is missing, with all that follows: "
+        f"airflow backfill create --dag-id {name}.ingest --from-date {first} --to-date {last}; "
+        f"without: evergreen run ingest {name} --first {first} --last {last}"
+    )
+
+
+def status(problem: Problem, now: datetime | None = None) -> Status:
+    """What serves, since when, how fresh the tables are, what is missing from them, and what monitoring said last."""
     promotions, watched = (ledger.decisions(problem, kind) for kind in ("promotion", "monitoring"))
     last, newest = promotions[-1] if promotions else {}, watched[-1] if watched else {}
     trained = {row["model_version"]: row["partition"] for row in promotions if row["action"] == "promoted"}
-    tables: Iterable[TableName] = ("events", "labels", "predictions", "profiles")
+    tables: Iterable[TableName] = ("labels", "predictions", "profiles")
+    newest_of: dict[str, str | None] = {name: max(store.partition_keys(problem, name), default=None) for name in tables}
     return Status(
         version=last.get("model_version"),
         since=last.get("decided_time"),
         trained_on=trained.get(last.get("model_version")),
-        newest={name: max(store.partition_keys(problem, name), default=None) for name in tables},
+        newest={"events": max(ingested(problem), default=None), **newest_of},
         verdict=newest.get("verdict"),
         reason=newest.get("reason"),
+        missed=missed_in_words(problem, missed(problem, now or datetime.now(UTC))),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -73,6 +74,11 @@ class Partitions(Config):
             )
         return day
 
+    def holds(self, key: str) -> bool:
+        """Whether a partition is one of `first` to `last`."""
+        day = self.parse(key)
+        return self.first <= day and (self.last is None or day <= self.last)
+
     def start(self, key: str) -> datetime:
         """First moment of the partition, time zone aware: midnight, or where clocks skip it, when they have."""
         return self._moment(self.parse(key), time())
@@ -128,6 +134,25 @@ class Partitions(Config):
         """All keys from `first` to `last`, both included; none when `last` comes first."""
         count = (self.parse(last) - self.parse(first)).days // self.days + 1
         return [self.shift(first, step) for step in range(count)]
+
+    def spans(self, keys: Sequence[str], most: int = 3) -> str:
+        """Many keys in few words: those that follow each other as a range.
+
+        >>> days = Partitions(every="day", first=date(2024, 1, 1))
+        >>> days.spans(["2024-01-01", "2024-01-03", "2024-01-02", "2024-01-05"])
+        '2024-01-01 to 2024-01-03, 2024-01-05'
+        >>> days.spans(days.between("2024-01-01", "2024-12-31")[::2], most=2)
+        '2024-01-01, 2024-01-03 and 181 more, up to 2024-12-30'
+        """
+        runs: list[list[str]] = []
+        for key in sorted(set(keys)):
+            if runs and self.shift(runs[-1][-1], 1) == key:
+                runs[-1].append(key)
+            else:
+                runs.append([key])
+        shown = ", ".join(run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs[:most])
+        left = sum(map(len, runs[most:]))
+        return shown + (f" and {left} more, up to {runs[-1][-1]}" if left else "")
 
     def _moment(self, day: date, wall: time, fold: int = 0) -> datetime:
         """When clocks show a time of a day, for the first time (`fold` 0) or the last; or when they skip it."""

@@ -163,6 +163,11 @@ class Validation(Config):
         description="share of a run's partitions that may be refused and held while the others are published; "
         "with more, nothing is",
     )
+    allow_empty: bool | None = Field(
+        None,
+        description="whether a partition may be without events, as out of season; null: in a history that has some, "
+        "and later where a partition before was empty too",
+    )
     rules: dict[Name, str] = Field(
         {}, description="conditions over the columns of events, in SQL, that a row fulfils; null counts as fulfilled"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import groupby
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ SHARE = "rows set aside"
 EMPTY = "rows"
 SHOWN_RULES = 5
 SHOWN_PARTITIONS = 5  # in a message; the page of the run has all
+MEND = "mend the rule (validation, columns)"
 
 
 class Refusal(NamedTuple):
@@ -69,12 +71,15 @@ class BatchRule:
         return (self.min is not None and value < self.min) or (self.max is not None and value > self.max)
 
 
-def batch_rules(problem: Problem, summary: Summary, trailing: Sequence[int]) -> list[BatchRule]:
+def batch_rules(
+    problem: Problem, summary: Summary, trailing: Sequence[int], *, may_be_empty: bool = False
+) -> list[BatchRule]:
     """The batch rules of a query and what was observed; `trailing` are the good rows of the partitions before.
 
     All but the share of rows set aside are for events: labels come when they come. A partition's volume is its good
     rows over the mean of those before it, be they in the batch or in `trailing` (the oldest first); the first
-    partition of all has nothing to be compared with. A partition without rows breaks no rule but that there be some.
+    partition of all has nothing to be compared with. A partition without rows breaks no rule but that there be some,
+    unless it `may_be_empty` (between the problem's first and last), and counts in no mean.
     """
     parts = summary.partitions
     keys = parts["partition"].to_pylist()
@@ -84,7 +89,10 @@ def batch_rules(problem: Problem, summary: Summary, trailing: Sequence[int]) -> 
     found = [BatchRule(SHARE, share, max=settings.max_quarantined_share)]
     if summary.query == "labels":
         return found
-    found.insert(0, BatchRule(EMPTY, dict(zip(keys, rows, strict=True)), min=1))
+    must_have_rows = {key: count for key, count in zip(keys, rows, strict=True)
+                      if not (may_be_empty and problem.partitions.holds(key))}  # fmt: skip
+    if must_have_rows:
+        found.insert(0, BatchRule(EMPTY, must_have_rows, min=1))
     for name, column in problem.columns.items():
         if column.max_null_share is not None:
             nulls = dict(zip(keys, parts[f"null_share_{name}"].to_pylist(), strict=True))
@@ -135,9 +143,10 @@ def batch_refusals(problem: Problem, summary: Summary, checked: Sequence[BatchRu
                 where, cure = set_aside, "look at the rows set aside, and mend the source or the rule"
             else:
                 where = str(problem.folder / f"{summary.query}.sql")
+                rule_of = "let partitions be empty (validation.allow_empty: true)" if rule.name == EMPTY else MEND
                 cure = (
                     "has the source been delivered, and whole? is the partition inside the problem's first and last? "
-                    "if so, mend the rule (validation, columns)"
+                    f"if so, {rule_of}"
                 )
             found.append(Refusal(key, summary.query, rule.name, _reason(rule, key, summary), where, cure))
     return found
@@ -159,9 +168,19 @@ def reasons(refusals: Sequence[Refusal]) -> dict[str, list[str]]:
 
 
 def summed_up(refused: Mapping[str, Sequence[str]]) -> str:
-    """The first refused partitions, a line each, with all reasons; and how many more there are."""
-    lines = [f"{key}: {'; '.join(found)}" for key, found in list(refused.items())[:SHOWN_PARTITIONS]]
-    left_out = len(refused) - len(lines)
+    """The first refused partitions with all reasons, a line for each or for several in a row with the same; and how
+    many more there are.
+
+    >>> print(summed_up({"2024-01-01": ["no rows"], "2024-01-02": ["no rows"], "2024-01-03": ["half of it"]}))
+    2 from 2024-01-01 to 2024-01-02: no rows
+    2024-01-03: half of it
+    """
+    groups = [(reason, list(keys)) for reason, keys in groupby(refused, key=lambda key: "; ".join(refused[key]))]
+    lines = [
+        f"{keys[0] if len(keys) == 1 else f'{len(keys):,} from {keys[0]} to {keys[-1]}'}: {reason}"
+        for reason, keys in groups[:SHOWN_PARTITIONS]
+    ]
+    left_out = sum(len(keys) for _, keys in groups[SHOWN_PARTITIONS:])
     return "\n".join([*lines, *([f"and {left_out} more partitions"] if left_out else [])])
 
 
@@ -194,7 +213,7 @@ def _ages(problem: Problem, parts: pa.Table) -> list[float | None]:
 
 
 def _ratios(rows: Sequence[int], trailing: Sequence[int], volume: Volume) -> list[float | None]:
-    """Each number of rows over the mean of those before it. What is out of bounds is nothing to be compared with.
+    """Each number of rows over the mean of those before it, of which what is empty or out of bounds does not count.
 
     >>> _ratios([10, 30, 40], [10, 10], Volume(trailing_partitions=2, max_ratio=3))
     [1.0, 3.0, 2.0]
@@ -207,7 +226,7 @@ def _ratios(rows: Sequence[int], trailing: Sequence[int], volume: Volume) -> lis
         compared = before[-volume.trailing_partitions :]
         ratio = count * len(compared) / sum(compared) if sum(compared) else None
         found.append(ratio)
-        if ratio is None or volume.min_ratio <= ratio <= volume.max_ratio:
+        if count and (ratio is None or volume.min_ratio <= ratio <= volume.max_ratio):
             before.append(count)
     return found
 

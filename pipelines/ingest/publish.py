@@ -24,7 +24,13 @@ BATCH_ROWS = 16_384
 
 
 def event_statements(
-    problem: Problem, current: Any, delivered: Any, now: datetime, *, restate: bool = False
+    problem: Problem,
+    current: Any,
+    delivered: Any,
+    now: datetime,
+    *,
+    ingested: Collection[str] = (),
+    restate: bool = False,
 ) -> pa.RecordBatchReader:
     """All statements that the delivered partitions of `events` hold afterwards, streamed, in no order.
 
@@ -34,7 +40,7 @@ def event_statements(
     stream through; the others alone are sorted.
 
     - A partition's first delivery is believed: its known_times are kept. What a later one adds was not known before
-      `now`.
+      `now`. `ingested` are partitions that were delivered before without any event, which `current` cannot tell.
     - Other content is a correction, known `now` (or later, if the delivery says so): whatever the source says of when
       it learnt it, nobody here did before. A known_time that equals the cut-off, and has moved along with it, is a
       default and no observation.
@@ -47,7 +53,7 @@ def event_statements(
         DataError: a key was delivered twice with the same known_time.
     """
     kind = _Statements("events", [problem.key], ["event_time", "cutoff_time", *problem.columns])
-    return _published(problem, kind, current, delivered, now, frozenset(), restate)
+    return _published(problem, kind, current, delivered, now, ingested, restate)
 
 
 def natural_label_statements(

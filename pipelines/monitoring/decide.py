@@ -17,7 +17,7 @@ TRAININGS = ("recalibrate", "retrain", "continue")  # what the train DAG is aske
 FRESHER = ("retrain", "continue")  # age alone may speak for these; the others need an alarm
 
 
-Verdict = Kind | Literal["stable", "not judged"]
+Verdict = Kind | Literal["stable", "not judged", "empty"]
 
 
 class Option(Frozen):
@@ -66,7 +66,7 @@ class Decision(Frozen):
 
 def decide(policy: Policy, diagnosis: Diagnosis, options: Sequence[Option], situation: Situation) -> Decision:
     """Verdict: the most harmful finding; `staleness` where only age speaks for an action; `not judged` where nothing
-    was found among too few rows.
+    was found among too few rows; `empty`, without any action, where there are none.
 
     A data fault is quarantined, and never trained from. Otherwise `policy.updates` says who asks for trainings: people,
     the calendar, or the expected gains: of the ways that gain more than they cost the best is taken. An alarm (enough
@@ -74,6 +74,8 @@ def decide(policy: Policy, diagnosis: Diagnosis, options: Sequence[Option], situ
     model counts. An alarm that no other way helps asks for a training from scratch where it is not known what that
     would gain. A way that is worth it but has to wait is told as an alarm is.
     """
+    if diagnosis.is_empty:
+        return Decision(verdict="empty", action="none", reason="the partition has no rows")
     off = _off(diagnosis)
     fault = next((one for one in diagnosis.findings if one.kind == "data fault"), None)
     if fault is not None:

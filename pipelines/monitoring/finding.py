@@ -39,13 +39,14 @@ class Diagnosis(Frozen):
     """Findings, the most harmful first; newest labelled partitions that count, oldest first, and the bad of them.
 
     `unjudged`: of inputs and of performance, why they could not be judged, a clause for people: without findings that
-    is no "stable".
+    is no "stable". `is_empty`: the partition has no rows, and nothing was looked at.
     """
 
     findings: tuple[Finding, ...]
     labelled: tuple[str, ...]
     bad: tuple[str, ...]
     unjudged: dict[Literal["inputs", "performance"], str] = Field(default_factory=dict)
+    is_empty: bool = False
 
     @property
     def kinds(self) -> tuple[Kind, ...]:

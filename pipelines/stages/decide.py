@@ -32,6 +32,9 @@ def decide(problem: str, explained: dict[str, Any], trainings: int = 0) -> dict[
     config = load_problem(problem)
     policy, partition, version = config.monitoring.policy, explained["partition"], explained["version"]
     diagnosis = Diagnosis.model_validate(explained["diagnosis"])
+    if diagnosis.is_empty:
+        decision = apply_policy(policy, diagnosis, (), Situation())
+        return {**explained, **decision.model_dump(mode="json"), "readings": []}
     earlier = [row for row in ledger.decisions(config, "monitoring") if row["partition"] < partition]
     lineage = store.read_json(version_uri(config, version, "lineage.json"))
     chain = taught_by(config, lineage)

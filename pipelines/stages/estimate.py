@@ -56,6 +56,10 @@ def estimate(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     """
     config = load_problem(problem)
     partition, version = profiled["partition"], profiled["version"]
+    if profiled.get("rows") == 0:
+        raise NothingToDo(
+            "the partition has no rows", where=f"problem {problem}, {partition}", cure="there is nothing to estimate"
+        )
     its = version_problem(config, version)
     held_out = held_out_of(config, its, version)
     why_not = None

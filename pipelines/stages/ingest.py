@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +18,9 @@ from pipelines.clock import present
 from pipelines.errors import ConfigError, DataError
 from pipelines.ingest.extract import extract as extract_rows
 from pipelines.ingest.extract import extracted_schema
+from pipelines.ingested import empty, ingested, note_empty
 from pipelines.problem import Problem, Query, load_problem
+from pipelines.summary import missed, missed_in_words
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from pipelines.ingest.batch import BatchRule
     from pipelines.ingest.expectations import Expected
     from pipelines.ingest.validate import Summary
+
+log = logging.getLogger(__name__)
 
 NUMBERS = pa.schema([("number", pa.int64())])
 REFUSED = "ingest.validate"  # who holds the partitions of a refused batch
@@ -89,7 +94,12 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
     for query in config.queries:
         staged = store.staged(f"{staging}/{query}")
         counted = summary(config, query, staged, keys)
-        rules = batch_rules(config, counted, _trailing(config, first) if query == "events" else [])
+        rules = batch_rules(
+            config,
+            counted,
+            _trailing(config, first) if query == "events" else [],
+            may_be_empty=query == "events" and _may_be_empty(config, keys, counted.rows),
+        )
         refusals += batch_refusals(config, counted, rules, f"{staging}/refused")
         numbers = bad_numbers(config, query, staged) if counted.bad else pa.array([], pa.int64())
         store.stage(f"{staging}/{query}.bad", pa.table({"number": numbers}), NUMBERS)
@@ -156,9 +166,9 @@ def publish(problem: str, validated: dict[str, Any], restate: bool = False) -> d
 
     What differs from an earlier delivery of the partitions is a correction, known from now on; with `restate` the
     delivery is taken as if it were the first. Result: {"first", "last", "events", "labels": rows published,
-    "quarantined": all others, "held": those of them in refused partitions, "refused": the keys of these, "new",
-    "unchanged", "corrected", "withdrawn", "returned": events, "events_version": int}, and `validate`'s "verdict" and
-    "reason", if it gave them.
+    "quarantined": all others, "held": those of them in refused partitions, "refused": the keys of these, "empty":
+    partitions without any event, "new", "unchanged", "corrected", "withdrawn", "returned": events, "events_version":
+    int}, and "verdict" and "reason" where `validate` gave them, or earlier partitions were missed.
     """
     from pipelines.ingest.publish import changes, check_accounts, event_statements, natural_label_statements
 
@@ -175,22 +185,40 @@ def publish(problem: str, validated: dict[str, Any], restate: bool = False) -> d
     check_accounts(read, sum(counts.values()), set_aside.num_rows + validated["held"])
     is_ours = sql.is_among("partition", keys)
     before = {query: store.dataset(config, query).filter(is_ours) for query in config.queries}
-    ingested = sorted(set(keys) & set(store.partition_keys(config, "events")))
+    known = sorted(set(keys) & set(ingested(config)))
     now = present(config, last)
     if "labels" in delivered:
         told = before["labels"].filter(pc.field("source") == "natural")
-        stated = natural_label_statements(config, told, delivered["labels"], now, ingested=ingested, restate=restate)
+        stated = natural_label_statements(config, told, delivered["labels"], now, ingested=known, restate=restate)
         store.write_table(config, "labels", stated, keys, within="natural")
     store.write_table(config, "quarantine", set_aside, keys)
-    stated = event_statements(config, before["events"], delivered["events"], now, restate=restate)
+    stated = event_statements(config, before["events"], delivered["events"], now, ingested=known, restate=restate)
     version = store.write_table(config, "events", stated, keys)
+    without_events = sorted(set(keys) - set(store.partition_keys(config, "events")))
+    note_empty(config, without_events)
     changed = changes(config, "events", before["events"], store.dataset(config, "events", version).filter(is_ours))
+    if without_events:
+        log.info("published empty: %s", config.partitions.spans(without_events))
     told = {
         name: validated[name] for name in ("quarantined", "held", "refused", "verdict", "reason") if name in validated
     }
-    result: dict[str, Any] = {"first": first, "last": last, **counts, **told, **changed, "events_version": version}
+    result: dict[str, Any] = {
+        "first": first,
+        "last": last,
+        **counts,
+        **told,
+        "empty": len(without_events),
+        **changed,
+        "events_version": version,
+    }
     refused = {row["partition"] for row in quarantine.holds(config) if row["evidence"].get("by") == REFUSED}
     quarantine.readmit_all(config, sorted(refused & set(keys)), "a later delivery passed the rules")
+    if left_out := missed_in_words(config, missed(config, datetime.now(UTC), keys)):
+        log.warning("%s", left_out)
+        said = [result[name] for name in ("verdict", "reason") if name in result]
+        verdict, reason = said or ("", "")
+        result["verdict"] = f"{verdict}; partitions were missed" if verdict else "partitions were missed"
+        result["reason"] = f"{reason}\n{left_out}" if reason else left_out
     return store.finish(staging, result)
 
 
@@ -250,6 +278,16 @@ def _delivered(config: Problem, query: Query, staging: str, keys: Sequence[str])
     batches = chain(good.scanner(columns=repaired.schema.names).to_batches(), repaired.to_batches())
     store.stage(uri, batches, repaired.schema)
     return store.staged(uri)
+
+
+def _may_be_empty(config: Problem, keys: list[str], rows: int) -> bool:
+    """Whether partitions of a batch of so many rows may be without any: as problem.yaml says, or as the past does."""
+    setting, parts = config.validation.allow_empty, config.partitions
+    if setting is not None:
+        return setting
+    is_history = len(keys) > 1 and rows > 0
+    holds_no_moment = all(parts.start(key) == parts.end(key) for key in keys)  # a day that was left out of the calendar
+    return is_history or holds_no_moment or any(key < keys[0] for key in empty(config))
 
 
 def _trailing(config: Problem, first: str) -> list[int]:

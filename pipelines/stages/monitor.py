@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import quarantine, sql, store
+from pipelines.artifacts import table_schema
 from pipelines.errors import DataError, NothingToDo
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import reference_uri, version_problem
@@ -16,6 +17,7 @@ from pipelines.stages import past
 from pipelines.stages.decide import act, decide
 from pipelines.stages.estimate import estimate
 from pipelines.stages.explain import explain
+from pipelines.stages.score import manifest_uri
 
 __all__ = ["act", "decide", "detect", "diagnose", "estimate", "explain", "profile", "report"]
 
@@ -23,8 +25,8 @@ __all__ = ["act", "decide", "detect", "diagnose", "estimate", "explain", "profil
 def profile(problem: str, partition: str) -> dict[str, Any]:
     """Profile the partition's features and scores in one pass, on the bins of the model that scored it.
 
-    The scores also by the slices that the problem declares (evaluation.slices.by).
-    Result: {"partition", "version", "rows"}.
+    The scores also by the slices that the problem declares (evaluation.slices.by). A partition that was scored empty
+    has no profile. Result: {"partition", "version", "rows"}.
     """
     from pipelines.monitoring.profile import profile as profile_rows
     from pipelines.monitoring.profile import to_rows
@@ -33,11 +35,9 @@ def profile(problem: str, partition: str) -> dict[str, Any]:
     config.partitions.parse(partition)
     predictions = store.dataset(config, "predictions").to_table(filter=pc.field("partition") == partition)
     if not predictions.num_rows:
-        raise DataError(
-            f"partition {partition} has no predictions",
-            where=f"problem {problem}",
-            cure=f"run {problem}.score for it first",
-        )
+        version = _scored_empty(config, partition)
+        store.write_table(config, "profiles", table_schema(config, "profiles").empty_table(), [partition])
+        return {"partition": partition, "version": version, "rows": 0}
     version = predictions["model_version"][0].as_py()
     key = sql.quote(config.key)
     batches = sql.stream(
@@ -63,6 +63,8 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     from pipelines.stages.labelled import newest_realised
 
     config = load_problem(problem)
+    if profiled.get("rows") == 0:
+        return {**profiled, "detected": {"rows": 0, "columns": {}, "prediction": {}, "same_as": None}, "realised": []}
     partition, policy = profiled["partition"], config.monitoring.policy
     before, held = past.past(config, profiled["version"], partition), quarantine.held(config) - {partition}
     # One that a new version learnt from is no repetition of itself.
@@ -92,6 +94,7 @@ def diagnose(problem: str, detected: dict[str, Any] | None, estimated: dict[str,
         NothingToDo: there is nothing to diagnose, since `detect` gave nothing.
     """
     from pipelines.monitoring.diagnose import diagnose as name_shifts
+    from pipelines.monitoring.finding import Diagnosis
 
     if detected is None:
         raise NothingToDo(
@@ -100,6 +103,10 @@ def diagnose(problem: str, detected: dict[str, Any] | None, estimated: dict[str,
             cure="if it failed, mend what it says, then clear it",
         )
     config = load_problem(problem)
+    if detected.get("rows") == 0:
+        unjudged = {"inputs": "the partition has no rows"}
+        nothing = Diagnosis(findings=(), labelled=(), bad=(), unjudged=unjudged, is_empty=True)
+        return {**detected, "diagnosis": nothing.model_dump(mode="json")}
     its_own = [one for one in detected["realised"] if one["version"] == detected["version"]]
     reference = past.reference_of(config, detected["version"])
     diagnosis = name_shifts(config.monitoring.policy, reference, detected["detected"], its_own, estimated)
@@ -119,7 +126,7 @@ def report(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
     partition, version = decided["partition"], decided["version"]
     told = {"partition": partition, "page": monitoring_page(problem, decided), "report": None}
     rows, seed = config.monitoring.report_rows, config.training.seed
-    if rows is None:
+    if rows is None or decided.get("rows") == 0:
         return told
     its = version_problem(config, version)
     until = store.read_json(reference_uri(config, version))["trained_until"]
@@ -127,6 +134,23 @@ def report(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
                      for side in (pc.field("partition") == partition, pc.field("partition") <= until))  # fmt: skip
     html = evidently_report(current, seen, its)
     return told | {"report": store.write_bytes(store.store_uri(problem, "reports", partition, "drift.html"), html)}
+
+
+def _scored_empty(config: Problem, partition: str) -> str:
+    """The version that scored a partition without rows.
+
+    Raises:
+        DataError: it was not scored at all.
+    """
+    uri = manifest_uri(config, partition)
+    manifest = store.read_json(uri) if store.exists(uri) else {"rows": None}
+    if manifest["rows"] != 0:
+        raise DataError(
+            f"partition {partition} has no predictions",
+            where=f"problem {config.name}",
+            cure=f"run {config.name}.score for it first",
+        )
+    return str(manifest["model_version"])
 
 
 def _thinned(its: Problem, wanted: pc.Expression, rows: int) -> pa.Table:

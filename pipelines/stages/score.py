@@ -16,6 +16,7 @@ from pipelines.artifacts import table_schema
 from pipelines.clock import INSTANT, present
 from pipelines.dataset.known import targets
 from pipelines.errors import DataError
+from pipelines.ingested import ingested
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import version_problem
 
@@ -41,14 +42,14 @@ def plan(problem: str, partition: str) -> list[dict[str, Any]]:
     as_of = (present(config) + INSTANT).isoformat()
     versions = {f"{name}_version": store.table_version(config, name) for name in ("events", "labels")}
     rows = _targets(config, {"partition": partition, "as_of": as_of, **versions}).count_rows()
-    if not rows:
+    if not rows and partition not in ingested(config):
         raise DataError(
-            f"partition {partition} has no events",
+            f"partition {partition} has no events, and has not been ingested",
             where=f"problem {problem}",
             cure=f"run {problem}.ingest for it first",
         )
     champion = tracking.serving(config)
-    shards = ceil(rows / config.scoring.shard_rows)
+    shards = max(ceil(rows / config.scoring.shard_rows), 1)  # what is empty is scored too: its manifest says so
     shared = {
         "partition": partition,
         "shards": shards,
@@ -110,7 +111,7 @@ def publish(problem: str, partition: str, scored: list[dict[str, Any]]) -> dict[
     its = version_problem(config, version)
     staged = store.staged(*(shard["uri"] for shard in scored))
     _check_complete(config, partition, staged, scored[0])
-    manifest = store.store_uri(config.name, "predictions_manifest", f"{partition}.json")
+    manifest = manifest_uri(config, partition)
     store.delete(manifest)
     features = table_schema(its, "features")
     store.write_table(its, "features", staged.scanner(columns=features.names).to_reader(), [partition])
@@ -145,6 +146,11 @@ def publish(problem: str, partition: str, scored: list[dict[str, Any]]) -> dict[
         "manifest": manifest,
     }
     return store.finish(staging, result)
+
+
+def manifest_uri(problem: Problem, partition: str) -> str:
+    """What says that a partition has been scored, and by which version."""
+    return store.store_uri(problem.name, "predictions_manifest", f"{partition}.json")
 
 
 def _noting_unseen(model: Model, features: Iterable[pa.RecordBatch], unseen: Counter[str]) -> Iterator[pa.RecordBatch]:

@@ -145,3 +145,23 @@ def test_a_rule_fails_exactly_where_its_bounds_are_left(values: list, bound: flo
     observed = {str(n): value for n, value in enumerate(values)}
     rule = BatchRule("x", observed, min=bound, is_required=is_required)
     assert rule.failed == [key for key, value in observed.items() if (is_required if value is None else value < bound)]
+
+
+def test_partitions_that_may_be_empty_break_no_rule_between_first_and_last(toy: ToyProblem) -> None:
+    summary = counted({"rows": 100}, {"rows": 0})
+    for last, broken in (("2024-01-02", []), ("2024-01-01", ["2024-01-02"])):
+        problem = toy(**{"partitions.last": last, "validation.volume": {}})
+        rules = batch_rules(problem, summary, [], may_be_empty=True)
+        assert [one.partition for one in batch_refusals(problem, summary, rules, "set/aside")] == broken
+
+
+def test_thousands_of_partitions_without_rows_are_told_as_a_range(toy: ToyProblem) -> None:
+    problem = toy()
+    days = problem.partitions.between("2024-01-01", "2028-06-05")
+    summary = counted(*({"rows": 0, "partition": day} for day in days[:-1]), {"rows": 5, "partition": days[-1]})
+    refusals = batch_refusals(problem, summary, batch_rules(problem, summary, []), "set/aside")
+    with pytest.raises(DataError) as caught:
+        check_refusals(problem, days, refusals)
+    assert caught.value.what.endswith("\n1,617 from 2024-01-01 to 2028-06-04: no rows")
+    assert "validation.allow_empty: true" in caught.value.cure
+    assert "mend the rule" not in caught.value.cure, "there is none to mend"
