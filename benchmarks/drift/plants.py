@@ -80,31 +80,36 @@ def plants(world: World) -> Iterator[Plant]:
                 harm = _oversampled(name, category, times)
                 yield Plant(f"{times:g} times as many {name}={category}", "mix", SHIFT, (name,), harm)
         yield Plant(f"codes of {name} renamed", "renamed", BROKEN, (name,), _mapped(name, _renamed))
+    is_number_wanted = world.problem.task == "regression"
+    change, told = (_higher(world), "two sd of errors higher") if is_number_wanted else (_turned, "turned round")
     for name in names:
         for share in (0.1, 0.25, 0.5):
-            harm = _relabelled(name, share, world.seen[name])
-            yield Plant(f"labels turned round in {share:.0%} of {name}", "concept", CONCEPT, (name,), harm, False)
-    for rate in (0.5, 2.0):
-        kinds: tuple[Kind, ...] = ("label shift", "prediction drift", "calibration drift")
-        yield Plant(f"{rate:g} times as many positives", "label shift", kinds, (), _prior(rate), False)
+            harm = _relabelled(name, share, world.seen[name], change)
+            yield Plant(f"labels {told} in {share:.0%} of {name}", "concept", CONCEPT, (name,), harm, False)
     yield Plant("the rows of the partition before, again", "fed twice", FAULT, (), lambda _, before: before)
-    yield Plant("scores 0 or 1", "scores", FAULT, (SCORE,), _mapped(SCORE, _decided), is_scored_after=False)
+    if not is_number_wanted:
+        for rate in (0.5, 2.0):
+            kinds: tuple[Kind, ...] = ("label shift", "prediction drift", "calibration drift")
+            yield Plant(f"{rate:g} times as many positives", "label shift", kinds, (), _prior(rate), False)
+        yield Plant("scores 0 or 1", "scores", FAULT, (SCORE,), _mapped(SCORE, _decided), is_scored_after=False)
     yield Plant("scores frozen at their mean", "scores", FAULT, (SCORE,), _mapped(SCORE, _mean), is_scored_after=False)
     yield Plant("a third of the scores is NaN", "scores", FAULT, (SCORE,), _mapped(SCORE, _nan), is_scored_after=False)
 
 
 def leading(world: World) -> list[str]:
-    """The features that the model leans on most: by how much AUC is lost where one is shuffled over the test rows."""
-    from pipelines.evaluation.metrics import measure
+    """The features that the model leans on most: by how much AUC (R2) is lost where one is shuffled over test rows."""
+    from pipelines.evaluation.metrics import SKILL, measure
+
+    metric = SKILL[world.problem.task]
 
     rows, random = world.held_out.rows, np.random.default_rng(SEED)
-    whole = measure(world.held_out.scored)["auc"] or 0.0
+    whole = measure(world.held_out.scored)[metric] or 0.0
     lost = {}
     for name in world.problem.feature_names:
         place = rows.schema.get_field_index(name)
         mixed = rows.set_column(place, rows.schema.field(place), rows[name].take(random.permutation(rows.num_rows)))
         shuffled = replace(world.held_out.scored, scores=world.model.scores(mixed))
-        lost[name] = whole - (measure(shuffled)["auc"] or 0.0)
+        lost[name] = whole - (measure(shuffled)[metric] or 0.0)
     return sorted(lost, key=lambda name: -lost[name])[:FEATURES]
 
 
@@ -179,8 +184,18 @@ def _oversampled(name: str, category: str, times: float) -> Harm:
     return harm
 
 
-def _relabelled(name: str, share: float, seen: pa.ChunkedArray) -> Harm:
-    """Labels turned round where a number is among its largest, or in categories, of about so many rows in all."""
+def _turned(labels: np.ndarray) -> np.ndarray:
+    return 1 - labels
+
+
+def _higher(world: World) -> Callable[[np.ndarray], np.ndarray]:
+    errors = world.held_out.scored.labels - world.held_out.scored.scores
+    by = 2 * float(np.std(errors))
+    return lambda labels: labels + by
+
+
+def _relabelled(name: str, share: float, seen: pa.ChunkedArray, change: Callable[[np.ndarray], np.ndarray]) -> Harm:
+    """Labels changed where a number is among its largest, or in categories, of about so many rows in all."""
     is_numeric = is_number(seen.type)
     edge = float(np.nanquantile(seen.cast(pa.float64()).to_numpy(), 1 - share)) if is_numeric else 0.0
     categories = pa.array([] if is_numeric else _region(seen, share), pa.string())
@@ -188,7 +203,7 @@ def _relabelled(name: str, share: float, seen: pa.ChunkedArray) -> Harm:
     def harm(week: pa.Table, _: pa.Table) -> pa.Table:
         values, labels = week[name], week[LABEL].to_numpy()
         is_its = values.cast(pa.float64()).to_numpy() > edge if is_numeric else pc.is_in(values, categories).to_numpy()
-        turned = np.where(is_its, 1 - labels, labels)
+        turned = np.where(is_its, change(labels), labels)
         return _set(week, LABEL, pa.array(turned, mask=np.isnan(turned)))
 
     return harm

@@ -42,6 +42,8 @@ STRETCHES = (
     Stretch("flight_delay", "2013-04-01", "2013-12-23", (3, 13, 23, 33)),
     Stretch("poor_visibility", "2013-04-01", "2013-12-16", (3, 13, 23, 33), HERE / "problems"),
     Stretch("doctor_visits", "2020-03-16", "2020-05-11", (1, 3, 5), HERE / "problems"),
+    Stretch("arrival_delay", "2013-04-01", "2013-12-16", (3, 13, 23, 33), HERE / "problems"),
+    Stretch("hourly_temperature", "2013-04-01", "2013-12-16", (3, 13, 23, 33), HERE / "problems"),
 )
 
 
@@ -68,7 +70,9 @@ class World:
         return HeldOut(labelled, self.turned_out(labelled))
 
     def turned_out(self, labelled: pa.Table) -> Scored:
-        labels = labelled[LABEL].to_numpy().astype(np.int64)
+        labels = labelled[LABEL].to_numpy()
+        if self.problem.task != "regression":
+            labels = labels.astype(np.int64)
         return scored(self.problem, labels, labelled[SCORE].to_numpy(), threshold=self.model.threshold)
 
 

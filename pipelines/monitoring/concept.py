@@ -21,6 +21,7 @@ from pipelines.config import Bootstrap
 from pipelines.evaluation.bootstrap import Interval, blocks_of, intervals
 from pipelines.evaluation.metrics import goodness
 from pipelines.evaluation.scored import Scored
+from pipelines.evaluation.sums import ratio
 from pipelines.monitoring.domain import domain
 from pipelines.monitoring.held_out import HeldOut
 from pipelines.monitoring.pooled import windows
@@ -31,6 +32,9 @@ Array = NDArray[Any]
 
 PRIOR = 6.0  # so many partitions the usual feature counts for, beside a feature's own
 SEVERE = 1.25  # times the limit: an earlier partition that far out is no part of what is usual
+CHANCE = 1.64  # standard errors of a bin's mean squared error
+FEWEST_IN_BIN = 10  # rows of one window in a bin, for their mean squared error to say anything
+LEAST_COMPARED = 50.0  # rows of the past in a bin of a regression, for its error to be compared
 FLOOR = 0.05  # square root of a share of the loss, .25 %: less than that is too little to matter
 TOLD = 5  # features
 NOT_COMPARED = {"compared": {}, "is_weighted": False, "note": "not compared"}
@@ -137,7 +141,8 @@ def _beyond(
     """Gain of each feature over the usual correction, and that as a multiple of what windows of the past gain.
 
     A window is compared with the past but itself. The root of a gain is about the size of an effect; a feature's usual
-    size is its root mean square, drawn to the median feature's as if of PRIOR partitions more.
+    size is its root mean square, drawn to the median feature's as if of PRIOR partitions more. Of a regression only
+    bins count whose rows came worse than in any of the windows: see `_is_worse`.
     """
     now, known = pooled(judged), [pooled(one) for one in windows]
     every = [totals(one) for one in (past or known)]
@@ -145,7 +150,11 @@ def _beyond(
     gains, sizes = {}, {}
     for name, sums in now.sums.items():
         total = np.sum([one[name] for one in every], axis=0)
-        gains[name] = float(gained(sums, total).sum()) / now.loss
+        by_bin = gained(sums, total).sum(axis=(0, 1))
+        if now.squares:
+            is_worse = _is_worse(now.squares[name], [one.squares[name] for one in known])
+            by_bin = np.where(is_worse, by_bin, np.minimum(by_bin, 0.0))
+        gains[name] = float(by_bin.sum()) / now.loss
         sizes[name] = np.array([
             max(float(gained(one.sums[name], total - its[name]).sum()) / one.loss, 0.0)
             for one, its in zip(known, own, strict=True)
@@ -164,11 +173,32 @@ def _beyond(
     }
 
 
+def _is_worse(squares: Array, past: Sequence[Array]) -> Array:
+    """Bins (bins,) whose mean squared error is beyond that of each window of the past, and not by chance.
+
+    A champion that does not fit (a line through a curve, say) has errors with a structure from its first day on, and
+    as inputs move, other parts of it show. That is no change of what they mean, as long as rows of a kind come no worse
+    than they did where the champion was tested. Rows of a kind that it was not tested on have nothing to be compared
+    with: they do not count. Of classes the loss follows the classes' rates, and says no such thing.
+    """
+    rows = np.array([one[1] for one in past])
+    means = ratio(np.array([one[0] for one in past]), np.where(rows >= FEWEST_IN_BIN, rows, 0.0))
+    most = np.nanmax(np.vstack([means, np.zeros(means.shape[1])]), axis=0)
+    mean = np.nan_to_num(ratio(squares[0], squares[1]))
+    # The variance of a mean of n squares of normal errors is 2 / n of its square.
+    chance = CHANCE * np.sqrt(2 / np.maximum(squares[1], 1.0))
+    worse: Array = (mean > most * (1 + chance)) & (rows.sum(axis=0) >= LEAST_COMPARED)
+    return worse
+
+
 def _where(leading: Cut, newest: Residual, part: HeldOut, blocks: Array, usual: list[Residual]) -> dict[str, Any]:
     """The bin of the leading feature with most of its gain, and how its labels came."""
     total = np.sum([totals(one)[leading.name] for one in usual], axis=0)
     codes = leading.codes(part.rows)
     gain = gained(newest.sums[leading.name], total).sum(axis=(0, 1))
+    if newest.squares:
+        is_worse = _is_worse(newest.squares[leading.name], [one.squares[leading.name] for one in usual])
+        gain = np.where(is_worse, gain, np.minimum(gain, 0.0))
     code = int(np.where(np.bincount(codes, minlength=leading.size) > 0, gain, -np.inf).argmax())
     is_there = codes == code
     off = errors(part.scored, blocks)[is_there].mean(axis=0)

@@ -65,11 +65,14 @@ class Cut(NamedTuple):
 
 
 class Residual(NamedTuple):
-    """Of some labelled rows. sums: by feature (2, folds, bases, bins): scores and information of each coefficient.
-    loss: of the scores with free intercepts and slope, to which gains are compared."""
+    """Of some labelled rows."""
 
     sums: dict[str, Array]
+    """By feature (2, folds, bases, bins): scores and information of each coefficient."""
     loss: float
+    """Of the scores with free intercepts and slope, to which gains are compared."""
+    squares: dict[str, Array]
+    """Of a regression, by feature (2, bins): squared errors, with free intercepts and slope, and the rows' weight."""
 
 
 def cut(rows: pa.Table, names: Sequence[str]) -> dict[str, Cut]:
@@ -99,13 +102,18 @@ def residual(cuts: dict[str, Cut], rows: pa.Table, truth: Scored, blocks: Array,
     unit, fold = _folds(blocks)
     weights = truth.weights / max(float(truth.weights.mean()), np.finfo(float).tiny)
     parts = [_bases(truth.task, *side, weights, unit, scale) for side in _sides(truth)]
-    count, sums = int(fold.max(initial=-1)) + 1, {}
+    count, sums, squares = int(fold.max(initial=-1)) + 1, {}, {}
     for name, one in cuts.items():
-        cells = fold * one.size + one.codes(rows)
+        codes = one.codes(rows)
+        if truth.task == "regression":
+            squares[name] = np.stack(
+                [np.bincount(codes, of, one.size) for of in (weights * parts[0].error ** 2, weights)]
+            )
+        cells = fold * one.size + codes
         pairs = [pair for part in parts for pair in part.pairs]
         found = [[np.bincount(cells, values, count * one.size) for values in column] for column in zip(*pairs)]  # noqa: B905
         sums[name] = np.array(found).reshape(2, len(pairs), count, one.size).swapaxes(1, 2)
-    return Residual(sums, max(sum(part.loss for part in parts), LEAST_LOSS * float(weights.sum())))
+    return Residual(sums, max(sum(part.loss for part in parts), LEAST_LOSS * float(weights.sum())), squares)
 
 
 def errors(truth: Scored, blocks: Array) -> Array:
@@ -186,6 +194,7 @@ def pooled(parts: Sequence[Residual]) -> Residual:
     return Residual(
         {name: np.concatenate([one.sums[name] for one in parts], axis=1) for name in names},
         sum(one.loss for one in parts),
+        {name: np.sum([one.squares[name] for one in parts], axis=0) for name in parts[0].squares},
     )
 
 

@@ -127,6 +127,38 @@ def test_a_regression(toy: ToyProblem) -> None:
     assert found["features"][0]["feature"] == "shelf" and set(found["compared"]) == {"rmse"}
 
 
+def curved(place: int, *, off: float = 0.0) -> HeldOut:
+    """A line through a curve, which fits nowhere well; every three weeks larger kettles come, then smaller ones."""
+    part = week(place, litres=0.5 * (place // 3 % 2), rows=700)
+    random = np.random.default_rng(place)
+    size = part.rows["litres"].to_numpy()
+    is_top = part.rows["shelf"].to_numpy(zero_copy_only=False) == "top"
+    labels = np.square(size - 2.0) + random.normal(0, 0.3, len(size)) + off * is_top
+    return HeldOut(part.rows, Scored("regression", (), labels, size - 1.0, np.ones(len(size))))
+
+
+def numbers(toy: ToyProblem) -> Any:
+    gains = {"gain_over_baselines": {"rmse": 0}, "gain_over_champion": {"rmse": 0}}
+    gate = {"limits": {"r2": {"min": 0}}, "slices": {"metric": "rmse"}, **gains}
+    return toy(**{"task": "regression", "training.select_by": "rmse", "gate": gate})
+
+
+def test_misfit_that_was_there_when_it_was_tested_is_no_drift(toy: ToyProblem) -> None:
+    """Of 24 unharmed weeks one at most alarms; labels that rise on one shelf do at once."""
+    problem, parts = numbers(toy), [curved(place) for place in range(26)]
+    tested = [one.scored for one in parts[:2]]
+    held_out = HeldOut(pa.concat_tables([one.rows for one in parts[:2]]), tested[0].joined(tested[1:]))
+    false = []
+    for place in range(2, 26):
+        found = concept(problem, held_out, parts[max(place - 8, 2) : place + 1], RULE, 4.5, 200, compare=False)
+        assert found is not None
+        false += [place] * (found["times_usual"] > 4.5)
+    assert len(false) <= 1
+    drifted = [*parts[18:25], curved(25, off=1.5)]
+    found = concept(problem, held_out, drifted, RULE, 4.5, 200, compare=False)
+    assert found is not None and found["times_usual"] > 4.5 and found["features"][0]["feature"] == "shelf"
+
+
 def test_several_classes(toy: ToyProblem) -> None:
     def three(part: HeldOut, turned: float = 0.0) -> HeldOut:
         random = np.random.default_rng(7)
