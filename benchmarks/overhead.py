@@ -36,7 +36,15 @@ import yaml
 PROBLEM, CANDIDATE = "made", "xgboost"
 FLOATS, INTEGERS, CATEGORIES = 18, 4, 3
 THREADS, ROUNDS = 2, 100
-TREES = {"max_depth": 6, "learning_rate": 0.1}
+# All that has another default here than in XGBoost is written down, so that both give the same trees.
+TREES = {
+    "max_depth": 6,
+    "learning_rate": 0.1,
+    "reg_lambda": 1.0,
+    "subsample": 1.0,
+    "colsample_bynode": 1.0,
+    "min_child_weight": 1.0,
+}
 FIRST, DAYS = date(2024, 1, 1), {"train": 20, "validation": 2, "test": 2}
 GAPS = 0.05
 

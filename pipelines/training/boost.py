@@ -192,6 +192,9 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
     ) -> BoostedTrees:
         import xgboost
 
+        has_held_out = held_out is not None and len(held_out[0]) > 0
+        settings = settings.on(train.num_row(), train.num_col(), has_held_out)
+        assert settings.rounds is not None, "sized settings say how long"
         self._require(float(train.get_weight().sum()) > 0, "all rows weigh nothing")
         native = settings.native | {
             "tree_method": "hist", "device": device, "nthread": self.threads, "seed": self.seed,
@@ -206,7 +209,7 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
                 native.setdefault("base_score", first_score(y, weight, alpha))
         matrices, key = [train], ""
         if settings.patience is not None:
-            if held_out is None or len(held_out[0]) == 0:
+            if held_out is None or not has_held_out:
                 raise ValueError("early_stopping_rounds needs held-out rows, and there are none")
             matrices.append(self._held_out(held_out, settings, train))
         if checkpoint is not None and fingerprint is not None:
@@ -224,7 +227,7 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
             booster.update(train, done - 1, objective)
             if settings.patience is not None:
                 history.append(_metric(booster, matrices[1], done))
-                if len(history) - 1 - _best(history, settings) >= settings.patience:
+                if done >= settings.least and len(history) - 1 - _best(history, settings) >= settings.patience:
                     break
             if checkpoint is not None and done % checkpoint.every == 0 and done < settings.rounds:
                 raw = booster.save_raw("ubj")
@@ -234,7 +237,8 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
                     # does one that resumes here: both draw the same.
                     booster = xgboost.Booster(native, matrices, model_file=raw)
         counted_from = 1 if start is None else begun  # rounds that the first metric of the history is of
-        self.rounds_ = _best(history, settings) + counted_from if history else begun + settings.rounds
+        best = _best(history, settings) + counted_from if history else begun + settings.rounds
+        self.rounds_ = max(best, settings.least)
         self.history_ = history
         self.device_ = device
         # From the bare model: the state of two boosters differs where their lives did, and a GPU may be gone.

@@ -46,20 +46,63 @@ FIXED = {"tree_method": "hist", "booster": "gbtree", "multi_strategy": "one_outp
 SAMPLES = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
 HIGHER_IS_BETTER = ("auc", "aucpr")
 
+# What holds where nothing is written: measured over real tables (`python -m benchmarks.defaults`, docs/training.md).
+ROUNDS, PATIENCE = 1_000, 50  # at most, where held-out rows say when to stop
+BLIND_ROUNDS = 200  # where there are none
+LEAST_ROUNDS = 150  # of squared errors: who stops sooner holds back a part of each leaf, and some weeks reward that
+RATE, SAMPLED = 0.05, 0.8
+FEW_ROWS, FEW_COLUMNS = 2_000, 5
+
 
 @dataclass(frozen=True)
 class BoostSettings:
     """What one training does.
 
     Attributes:
-        rounds: boosting rounds at most.
-        patience: rounds without a better metric on the held-out rows after which it stops; None: never.
+        rounds: boosting rounds at most; None: nobody said.
+        patience: rounds without a better metric on the held-out rows after which it stops; None: nobody said.
         native: what XGBoost is told, under its names.
+        least: rounds that a model has at least, whatever the held-out rows say.
     """
 
-    rounds: int
+    rounds: int | None
     patience: int | None
     native: dict[str, Any]
+    least: int = 0
+
+    def on(self, rows: int, columns: int, has_held_out: bool) -> BoostSettings:
+        """The settings for a training set of this size: what was given, and for the rest the defaults.
+
+        Small sets get shallow trees and small leaves, as large ones would hide what there is to learn. The least weight
+        of a leaf is in rows for squared errors, and in their second derivatives, at most a quarter each, for log loss;
+        other objectives have other scales, and keep XGBoost's. Rounds that were given are that many: who names them
+        and no patience asks for no early stopping.
+
+        >>> BoostSettings(None, None, {"objective": "binary:logistic", "max_depth": 3}).on(800, 20, True)
+        ... # doctest: +NORMALIZE_WHITESPACE
+        BoostSettings(rounds=1000, patience=50, native={'learning_rate': 0.05, 'max_depth': 3, 'reg_lambda': 5.0,
+            'subsample': 0.8, 'colsample_bynode': 0.8, 'min_child_weight': 1.0, 'objective': 'binary:logistic'},
+            least=0)
+        """
+        stops = self.patience is not None or (self.rounds is None and has_held_out)
+        leaf = {"reg:squarederror": min(max(rows / 200, 1.0), 20.0), "binary:logistic": min(max(rows / 800, 1.0), 5.0)}
+        leaf["multi:softprob"] = leaf["binary:logistic"]
+        objective = str(self.native["objective"])
+        is_squared = objective == "reg:squarederror"
+        defaults = {
+            "learning_rate": RATE,
+            "max_depth": 4 if rows < FEW_ROWS else 6,
+            "reg_lambda": 1.0 if is_squared else 5.0,
+            "subsample": SAMPLED,
+            "colsample_bynode": SAMPLED if columns >= FEW_COLUMNS else 1.0,
+            **({"min_child_weight": leaf[objective]} if objective in leaf else {}),
+        }
+        return BoostSettings(
+            rounds=self.rounds or (ROUNDS if stops else BLIND_ROUNDS),
+            patience=(self.patience or PATIENCE) if stops else None,
+            native={**defaults, **self.native},
+            least=LEAST_ROUNDS if is_squared and stops and self.rounds is None and self.patience is None else 0,
+        )
 
     @property
     def max_bin(self) -> int:
@@ -84,7 +127,7 @@ def boost_settings(
     names: list[str] | None,
     is_focal: bool,
 ) -> BoostSettings:
-    """The settings that `parameters` ask for; a parameter that is null is as if it were not there.
+    """The settings that `parameters` ask for, without defaults; a parameter that is null is as if it were not there.
 
     Raises:
         ValueError: a parameter is unknown (XGBoost only warns), belongs to another task or objective, or has a value
@@ -109,8 +152,7 @@ def boost_settings(
         raise ValueError("objective 'reg:quantileerror' needs quantile_alpha, one number between 0 and 1")
     if not isinstance(given.get("eval_metric", ""), str):
         raise ValueError("eval_metric is one metric's name")
-    rounds = _whole("n_estimators", given.get("n_estimators", 100))
-    patience = given.get("early_stopping_rounds")
+    rounds, patience = given.get("n_estimators"), given.get("early_stopping_rounds")
     native = {"objective": objective} | {
         name: value
         for name, value in given.items()
@@ -124,7 +166,20 @@ def boost_settings(
         groups = [[_position(one, len(is_category), names, "interaction_constraints") for one in group]
                   for group in given["interaction_constraints"]]  # fmt: skip
         native["interaction_constraints"] = json.dumps(groups)
-    return BoostSettings(rounds, None if patience is None else _whole("early_stopping_rounds", patience), dict(native))
+    return BoostSettings(
+        None if rounds is None else _whole("n_estimators", rounds),
+        None if patience is None else _whole("early_stopping_rounds", patience),
+        dict(native),
+    )
+
+
+def stops_by_itself(parameters: dict[str, Any]) -> bool:
+    """Whether a fit with these parameters stops early where there are held-out rows, though nobody asked for it.
+
+    >>> stops_by_itself({"max_depth": 3}), stops_by_itself({"n_estimators": 80})
+    (True, False)
+    """
+    return all(parameters.get(name) is None for name in ("n_estimators", "early_stopping_rounds"))
 
 
 def on_kept(parameters: dict[str, Any], dropped: Collection[str]) -> dict[str, Any]:

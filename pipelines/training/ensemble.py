@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 
 from pipelines.errors import ConfigError
 from pipelines.problem import Problem
+from pipelines.training.boost_parameters import stops_by_itself
 from pipelines.training.calibrate import NEAR, logit
 from pipelines.training.checks import explained, newest_apart, place, require_classes
 from pipelines.training.estimators import STOPS_EARLY, Setting, fit_estimator, scores_of
@@ -102,7 +103,7 @@ def fit_ensemble(
     measured = []
     for earlier, newer in folds(problem, train):
         for position, part in enumerate(candidate.of):
-            learnt_from, stops_by = _sides(problem, part, earlier)
+            learnt_from, stops_by = _sides(problem, part, earlier, searched[part] or {})
             scores[position].append(fit_scorer(problem, part, learnt_from, stops_by, searched[part]).scores(newer))
         measured.append(newer.select(["label", "weight"]))
     rows = pa.concat_tables(measured)
@@ -114,10 +115,13 @@ def fit_ensemble(
         )
 
 
-def _sides(problem: Problem, part: str, earlier: pa.Table) -> tuple[pa.Table, pa.Table]:
+def _sides(problem: Problem, part: str, earlier: pa.Table, searched: dict[str, Any]) -> tuple[pa.Table, pa.Table]:
     """Rows of a fold that the part learns from, and those that tell it when to stop, if it asks: its newest partition,
-    which it learns from as well where there is no other."""
+    which it learns from as well where there is no other; who stops by itself is then told nothing."""
     older, newest = newest_apart(earlier, 1)
-    if problem.training.candidates[part].model in STOPS_EARLY and older.num_rows:
+    candidate = problem.training.candidates[part]
+    if candidate.model in STOPS_EARLY and older.num_rows:
         return older, newest
+    if candidate.model == "xgboost" and stops_by_itself({**candidate.parameters, **searched}):
+        return earlier, newest.slice(0, 0)
     return earlier, newest

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pipelines.errors import ConfigError, DataError
 from pipelines.problem import Problem
+from pipelines.training.boost_parameters import stops_by_itself
 from pipelines.training.folds import folds, of_partitions
 from pipelines.training.trials import State, Trial, Trials, is_hopeless, propose
 
@@ -151,11 +152,15 @@ def _held_back(problem: Problem, name: str, parameters: dict[str, Any], earlier:
     """
     candidate, keys = problem.training.of(name), _partitions(earlier)
     given = {**candidate.parameters, **parameters}
-    stops = given.get("early_stopping", candidate.model == "hist_boosting") or given.get("early_stopping_rounds")
+    by_itself = candidate.model == "xgboost" and stops_by_itself(given)
+    stops = given.get("early_stopping", candidate.model == "hist_boosting" or by_itself)
+    stops = stops or given.get("early_stopping_rounds")
     newest, older = of_partitions(earlier, keys[-1:]), of_partitions(earlier, keys[:-1])
     is_needed = stops or problem.training.threshold.by != "fixed"
     if is_needed and len(keys) > _partitions_needed(problem, name) and _is_of_use(problem, older):
         return older, newest
+    if by_itself and problem.training.threshold.by == "fixed":
+        return earlier, newest.slice(0, 0)  # rows that it learns from would never tell it to stop
     return earlier, newest
 
 

@@ -407,8 +407,9 @@ def test_a_killed_training_goes_on_to_the_model_of_the_unbroken_one(
 
 def test_without_sampling_a_checkpoint_changes_nothing() -> None:
     train = _rows("binary")
-    kept = Kept(every=5)
-    assert _bytes(_trees().fit(*train, checkpoint=kept)) == _bytes(_trees().fit(*train))
+    kept, whole = Kept(every=5), {"subsample": 1.0, "colsample_bynode": 1.0}
+    kept_model = _trees(parameters=whole).fit(*train, checkpoint=kept)
+    assert _bytes(kept_model) == _bytes(_trees(parameters=whole).fit(*train))
     assert kept.saved == [5, 10]
 
 
@@ -471,3 +472,17 @@ def test_auto_is_the_cpu_where_there_is_no_gpu_and_cuda_is_refused(monkeypatch: 
 def test_the_gpu_is_looked_for_and_the_device_is_told() -> None:
     model = _trees(device="auto").fit(*_rows("binary"))
     assert model.device_ == boost.device_of("auto")
+
+
+# --- defaults
+
+
+def test_a_regression_without_parameters_does_not_stop_while_it_holds_back_what_it_has_learnt() -> None:
+    """By the held-out rows, which all have the mean label, the first rounds are the best ones."""
+    matrix, y, weight = _rows("regression")
+    held_out = (matrix[:100], np.full(100, np.average(y, weights=weight)), weight[:100])
+    arguments: dict[str, Any] = {"seed": 1, "threads": 1, "device": "cpu", "is_category": IS_CATEGORY}
+    model = BoostedTrees({}, "regression", 0, **arguments).fit(matrix, y, weight, held_out)
+    assert model.rounds_ == 150
+    asked = BoostedTrees({"early_stopping_rounds": 5}, "regression", 0, **arguments)
+    assert asked.fit(matrix, y, weight, held_out).rounds_ < 20

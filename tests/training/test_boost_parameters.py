@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipelines.training.boost_parameters import CALLED, FIXED, ONLY_WITH, SET_ELSEWHERE, TAKEN, BoostSettings
 from pipelines.training.boost_parameters import boost_settings as made
@@ -74,7 +76,57 @@ def test_what_is_ours_does_not_go_to_xgboost_and_null_is_nothing() -> None:
     found = _settings("multiclass", {"n_estimators": 7, "early_stopping_rounds": 3, "max_depth": None, "gamma": 1})
     assert (found.rounds, found.patience, found.max_bin) == (7, 3, 256)
     assert found.native == {"objective": "multi:softprob", "num_class": 3, "gamma": 1}
-    assert _settings("binary", {}).rounds == 100
+    assert _settings("binary", {}).rounds is None
+
+
+DEFAULTS = {"learning_rate": 0.05, "subsample": 0.8, "colsample_bynode": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("task", "rows", "columns", "wanted"),
+    [
+        ("binary", 400, 12, {"max_depth": 4, "min_child_weight": 1.0}),
+        ("binary", 2_400, 12, {"max_depth": 6, "min_child_weight": 3.0}),
+        ("multiclass", 1_000_000, 12, {"max_depth": 6, "min_child_weight": 5.0}),
+        ("regression", 400, 12, {"max_depth": 4, "min_child_weight": 2.0}),
+        ("regression", 1_000_000, 3, {"max_depth": 6, "min_child_weight": 20.0, "colsample_bynode": 1.0}),
+    ],
+)
+def test_what_nobody_wrote_is_regularised_by_the_size_of_the_data(
+    task: str, rows: int, columns: int, wanted: dict[str, Any]
+) -> None:
+    made = _settings(task, {}).on(rows, columns, has_held_out=True)
+    assert (made.rounds, made.patience) == (1000, 50)
+    own = {"objective": made.native["objective"], **({"num_class": 3} if task == "multiclass" else {})}
+    assert made.native == {**DEFAULTS, **wanted, **own, "reg_lambda": 1.0 if task == "regression" else 5.0}
+    assert made.least == (150 if task == "regression" else 0)
+
+
+@given(
+    written=st.dictionaries(
+        st.sampled_from(["learning_rate", "max_depth", "reg_lambda", "subsample", "colsample_bynode",
+                         "min_child_weight", "n_estimators", "early_stopping_rounds"]),
+        st.integers(1, 1)),
+    rows=st.integers(1, 10**7),
+    columns=st.integers(1, 500),
+    has_held_out=st.booleans(),
+)  # fmt: skip
+@settings(max_examples=50)
+def test_each_parameter_that_is_written_wins_over_its_default(
+    written: dict[str, int], rows: int, columns: int, has_held_out: bool
+) -> None:
+    sized = _settings("binary", {}).on(rows, columns, has_held_out)
+    made = _settings("binary", written).on(rows, columns, has_held_out)
+    ours = {name: value for name, value in written.items() if name in sized.native}
+    assert made.native == {**sized.native, **ours}
+    stops = "early_stopping_rounds" in written or (has_held_out and "n_estimators" not in written)
+    assert (made.patience is not None) == stops
+    assert made.rounds == written.get("n_estimators", 1000 if stops else 200)
+    assert made.patience == (written.get("early_stopping_rounds", 50) if stops else None)
+
+
+def test_the_least_weight_of_a_leaf_is_left_to_xgboost_where_its_scale_is_not_known() -> None:
+    assert "min_child_weight" not in _settings("regression", {"objective": "count:poisson"}).on(9000, 9, True).native
     assert _settings("binary", {}).patience is None
 
 
