@@ -1,10 +1,10 @@
 """# Train: a new version, gated against the champion
 
 **What it does.** `label` joins events with the labels known by now, `sample` draws the training set and splits it by
-time, `featurize` computes its features, `check` looks for leaks and writes the set's datasheet, `train` searches and
-fits each candidate (one mapped task each), `evaluate` measures them on the newest held-out partitions, `gate` compares
-the best with thresholds, baselines and champion on the same rows, `register` makes it a version with its lineage and
-model card, `promote` gives it the alias *champion*.
+time, `featurize` computes features, `check` looks for leaks and writes the datasheet, `train` searches and fits each
+candidate (a mapped task each), `evaluate` measures them on the newest held-out partitions, `gate` compares the best
+with thresholds, baselines and champion on the same rows, `refit` fits it again on these rows too, for that model to
+serve, `register` makes it a version with lineage and model card, `promote` gives it the alias *champion*.
 
 **What makes it run.** The monitor's request (asset `<problem>/retrain_request`, with the partition key that alarmed);
 the ledger says which kind of training it asked for. By hand: with no partition key it learns from everything labelled
@@ -15,12 +15,13 @@ newer rows alone) or `recalibrate`. Requests that come while a run is on wait in
 
 - `gate` failed with *GateFailed*: not a fault. The challenger is not good enough and the champion goes on serving.
   The task's *Evaluation* link shows every check. Compare the runs in MLflow; lower no threshold to get a release out.
+- `refit` failed with *GateFailed*: it fits rows worse once it has learnt from them. Look at the newest partitions.
 - `check` failed with *DataError*: a feature knows too much, or rows stand on both sides of a split: see the task's
   *Datasheet* link. Accept a feature (`dataset.leaks.accepted`) only after a look at it.
 - `label` failed with *DataError*: too few labelled partitions yet. Skipped: its XCom `verdict` says why.
 - Some of `train` skipped: the champion is updated, other candidates are not; baselines are fitted for the gate.
 - `train` was killed: its retry goes on where it was. Does not start: it waits for the pool `training` (Admin, Pools).
-- `register`, `promote` up for retry: MLflow does not answer. `train` failed: a candidate's parameters do not fit it.
+  Failed: a candidate's parameters do not fit it. `register`, `promote` up for retry: MLflow does not answer.
 """
 
 from __future__ import annotations
@@ -67,10 +68,9 @@ PARAMS = {
     "how": Param("scratch", enum=["scratch", "continue", "recalibrate"]),
     "window_from": Param(None, type=["null", "string"], format="date", title="First partition to learn from"),
 }
-sample = stage("train.sample")
-featurize = stage("train.featurize")
-check = stage("train.check")
+sample, featurize, check = (stage(f"train.{name}") for name in ("sample", "featurize", "check"))
 gate = stage("train.gate")
+refit = stage("train.refit").override(pool="training", execution_timeout=timedelta(hours=2))
 register = stage("train.register")
 promote = stage("train.promote")
 
@@ -88,8 +88,7 @@ def build(problem: Problem) -> None:
         checked.operator.operator_extra_links = (Datasheet(),)
         fit = train.partial(problem=name, featurized=checked)
         evaluated = evaluate(name, checked, fit.expand(candidate=list(problem.training.candidates)))
-        gated = gate(name, evaluated)
-        registered = register(name, gated)
+        registered = register(name, refit(name, gated := gate(name, evaluated)))
         for told, page in ((gated, Evaluation()), (registered, ModelCard())):
             told.operator.operator_extra_links = (page,)
         promote.override(outlets=[assets.model(name)], on_success_callback=alerts.promoted)(name, registered)

@@ -50,7 +50,10 @@ def failed(context: Mapping[str, Any]) -> None:
     page: Page | None = None
     verdict = f"{dag}.{task} failed" + (f" ({type(cause).__name__})" if isinstance(cause, BaseException) else "")
     if isinstance(cause, GateFailed):
-        kind, verdict, page = "gate refused", "the challenger did not pass its gate", Evaluation()
+        verdict = "the challenger did not pass its gate"
+        if task == "refit":
+            verdict = "the challenger passed its gate, but not when it was fitted again on newer rows"
+        kind, page = "gate refused", Evaluation()
     elif (dag, task) == ("ingest", "validate") and isinstance(cause, DataError | SchemaError):
         kind, verdict, page = "data refused", "validation refused the data, nothing was published", Validation()
     reason = str(error or context.get("reason") or "Its process ended without a word: killed, or out of memory.")

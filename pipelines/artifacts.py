@@ -177,9 +177,10 @@ TABLES: dict[TableName, Table] = {
             Field("realised", "float", "measured, once the labels are mature; null until then", nullable=True),
             Field("realised_rows", "int64", "rows with a label by then", nullable=True),
         )),
-        Table("ledger", "train.gate, release, monitor.act, ingest.validate, ingest.publish", "decision", "kind", (
+        Table("ledger", "train.gate, train.refit, release, monitor.act, ingest.validate, ingest.publish", "decision",
+              "kind", (
             Field("decision", "string", "id: the same decision is written once"),
-            Field("kind", "string", "gate, promotion (what serves from then on), monitoring, release (of a row), "
+            Field("kind", "string", "gate, refit, promotion (what serves then), monitoring, release (of a row), "
                   "partition (held, readmitted); alert: what was told, by any task"),
             Field("partition", "string", "newest partition that the decision knew"),
             Field("verdict", "string", "what was found"),

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 STAGES = {
     "ingest": ("extract", "validate", "publish"),
-    "train": ("label", "sample", "featurize", "check", "train", "evaluate", "gate", "register", "promote"),
+    "train": ("label", "sample", "featurize", "check", "train", "evaluate", "gate", "refit", "register", "promote"),
     "annotate": ("vote", "choose", "collect", "self_train"),
     "score": ("plan", "score", "publish"),
     "monitor": ("profile", "detect", "estimate", "diagnose", "explain", "decide", "act", "report"),
@@ -130,9 +130,9 @@ def train(
     # Where the champion is updated, the other candidates are not trained: those are no reason to stop.
     trained = [one for one in fitted if not (isinstance(one, Missing) and isinstance(one.reason, NothingToDo))]
     evaluated = chain.run(stages.evaluate, problem, checked, trained)
-    gated = chain.run(stages.gate, problem, evaluated)
+    refitted = chain.run(stages.refit, problem, chain.run(stages.gate, problem, evaluated))
     return chain.outcome(  # type: ignore[no-any-return]
-        chain.run(stages.promote, problem, chain.run(stages.register, problem, gated))
+        chain.run(stages.promote, problem, chain.run(stages.register, problem, refitted))
     )
 
 

@@ -123,8 +123,9 @@ def _finish(client: AirflowClient, run: Run, partition: str, tell: Tell) -> Run:
 
 
 def _gate_refused(client: AirflowClient, run: Run) -> bool:
-    """A challenger that its gate refused is an outcome, not a fault."""
-    return run["dag_id"].endswith(".train") and str(client.xcom(run, "gate", "verdict") or "").startswith("GateFailed")
+    """A challenger that its gate refused, or that was not sound once fitted again, is an outcome, not a fault."""
+    verdicts = [str(client.xcom(run, task, "verdict") or "") for task in ("gate", "refit")]
+    return run["dag_id"].endswith(".train") and any(one.startswith("GateFailed") for one in verdicts)
 
 
 def _facts(client: AirflowClient, run: Run, task: dict[str, Any]) -> str:

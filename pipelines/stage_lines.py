@@ -15,6 +15,7 @@ LINES = {
     "train": "{candidate}: {validation} on validation",
     "evaluate": "{candidate} is the challenger, {metrics} on test",
     "gate": "{verdict}",
+    "refit": "{refit}",
     "register": "version {version}",
     "promote": "version {version} serves now",
     "publish": "{rows:,} predictions by version {version}",

@@ -14,7 +14,7 @@ from pipelines.errors import DataError, EvergreenError, GateFailed
 
 BASELINE, CHALLENGER = "prior", "xgboost"
 STAGES = ("extract", "validate", "publish", "label", "sample", "featurize", "check", "baseline", "train", "evaluate",
-          "gate", "register", "promote")  # fmt: skip
+          "gate", "refit", "register", "promote")  # fmt: skip
 
 
 @dataclass
@@ -74,7 +74,8 @@ def _stage(stage: str, known: dict[str, Any], weeks: tuple[str, str]) -> Any:
         "train": lambda: train.train(PROBLEM, known["check"], CHALLENGER),
         "evaluate": lambda: train.evaluate(PROBLEM, known["check"], [known["baseline"], known["train"]]),
         "gate": lambda: train.gate(PROBLEM, known["evaluate"]),
-        "register": lambda: train.register(PROBLEM, known["gate"]),
+        "refit": lambda: train.refit(PROBLEM, known["gate"]),
+        "register": lambda: train.register(PROBLEM, known["refit"]),
         "promote": lambda: train.promote(PROBLEM, known["register"]),
     }
     return steps[stage]()
@@ -91,6 +92,8 @@ def _gains(evaluation: str) -> dict[str, Any]:
 
 def _by(stage: str, error: EvergreenError) -> list[str]:
     """Names of the rules or checks, without their numbers."""
+    if stage == "refit":
+        return ["refit"]
     if isinstance(error, GateFailed):
         from pipelines.problem import load_problem
         from pipelines.release import ledger

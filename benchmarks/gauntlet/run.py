@@ -41,7 +41,7 @@ LEGS: dict[str, tuple[str, ...]] = {
     "featurized": ("check", "baseline"),
     "checked": ("train",),
     "trained": ("evaluate",),
-    "evaluated": ("gate", "register", "promote"),
+    "evaluated": ("gate", "refit", "register", "promote"),
 }
 
 

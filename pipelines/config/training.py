@@ -217,6 +217,11 @@ class Training(Config):
     threshold: Threshold = Threshold()
     search: Search = Search()
     update: Update = Update()
+    refit: bool = Field(
+        True,
+        description="once its gate has passed, fit the challenger again on all mature partitions, those that it was "
+        "tested on too, and let that model serve: else the newest weeks teach nothing",
+    )
     memory_limit_mb: float = Field(
         4096, gt=0, description="a larger training matrix is read from disk, batch by batch; xgboost only"
     )

@@ -117,6 +117,22 @@ def splits(
     return {key: chosen.get(key, "embargo") for key in known if key >= train[0]}
 
 
+def all_mature(
+    problem: Problem,
+    partition: str,
+    available: list[str],
+    window_from: str | None = None,
+    held: Collection[str] = (),
+) -> dict[str, str]:
+    """As `splits`, with nothing held out and no embargo: all mature partitions at the end of `partition` are train.
+
+    The window has the length of dataset.window_partitions, and so begins later than that of `splits` does.
+    """
+    known = [key for key in mature(problem, partition, available) if key not in held]
+    newest = known[-(problem.dataset.window_partitions or 0) :]
+    return {key: "train" for key in newest if window_from is None or key >= window_from}
+
+
 def label(problem: Problem, events: Any, labels: Any, as_of: datetime, split: dict[str, str]) -> pa.Table:
     """One row per event of the partitions in `split`, sorted by event_time and key.
 

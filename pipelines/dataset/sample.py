@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +33,7 @@ class Draw:
     target: np.ndarray | None = None
 
 
-def sample(rows: pa.Table, sampling: Sampling) -> pa.Table:
+def sample(rows: pa.Table, sampling: Sampling, splits: Sequence[str] = SPLITS) -> pa.Table:
     """Draw from the training split; validation and test keep every row. Adds `probability` and `weight`.
 
     `rows` come from `label`, with the columns that `sampling` names; those without a label, or of no split, are left
@@ -40,7 +41,7 @@ def sample(rows: pa.Table, sampling: Sampling) -> pa.Table:
     probability, over all seeds; 1 outside the training split). `weight` is 1, unless the method is importance or
     `correct` is set: then it is inverse to the probability, with a mean of about 1 (Horvitz & Thompson, 1952). The
     seed and the order of the rows alone decide which are drawn (Huyen, ch. 4: sampling; Lohr, Sampling: Design and
-    Analysis, 2022).
+    Analysis, 2022). `splits`: those that there have to be; train is one of them.
 
     Raises:
         ConfigError: rows are to be grouped by a label that is a number.
@@ -53,8 +54,8 @@ def sample(rows: pa.Table, sampling: Sampling) -> pa.Table:
             where=f"{SETTING}.by",
             cure="let events.sql give a column of ranges, and name that",
         )
-    rows = rows.filter(sql.is_among("split", SPLITS) & pc.field("label").is_valid())
-    for split in SPLITS:
+    rows = rows.filter(sql.is_among("split", splits) & pc.field("label").is_valid())
+    for split in splits:
         _require_two_labels(rows, split, "give it more partitions (dataset.split), or look at the labels")
     in_train = pc.equal(rows["split"], "train").to_numpy()
     train = np.flatnonzero(in_train)

@@ -35,16 +35,22 @@ def usable(config: Problem, labelled: ds.Dataset) -> pa.Table:
     return labelled.to_table(filter=usable)
 
 
-def sampled(config: Problem, labelled: ds.Dataset) -> pa.Table:
-    """The rows of a training set, with the chance that each was drawn with, and its weight."""
+def sampled(config: Problem, labelled: ds.Dataset, splits: Sequence[str] = SPLITS) -> pa.Table:
+    """The rows of a training set, with the chance that each was drawn with, and its weight; of `splits`."""
     from pipelines.dataset.sample import sample
 
-    rows = sample(usable(config, labelled), config.dataset.sampling)
+    rows = sample(usable(config, labelled), config.dataset.sampling, splits)
     if not config.labels.weigh_by_confidence:
         return rows
     is_train = pc.equal(rows["split"], "train")
     weight = pc.if_else(is_train, pc.multiply(rows["weight"], rows["confidence"]), rows["weight"])
     return rows.set_column(rows.schema.get_field_index("weight"), "weight", weight)
+
+
+def pins_of(lineage: dict[str, Any]) -> dict[str, Any]:
+    """What the stages of a training handed on, from the lineage of a model that it made."""
+    tables = {f"{name}_version": version for name, version in lineage["tables"].items()}
+    return {**lineage, **tables, "training_set_version": tables["training_sets_version"]}
 
 
 def training_set(
@@ -185,7 +191,7 @@ def facts(
 
     available = store.partition_keys(config, "events")
     events = store.dataset(config, "events", pins["events_version"])
-    planned = splits(config, pins["partition"], available, pins["window_from"], pins["held"])
+    planned = splits(config, pins["partition"], available, pins["window_from"], {*pins["held"], *pins["waiting"]})
     return Facts(
         training_set=pins["training_set"],
         partition=pins["partition"],

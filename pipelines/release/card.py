@@ -62,6 +62,7 @@ def _details(problem: Problem, report: Dict, lineage: Dict) -> Section:
         "Parameters": _settings({**own, **searched}),
         "Of these searched": ", ".join(searched) or "none",
         "Made": _made(lineage),
+        "Fitted again": _fitted_again(lineage),
         "Run": _known(lineage.get("run_id") or report.get("run_id")),
         "Size": f"{size / 1e6:,.2f} MB" if is_number(size) else NOT_MEASURED,
         "Time for one row": f"{figure(report.get('latency_ms'))} ms (median)" if is_number(report.get("latency_ms"))
@@ -77,6 +78,17 @@ def _made(lineage: Dict) -> str:
              "fallback": "a baseline, that serves because version {} was not good enough"}  # fmt: skip
     how = words.get(str(lineage.get("how")), "from scratch").format(parent or lineage.get("replaces"))
     return how + f"; of partitions from {start} on" * (start is not None)
+
+
+def _fitted_again(lineage: Dict) -> str:
+    """What the figures on the card are of, and what serves."""
+    refit = lineage.get("refit")
+    if not refit:
+        return "no: what was measured serves"
+    rows = refit["rows"]
+    learnt = f"{figure(rows['rows'])} rows of {span(rows['partitions'])}, those of the test among them"
+    measured = f"measured, here and in its evaluation, was run {refit['of']}"
+    return f"what serves was fitted again after its gate on {learnt}; {measured}"
 
 
 def _use(problem: Problem, report: Dict) -> Section:

@@ -53,7 +53,9 @@ def lineage(
 
     `pins`: what the stages hand on, `splits`: the `fingerprint` of each, `parameters`: those that were searched, which
     stand over the candidate's own, `is_streamed`: the training rows were read from disk, batch by batch, which gives
-    other bits than rows in memory. "parent" is the version that a candidate went on from, None of one from scratch.
+    other bits than rows in memory. "parent" is the version that a candidate went on from, "parent_run" the run of the
+    very model of it that it did; None of one from scratch. "refit" says, where a model was fitted again after its gate
+    (`training.refit`), how: see `pipelines.stages.refit`.
     """
     builds_on = pins.get("builds_on") if not problem.training.candidates[candidate].is_baseline else None
     dataset, training = problem.dataset, problem.training
@@ -64,8 +66,11 @@ def lineage(
         "parameters": dict(parameters),
         "how": pins.get("how", "scratch") if builds_on else "scratch",
         "parent": builds_on["version"] if builds_on else None,
+        "parent_run": builds_on.get("run_id") if builds_on else None,
+        "refit": None,
         "window_from": pins.get("window_from"),
         "held": list(pins.get("held", ())),
+        "waiting": list(pins.get("waiting", ())),
         "is_streamed": is_streamed,
         "training": pins["training"],
         "training_set": pins["training_set"],

@@ -6,25 +6,25 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from pipelines import sql, store
 from pipelines.artifacts import TableName, table_schema
-from pipelines.dataset import stored
+from pipelines.dataset.assemble import assembled
 from pipelines.dataset.fingerprint import fingerprint
-from pipelines.dataset.known import targets
-from pipelines.dataset.label import SPLITS, label, label_number, splits
+from pipelines.dataset.label import SPLITS, splits
 from pipelines.errors import ConfigError, DataError
-from pipelines.features.featurize import featurize
 from pipelines.problem import Problem, load_problem
 from pipelines.release.lineage import query_hashes, setting_changes, surroundings, surroundings_changes
 from pipelines.release.versions import version_problem, version_uri
+
+if TYPE_CHECKING:
+    from pipelines.training.model import Model
 
 BATCH_ROWS = 65_536  # as `stored.stream` gives them
 
@@ -48,7 +48,8 @@ def reproduce(problem_name: str, version: str) -> Reproduced:
     of today. A version that went on from another one is made again from that one's model, as MLflow keeps it: whether
     that can be made again is a question about that version. On the same machine with the same code and packages the
     scores are equal to the last bit. Whatever differs from what was recorded is named, whether or not it changed a
-    score. Nothing is written.
+    score. Nothing is written. Of a version that was fitted again after its gate both models are made again and
+    compared, the one that was tested and the one that serves.
 
     Raises:
         DataError: the version has no lineage, or its tables cannot be read as they were.
@@ -62,19 +63,28 @@ def reproduce(problem_name: str, version: str) -> Reproduced:
     today = load_problem(problem_name)
     recorded = _recorded(today, version)
     problem = _problem(today, version, recorded)
-    model = tracking.load_model(recorded["run_id"])
+    refit = recorded.get("refit")
+    model = tracking.load_model(refit["of"] if refit else recorded["run_id"])
     rows, parent = _rows(problem, recorded), recorded.get("parent")
+    before = None
+    if parent is not None:
+        before = tracking.load_model(recorded.get("parent_run") or _recorded(today, parent)["run_id"])
+    served, refit_differences = None, list[str]()
     with TemporaryDirectory(prefix="evergreen-") as folder:
         train = on_disk(rows["train"], folder) if recorded["is_streamed"] else rows["train"]
         state = NoCheckpoint(problem.training.checkpoint_rounds)
-        if parent is None:
+        if before is None:
             again = fit(problem, recorded["candidate"], train, rows["validation"], parameters=recorded["parameters"],
                         checkpoint=state)  # fmt: skip
         else:
-            before = tracking.load_model(_recorded(today, parent)["run_id"])
             again = updated(problem, recorded["candidate"], recorded["how"], before, rows["train"], rows["validation"])
+        if refit:
+            served, refit_differences = _refitted(problem, recorded, again, before, folder)
     ours, theirs = again.scores(rows["test"]), model.scores(rows["test"])
-    found = _row_changes(problem, recorded, rows)
+    if served is not None:
+        ours = np.concatenate([ours, served.scores(rows["test"])])
+        theirs = np.concatenate([theirs, tracking.load_model(recorded["run_id"]).scores(rows["test"])])
+    found = _row_changes(problem, recorded, rows) + refit_differences
     if again.threshold != model.threshold:
         found.append(f"threshold: {model.threshold!r} -> {again.threshold!r}")
     settings = setting_changes(problem.model_dump(mode="json"), today.model_dump(mode="json"))
@@ -104,22 +114,7 @@ def training_rows(
     """
     available = sql.query("SELECT DISTINCT partition FROM events", {"events": events})["partition"].to_pylist()
     split = splits(problem, partition, sorted(available), window_from, held)
-    labelled = label(problem, events, labels, as_of, split)
-    drawn = stored.sampled(problem, ds.dataset(labelled))
-    keys = sorted(set(drawn["partition"].to_pylist()))
-    schema = table_schema(problem, "features")
-    wanted = targets(events.filter(sql.is_among("partition", keys)), as_of)
-    batches = (batch.cast(schema) for batch in featurize(problem, wanted, events, labels))
-    features = pa.Table.from_batches(batches, schema=schema)
-    key = sql.quote(problem.key)
-    return {
-        name: sql.query(
-            f"""SELECT f.*, {label_number(problem, "s.label")} AS label, s.weight
-                FROM s JOIN f USING ({key}, partition) ORDER BY f.event_time, f.{key}""",
-            {"s": drawn.filter(pc.equal(drawn["split"], name)).drop_columns(["event_time"]), "f": features},
-        )
-        for name in SPLITS
-    }
+    return assembled(problem, events, labels, as_of, split)
 
 
 def on_disk(rows: pa.Table, folder: str) -> ds.Dataset:
@@ -138,6 +133,27 @@ def max_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     if ours.shape != theirs.shape or not np.array_equal(np.isnan(ours), np.isnan(theirs)):
         return float("inf")
     return float(np.max(np.abs(ours - theirs), initial=0.0, where=~np.isnan(ours)))
+
+
+def _refitted(
+    problem: Problem, recorded: dict[str, Any], tested: Model, before: Model | None, folder: str
+) -> tuple[Model, list[str]]:
+    """The model that serves, made again from the tested one, and what differs in the rows that it learnt from."""
+    from pipelines import tracking
+    from pipelines.release.refit import refit_model, refit_rows
+    from pipelines.training.checkpoint import NoCheckpoint
+
+    then = recorded["refit"]
+    tables = (_pinned(problem, recorded, "events"), _pinned(problem, recorded, "labels"))
+    rows = refit_rows(problem, recorded, *tables, then["after"], folder)
+    bases = None if before is None else (before, tracking.load_model(then["base"]))
+    state = NoCheckpoint(problem.training.checkpoint_rounds)
+    model = refit_model(problem, recorded, tested, rows, bases, state)
+    now = fingerprint(problem, rows)
+    if now["hash"] == then["rows"]["hash"]:
+        return model, []
+    told = f"rows of the refit: {then['rows']['rows']} with hash {then['rows']['hash'][:12]} -> "
+    return model, [told + f"{now['rows']} with hash {now['hash'][:12]}"]
 
 
 def _recorded(problem: Problem, version: str) -> dict[str, Any]:
@@ -168,7 +184,7 @@ def _rows(problem: Problem, recorded: dict[str, Any]) -> dict[str, pa.Table]:
     events, labels = _pinned(problem, recorded, "events"), _pinned(problem, recorded, "labels")
     as_of = datetime.fromisoformat(recorded["as_of"])
     try:
-        window, held = recorded.get("window_from"), recorded.get("held", ())
+        window, held = recorded.get("window_from"), {*recorded.get("held", ()), *recorded.get("waiting", ())}
         return training_rows(problem, events, labels, recorded["partition"], as_of, window, held)
     except (OSError, duckdb.Error) as error:
         if "not found" not in str(error).lower() and "no such file" not in str(error).lower():

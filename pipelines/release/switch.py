@@ -109,8 +109,7 @@ def _register(problem: Problem, its: Problem, champion: ModelVersion, evaluation
 
     run_id = str(evaluation["baselines"][name]["run_id"])
     model, made_of = tracking.load_model(run_id), tracking.run_file(run_id, "lineage.json")
-    tables = {f"{table}_version": version for table, version in made_of["tables"].items()}
-    pins = {**made_of, **tables, "training_set_version": tables["training_sets_version"]}
+    pins = stored.pins_of(made_of)
     test = stored.split(its, pins, "test")
     seen = stored.drawn(its, pins, "train", REFERENCE_ROWS)
     found = scored(its, test["label"].to_numpy(), model.scores(test), test["weight"].to_numpy(), model.threshold)

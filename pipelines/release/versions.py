@@ -38,18 +38,43 @@ class Taught(NamedTuple):
     partitions: list[str]
 
 
-def taught(problem: Problem, version: str) -> Taught:
-    """Back to the version that was trained from scratch. What only calibrated a version did not teach its estimator."""
+def taught(problem: Problem, version: str, is_tested: bool = False) -> Taught:
+    """Back to the version that was trained from scratch. What only calibrated a version did not teach its estimator.
+
+    `is_tested`: of the model that the version's gate measured, not of the one that was fitted again and serves. The
+    sets are in either case those of the tested models: what a refit learns from is in no set.
+    """
     sets: list[str] = []
     partitions: set[str] = set()
     parent: str | None = version
     while parent is not None:
         made_of = store.read_json(version_uri(problem, parent, "lineage.json"))
+        refit = None if is_tested else made_of.get("refit")
         if made_of.get("how") != "recalibrate":
             sets.insert(0, made_of["training_set"])
             partitions |= set(made_of["splits"]["train"]["partitions"])
+            partitions |= set(refit["rows"]["partitions"]) if refit else set()
         parent = made_of.get("parent")
+        if parent is not None:
+            run_id = refit["base"] if refit else made_of.get("parent_run")
+            is_tested = run_id == measured_run(problem, parent)
     return Taught(sets, sorted(partitions))
+
+
+def learnt_by(problem: Problem, version: str) -> set[str]:
+    """Partitions that the model which serves has learnt from: what it says of them tells nothing of how good it is.
+
+    Empty for a version of before lineages were kept.
+    """
+    is_known = store.exists(version_uri(problem, version, "lineage.json"))
+    return set(taught(problem, version).partitions) if is_known else set()
+
+
+def measured_run(problem: Problem, version: str) -> str | None:
+    """The MLflow run of the model that a version's gate measured, where another one serves; None: that one serves."""
+    uri = version_uri(problem, version, "lineage.json")
+    refit = store.read_json(uri).get("refit") if store.exists(uri) else None
+    return str(refit["of"]) if refit else None
 
 
 def datasheet_uri(problem: Problem, training_set: str) -> str:

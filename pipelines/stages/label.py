@@ -15,7 +15,7 @@ from pipelines.dataset.label import splits
 from pipelines.errors import ConfigError, DataError, NothingToDo
 from pipelines.problem import Problem, load_problem
 from pipelines.release import ledger
-from pipelines.release.versions import taught, version_problem
+from pipelines.release.versions import measured_run, taught, version_problem
 
 How = Literal["scratch", "continue", "recalibrate"]
 LOOKED_AT = 60  # newest partitions that tell how long labels take
@@ -35,7 +35,8 @@ def label(
     asked for this training, and it is done once, however often it asked. `how`: scratch, continue or recalibrate (the
     champion); None: as the monitor asked for this partition. `window_from`: first partition to learn from.
     Result: {"partition", "as_of", "training": id of this attempt, "trained_until": last partition before the test
-    split, "events_version", "labels_version", "rows", "left_out": {reason: rows}, "too_young": [partition]}, and what
+    split, "events_version", "labels_version", "rows", "left_out": {reason: rows}, "too_young": [partition],
+    "waiting": those of them whose labels take longer than anybody said}, and what
     `planned` carries along.
 
     Raises:
@@ -75,6 +76,7 @@ def label(
         "trained_until": config.partitions.shift(first_tested, -1),
         **versions,
         **carried,
+        "waiting": sorted(waiting),
         "rows": rows.num_rows,
         "left_out": {**excluded(rows), "quarantined partition": passed_over},
         "too_young": sorted({*young(config, partition, available), *waiting}),
@@ -146,8 +148,11 @@ def planned(
     problem: Problem, request: Request, partition: str, available: list[str], held: set[str]
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Split of each partition, and what a training carries along: {"how", "window_from": key or None, "held": keys
-    of partitions in quarantine that are passed over, "builds_on": None, or {"version", "run_id", "candidate",
-    "learnt_until", "sets"} of the champion}.
+    of partitions in quarantine that are passed over, "builds_on": None, or of the champion {"version", "run_id" of the
+    model that is updated, "candidate", "learnt_until", "sets"}}.
+
+    Where the champion was fitted again after its gate, it is its tested twin that is updated and tested, and the update
+    is done to the champion itself when it is refitted: what the champion has learnt from can test nothing.
 
     Raises:
         NothingToDo: nothing is newer than what the champion has learnt from.
@@ -188,12 +193,14 @@ def _champion(problem: Problem, how: How) -> dict[str, Any]:
         raise ConfigError(f"version {number} has other features than the problem has today", where=where, cure=cure)
     if name not in problem.training.candidates or problem.training.candidates[name].is_baseline:
         raise ConfigError(f"version {number} is {name}, which is no candidate to go on with", where=where, cure=cure)
-    model = tracking.load_model(version.run_id)
+    tested = measured_run(problem, number) if problem.training.refit else None
+    run_id = tested or version.run_id
+    model = tracking.load_model(run_id)
     reason = why_not_continued(problem, name, model) if how == "continue" else why_not_recalibrated(model)
     if reason:
         raise ConfigError(f"version {number} cannot be updated so: {reason}", where=where, cure=cure)
-    known = taught(problem, number)
-    return {"version": number, "run_id": version.run_id, "candidate": name, "sets": known.sets,
+    known = taught(problem, number, is_tested=tested is not None)
+    return {"version": number, "run_id": run_id, "candidate": name, "sets": known.sets,
             "learnt_until": max(known.partitions)}  # fmt: skip
 
 

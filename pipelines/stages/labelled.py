@@ -15,14 +15,15 @@ from pipelines.dataset.known import labels_as_known
 from pipelines.dataset.label import label_number, mature
 from pipelines.monitoring.profile import KEPT_PARTITIONS
 from pipelines.problem import Problem
-from pipelines.release.versions import reference_uri, version_problem
+from pipelines.release.versions import learnt_by, reference_uri, version_problem
 
 if TYPE_CHECKING:
     from pipelines.monitoring.held_out import HeldOut
 
 
 def labelled_rows(config: Problem, its: Problem, version: str, partition: str, count: int) -> list[pa.Table]:
-    """The newest `count` partitions that `version` scored and whose labels are mature at `partition`, oldest first.
+    """The newest `count` partitions that `version` scored and has not learnt from and whose labels are mature at
+    `partition`, oldest first.
 
     Neighbouring partitions with fewer than `monitoring.policy.min_labels` labels are one table together. Each has
     features, score, decision, probabilities, `_label` (a number, null where there is none that the version knows) and
@@ -33,7 +34,9 @@ def labelled_rows(config: Problem, its: Problem, version: str, partition: str, c
 
     fewest = config.monitoring.policy.min_labels
     predictions = store.dataset(config, "predictions")
+    learnt = learnt_by(config, version)
     keys = mature(config, partition, _sound(config, store.partition_keys(config, "predictions")))
+    keys = [key for key in keys if key not in learnt]
     its_own = predictions.filter(sql.is_among("partition", keys) & (pc.field("model_version") == version))
     newest = "SELECT partition, count(*) AS rows FROM p GROUP BY 1 ORDER BY 1 DESC LIMIT $most"
     counted = sql.query(newest, {"p": its_own}, {"most": max(count, KEPT_PARTITIONS)}).to_pylist()[::-1]

@@ -15,7 +15,7 @@ from pipelines.dataset.known import labels_as_known
 from pipelines.dataset.label import label_number, mature
 from pipelines.monitoring.profile import KEPT_PARTITIONS, Profiles, Reference, from_rows
 from pipelines.problem import Problem
-from pipelines.release.versions import reference_uri, version_problem, version_uri
+from pipelines.release.versions import learnt_by, reference_uri, version_problem, version_uri
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -48,8 +48,10 @@ class Past:
         return dict(sorted((made_from | {key: part for key, part in scored.items() if part}).items()))
 
     def labelled_keys(self) -> list[str]:
-        """Partitions that the version scored and whose labels are taken to be in, oldest first."""
+        """Partitions that the version scored and has not learnt from, and whose labels are in, oldest first."""
+        learnt = learnt_by(self.config, self.version)
         keys = mature(self.config, self.partition, store.partition_keys(self.config, "predictions"))
+        keys = [key for key in keys if key not in learnt]
         counts = self._counts(self._predictions(keys[-KEPT_PARTITIONS:]))
         return sorted(counts)
 

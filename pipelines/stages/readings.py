@@ -17,7 +17,7 @@ from pipelines.errors import ConfigError, EvergreenError
 from pipelines.evaluation.bootstrap import blocks_of
 from pipelines.monitoring.readings import PROXY_ROWS, Reading, as_scored, fresher, reading, recalibrated
 from pipelines.problem import Problem
-from pipelines.release.versions import taught, version_problem, version_uri
+from pipelines.release.versions import measured_run, taught, version_problem, version_uri
 
 CALIBRATING = 8  # labelled partitions, the newest, that a recalibration would learn from
 
@@ -121,9 +121,12 @@ def _fresher(
         split = splits(config, partition, available, held=aside)
     except EvergreenError:
         return []
+    newest = where["partition"]
     fresh = [key for key, name in split.items() if name == "train"]
-    stale = [[key for key in one["splits"]["train"]["partitions"] if key in available and key not in aside]
-             for one in chain]  # fmt: skip
+    if config.training.refit:  # what could be learnt from when the newest began; nothing is held out in the end
+        before = mature(config, config.partitions.shift(newest, -1), [key for key in available if key not in aside])
+        fresh = before[-(config.dataset.window_partitions or 0) :]
+    stale = [[key for key in _learnt(one) if key in available and key not in aside and key != newest] for one in chain]
     known = {key for keys in stale for key in keys}
     parts = {"fresh": fresh, "newer": [key for key in fresh if key not in known]}
     window = [key for key in fresh if since is not None and key >= since]
@@ -135,6 +138,13 @@ def _fresher(
     if not its:
         return []
     return fresher(config, candidate, where, its_ages, its, {**tables, "newest": rows}, blocks)
+
+
+def _learnt(lineage: dict[str, Any]) -> list[str]:
+    """Partitions that the training behind a lineage taught what serves."""
+    refit = lineage.get("refit")
+    partitions: list[str] = (refit["rows"] if refit else lineage["splits"]["train"])["partitions"]
+    return partitions
 
 
 def _others(
@@ -150,12 +160,14 @@ def _others(
     from pipelines import tracking
 
     champion, previous = tracking.serving(config), tracking.previous(config)
-    model = tracking.load_model(champion.run_id)
+    known = set(taught(config, version).partitions)
+    # Of rows that what serves has learnt from, its tested twin says how good it is.
+    twin = measured_run(config, version) if where["partition"] in known else None
+    model = tracking.load_model(twin or champion.run_id)
     its = version_problem(config, version)
     if its.feature_set != config.feature_set or str(champion.version) != version:
         why = "the version that served here does not serve any more, or has other features"
         return [], dict.fromkeys(("recalibrate", "roll_back", "fall_back"), why)
-    known = set(taught(config, version).partitions)
     older = [key for key in keys[:-1] if key not in known][-CALIBRATING:]
     past = labelled_rows(config, partition, older) if older else rows.slice(0, 0)
     keep = model.scores(rows)

@@ -1,4 +1,4 @@
-"""The second half of `<problem>.train`: evaluate, gate, register, promote."""
+"""The second half of `<problem>.train`: evaluate, gate, (refit,) register, promote."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pipelines.problem import Problem, load_problem
 from pipelines.release import ledger
 from pipelines.release.versions import (
     evaluation_uri,
+    measured_run,
     reference_uri,
     taught,
     version_problem,
@@ -190,30 +191,33 @@ def gate(problem: str, evaluated: dict[str, Any]) -> dict[str, Any]:
     return handed_on | {"verdict": word, "reason": verdict.reason}
 
 
-def register(problem: str, gated: dict[str, Any]) -> dict[str, Any]:
+def register(problem: str, refitted: dict[str, Any]) -> dict[str, Any]:
     """Make the challenger a registry version, with the alias challenger, its lineage and its model card.
 
-    Result: what `gate` gave, and {"version", "card": URI of the page}.
+    The version's run is that of the model that serves; what monitoring rests on (reference.json, held_out.parquet) is
+    of the model that was tested, on rows that it had not learnt from. Result: what `refit` gave, and {"version",
+    "card": URI of the page}.
     """
     from pipelines import tracking
     from pipelines.release.card import card
 
     config = load_problem(problem)
-    run_id = gated["run_id"]
+    run_id = refitted["run_id"]
     made_of = tracking.run_file(run_id, "lineage.json")
-    tags = {"partition": gated["partition"], "candidate": gated["candidate"], "gate": gated["verdict"],
-            "how": made_of["how"], **({"builds_on": made_of["parent"]} if made_of["parent"] else {})}  # fmt: skip
+    tags = {"partition": refitted["partition"], "candidate": refitted["candidate"], "gate": refitted["verdict"],
+            "how": made_of["how"], **({"builds_on": made_of["parent"]} if made_of["parent"] else {}),
+            **({"tested_run": refitted["tested_run"]} if refitted["tested_run"] != run_id else {})}  # fmt: skip
     version = tracking.register(config, run_id, tags)
     lineage = made_of | {"version": version, "run_id": run_id}
-    facts = store.read_json(stored.facts_uri(config, gated["training_set"]))
-    about = card(config, store.read_json(gated["evaluation"])["challenger"], lineage, facts)
+    facts = store.read_json(stored.facts_uri(config, refitted["training_set"]))
+    about = card(config, store.read_json(refitted["evaluation"])["challenger"], lineage, facts)
     write_version_files(
         config,
         version,
         {
             "problem.json": tracking.run_file(run_id, "problem.json"),
             "reference.json": tracking.run_file(run_id, "reference.json"),
-            "held_out.parquet": store.read_bytes(gated["evaluation"].removesuffix("json") + "parquet"),
+            "held_out.parquet": store.read_bytes(refitted["evaluation"].removesuffix("json") + "parquet"),
             "lineage.json": lineage,
             "card.md": about.markdown.encode(),
             "card.html": about.html,
@@ -221,7 +225,7 @@ def register(problem: str, gated: dict[str, Any]) -> dict[str, Any]:
     )
     tracking.annotate(run_id, files={"model_card.md": about.markdown.encode(), "model_card.html": about.html})
     tracking.describe(config, version, about.markdown)
-    return {**gated, "version": version, "card": version_uri(config, version, "card.html")}
+    return {**refitted, "version": version, "card": version_uri(config, version, "card.html")}
 
 
 def promote(problem: str, registered: dict[str, Any]) -> dict[str, Any]:
@@ -278,7 +282,12 @@ def _scored(config: Problem, model: Model, rows: pa.Table) -> Scored:
 def _champion(
     config: Problem, featurized: dict[str, Any], version: ModelVersion, test: pa.Table, sample: pa.Table
 ) -> Contender:
-    """The champion on the test rows, with the features that it was trained on, whatever they are today."""
+    """The champion on the test rows, with the features that it was trained on, whatever they are today.
+
+    Of a champion that was fitted again after its gate it is the tested twin that is compared: like the challenger, it
+    has learnt nothing of the newest rows, and both will be, or were, fitted again on them. The champion itself may have
+    learnt from these very rows. It is compared where it has not, and no challenger is fitted again (training.refit).
+    """
     from pipelines import tracking
     from pipelines.evaluation.compare import Contender, at_promotion
 
@@ -287,12 +296,16 @@ def _champion(
     if its.feature_set != config.feature_set:
         stored.write_features(its, featurized, stored.partitions(config, featurized, "test"))
         rows = stored.split(config, {**featurized, "features_version": None}, "test", its)
-    model = tracking.load_model(version.run_id)
+    number, tested = str(version.version), set(rows["partition"].to_pylist())
+    twin = measured_run(config, number)
+    is_twin = twin is not None and (config.training.refit or not tested.isdisjoint(taught(config, number).partitions))
+    run_id = twin if twin is not None and is_twin else version.run_id
+    model = tracking.load_model(run_id)
     found = _scored(config, model, rows)
-    until = tracking.run_tag(version.run_id, "trained_until")
-    promoted = at_promotion(tracking.run_file(version.run_id, "evaluation.json"))
-    learnt_from = taught(config, str(version.version)).partitions
+    until = tracking.run_tag(run_id, "trained_until")
+    promoted = at_promotion(tracking.run_file(run_id, "evaluation.json"))
+    learnt_from = taught(config, number, is_twin).partitions
     return Contender(
-        f"version {version.version}", version.run_id, model, found, str(version.version), until, promoted,
+        f"version {number}", run_id, model, found, number, until, promoted,
         tuple(learnt_from), None if rows is not test else _scored(config, model, sample),
     )  # fmt: skip

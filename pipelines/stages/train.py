@@ -1,4 +1,4 @@
-"""`<problem>.train`: label, sample, featurize, check, train (mapped), evaluate, gate, register, promote."""
+"""`<problem>.train`: label, sample, featurize, check, train (mapped), evaluate, gate, refit, register, promote."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from pipelines.dataset import stored
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import datasheet_uri
+from pipelines.stages.checkpoints import StoredCheckpoint
 from pipelines.stages.label import label
 from pipelines.stages.label import labelled_uri as _labelled
 from pipelines.stages.label import staging_uri as _staging
+from pipelines.stages.refit import refit
 from pipelines.stages.release import evaluate, gate, promote, register
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from pipelines.dataset.leaks import Finding
     from pipelines.training.model import Model
 
-__all__ = ["check", "evaluate", "featurize", "gate", "label", "promote", "register", "sample", "train"]
+__all__ = ["check", "evaluate", "featurize", "gate", "label", "promote", "refit", "register", "sample", "train"]
 
 log = logging.getLogger(__name__)
 MEASURED_ROWS = 100_000  # training rows, at most, that a run's training metrics are measured on
@@ -49,7 +51,7 @@ def sample(problem: str, labelled: dict[str, Any]) -> dict[str, Any]:
     pool = store.staged(_labelled(config, labelled["training"]))
     rows = stored.sampled(config, pool)
     usable = stored.usable(config, pool)
-    pinned = ("partition", "as_of", "events_version", "labels_version", "window_from", "held")
+    pinned = ("partition", "as_of", "events_version", "labels_version", "window_from", "held", "waiting")
     made_of = [labelled[name] for name in pinned]
     made_of += [config.dataset.model_dump(mode="json"), config.labels.model_dump(mode="json")]
     training_set = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
@@ -126,7 +128,7 @@ def _audit(config: Problem, pins: dict[str, Any], as_of: datetime, labelled: ds.
     events = store.dataset(config, "events", pins["events_version"])
     labels = store.dataset(config, "labels", pins["labels_version"])
     available = store.partition_keys(config, "events", pins["events_version"])
-    split = splits(config, pins["partition"], available, pins["window_from"], pins["held"])
+    split = splits(config, pins["partition"], available, pins["window_from"], {*pins["held"], *pins["waiting"]})
     return audit(config, events, labels, as_of, split, made, rows)
 
 
@@ -165,7 +167,7 @@ def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str,
     try:
         learnt_from, validation = _training_rows(config, featurized), stored.split(config, featurized, "validation")
         searched: dict[str, Any] = {}
-        state = _Checkpoint(f"{_staging(config, featurized['training'])}/{candidate}.checkpoint", config)
+        state = StoredCheckpoint(f"{_staging(config, featurized['training'])}/{candidate}.checkpoint", config)
         if champion:
             searched = tracking.run_file(champion["run_id"], "lineage.json")["parameters"]
             learnt_from = _in_memory(config, learnt_from, f"how: {featurized['how']}", "update")
@@ -217,23 +219,6 @@ def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str,
     )  # fmt: skip
     store.delete(state.uri)
     return {"candidate": candidate, "run_id": run_id, "validation": measured["validation"]}
-
-
-class _Checkpoint:
-    """Keeps the state of a fit in the store, beside what the training stages."""
-
-    def __init__(self, uri: str, config: Problem) -> None:
-        self.uri = uri
-        self.every = config.training.checkpoint_rounds
-
-    def save(self, rounds: int, model: bytes) -> None:
-        store.write_bytes(self.uri, rounds.to_bytes(8, "big") + model)
-
-    def load(self) -> tuple[int, bytes] | None:
-        if not store.exists(self.uri):
-            return None
-        state = store.read_bytes(self.uri)
-        return int.from_bytes(state[:8], "big"), state[8:]
 
 
 def _training_rows(config: Problem, pins: dict[str, Any]) -> pa.Table | ds.Dataset:

@@ -16,6 +16,7 @@ from pipelines.dataset.resample import resample
 from pipelines.errors import ConfigError
 from pipelines.problem import Problem
 from pipelines.training.boost import BoostedTrees
+from pipelines.training.boost_parameters import PATIENCE, stops_by_itself
 from pipelines.training.calibrate import Isotonic, fit_calibrator
 from pipelines.training.checks import explained, require_classes, require_weights
 from pipelines.training.estimators import boosted_trees
@@ -60,14 +61,17 @@ def updated(problem: Problem, name: str, how: str, champion: Model, rows: pa.Tab
     return continued(problem, name, champion, rows, validation)
 
 
-def continued(problem: Problem, name: str, champion: Model, rows: pa.Table, validation: pa.Table) -> Model:
+def continued(
+    problem: Problem, name: str, champion: Model, rows: pa.Table, validation: pa.Table, rounds: int | None = None
+) -> Model:
     """The champion, with trees added that learn from `rows` alone: those that it has not seen yet.
 
     `rows` and `validation` are as for `fit`. The champion's preparation stays as it is, so a category that is new since
     is to the added trees what it is to the old ones: unseen. So do its parameters, those that a search found among
     them; training.update says how many rounds are added and how fast they learn. Where the candidate stops early, the
     champion as it is counts as the first round: if nothing is better on `validation`, no tree is added. Calibration
-    and threshold are learnt anew, as for `fit`. The same champion and rows give the same model, bit for bit.
+    and threshold are learnt anew, as for `fit`. With `rounds` so many trees are added, `validation` is not looked at
+    and the threshold stays. The same champion and rows give the same model, bit for bit.
 
     Raises:
         ConfigError: such a model cannot be continued (`why_not_continued`), or its parameters are wrong.
@@ -89,10 +93,14 @@ def continued(problem: Problem, name: str, champion: Model, rows: pa.Table, vali
 
     old, update = champion.estimator, problem.training.update
     parameters = dict(old.parameters) | {"n_estimators": min(update.rounds, update.max_rounds - old.rounds_)}
+    if stops_by_itself(old.parameters):
+        parameters["early_stopping_rounds"] = PATIENCE
     if update.learning_rate is not None:
         parameters["learning_rate"] = update.learning_rate
+    if rounds is not None:
+        parameters |= {"n_estimators": rounds, "early_stopping_rounds": None}
     factors = class_factors(problem, candidate, y, weight)
-    held_out = held_out_rows(model, validation, factors)
+    held_out = held_out_rows(model, validation, factors) if rounds is None else None
     setting = setting_of(problem, candidate, list(old.is_category), model.prepared_names)
     with explained(problem, name, parameters):
         model.estimator = boosted_trees(parameters, setting).fit(
@@ -101,7 +109,8 @@ def continued(problem: Problem, name: str, champion: Model, rows: pa.Table, vali
     if calibrating is not None:
         labels, its_weight = calibrating["label"].to_numpy(), calibrating["weight"].to_numpy()
         model.calibration = fit_calibrator(calibration, model.raw_scores(calibrating), labels, its_weight)
-    model.threshold = _threshold(problem, model, validation)
+    if rounds is None:
+        model.threshold = _threshold(problem, model, validation)
     return model
 
 

@@ -123,7 +123,7 @@ def test_rows_beyond_the_memory_limit_are_read_from_disk(loop: str) -> None:
     trained = [train.train(loop, checked, name) for name in ("prior", "xgboost")]
     assert tracking.run_file(trained[1]["run_id"], "lineage.json")["is_streamed"]
     evaluated = release.evaluate(loop, checked, trained)
-    registered = release.register(loop, release.gate(loop, evaluated))
+    registered = release.register(loop, train.refit(loop, release.gate(loop, evaluated)))
     made = reproduce(loop, registered["version"])
     assert made.identical
     assert Path(store.store_uri(loop, "models", registered["version"], "card.html").removeprefix("file://")).exists()
