@@ -69,13 +69,13 @@ def year(problem: Problem) -> pa.Table:
     keys = store.partition_keys(problem, "events")
     later = problem.partitions.end(keys[-1]) + timedelta(days=365)
     rows = targets(events, later)
-    known = labelled(problem, rows, labels, later, dict.fromkeys(keys, "train"))
+    known = labelled(problem, rows, events, labels, later, dict.fromkeys(keys, "train"))
     features = pa.Table.from_batches(list(featurize(problem, rows, events, labels)))
     key = sql.quote(problem.key)
     return sql.query(
-        f"""SELECT f.*, l.label, CAST(1 AS DOUBLE) AS weight FROM f JOIN l USING ({key})
+        f"""SELECT f.*, l.label, CAST(1 AS DOUBLE) AS weight FROM f JOIN l USING ({key}, partition)
             WHERE l.label IS NOT NULL ORDER BY f.event_time, f.{key}""",
-        {"f": features, "l": known.select([problem.key, "label"])},
+        {"f": features, "l": known.select([problem.key, "partition", "label"])},
     )
 
 

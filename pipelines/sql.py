@@ -7,13 +7,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipelines.config import Partitions
 
 # Of one query, beside the Arrow buffers that it reads; beyond it DuckDB spills. EVERGREEN_DUCKDB_MEMORY changes it.
 MEMORY_LIMIT = "750MB"
@@ -56,6 +59,12 @@ def stream(
     """The result batch by batch: bounded memory, whatever its size."""
     with connection(tables) as database:
         yield from database.sql(sql, params=dict(parameters or {})).to_arrow_reader(batch_rows)
+
+
+def partition_of(partitions: Partitions, time: str) -> str:
+    """SQL for the key of the partition in which the moment `time`, an SQL expression, lies."""
+    local = f"({time} AT TIME ZONE {literal(partitions.timezone)})"
+    return f"strftime(date_trunc('{partitions.every}', {local}), '%Y-%m-%d')"
 
 
 def thinned(key: str, rows: Mapping[str, int], most: int) -> str:

@@ -48,7 +48,7 @@ def audit(
     drawn = _drawn(problem, in_splits, split, rows, as_of.isoformat())
     return [
         _counts(problem, in_splits, made),
-        _labels(problem, drawn, labels, as_of, split, made),
+        _labels(problem, drawn, events, labels, as_of, split, made),
         _features(problem, drawn, events, labels, made),
     ]
 
@@ -64,10 +64,16 @@ def _drawn(problem: Problem, in_splits: Any, split: dict[str, str], rows: int, s
 
 
 def _labels(
-    problem: Problem, drawn: pa.Table, labels: Any, as_of: datetime, split: dict[str, str], made: Mapping[str, Any]
+    problem: Problem,
+    drawn: pa.Table,
+    events: Any,
+    labels: Any,
+    as_of: datetime,
+    split: dict[str, str],
+    made: Mapping[str, Any],
 ) -> Finding:
     is_drawn = pc.field(problem.key).isin(drawn[problem.key].combine_chunks())
-    again = labelled(problem, drawn, labels.filter(is_drawn), as_of, split)
+    again = labelled(problem, drawn, events.filter(is_drawn), labels.filter(is_drawn), as_of, split)
     names = ["partition", "event_time", "label", "source", "confidence", "label_known_time"]
     if problem.dataset.split.group_by is None:  # else it depends on the rest of the group
         names.append("split")

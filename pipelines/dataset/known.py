@@ -58,14 +58,16 @@ def targets(events: Events, as_of: datetime) -> Events:
 def label_statements(problem: Problem, sources: Sequence[LabelSource] = TRUTH) -> str:
     """SQL query over the table `labels`: what was taken for each event's label, from when on, and until when.
 
+    A label is about the event of its key *and* its event_time: a key may come again for another event.
+
     Columns: the key, event_time, label, source, confidence, known_time, superseded_time, withdrawn_time. Of the
     statements that hold at a moment it is the one whose source is trusted most (`sources`: the most trusted first),
     and of those the newest; so at any moment at most one row about an event `holds`. When a statement is taken back,
     the one that it stood in front of comes again, as another row, known from that moment.
     """
-    key = sql.quote(problem.key)
+    key = f"{sql.quote(problem.key)}, event_time"
     wanted = ", ".join(sql.literal(source) for source in sources)
-    columns = f"{key}, event_time, label, source, confidence, known_time, superseded_time, withdrawn_time"
+    columns = f"{key}, label, source, confidence, known_time, superseded_time, withdrawn_time"
     # Names that begin with _ are our own: no key does. Nearly every event has one statement only: it needs no look at
     # others, which would cost a sort of all rows.
     return f"""
@@ -107,7 +109,7 @@ def label_statements(problem: Problem, sources: Sequence[LabelSource] = TRUTH) -
         )
         SELECT {columns} FROM wanted WHERE _h NOT IN (SELECT _h FROM repeated)
         UNION ALL
-        SELECT {key}, event_time, label, source, confidence, _since AS known_time,
+        SELECT {key}, label, source, confidence, _since AS known_time,
             CASE WHEN _until IS DISTINCT FROM withdrawn_time THEN _until ELSE superseded_time END AS superseded_time,
             withdrawn_time
         FROM whole JOIN several USING ({key}, _number)
@@ -117,3 +119,41 @@ def label_statements(problem: Problem, sources: Sequence[LabelSource] = TRUTH) -
 def labels_as_known(problem: Problem, sources: Sequence[LabelSource] = TRUTH) -> str:
     """SQL query over the table `labels` with the parameter `as_of`: one row per event that had a label then."""
     return f"SELECT * FROM ({label_statements(problem, sources)}) AS s WHERE {holds('$as_of', 's.')}"
+
+
+def labels_of(
+    problem: Problem,
+    rows: str,
+    strays: str = "true",
+    *,
+    labels: str = "known",
+    columns: Sequence[str] = ("label", "source", "confidence", "known_time"),
+) -> str:
+    """SQL query for the label of each event of the table `rows`, over the table `labels` (see `labels_as_known`).
+
+    Gives the key, the row's event_time, and the label's `columns`; at most one row for each of `rows`. A label belongs
+    to the event of its key *and* its event_time: keys come again. What is left are strays: labels with an event_time
+    that no row of their key has, such as that of an event whose time was corrected after it had been predicted. A
+    stray belongs to the row of its key if that is the only one, has no label of its own, and the two fulfil `strays`,
+    an SQL condition over `r` (the row) and `k` (the label).
+    """
+    key, said = sql.quote(problem.key), ", ".join(f"k.{name}" for name in columns)
+    left = f"SELECT * FROM {labels} ANTI JOIN {rows} USING ({key}, event_time)"
+    return f"""
+        SELECT r.{key}, r.event_time, {said} FROM {rows} AS r JOIN {labels} AS k USING ({key}, event_time)
+        UNION ALL
+        SELECT r.{key}, r.event_time, {said}
+        FROM (
+            SELECT * FROM {rows} ANTI JOIN {labels} USING ({key}, event_time)
+            WHERE {key} IN (SELECT {key} FROM ({left}))
+                AND {key} NOT IN (SELECT {key} FROM {rows} GROUP BY {key} HAVING count(*) > 1)
+        ) AS r
+        JOIN ({left}) AS k USING ({key})
+        WHERE {strays}
+        QUALIFY row_number() OVER (PARTITION BY r.{key} ORDER BY k.known_time DESC, k.event_time DESC) = 1
+    """
+
+
+def in_the_partition(problem: Problem) -> str:
+    """A condition for `labels_of`: a stray's event_time lies in the partition of the row that was predicted."""
+    return f"{sql.partition_of(problem.partitions, 'k.event_time')} = r.partition"

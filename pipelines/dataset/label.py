@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import sql
-from pipelines.dataset.known import labels_as_known, targets
+from pipelines.dataset.known import labels_as_known, labels_of, targets
 from pipelines.errors import DataError
 from pipelines.problem import Problem
 
@@ -154,17 +154,19 @@ def label(problem: Problem, events: Any, labels: Any, as_of: datetime, split: di
             class that is not declared any more.
     """
     in_split = targets(events.filter(sql.is_among("partition", split)), as_of)
-    rows = labelled(problem, in_split, labels, as_of, split)
+    rows = labelled(problem, in_split, events, labels, as_of, split)
     _require_declared(problem, rows)
     _require_rows(problem, rows, split)
     return rows
 
 
-def labelled(problem: Problem, targets: Any, labels: Any, as_of: datetime, split: dict[str, str]) -> pa.Table:
-    """As `label`, of `targets`, one row per event, and however few of them have a label."""
+def labelled(
+    problem: Problem, targets: Any, events: Any, labels: Any, as_of: datetime, split: dict[str, str]
+) -> pa.Table:
+    """As `label`, of `targets`, one row per event of the table `events`, and however few of them have a label."""
     return sql.query(
         _label_sql(problem),
-        {"events": targets, "labels": labels, "splits": _moments(problem, split)},
+        {"events": targets, "all_events": events, "labels": labels, "splits": _moments(problem, split)},
         {"as_of": as_of},
     )
 
@@ -235,18 +237,22 @@ def _moments(problem: Problem, split: dict[str, str]) -> pa.Table:
 def _label_sql(problem: Problem) -> str:
     key, group = sql.quote(problem.key), problem.dataset.split.group_by
     more = [sql.quote(name) for name in carried(problem)]
+    strays = _strays(problem)
+    gone, joined = "", ""
+    found = "k.label, k.source, k.confidence, k.known_time AS label_known_time"
     if problem.labels.after_maturity == "negative":
         # A label that was taken back makes its event a negative one only from then on.
         sources = ", ".join(sql.literal(source) for source in problem.labels.use)
         ended = "least(superseded_time, withdrawn_time)"
-        taken_back = f"""(SELECT {key}, max({ended}) AS ended FROM labels
-            WHERE {ended} < $as_of AND source IN ({sources}) GROUP BY {key})"""
-        joined = f"LEFT JOIN {taken_back} AS gone USING ({key})"
+        gone = f""", gone AS MATERIALIZED (
+            SELECT {key}, event_time, max({ended}) AS known_time FROM labels
+            WHERE {ended} < $as_of AND source IN ({sources}) GROUP BY {key}, event_time
+        )"""
+        taken_back = labels_of(problem, "events", strays, labels="gone", columns=["known_time"])
+        joined = f"LEFT JOIN ({taken_back}) AS gone USING ({key}, event_time)"
         found = """coalesce(k.label, CAST(0 AS TINYINT)) AS label, coalesce(k.source, 'none') AS source,
             CASE WHEN k.label IS NULL THEN 1.0 ELSE k.confidence END AS confidence,
-            coalesce(k.known_time, greatest(s.matured, gone.ended)) AS label_known_time"""
-    else:
-        joined, found = "", "k.label, k.source, k.confidence, k.known_time AS label_known_time"
+            coalesce(k.known_time, greatest(s.matured, gone.known_time)) AS label_known_time"""
     groups, by_group, grouped = "", "", "split"
     if group:
         rank = f"list_position([{', '.join(map(sql.literal, SPLITS))}], split)"
@@ -256,7 +262,7 @@ def _label_sql(problem: Problem) -> str:
         by_group = f"LEFT JOIN newest USING ({sql.quote(group)})"
         grouped = f"CASE WHEN label IS NOT NULL AND {rank} < newest.rank THEN 'grouped_out' ELSE split END"
     return f"""
-        WITH known AS ({labels_as_known(problem, problem.labels.use)}),
+        WITH known AS MATERIALIZED ({labels_as_known(problem, problem.labels.use)}){gone},
         targets AS (
             SELECT {", ".join([key, "partition", "event_time", *more])} FROM events
         ),
@@ -264,7 +270,7 @@ def _label_sql(problem: Problem) -> str:
             SELECT t.*, s.split AS planned, s.deadline, {found}
             FROM targets AS t
             JOIN splits AS s USING (partition)
-            LEFT JOIN known AS k USING ({key})
+            LEFT JOIN ({labels_of(problem, "events", strays)}) AS k USING ({key}, event_time)
             {joined}
         ),
         placed AS {"MATERIALIZED" if group else ""} (
@@ -278,6 +284,14 @@ def _label_sql(problem: Problem) -> str:
         FROM placed {by_group}
         ORDER BY event_time, {key}
     """
+
+
+def _strays(problem: Problem) -> str:
+    """Which label with another event_time is an event's (see `labels_of`): its time was corrected, or no event has
+    the label's. A label of another event that has the same key is not."""
+    key = sql.quote(problem.key)
+    return f"""(r.superseded_time IS NOT NULL
+        OR NOT EXISTS (FROM all_events AS a WHERE a.{key} = k.{key} AND a.event_time = k.event_time))"""
 
 
 def _require_declared(problem: Problem, rows: pa.Table) -> None:

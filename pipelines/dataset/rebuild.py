@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from pipelines import sql
 from pipelines.artifacts import table_schema
-from pipelines.dataset.known import holds, labels_as_known, targets
+from pipelines.dataset.known import holds, in_the_partition, labels_as_known, labels_of, targets
 from pipelines.errors import ConfigError
 from pipelines.features.featurize import featurize
 from pipelines.problem import Problem
@@ -42,8 +42,9 @@ def rebuild(problem: Problem, partition: str, as_of: datetime, events: Any, labe
     of_partition = f"SELECT * EXCLUDE ({', '.join(CLOSED)}) FROM events WHERE partition = $partition"
     held = sql.query(f"{of_partition} AND {holds('$as_of')}", {"events": events}, at)
     known = sql.query(
-        f"SELECT l.* EXCLUDE ({', '.join(CLOSED)}) FROM ({labels_as_known(problem, problem.labels.use)}) AS l "
-        f"SEMI JOIN held USING ({sql.quote(problem.key)})",
+        f"""WITH known AS MATERIALIZED ({labels_as_known(problem, problem.labels.use)}),
+                of_events AS ({labels_of(problem, "held", in_the_partition(problem))})
+            SELECT {sql.quote(problem.key)}, event_time, label, source, confidence, known_time FROM of_events""",
         {"labels": labels, "held": held},
         {"as_of": as_of},
     )

@@ -46,7 +46,8 @@ def add_history(problem: Problem, database: duckdb.DuckDBPyConnection) -> None:
         if not used:
             continue
         said = _said(problem, database) if of_labels else None
-        database.execute(f"CREATE TEMP TABLE _past AS {_past(problem, list(used.values()), said)}")
+        match = _match(problem, database) if of_labels else ""
+        database.execute(f"CREATE TEMP TABLE _past AS {_past(problem, list(used.values()), said, match)}")
         for name, feature in used.items():
             try:
                 database.execute(f"CREATE TEMP TABLE _wider AS {widened(problem, name, feature, len(cutoffs))}")
@@ -105,10 +106,32 @@ def _said(problem: Problem, database: duckdb.DuckDBPyConnection) -> str:
     """
 
 
-def _past(problem: Problem, features: list[History], said: str | None) -> str:
+def _match(problem: Problem, database: duckdb.DuckDBPyConnection) -> str:
+    """Condition under which the label `s` is about the event of statement `e`.
+
+    The key says so, whatever was corrected since; of keys that came again for another event the event's time does.
+    """
+    key = sql.quote(problem.key)
+    database.execute(f"""
+        CREATE TEMP TABLE _came_again AS
+        WITH repeated AS (
+            SELECT hash({key}) AS _h FROM events WHERE superseded_time IS NULL AND withdrawn_time IS NULL
+            GROUP BY _h HAVING count(*) > 1
+        )
+        SELECT {key} FROM events
+        WHERE superseded_time IS NULL AND withdrawn_time IS NULL AND hash({key}) IN (SELECT _h FROM repeated)
+        GROUP BY {key} HAVING count(DISTINCT event_time) > 1
+    """)
+    same = f"s.{key} = e.{key}"
+    if not database.sql("SELECT * FROM _came_again LIMIT 1").fetchall():
+        return same
+    return f"{same} AND (s.event_time = e.event_time OR e.{key} NOT IN (SELECT {key} FROM _came_again))"
+
+
+def _past(problem: Problem, features: list[History], said: str | None, match: str) -> str:
     """Query for the statements that count: group columns, values, and for which cut-offs, per window.
 
-    They are those of events, or with `said`, the query for labels, those of labels.
+    They are those of events, or with `said`, the query for labels, those of labels, joined to their events by `match`.
     """
     key = sql.quote(problem.key)
     groups = {name for feature in features for name in feature.by}
@@ -121,7 +144,7 @@ def _past(problem: Problem, features: list[History], said: str | None) -> str:
         times = """greatest(s.known_time, e.known_time, s.event_time, e.event_time) AS _since,
             least(s.superseded_time, s.withdrawn_time, e.superseded_time, e.withdrawn_time) AS _until,
             least(s.event_time, e.event_time) AS _oldest"""
-        rows = f"({said}) AS s JOIN events AS e ON s.{key} = e.{key}"
+        rows = f"({said}) AS s JOIN events AS e ON {match}"
     else:
         times = """greatest(e.known_time, e.event_time) AS _since,
             least(e.superseded_time, e.withdrawn_time) AS _until, e.event_time AS _oldest"""

@@ -228,8 +228,7 @@ def _partition_time(query: Query) -> str:
 
 
 def _partition_of(partitions: Partitions, time: str) -> str:
-    local = f"({time} AT TIME ZONE {sql.literal(partitions.timezone)})"
-    return f"coalesce(strftime(date_trunc('{partitions.every}', {local}), '%Y-%m-%d'), $first)"
+    return f"coalesce({sql.partition_of(partitions, time)}, $first)"
 
 
 def _is_text(kind: str) -> bool:

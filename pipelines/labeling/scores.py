@@ -24,10 +24,12 @@ def champion_scores(config: Problem, events: pa.Table) -> tuple[np.ndarray | Non
     version, key = str(champion.version), sql.quote(config.key)
     is_its = (pc.field("model_version") == version) & pc.field("partition").isin(events["partition"].unique())
     found = sql.query(
-        f"SELECT p.score FROM e LEFT JOIN p USING ({key}) ORDER BY e.event_time, e.{key}",
+        f"SELECT p.score FROM e LEFT JOIN p USING ({key}, event_time) ORDER BY e.event_time, e.{key}",
         {
             "e": events.select([config.key, "event_time"]),
-            "p": store.dataset(config, "predictions").to_table(columns=[config.key, "score"], filter=is_its),
+            "p": store.dataset(config, "predictions").to_table(
+                columns=[config.key, "event_time", "score"], filter=is_its
+            ),
         },
     )["score"]
     scores = found.to_numpy().copy()
@@ -83,6 +85,6 @@ def features(its: Problem, config: Problem, events: pa.Table) -> pa.Table:
     batches = [batch.cast(schema) for batch in featurize(its, events, *history)]
     key = sql.quote(config.key)
     return sql.query(
-        f"SELECT f.* FROM f JOIN e USING ({key}) ORDER BY e.event_time, e.{key}",
+        f"SELECT f.* FROM f JOIN e USING ({key}, event_time) ORDER BY e.event_time, e.{key}",
         {"f": pa.Table.from_batches(batches, schema), "e": events.select([config.key, "event_time"])},
     )

@@ -15,7 +15,7 @@ from pipelines import sql, store
 from pipelines.artifacts import TableName, table_schema
 from pipelines.clock import INSTANT
 from pipelines.config import LabelSource
-from pipelines.dataset.known import labels_as_known, targets
+from pipelines.dataset.known import in_the_partition, labels_as_known, labels_of, targets
 from pipelines.dataset.label import mature
 from pipelines.errors import DataError
 from pipelines.labeling.combine import ABSTAINS, Votes
@@ -61,10 +61,12 @@ def events_of(config: Problem, window: Window, sources: Sequence[LabelSource]) -
     is_negative = config.labels.after_maturity == "negative"
     negative = mature(config, window.arrival, window.keys) if is_negative else []
     return sql.query(
-        f"""SELECT {", ".join(f"e.{sql.quote(name)}" for name in columns)},
+        f"""WITH known AS MATERIALIZED ({labels_as_known(config, sources)}),
+                of_events AS ({labels_of(config, "events", in_the_partition(config))})
+            SELECT {", ".join(f"e.{sql.quote(name)}" for name in columns)},
                 coalesce(l.label, CASE WHEN list_contains($negative, e.partition) THEN CAST(0 AS TINYINT) END) AS label
             FROM events AS e
-            LEFT JOIN ({labels_as_known(config, sources)}) AS l USING ({key})
+            LEFT JOIN of_events AS l USING ({key}, event_time)
             ORDER BY e.event_time, e.{key}""",
         {
             "events": targets(events.filter(sql.is_among("partition", window.keys)), window.present),
@@ -85,17 +87,16 @@ def write_votes(config: Problem, window: Window, batch: str, kind: str, votes: p
     store.write_table(config, "votes", _with_constants(config, "votes", votes, constants), [batch])
 
 
-def state(
-    config: Problem, window: Window, source: LabelSource, rows: pa.Table, labeler: Any, about: pa.ChunkedArray
-) -> None:
+def state(config: Problem, window: Window, source: LabelSource, rows: pa.Table, labeler: Any, about: pa.Table) -> None:
     """State the labels of `rows` (key, event_time, label, confidence), known from now on.
 
-    They take the place of what this source has stated about the events `about` since the newest partition came;
-    statements that arrived before, or are about other events, stay.
+    They take the place of what this source has stated about the events `about` (key, event_time) since the newest
+    partition came; statements that arrived before, or are about other events, stay.
     """
     arrived = (pc.field("partition") == window.arrival) & (pc.field("source") == source)
     former = store.dataset(config, "labels").to_table(filter=arrived)
-    kept = former.filter(pc.invert(pc.is_in(former[config.key], about.combine_chunks())))
+    others = f"SELECT * FROM former ANTI JOIN about USING ({sql.quote(config.key)}, event_time)"
+    kept = sql.query(others, {"former": former, "about": about}).cast(former.schema)
     stated = rows.select([config.key, "event_time", "label", "confidence"]).append_column("labeler", labeler)
     constants = {"partition": window.arrival, "known_time": window.present - INSTANT, "source": source,
                  "superseded_time": None, "withdrawn_time": None}  # fmt: skip

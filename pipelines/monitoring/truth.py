@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import sql
-from pipelines.dataset.known import labels_as_known
+from pipelines.dataset.known import labels_as_known, labels_of
 from pipelines.dataset.label import label_number
 from pipelines.evaluation.scored import Scored, scored
 from pipelines.problem import Problem
@@ -46,7 +46,8 @@ def realised(
     start, end = pc.scalar(parts.start(min(partitions))), pc.scalar(parts.end(max(partitions)))
     is_its = sql.is_among("partition", partitions) & (pc.field("model_version") == version)
     tables = {"p": predictions.filter(is_its), "labels": labels.filter((time >= start) & (time < end))}
-    joined = f"WITH known AS ({labels_as_known(its)}) SELECT {{}} FROM p JOIN known USING ({key})"
+    joined = f"""WITH known AS MATERIALIZED ({labels_as_known(its)}), of_events AS ({labels_of(its, "p")})
+        SELECT {{}} FROM p JOIN of_events AS known USING ({key}, event_time)"""
     moment = {"as_of": as_of}
     rows = sql.query(
         joined.format(f"p.partition, p.score, p.probabilities, {label} AS label")

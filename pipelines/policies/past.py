@@ -167,11 +167,11 @@ class Past:
         batches = (batch.cast(schema) for batch in featurize(problem, chosen, events, labels))
         features = pa.Table.from_batches(batches, schema=schema)
         # A label counts where a training would take it; the splits are cut later, so here every partition is `train`.
-        with_labels = labelled(problem, chosen, labels, known, dict.fromkeys(self.partitions, "train"))
+        with_labels = labelled(problem, chosen, events, labels, known, dict.fromkeys(self.partitions, "train"))
         return sql.query(
             f"""SELECT f.*, {label_number(problem, "l.label")} AS label, CAST(1 AS DOUBLE) AS weight
-                FROM f LEFT JOIN l USING ({key}) ORDER BY f.event_time, f.{key}""",
-            {"f": features, "l": with_labels.select([problem.key, "label"])},
+                FROM f LEFT JOIN l USING ({key}, partition) ORDER BY f.event_time, f.{key}""",
+            {"f": features, "l": with_labels.select([problem.key, "partition", "label"])},
         )
 
     def _fitted(self, recipe: Recipe) -> Fitted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def vote(problem: str, partition: str | None = None) -> dict[str, Any]:
     sure = np.flatnonzero(is_sure)
     stated = events.select([config.key, "event_time"]).take(sure).append_column("label", pa.array(label[sure]))
     stated = stated.append_column("confidence", pa.array(confidence[sure]))
-    state(config, window, "weak", stated, pa.array([weak.combine] * len(sure), pa.string()), events[config.key])
+    state(config, window, "weak", stated, pa.array([weak.combine] * len(sure), pa.string()), events)
     checked = is_sure & (truth != combine.ABSTAINS)
     summary = {
         "events": events.num_rows,
@@ -119,6 +120,7 @@ def choose(problem: str, partition: str | None = None) -> dict[str, Any]:
         "partition": window.arrival,
         "partitions": sorted(set(asked["partition"].to_pylist())),
         "events": asked[config.key].to_pylist(),
+        "event_times": [time.isoformat() for time in asked["event_time"].to_pylist()],
         "forms": [form(config, asked)] * hand.annotators,
         "verdict": f"{asked.num_rows} of {events.num_rows:,} unlabelled events, {because}",
     }
@@ -151,40 +153,36 @@ def collect(problem: str, chosen: dict[str, Any], responses: list[Any]) -> dict[
     if before.num_rows:  # a repetition: what was known stays known since then
         window = window._replace(present=pc.min(before["known_time"]).as_py() + INSTANT)
     window = window._replace(arrival=chosen["partition"])
-    events = store.dataset(config, "events").to_table(
-        columns=[config.key, "event_time", "known_time"],
-        filter=sql.is_among("partition", chosen["partitions"]) & sql.is_among(config.key, chosen["events"]),
-    )
+    times = pa.array(map(datetime.fromisoformat, chosen["event_times"]), pa.timestamp("us", "UTC"))
+    asked = pa.table({config.key: pa.array(chosen["events"], pa.string()), "event_time": times})
     cast = sql.query(
-        f"""SELECT v.*, e.event_time FROM votes AS v
-            JOIN (SELECT {key}, arg_max(event_time, known_time) AS event_time FROM events GROUP BY {key}) AS e
-                USING ({key})
-            ORDER BY e.event_time, {key}, voter""",
-        {"votes": votes, "events": events},
+        f"SELECT v.*, a.event_time FROM votes AS v JOIN asked AS a USING ({key}) ORDER BY a.event_time, {key}, voter",
+        {"votes": votes, "asked": asked},
     )
     write_votes(config, window, batch, "person", cast)
     people = store.dataset(config, "votes").to_table(filter=pc.field("kind") == "person")
     # Of a person who was asked twice about an event the last word counts.
     all_said = sql.query(
-        f"""SELECT {key}, any_value(event_time) AS event_time, voter, arg_max(vote, (known_time, batch)) AS vote
-            FROM people GROUP BY {key}, voter ORDER BY event_time, {key}, voter""",
+        f"""SELECT *, dense_rank() OVER (ORDER BY event_time, {key}) - 1 AS event FROM (
+                SELECT {key}, event_time, voter, arg_max(vote, (known_time, batch)) AS vote
+                FROM people GROUP BY {key}, event_time, voter
+            ) ORDER BY event_time, {key}, voter""",
         {"people": people},
     )
-    rows, voters = (all_said[name].combine_chunks().dictionary_encode() for name in (config.key, "voter"))
-    matrix = np.full((len(rows.dictionary), len(voters.dictionary)), combine.ABSTAINS, np.int8)
-    matrix[rows.indices.to_numpy(), voters.indices.to_numpy()] = all_said["vote"].to_numpy()
+    rows, voters = all_said["event"].to_numpy(), all_said["voter"].combine_chunks().dictionary_encode()
+    matrix = np.full((rows[-1] + 1, len(voters.dictionary)), combine.ABSTAINS, np.int8)
+    matrix[rows, voters.indices.to_numpy()] = all_said["vote"].to_numpy()
     label, confidence = combine.combine(matrix, hand.combine)
-    together = pa.table({config.key: rows.dictionary, "label": pa.array(label), "confidence": pa.array(confidence)})
+    together = pa.table({"event": np.arange(len(label)), "label": label, "confidence": confidence})
     stated = sql.query(
-        f"""SELECT {key}, any_value(a.event_time) AS event_time, any_value(label) AS label,
-                any_value(confidence) AS confidence, string_agg(voter, ', ' ORDER BY voter) AS labeler
-            FROM all_said AS a JOIN together USING ({key})
-            WHERE label <> {combine.ABSTAINS} AND list_contains($asked, {key})
-            GROUP BY {key} ORDER BY event_time, {key}""",
-        {"all_said": all_said, "together": together},
-        {"asked": chosen["events"]},
+        f"""SELECT {key}, event_time, any_value(label) AS label, any_value(confidence) AS confidence,
+                string_agg(voter, ', ' ORDER BY voter) AS labeler
+            FROM all_said JOIN together USING (event) SEMI JOIN asked USING ({key}, event_time)
+            WHERE label <> {combine.ABSTAINS}
+            GROUP BY {key}, event_time ORDER BY event_time, {key}""",
+        {"all_said": all_said, "together": together, "asked": asked},
     )
-    state(config, window, "hand", stated, stated["labeler"], cast[config.key])
+    state(config, window, "hand", stated, stated["labeler"], cast)
     return {
         "batch": batch,
         "partition": chosen["partition"],
@@ -219,7 +217,7 @@ def self_train(problem: str, partition: str | None = None) -> dict[str, Any]:
     rows = features(config, config, events.drop_columns(["label"])).append_column("label", events["label"])
     stated = label_rows(config, rows)
     labeler = pa.array([setting.candidate] * stated.num_rows, pa.string())
-    state(config, window, "self_trained", stated, labeler, events[config.key])
+    state(config, window, "self_trained", stated, labeler, events)
     return {
         "partition": window.keys[-1],
         "labelled_before": events.num_rows - unlabelled,

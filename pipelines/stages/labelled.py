@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import quarantine, sql, store
-from pipelines.dataset.known import labels_as_known
+from pipelines.dataset.known import in_the_partition, labels_as_known, labels_of
 from pipelines.dataset.label import label_number, mature
 from pipelines.monitoring.profile import KEPT_PARTITIONS
 from pipelines.problem import Problem
@@ -48,14 +48,16 @@ def labelled_rows(config: Problem, its: Problem, version: str, partition: str, c
     time = pc.field("event_time")
     span = (time >= pc.scalar(parts.start(found[0]))) & (time < pc.scalar(parts.end(found[-1])))
     rows = sql.query(
-        f"""WITH known AS ({labels_as_known(its)}),
+        f"""WITH known AS MATERIALIZED ({labels_as_known(its)}),
+            of_events AS ({labels_of(its, "p", in_the_partition(its))}),
             chosen AS (
-                SELECT {key}, partition, score, decision, probabilities FROM p
+                SELECT {key}, partition, event_time, score, decision, probabilities FROM p
                 QUALIFY row_number() OVER (PARTITION BY partition ORDER BY hash({key}), {key}) <= {ROWS}
             )
             SELECT f.*, chosen.score, chosen.decision, chosen.probabilities,
                 {label_number(its, "known.label")} AS _label, known.label IS NOT NULL AS _is_labelled
-            FROM f JOIN chosen USING ({key}, partition) LEFT JOIN known USING ({key})
+            FROM f JOIN chosen USING ({key}, partition)
+            LEFT JOIN of_events AS known ON known.{key} = chosen.{key} AND known.event_time = chosen.event_time
             ORDER BY f.event_time, f.{key}""",
         {
             "f": store.dataset(its, "features").filter(sql.is_among("partition", found)),

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import sql, store
-from pipelines.dataset.known import labels_as_known
+from pipelines.dataset.known import in_the_partition, labels_as_known, labels_of
 from pipelines.dataset.label import label_number, mature
 from pipelines.monitoring.profile import KEPT_PARTITIONS, Profiles, Reference, from_rows
 from pipelines.problem import Problem
@@ -102,10 +102,13 @@ class Past:
         counts = self._counts(predictions)
         sizes = {one: sum(counts.get(other, 0) for other in together[one]) or 1 for one in keys}
         rows = sql.query(
-            f"""WITH known AS ({labels_as_known(its)}), chosen AS (
-                    SELECT * FROM p WHERE {sql.thinned(its.key, sizes, MEASURED_ROWS)})
+            f"""WITH known AS MATERIALIZED ({labels_as_known(its)}),
+                of_events AS ({labels_of(its, "p", in_the_partition(its))}),
+                chosen AS (SELECT * FROM p WHERE {sql.thinned(its.key, sizes, MEASURED_ROWS)})
                 SELECT partition, chosen.event_time, score, probabilities, {label} AS label{columns}
-                FROM chosen JOIN known USING ({key}) {joined} WHERE {label} IS NOT NULL
+                FROM chosen JOIN of_events AS known
+                    ON known.{key} = chosen.{key} AND known.event_time = chosen.event_time
+                {joined} WHERE {label} IS NOT NULL
                 ORDER BY chosen.event_time, chosen.{key}""",
             tables,
             {"as_of": parts.end(self.partition)},

@@ -88,8 +88,9 @@ def labelled_rows(config: Problem, partition: str, keys: Sequence[str], most: in
     key, as_of = sql.quote(config.key), config.partitions.end(partition)
     wanted = sql.is_among("partition", keys)
     features = store.dataset(config, "features").filter(wanted)
-    events = targets(store.dataset(config, "events").filter(wanted), as_of)
-    with_labels = labelled(config, events, store.dataset(config, "labels"), as_of, dict.fromkeys(keys, "train"))
+    events, labels = store.dataset(config, "events"), store.dataset(config, "labels")
+    predicted = targets(events.filter(wanted), as_of)
+    with_labels = labelled(config, predicted, events, labels, as_of, dict.fromkeys(keys, "train"))
     with_labels = with_labels.filter(pc.is_valid(with_labels["label"]))
     counted = sql.query("SELECT partition, count(*) AS rows FROM l GROUP BY 1", {"l": with_labels}).to_pylist()
     counts = {one["partition"]: one["rows"] for one in counted}
@@ -98,7 +99,7 @@ def labelled_rows(config: Problem, partition: str, keys: Sequence[str], most: in
     chosen = sql.thinned(config.key, counts, max(most // len(counts), 1))
     return sql.query(
         f"""SELECT f.*, {label_number(config, "l.label")} AS label, CAST(1 AS DOUBLE) AS weight
-            FROM f JOIN (SELECT {key}, label FROM l WHERE {chosen}) AS l USING ({key})
+            FROM f JOIN (SELECT {key}, partition, label FROM l WHERE {chosen}) AS l USING ({key}, partition)
             ORDER BY f.event_time, f.{key}""",
         {"f": features, "l": with_labels},
     )
