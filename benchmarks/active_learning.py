@@ -77,7 +77,8 @@ def _labelled(problem: Problem, first: str, last: str) -> pa.Table:
     features = pa.Table.from_batches(list(featurize(problem, *_statements(events, labels))))
     key = sql.quote(problem.key)
     return sql.query(
-        f"SELECT f.*, l.label FROM f JOIN l USING ({key}) ORDER BY f.event_time, {key}", {"f": features, "l": labels}
+        f"SELECT f.*, l.label FROM f JOIN l USING ({key}, event_time) ORDER BY f.event_time, {key}",
+        {"f": features, "l": labels},
     )
 
 

@@ -52,7 +52,7 @@ def measured() -> list[dict[str, Any]]:
     until, keys = config.partitions.end(LABELLED_UNTIL), config.partitions.between(*QUARTER)
     wanted = targets(events.filter(sql.is_among("partition", keys)), until)
     rows = sql.query(
-        f"""SELECT f.*, k.label FROM f JOIN ({labels_as_known(config)}) AS k USING ({config.key})
+        f"""SELECT f.*, k.label FROM f JOIN ({labels_as_known(config)}) AS k USING ({config.key}, event_time)
             ORDER BY f.event_time, f.{config.key}""",
         {"f": pa.Table.from_batches(list(featurize(config, wanted, events, labels))), "labels": labels},
         {"as_of": until},

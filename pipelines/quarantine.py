@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import store
+from pipelines import sql, store
 from pipelines.clock import present
 from pipelines.errors import DataError
 from pipelines.problem import Problem, Query
@@ -190,8 +190,9 @@ def _publish(problem: Problem, query: Query, good: pa.Table, partition: str, now
         columns=good.schema.names,
         filter=pc.is_null(pc.field("superseded_time")) & pc.is_null(pc.field("withdrawn_time")),
     )
-    is_other = pc.invert(pc.is_in(open_now[problem.key], value_set=good[problem.key].combine_chunks()))
-    delivered = pa.concat_tables([open_now.filter(is_other), good.cast(open_now.schema)])
+    same = sql.quote(problem.key) + (", event_time" if query == "labels" else "")
+    others = sql.query(f"FROM open_now ANTI JOIN good USING ({same})", {"open_now": open_now, "good": good})
+    delivered = pa.concat_tables([others.cast(open_now.schema), good.cast(open_now.schema)])
     if query == "events":
         store.write_table(problem, "events", event_statements(problem, before, delivered, now), [partition])
     else:

@@ -27,12 +27,12 @@ LINES = {
 def line(stage: str, result: Any) -> str:
     """The line of a stage's result; empty where it has nothing to say, or lacks what the line needs.
 
-    >>> line("register", {"version": "3"}), line("publish", {"events": 1200}), line("profile", {})
-    ('version 3', '1,200 events published', '')
+    >>> line("register", {"version": "3"}), line("publish", {"line": "12 events published"}), line("profile", {})
+    ('version 3', '12 events published', '')
     """
     if not isinstance(result, Mapping) or stage not in LINES:
         return ""
-    template = "{events:,} events published" if stage == "publish" and "events" in result else LINES[stage]
+    template = "{line}" if stage == "publish" and "line" in result else LINES[stage]
     values = {name: headline(value) if name in ("validation", "metrics") else value for name, value in result.items()}
     try:
         return template.format(**values)

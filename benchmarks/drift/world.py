@@ -131,8 +131,9 @@ def _rows(problem: Problem, key: str) -> pa.Table:
     return sql.query(
         f"""WITH known AS ({labels_as_known(problem)})
             SELECT f.*, p.score, known.label::DOUBLE AS {LABEL}
-            FROM f JOIN p USING ({name}) LEFT JOIN known USING ({name})
-            WHERE f.partition = $key ORDER BY {name}""",
+            FROM f JOIN p USING ({name}, partition)
+            LEFT JOIN known ON known.{name} = f.{name} AND known.event_time = f.event_time
+            WHERE f.partition = $key ORDER BY f.{name}""",
         {"f": store.dataset(problem, "features"), "p": predictions, "labels": store.dataset(problem, "labels")},
         {"key": key, "as_of": end + LATEST},
     )

@@ -176,6 +176,12 @@ class Validation(Config):
     )
     volume: Volume | None = None
     shape: Shape | None = Shape()
+    lookback_partitions: int = Field(
+        7, ge=0, description="ingested partitions before a run's first in which it looks for rows that came late"
+    )
+    max_unmatched_label_share: float = Field(
+        0.2, ge=0, le=1, description="share of a run's labels that may be of no event, in partitions that were ingested"
+    )
     expectation_rows: int = Field(
         50_000, ge=1, description="rows that Great Expectations checks too, beside the bad ones; all if there are fewer"
     )

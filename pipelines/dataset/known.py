@@ -55,26 +55,32 @@ def targets(events: Events, as_of: datetime) -> Events:
     return events.filter((known < at) & (withdrawn.is_null() | (withdrawn >= at)) & (in_time | late))
 
 
-def label_statements(problem: Problem, sources: Sequence[LabelSource] = TRUTH) -> str:
+def label_statements(problem: Problem, sources: Sequence[LabelSource] = TRUTH, about: str = "event_time") -> str:
     """SQL query over the table `labels`: what was taken for each event's label, from when on, and until when.
 
-    A label is about the event of its key *and* its event_time: a key may come again for another event.
+    Statements are about one event if their key and `about`, an SQL expression over a row (never null), are the same: a
+    key may come again for an event at another time.
 
     Columns: the key, event_time, label, source, confidence, known_time, superseded_time, withdrawn_time. Of the
     statements that hold at a moment it is the one whose source is trusted most (`sources`: the most trusted first),
     and of those the newest; so at any moment at most one row about an event `holds`. When a statement is taken back,
     the one that it stood in front of comes again, as another row, known from that moment.
     """
-    key = f"{sql.quote(problem.key)}, event_time"
+    name = sql.quote(problem.key)
+    key = f"{name}, _about"
     wanted = ", ".join(sql.literal(source) for source in sources)
-    columns = f"{key}, label, source, confidence, known_time, superseded_time, withdrawn_time"
+    columns = f"{name}, event_time, label, source, confidence, known_time, superseded_time, withdrawn_time"
     # Names that begin with _ are our own: no key does. Nearly every event has one statement only: it needs no look at
     # others, which would cost a sort of all rows.
     return f"""
-        WITH wanted AS (SELECT {columns}, hash({key}) AS _h FROM labels WHERE source IN ({wanted})),
+        WITH wanted AS (
+            SELECT *, hash({key}) AS _h FROM (
+                SELECT {columns}, {about} AS _about FROM labels WHERE source IN ({wanted})
+            )
+        ),
         repeated AS (SELECT _h FROM wanted GROUP BY _h HAVING count(*) > 1),
         several AS (
-            SELECT {columns}, list_position([{wanted}], source) AS _rank,
+            SELECT {columns}, _about, list_position([{wanted}], source) AS _rank,
                 least(superseded_time, withdrawn_time) AS _ended_time,
                 row_number() OVER (PARTITION BY {key} ORDER BY known_time, confidence, label, source) AS _number
             FROM wanted WHERE _h IN (SELECT _h FROM repeated)
@@ -109,7 +115,7 @@ def label_statements(problem: Problem, sources: Sequence[LabelSource] = TRUTH) -
         )
         SELECT {columns} FROM wanted WHERE _h NOT IN (SELECT _h FROM repeated)
         UNION ALL
-        SELECT {key}, label, source, confidence, _since AS known_time,
+        SELECT {name}, event_time, label, source, confidence, _since AS known_time,
             CASE WHEN _until IS DISTINCT FROM withdrawn_time THEN _until ELSE superseded_time END AS superseded_time,
             withdrawn_time
         FROM whole JOIN several USING ({key}, _number)

@@ -45,8 +45,8 @@ def add_history(problem: Problem, database: duckdb.DuckDBPyConnection) -> None:
         used = {name: feature for name, feature in features.items() if (feature.of == "label") == of_labels}
         if not used:
             continue
-        said = _said(problem, database) if of_labels else None
         match = _match(problem, database) if of_labels else ""
+        said = _said(problem, database) if of_labels else None
         database.execute(f"CREATE TEMP TABLE _past AS {_past(problem, list(used.values()), said, match)}")
         for name, feature in used.items():
             try:
@@ -89,6 +89,7 @@ def _said(problem: Problem, database: duckdb.DuckDBPyConnection) -> str:
     key = f"hash({sql.quote(problem.key)})"
     columns = f"{sql.quote(problem.key)}, event_time, label, known_time, superseded_time, withdrawn_time"
     truth = f"source IN ({', '.join(map(sql.literal, known.TRUTH))})"
+    about = f"CASE WHEN {sql.quote(problem.key)} IN (FROM _came_again) THEN event_time ELSE 'epoch'::TIMESTAMPTZ END"
     also = f"hash({sql.quote(problem.key)} || '~')"  # one hash alone takes keys that look alike for the same
     database.execute(f"""
         CREATE TEMP TABLE _several AS
@@ -101,7 +102,7 @@ def _said(problem: Problem, database: duckdb.DuckDBPyConnection) -> str:
         SELECT {columns} FROM labels WHERE {truth} AND {key} NOT IN (SELECT _h FROM _several)
         UNION ALL
         SELECT {columns} FROM (
-            WITH labels AS (SELECT * FROM _disputed) SELECT * FROM ({known.label_statements(problem)})
+            WITH labels AS (SELECT * FROM _disputed) SELECT * FROM ({known.label_statements(problem, about=about)})
         )
     """
 

@@ -45,7 +45,7 @@ class Expected:
     examples: tuple[str, ...]
 
 
-def expectations(problem: Problem, query: Query, staged: Any) -> list[Expected]:
+def expectations(problem: Problem, query: Query, staged: Any, elsewhere: pa.Table | None = None) -> list[Expected]:
     """Have Great Expectations evaluate every rule on all bad rows and up to `expectation_rows` good ones.
 
     The good rows are chosen by a hash of their key, so that a repeated run chooses the same. Memory and time grow
@@ -54,7 +54,7 @@ def expectations(problem: Problem, query: Query, staged: Any) -> list[Expected]:
     Raises:
         DataError: its verdict on a row is not DuckDB's; the message names the rule and the rows.
     """
-    with judged(problem, query, staged) as (database, checks):
+    with judged(problem, query, staged, elsewhere=elsewhere) as (database, checks):
         # Nearly as many as are wanted pass by, not all: few rows have to be sorted, or even made.
         (there,) = database.sql("SELECT count(*) FROM staged").fetchall()[0]
         share = 1.1 * problem.validation.expectation_rows / max(there, 1) + 100 / max(there, 1)

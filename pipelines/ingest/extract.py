@@ -42,9 +42,9 @@ def extract(
     text = problem.sql(query)
     # By the partition and not by its first and last moment: where clocks go back over midnight, days interlock.
     bounds = {"first": first, "last": last}
-    time = _partition_time(query)
-    with _explained(problem, query):
-        found = _found(problem, query, text, database)
+    time = partition_time(query)
+    with explained(problem, query):
+        found = found_columns(problem, query, text, database)
         statement = (
             f"SELECT * FROM ({cast_rows(problem, query, text, found)}) "
             f"WHERE {time} IS NULL OR partition BETWEEN $first AND $last"
@@ -59,8 +59,8 @@ def extract(
 def check_columns(problem: Problem, query: Query, database: duckdb.DuckDBPyConnection) -> None:
     """Raise what `extract` would raise about the SQL and its columns, without running it."""
     text = problem.sql(query)
-    with _explained(problem, query):
-        _found(problem, query, text, database)
+    with explained(problem, query):
+        found_columns(problem, query, text, database)
 
 
 def copy_rows(problem: Problem, query: Query, database: duckdb.DuckDBPyConnection, table: str) -> None:
@@ -69,8 +69,8 @@ def copy_rows(problem: Problem, query: Query, database: duckdb.DuckDBPyConnectio
     Raises what `extract` would raise.
     """
     text = problem.sql(query)
-    with _explained(problem, query):
-        rows = cast_rows(problem, query, text, _found(problem, query, text, database))
+    with explained(problem, query):
+        rows = cast_rows(problem, query, text, found_columns(problem, query, text, database))
         kept = ", ".join(map(sql.quote, [*declared(problem, query), "partition", "faults"]))
         database.execute(
             f"CREATE TEMP TABLE {sql.quote(table)} AS SELECT {kept} FROM ({rows})",
@@ -117,7 +117,7 @@ def cast_rows(problem: Problem, query: Query, text: str, found: Mapping[str, str
     any_fault = " OR ".join(f"({condition})" for condition, _ in faults)
     told = ", ".join(f"CASE WHEN {condition} THEN {message} END" for condition, message in faults)
     as_it_came = json_row({name: _is_float(kind) for name, kind in found.items()})
-    time = _value(problem, query, _partition_time(query), "timestamp")
+    time = _value(problem, query, partition_time(query), "timestamp")
     return f"""
         WITH raw AS ({text.strip().rstrip(";")}
         ),
@@ -154,7 +154,7 @@ def json_row(columns: Mapping[str, bool]) -> str:
     return f"CAST(json_object({', '.join(pairs)}) AS VARCHAR)"
 
 
-def _found(problem: Problem, query: Query, text: str, database: duckdb.DuckDBPyConnection) -> dict[str, str]:
+def found_columns(problem: Problem, query: Query, text: str, database: duckdb.DuckDBPyConnection) -> dict[str, str]:
     """Columns of the problem's SQL and their DuckDB types."""
     types = declared(problem, query)
     described = database.sql(f"DESCRIBE ({text.strip().rstrip(';')}\n)").fetchall()
@@ -222,7 +222,7 @@ def _faults(name: str, kind: str, given: str) -> list[tuple[str, str]]:
     return faults
 
 
-def _partition_time(query: Query) -> str:
+def partition_time(query: Query) -> str:
     """The column that decides a row's partition."""
     return "known_time" if query == "labels" else "event_time"
 
@@ -240,7 +240,7 @@ def _is_float(kind: str) -> bool:
 
 
 @contextmanager
-def _explained(problem: Problem, query: Query) -> Iterator[None]:
+def explained(problem: Problem, query: Query) -> Iterator[None]:
     """Tell what is wrong with the problem's SQL, also where that shows only while rows stream."""
     try:
         with sql.explained(str(problem.folder / f"{query}.sql")):

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines import sql
 from pipelines.artifacts import TableName, table_schema
@@ -30,7 +31,7 @@ def event_statements(
     now: datetime,
     *,
     ingested: Collection[str] = (),
-    restate: bool = False,
+    restated: Collection[str] = (),
 ) -> pa.RecordBatchReader:
     """All statements that the delivered partitions of `events` hold afterwards, streamed, in no order.
 
@@ -47,27 +48,34 @@ def event_statements(
     - What is delivered no more is withdrawn `now`; if it comes back it starts at statement 0.
     - A cut-off that has passed is not moved by what is learnt later: an event is predicted once. One moved to before
       the moment at which that is learnt becomes that moment.
-    - `restate`: what was published was our own mistake; the delivery is taken as if it were the first.
+    - `restated` partitions: what was published was our own mistake; the delivery is taken as if it were the first.
 
     Raises:
         DataError: a key was delivered twice with the same known_time.
     """
     kind = _Statements("events", [problem.key], ["event_time", "cutoff_time", *problem.columns])
-    return _published(problem, kind, current, delivered, now, ingested, restate)
+    return _published(problem, kind, current, delivered, now, ingested, restated)
 
 
 def natural_label_statements(
-    problem: Problem, current: Any, delivered: Any, now: datetime, *, ingested: Collection[str], restate: bool = False
+    problem: Problem,
+    current: Any,
+    delivered: Any,
+    now: datetime,
+    *,
+    ingested: Collection[str],
+    restated: Collection[str] = (),
 ) -> pa.RecordBatchReader:
     """All natural statements that the delivered partitions of `labels` hold afterwards; see `event_statements`.
 
     `delivered` has the key, event_time, known_time, label and partition; statements differ if their labels do.
     `ingested` are the partitions whose events were ingested before: that no label came then says that none was known.
     Statements that arrived in different partitions do not touch each other: which of them holds is decided where
-    labels are read, so that it does not matter how partitions are cut into runs.
+    labels are read, so that it does not matter how partitions are cut into runs. Nor do statements about events of
+    different times, which may share their key.
     """
-    kind = _Statements("labels", ["partition", problem.key], ["label"])
-    return _published(problem, kind, current, delivered, now, ingested, restate)
+    kind = _Statements("labels", ["partition", problem.key, "event_time"], ["label"])
+    return _published(problem, kind, current, delivered, now, ingested, restated)
 
 
 def changes(problem: Problem, table: TableName, before: Any, after: Any) -> dict[str, int]:
@@ -76,7 +84,7 @@ def changes(problem: Problem, table: TableName, before: Any, after: Any) -> dict
     `before` and `after` are the partitions' statements, as datasets or tables. What was withdrawn already is counted
     no more. What they say is compared by hashes: for a log, not for a decision.
     """
-    identity = quoted({"events": [problem.key], "labels": ["partition", problem.key]}[table])
+    identity = quoted({"events": [problem.key], "labels": ["partition", problem.key, "event_time"]}[table])
     said = [name for name in table_schema(problem, table).names if name not in ("superseded_time", "withdrawn_time")]
     sides = " UNION ALL ".join(
         f"SELECT {identity}, {flag} AS is_new, hash({quoted(said)}) AS said, withdrawn_time IS NULL AS is_live "
@@ -107,16 +115,19 @@ def changes(problem: Problem, table: TableName, before: Any, after: Any) -> dict
     return {name: int(count) for name, count in row.items()}
 
 
-def check_accounts(read: int, good: int, bad: int) -> None:
-    """No row is lost between reading and publishing.
+def check_accounts(read: int, *, published: int, quarantined: int, late: int, outside: int) -> None:
+    """Each row that a run read is published, set aside, taken in late or counted as outside, and only one of these.
 
     Raises:
-        DataError: good and bad rows do not add up to those that were read.
+        DataError: the rows that were read are not as many as those that went somewhere.
     """
-    if read != good + bad:
+    accounted = published + quarantined + late + outside
+    if read != accounted:
         raise DataError(
-            f"{read} rows were read, but {good} are good and {bad} bad",
-            cure="clear the run from extract on: two runs may have shared a staging folder",
+            f"{read} rows were read, but {accounted} are accounted for: {published} published, {quarantined} set "
+            f"aside, {late} late, {outside} outside",
+            cure="clear the run from extract on: a source changed while it was read, or two runs have shared a staging "
+            "folder",
         )
 
 
@@ -136,11 +147,12 @@ def _published(
     delivered: Any,
     now: datetime,
     ingested: Collection[str],
-    restate: bool,
+    restated: Collection[str],
 ) -> pa.RecordBatchReader:
     schema = table_schema(problem, kind.table)
-    if restate:
-        current, ingested = schema.empty_table(), ()
+    if restated:
+        current = current.filter(~pc.field("partition").isin(pa.array(sorted(restated), pa.string())))
+        ingested = set(ingested) - set(restated)
     batches = _resolved(problem, kind, current, delivered, now, ingested)
     return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in batches))
 

@@ -14,6 +14,7 @@ from pipelines.problem import Problem, Query
 
 LATE = "known_time: after cutoff_time"
 EARLY = "known_time: before event_time"
+ANOTHER = "names an event of another time already"  # follows the key's name
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Rule:
 
     `broken` is an SQL condition over the columns of extracted rows and those that `pipelines.ingest.validate` adds
     for the whole batch: `_twice` (a row of the same key and known_time exists), `_later` (an earlier statement about
-    the same event exists), `_shared_<column>` (another event has the same value). True means broken, null fulfilled.
+    the same event exists), `_is_another` (the key names an event of another time already), `_shared_<column>` (another
+    event has the same value). True means broken, null fulfilled.
 
     The expectation may name two more columns: `_first_known_time` (known_time of an event's first statement) and
     `_once_<column>` (a value, at one of the event's rows). Without one, the condition itself is evaluated by DuckDB,
@@ -41,7 +43,7 @@ class Rule:
 
 def rules(problem: Problem, query: Query) -> list[Rule]:
     """Every rule for the rows of a query: types, missing values, then what the values are."""
-    return [*_readable(problem, query), *_present(problem, query), *_keys(problem),
+    return [*_readable(problem, query), *_present(problem, query), *_keys(problem, query),
             *(_labels(problem) if query == "labels" else _events(problem))]  # fmt: skip
 
 
@@ -107,13 +109,14 @@ def _present(problem: Problem, query: Query) -> list[Rule]:
     ]
 
 
-def _keys(problem: Problem) -> list[Rule]:
+def _keys(problem: Problem, query: Query) -> list[Rule]:
+    columns = [problem.key, *(["event_time"] if query == "labels" else []), "known_time"]
     return [
         Rule(
             f"{problem.key}: twice",
             "_twice",
             "expect_compound_columns_to_be_unique",
-            {"column_list": [problem.key, "known_time"], "ignore_row_if": "any_value_is_missing"},
+            {"column_list": columns, "ignore_row_if": "any_value_is_missing"},
         )
     ]
 
@@ -145,6 +148,7 @@ def _labels(problem: Problem) -> list[Rule]:
 
 def _events(problem: Problem) -> list[Rule]:
     found = [
+        Rule(f"{problem.key}: {ANOTHER}", "_is_another"),
         Rule(
             LATE,
             "known_time > cutoff_time AND NOT _later",  # a correction may come when it comes

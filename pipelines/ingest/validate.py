@@ -22,6 +22,8 @@ from pipelines.ingest.extract import declared, json_row
 from pipelines.ingest.rules import Rule, check_rules, rules, unique_columns
 from pipelines.problem import Problem, Query
 
+ELSEWHERE = ("event_time", "known_time", "cutoff_time")  # beside the key
+
 
 def some(names: Sequence[str]) -> str:
     """The first few of many names.
@@ -64,13 +66,17 @@ class Summary:
         return int(pc.sum(self.partitions["rows"].filter(is_there), min_count=0).as_py())
 
 
-def summary(problem: Problem, query: Query, staged: Any, keys: Sequence[str]) -> Summary:
+def summary(
+    problem: Problem, query: Query, staged: Any, keys: Sequence[str], elsewhere: pa.Table | None = None
+) -> Summary:
     """Count a batch: `staged` are extracted rows (an Arrow table or dataset), `keys` the partitions it is for.
+
+    `elsewhere`: see `judged`.
 
     Raises:
         ConfigError: one of validation.rules cannot be evaluated.
     """
-    with judged(problem, query, staged) as (database, checks):
+    with judged(problem, query, staged, elsewhere=elsewhere) as (database, checks):
         columns = list(problem.columns) if query == "events" else []
         counts = [f"count(*) FILTER (_good AND {sql.quote(name)} IS NULL)" for name in columns]
         nulls = [f"{count} / nullif(count(*) FILTER (_good), 0) AS null_share_{name}"
@@ -116,34 +122,30 @@ def bad_rows(
     limit: int | None = None,
     exempt: Sequence[str] = (),
     partitions: Sequence[str] | None = None,
+    elsewhere: pa.Table | None = None,
 ) -> pa.Table:
     """The rows that break a rule, shaped like the table `quarantine`: each with every rule that it broke.
 
     `row` is the row as it came, as far as that was kept, else as it was cast. With a `limit` only so many of them are
     given, whichever come first: a sample of a batch that is too bad to publish; with `partitions` only theirs, held
-    against the rules among all rows all the same. Rules named in `exempt` do not apply.
+    against the rules among all rows all the same. Rules named in `exempt` do not apply; `elsewhere`: see `judged`.
     """
-    with judged(problem, query, staged, exempt) as (database, checks):
+    with judged(problem, query, staged, exempt, elsewhere) as (database, checks):
         bounded = "" if limit is None else f"LIMIT {limit}"
         within = "" if partitions is None else f"AND {_among(partitions)}"
         database.execute(f"CREATE TEMP TABLE _bad AS SELECT * FROM judged WHERE NOT _good {within} {bounded}")
         names = [f"CASE WHEN _broken_{n} THEN {sql.literal(one.name)} END"
                  for n, one in enumerate(checks) if not one.is_fault]  # fmt: skip
-        delay = problem.labels.delay_days if query == "labels" else 0
-        kinds = declared(problem, query)
-        as_cast = json_row(dict.fromkeys(kinds, False))
-        replaced = f"* REPLACE (known_time - to_days({delay}) AS known_time)" if delay else "*"
-        rows = f"""
-            SELECT partition, {sql.literal(query)} AS source, coalesce(raw, {as_cast}) AS row,
-                list_concat(faults, list_filter([{", ".join(names)}], lambda rule: rule IS NOT NULL)) AS rules
-            FROM (SELECT {replaced} FROM _bad)
-        """
+        rules_broken = f"list_concat(faults, list_filter([{', '.join(names)}], lambda rule: rule IS NOT NULL))"
+        rows = f"SELECT partition, source, row, rules FROM ({_as_it_came(problem, query, '_bad', rules_broken)})"
         return identified(problem, database, rows)
 
 
-def bad_numbers(problem: Problem, query: Query, staged: Any) -> pa.Array:
+def bad_numbers(
+    problem: Problem, query: Query, staged: Any, exempt: Sequence[str] = (), elsewhere: pa.Table | None = None
+) -> pa.Array:
     """The `number` of each row that breaks a rule, in order: the good rows are those with another one."""
-    with judged(problem, query, staged) as (database, _):
+    with judged(problem, query, staged, exempt, elsewhere) as (database, _):
         numbers = database.sql("SELECT number FROM judged WHERE NOT _good ORDER BY number").to_arrow_table()["number"]
         return numbers.combine_chunks()
 
@@ -152,39 +154,66 @@ def _among(partitions: Sequence[str]) -> str:
     return f"partition IN ({', '.join(map(sql.literal, partitions)) or 'NULL'})"
 
 
+def row_ids(problem: Problem, query: Query, staged: Any) -> pa.Table:
+    """number, id: the ids that extracted rows have, or would have, in the table `quarantine`."""
+    with sql.connection({"staged": staged}) as database:
+        return (
+            database.sql(_with_ids(_as_it_came(problem, query, "staged", "faults")))
+            .to_arrow_table()
+            .select(["number", "id"])
+        )
+
+
 def identified(problem: Problem, database: duckdb.DuckDBPyConnection, rows: str) -> pa.Table:
     """The SQL query `rows` (partition, source, row, rules) in the shape of `quarantine`: with an id for each.
 
     An id is a hash of what came and from where, so that every run gives the same row the same one; copies of a row
     are numbered.
     """
-    found = database.sql(f"""
-        SELECT partition, left(sha256(concat(source, chr(10), row, number)), 16) AS id, source, row, rules
+    with_ids = f"SELECT partition, id, source, row, rules FROM ({_with_ids(rows)}) ORDER BY partition, id"
+    return database.sql(with_ids).to_arrow_table().cast(table_schema(problem, "quarantine"))
+
+
+def _with_ids(rows: str) -> str:
+    """The SQL query `rows` with one more column."""
+    return f"""
+        SELECT *, left(sha256(concat(source, chr(10), row, CASE WHEN _copy > 1 THEN concat(chr(10), _copy) END)), 16)
+            AS id
         FROM (
-            SELECT *, CASE WHEN copy > 1 THEN concat(chr(10), copy) END AS number
-            FROM (
-                SELECT *, row_number() OVER (PARTITION BY source, row ORDER BY partition, rules) AS copy FROM ({rows})
-            )
+            SELECT *, row_number() OVER (PARTITION BY source, row ORDER BY partition, rules) AS _copy FROM ({rows})
         )
-        ORDER BY partition, id
-    """).to_arrow_table()
-    return found.cast(table_schema(problem, "quarantine"))
+    """
+
+
+def _as_it_came(problem: Problem, query: Query, table: str, rules: str) -> str:
+    """SQL query for extracted rows, each as it came: partition, source, row, number, and `rules`, an expression."""
+    delay = problem.labels.delay_days if query == "labels" else 0
+    as_cast = json_row(dict.fromkeys(declared(problem, query), False))
+    replaced = f"* REPLACE (known_time - to_days({delay}) AS known_time)" if delay else "*"
+    return f"""
+        SELECT partition, {sql.literal(query)} AS source, coalesce(raw, {as_cast}) AS row, number, {rules} AS rules
+        FROM (SELECT {replaced} FROM {table})
+    """
 
 
 @contextmanager
 def judged(
-    problem: Problem, query: Query, staged: Any, exempt: Sequence[str] = ()
+    problem: Problem, query: Query, staged: Any, exempt: Sequence[str] = (), elsewhere: pa.Table | None = None
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[Rule]]]:
     """A database with the view `judged`: `staged`, whether a row is `_good`, and `_broken_<n>` for the n-th rule.
 
-    Rules named in `exempt` do not apply. Faults, which rows tell themselves, have no `_broken_<n>`.
+    Rules named in `exempt` do not apply. Faults, which rows tell themselves, have no `_broken_<n>`. `elsewhere` are
+    statements about the same keys in other partitions (columns of `ELSEWHERE`), for rules that look beyond the batch.
     """
     check_rules(problem)
     checks = [one for one in rules(problem, query) if one.name not in exempt]
-    with sql.connection({"staged": staged}) as database, sql.explained(str(problem.folder / "problem.yaml")):
+    tables = {"staged": staged, "elsewhere": _elsewhere(problem, elsewhere)}
+    with sql.connection(tables) as database, sql.explained(str(problem.folder / "problem.yaml")):
         # A join may not be turned round: the staged rows stream past small tables, in their order.
         database.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
-        joined = [_statements(problem, database)]
+        joined = [_statements(problem, query, database)]
+        if query == "events":
+            joined.append(_others(problem, database))
         joined += [_shared(problem, name, database) for name in unique_columns(problem, query)]
         verdicts = [f"coalesce({one.broken}, false) AS _broken_{n}"
                     for n, one in enumerate(checks) if not one.is_fault]  # fmt: skip
@@ -201,25 +230,86 @@ def judged(
         yield database, checks
 
 
-def _statements(problem: Problem, database: duckdb.DuckDBPyConnection) -> tuple[str, str]:
+def _statements(problem: Problem, query: Query, database: duckdb.DuckDBPyConnection) -> tuple[str, str]:
     """A join that tells of rows whose key comes more than once; and the columns that it adds.
 
-    Nearly every key comes once: hashes of the keys alone say which may not, and only those are looked at.
+    Labels are told apart by the event's time too: two events may have the same key. Nearly every key comes once:
+    hashes of the keys alone say which may not, and only those are looked at.
     """
     key = sql.quote(problem.key)
+    about = "event_time" if query == "labels" else "CAST(NULL AS TIMESTAMPTZ)"
     database.execute(f"""
-        CREATE TEMP TABLE _repeated AS SELECT hash({key}) AS _hash FROM staged GROUP BY _hash HAVING count(*) > 1
+        CREATE TEMP TABLE _repeated AS
+        SELECT _hash FROM (
+            SELECT hash({key}) AS _hash FROM staged
+            UNION ALL SELECT DISTINCT hash({key}) FROM elsewhere
+        ) GROUP BY _hash HAVING count(*) > 1
     """)
     database.execute(f"""
         CREATE TEMP TABLE _statements AS
         SELECT *, min(_known) OVER (PARTITION BY _key) AS _first FROM (
-            SELECT {key} AS _key, known_time AS _known, count(*) AS _copies FROM staged
+            SELECT {key} AS _key, _about, known_time AS _known, sum(_row) AS _copies FROM (
+                SELECT {key}, {about} AS _about, known_time, 1 AS _row FROM staged
+                UNION ALL SELECT {key}, NULL, known_time, 0 FROM elsewhere)
             WHERE {key} IS NOT NULL AND hash({key}) IN (SELECT _hash FROM _repeated) GROUP BY ALL)
     """)
     return (
-        f"LEFT JOIN _statements ON staged.{key} = _key AND staged.known_time = _known",
+        f"LEFT JOIN _statements ON staged.{key} = _statements._key AND staged.known_time = _known "
+        f"AND {about} IS NOT DISTINCT FROM _about",
         "coalesce(_copies > 1, false) AS _twice, coalesce(known_time > _first, false) AS _later",
     )
+
+
+def _others(problem: Problem, database: duckdb.DuckDBPyConnection) -> tuple[str, str]:
+    """A join that tells of rows whose key names another event already; and the column that it adds.
+
+    A statement with another event_time corrects the time of an event if it says when that was learnt, and then either
+    before the event was to happen (it was moved) or after it happened (it had been noted wrongly). What is learnt once
+    the event is over, and by its own cut-off still lies ahead, is another event; so is what has no known_time of its
+    own (one that equals the cut-off is a default). Of the events of one key that is the first, or that is published
+    already; all rows of the others are told.
+    """
+    key = sql.quote(problem.key)
+    database.execute(f"""
+        CREATE TEMP TABLE _others AS
+        WITH said AS (
+            SELECT {key} AS _key, event_time, known_time, cutoff_time, false AS _is_published FROM staged
+            WHERE hash({key}) IN (SELECT _hash FROM _repeated) AND len(faults) = 0
+            UNION ALL
+            SELECT {key}, event_time, known_time, cutoff_time, true FROM elsewhere
+        ),
+        times AS (
+            SELECT _key, event_time, min(known_time) AS _known, arg_min(cutoff_time, known_time) AS _cutoff,
+                bool_or(_is_published) AS _is_published
+            FROM said WHERE _key IS NOT NULL AND event_time IS NOT NULL GROUP BY _key, event_time
+        ),
+        marked AS (
+            SELECT *, coalesce((_known >= lag(event_time) OVER one AND _known <= _cutoff)
+                OR (_known = _cutoff AND lag(_known) OVER one = lag(_cutoff) OVER one)
+                OR _known = lag(_known) OVER one, false) AS _is_other
+            FROM times WINDOW one AS (PARTITION BY _key ORDER BY _known, event_time)
+        ),
+        numbered AS (
+            SELECT *, count_if(_is_other) OVER (
+                PARTITION BY _key ORDER BY _known, event_time ROWS UNBOUNDED PRECEDING) AS _event
+            FROM marked
+        ),
+        settled AS (
+            SELECT *, bool_or(_is_published) OVER (PARTITION BY _key) AS _is_known,
+                bool_or(_is_published) OVER (PARTITION BY _key, _event) AS _is_it
+            FROM numbered
+        )
+        SELECT _key, event_time AS _time FROM settled WHERE NOT _is_it AND (_is_known OR _event > 0)
+    """)
+    return (
+        f"LEFT JOIN _others ON staged.{key} = _others._key AND staged.event_time = _time",
+        "_time IS NOT NULL AS _is_another",
+    )
+
+
+def _elsewhere(problem: Problem, rows: pa.Table | None) -> pa.Table:
+    schema = table_schema(problem, "events")
+    return pa.schema([schema.field(name) for name in (problem.key, *ELSEWHERE)]).empty_table() if rows is None else rows
 
 
 def _shared(problem: Problem, name: str, database: duckdb.DuckDBPyConnection) -> tuple[str, str]:

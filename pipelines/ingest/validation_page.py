@@ -58,13 +58,14 @@ def validation_page(
     verdicts: Sequence[Verdict],
     quarantined: pa.Table,
     refused: Mapping[str, Sequence[str]],
+    beside: Sequence[str] = (),
     failure: str = "",
 ) -> bytes:
     """One HTML page, which needs nothing else: no script, no other file.
 
     `sources` has the "rows" and "rejected" of each source, `quarantined` rows that were set aside (shaped like the
     table `quarantine`; the first are shown), `refused` all that is held against each partition that is not published,
-    `failure` what stopped the run, if anything did.
+    `beside` what was met beside the run's own rows, in words, `failure` what stopped the run, if anything did.
     """
     span = first if first == last else f"{first} to {last}"
     title = f"{problem.name}: validation of {span}"
@@ -77,6 +78,7 @@ def validation_page(
         f"<h1>{escape(title)}</h1><p>{escape(problem.description)}</p><p>Result: {state}</p>",
         f'<pre class="box">{escape(failure)}</pre>' if failure else "",
         _refused(refused),
+        _beside(beside),
         "<h2>Sources</h2>",
         _table(["source", "#rows read", "#not readable"],
                [[name, count["rows"], count["rejected"]] for name, count in sources.items()]),
@@ -99,6 +101,11 @@ def _query(problem: Problem, verdict: Verdict) -> str:
         f"<h3>Rules for the batch</h3>{_batch_rules(verdict)}"
         f"<h3>Rules for a row</h3>{_rules(problem, verdict)}"
     )
+
+
+def _beside(beside: Sequence[str]) -> str:
+    items = "".join(f"<li>{escape(words)}</li>" for words in beside)
+    return f"<h2>Beside the run's own rows</h2><ul>{items}</ul>" if items else ""
 
 
 def _refused(refused: Mapping[str, Sequence[str]]) -> str:

@@ -24,11 +24,11 @@ def champion_scores(config: Problem, events: pa.Table) -> tuple[np.ndarray | Non
     version, key = str(champion.version), sql.quote(config.key)
     is_its = (pc.field("model_version") == version) & pc.field("partition").isin(events["partition"].unique())
     found = sql.query(
-        f"SELECT p.score FROM e LEFT JOIN p USING ({key}, event_time) ORDER BY e.event_time, e.{key}",
+        f"SELECT p.score FROM e LEFT JOIN p USING ({key}, partition) ORDER BY e.event_time, e.{key}",
         {
-            "e": events.select([config.key, "event_time"]),
+            "e": events.select([config.key, "partition", "event_time"]),
             "p": store.dataset(config, "predictions").to_table(
-                columns=[config.key, "event_time", "score"], filter=is_its
+                columns=[config.key, "partition", "score"], filter=is_its
             ),
         },
     )["score"]

@@ -39,31 +39,50 @@ SHOWN_ROWS = 1_000  # of the bad rows of partitions that are too bad to publish
 def extract(problem: str, first: str, last: str, now: datetime | None = None) -> dict[str, Any]:
     """Stage the rows of the partitions `first` to `last`, as they come, and those that a source could not give.
 
-    `now`: what time it is; None: what the clock says.
-    Result: {"first", "last", "events": rows, "labels": rows, "rejected": rows, "sources": {name: {"rows",
-    "rejected"}}}.
+    Rows that came after one of the partitions before was ingested are looked for in `validation.lookback_partitions`
+    of them. `now`: what time it is; None: what the clock says. Result: {"first", "last", "events": rows, "labels":
+    rows, "rejected": rows, "late": rows of both that came late, "outside_of": {query: {"before", "after", "open": rows
+    outside of the problem's time, and of partitions that have not ended}}, "read": all of these rows, counted a second
+    time, "sources": {name: {"rows", "rejected"}}}.
 
     Raises:
         ConfigError: `first` and `last` name no partitions, or the last has not closed yet.
+        DataError: a partition before is delivered under other keys.
     """
     from pipelines.ingest.quarantine import from_sources
     from pipelines.ingest.sources import opened
+    from pipelines.stages import arrivals
 
     config = load_problem(problem)
-    if not config.partitions.between(first, last):
+    keys = config.partitions.between(first, last)
+    if not keys:
         raise ConfigError(f"{first} comes after {last}", where="first and last", cure="swap them")
-    config.partitions.require_closed(last, now or datetime.now(UTC))
+    now = now or datetime.now(UTC)
+    config.partitions.require_closed(last, now)
     staging = _staging(config, first, last)
     store.begin(staging)
+    back = arrivals.looked_back(config, first)
     rows: dict[str, Any] = {"events": 0, "labels": 0}
-    with opened(config, first, last) as sources:
+    seen = {}
+    with opened(config, *arrivals.span_read(config, keys, back)) as sources:
         for query in config.queries:
             batches = extract_rows(config, query, sources.database, first, last)
             rows[query] = store.stage(f"{staging}/{query}", batches, extracted_schema(config, query))
+            seen[query] = arrivals.see(config, query, sources.database, keys, back, staging, now)
         rejected = from_sources(config, sources.rejected(), first)
         counts = {name: {"rows": one.rows, "rejected": one.rejected} for name, one in sources.counts.items()}
+    rejected = arrivals.first_rejected(config, rejected, keys)
     store.stage(f"{staging}/rejected", rejected, rejected.schema)
-    return {"first": first, "last": last, **rows, "rejected": rejected.num_rows, "sources": counts}
+    return {
+        "first": first,
+        "last": last,
+        **rows,
+        "rejected": rejected.num_rows,
+        "late": sum(one.late for one in seen.values()),
+        "outside_of": {query: one.outside._asdict() for query, one in seen.items()},
+        "read": sum(one.read for one in seen.values()) + rejected.num_rows,
+        "sources": counts,
+    }
 
 
 def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
@@ -85,15 +104,18 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
     from pipelines.ingest.shape import shape_refusals
     from pipelines.ingest.validate import bad_numbers, bad_rows, summary
     from pipelines.ingest.validation_page import Verdict, validation_page
+    from pipelines.stages import arrivals
 
     config = load_problem(problem)
     first, last = extracted["first"], extracted["last"]
     staging, keys = _staging(config, first, last), config.partitions.between(first, last)
     rejected = store.staged(f"{staging}/rejected").to_table()
-    verdicts, refusals = [], []
+    around = arrivals.neighbours(config, keys, staging)
+    store.stage(f"{staging}/elsewhere", around, around.schema)
+    verdicts, refusals, orphans = [], [], None
     for query in config.queries:
-        staged = store.staged(f"{staging}/{query}")
-        counted = summary(config, query, staged, keys)
+        staged, elsewhere = store.staged(f"{staging}/{query}"), arrivals.elsewhere(query, around)
+        counted = summary(config, query, staged, keys, elsewhere)
         rules = batch_rules(
             config,
             counted,
@@ -101,7 +123,7 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
             may_be_empty=query == "events" and _may_be_empty(config, keys, counted.rows),
         )
         refusals += batch_refusals(config, counted, rules, f"{staging}/refused")
-        numbers = bad_numbers(config, query, staged) if counted.bad else pa.array([], pa.int64())
+        numbers = bad_numbers(config, query, staged, elsewhere=elsewhere) if counted.bad else pa.array([], pa.int64())
         store.stage(f"{staging}/{query}.bad", pa.table({"number": numbers}), NUMBERS)
         good = staged.filter(~pc.field("number").isin(numbers))
         shaped = _shape_rules(config, query, first, good, {one.partition for one in refusals})
@@ -109,34 +131,46 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
         verdicts.append(Verdict(counted, rules, shaped))
     refused = reasons(refusals)
     kept = [key for key in keys if key not in refused]
-    failure, parted, bad = None, [], []
+    failure, parted, bad, bad_late = None, [], [], []
     try:
         check_sources(config, extracted["sources"], f"{staging}/rejected")
         check_refusals(config, keys, refusals)
         # A row that a source could not give belongs to no partition: it stands with the first that is published.
         stand_with = pa.array([kept[0]] * rejected.num_rows, pa.string())
         rejected = rejected.set_column(0, rejected.schema.field("partition"), stand_with)
-        parted = [_parted(config, verdict.summary, staging, kept) for verdict in verdicts]
+        parted = [_parted(config, verdict.summary, staging, kept, around) for verdict in verdicts]
         bad = [one.bad for one in parted]
+        bad_late = [
+            arrivals.part_late(config, query, staging, arrivals.elsewhere(query, around)) for query in config.queries
+        ]
         verdicts = [
             replace(verdict, expected=[*one.expected, *batch_expectations(verdict.declared)])
             for verdict, one in zip(verdicts, parted, strict=True)
         ]
+        if "labels" in config.queries:
+            orphans = arrivals.labels_without_event(config, kept, staging)
+            arrivals.check_orphans(config, orphans)
     except DataError as error:
         failure = error
-    set_aside = pa.concat_tables([rejected, *bad])
+    set_aside = pa.concat_tables([rejected, *bad, *bad_late])
     store.stage(f"{staging}/quarantine", set_aside, table_schema(config, "quarantine"))
     lost = keys if failure else [*refused]
     samples = [
-        bad_rows(config, query, store.staged(f"{staging}/{query}"), SHOWN_ROWS, partitions=lost)
+        bad_rows(
+            config, query, store.staged(f"{staging}/{query}"), SHOWN_ROWS, (), lost, arrivals.elsewhere(query, around)
+        )
         for query in (config.queries if lost else ())
     ]
     sample = pa.concat_tables([set_aside.slice(0, 0), *samples])
     store.stage(f"{staging}/refused", sample, sample.schema)
     shown = pa.concat_tables([sample, set_aside])
+    late = extracted["late"] - sum(rows.num_rows for rows in bad_late)
+    beside = arrivals.in_words(config, late, extracted["outside_of"], orphans)
     page = store.write_bytes(
         store.store_uri(config.name, "reports", f"{first}_{last}", "validation.html"),
-        validation_page(config, first, last, extracted["sources"], verdicts, shown, refused, str(failure or "")),
+        validation_page(
+            config, first, last, extracted["sources"], verdicts, shown, refused, beside, str(failure or "")
+        ),
     )
     published = set(store.partition_keys(config, "events"))
     held = {key: "; ".join(found) for key, found in refused.items()}
@@ -155,6 +189,8 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
         "refused": [*refused],
         "repaired": sum(one.repaired for one in parted),
         "moved": sum(one.moved for one in parted),
+        "labels_without_event": orphans.without_event if orphans else 0,
+        "beside": beside,
         "rules": broken,
         "page": page,
     }
@@ -165,12 +201,19 @@ def publish(problem: str, validated: dict[str, Any], restate: bool = False) -> d
     """Commit the staged rows of the good partitions, events last: whoever sees events sees their labels too.
 
     What differs from an earlier delivery of the partitions is a correction, known from now on; with `restate` the
-    delivery is taken as if it were the first. Result: {"first", "last", "events", "labels": rows published,
-    "quarantined": all others, "held": those of them in refused partitions, "refused": the keys of these, "empty":
-    partitions without any event, "new", "unchanged", "corrected", "withdrawn", "returned": events, "events_version":
-    int}, and "verdict" and "reason" where `validate` gave them, or earlier partitions were missed.
+    delivery is taken as if it were the first. Rows that came late are stated in the partitions that they belong to,
+    known from now on. Result: {"first", "last", "events", "labels": rows published, "late": rows that came late,
+    "outside": rows outside of the problem's time, and of partitions that have not ended ("outside_of" says which),
+    "quarantined": all others, "held": those of them in refused partitions, "refused": the keys of these,
+    "labels_without_event": labels, "empty": partitions without any event, "new", "unchanged", "corrected",
+    "withdrawn", "returned": events of the run's partitions, "events_version": int, "line": all of it in a line}, and
+    "verdict" and "reason" where `validate` gave them, or earlier partitions were missed.
+
+    Raises:
+        DataError: the rows that were read do not add up to those that went somewhere.
     """
     from pipelines.ingest.publish import changes, check_accounts, event_statements, natural_label_statements
+    from pipelines.stages import arrivals
 
     config = load_problem(problem)
     first, last = validated["first"], validated["last"]
@@ -178,38 +221,74 @@ def publish(problem: str, validated: dict[str, Any], restate: bool = False) -> d
     staging = _staging(config, first, last)
     if done := store.finished(staging):
         return done
-    delivered = {query: _delivered(config, query, staging, keys) for query in config.queries}
-    counts: dict[str, int] = {query: rows.count_rows() for query, rows in delivered.items()}
+    good = {query: _delivered(config, query, staging, keys) for query in config.queries}
+    came_late = {query: arrivals.good_late(config, query, staging) for query in config.queries}
+    counts: dict[str, int] = {query: rows.count_rows() for query, rows in good.items()}
+    late = sum(rows.num_rows for rows in came_late.values())
+    outside = sum(rows for of_query in validated["outside_of"].values() for rows in of_query.values())
     set_aside = store.staged(f"{staging}/quarantine").to_table()
-    read = validated["events"] + validated["labels"] + validated["rejected"] - validated["moved"]
-    check_accounts(read, sum(counts.values()), set_aside.num_rows + validated["held"])
-    is_ours = sql.is_among("partition", keys)
-    before = {query: store.dataset(config, query).filter(is_ours) for query in config.queries}
-    known = sorted(set(keys) & set(ingested(config)))
+    check_accounts(
+        validated["read"] - validated["moved"],
+        published=sum(counts.values()),
+        quarantined=set_aside.num_rows + validated["held"],
+        late=late,
+        outside=outside,
+    )
+    # Partitions beside the run's own in which something changes: late rows, and events that moved away from there.
+    beside = {query: set(rows["partition"].to_pylist()) for query, rows in came_late.items()}
+    beside["events"] |= arrivals.moved_from(config, good["events"], came_late["events"], staging)
+    written = {query: sorted({*keys, *beside[query]}) for query in config.queries}
+    delivered = {
+        query: arrivals.with_late(config, query, rows, came_late[query], sorted(beside[query] - set(keys)), staging)
+        for query, rows in good.items()
+    }
+    before = {
+        query: store.dataset(config, query).filter(sql.is_among("partition", written[query]))
+        for query in config.queries
+    }
+    restated = keys if restate else ()
     now = present(config, last)
+    known = set(ingested(config))
     if "labels" in delivered:
-        told = before["labels"].filter(pc.field("source") == "natural")
-        stated = natural_label_statements(config, told, delivered["labels"], now, ingested=known, restate=restate)
-        store.write_table(config, "labels", stated, keys, within="natural")
-    store.write_table(config, "quarantine", set_aside, keys)
-    stated = event_statements(config, before["events"], delivered["events"], now, ingested=known, restate=restate)
-    version = store.write_table(config, "events", stated, keys)
+        natural = before["labels"].filter(pc.field("source") == "natural")
+        stated = natural_label_statements(
+            config, natural, delivered["labels"], now, ingested=known & set(written["labels"]), restated=restated
+        )
+        store.write_table(config, "labels", stated, written["labels"], within="natural")
+    store.write_table(config, "quarantine", *arrivals.quarantined(config, set_aside, keys))
+    stated = event_statements(
+        config,
+        before["events"],
+        delivered["events"],
+        now,
+        ingested=known & set(written["events"]),
+        restated=restated,
+    )
+    version = store.write_table(config, "events", stated, written["events"])
+    is_ours = sql.is_among("partition", keys)
+    after = store.dataset(config, "events", version).filter(is_ours)
     without_events = sorted(set(keys) - set(store.partition_keys(config, "events")))
     note_empty(config, without_events)
-    changed = changes(config, "events", before["events"], store.dataset(config, "events", version).filter(is_ours))
     if without_events:
         log.info("published empty: %s", config.partitions.spans(without_events))
-    told = {
-        name: validated[name] for name in ("quarantined", "held", "refused", "verdict", "reason") if name in validated
+    changed = changes(config, "events", before["events"].filter(is_ours), after)
+    told: dict[str, Any] = {
+        name: validated[name]
+        for name in ("quarantined", "held", "refused", "labels_without_event", "verdict", "reason")
+        if name in validated
     }
     result: dict[str, Any] = {
         "first": first,
         "last": last,
         **counts,
+        "late": late,
+        "outside": outside,
         **told,
         "empty": len(without_events),
         **changed,
+        "outside_of": validated["outside_of"],
         "events_version": version,
+        "line": ", ".join([f"{counts['events']:,} events published", *validated["beside"]]),
     }
     refused = {row["partition"] for row in quarantine.holds(config) if row["evidence"].get("by") == REFUSED}
     quarantine.readmit_all(config, sorted(refused & set(keys)), "a later delivery passed the rules")
@@ -233,17 +312,22 @@ class _Parted(NamedTuple):
     expected: Sequence[Expected]
 
 
-def _parted(config: Problem, counted: Summary, staging: str, kept: list[str]) -> _Parted:
+def _parted(config: Problem, counted: Summary, staging: str, kept: list[str], around: pa.Table) -> _Parted:
     from pipelines.ingest.expectations import expectations
     from pipelines.ingest.quarantine import apply_repairs
     from pipelines.ingest.validate import bad_rows
+    from pipelines.stages import arrivals
 
     query = counted.query
+    elsewhere = arrivals.elsewhere(query, around)
     staged = store.staged(f"{staging}/{query}")
     # Shapes have limits that no one declared: there is nothing that Great Expectations could hold them to.
-    expected = expectations(config, query, staged.filter(sql.is_among("partition", kept)))
+    expected = expectations(config, query, staged.filter(sql.is_among("partition", kept)), elsewhere)
     bad, mended = apply_repairs(
-        config, query, bad_rows(config, query, staged, partitions=kept), quarantine.repairs(config, query)
+        config,
+        query,
+        bad_rows(config, query, staged, partitions=kept, elsewhere=elsewhere),
+        quarantine.repairs(config, query),
     )
     is_kept = pc.is_in(mended["partition"], pa.array(kept, pa.string()))
     moved = pc.sum(pc.invert(is_kept), min_count=0).as_py()

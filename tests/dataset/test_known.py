@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipelines import sql
 from pipelines.artifacts import table_schema
 from pipelines.config import LabelSource
-from pipelines.dataset.known import holds, label_statements, labels_as_known, targets
+from pipelines.dataset.known import holds, label_statements, labels_as_known, labels_of, targets
 from pipelines.ingest.publish import event_statements, natural_label_statements
 from pipelines.problem import Problem
 
@@ -217,3 +217,28 @@ def predicted_from(statements: list[dict[str, Any]], hour: int) -> list[dict[str
     closing = ("superseded_time", "withdrawn_time")
     rows = [{name: value for name, value in row.items() if name not in closing} for row in found.values()]
     return sorted(rows, key=lambda row: row["kettle_id"])
+
+
+def test_a_label_is_of_the_event_of_its_key_and_time_and_a_stray_of_the_only_one(toy: ToyProblem) -> None:
+    def about(key: str, happens: int, label: int) -> dict[str, Any]:
+        return said(key, happens + 1, label) | {"event_time": at(happens)}
+
+    labels = [
+        about("again", 1, 0),
+        about("again", 30, 1),
+        about("moved", 5, 1),
+        about("twice", 7, 1),
+        about("two", 2, 1),
+    ]
+    rows = [("again", 1), ("again", 30), ("moved", 2), ("twice", 6), ("twice", 8), ("two", 2), ("none", 3)]
+    events = pa.table({"kettle_id": [key for key, _ in rows], "event_time": [at(happens) for _, happens in rows]})
+    known = f"WITH known AS ({labels_as_known(toy())}) "
+    tables = {"labels": pa.Table.from_pylist(labels, schema=table_schema(toy(), "labels")), "events": events}
+
+    def found(strays: str) -> list[tuple[Any, ...]]:
+        made = sql.query(known + labels_of(toy(), "events", strays), tables, {"as_of": at(99)}).to_pylist()
+        return sorted((one["kettle_id"], hours(one["event_time"]), one["label"]) for one in made)
+
+    own = [("again", 1, 0), ("again", 30, 1), ("two", 2, 1)]
+    assert found("true") == sorted([*own, ("moved", 2, 1)]), "of two events of a key neither has another's label"
+    assert found("false") == own

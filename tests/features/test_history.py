@@ -228,3 +228,28 @@ def test_labels_of_other_tasks_have_a_history_too(
             expected = naive_history(problem, feature, target, events, labels)
             exact = feature.function != "std"
             assert found[target["kettle_id"]][name] == (expected if exact else pytest.approx(expected, abs=1e-6))
+
+
+def test_a_label_counts_for_the_event_of_its_own_time_where_a_key_comes_again(toy: ToyProblem) -> None:
+    history = {"rate": {"by": ["shelf"], "of": "label", "function": "mean", "window_days": 4}}
+    problem = toy(**{"features.history": history})
+
+    def event(hour: int, shelf: str, key: str = "again") -> dict[str, Any]:
+        time = START + HOUR * hour
+        return {"kettle_id": key, "partition": time.date().isoformat(), "event_time": time, "known_time": time,
+                "cutoff_time": time, "statement": 0, "superseded_time": None, "withdrawn_time": None, "shelf": shelf,
+                "litres": 1.0, "age": 1}  # fmt: skip
+
+    def said(hour: int, label: int) -> dict[str, Any]:
+        time = START + HOUR * hour
+        return {"kettle_id": "again", "partition": "2024-01-01", "event_time": time, "known_time": time + HOUR,
+                "label": label, "source": "natural", "confidence": 1.0, "labeler": "", "superseded_time": None,
+                "withdrawn_time": None}  # fmt: skip
+
+    asked = [event(48, "top", "a"), event(48, "bottom", "b")]
+    schema = table_schema(problem, "events")
+    events = pa.Table.from_pylist([event(1, "top"), event(25, "bottom"), *asked], schema=schema)
+    labels = pa.Table.from_pylist([said(1, 1), said(25, 0)], schema=table_schema(problem, "labels"))
+    targets = pa.Table.from_pylist(asked, schema=schema)
+    made = pa.Table.from_batches(featurize(problem, targets, events, labels)).to_pylist()
+    assert {row["kettle_id"]: row["rate"] for row in made} == {"a": 1.0, "b": 0.0}

@@ -173,7 +173,7 @@ def test_an_event_may_move_to_another_partition_of_the_run(toy: ToyProblem) -> N
 def test_restating_forgets_what_was_published(toy: ToyProblem) -> None:
     once = publish(toy(), None, [row("a", 1), row("b", 1)], 20)
     again = [row("a", 1, 2.0), row("c", 2), row("c", 4, 3.0)]
-    assert publish(toy(), once, again, 30, restate=True).equals(publish(toy(), None, again, 20))
+    assert publish(toy(), once, again, 30, restated=[P1]).equals(publish(toy(), None, again, 20))
 
 
 def test_two_rows_of_one_moment_are_refused(toy: ToyProblem) -> None:
@@ -250,9 +250,9 @@ def test_labels_of_other_sources_and_partitions_are_left_alone(toy: ToyProblem) 
 
 
 def test_rows_are_accounted_for() -> None:
-    check_accounts(3, 2, 1)
-    with pytest.raises(DataError, match="3 rows were read, but 2 are good and 0 bad"):
-        check_accounts(3, 2, 0)
+    check_accounts(9, published=2, quarantined=3, late=1, outside=3)
+    with pytest.raises(DataError, match="9 rows were read, but 8 are accounted for: 2 published, 3 set aside"):
+        check_accounts(9, published=2, quarantined=3, late=1, outside=2)
 
 
 # Against the rules written out, one event after the other -------------------------------------------------

@@ -210,7 +210,7 @@ def test_what_people_answer_becomes_labels(write: Callable[..., Problem]) -> Non
     again = annotate.choose(KETTLE)
     assert not set(again["events"]) & set(stated["kettle_id"].to_pylist()), "labelled events are not asked about again"
 
-    third = chosen | {"batch": "people:other", "events": [chosen["events"][0]]}
+    third = chosen | {"batch": "people:other", **{name: chosen[name][:1] for name in ("events", "event_times")}}
     assert annotate.collect(KETTLE, third, [reply(EVE, third, lambda row: right[row])])["labelled"] == 1
     stated = labels_of(problem, "hand")
     assert stated.num_rows == 6, "statements of the batch before stay"

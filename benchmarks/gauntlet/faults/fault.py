@@ -105,8 +105,8 @@ def refeature(site: Site, query: str) -> None:
 
     config, featurized = load_problem(PROBLEM), site.pins["featurize"]
     features = store.dataset(config, "features", featurized["features_version"]).to_table()
-    members = stored.training_set(config, featurized).select([config.key, "split", "label"])
-    joined = f"SELECT f.*, split, label FROM f LEFT JOIN m USING ({config.key})"
+    members = stored.training_set(config, featurized).select([config.key, "partition", "split", "label"])
+    joined = f"SELECT f.*, split, label FROM f LEFT JOIN m USING ({config.key}, partition)"
     names = ", ".join(features.schema.names)
     made = sql.query(f"WITH rows AS ({joined}) SELECT {names} FROM ({query})", {"f": features, "m": members})
     keys = sorted(set(made["partition"].to_pylist()))

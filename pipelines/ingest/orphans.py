@@ -1,0 +1,77 @@
+"""orphans: labels of no event, and why their ids differ from those of the events."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from pipelines import sql
+
+EXAMPLES = 3
+
+# What happens to ids on their way, and SQL that undoes it: both sides are equal afterwards.
+CAUSES = {
+    "one side has them as floats": r"regexp_replace(id, '\.0*$', '')",
+    "one side has leading zeros": "ltrim(id, '0')",
+    "capitals differ": "lower(id)",
+    "one side has spaces around them": "trim(id)",
+    "one side has quotes around them": "trim(id, '''\"')",
+}
+EVERYTHING = "they differ in more than one of: floats, leading zeros, capitals, spaces, quotes"
+
+
+class Orphans(NamedTuple):
+    """Labels whose event should be there, those of them without one, and a sentence about the latter."""
+
+    labels: int
+    without_event: int
+    told: str
+
+
+def orphans(labels: pa.ChunkedArray, events: pa.ChunkedArray) -> Orphans:
+    """Which of the ids `labels` are not among `events`, and why, as far as that can be told.
+
+    >>> labels, events = pa.chunked_array([["0.0", "7.0", "3"]]), pa.chunked_array([["0", "7", "3", None]])
+    >>> orphans(labels, events).told
+    "2 of 3 labels have no event: '0.0' and '7.0', where events are '0' and '7' (one side has them as floats)"
+    >>> orphans(pa.chunked_array([["a"]]), pa.chunked_array([["b", "c"]])).told
+    "1 of 1 labels have no event: 'a', where events are such as 'b' and 'c'"
+    """
+    lost = "SELECT id FROM labels WHERE id NOT IN (SELECT id FROM events WHERE id IS NOT NULL)"
+    everything = "id"
+    for undone in reversed(CAUSES.values()):
+        everything = undone.replace("id", everything, 1)
+    pairs = {**CAUSES, EVERYTHING: everything}
+    tables = {"labels": pa.table({"id": labels}), "events": pa.table({"id": events})}
+    with sql.connection(tables) as database:
+        database.execute(f"CREATE TEMP TABLE lost AS {lost}")
+        (without,) = database.sql("SELECT count(*) FROM lost").fetchall()[0]
+        if not without:
+            return Orphans(len(labels), 0, "every label has its event")
+        best: tuple[int, str, list[tuple[str, str]]] = (0, "", [])
+        for cause, undone in pairs.items():
+            joined = f"""(SELECT DISTINCT id, {undone} AS plain FROM lost) AS l
+                JOIN (SELECT min(id) AS event, {undone} AS plain FROM events GROUP BY 2) AS e USING (plain)"""
+            (count,) = database.sql(f"SELECT count(*) FROM {joined}").fetchall()[0]
+            if count > best[0]:
+                examples = f"SELECT l.id, e.event FROM {joined} ORDER BY ALL LIMIT {EXAMPLES}"
+                best = count, cause, database.sql(examples).fetchall()
+        if best[0]:
+            ours, theirs = ([pair[side] for pair in best[2]] for side in (0, 1))
+            why = f"where events are {_listed(theirs)} ({best[1]})"
+        else:
+            ours, theirs = (
+                [
+                    row[0]
+                    for row in database.sql(f"SELECT DISTINCT id FROM {side} ORDER BY 1 LIMIT {EXAMPLES}").fetchall()
+                ]
+                for side in ("lost", "events WHERE id IS NOT NULL")
+            )
+            why = f"where events are such as {_listed(theirs)}" if theirs else "and there are no events"
+    return Orphans(len(labels), without, f"{without} of {len(labels)} labels have no event: {_listed(ours)}, {why}")
+
+
+def _listed(ids: list[str]) -> str:
+    *others, last = map(repr, ids)
+    return f"{', '.join(others)} and {last}" if others else last

@@ -1,0 +1,294 @@
+"""What an ingest takes in beside its own partitions: rows that came late, events that moved; and labels of no event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines import quarantine, sql, store
+from pipelines.artifacts import table_schema
+from pipelines.errors import DataError
+from pipelines.ingest.arrivals import Outside, counted, late, lookback, outside, unaccounted
+from pipelines.ingest.extract import extracted_schema, good_columns
+from pipelines.ingest.orphans import Orphans, orphans
+from pipelines.ingest.rules import LATE
+from pipelines.ingest.validate import ELSEWHERE, bad_numbers, bad_rows, some
+from pipelines.ingested import ingested
+from pipelines.problem import Problem, Query
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow.dataset as ds
+
+HOLDS = pc.field("superseded_time").is_null() & pc.field("withdrawn_time").is_null()
+OTHER_KEYS = 0.5  # of a partition's published events: with as many new ones and none of the old, its keys have changed
+
+
+class Seen(NamedTuple):
+    """What a query gave, beside the rows that are staged for the run's own partitions."""
+
+    read: int
+    """rows that the run answers for, counted apart from their staging: its own, late and outside ones"""
+    late: int
+    outside: Outside
+
+
+def looked_back(config: Problem, first: str) -> list[str]:
+    """The ingested partitions before `first` in which the run looks for rows that came late."""
+    return lookback(config, first, ingested(config))
+
+
+def span_read(config: Problem, keys: Sequence[str], back: Sequence[str]) -> tuple[str, str]:
+    """First and last partition of which sources are read: beyond the problem's own first and last one, too, so that
+    rows which lie just outside, as those of a wrong time zone do, are counted."""
+    parts, reach = config.partitions, config.validation.lookback_partitions
+    first, last = (back[0] if back else keys[0]), keys[-1]
+    if first <= parts.first.isoformat():
+        first = parts.shift(first, -reach)
+    if parts.last and last >= parts.last.isoformat():
+        last = parts.shift(last, reach)
+    return first, last
+
+
+def see(
+    config: Problem,
+    query: Query,
+    database: duckdb.DuckDBPyConnection,
+    keys: Sequence[str],
+    back: Sequence[str],
+    staging: str,
+    now: datetime,
+) -> Seen:
+    """Count what the query gives beyond the run's partitions `keys`, and stage the rows that came late for `back`.
+
+    Raises:
+        DataError: a partition of `back` is delivered under other keys.
+    """
+    counts = counted(config, query, database, keys[0])
+    beyond = outside(config.partitions, counts, keys, now)
+    schema = extracted_schema(config, query)
+    rows = schema.empty_table()
+    if back:
+        there = _stated(config, query, back)
+        batches = late(config, query, database, back, there)
+        rows = pa.Table.from_batches((batch.cast(schema) for batch in batches), schema)
+    if rows.num_rows:
+        _check_keys(config, query, rows, counts, there)
+        rows = unaccounted(config, query, rows, there, _accounted(config, query, back))
+    store.stage(f"{staging}/{query}.late", rows, schema)
+    return Seen(sum(counts.get(key, 0) for key in keys) + rows.num_rows + beyond.rows, rows.num_rows, beyond)
+
+
+def neighbours(config: Problem, keys: Sequence[str], staging: str) -> pa.Table:
+    """What is published of the staged events' keys in the partitions around the run's: partition, key, `ELSEWHERE`.
+
+    As many partitions as rows are looked for in that came late, before the run's and after. An event that moved there
+    has its former times with it. That a correction came after the cut-off makes no event younger: `known_time` is the
+    cut-off at the latest.
+    """
+    parts, back = config.partitions, config.validation.lookback_partitions
+    oldest, newest = parts.shift(keys[0], -back), parts.shift(keys[-1], back)
+    around = [key for key in store.partition_keys(config, "events") if oldest <= key <= newest and key not in set(keys)]
+    schema = table_schema(config, "events")
+    schema = pa.schema([schema.field(name) for name in ("partition", config.key, *ELSEWHERE)])
+    if not around:
+        return schema.empty_table()
+    key, rows = sql.quote(config.key), store.dataset(config, "events")
+    superseded = pc.field("superseded_time").is_valid() & pc.field("withdrawn_time").is_null()
+    found = sql.query(
+        f"""WITH there AS MATERIALIZED (SELECT {key} FROM live SEMI JOIN (FROM own UNION ALL FROM late) USING ({key}))
+            SELECT partition, {key}, event_time, least(known_time, cutoff_time) AS known_time, cutoff_time
+            FROM (FROM live UNION ALL FROM past) SEMI JOIN there USING ({key})""",
+        {
+            "live": rows.filter(sql.is_among("partition", around) & HOLDS),
+            "past": rows.filter(sql.is_among("partition", [*keys, *around]) & superseded),
+            "own": store.staged(f"{staging}/events").scanner(columns=[config.key]).to_reader(),
+            "late": store.staged(f"{staging}/events.late").to_table(columns=[config.key]),
+        },
+    )
+    return found.cast(schema)
+
+
+def elsewhere(query: Query, around: pa.Table) -> pa.Table | None:
+    """What rules about a query have to know of `neighbours`: labels may be about events of any time."""
+    return around.drop_columns(["partition"]) if query == "events" else None
+
+
+def first_rejected(config: Problem, rejected: pa.Table, keys: Sequence[str]) -> pa.Table:
+    """The rows that a source could not give, without those that a run of other partitions has set aside already.
+
+    They come again where a source is read by time and the run looks back.
+    """
+    by_time = [name for name, source in config.sources.items() if source.time_column]
+    of_others = sql.is_among("source", by_time) & ~sql.is_among("partition", keys)
+    there = store.dataset(config, "quarantine").to_table(columns=["id"], filter=of_others)
+    return rejected.filter(pc.invert(pc.is_in(rejected["id"], value_set=there["id"].combine_chunks())))
+
+
+def part_late(config: Problem, query: Query, staging: str, around: pa.Table | None) -> pa.Table:
+    """The late rows of a query that break a rule, shaped like the table `quarantine`; which they are is staged.
+
+    What comes late was not known by its cut-off, and need not have been.
+    """
+    rows = store.staged(f"{staging}/{query}.late").to_table()
+    if around is not None and rows.num_rows:
+        columns = [config.key, *ELSEWHERE]
+        own = f"SELECT {', '.join(map(sql.quote, columns))} FROM staged SEMI JOIN late USING ({sql.quote(config.key)})"
+        beside = sql.query(own, {"staged": store.staged(f"{staging}/events"), "late": rows})
+        around = pa.concat_tables([around.select(columns), beside.cast(around.select(columns).schema)])
+    bad = bad_rows(config, query, rows, exempt=[LATE], elsewhere=around)
+    numbers = bad_numbers(config, query, rows, exempt=[LATE], elsewhere=around)
+    store.stage(f"{staging}/{query}.late.bad", pa.table({"number": numbers}), pa.schema([("number", pa.int64())]))
+    return bad
+
+
+def good_late(config: Problem, query: Query, staging: str) -> pa.Table:
+    """The late rows of a query that break no rule."""
+    rows = store.staged(f"{staging}/{query}.late").to_table()
+    bad = store.staged(f"{staging}/{query}.late.bad").to_table()["number"].combine_chunks()
+    return rows.filter(pc.invert(pc.is_in(rows["number"], value_set=bad))).select(good_columns(config, query))
+
+
+def moved_from(config: Problem, delivered: Any, late_rows: pa.Table, staging: str) -> set[str]:
+    """Partitions in which an event is published that was delivered, or came late, with another time."""
+    key = sql.quote(config.key)
+    found = sql.query(
+        f"SELECT DISTINCT partition FROM n SEMI JOIN (SELECT {key} FROM d UNION ALL SELECT {key} FROM l) USING ({key})",
+        {"n": store.staged(f"{staging}/elsewhere").to_table(), "d": delivered, "l": late_rows},
+    )
+    return set(found["partition"].to_pylist())
+
+
+def with_late(
+    config: Problem, query: Query, good: ds.Dataset, late_rows: pa.Table, beside: Sequence[str], staging: str
+) -> ds.Dataset:
+    """The delivery of a run: its own good rows, those that came late, and what holds in the partitions `beside`.
+
+    So the latter's other events are delivered again as they are, and only what is new changes anything.
+    """
+    if not beside:
+        return good
+    schema = late_rows.schema
+    there = _holding(config, query, beside)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from good.scanner(columns=schema.names).to_batches()
+        yield from late_rows.to_batches()
+        yield from there.scanner(columns=schema.names).to_batches()
+
+    uri = f"{staging}/{query}.delivered"
+    store.stage(uri, batches(), schema)
+    return store.staged(uri)
+
+
+def quarantined(config: Problem, set_aside: pa.Table, keys: Sequence[str]) -> tuple[pa.Table, list[str]]:
+    """Rows of the table `quarantine` to write, and for which partitions: beside the run's own those of late rows."""
+    more = sorted(set(set_aside["partition"].to_pylist()) - set(keys))
+    if not more:
+        return set_aside, list(keys)
+    there = store.dataset(config, "quarantine").to_table(filter=sql.is_among("partition", more))
+    is_other = pc.invert(pc.is_in(there["id"], value_set=set_aside["id"].combine_chunks()))
+    return pa.concat_tables([set_aside, there.filter(is_other).cast(set_aside.schema)]), [*keys, *more]
+
+
+def labels_without_event(config: Problem, keys: Sequence[str], staging: str) -> Orphans:
+    """The run's good labels whose event should be there, and is not: neither published nor set aside.
+
+    Labels about partitions that were not ingested are not looked at.
+    """
+    labels = store.staged(f"{staging}/labels")
+    bad = store.staged(f"{staging}/labels.bad").to_table()["number"].combine_chunks()
+    labels = labels.filter(~pc.field("number").isin(bad) & sql.is_among("partition", keys))
+    key, place = sql.quote(config.key), sql.partition_of(config.partitions, "event_time")
+    given = f"SELECT {key} AS key, {place} AS partition FROM"
+    about = sql.query(
+        f"{given} labels UNION ALL {given} late", {"labels": labels, "late": good_late(config, "labels", staging)}
+    )
+    there = {*ingested(config), *keys}
+    about = about.filter(pc.is_in(about["partition"], value_set=pa.array(sorted(there), pa.string())))
+    its = sql.is_among("partition", about["partition"].unique().to_pylist())
+    events = sql.query(
+        f"""SELECT {key} AS key FROM published UNION SELECT {key} FROM staged UNION SELECT {key} FROM late
+            UNION SELECT row ->> {sql.literal("$." + sql.quote(config.key))} FROM quarantine""",
+        {
+            "published": store.dataset(config, "events").filter(its & HOLDS),
+            "staged": store.staged(f"{staging}/events"),
+            "late": store.staged(f"{staging}/events.late"),
+            "quarantine": store.dataset(config, "quarantine").filter(its & (pc.field("source") == "events")),
+        },
+    )
+    return orphans(about["key"], events["key"])
+
+
+def check_orphans(config: Problem, found: Orphans) -> None:
+    """Refuse labels of which too many have no event.
+
+    Raises:
+        DataError: with ids of both sides, and why they differ if that can be told.
+    """
+    limit = config.validation.max_unmatched_label_share
+    if found.without_event > limit * found.labels:
+        raise DataError(
+            f"{found.told}; at most {limit:.1%} may have none",
+            where=str(config.folder / "labels.sql"),
+            cure=f"nothing was published: let events.sql and labels.sql give {config.key} as the same text; if labels "
+            "of events that are not wanted are meant to be there, leave them out in labels.sql, or raise "
+            "validation.max_unmatched_label_share; then clear this run",
+        )
+
+
+def in_words(
+    config: Problem, late_rows: int, outside_of: Mapping[str, Mapping[str, int]], found: Orphans | None
+) -> list[str]:
+    """What a run met beside its own rows, each in a few words; nothing where there was nothing."""
+    parts = config.partitions
+    names = {
+        "before": f"before {parts.first}",
+        "after": f"after {parts.last}",
+        "open": "in partitions that have not ended",
+    }
+    words = [f"rows that came late: {late_rows:,}"] if late_rows else []
+    for query, counts in outside_of.items():
+        words += [f"{query} {names[where]}: {rows:,}" for where, rows in counts.items() if rows]
+    return words + ([found.told] if found and found.without_event else [])
+
+
+def _holding(config: Problem, query: Query, keys: Sequence[str]) -> ds.Dataset:
+    rows = store.dataset(config, query).filter(sql.is_among("partition", keys) & HOLDS)
+    return rows.filter(pc.field("source") == "natural") if query == "labels" else rows
+
+
+def _stated(config: Problem, query: Query, keys: Sequence[str]) -> ds.Dataset:
+    """All that was said of these partitions and not taken back; what was superseded since came in its time, too."""
+    rows = store.dataset(config, query).filter(sql.is_among("partition", keys) & pc.field("withdrawn_time").is_null())
+    return rows.filter(pc.field("source") == "natural") if query == "labels" else rows
+
+
+def _accounted(config: Problem, query: Query, keys: Sequence[str]) -> set[str]:
+    """Ids of the rows of these partitions that were set aside, or mended and let in since."""
+    its = sql.is_among("partition", keys) & (pc.field("source") == query)
+    ids = store.dataset(config, "quarantine").to_table(columns=["id"], filter=its)["id"].to_pylist()
+    return {*ids, *quarantine.releases(config)}
+
+
+def _check_keys(config: Problem, query: Query, rows: pa.Table, counts: dict[str, int], there: ds.Dataset) -> None:
+    """A partition of which nothing that is known is delivered any more, but as much else, did not come late."""
+    held = "SELECT partition, count(*) AS rows FROM t WHERE superseded_time IS NULL GROUP BY 1 ORDER BY 1"
+    published = sql.query(held, {"t": there}).to_pylist()
+    fresh = {row["values"]: row["counts"] for row in pc.value_counts(rows["partition"]).to_pylist()}
+    changed = [
+        row["partition"]
+        for row in published
+        if fresh.get(row["partition"], 0) == counts.get(row["partition"], 0) >= max(1, OTHER_KEYS * row["rows"])
+    ]
+    if changed:
+        raise DataError(
+            f"of {some(changed)} no {config.key} that was published is delivered any more, but as many others are",
+            where=str(config.folder / f"{query}.sql"),
+            cure=f"if {config.key} is made in another way now, ingest these partitions again (with restate); if the "
+            "source gives new rows only, set validation.lookback_partitions to 0",
+        )
