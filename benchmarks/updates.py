@@ -90,7 +90,7 @@ class Bench:
         return self.rows.filter(pc.is_in(self.rows["partition"], pa.array(sorted(keys), pa.string())))
 
     def split(self, as_of: str) -> dict[str, set[str]]:
-        found = splits(self.problem, as_of, self.keys)
+        found = splits(self.problem, as_of, self.keys, are_cut=False)
         return {name: {key for key, its in found.items() if its == name} for name in ("train", "validation")}
 
     def scratch(self, as_of: str) -> tuple[Model, float]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -75,6 +76,7 @@ def splits(
     available: list[str],
     window_from: str | None = None,
     held: Collection[str] = (),
+    are_cut: bool = True,
 ) -> dict[str, str]:
     """Split of each partition that may be learnt from at the end of `partition`: the newest are held out.
 
@@ -84,8 +86,11 @@ def splits(
     Of the mature partitions the newest are test, those before them validation, the rest train (no more of it
     than the window allows): never a random split, which on data that moves reports what no future will show
     (Huyen, ch. 4; Burkov, ch. 3.12). With an embargo there is a gap before validation and before test: a model that
-    had to predict the next split's first partition could not have learnt from partitions that were not mature by
-    then. They are `embargo` (López de Prado, Advances in Financial Machine Learning, 2018, ch. 7.4, calls it purging).
+    had to predict the next split's first partition could not have learnt from what was not mature by then. That is
+    `embargo` (López de Prado, Advances in Financial Machine Learning, 2018, ch. 7.4, calls it purging). The gap is as
+    long as labels take: a partition in which it begins belongs to the older split, and `label` cuts it there. With
+    `are_cut` off such a partition is embargo as a whole, as it is where events without a label are negative: that is
+    known of a whole partition at once.
 
     Raises:
         DataError: too few partitions for all three.
@@ -93,16 +98,19 @@ def splits(
     parts, rule = problem.partitions, problem.dataset.split
     known = [key for key in mature(problem, partition, available) if key not in held]
     test = known[-rule.test_partitions :]
-    validation = _learnable_before(problem, known, test)[-rule.validation_partitions :]
-    learnable = _learnable_before(problem, known, validation)[-(problem.dataset.window_partitions or 0) :]
+    whole = _learnable_before(problem, known, test)[-rule.validation_partitions :]
+    validation = whole + _cut_before(problem, known, test, whole, are_cut)
+    learnable = _learnable_before(problem, known, validation)
+    learnable += _cut_before(problem, known, validation, learnable, are_cut)
+    learnable = learnable[-(problem.dataset.window_partitions or 0) :]
     train = [key for key in learnable if window_from is None or key >= window_from]
-    if learnable and not train and len(validation) == rule.validation_partitions:
+    if learnable and not train and len(whole) == rule.validation_partitions:
         raise DataError(
             f"the newest partition that may be learnt from is {learnable[-1]}, and none from {window_from} on",
             where=f"problem {problem.name}, at the end of {partition}",
             cure="begin the window earlier, or wait until more labels are in",
         )
-    if not train or len(validation) < rule.validation_partitions:
+    if not train or len(whole) < rule.validation_partitions:
         held_out = rule.validation_partitions + rule.test_partitions
         gap = -(-_wait(problem).days // parts.days) if rule.embargo else 0
         aside = f" ({len(held)} are in quarantine)" if held else ""
@@ -142,9 +150,10 @@ def label(problem: Problem, events: Any, labels: Any, as_of: datetime, split: di
     labels.after_maturity is `negative` it has label 0, source `none`, confidence 1, known at the last moment before
     its partition matured (or when its label was taken back, if that came later).
 
-    `split` holds for whole partitions and is changed for single rows: a row whose label came by itself, and only after
-    the start of the next split's first partition, becomes `embargo` (the gaps of `splits` are made for labels that
-    keep to their delay; this is for those that do not). A label that people or functions gave afterwards to an old
+    `split` holds for whole partitions and is changed for single rows. An event so young that labels take longer than
+    until the start of the next split's first partition becomes `embargo`, labelled or not: those whose label came early
+    are not like the rest. So does a row whose label came by itself, and only after that start (labels that do not keep
+    to their delay). A label that people or functions gave afterwards to an old
     event stays: that they were asked late says nothing about what a model can know. With split.group_by a labelled
     row becomes `grouped_out` if its group has labelled rows in a newer split; rows without a group stay. `events` and
     `labels` are Arrow datasets or tables.
@@ -212,13 +221,34 @@ def _learnable_before(problem: Problem, keys: list[str], following: list[str]) -
     """Those of `keys` that a model could have learnt from when the first partition of `following` began."""
     if not following:
         return []
-    parts, wait = problem.partitions, _wait(problem) if problem.dataset.split.embargo else timedelta()
-    start = parts.start(following[0])
-    return [key for key in keys if parts.end(key) + wait <= start]
+    parts, begun = problem.partitions, problem.partitions.start(following[0])
+    if problem.dataset.split.embargo:
+        begun = _cut(problem, begun)
+    return [key for key in keys if parts.end(key) <= begun]
+
+
+def _cut_before(
+    problem: Problem, keys: list[str], following: list[str], learnable: list[str], are_cut: bool
+) -> list[str]:
+    """Those of `keys`, newer than `learnable`, in which the gap before `following` begins; none where nothing whole
+    lies before it."""
+    is_whole = problem.labels.after_maturity == "negative" or not problem.dataset.split.embargo or not are_cut
+    if is_whole or not following or not learnable:
+        return []
+    parts = problem.partitions
+    begun = _cut(problem, parts.start(following[0]))
+    return [key for key in keys if key > learnable[-1] and parts.start(key) < begun]
+
+
+def _cut(problem: Problem, deadline: datetime) -> datetime:
+    """The first moment whose events are too young for their labels to be in by `deadline`; days are those of the
+    problem's zone, so that a change of its clocks cuts no hour off a week."""
+    return (deadline.astimezone(ZoneInfo(problem.partitions.timezone)) - _wait(problem)).astimezone(UTC)
 
 
 def _moments(problem: Problem, split: dict[str, str]) -> pa.Table:
-    """Per partition its split, when it matured, and by when its labels had to be known (null: as_of will do)."""
+    """Per partition its split, when it matured, by when its labels had to be known (null: as_of will do), and from when
+    on its events are too young for that (`cut`; where events without a label are negative none is)."""
     parts, deadline = problem.partitions, dict[str, datetime]()
     if problem.dataset.split.embargo:
         for name, following in pairwise(SPLITS):
@@ -226,11 +256,14 @@ def _moments(problem: Problem, split: dict[str, str]) -> pa.Table:
             if keys:
                 deadline[name] = parts.start(min(keys))
     time = pa.timestamp("us", "UTC")
+    are_whole = problem.labels.after_maturity == "negative"
     return pa.table({
         "partition": pa.array(split, pa.string()),
         "split": pa.array(split.values(), pa.string()),
         "matured": pa.array([parts.end(key) + _wait(problem) - LAST_MOMENT for key in split], time),
         "deadline": pa.array([deadline.get(name) for name in split.values()], time),
+        "cut": pa.array([None if are_whole or name not in deadline else _cut(problem, deadline[name])
+                         for name in split.values()], time),
     })  # fmt: skip
 
 
@@ -267,15 +300,16 @@ def _label_sql(problem: Problem) -> str:
             SELECT {", ".join([key, "partition", "event_time", *more])} FROM events
         ),
         labelled AS (
-            SELECT t.*, s.split AS planned, s.deadline, {found}
+            SELECT t.*, s.split AS planned, s.deadline, s.cut, {found}
             FROM targets AS t
             JOIN splits AS s USING (partition)
             LEFT JOIN ({labels_of(problem, "events", strays)}) AS k USING ({key}, event_time)
             {joined}
         ),
         placed AS {"MATERIALIZED" if group else ""} (
-            SELECT * EXCLUDE (planned, deadline),
-                CASE WHEN label_known_time >= deadline AND source IN ({_by_themselves()}) THEN 'embargo'
+            SELECT * EXCLUDE (planned, deadline, cut),
+                CASE WHEN event_time >= cut
+                        OR (label_known_time >= deadline AND source IN ({_by_themselves()})) THEN 'embargo'
                     ELSE planned END AS split
             FROM labelled
         ){groups}

@@ -93,8 +93,8 @@ def splits(problem: Problem, facts: Facts) -> Section:
             rows.append([name, number(len(keys)), ", ".join(keys) if len(keys) <= 4 else f"{keys[0]} to {keys[-1]}"])
     window = problem.dataset.window_partitions
     embargo = (
-        f"{every}s whose labels were not in when the next split began lie between the splits, and rows whose label "
-        "came late are left out"
+        f"{every}s whose labels were not in when the next split began lie between the splits; one in which that time "
+        "began is cut there, and belongs to the older split; rows whose label came late are left out"
         if rule.embargo
         else "none: a label may have been learnt after the next split had to be predicted"
     )

@@ -144,7 +144,7 @@ class Past:
             DataError: too few partitions.
         """
         found: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-        for key, name in splits(self.problem, as_of, self.partitions, window_from, held).items():
+        for key, name in splits(self.problem, as_of, self.partitions, window_from, held, are_cut=False).items():
             found.setdefault(name, []).append(key)
         return found
 

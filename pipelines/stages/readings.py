@@ -119,7 +119,7 @@ def _fresher(
 ) -> list[Reading]:
     available = store.partition_keys(config, "features")
     try:
-        split = splits(config, partition, available, held=aside)
+        split = splits(config, partition, available, held=aside, are_cut=False)
     except EvergreenError:
         return []
     newest = where["partition"]

@@ -154,6 +154,29 @@ def test_weeks_whose_labels_take_a_week(toy: ToyProblem) -> None:
     ]  # fmt: skip
 
 
+def test_the_gap_is_as_long_as_labels_take_and_not_a_whole_partition(toy: ToyProblem) -> None:
+    settings = {"labels.delay_days": 1, "partitions.every": "week"}
+    problem = toy(**settings)
+    weeks = problem.partitions.between("2024-01-01", "2024-02-19")
+    assert list(splits(problem, weeks[-1], weeks).values()) == [
+        "train", "train", "train", "validation", "validation", "test", "test",
+    ]  # fmt: skip
+    whole = ["train", "train", "embargo", "validation", "embargo", "test", "test"]
+    assert list(splits(problem, weeks[-1], weeks, are_cut=False).values()) == whole
+    negative = toy(**settings, **{"labels.after_maturity": "negative"})
+    assert list(splits(negative, weeks[-1], weeks).values()) == whole, "that is known of a whole partition at once"
+
+
+def test_a_change_of_clocks_makes_no_gap_of_whole_weeks_longer_or_shorter(toy: ToyProblem) -> None:
+    settings = {"labels.delay_days": 7, "partitions.every": "week", "partitions.timezone": "America/New_York"}
+    problem = toy(**settings, **{"partitions.last": "2024-12-30"})
+    weeks = problem.partitions.between("2024-01-01", "2024-12-30")
+    for last in range(9, len(weeks)):
+        known = mature(problem, weeks[last], weeks)
+        found = list(splits(problem, weeks[last], weeks).values())[-6:]
+        assert found == ["train", "embargo", "validation", "embargo", "test", "test"], known[-1]
+
+
 def test_a_hole_in_the_data_can_be_the_gap(toy: ToyProblem) -> None:
     problem = toy(**{"labels.delay_days": 1})
     assert splits(problem, "2024-01-09", ["2024-01-01", "2024-01-04", "2024-01-07", "2024-01-08"]) == {
@@ -314,6 +337,19 @@ def test_a_late_label_is_embargoed(toy: ToyProblem) -> None:
     assert column(label(plain, table, told, START + DAY * 10, split), "split")["k0"] == "train"
 
 
+def test_events_too_young_for_their_labels_are_embargoed_whether_or_not_a_label_came_early(toy: ToyProblem) -> None:
+    """Of a cut week the labels that came early would stand there alone."""
+    problem = toy(**{"labels.delay_days": 2, "partitions.every": "week"})
+    split = {"2024-01-01": "train", "2024-01-08": "validation", "2024-01-15": "test"}
+    weeks = {n: problem.partitions.key_of((START + DAY * n).date()) for n in (3, 4, 5, 6, 8, 14)}
+    table = events(problem, *(happened(f"k{n}", n, partition=week) for n, week in weeks.items()))
+    told = labels(problem, said("k3", 5, 1), said("k4", 6, 0), said("k5", 5.1, 1), said("k8", 9, 1), said("k14", 16, 0))
+    found = label(problem, table, told, START + DAY * 30, split)
+    assert column(found, "split") == {
+        "k3": "train", "k4": "train", "k5": "embargo", "k6": "embargo", "k8": "validation", "k14": "test",
+    }  # fmt: skip
+
+
 def test_negatives_are_known_when_their_partition_matures(toy: ToyProblem) -> None:
     """Were the negatives of the last partition before the gap left out, the positives would stand there alone."""
     problem = toy(**{"labels.after_maturity": "negative", "labels.maturity_days": 1})
@@ -465,6 +501,9 @@ def by_hand(
         following = {"train": "validation", "validation": "test"}.get(name)
         due = min((parts.start(other) for other in split if split[other] == following), default=None)
         if rule.embargo and due and its["source"] in BY_THEMSELVES and its["label_known_time"] >= due:
+            name = "embargo"
+        is_whole = problem.labels.after_maturity == "negative" or not rule.embargo
+        if due and not is_whole and row["event_time"] >= due - DAY * problem.labels.mature_after_days:
             name = "embargo"
         found[key] = its | {"split": name, "group": row["age"]}
     ranks = {"train": 1, "validation": 2, "test": 3}
