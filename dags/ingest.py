@@ -22,6 +22,9 @@ partitions, each with all that follows.
 - Some rows are in quarantine: `evergreen quarantine list <problem>` shows them, `release` mends one and lets it in.
 - A task is up for retry: the source or the store does not answer. It is tried again with growing pauses; when the
   retries are used up, start the service and clear the task.
+- `publish` says *partitions were missed*: they closed while no scheduler ran. Its reason has the command that loads
+  them; `evergreen status <problem>` shows it too.
+- `extract` failed with *has not closed*: the partition's rows are still coming. The message says when it closes.
 - No run at all: the DAG is paused, or `partitions.last` of problem.yaml lies behind.
 """
 

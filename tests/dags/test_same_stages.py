@@ -7,14 +7,10 @@ do or fail as told.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from functools import cache
 from importlib import import_module
 from itertools import product
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
-from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings
@@ -23,6 +19,7 @@ from hypothesis import strategies as st
 from pipelines import inline
 from pipelines.errors import DataError, NothingToDo
 from pipelines.problem import load_problem
+from tests.dags.run import PEOPLE, Run
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
@@ -32,7 +29,6 @@ CANDIDATES = list(load_problem(PROBLEM).training.candidates)
 Outcome = Literal["gives", "nothing", "fails"]
 Plan = dict[str, Outcome]  # by stage, `train.<candidate>` and `score.<shard>`; what is left out gives something
 SHARDS = 2
-PEOPLE = {"choose", "collect"}  # what waits for people is no part of `evergreen run annotate`
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "ingest": {"first": PARTITION, "last": PARTITION},
     "train": {},
@@ -98,94 +94,9 @@ def by_command(dag: str, plan: Plan) -> tuple[set[str], str]:
     return stages.gave, end
 
 
-@cache
-def as_scheduled(bag: DagBag, dag_id: str) -> Any:
-    """The DAG as the scheduler knows it."""
-    from airflow.serialization.serialized_objects import DagSerialization
-
-    return DagSerialization.from_dict(DagSerialization.to_dict(bag.dags[dag_id]))
-
-
-class Run:
-    """A run of a DAG without a scheduler: Airflow's rules say what starts, and the tasks' bodies are called."""
-
-    def __init__(self, bag: DagBag, dag: str) -> None:
-        self.dag = bag.dags[f"{PROBLEM}.{dag}"]
-        self.serialized = as_scheduled(bag, self.dag.dag_id)
-        self.states: dict[str, list[str]] = {}
-        self.values: dict[str, Any] = {}
-
-    def play(self) -> None:
-        for task in self.dag.topological_sort():
-            held_up = self._held_up(task.task_id)
-            if held_up:
-                self.states[task.task_id] = [held_up]
-            elif task.is_mapped:
-                calls = self._mapped(task)
-                results = [self._call(task, given) for given in calls]
-                self.states[task.task_id] = [state for state, _ in results] or ["skipped"]
-                self.values[task.task_id] = [value for state, value in results if state == "success"]
-            else:
-                state, self.values[task.task_id] = self._call(task, [self._resolved(one) for one in task.op_args])
-                self.states[task.task_id] = [state]
-
-    @property
-    def is_red(self) -> bool:
-        """Airflow fails a run for its last tasks."""
-        return any(state in ("failed", "upstream_failed") for leaf in self.dag.leaves
-                   for state in self.states[leaf.task_id])  # fmt: skip
-
-    def _held_up(self, task_id: str) -> str | None:
-        """The state that Airflow's trigger rule gives the task at once; None: it starts."""
-        from airflow.ti_deps.dep_context import DepContext
-        from airflow.ti_deps.deps.trigger_rule_dep import TriggerRuleDep
-
-        task, given = self.serialized.get_task(task_id), list[str]()
-        before = [Mock(task_id=one, state=state, map_index=index if len(states) > 1 else -1,
-                       task=self.serialized.get_task(one))
-                  for one, states in self.states.items() for index, state in enumerate(states)]  # fmt: skip
-        context = DepContext(flag_upstream_failed=True, finished_tis=before)
-        counts = [(one, len(self.states[one])) for one in task.upstream_task_ids]
-        session = Mock(**{"execute.return_value": counts})
-        instance = Mock(task=task, map_index=-1, set_state=lambda state, session: given.append(state.value) or True)
-        statuses = list(TriggerRuleDep()._get_dep_statuses(instance, context, session=session))
-        assert given or all(status.passed for status in statuses), f"{task_id} would wait for ever: {statuses}"
-        return given[0] if given else None
-
-    def _mapped(self, task: Any) -> list[list[Any]]:
-        ((name, expanded),) = task.op_kwargs_expand_input.value.items()
-        values = self._resolved(expanded)
-        fixed = {key: self._resolved(one) for key, one in task.partial_kwargs["op_kwargs"].items()}
-        order = inspect.signature(task.python_callable).parameters
-        return [[{**fixed, name: value}[key] for key in order if key in {*fixed, name}] for value in values]
-
-    def _resolved(self, argument: Any) -> Any:
-        operator = getattr(argument, "operator", None)
-        return argument if operator is None else self.values.get(operator.task_id)
-
-    def _call(self, task: Any, given: list[Any]) -> tuple[str, Any]:
-        from airflow.sdk.exceptions import AirflowException, AirflowSkipException
-
-        offered = {
-            "dag_run": SimpleNamespace(partition_key=PARTITION, run_type="manual", clear_number=0),
-            "params": {"restate": False, "how": "scratch", "window_from": None},
-            "ti": Mock(**{"get_dr_count.return_value": 0}),
-        }
-        if task.task_id in PEOPLE or task.task_id not in inline.STAGES[self.dag.dag_id.partition(".")[2]]:
-            return "skipped", None
-        wanted = inspect.signature(inspect.unwrap(task.python_callable)).parameters
-        context = {name: value for name, value in offered.items() if name in wanted}
-        try:
-            return "success", task.python_callable(*given, **context)
-        except AirflowSkipException:
-            return "skipped", None
-        except AirflowException:
-            return "failed", None
-
-
 def by_airflow(bag: DagBag, dag: str, plan: Plan) -> tuple[set[str], bool]:
     """Which stages gave something in a run of the DAG, and whether the run failed."""
-    stages, run = Stages(dag, plan), Run(bag, dag)
+    stages, run = Stages(dag, plan), Run(bag, PROBLEM, dag, PARTITION)
     with pytest.MonkeyPatch.context() as patch:
         stages.install(patch)
         run.play()

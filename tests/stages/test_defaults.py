@@ -15,13 +15,16 @@ import yaml
 from pipelines import inline, store, tracking
 from pipelines.problem import load_problem
 from pipelines.release import ledger
-from pipelines.stages import train
+from pipelines.stages.score import manifest_uri
+from tests.dags.run import Run
 from tests.required import OF_TASK, REQUIRED
 
 pytestmark = pytest.mark.slow
 
-WEEKS, A_WEEK = 9, 150
+WEEKS, A_WEEK = 11, 150
 HISTORY = ("2024-01-01", "2024-02-26")
+SCORED = ["2024-03-04", "2024-03-11"]
+DAGS = Path(__file__).resolve().parents[2] / "dags"
 
 
 @pytest.fixture(scope="module", params=OF_TASK)
@@ -45,6 +48,24 @@ def kitchen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield "kettle"
 
 
+@pytest.fixture(scope="module")
+def bag(kitchen: str) -> Any:
+    """The problem's DAGs."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(DAGS))
+    assert not bag.import_errors
+    return bag
+
+
+@pytest.fixture(scope="module")
+def trained(kitchen: str, bag: Any) -> Run:
+    """The run of the train DAG that made the first version."""
+    run = Run(bag, kitchen, "train")
+    run.play()
+    return run
+
+
 def kettles(task: str) -> pa.Table:
     random, count = np.random.default_rng(5), WEEKS * A_WEEK
     litres, watts, shelf = random.normal(size=count), random.normal(size=count), random.choice(["top", "low"], count)
@@ -62,11 +83,12 @@ def kettles(task: str) -> pa.Table:
     })  # fmt: skip
 
 
-def test_a_problem_with_the_required_settings_alone_is_trained(kitchen: str) -> None:
+def test_a_problem_with_the_required_settings_alone_is_trained(kitchen: str, trained: Run) -> None:
     """Among the defaults: labels that arrive without a delay, so that no partition is too young to be learnt from."""
-    labelled = train.label(kitchen)
+    assert trained.errors == {}
+    labelled = trained.values["label"]
     assert labelled["too_young"] == [], "what has no delay is never too young"
-    assert inline.train(kitchen)["version"] == "1"
+    assert trained.values["promote"]["version"] == "1"
     config = load_problem(kitchen)
     assert tracking.serving(config).version == 1
     (gate,) = ledger.decisions(config, "gate")
@@ -77,3 +99,17 @@ def test_a_problem_with_the_required_settings_alone_is_trained(kitchen: str) -> 
     assert evaluation["selection"]["chosen"] == evaluation["challenger"]["candidate"]
     (sheet,) = (Path(store.store_uri(kitchen, "datasheets").removeprefix("file://"))).glob("*.md")
     assert "show a difference between two models of" in sheet.read_text()
+
+
+def test_its_partitions_go_through_all_dags(kitchen: str, bag: Any, trained: Run) -> None:
+    for partition in SCORED:
+        for dag in ("ingest", "score", "monitor"):
+            run = Run(bag, kitchen, dag, partition)
+            run.play()
+            assert run.errors == {}
+            has_run = {task for task, states in run.states.items() if set(states) == {"success"}}
+            assert set(inline.STAGES[dag]) - has_run <= {"estimate", "act"}, "what may have nothing to do"
+        assert store.read_json(manifest_uri(load_problem(kitchen), partition))["rows"] == A_WEEK
+    told = {row["partition"]: row["verdict"] for row in ledger.decisions(load_problem(kitchen), "monitoring")}
+    assert list(told) == SCORED
+    assert "data fault" not in told.values()
