@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ def test_by_the_stage_itself_until_the_moment_at_which_it_closes() -> None:
         ingest.extract(PROBLEM, "2013-03-25", "2013-04-01", now=closing - timedelta(seconds=1))
 
 
-def test_by_command() -> None:
+def test_by_command(store_folder: Path) -> None:
     with pytest.raises(ConfigError, match=REFUSED):
         inline.run("ingest", PROBLEM, {"first": THIS_WEEK, "last": THIS_WEEK})
 
