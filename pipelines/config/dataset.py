@@ -12,8 +12,12 @@ from pipelines.config.base import Config
 class Split(Config):
     """Newest labelled partitions are held out: test is the newest, validation lies before it."""
 
-    validation_partitions: int = Field(1, ge=1)
-    test_partitions: int = Field(2, ge=1)
+    validation_partitions: int = Field(1, ge=1, description="at least")
+    test_partitions: int = Field(2, ge=1, description="at least")
+    min_rows: int = Field(
+        1_000, ge=1, description="rows with a label that validation and test each are to have: smaller ones take more "
+        "partitions until then, up to a fifth of the mature ones each",
+    )  # fmt: skip
     embargo: bool = Field(
         True, description="leave out rows whose label was not known yet when the next split's first prediction was due"
     )

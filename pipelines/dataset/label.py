@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
-from typing import Any
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import sql
-from pipelines.dataset.known import labels_as_known, labels_of, targets
+from pipelines.dataset.known import TRUTH, labels_as_known, labels_of, targets
 from pipelines.errors import DataError
 from pipelines.problem import Problem
 
 BY_THEMSELVES = ("natural", "none")  # sources of labels that come with time, and so bound what could be learnt when
 SPLITS = ("train", "validation", "test")  # oldest first; rows of any other split are left out
 USUAL_SHARE = 0.99  # of the labels: those that took longer come after a partition is held to be mature
+MOST_HELD_OUT = 5  # of so many mature partitions one may validate and one may test
 LAST_MOMENT = timedelta(microseconds=1)  # what is known at a moment was learnt before it, by so much at least
 
 
@@ -70,6 +71,62 @@ def awaiting(problem: Problem, targets: Any, labels: Any, as_of: datetime) -> li
     return keys
 
 
+class Sizes(NamedTuple):
+    """Partitions that are held out."""
+
+    validation: int
+    test: int
+
+
+def pooled(
+    problem: Problem,
+    partition: str,
+    available: list[str],
+    rows: Mapping[str, int],
+    window_from: str | None = None,
+    held: Collection[str] = (),
+    after: str | None = None,
+) -> Sizes:
+    """How many partitions validation and test take to have `dataset.split.min_rows` rows each, where there are enough.
+
+    Small partitions are pooled: a choice or a gate on a handful of rows is a lottery. `rows` counts the labelled rows
+    of each partition. Never fewer than dataset.split says, and no more than a fifth of the mature partitions each
+    unless it does; the training split keeps at least as many as are held out, and test takes none up to `after`, the
+    last that the champion has learnt from, beyond what dataset.split says. The other arguments are those of `splits`.
+    """
+    rule = problem.dataset.split
+    least = Sizes(rule.validation_partitions, rule.test_partitions)
+    known = [key for key in mature(problem, partition, available) if key not in held]
+    most = len(known) // MOST_HELD_OUT
+
+    def enough(keys: list[str], fewest: int) -> int:
+        counts = accumulate(rows.get(key, 0) for key in reversed(keys))
+        needed = next((n for n, count in enumerate(counts, 1) if count >= rule.min_rows), len(keys))
+        return max(fewest, min(needed, most))
+
+    newer = [key for key in known if after is None or key > after]
+    test = enough(newer, least.test) if len(newer) >= least.test else least.test
+    wanted = Sizes(enough(_learnable_before(problem, known, known[-test:]), least.validation), test)
+    while wanted != least and not _leaves_enough(problem, partition, available, window_from, held, wanted):
+        wanted = Sizes(*((small + large) // 2 for small, large in zip(least, wanted, strict=True)))
+    return wanted
+
+
+def _leaves_enough(
+    problem: Problem,
+    partition: str,
+    available: list[str],
+    window_from: str | None,
+    held: Collection[str],
+    sizes: Sizes,
+) -> bool:
+    try:
+        names = list(splits(problem, partition, available, window_from, held, sizes=sizes).values())
+    except DataError:
+        return False
+    return names.count("train") >= sum(sizes)
+
+
 def splits(
     problem: Problem,
     partition: str,
@@ -77,11 +134,13 @@ def splits(
     window_from: str | None = None,
     held: Collection[str] = (),
     are_cut: bool = True,
+    sizes: Sizes | None = None,
 ) -> dict[str, str]:
     """Split of each partition that may be learnt from at the end of `partition`: the newest are held out.
 
     Nothing before `window_from` is learnt from. Partitions that are `held` in quarantine are in no split: validation
-    and test are of the newest partitions that are not.
+    and test are of the newest partitions that are not. `sizes`: how many they have (`pooled`); None: as few as
+    dataset.split says.
 
     Of the mature partitions the newest are test, those before them validation, the rest train (no more of it
     than the window allows): never a random split, which on data that moves reports what no future will show
@@ -97,21 +156,22 @@ def splits(
     """
     parts, rule = problem.partitions, problem.dataset.split
     known = [key for key in mature(problem, partition, available) if key not in held]
-    test = known[-rule.test_partitions :]
-    whole = _learnable_before(problem, known, test)[-rule.validation_partitions :]
+    sizes = sizes or Sizes(rule.validation_partitions, rule.test_partitions)
+    test = known[-sizes.test :]
+    whole = _learnable_before(problem, known, test)[-sizes.validation :]
     validation = whole + _cut_before(problem, known, test, whole, are_cut)
     learnable = _learnable_before(problem, known, validation)
     learnable += _cut_before(problem, known, validation, learnable, are_cut)
     learnable = learnable[-(problem.dataset.window_partitions or 0) :]
     train = [key for key in learnable if window_from is None or key >= window_from]
-    if learnable and not train and len(whole) == rule.validation_partitions:
+    if learnable and not train and len(whole) == sizes.validation:
         raise DataError(
             f"the newest partition that may be learnt from is {learnable[-1]}, and none from {window_from} on",
             where=f"problem {problem.name}, at the end of {partition}",
             cure="begin the window earlier, or wait until more labels are in",
         )
-    if not train or len(whole) < rule.validation_partitions:
-        held_out = rule.validation_partitions + rule.test_partitions
+    if not train or len(whole) < sizes.validation:
+        held_out = sum(sizes)
         gap = -(-_wait(problem).days // parts.days) if rule.embargo else 0
         aside = f" ({len(held)} are in quarantine)" if held else ""
         gaps = f", and {2 * gap} lie in the embargo before validation and before test" if gap else ""
@@ -188,6 +248,19 @@ def label_number(problem: Problem, column: str) -> str:
     if problem.task != "multiclass":
         return column
     return f"CAST(list_position([{', '.join(map(sql.literal, problem.classes))}], {column}) - 1 AS BIGINT)"
+
+
+def labelled_counts(problem: Problem, events: Any, labels: Any, as_of: datetime) -> dict[str, int]:
+    """Events of each partition that have a label which may measure a model, as known before `as_of`; all events where
+    having none means negative. `events` and `labels` are Arrow datasets or tables."""
+    measuring = [source for source in problem.labels.use if source in TRUTH] or problem.labels.use
+    counted = f"labels WHERE source IN ({', '.join(map(sql.literal, measuring))}) AND"
+    if problem.labels.after_maturity == "negative":
+        counted = "events WHERE"
+    text = f"""SELECT partition, count(DISTINCT {sql.quote(problem.key)}) AS rows
+        FROM {counted} known_time < $as_of GROUP BY partition"""
+    found = sql.query(text, {"events": events, "labels": labels}, {"as_of": as_of})
+    return dict(zip(found["partition"].to_pylist(), found["rows"].to_pylist(), strict=True))
 
 
 def excluded(rows: pa.Table) -> dict[str, int]:

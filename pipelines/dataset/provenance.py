@@ -99,8 +99,9 @@ def splits(problem: Problem, facts: Facts) -> Section:
         else "none: a label may have been learnt after the next split had to be predicted"
     )
     return Section("How it is split", [
-        f"By time, never at random: the newest {rule.test_partitions} labelled {every}s are the test split, the "
-        f"{rule.validation_partitions} before them validate, the rest trains.",
+        f"By time, never at random: at least the newest {rule.test_partitions} labelled {every}s are the test split, "
+        f"at least the {rule.validation_partitions} before them validate, the rest trains. Both take more until "
+        f"they have {number(rule.min_rows)} rows, or a fifth of the {every}s.",
         Table(["split", f"{every}s", "which"], rows),
         pairs({
             "Window": f"the newest {window} {every}s train" if window else "everything before trains",

@@ -186,12 +186,14 @@ def facts(
 ) -> Facts:
     """What the datasheet says beside the problem; `rows` are those of `with_features`."""
     from pipelines.dataset.facts import Facts, source_counts, split_counts
-    from pipelines.dataset.label import splits
+    from pipelines.dataset.label import Sizes, splits
     from pipelines.tracking import git_commit
 
     available = store.partition_keys(config, "events")
     events = store.dataset(config, "events", pins["events_version"])
-    planned = splits(config, pins["partition"], available, pins["window_from"], {*pins["held"], *pins["waiting"]})
+    sizes = Sizes(**pins["held_out"])
+    passed_over = {*pins["held"], *pins["waiting"]}
+    planned = splits(config, pins["partition"], available, pins["window_from"], passed_over, sizes=sizes)
     return Facts(
         training_set=pins["training_set"],
         partition=pins["partition"],

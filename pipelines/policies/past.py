@@ -21,7 +21,7 @@ import pyarrow as pa
 from pipelines import sql, store
 from pipelines.artifacts import table_schema
 from pipelines.dataset.known import targets
-from pipelines.dataset.label import label_number, labelled, mature, splits
+from pipelines.dataset.label import label_number, labelled, mature, pooled, splits
 from pipelines.errors import DataError
 from pipelines.evaluation.bootstrap import blocks_of
 from pipelines.evaluation.scored import Scored, scored
@@ -119,6 +119,11 @@ class Past:
         return np.asarray(self.rows["label"].is_valid().to_numpy())
 
     @cached_property
+    def counts(self) -> dict[str, int]:
+        """Labelled rows of each partition."""
+        return {key: len(self.labelled_at([key])) for key in self.partitions}
+
+    @cached_property
     def blocks(self) -> np.ndarray:
         return blocks_of(self.problem, self.rows)
 
@@ -144,7 +149,9 @@ class Past:
             DataError: too few partitions.
         """
         found: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
-        for key, name in splits(self.problem, as_of, self.partitions, window_from, held, are_cut=False).items():
+        sizes = pooled(self.problem, as_of, self.partitions, self.counts, window_from, held)
+        planned = splits(self.problem, as_of, self.partitions, window_from, held, are_cut=False, sizes=sizes)
+        for key, name in planned.items():
             found.setdefault(name, []).append(key)
         return found
 

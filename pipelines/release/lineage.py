@@ -71,6 +71,7 @@ def lineage(
         "window_from": pins.get("window_from"),
         "held": list(pins.get("held", ())),
         "waiting": list(pins.get("waiting", ())),
+        "held_out": pins.get("held_out"),
         "is_streamed": is_streamed,
         "training": pins["training"],
         "training_set": pins["training_set"],

@@ -17,7 +17,7 @@ from pipelines import sql, store
 from pipelines.artifacts import TableName, table_schema
 from pipelines.dataset.assemble import assembled
 from pipelines.dataset.fingerprint import fingerprint
-from pipelines.dataset.label import SPLITS, splits
+from pipelines.dataset.label import SPLITS, Sizes, splits
 from pipelines.errors import ConfigError, DataError
 from pipelines.problem import Problem, load_problem
 from pipelines.release.lineage import query_hashes, setting_changes, surroundings, surroundings_changes
@@ -107,13 +107,14 @@ def training_rows(
     as_of: datetime,
     window_from: str | None = None,
     held: Collection[str] = (),
+    sizes: Sizes | None = None,
 ) -> dict[str, pa.Table]:
     """Rows of each split as the stages label, sample and featurize make them, in memory: what `stored.split` reads.
 
     `events` and `labels` are the tables at the versions that were learnt from.
     """
     available = sql.query("SELECT DISTINCT partition FROM events", {"events": events})["partition"].to_pylist()
-    split = splits(problem, partition, sorted(available), window_from, held)
+    split = splits(problem, partition, sorted(available), window_from, held, sizes=sizes)
     return assembled(problem, events, labels, as_of, split)
 
 
@@ -185,7 +186,8 @@ def _rows(problem: Problem, recorded: dict[str, Any]) -> dict[str, pa.Table]:
     as_of = datetime.fromisoformat(recorded["as_of"])
     try:
         window, held = recorded.get("window_from"), {*recorded.get("held", ()), *recorded.get("waiting", ())}
-        return training_rows(problem, events, labels, recorded["partition"], as_of, window, held)
+        sizes = Sizes(**recorded["held_out"]) if recorded.get("held_out") else None
+        return training_rows(problem, events, labels, recorded["partition"], as_of, window, held, sizes)
     except (OSError, duckdb.Error) as error:
         if "not found" not in str(error).lower() and "no such file" not in str(error).lower():
             raise

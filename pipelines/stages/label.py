@@ -6,16 +6,17 @@ A training learns from scratch or goes on from the champion, and may have to beg
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, get_args
 
 from pipelines import sql, store
 from pipelines.clock import INSTANT, present
-from pipelines.dataset.label import splits
+from pipelines.dataset.label import pooled, splits
 from pipelines.errors import ConfigError, DataError, NothingToDo
 from pipelines.problem import Problem, load_problem
 from pipelines.release import ledger
-from pipelines.release.versions import measured_run, taught, version_problem
+from pipelines.release.versions import measured_run, taught, version_problem, version_uri
 
 How = Literal["scratch", "continue", "recalibrate"]
 LOOKED_AT = 60  # newest partitions that tell how long labels take
@@ -45,7 +46,7 @@ def label(
         DataError: nothing was ingested, or too little for all three splits.
     """
     from pipelines.dataset.known import targets
-    from pipelines.dataset.label import excluded, young
+    from pipelines.dataset.label import excluded, labelled_counts, young
     from pipelines.dataset.label import label as label_rows
     from pipelines.quarantine import held
 
@@ -62,7 +63,9 @@ def label(
     events = store.dataset(config, "events", versions["events_version"])
     labels = store.dataset(config, "labels", versions["labels_version"])
     waiting = _awaiting(config, partition, available, events, labels, as_of)
-    split, carried = planned(config, wanted, partition, [key for key in available if key not in waiting], held(config))
+    whole = [key for key in available if key not in waiting]
+    counts = labelled_counts(config, events, labels, as_of)
+    split, carried = planned(config, wanted, partition, whole, held(config), counts)
     first_tested = min(key for key, name in split.items() if name == "test")
     rows = label_rows(config, events, labels, as_of, split)
     training = f"{partition}-{uuid.uuid4().hex[:8]}"
@@ -145,11 +148,17 @@ def require_open(problem: Problem, partition: str) -> None:
 
 
 def planned(
-    problem: Problem, request: Request, partition: str, available: list[str], held: set[str]
+    problem: Problem,
+    request: Request,
+    partition: str,
+    available: list[str],
+    held: set[str],
+    counts: Mapping[str, int],
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Split of each partition, and what a training carries along: {"how", "window_from": key or None, "held": keys
-    of partitions in quarantine that are passed over, "builds_on": None, or of the champion {"version", "run_id" of the
-    model that is updated, "candidate", "learnt_until", "sets"}}.
+    of partitions in quarantine that are passed over, "held_out": {"validation", "test": how many partitions},
+    "builds_on": None, or of the champion {"version", "run_id" of the model that is updated, "candidate",
+    "learnt_until", "sets"}}. `counts`: labelled rows of each partition.
 
     Where the champion was fitted again after its gate, it is its tested twin that is updated and tested, and the update
     is done to the champion itself when it is refitted: what the champion has learnt from can test nothing.
@@ -159,10 +168,12 @@ def planned(
         ConfigError: the champion is none that can be updated.
         DataError: too few partitions for all three splits.
     """
-    split = splits(problem, partition, available, request.window_from, held)
+    after = _champion_knows_until(problem)
+    sizes = pooled(problem, partition, available, counts, request.window_from, held, after)
+    split = splits(problem, partition, available, request.window_from, held, sizes=sizes)
     passed_over = sorted(key for key in held if key in splits(problem, partition, available))
     carried: dict[str, Any] = {"how": request.how, "window_from": request.window_from, "held": passed_over,
-                               "builds_on": None}  # fmt: skip
+                               "held_out": sizes._asdict(), "builds_on": None}  # fmt: skip
     if request.how == "scratch":
         return split, carried
     carried["builds_on"] = champion = _champion(problem, request.how)
@@ -177,7 +188,15 @@ def planned(
     if request.how == "recalibrate":
         new = sorted(new)[-problem.training.update.recalibrate_partitions :]
     carried["window_from"] = min(new)
-    return splits(problem, partition, available, min(new), held), carried
+    return splits(problem, partition, available, min(new), held, sizes=sizes), carried
+
+
+def _champion_knows_until(problem: Problem) -> str | None:
+    """Last partition before the test split of the version that was promoted last: what it may have learnt from."""
+    promoted = ledger.decisions(problem, "promotion")
+    uri = version_uri(problem, str(promoted[-1]["model_version"]), "lineage.json") if promoted else None
+    tested = store.read_json(uri)["splits"]["test"]["partitions"] if uri and store.exists(uri) else []
+    return problem.partitions.shift(min(tested), -1) if tested else None
 
 
 def _champion(problem: Problem, how: How) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def sample(problem: str, labelled: dict[str, Any]) -> dict[str, Any]:
     pool = store.staged(_labelled(config, labelled["training"]))
     rows = stored.sampled(config, pool)
     usable = stored.usable(config, pool)
-    pinned = ("partition", "as_of", "events_version", "labels_version", "window_from", "held", "waiting")
+    pinned = ("partition", "as_of", "events_version", "labels_version", "window_from", "held", "held_out", "waiting")
     made_of = [labelled[name] for name in pinned]
     made_of += [config.dataset.model_dump(mode="json"), config.labels.model_dump(mode="json")]
     training_set = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
@@ -115,7 +115,7 @@ def check(problem: str, featurized: dict[str, Any]) -> dict[str, Any]:
 
 def _audit(config: Problem, pins: dict[str, Any], as_of: datetime, labelled: ds.Dataset) -> list[Finding]:
     from pipelines.dataset.audit import audit
-    from pipelines.dataset.label import splits
+    from pipelines.dataset.label import Sizes, splits
 
     rows = config.dataset.leaks.audit_rows
     if rows is None:
@@ -128,7 +128,9 @@ def _audit(config: Problem, pins: dict[str, Any], as_of: datetime, labelled: ds.
     events = store.dataset(config, "events", pins["events_version"])
     labels = store.dataset(config, "labels", pins["labels_version"])
     available = store.partition_keys(config, "events", pins["events_version"])
-    split = splits(config, pins["partition"], available, pins["window_from"], {*pins["held"], *pins["waiting"]})
+    sizes = Sizes(**pins["held_out"])
+    passed_over = {*pins["held"], *pins["waiting"]}
+    split = splits(config, pins["partition"], available, pins["window_from"], passed_over, sizes=sizes)
     return audit(config, events, labels, as_of, split, made, rows)
 
 

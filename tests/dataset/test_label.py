@@ -15,12 +15,15 @@ from pipelines import sql
 from pipelines.artifacts import table_schema
 from pipelines.dataset.label import (
     BY_THEMSELVES,
+    Sizes,
     awaiting,
     carried,
     excluded,
     label,
     label_number,
+    labelled_counts,
     mature,
+    pooled,
     splits,
     young,
 )
@@ -98,6 +101,64 @@ def test_the_newest_mature_partitions_are_held_out(toy: ToyProblem) -> None:
         "2024-01-04": "test",
         "2024-01-05": "test",
     }
+
+
+def test_small_partitions_are_pooled_until_validation_and_test_have_rows(toy: ToyProblem) -> None:
+    problem, known = toy(), days(30)
+    last, rows = known[-1], dict.fromkeys(known, 300)
+    assert pooled(problem, last, known, rows) == Sizes(4, 4), "a thousand rows of 300 a day each"
+    assert pooled(problem, last, known, dict.fromkeys(known, 5_000)) == Sizes(1, 2), "what dataset.split says at least"
+    assert pooled(problem, last, known, dict.fromkeys(known, 1)) == Sizes(6, 6), "a fifth each, and no more"
+    assert pooled(problem, last, days(9), rows) == Sizes(1, 2), "nothing of which a fifth is more"
+    more = toy(**{"dataset.split": {"min_rows": 500, "validation_partitions": 3}})
+    assert pooled(more, last, known, rows) == Sizes(3, 2)
+    assert pooled(problem, last, known, rows | {known[-1]: 2_000}) == Sizes(4, 2), "validation lies before test"
+    names = list(splits(problem, last, known, sizes=Sizes(4, 4)).values())
+    assert names == [*["train"] * 22, *["validation"] * 4, *["test"] * 4]
+
+
+def test_pooling_leaves_enough_to_learn_from_and_what_the_champion_knows_out_of_test(toy: ToyProblem) -> None:
+    known, few = days(30), dict.fromkeys(days(30), 1)
+    assert pooled(toy(), known[-1], known, few, after=known[-4]) == Sizes(6, 3), "three are new to the champion"
+    assert pooled(toy(), known[-1], known, few, after=known[-1]) == Sizes(6, 2), "the gate says that this is not fair"
+    late = toy(**{"labels.delay_days": 7})
+    sizes = pooled(late, known[-1], known, few)
+    names = list(splits(late, known[-1], known, sizes=sizes).values())
+    assert names.count("train") >= sum(sizes) or sizes == Sizes(1, 2)
+    assert pooled(toy(), known[-1], known, few, window_from=known[-8]) == Sizes(1, 2), (
+        "three of eight is too little to learn from"
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(counts=st.lists(st.integers(0, 2_000), max_size=60), delay=st.integers(0, 5), held=st.sets(st.integers(1, 60)))
+def test_any_pooling_is_a_split_that_the_least_one_would_have_been(
+    toy: ToyProblem, counts: list[int], delay: int, held: set[int]
+) -> None:
+    problem, known = toy(**{"labels.delay_days": delay}), days(len(counts))
+    rows, aside = dict(zip(known, counts, strict=True)), {key for n, key in enumerate(known) if n in held}
+    last = known[-1] if known else "2024-01-01"
+    sizes = pooled(problem, last, known, rows, held=aside)
+    assert sizes.validation >= 1 and sizes.test >= 2
+    try:
+        splits(problem, last, known, held=aside)
+    except DataError:
+        return
+    found = list(splits(problem, last, known, held=aside, sizes=sizes).values())
+    assert (found.count("validation"), found.count("test")) == sizes
+    assert sizes == Sizes(1, 2) or found.count("train") >= sum(sizes)
+
+
+def test_labels_that_may_measure_are_counted(toy: ToyProblem) -> None:
+    problem = toy()
+    told = pa.table({
+        "kettle_id": ["a", "a", "b", "c", "d"], "partition": ["2024-01-01"] * 4 + ["2024-01-02"],
+        "source": ["natural", "natural", "hand", "weak", "natural"],
+        "known_time": pa.array([START, START, START, START, START + DAY * 9], pa.timestamp("us", "UTC")),
+    })  # fmt: skip
+    assert labelled_counts(problem, told, told, START + DAY) == {"2024-01-01": 2}
+    negative = toy(**{"labels.after_maturity": "negative"})
+    assert labelled_counts(negative, told, told, START + DAY) == {"2024-01-01": 3}
 
 
 def test_partitions_mature_when_their_labels_have_had_their_time(toy: ToyProblem) -> None:

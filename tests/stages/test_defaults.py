@@ -88,6 +88,7 @@ def test_a_problem_with_the_required_settings_alone_is_trained(kitchen: str, tra
     assert trained.errors == {}
     labelled = trained.values["label"]
     assert labelled["too_young"] == [], "what has no delay is never too young"
+    assert labelled["held_out"] == {"validation": 1, "test": 2}, "a fifth of nine weeks is no more"
     assert trained.values["promote"]["version"] == "1"
     config = load_problem(kitchen)
     assert tracking.serving(config).version == 1
