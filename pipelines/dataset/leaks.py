@@ -297,7 +297,9 @@ def _duplicates(problem: Problem, rows: pa.Table) -> Finding:
 def _copies(problem: Problem, rows: pa.Table, allowed: float) -> Finding:
     """Held-out rows with the features of a training row, beyond the share that training rows share with each other.
 
-    Where features have few values equal rows are natural, and as frequent inside of the training split.
+    Where features have few values equal rows are natural, and about as frequent inside of the training split: mornings
+    with their many flights more so than nights. How far the shares of two kinds of rows may lie apart grows with
+    usual * (1 - usual), the variance of what is counted; that much more is allowed.
     """
     names = ", ".join(sql.quote(name) for name in problem.feature_names)
     found = _query(
@@ -310,6 +312,7 @@ def _copies(problem: Problem, rows: pa.Table, allowed: float) -> Finding:
         rows,
     )[0]
     usual = found["usual"] or 0.0
+    allowed += usual * (1 - usual)
     told = {name: found[name] for name in ("validation", "test") if (found[name] or 0.0) > usual + allowed}
     if not told:
         return Finding("copies", True, f"no more held-out rows equal a training row than its like do ({usual:.1%})")

@@ -291,6 +291,22 @@ def test_where_rows_are_alike_copies_are_natural(toy: ToyProblem) -> None:
     assert found(problem, assembled(problem))["copies"].passed
 
 
+def rounded(rows: pa.Table, busy: np.ndarray) -> pa.Table:
+    """Whether a row is of a busy hour, in which all are alike; at other hours each is of its own kind."""
+    values = np.where(busy, 0.0, np.arange(rows.num_rows, dtype=float))
+    return rows.set_column(rows.column_names.index("litres"), "litres", pa.array(values))
+
+
+def test_held_out_rows_of_a_busier_kind_are_no_copies_but_an_old_delivery_is(toy: ToyProblem) -> None:
+    problem = toy(**{"features.history": {}, "features.columns": ["litres"]})
+    rows = assembled(problem)
+    is_test = np.array(rows["split"].to_pylist()) == "test"
+    chance = np.random.default_rng(0).random(rows.num_rows)
+    assert found(problem, rounded(rows, chance < np.where(is_test, 0.7, 0.52)))["copies"].passed
+    assert not found(problem, rounded(rows, chance < np.where(is_test, 1.0, 0.52)))["copies"].passed
+    assert not found(problem, rounded(rows, chance < np.where(is_test, 0.2, 0.02)))["copies"].passed
+
+
 def unlabelled(rows: pa.Table, share: float) -> pa.Table:
     is_test = np.array(rows["split"].to_pylist()) == "test"
     gone = is_test & (np.random.default_rng(0).random(len(is_test)) < share)
