@@ -19,7 +19,7 @@ from benchmarks.drift.world import Stretch, folder_of
 from benchmarks.tables.catalogue import TABLES
 from benchmarks.tables.judge import AtGate, codes_of, compared, is_off, plain_scores
 from benchmarks.tables.played import Alarm, Gain, Played, Stop
-from pipelines import inline, sql, store, tracking
+from pipelines import inline, quarantine, sql, store, tracking
 from pipelines.errors import EvergreenError, NothingToDo
 from pipelines.evaluation.metrics import SKILL
 from pipelines.evaluation.scored import Scored, scored
@@ -97,7 +97,8 @@ def _play(name: str, rows: pa.Table, folder: Path) -> Played:
     run.attempt("train", "", lambda: inline.train(name))
     champion = tracking.champion(config)
     if champion is not None:
-        refused |= _score_one_by_one(run, keys, folder) & set(scored_keys)
+        said = _score_one_by_one(run, keys, folder)
+        refused |= {key: said[key] for key in scored_keys if key in said}
     verdicts: dict[str, str] = {}
     alarms: tuple[Alarm, ...] = ()
     gained: tuple[Gain, ...] = ()
@@ -126,7 +127,7 @@ def _play(name: str, rows: pa.Table, folder: Path) -> Played:
         scored=tuple(scored_keys),
         empty=len(keys) - len(scored_keys),
         quarantined=store.dataset(config, "quarantine").count_rows(),
-        refused=tuple(sorted(refused)),
+        refused=dict(sorted(refused.items())),
         stops=tuple(run.stops),
         verdicts=verdicts,
         alarms=alarms,
@@ -136,23 +137,24 @@ def _play(name: str, rows: pa.Table, folder: Path) -> Played:
     )
 
 
-def _ingest_history(run: Run, config: Problem, history: list[str], last: str, folder: Path) -> set[str]:
+def _ingest_history(run: Run, config: Problem, history: list[str], last: str, folder: Path) -> dict[str, str]:
     """Ingest it in one bulk run; without the rules of shape if nothing is published. Gives what was not at first."""
     first = config.partitions.first.isoformat()
     run.attempt("ingest", last, lambda: inline.ingest(config.name, first, last), NO_SHAPE)
-    refused = set(history) - set(store.partition_keys(config, "events"))
-    if refused == set(history):
+    reasons = {row["partition"]: row["reason"] for row in quarantine.holds(config)}
+    unpublished = sorted(set(history) - set(store.partition_keys(config, "events")))
+    if unpublished == history:
         _set(folder, {"shape": None})
         run.attempt("ingest", last, lambda: inline.ingest(config.name, first, last))
-    return refused
+    return {key: reasons.get(key, "no reason is kept") for key in unpublished}
 
 
-def _score_one_by_one(run: Run, keys: list[str], folder: Path) -> set[str]:
+def _score_one_by_one(run: Run, keys: list[str], folder: Path) -> dict[str, str]:
     """Ingest, score and monitor each partition; one that is refused is accepted and comes again. Gives those."""
-    refused: set[str] = set()
+    refused: dict[str, str] = {}
     for key in keys:
         if not run.attempt("ingest", key, lambda key=key: inline.ingest(run.name, key, key), ACCEPTED):
-            refused.add(key)
+            refused[key] = run.stops[-1].message
             _set(folder, {"shape": {"accepted": sorted(refused)}})
             if not run.attempt("ingest", key, lambda key=key: inline.ingest(run.name, key, key)):
                 continue

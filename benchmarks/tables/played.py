@@ -65,8 +65,8 @@ class Played(Record):
     empty: int = 0
     """partitions without rows among those that were scored"""
     quarantined: int = 0
-    refused: tuple[str, ...] = ()
-    """sound partitions that ingest did not publish"""
+    refused: dict[str, str] = {}
+    """sound partitions that ingest did not publish, and what it said of each"""
     stops: tuple[Stop, ...]
     verdicts: dict[str, str] = {}
     alarms: tuple[Alarm, ...] = ()

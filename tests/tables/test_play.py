@@ -70,7 +70,7 @@ def test_a_row_lies_in_the_week_of_its_own_zone_whatever_kind_of_time_it_has(tmp
 def played(name: str, **more: object) -> Played:
     settings = {
         "name": name, "task": "binary", "every": "week", "features": 3, "rows": 1_000, "history": ("a", "b", "c"),
-        "scored": ("d", "e"), "empty": 1, "quarantined": 0, "refused": (), "stops": (),
+        "scored": ("d", "e"), "empty": 1, "quarantined": 0, "refused": {}, "stops": (),
         "verdicts": {"d": "stable", "e": "label shift"}, "alarms": (), "candidate": "xgboost", "gains": (),
         "cpu_seconds": {"ingest": 1.25, "train": 2.5},
     }  # fmt: skip
@@ -87,13 +87,14 @@ def test_the_page_counts_what_stopped_what_was_refused_and_which_alarms_were_fal
     as_good = Gain(metric="auc", champion=0.6, plain=0.61, gain=-0.01, low=-0.03, high=0.01)
     text = page([
         played("stops", alarms=alarms, gains=(worse,)),
-        played("flights", refused=("c",), stops=(stop,), gains=(as_good,)),
+        played("flights", refused={"c": "unlike those before it"}, stops=(stop,), gains=(as_good,)),
     ])  # fmt: skip
     assert "| tables that go through without a stop | all | 1 of 2 |" in text
     assert "| sound partitions that ingest did not publish | at most 0.01 | 1 of 10 (0.100) |" in text
     assert "| partitions with a false alarm | at most 0.05 | 1 of 4 (0.250) |" in text
     assert "| tables whose champion is at least as good as a plain XGBoost | all | 1 of 2 |" in text
     assert "- flights, ingest c: too few (went on with `validation: {shape: null}`)" in text
+    assert "- flights, c: unlike those before it" in text
     assert "| -0.01 (-0.03 to +0.01) | 4 |" in text
 
 
