@@ -53,14 +53,16 @@ def problem_of(name: str) -> Problem:
 
 
 def rows_of(problem: Problem, table: pa.Table) -> pa.Table:
-    """Rows that have a label, in time's order, as a fit takes them."""
-    time = sql.quote(table.schema.names[1])
-    features = ", ".join(map(sql.quote, problem.feature_names))
-    number = label_number(problem, "CAST(label AS VARCHAR)" if problem.task == "multiclass" else "label")
+    """Rows that have a label, in time's order, as a fit takes them: what events.sql makes of the table."""
+    key, source = sql.quote(problem.key), next(iter(problem.sources))
+    features = ", ".join(f"e.{sql.quote(name)}" for name in problem.feature_names)
+    number = label_number(problem, "t.label")
     return sql.query(
-        f"""SELECT {features}, '' AS partition, {number} AS label, CAST(1 AS DOUBLE) AS weight
-            FROM rows WHERE label IS NOT NULL ORDER BY {time}, {sql.quote(problem.key)}""",
-        {"rows": table},
+        f"""WITH e AS ({problem.sql("events")})
+            SELECT {features}, '' AS partition, {number} AS label, CAST(1 AS DOUBLE) AS weight
+            FROM e JOIN {sql.quote(source)} AS t USING ({key})
+            WHERE t.label IS NOT NULL ORDER BY e.event_time, {key}""",
+        {source: table},
     )
 
 
