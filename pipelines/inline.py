@@ -100,7 +100,10 @@ def ingest(problem: str, first: str, last: str, restate: bool = False) -> dict[s
     from pipelines.stages import ingest as stages
 
     validated = logged(stages.validate, problem, logged(stages.extract, problem, first, last))
-    return logged(stages.publish, problem, validated, restate)  # type: ignore[no-any-return]
+    published: dict[str, Any] = logged(stages.publish, problem, validated, restate)
+    if published["refused"]:
+        log.warning("%s\n%s", published["verdict"], published["reason"])
+    return published
 
 
 def annotate(problem: str, partition: str | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -26,6 +26,7 @@ from pipelines.release import ledger
 if TYPE_CHECKING:
     from pipelines.ingest.quarantine import Repair
 
+REFUSED = "ingest.validate"  # who holds partitions of which nothing was published
 HELD, READMITTED = "quarantine", "readmitted"  # actions on the ledger
 
 
@@ -63,6 +64,24 @@ def held(problem: Problem) -> set[str]:
 def holds(problem: Problem) -> list[dict[str, Any]]:
     """The ledger's row of each partition that is held now, by key."""
     return [row for _, row in sorted(_last(problem).items()) if row["action"] == HELD]
+
+
+def unlabelled(problem: Problem) -> set[str]:
+    """The partitions whose events look as if nothing had become of them, as their labels came in a refused delivery.
+
+    Where an event without a label counts as negative (`labels.after_maturity`), it is not known that they are. All
+    partitions are given from which labels may have arrived in one that ingest holds.
+    """
+    if problem.labels.after_maturity != "negative":
+        return set()
+    parts, wait = problem.partitions, timedelta(days=problem.labels.mature_after_days)
+    refused = [row["partition"] for row in holds(problem) if row["evidence"].get("by") == REFUSED]
+    return {
+        key
+        for arrived in refused
+        for key in parts.between(parts.shift(arrived, -1 - wait.days // parts.days), arrived)
+        if parts.end(key) + wait > parts.start(arrived)
+    }
 
 
 def _last(problem: Problem) -> dict[str, dict[str, Any]]:

@@ -42,6 +42,18 @@ def test_what_is_no_partition_is_refused(toy: ToyProblem, store_folder: Path) ->
             turn()
 
 
+def test_labels_that_came_in_a_refused_delivery_are_not_taken_for_negative(toy: ToyProblem, store_folder: Path) -> None:
+    negative = {"labels.after_maturity": "negative", "labels.maturity_days": 2, "labels.delay_days": 1}
+    problem = toy(**negative)
+    quarantine.hold(problem, "2024-02-01", "a person says so", {"by": "hand"})
+    assert quarantine.unlabelled(problem) == set(), "labels of it were published"
+    quarantine.hold(problem, "2024-01-10", "no rows", {"by": quarantine.REFUSED})
+    assert quarantine.unlabelled(problem) == {"2024-01-08", "2024-01-09", "2024-01-10"}
+    assert quarantine.unlabelled(toy()) == set(), "an event without a label is left out anyway"
+    quarantine.readmit(problem, "2024-01-10", "mended")
+    assert quarantine.unlabelled(problem) == set()
+
+
 def test_several_are_held_in_one_commit(toy: ToyProblem, store_folder: Path) -> None:
     problem = toy()
     quarantine.hold(problem, DAYS[1], "before", {})

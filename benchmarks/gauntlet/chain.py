@@ -111,14 +111,20 @@ def refused_by(text: str) -> list[str]:
     """The rules that validation's message about refused partitions names, without their numbers."""
     found = []
     for line in text.splitlines():
-        for reason in line.partition(": ")[2].split("; ") if _PARTITION.match(line) else ():
+        for reason in line.partition(": ")[2].split("; ") if _PARTITIONS.match(line) else ():
             broken = re.findall(r"Rules broken: (.*?) \(\d", reason)
             found += broken or [re.sub(r" \(.*", "", reason)]
     return list(dict.fromkeys(found)) or [text.partition(":")[0][:60]]
 
 
 def _refused(stage: str, text: str) -> list[str]:
-    return _PARTITION.findall(text) if stage == "validate" else []
+    """The partitions that it names, one by one or from one to another."""
+    from pipelines.problem import load_problem
+
+    if stage != "validate":
+        return []
+    partitions = load_problem(PROBLEM).partitions
+    return [key for first, last in _PARTITIONS.findall(text) for key in partitions.between(first, last or first)]
 
 
-_PARTITION = re.compile(r"^(\d{4}-\d\d-\d\d): ", re.MULTILINE)
+_PARTITIONS = re.compile(r"^(?:[\d,]+ from )?(\d{4}-\d\d-\d\d)(?: to (\d{4}-\d\d-\d\d))?: ", re.MULTILINE)

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NUMBERS = pa.schema([("number", pa.int64())])
-REFUSED = "ingest.validate"  # who holds the partitions of a refused batch
 SHOWN_ROWS = 1_000  # of the bad rows of partitions that are too bad to publish
 
 
@@ -177,7 +176,7 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
     if failure and len(keys) == 1:
         held = {first: failure.what}
     held = {key: reason for key, reason in held.items() if key not in published}
-    quarantine.hold_all(config, held, {"by": REFUSED, "page": page})
+    quarantine.hold_all(config, held, {"by": quarantine.REFUSED, "page": page})
     if failure:
         raise failure
     in_refused = sum(verdict.summary.rows_in(refused) for verdict in verdicts)
@@ -290,7 +289,7 @@ def publish(problem: str, validated: dict[str, Any], restate: bool = False) -> d
         "events_version": version,
         "line": ", ".join([f"{counts['events']:,} events published", *validated["beside"]]),
     }
-    refused = {row["partition"] for row in quarantine.holds(config) if row["evidence"].get("by") == REFUSED}
+    refused = {row["partition"] for row in quarantine.holds(config) if row["evidence"].get("by") == quarantine.REFUSED}
     quarantine.readmit_all(config, sorted(refused & set(keys)), "a later delivery passed the rules")
     if left_out := missed_in_words(config, missed(config, datetime.now(UTC), keys)):
         log.warning("%s", left_out)

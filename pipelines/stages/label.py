@@ -48,7 +48,7 @@ def label(
     from pipelines.dataset.known import targets
     from pipelines.dataset.label import excluded, labelled_counts, young
     from pipelines.dataset.label import label as label_rows
-    from pipelines.quarantine import held
+    from pipelines.quarantine import held, unlabelled
 
     config = load_problem(problem)
     available = store.partition_keys(config, "events")
@@ -63,6 +63,7 @@ def label(
     events = store.dataset(config, "events", versions["events_version"])
     labels = store.dataset(config, "labels", versions["labels_version"])
     waiting = _awaiting(config, partition, available, events, labels, as_of)
+    waiting |= unlabelled(config).intersection(available)
     whole = [key for key in available if key not in waiting]
     counts = labelled_counts(config, events, labels, as_of)
     split, carried = planned(config, wanted, partition, whole, held(config), counts)

@@ -577,7 +577,7 @@ def test_what_is_odd_is_told_with_the_worst_first(weather: Problem, past: dict[s
     assert any("(hour of the event)" in one.reason for one in found)
     for one in found:
         words = one.reason.removeprefix(f"{one.rule} (")
-        value, usual, limit = map(float, re.findall(r"^(\S+) .*; usual: up to (\S+), limit: (\S+)\)$", words)[0])
+        value, usual, limit = map(float, re.findall(r"^(\S+) .*, usual: up to (\S+), limit: (\S+)\)$", words)[0])
         assert usual <= limit <= value, "what was seen, what is usual, and what would have passed"
     assert found[0].where.endswith("events.sql")
     assert "validation.shape.accepted" in found[0].cure

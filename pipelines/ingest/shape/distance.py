@@ -50,9 +50,9 @@ class Suspicion(NamedTuple):
         """In words.
 
         >>> print(Suspicion(0.5, 0.0123, 0.25, "of the rows"))
-        0.5 of the rows; usual: up to 0.012, limit: 0.25
+        0.5 of the rows, usual: up to 0.012, limit: 0.25
         """
-        return f"{self.value:.2g} {self.what}; usual: up to {self.usual:.2g}, limit: {self.limit:.2g}"
+        return f"{self.value:.2g} {self.what}, usual: up to {self.usual:.2g}, limit: {self.limit:.2g}"
 
 
 def allowed(floor: float, usual: float, before: Sequence[int], now: int) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipelines.config import Shape
-from pipelines.ingest.shape.distance import A_DAY_OR_TWO, FEWEST_VALUES, FLOOR, Suspicion, allowed, drawn
+from pipelines.ingest.shape.distance import A_DAY_OR_TWO, CLUSTERED, FEWEST_VALUES, FLOOR, Suspicion, allowed, drawn
 from pipelines.ingest.shape.profile import ColumnShape
 
 VALUES_FROM = 5  # partitions that are taken to have shown nearly all values that there are
@@ -32,7 +32,7 @@ def judge_values(settings: Shape, name: str, past: Sequence[ColumnShape], column
     usual, limit = float(np.max(np.sum(seen, axis=1))), allowed(FLOOR["unseen"], 0.0, counts, now)
     if column.kind == "number" and usual < 0.5:
         strange = sum(_strange(column, past))
-        known = Suspicion(strange, usual, max((1 + usual) / 2, limit), "of the values were not there before")
+        known = Suspicion(strange, usual, max((2 + usual) / 3, limit), "of the values were not there before")
         found[f"{name}: hardly a known value"] = known
     return found
 
@@ -59,5 +59,7 @@ def judge_gone(past: Sequence[ColumnShape], column: ColumnShape) -> Suspicion:
     least = shares.min(axis=0)
     is_steady = (least * column.count >= FEWEST_VALUES) & (least >= shares.mean(axis=0) / 2)
     gone = float(least[is_steady & (column.shares < least / 10)].sum())
-    limit = max(FLOOR["gone"], A_DAY_OR_TWO / drawn(past, column))
+    draws = drawn(past, column)
+    chance = A_DAY_OR_TWO / draws if draws < column.count else np.sqrt(CLUSTERED / column.count)
+    limit = max(FLOOR["gone"], float(chance))
     return Suspicion(gone, 0.0, limit, "of the rows had values that are gone")
