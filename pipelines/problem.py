@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
@@ -79,7 +79,7 @@ class Problem(Config):
     def _metrics_of_its_task(cls, raw: Any) -> Any:
         """The metrics that a problem.yaml leaves to us, which depend on the task that it has."""
         task = raw.get("task", "binary") if isinstance(raw, dict) else None
-        metric = LOSS_OF.get(task) if isinstance(task, str) else None
+        metric = LOSS_OF.get(cast("Task", task)) if isinstance(task, str) else None
         if metric is None:
             return raw
         for path in (("training", "select_by"), ("gate", "slices", "metric")):
