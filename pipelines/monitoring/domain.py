@@ -63,12 +63,19 @@ class Domain(NamedTuple):
 
 
 def domain(
-    problem: Problem, held_out: pa.Table, blocks: Array, partition: pa.Table, its_blocks: Array, rule: Bootstrap
+    problem: Problem,
+    held_out: pa.Table,
+    blocks: Array,
+    partition: pa.Table,
+    its_blocks: Array,
+    rule: Bootstrap,
+    its_weights: Array | None = None,
 ) -> Domain | None:
     """Tell held-out rows from the partition's by their features, with small trees; None where no feature says anything.
 
     Cross-fitted by whole blocks: rows of one day share its weather, and trees that know other rows of a day would tell
-    its rows by heart, in data that never changed. With fewer than 2 blocks on a side rows are folded.
+    its rows by heart, in data that never changed. With fewer than 2 blocks on a side rows are folded. `its_weights`, of
+    the partition's rows, say how likely each gets a label, as all held-out rows did.
     """
     features = problem.feature_names
     rows = pa.concat_tables([held_out.select(features), partition.select(features)], promote_options="permissive")
@@ -78,15 +85,20 @@ def domain(
         return None
     matrix = prepare.transform(rows)
     # A balanced prior: odds are then density ratios, whatever the numbers of rows.
-    balance = np.where(is_partition, 0.5 / is_partition.mean(), 0.5 / (1 - is_partition.mean()))
-    fold = np.concatenate([_folds(blocks), _folds(its_blocks)])
+    weight = np.ones(len(rows))
+    if its_weights is not None and its_weights.any():
+        weight[is_partition] = its_weights / its_weights.mean()
+    balance = weight * np.where(is_partition, 0.5 / is_partition.mean(), 0.5 / (1 - is_partition.mean()))
+    fold = np.concatenate([folds(blocks), folds(its_blocks)])
     chances = np.full(len(rows), 0.5)
     for one in np.unique(fold):
         test, train = fold == one, fold != one
         if len(np.unique(is_partition[train])) == 2:
-            model = _model(prepare.is_category_).fit(matrix[train], is_partition[train], sample_weight=balance[train])
+            model = small_trees(prepare.is_category_).fit(
+                matrix[train], is_partition[train], sample_weight=balance[train]
+            )
             chances[test] = model.predict_proba(matrix[test])[:, 1]
-    found = Scored("binary", ("0", "1"), is_partition.astype(np.int64), chances, np.ones(len(rows)))
+    found = Scored("binary", ("0", "1"), is_partition.astype(np.int64), chances, weight)
     named = np.concatenate([blocks, its_blocks + int(blocks.max()) + 1])
     odds = chances[~is_partition] / (1 - chances[~is_partition])
     clipped = np.minimum(odds, MOST_WEIGHT)
@@ -102,14 +114,15 @@ def domain(
     )
 
 
-def _model(is_category: list[bool]) -> Any:
+def small_trees(is_category: list[bool]) -> Any:
+    """A classifier that tells two sides by a few features each, categories among them."""
     from xgboost import XGBClassifier
 
     kinds = ["c" if one else "q" for one in is_category]
     return XGBClassifier(**TREES, n_jobs=1, random_state=0, enable_categorical=True, feature_types=kinds)
 
 
-def _folds(blocks: Array) -> Array:
+def folds(blocks: Array) -> Array:
     """Fold (n,) of each row: blocks side by side go to different folds."""
     found, place = np.unique(blocks, return_inverse=True)
     return (place if len(found) > 1 else np.arange(len(blocks))) % FOLDS

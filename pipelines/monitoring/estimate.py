@@ -22,6 +22,7 @@ from pipelines.evaluation.bootstrap import Interval, drawn_blocks, interval
 from pipelines.evaluation.metrics import METRICS, names_of, positive_rate
 from pipelines.evaluation.scored import Scored
 from pipelines.evaluation.sums import sides
+from pipelines.monitoring.label_chance import LabelChance
 from pipelines.monitoring.recalibrate import Curves, fit_curves
 from pipelines.training.calibrate import sigmoid
 
@@ -40,7 +41,14 @@ def metrics_of(found: Scored) -> dict[str, Metric]:
     return chosen
 
 
-def estimate(held_out: Scored, blocks: Array, scores: Array, its_blocks: Array, rule: Bootstrap) -> dict[str, Interval]:
+def estimate(
+    held_out: Scored,
+    blocks: Array,
+    scores: Array,
+    its_blocks: Array,
+    rule: Bootstrap,
+    chance: LabelChance | None = None,
+) -> dict[str, Interval]:
     """Expected metrics of rows without labels, each with the interval that the realised one is expected in.
 
     Args:
@@ -48,20 +56,27 @@ def estimate(held_out: Scored, blocks: Array, scores: Array, its_blocks: Array, 
         blocks: (n,) block of each of them, such as its day.
         scores: (m,) of the rows without labels, or (m, k) of several classes.
         its_blocks: (m,) their blocks.
+        chance: of each of those rows to get a label: what is expected is of the rows that will. None: all do.
 
     The interval has three parts, all drawn `rule.resamples` times: held-out rows tell the chances only so well (their
     blocks are resampled), each block has an error of its own in all its rows (as far as the held-out ones do), and
-    labels are drawn from the chances. A metric is left out where it is not defined, or its interval is not.
+    labels are drawn from the chances; where some rows get none, which do is drawn too. A metric is left out where it is
+    not defined, or its interval is not.
     """
     used = held_out.weights > 0
     count = int(drawn_blocks(blocks[used]).max(initial=-1)) + 1
     if not len(scores) or count < 2:
         return {}
     curves = [fit_curves(*side, held_out.weights, blocks, rule) for side in sides(held_out)]
-    unlabelled = replace(held_out, labels=np.zeros(len(scores), np.int64), scores=scores, weights=np.ones(len(scores)))
+    unlabelled = replace(
+        held_out,
+        labels=np.zeros(len(scores), np.int64),
+        scores=scores,
+        weights=np.ones(len(scores)) if chance is None else chance.values,
+    )
     wanted = metrics_of(unlabelled)
     expected = _expected(unlabelled, _chances(curves, unlabelled, 0))
-    drawn = _drawn(unlabelled, curves, its_blocks, wanted, rule)
+    drawn = _drawn(unlabelled, curves, its_blocks, wanted, rule, chance)
     found = {name: interval(metric(expected), drawn[name], count, rule) for name, metric in wanted.items()}
     return {name: one for name, one in found.items() if one["value"] is not None and one["low"] is not None}
 
@@ -73,24 +88,33 @@ def _expected(unlabelled: Scored, chances: Array) -> Scored:
         unlabelled,
         labels=np.repeat(np.arange(classes), rows),
         scores=np.concatenate([unlabelled.scores] * classes),
-        weights=chances.T.ravel(),
+        weights=(chances.T * unlabelled.weights).ravel(),
     )
 
 
 def _drawn(
-    unlabelled: Scored, curves: list[Curves], blocks: Array, wanted: dict[str, Metric], rule: Bootstrap
+    unlabelled: Scored,
+    curves: list[Curves],
+    blocks: Array,
+    wanted: dict[str, Metric],
+    rule: Bootstrap,
+    chance: LabelChance | None,
 ) -> dict[str, Array]:
     """Each metric on labels drawn `rule.resamples` times, NaN where it is not defined."""
     random = np.random.default_rng(rule.seed)
     _, place = np.unique(blocks, return_inverse=True)
     count = int(place.max()) + 1
     found = {name: np.full(rule.resamples, np.nan) for name in wanted}
+    own = None if chance is None else chance.draws(rule)
     for turn in range(rule.resamples):
         shifts = np.stack([random.normal(0, one.spread, count) for one in curves], axis=1)[place]
         chances = _chances(curves, unlabelled, turn + 1, shifts)
         dice = random.random((len(chances), 1))
         labels = (np.cumsum(chances, axis=1)[:, :-1] < dice).sum(axis=1)
         drawn = replace(unlabelled, labels=labels)
+        if own is not None:
+            gets_label = random.random(len(labels)) < next(own)
+            drawn = replace(drawn, weights=gets_label.astype(np.float64))
         for name, metric in wanted.items():
             value = metric(drawn)
             found[name][turn] = np.nan if value is None else value

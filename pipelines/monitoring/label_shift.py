@@ -8,6 +8,7 @@ the calibration of the scores.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipelines.config import Bootstrap
 from pipelines.evaluation.bootstrap import Interval, drawn_blocks, draws, interval
 from pipelines.evaluation.scored import Scored
 from pipelines.evaluation.sums import ratio
+from pipelines.monitoring.label_chance import LabelChance
 
 Array = NDArray[Any]
 
@@ -25,7 +27,13 @@ LEAST_APART = 1e-6  # smallest singular value of the classes' mean scores, and o
 
 
 def label_shift(
-    held_out: Scored, blocks: Array, scores: Array, its_blocks: Array, rule: Bootstrap, domain_low: float | None
+    held_out: Scored,
+    blocks: Array,
+    scores: Array,
+    its_blocks: Array,
+    rule: Bootstrap,
+    domain_low: float | None,
+    chance: LabelChance | None = None,
 ) -> dict[str, Any]:
     """Rate of each class among the partition's rows, estimated, as {"rates": {class: {"value", "low", "high",
     "usual"}}, "rows", "condition", "why_not", "note"}; `usual` is the rate among held-out rows.
@@ -35,6 +43,8 @@ def label_shift(
         blocks: (n,) block of each of them, such as its day.
         scores: (m,) of the rows without labels, or (m, k) of several classes.
         its_blocks: (m,) their blocks.
+        chance: of each of those rows to get a label, as all held-out ones did: the rates are of rows with a label.
+            None: all rows get one.
         domain_low: lower end of how well the partition's inputs are told from the held-out ones (AUC); None: unknown.
 
     The interval resamples blocks of both sides. `condition` is the smallest singular value of the classes' mean scores:
@@ -60,14 +70,15 @@ def label_shift(
     drawn, its_drawn = drawn_blocks(blocks[used]), drawn_blocks(its_blocks)
     count, its_count = int(drawn.max()) + 1, int(its_drawn.max()) + 1
     sums = _class_sums(known, drawn, count)
-    its_sums = _sums(_columns(scores), np.ones(len(scores)), its_drawn, its_count)
+    its_weights = np.ones(len(scores)) if chance is None else chance.values
+    its_sums = _sums(_columns(scores), its_weights, its_drawn, its_count)
     usual = ratio(np.bincount(known.labels, known.weights, classes), np.full(classes, known.weights.sum()))
     value, condition = _mixture(sums.sum(axis=0)[None], its_sums.sum(axis=0)[None])
     told: Array = np.full((rule.resamples, classes), np.nan)
     if count > 1 and its_count > 1:
         other = rule.model_copy(update={"seed": rule.seed + 1})  # the two sides are drawn independently
         ours = np.concatenate([one @ sums.reshape(count, -1) for one in draws(count, rule)])
-        theirs = np.concatenate([one @ its_sums for one in draws(its_count, other)])
+        theirs = _resampled(_columns(scores), its_drawn, its_sums, draws(its_count, other), rule, chance)
         told, _ = _mixture(ours.reshape(-1, *sums.shape[1:]), theirs)
     found = [interval(float(value[0, code]), told[:, code], min(count, its_count), rule) for code in range(classes)]
     is_told = bool(np.isfinite(value).all())
@@ -141,6 +152,22 @@ def _class_sums(known: Scored, blocks: Array, count: int) -> Array:
     columns = _columns(known.scores)
     return np.stack([_sums(columns, known.weights * (known.labels == code), blocks, count)
                      for code in range(len(known.classes))], axis=1)  # fmt: skip
+
+
+def _resampled(
+    columns: Array, blocks: Array, sums: Array, drawn: Iterator[Array], rule: Bootstrap, chance: LabelChance | None
+) -> Array:
+    """(resamples, k): sums of the columns over drawn blocks; where some rows get no label, of those drawn to."""
+    if chance is None:
+        return np.concatenate([times @ sums for times in drawn])
+    random = np.random.default_rng(rule.seed + 3)
+    chances = chance.draws(rule)
+    found = []
+    for times in drawn:
+        for each, own in zip(times, chances, strict=False):
+            gets_label = random.random(len(own)) < own
+            found.append((each[blocks] * gets_label) @ columns)
+    return np.stack(found)
 
 
 def _mixture(sums: Array, its_sums: Array) -> tuple[Array, Array]:

@@ -15,12 +15,20 @@ from pipelines.dataset.label import mature
 from pipelines.errors import DataError, NothingToDo
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import version_problem
-from pipelines.stages.labelled import label_coverage, labelled_rows, measure_past, spread_of_scores, with_labels
+from pipelines.stages.labelled import (
+    label_coverage,
+    labelled_rows,
+    measure_past,
+    spread_of_scores,
+    with_labels,
+    with_or_without_label,
+)
 from pipelines.stages.past import held_out_of
 
 if TYPE_CHECKING:
     from pipelines.evaluation.scored import Scored
     from pipelines.monitoring.held_out import HeldOut
+    from pipelines.monitoring.label_chance import LabelChance
 
 
 @dataclass
@@ -81,7 +89,7 @@ def estimate(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
               "domain_auc": dict.fromkeys(("value", "low", "high")), "estimated": {}, "realised": [],
               "verdict": why_not, "label_shift": None}  # fmt: skip
     if held_out is not None and not why_not:
-        result |= _estimates(config, its, held_out, rows, scores, partition, version)
+        result |= _estimates(config, its, held_out, rows, scores, partition, version, labelled)
     found = {"label_shift": (result["label_shift"], why_not), "concept": concept, "feedback": feedback}
     result |= {name: one for name, (one, _) in found.items()}
     return result | {"notes": {name: why for name, (one, why) in found.items() if one is None}}
@@ -95,6 +103,7 @@ def _estimates(
     scores: np.ndarray,
     partition: str,
     version: str,
+    labelled: list[pa.Table],
 ) -> dict[str, Any]:
     """Write the partition's estimates; gives what `estimate` tells of them, and the label shift."""
     from pipelines.evaluation.bootstrap import blocks_of
@@ -105,8 +114,9 @@ def _estimates(
     rule = config.evaluation.bootstrap
     table, measured = measure_past(config, partition, store.dataset(config, "estimates").to_table())
     blocks, its_blocks = blocks_of(config, held_out.rows), blocks_of(config, rows)
-    weighing, truth = _weigh(config, its, held_out, blocks, rows, its_blocks)
-    found = estimate_metrics(truth, blocks, scores, its_blocks, rule)
+    chance = _label_chance(config, its, held_out, rows, its_blocks, partition, labelled)
+    weighing, truth = _weigh(config, its, held_out, blocks, rows, its_blocks, chance)
+    found = estimate_metrics(truth, blocks, scores, its_blocks, rule, chance)
 
     is_this = pc.equal(table["partition"], partition)
     others = table.filter(pc.invert(is_this))
@@ -139,8 +149,34 @@ def _estimates(
         "estimated": estimated,
         "realised": measured + itself,
         "verdict": _sentence(its, estimated),
-        "label_shift": label_shift(held_out.scored, blocks, scores, its_blocks, rule, facts["domain_low"]),
+        "label_shift": label_shift(held_out.scored, blocks, scores, its_blocks, rule, facts["domain_low"], chance),
     }
+
+
+def _label_chance(
+    config: Problem,
+    its: Problem,
+    held_out: HeldOut,
+    rows: pa.Table,
+    its_blocks: np.ndarray,
+    partition: str,
+    labelled: list[pa.Table],
+) -> LabelChance | None:
+    """Chance of the partition's rows to get a label, by the partitions of the test split and those labelled since; None
+    where all rows have one in the end."""
+    from pipelines.evaluation.bootstrap import blocks_of
+    from pipelines.monitoring.label_chance import label_chance
+
+    if config.labels.after_maturity == "negative":
+        return None
+    tested = with_or_without_label(config, its, held_out.rows["partition"].unique().to_pylist(), partition)
+    columns = ["event_time", *its.feature_names, "_is_labelled"]
+    if config.evaluation.bootstrap.block == "partition":
+        columns = ["partition", *columns]
+    past = pa.concat_tables([part.select(columns) for part in (tested, *labelled)], promote_options="permissive")
+    is_labelled = past["_is_labelled"].to_numpy()
+    rule = config.evaluation.bootstrap
+    return label_chance(its, past, is_labelled, blocks_of(config, past), rows, its_blocks, rule)
 
 
 def _concept(
@@ -198,12 +234,19 @@ def _scored_rows(config: Problem, its: Problem, partition: str, version: str) ->
 
 
 def _weigh(
-    config: Problem, its: Problem, held_out: HeldOut, blocks: np.ndarray, rows: pa.Table, its_blocks: np.ndarray
+    config: Problem,
+    its: Problem,
+    held_out: HeldOut,
+    blocks: np.ndarray,
+    rows: pa.Table,
+    its_blocks: np.ndarray,
+    chance: LabelChance | None,
 ) -> tuple[_Weighing, Scored]:
     """Whether held-out rows count by how much they are like the partition's, and those rows, weighted or not."""
     from pipelines.monitoring.domain import domain
 
-    found = domain(its, held_out.rows, blocks, rows, its_blocks, config.evaluation.bootstrap)
+    weights = None if chance is None else chance.values
+    found = domain(its, held_out.rows, blocks, rows, its_blocks, config.evaluation.bootstrap, weights)
     if found is None:
         return _Weighing("no input tells rows apart"), held_out.scored
     names = {"domain_auc": "value", "domain_low": "low", "domain_high": "high"}

@@ -71,6 +71,27 @@ def labelled_rows(config: Problem, its: Problem, version: str, partition: str, c
     return [pa.concat_tables(parts_of[window.start : window.stop]) for window in windows(labels, fewest)]
 
 
+def with_or_without_label(config: Problem, its: Problem, keys: list[str], partition: str) -> pa.Table:
+    """Rows of these partitions that have features, with `_is_labelled` as known at the end of `partition`; of many rows
+    20,000 of all, drawn by a hash of the key."""
+    from pipelines.monitoring.held_out import ROWS
+
+    key, parts = sql.quote(its.key), its.partitions
+    features = store.dataset(its, "features").filter(sql.is_among("partition", keys))
+    time = pc.field("event_time")
+    span = (time >= pc.scalar(parts.start(min(keys)))) & (time < pc.scalar(parts.end(max(keys))))
+    return sql.query(
+        f"""WITH known AS MATERIALIZED ({labels_as_known(its)}),
+            chosen AS (SELECT * FROM f ORDER BY hash({key}), {key}, event_time LIMIT {ROWS}),
+            of_events AS ({labels_of(its, "chosen", in_the_partition(its))})
+            SELECT chosen.*, known.label IS NOT NULL AS _is_labelled
+            FROM chosen LEFT JOIN of_events AS known USING ({key}, event_time)
+            ORDER BY chosen.event_time, chosen.{key}""",
+        {"f": features, "labels": store.dataset(config, "labels").filter(span)},
+        {"as_of": config.partitions.end(partition)},
+    )
+
+
 def newest_realised(config: Problem, partition: str, scored: list[str]) -> list[dict[str, Any]]:
     """How the newest labelled partitions turned out, oldest first: `monitoring.policy.of_last` of them, by whatever
     version scored each.

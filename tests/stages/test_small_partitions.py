@@ -18,6 +18,7 @@ from pipelines.monitoring.profile import reference
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import write_version_files
 from pipelines.stages import monitor
+from pipelines.stages.labelled import with_or_without_label
 from pipelines.training.calibrate import sigmoid
 from tests.conftest import TOY
 from tests.stages.test_estimate_regression import write
@@ -58,11 +59,13 @@ def lay_out(problem: Problem, inverted: list[str]) -> None:
     found = scored(problem, test["label"].to_numpy(), test["score"].to_numpy())
     history = test.select([*problem.feature_names, "score", "partition"])
     known = reference(test.select(problem.feature_names), found.labels, found, history=history)
+    train = {"train": {"partitions": TESTED[:8]}}
+    lineage = {"partition": TESTED[-1], "candidate": "xgboost", "training_set": "1", "splits": train}
     write_version_files(problem, "1", {
         "held_out.parquet": to_parquet(problem, test, found),
         "problem.json": problem.model_dump(mode="json", exclude={"folder"}),
         "reference.json": {"reference": known.model_dump(mode="json")},
-        "lineage.json": {"partition": TESTED[-1], "candidate": "xgboost"},
+        "lineage.json": lineage,
     })  # fmt: skip
     for key in SCORED:
         seen = problem.partitions.end(key)
@@ -98,3 +101,17 @@ def test_labels_that_turned_round_are_found_in_pools_of_small_days(kettle: Probl
     (pool, *_) = [one for one in fourth["realised"] if one["partition"] == SCORED[3]]
     assert pool["partitions"] == SCORED[2:4] and pool["auc"] < 0.3
     assert fourth["verdict"] == "performance drop" and fourth["diagnosis"]["bad"] == [SCORED[3]]
+
+
+def test_rows_without_a_label_are_known_as_such(kettle: Problem) -> None:
+    lay_out(kettle, inverted=[])
+    key, rows = SCORED[0], day_of(kettle, SCORED[0])
+    seen = kettle.partitions.end(key)
+    write(kettle, "labels", rows.slice(0, 90), key, known_time=seen - timedelta(minutes=1), source="natural",
+          confidence=1.0, labeler="outcome")  # fmt: skip
+    found = with_or_without_label(kettle, kettle, SCORED[:2], SCORED[1])
+    is_labelled = found["_is_labelled"].to_numpy()
+    assert found.num_rows == 2 * ROWS and set(kettle.feature_names) <= set(found.column_names)
+    assert is_labelled.tolist() == [True] * 90 + [False] * 30 + [True] * ROWS
+    too_early = with_or_without_label(kettle, kettle, SCORED[:1], TESTED[-1])["_is_labelled"]
+    assert not any(too_early.to_pylist()), "nothing was known then"
