@@ -115,3 +115,6 @@ def test_rows_without_a_label_are_known_as_such(kettle: Problem) -> None:
     assert is_labelled.tolist() == [True] * 90 + [False] * 30 + [True] * ROWS
     too_early = with_or_without_label(kettle, kettle, SCORED[:1], TESTED[-1])["_is_labelled"]
     assert not any(too_early.to_pylist()), "nothing was known then"
+    profiled = monitor.profile("kettle", SCORED[1])
+    estimated = monitor.estimate("kettle", profiled)
+    assert estimated["label_shift"]["rates"] and estimated["estimated"]["positive_rate"]["low"] is not None
