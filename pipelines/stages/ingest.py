@@ -291,7 +291,8 @@ def publish(problem: str, validated: dict[str, Any], restate: bool = False) -> d
     }
     refused = {row["partition"] for row in quarantine.holds(config) if row["evidence"].get("by") == quarantine.REFUSED}
     quarantine.readmit_all(config, sorted(refused & set(keys)), "a later delivery passed the rules")
-    if left_out := missed_in_words(config, missed(config, datetime.now(UTC), keys)):
+    before_these = [key for key in missed(config, datetime.now(UTC), keys) if key < last]
+    if left_out := missed_in_words(config, before_these):
         log.warning("%s", left_out)
         said = [result[name] for name in ("verdict", "reason") if name in result]
         verdict, reason = said or ("", "")

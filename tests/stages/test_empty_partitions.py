@@ -155,6 +155,15 @@ def test_what_comes_later_for_an_empty_week_was_not_known_before(season: Any, cl
     assert empty(season) == CLOSED[:3]
 
 
+def test_the_next_ingest_names_what_was_missed_before_it(tmp_path: Path, season: Any) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVERGREEN_STORE_URI", (tmp_path / "store").as_uri())
+        assert "verdict" not in inline.ingest("kettle", WEEKS[0], WEEKS[1])
+        published = inline.ingest("kettle", WEEKS[6], WEEKS[6])
+        assert published["verdict"] == "partitions were missed"
+        assert published["reason"].startswith(f"4 weeks closed and were not ingested: {WEEKS[2]} to {WEEKS[5]}. ")
+
+
 def test_a_feed_that_never_paused_is_asked_for_and_told_what_to_set(tmp_path: Path, season: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVERGREEN_STORE_URI", (tmp_path / "store").as_uri())
