@@ -311,8 +311,8 @@ def test_each_row_is_published_or_set_aside_or_late_or_outside_however_it_arrive
         assert sorted(published) == sorted(good), "each good row is there, once"
         bad = [one for one, _ in inside if one["litres"] < 0]
         assert sum(run["quarantined"] for run in done) == len(table("quarantine", "id")) == len(bad)
-        labels = [one for one, _ in inside if one["hot"] is not None
-                  and one["happens"] + timedelta(hours=1) < START + timedelta(days=DAYS + 1)]  # fmt: skip
+        known = [one["happens"] + timedelta(hours=1) for one, _ in arrivals if one["hot"] is not None]
+        labels = [time for time in known if START <= time < START + timedelta(days=DAYS + 1)]
         taken = sum(run["events"] + run["labels"] + run["late"] for run in done)
         assert taken == len(good) + len(labels)
         outside = [one["happens"] for one, _ in arrivals if one not in [there for there, _ in inside]]
