@@ -182,8 +182,10 @@ def run(name: str, problem: str, options: dict[str, Any], given: Any = None) -> 
     function: Callable[..., Any] = getattr(import_module(f"pipelines.stages.{dag}"), stage) if stage else globals()[dag]
     wanted = [p for p in inspect.signature(function).parameters.values() if p.name != "problem"]
     inputs = [p.name for p in wanted if p.name not in OPTIONS]
-    if given is not None and len(inputs) == 1:
-        given = {inputs[0]: given}
+    needed = [p.name for p in wanted if p.name in inputs and p.default is inspect.Parameter.empty]
+    is_by_name = isinstance(given, dict) and given.keys() <= set(inputs)
+    if given is not None and len(needed) == 1 and not is_by_name:
+        given = {needed[0]: given}
     values = {**{name: value for name, value in options.items() if value}, **(given or {})}
     missing = [p.name for p in wanted if p.name not in values and p.default is inspect.Parameter.empty]
     if missing:
