@@ -48,7 +48,10 @@ def is_typed(call: ast.Call) -> bool:
     assert isinstance(call.func, ast.Attribute)
     values = [word.value for word in call.keywords if word.arg == "value_set"] or call.args[-1:]
     if not isinstance(values[0], ast.Call):
-        is_array = call.func.attr != "isin" or ast.unparse(values[0]) == "numbers"  # of ingest.validate.part
+        is_array = call.func.attr != "isin" or ast.unparse(values[0]) in (
+            "numbers",
+            "bad",
+        )  # Arrow arrays of row numbers
         return is_array and not isinstance(values[0], (ast.List, ast.Tuple))
     made_by = ast.unparse(values[0].func)
     return made_by != "pa.array" or len(values[0].args) > 1

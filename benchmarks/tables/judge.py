@@ -130,4 +130,4 @@ def codes_of(problem: Problem, labels: pa.ChunkedArray) -> Array:
         return labels.to_numpy().astype(np.float64)
     if problem.task == "binary":
         return labels.to_numpy().astype(np.int64)
-    return pa.compute.index_in(labels, pa.array(problem.classes)).to_numpy().astype(np.int64)
+    return pa.compute.index_in(labels, pa.array(problem.classes, pa.string())).to_numpy().astype(np.int64)

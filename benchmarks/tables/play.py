@@ -107,7 +107,9 @@ def _play(name: str, rows: pa.Table, folder: Path) -> Played:
         version = str(champion.version)
         decided = {row["partition"]: row for row in ledger.decisions(config, "monitoring")}
         verdicts = {key: decided[key]["verdict"] for key in keys if key in decided}
-        turned_out = outcomes(config, with_features.filter(pc.is_in(with_features["partition"], pa.array(scored_keys))))
+        turned_out = outcomes(
+            config, with_features.filter(pc.is_in(with_features["partition"], pa.array(scored_keys, pa.string())))
+        )
         told = store.read_json(reference_uri(config, version))["reference"]
         alarms = tuple(judged(config, Reference.model_validate(told), decided, turned_out))
         before = with_features.filter(pc.less(with_features["partition"], first_scored))
@@ -223,7 +225,7 @@ def judged(
         realised = row["evidence"]["realised"]
         found = []
         for pool in dict.fromkeys([(key,), *(tuple(newest["partitions"]) for newest in realised[-1:])]):
-            rows = turned_out.filter(pc.is_in(turned_out["partition"], pa.array(pool)))
+            rows = turned_out.filter(pc.is_in(turned_out["partition"], pa.array(pool, pa.string())))
             if rows.num_rows:
                 found.append((" and ".join(pool), *is_off(_scored(config, rows), tested, config.monitoring.policy)))
         is_right = any(off for _, off, _ in found)

@@ -58,7 +58,7 @@ def _drawn(
     drawn = stored.sampled(problem, ds.dataset(labelled), [name for name in SPLITS if name in split.values()])
     keys = sorted(set(drawn["partition"].to_pylist()))
     schema = table_schema(problem, "features")
-    wanted = targets(events.filter(pc.field("partition").isin(keys)), as_of)
+    wanted = targets(events.filter(sql.is_among("partition", keys)), as_of)
     return drawn, (batch.cast(schema) for batch in featurize(problem, wanted, events, labels))
 
 
