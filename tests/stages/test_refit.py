@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import yaml
 
 from pipelines import inline, store, tracking
 from pipelines.dataset import stored
+from pipelines.dataset.fingerprint import fingerprint
 from pipelines.errors import GateFailed
 from pipelines.evaluation.refitted import RefitCheck
 from pipelines.problem import load_problem
 from pipelines.release import ledger
+from pipelines.release.refit import refit_rows
 from pipelines.release.reproduce import reproduce
 from pipelines.release.versions import measured_run, taught, version_uri
 from tests.release.test_reproduce import NAME, RAW, kettles, write
@@ -59,7 +62,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = folder / "problems" / NAME
     home.mkdir(parents=True)
     raw = copy.deepcopy(RAW) | {"gate": GATE, "evaluation": {"bootstrap": {"resamples": 50}}}
-    raw["dataset"]["leaks"] = {"accepted": ["litres"]}
+    raw["dataset"] |= {
+        "leaks": {"accepted": ["litres"]},
+        "split": {"validation_partitions": 1, "test_partitions": 2},
+    }
     raw["training"]["select_by"] = "log_loss"
     (home / "problem.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     for name in ("events", "labels"):
@@ -91,10 +97,11 @@ def _enter(patch: pytest.MonkeyPatch, folder: Path) -> None:
 def test_what_serves_has_learnt_from_the_newest_partitions_and_what_was_tested_has_not(kept: None) -> None:
     config, made_of = load_problem(NAME), lineage("1")
     champion = tracking.serving(config)
-    assert made_of["splits"]["train"]["partitions"] == [day(n) for n in range(1, 8)]
+    learnt = made_of["splits"]["train"]["partitions"]
+    assert learnt == [day(n) for n in range(1, len(learnt) + 1)] and len(learnt) < FIRST - 2
     assert made_of["refit"]["rows"]["partitions"] == [day(n) for n in range(1, 11)], "validation and test too"
     assert taught(config, "1").partitions == [day(n) for n in range(1, 11)]
-    assert taught(config, "1", is_tested=True).partitions == [day(n) for n in range(1, 8)]
+    assert taught(config, "1", is_tested=True).partitions == learnt
     twin = measured_run(config, "1")
     assert twin is not None and champion.run_id != twin == champion.tags["tested_run"]
     serving, tested = (tracking.load_model(run) for run in (champion.run_id, twin))
@@ -113,6 +120,14 @@ def test_what_serves_has_learnt_from_the_newest_partitions_and_what_was_tested_h
     card = store.read_bytes(version_uri(config, "1", "card.md")).decode()
     assert f"fitted again after its gate on {made_of['refit']['rows']['rows']} rows" in card
     assert reproduce(NAME, "1").identical, "both models are made again, bit for bit"
+
+
+def test_rows_that_are_read_from_disk_are_the_rows_in_memory(kept: None, tmp_path: Path) -> None:
+    config, made_of = load_problem(NAME), lineage("1")
+    tables = [store.dataset(config, name, made_of["tables"][name]) for name in ("events", "labels")]
+    on_disk = refit_rows(config, made_of | {"is_streamed": True}, tables[0], tables[1], None, str(tmp_path))
+    assert not isinstance(on_disk, pa.Table)
+    assert fingerprint(config, on_disk) == made_of["refit"]["rows"]
 
 
 def test_the_next_gate_compares_the_tested_twin_which_has_not_learnt_from_the_test_rows(kept: None) -> None:
