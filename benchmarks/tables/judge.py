@@ -100,7 +100,7 @@ def plain_scores(problem: Problem, known: pa.Table, asked: pa.Table) -> Array:
     categories = {
         name: known[name].unique().drop_null().to_pandas()
         for name in problem.feature_names
-        if pa.types.is_string(known.schema.field(name).type) or pa.types.is_boolean(known.schema.field(name).type)
+        if pa.types.is_string(known.schema.field(name).type)
     }
     labelled = known.filter(known["label"].is_valid())
     kind = xgb.XGBRegressor if problem.task == "regression" else xgb.XGBClassifier
