@@ -46,10 +46,11 @@ categories. The champion has set rows aside for its validation and its test befo
 champion is better; its 95 % interval draws whole partitions with replacement, the same for both (paired). "At least as
 good": the interval reaches 0.
 
-**Alarms.** A verdict other than `stable`, `feature change` and `staleness` is an alarm. It is right where the champion
-really is off in the partition, or in the newest labelled one it was told by, as all labels show that ever came: its AUC
-(R2) lies below that of its test, or its mean score misses the mean label, by more than the policy's limit, and the 95 %
-interval of these rows leaves out "no change". Every other alarm is false, whatever the inputs did.
+**Alarms.** A verdict other than `stable`, `empty`, `feature change`, `staleness` and `not judged` is an alarm. (Not
+judged for want of labels: {unjudged}.) It is right where the champion really is off in the partition, or in the newest
+labelled ones it was told by, as all labels show that ever came: its AUC (R2) lies below that of its test, or its mean
+score misses the mean label, by more than the policy's limit, and the 95 % interval of these rows leaves out "no$
+change". Every other alarm is false, whatever the inputs did.
 
 {alarms}
 
@@ -94,6 +95,10 @@ def page(all_played: Sequence[Played]) -> str:
         good=len([played for played in compared if played.gains[0].is_good]),
         compared=len(compared),
         scored=_number(SCORED).lower(),
+        unjudged=_share(
+            sum(list(played.verdicts.values()).count("not judged") for played in all_played),
+            sum(len(played.verdicts) for played in all_played),
+        ),
         plain=f"{PLAIN['n_estimators']} trees of depth {PLAIN['max_depth']} at a rate of {PLAIN['learning_rate']}",
         catalogue="\n".join(map(_catalogue_row, all_played)),
         results="\n".join(map(_result_row, all_played)),

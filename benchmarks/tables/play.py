@@ -34,7 +34,7 @@ from pipelines.release.versions import reference_uri, version_uri
 HERE = Path(__file__).parent
 SCORED = 10  # partitions with rows
 NO_SHAPE, ACCEPTED = "validation: {shape: null}", "validation: {shape: {accepted: [...]}}"
-NO_ALARMS = ("stable", "feature change", "staleness")  # told, and nobody is woken
+NO_ALARMS = ("stable", "empty", "not judged", "feature change", "staleness")  # told, and nobody is woken
 
 
 class Run:
@@ -106,7 +106,7 @@ def _play(name: str, rows: pa.Table, folder: Path) -> Played:
     if champion is not None:
         version = str(champion.version)
         decided = {row["partition"]: row for row in ledger.decisions(config, "monitoring")}
-        verdicts = {key: decided[key]["verdict"] for key in keys if key in decided}
+        verdicts = {key: decided[key]["verdict"] for key in scored_keys if key in decided}
         turned_out = outcomes(
             config, with_features.filter(pc.is_in(with_features["partition"], pa.array(scored_keys, pa.string())))
         )
