@@ -12,6 +12,7 @@ import pyarrow as pa
 from benchmarks.drift.world import World
 from pipelines.config import Policy
 from pipelines.dataset.label import mature
+from pipelines.features.schema import feature_units
 from pipelines.monitoring.concept import concept
 from pipelines.monitoring.decide import Situation, decide
 from pipelines.monitoring.detect import detect, performance
@@ -56,7 +57,7 @@ class Monitor:
         since = {one: world.look(harmed[one]) if one in harmed else looks[one] for one in before}
         found = world.look(rows[key]) if key in harmed else looks[key]
         rule = (policy.false_alarm_rate, policy.trailing_partitions, policy.min_labels)
-        detected = detect(world.reference, found, since, *rule)
+        detected = detect(world.reference, found, since, *rule, feature_units(world.problem))
         labelled = mature(world.problem, key, [*before, key])
         realised = [{"partition": one} | performance(world.truth(rows[one]).scored) for one in labelled]
         said = None

@@ -36,6 +36,11 @@ def feature_schema(problem: Problem, rows: pa.Table | None) -> list[dict[str, An
     ]  # fmt: skip
 
 
+def feature_units(problem: Problem) -> dict[str, str]:
+    """The unit of each feature as it is declared, or as what it is made of has it; "" where there is none."""
+    return {name: facts["unit"] for name, (facts, _) in _facts(problem).items()}
+
+
 def _facts(problem: Problem) -> dict[str, tuple[dict[str, str], list[str]]]:
     """What is declared about each feature, and the columns of events (or label) that it is made of."""
     features, found = problem.features, {}

@@ -32,6 +32,7 @@ def detect(
     false_alarm_rate: float = 0.05,
     trailing_partitions: int = 8,
     fewest_rows: int = 0,
+    units: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """How far a partition lies from the past, column by column, as {"rows", "judged_rows", "columns", "prediction",
     "same_as"}.
@@ -53,6 +54,7 @@ def detect(
     - "new": {category: rows} of the most frequent ones that training lacks;
     - "mean", "mean_before" (of the newest trailing one that has any), and "other_unit", the change of units that would
       explain a step, or a distance of more than a standard deviation from each trailing one: None where there is none.
+      `units`, as declared by feature, tell which may have happened; any other takes overwhelming evidence.
 
     "prediction" has the same, and "mean" and "reference_mean". "same_as" is a trailing partition with the very same
     counts in most columns: the same rows again.
@@ -77,7 +79,8 @@ def detect(
         usual = since_first_value([each[name] for each in known.values()])
         columns[name] = _column(column.bins, usual, profiles[name], name == SCORE and _is_share(reference))
         columns[name]["levels"] = told[name]
-        columns[name] |= _moved(column.bins, profiles[name], [each[name] for each in before.values()], told[name])
+        past, unit = [each[name] for each in before.values()], (units or {}).get(name, "")
+        columns[name] |= _moved(column.bins, profiles[name], past, told[name], unit)
     prediction = columns.pop(SCORE) | {"other_unit": None}  # a score has none
     means = {"mean": profiles[SCORE].mean, "reference_mean": reference.mean_score}
     return {
@@ -114,15 +117,15 @@ def _column(bins: Bins, usual: Sequence[ColumnProfile], found: ColumnProfile, is
 
 
 def _moved(
-    bins: Bins, found: ColumnProfile, before: Sequence[ColumnProfile], told: Mapping[str, Any]
+    bins: Bins, found: ColumnProfile, before: Sequence[ColumnProfile], told: Mapping[str, Any], unit: str
 ) -> dict[str, Any]:
     means = [one.mean for one in before if one.mean is not None]
     is_step = any(one["step_level"] is not None and one["step"] is not None and one["step"] > one["step_level"]
                   for name, one in told.items() if not name.startswith(POOLED))  # fmt: skip
     far = [wasserstein(bins, one.counts, found.counts) for one in before if one.told and isinstance(bins, Numbers)]
     is_far = min(far, default=0.0) > FAR
-    unit = other_unit(found, before, is_certain=not is_step) if is_step or is_far else None
-    return {"mean": found.mean, "mean_before": means[-1] if means else None, "other_unit": unit}
+    other = other_unit(found, before, unit, is_step=is_step, is_far=is_far) if is_step or is_far else None
+    return {"mean": found.mean, "mean_before": means[-1] if means else None, "other_unit": other}
 
 
 def _is_share(reference: Reference) -> bool:

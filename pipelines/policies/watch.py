@@ -13,6 +13,7 @@ from pipelines import store
 from pipelines.config import Policy, Way
 from pipelines.errors import EvergreenError
 from pipelines.evaluation.scored import scored
+from pipelines.features.schema import feature_units
 from pipelines.monitoring.detect import detect, performance
 from pipelines.monitoring.diagnose import diagnose
 from pipelines.monitoring.finding import Diagnosis
@@ -48,7 +49,7 @@ class Watch:
             start, known = time.process_time(), self.reference(champion)
             keys = [key for key in self.past.partitions if since <= key < partition and key not in known.partitions]
             trailing = {key: self.profile(champion, key) for key in keys}
-            found = detect(known, self.profile(champion, partition), trailing, *rule)
+            found = detect(known, self.profile(champion, partition), trailing, *rule, feature_units(self.problem))
             self.seen[name] = {"value": found, "cpu_s": time.process_time() - start}
         return self.seen[name]["value"], self.seen[name]["cpu_s"]
 

@@ -34,6 +34,7 @@ def explain(problem: str, diagnosed: dict[str, Any]) -> dict[str, Any]:
 
 
 def _explained(what_was: Past, diagnosis: Any) -> Explained:
+    from pipelines.features.schema import feature_units
     from pipelines.monitoring.root_cause import LEAST_SHIFT, Explained, changes_of, paragraph, scores_since, sides
 
     profiles, performance = what_was.profiles(), what_was.performance()
@@ -61,7 +62,7 @@ def _explained(what_was: Past, diagnosis: Any) -> Explained:
                 diagnosis,
                 explained,
                 every=what_was.config.partitions.every,
-                units={name: column.unit for name, column in what_was.its.columns.items()},
+                units=feature_units(what_was.its),
                 loss="squared error" if is_number else "log loss",
                 least_shift=LEAST_SHIFT * ((what_was.reference.label_std or 1.0) if is_number else 1.0),
             )
@@ -136,6 +137,7 @@ def monitoring_page(problem: str, decided: dict[str, Any]) -> str:
     import pyarrow.compute as pc
 
     from pipelines.dataset.label import mature
+    from pipelines.features.schema import feature_units
     from pipelines.monitoring.page import page
     from pipelines.monitoring.page_evidence import Seen
     from pipelines.monitoring.root_cause import Explained, nothing_to_explain
@@ -161,7 +163,7 @@ def monitoring_page(problem: str, decided: dict[str, Any]) -> str:
         estimates=store.dataset(config, "estimates").to_table(filter=wanted).sort_by("partition").to_pylist(),
         unlabelled=sorted(set(profiles) - set(mature(config, partition, list(profiles)))),
         labels_until=config.partitions.end(partition).isoformat(),
-        units={name: column.unit for name, column in what_was.its.columns.items()},
+        units=feature_units(what_was.its),
     )
     uri = store.store_uri(config.name, "reports", partition, "monitoring.html")
     return store.write_bytes(uri, page(seen, decided, explained))

@@ -59,6 +59,7 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     Result: what `profile` gave, "detected", and "realised": performance per labelled partition, or pool of them, oldest
     first, each with the version that scored it.
     """
+    from pipelines.features.schema import feature_units
     from pipelines.monitoring.detect import detect as measure_drift
     from pipelines.stages.labelled import newest_realised
 
@@ -72,6 +73,8 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     before = replace(before, reference=before.reference.model_copy(update={"partitions": others}))
     profiles = {key: part for key, part in before.profiles().items() if key not in others and key not in held}
     found = profiles.pop(partition)
+    # A unit that was declared after the version was made counts at once.
+    units = feature_units(before.its) | feature_units(config)
     detected = measure_drift(
         before.reference,
         found,
@@ -79,6 +82,7 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
         policy.false_alarm_rate,
         policy.trailing_partitions,
         policy.min_labels,
+        units,
     )
     scored = [key for key in store.partition_keys(config, "predictions") if key not in held]
     return {**profiled, "detected": detected, "realised": newest_realised(config, partition, scored)}

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.errors import DataError
-from pipelines.features.schema import feature_schema
+from pipelines.features.schema import feature_schema, feature_units
 from pipelines.problem import Problem, load_problem
 
 ToyProblem = Callable[..., Problem]
@@ -60,6 +60,12 @@ def test_each_feature_says_what_it_is_and_where_it_comes_from(kettles: Problem) 
     assert (schema["kind"]["distinct"], schema["kind"]["coverage"]) == (1, 0.25)
     assert schema["at_sin"]["definition"] == "sine of hour of event_time in UTC, once around in 24"
     assert schema["day"]["source_columns"] == ["kettles.boiled"], "the cut-off is the event's time unless it is given"
+
+
+def test_a_feature_has_the_unit_of_what_it_is_made_of(kettles: Problem) -> None:
+    units = feature_units(kettles)
+    assert list(units) == kettles.feature_names
+    assert {name: unit for name, unit in units.items() if unit} == {"age_max": "year", "since": "day"}
 
 
 def test_without_rows_there_is_nothing_to_say_about_values(kettles: Problem) -> None:

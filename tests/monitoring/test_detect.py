@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from pipelines.evaluation.scored import Scored
@@ -55,6 +56,17 @@ def test_the_same_rows_again_are_named(trained: Reference, rows: Callable[..., p
     assert detect(trained, again, parts)["same_as"] == "w1"
     assert detect(trained, again, parts, trailing_partitions=1)["same_as"] is None
     assert detect(trained, profile(rows(500, seed=9).to_batches(), trained)[0], parts)["same_as"] is None
+
+
+@pytest.mark.parametrize(("unit", "name"), [("kg", "pounds and kilograms"), ("degF", None), ("euro", None), ("", None)])
+def test_a_feature_that_moved_is_in_another_unit_if_one_of_that_kind_is_declared(
+    trained: Reference, rows: Callable[..., pa.Table], unit: str, name: str | None
+) -> None:
+    parts = {f"w{seed}": profile(rows(500, seed=seed).to_batches(), trained)[0] for seed in range(5)}
+    lighter = rows(500, seed=9)
+    lighter = lighter.set_column(0, "temp", pc.multiply(pc.add(lighter["temp"], 4.5), 0.45359237))
+    found = detect(trained, profile(lighter.to_batches(), trained)[0], parts, units={"temp": unit})
+    assert found["columns"]["temp"]["other_unit"] == name
 
 
 def test_nothing_detected_of_no_rows_is_json(trained: Reference) -> None:

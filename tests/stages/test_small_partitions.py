@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import yaml
 
@@ -118,3 +119,19 @@ def test_rows_without_a_label_are_known_as_such(kettle: Problem) -> None:
     profiled = monitor.profile("kettle", SCORED[1])
     estimated = monitor.estimate("kettle", profiled)
     assert estimated["label_shift"]["rates"] and estimated["estimated"]["positive_rate"]["low"] is not None
+
+
+def test_a_unit_that_is_declared_tells_which_change_of_units_may_have_happened(kettle: Problem) -> None:
+    lay_out(kettle, inverted=[])
+    lighter = day_of(kettle, SCORED[0])
+    place = lighter.schema.get_field_index("litres")
+    lighter = lighter.set_column(place, "litres", pc.multiply(pc.add(lighter["litres"], 0.2), 0.45359237))
+    write(kettle, "features", lighter, SCORED[0])
+    found = {}
+    for unit in ("litre", "degF", "kg"):
+        raw = yaml.safe_load((kettle.folder / "problem.yaml").read_text())
+        raw["columns"]["litres"]["unit"] = unit
+        (kettle.folder / "problem.yaml").write_text(yaml.safe_dump(raw))
+        columns = monitor.detect("kettle", monitor.profile("kettle", SCORED[0]))["detected"]["columns"]
+        found[unit] = columns["litres"]["other_unit"]
+    assert found == {"litre": None, "degF": None, "kg": "pounds and kilograms"}

@@ -18,11 +18,10 @@ from pipelines.ingest.shape.distance import (
     wider,
 )
 from pipelines.ingest.shape.profile import Array, ColumnShape
-from pipelines.ingest.shape.units import Change, changes_of
+from pipelines.ingest.shape.units import CERTAIN, NEARER, Change, changes_of
 
 FEWEST_DIFFERENT = 3  # values from which on it is said how large they are
 UNIT_AT = 0.6  # of the distance that is suspicious by itself: from there on the units of a column's kind are thought of
-CERTAIN = 10.0  # times nearer, that a change of units has to bring a column of which no unit of that kind is declared
 DEVIATIONS = "standard deviations from the nearest partition before"
 MAGNITUDES = "e-folds from the sizes in the nearest partition before"
 
@@ -44,7 +43,7 @@ def judge_number(
         what = "times as narrow as the narrowest partition before"
         found[f"{name}: frozen"] = Suspicion(narrower, 1 / steady, limit / steady, what)
     changes, is_declared = changes_of(unit)
-    near = min(FLOOR["number"] + usual / 2, far / (4 if is_declared else CERTAIN))
+    near = min(FLOOR["number"] + usual / 2, far / (NEARER if is_declared else CERTAIN))
     from_here = allowed(FLOOR["number"], UNIT_AT * settings.tolerance * usual, counts, now)
     if far > (from_here if is_declared else values.limit):
         undone = ((name, np.sort(one) / scale) for name, one in _undone(changes, column.values))

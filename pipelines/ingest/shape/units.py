@@ -83,20 +83,25 @@ GENERAL: dict[str, Change] = {
     "thousands and ones": (1000.0, 0.0),
     "the sign": (-1.0, 0.0),
 }
+# Too slight to be told from what happens anyway, unless the step itself is beyond what is usual.
+SLIGHT: dict[str, dict[str, Change]] = {kind: {"miles and kilometres": (1.609344, 0.0)} for kind in ("speed", "length")}
 UNITS: dict[str, Change] = {name: change for _, changes in KINDS.values() for name, change in changes.items()} | GENERAL
+NEARER = 4.0  # times, that a change of units of the declared kind has to bring a column
+CERTAIN = 10.0  # times nearer, that it takes where no unit of that kind is declared
 
 
-def changes_of(unit: str) -> tuple[Mapping[str, Change], bool]:
+def changes_of(unit: str, *, with_slight: bool = False) -> tuple[Mapping[str, Change], bool]:
     """Changes of units that a column may have gone through, by its declared `unit`; and whether that names their kind.
 
     A column without a unit may be anything; one whose unit is of no kind that is known, such as euro, is still
-    measured in tens, hundreds or thousands of it.
+    measured in tens, hundreds or thousands of it. `with_slight`: also those of a kind that are `SLIGHT`.
 
     >>> [*changes_of("lb")[0]][:1], changes_of("lb")[1], [*changes_of("euro")[0]] == [*GENERAL], changes_of("")[1]
     (['pounds and kilograms'], True, True, False)
     """
-    if not unit:
-        return UNITS, False
     words = set(re.findall(r"[a-z°/]+", unit.lower()))
-    found = [changes for known, changes in KINDS.values() if words & known]
-    return {name: change for changes in found for name, change in changes.items()} | GENERAL, bool(found)
+    kinds = [kind for kind, (known, _) in KINDS.items() if not unit or words & known]
+    found = {name: change for kind in kinds for name, change in KINDS[kind][1].items()}
+    if with_slight:
+        found |= {name: change for kind in kinds for name, change in SLIGHT.get(kind, {}).items()}
+    return found | GENERAL, bool(unit and kinds)
