@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from pipelines import sql
-from pipelines.errors import EvergreenError
+from pipelines.errors import DataError, EvergreenError
+from pipelines.ingest import batch
 from pipelines.ingest.extract import check_columns, copy_rows
+from pipelines.ingest.orphans import orphans
 from pipelines.ingest.rules import check_rules
-from pipelines.ingest.sources import described, opened
+from pipelines.ingest.sources import Opened, described, opened
+from pipelines.ingest.validate import bad_numbers, summary
 from pipelines.problem import Problem, Query
 
 SHOWN_NAMES = 5
@@ -57,6 +65,8 @@ def look(problem: Problem, last: str) -> list[Remark]:
         remarks += _events(problem, database, last)
         if "labels" in problem.queries:
             remarks += _labels(problem, database)
+        if _number(database, "SELECT count(*) FROM inside"):
+            remarks += _judged(problem, sources, problem.partitions.between(first, last))
         return remarks
 
 
@@ -72,7 +82,7 @@ def _table(query: Query) -> str:
 
 
 def _events(problem: Problem, database: duckdb.DuckDBPyConnection, last: str) -> Iterator[Remark]:
-    parts, key, unit = problem.partitions, sql.quote(problem.key), problem.partitions.every
+    parts, unit = problem.partitions, problem.partitions.every
     start, end = parts.start(parts.first.isoformat()), parts.end(last)
     is_inside = "event_time >= $start AND event_time < $end"
     bounds = {"start": start, "end": end}
@@ -105,17 +115,6 @@ def _events(problem: Problem, database: duckdb.DuckDBPyConnection, last: str) ->
         yield Remark("odd", f"events: no row in {len(empty):,} {unit}s: {_ranges(empty, keys)}")
     if outside := _number(database, f"SELECT count(*) FROM {_table('events')} WHERE NOT ({is_inside})", bounds):
         yield Remark("odd", f"events: {outside:,} rows lie before {parts.first} or after {last}: they are not read")
-    yield from _shares(problem, database, "events", {
-        "have no event_time": (f"SELECT count(*) FROM {_table('events')} WHERE event_time IS NULL", rows),
-        f"have no {problem.key}": (f"SELECT count(*) FROM inside WHERE {key} IS NULL", inside),
-        f"share their {problem.key} with a row of another time": (
-            f"SELECT coalesce(sum(n), 0) FROM (SELECT count(*) AS n FROM inside GROUP BY {key} "
-            "HAVING count(DISTINCT event_time) > 1)", inside),
-        f"repeat the {problem.key} and known_time of another row": (
-            f"SELECT coalesce(sum(n), 0) FROM (SELECT count(*) AS n FROM inside GROUP BY {key}, known_time "
-            "HAVING count(*) > 1 AND count(DISTINCT event_time) = 1)", inside),
-        "hold a value that is not of its column's type": ("SELECT count(*) FROM inside WHERE len(faults) > 0", inside),
-    })  # fmt: skip
     columns = list(problem.columns)
     filled = _row(database, f"SELECT {', '.join(f'count({sql.quote(one)})' for one in columns)} FROM inside")
     if blank := [name for name, count in zip(columns, filled, strict=True) if not count]:
@@ -128,33 +127,81 @@ def _labels(problem: Problem, database: duckdb.DuckDBPyConnection) -> Iterator[R
     if not rows:
         yield Remark("wrong", "labels: no row; correct labels.sql, or say where labels come from (labels.use)")
         return
-    known = f"SELECT DISTINCT {key} FROM {_table('events')}"
-    orphans = _number(database, f"SELECT count(*) FROM {table} WHERE {key} NOT IN ({known} WHERE {key} IS NOT NULL)")
     labelled = _number(database, f"SELECT count(*) FROM inside WHERE {key} IN (SELECT {key} FROM {table})")
     (events,) = _row(database, "SELECT count(*) FROM inside")
     yield Remark("fact", f"labels: {rows:,} rows, for {labelled / max(events, 1):.1%} of the events")
     if events and not labelled:
-        (event, label) = _row(database, f"SELECT (SELECT min({key}) FROM inside), (SELECT min({key}) FROM {table})")
-        yield Remark(
-            "wrong",
-            f"labels: none is of an event: their {problem.key} is like {label!r}, and that of events like {event!r}",
-        )
-    elif orphans:
-        yield Remark("odd", f"labels: {orphans:,} of {rows:,} rows are of no event")
+        yield Remark("wrong", f"labels: none is of an event of these {problem.partitions.every}s")
     if values == 1:
         yield Remark("wrong", "labels: all have the same value; a model needs more than one")
 
 
-def _shares(
-    problem: Problem, database: duckdb.DuckDBPyConnection, query: Query, counted: dict[str, tuple[str, int]]
+def _judged(problem: Problem, sources: Opened, keys: Sequence[str]) -> Iterator[Remark]:
+    """What an ingest of the partitions `keys` at once, into an empty store, would set aside, refuse and stop for.
+
+    Whether a partition looks like those before it is left to ingest: to measure that takes longer than all the rest.
+    """
+    counts = {name: {"rows": one.rows, "rejected": one.rejected} for name, one in sources.counts.items()}
+    refusals: list[batch.Refusal] = []
+    with TemporaryDirectory() as folder:
+        good = {}
+        for query in problem.queries:
+            rows = _staged(sources.database, query, keys, Path(folder))
+            counted = summary(problem, query, rows, keys)
+            for rule, broken in counted.broken.items():
+                if broken:
+                    yield Remark("odd", f"{query}: {broken:,} of {counted.rows:,} rows are set aside: {rule}")
+            bad = bad_numbers(problem, query, rows) if counted.bad else pa.array([], pa.int64())
+            good[query] = rows.filter(~pc.field("number").isin(bad))
+            allowed = problem.validation.allow_empty
+            is_history = len(keys) > 1 and counted.rows > 0
+            rules = batch.batch_rules(problem, counted, [], may_be_empty=is_history if allowed is None else allowed)
+            refusals += batch.batch_refusals(problem, counted, rules, "rows")
+        refused = batch.reasons(refusals)
+        try:
+            batch.check_sources(problem, counts, "rows")
+            batch.check_refusals(problem, keys, refusals)
+        except DataError as error:
+            yield Remark("wrong", f"an ingest of {keys[0]} to {keys[-1]} stops: {error.what}")
+            return
+        if refused:
+            yield Remark(
+                "odd",
+                f"an ingest of {keys[0]} to {keys[-1]} holds {len(refused):,} of {len(keys):,} partitions:\n"
+                f"{batch.summed_up(refused)}",
+            )
+        if "labels" in good:
+            yield from _orphans(problem, good["labels"], sources.database, [key for key in keys if key not in refused])
+
+
+def _staged(database: duckdb.DuckDBPyConnection, query: Query, keys: Sequence[str], folder: Path) -> ds.Dataset:
+    """The rows of a query in the partitions `keys`, and those without a time, as a batch to judge."""
+    path = folder / f"{query}.parquet"
+    database.execute(
+        f"COPY (SELECT *, row_number() OVER () - 1 AS number FROM {_table(query)} WHERE {_between(keys)}) "
+        f"TO {sql.literal(str(path))} (FORMAT parquet)"
+    )
+    return ds.dataset(path)
+
+
+def _orphans(
+    problem: Problem, labels: ds.Dataset, database: duckdb.DuckDBPyConnection, keys: Sequence[str]
 ) -> Iterator[Remark]:
-    """Rows that ingest will set aside: wrong where it sets aside more than it may."""
-    most = problem.validation.max_quarantined_share
-    for what, (statement, of) in counted.items():
-        if count := _number(database, statement):
-            too_many = count > most * of
-            more = f", and validation.max_quarantined_share is {most:.0%}" if too_many else ""
-            yield Remark("wrong" if too_many else "odd", f"{query}: {count:,} of {of:,} rows {what}{more}")
+    key, place = sql.quote(problem.key), sql.partition_of(problem.partitions, "event_time")
+    about = sql.query(
+        f"SELECT {key} AS key, {place} AS about FROM labels", {"labels": labels.filter(sql.is_among("partition", keys))}
+    )
+    about = about.filter(pc.is_in(about["about"], value_set=pa.array(keys, pa.string())))
+    events = database.sql(f"SELECT {key} AS key FROM {_table('events')} WHERE {_between(keys)}").to_arrow_table()
+    found, limit = orphans(about["key"], events["key"]), problem.validation.max_unmatched_label_share
+    if found.without_event > limit * found.labels:
+        yield Remark("wrong", f"labels: an ingest stops: {found.told}; at most {limit:.0%} may have none")
+    elif found.without_event:
+        yield Remark("odd", f"labels: {found.told}")
+
+
+def _between(keys: Sequence[str]) -> str:
+    return f"partition BETWEEN {sql.literal(keys[0])} AND {sql.literal(keys[-1])}"
 
 
 def _row(database: duckdb.DuckDBPyConnection, statement: str) -> tuple[int, ...]:

@@ -124,6 +124,22 @@ def other_year(events: list[Row], labels: list[Row]) -> None:
         event["sold_at"] = event["sold_at"].replace("2024", "2014")
 
 
+def dear(events: list[Row], labels: list[Row]) -> None:
+    for event in events[:60]:
+        event["price"] = 1000
+
+
+def no_numbers(events: list[Row], labels: list[Row]) -> None:
+    for event in events[90:]:
+        event["price"] = "dear"
+
+
+def three_keys_again(events: list[Row], labels: list[Row]) -> None:
+    for number in (30, 41, 52):
+        events[number]["ticket"] = labels[number]["ticket"] = f"t{number - 20}"
+        labels[number]["sold_at"] = events[number]["sold_at"]
+
+
 def half_without_time(events: list[Row], labels: list[Row]) -> None:
     for event in events[:50]:
         event["sold_at"] = None
@@ -133,14 +149,21 @@ def half_without_time(events: list[Row], labels: list[Row]) -> None:
     ("change", "level", "text"),
     [
         (drop_days, "odd", "events: no row in 3 days: 2024-01-03 to 2024-01-05"),
-        (drop_days, "odd", "labels: 30 of 100 rows are of no event"),
+        (
+            drop_days,
+            "wrong",
+            "labels: an ingest stops: 30 of 100 labels have no event: 't20', 't21' and 't22', where events are such as "
+            "'t0', 't1' and 't10'; at most 20% may have none",
+        ),
+        (repeat_keys, "odd", "events: 90 of 100 rows are set aside: ticket: names an event of another time already"),
         (
             repeat_keys,
             "wrong",
-            "events: 100 of 100 rows share their ticket with a row of another time, and "
-            "validation.max_quarantined_share is 5%",
+            "an ingest of 2024-01-01 to 2024-01-10 stops: 9 of 10 partitions are refused, and 50% may be "
+            "(max_refused_share)\n9 from 2024-01-02 to 2024-01-10: too many bad events (100.0% of 10 rows): at most "
+            "5.0% may be set aside. Rules broken: ticket: names an event of another time already (10 rows)",
         ),
-        (float_keys, "wrong", "labels: none is of an event: their ticket is like '0.0', and that of events like 't0'"),
+        (float_keys, "wrong", "labels: none is of an event of these days"),
         (no_colour, "odd", "events: no value at all in colour"),
         (one_class, "wrong", "labels: all have the same value; a model needs more than one"),
         (
@@ -149,17 +172,32 @@ def half_without_time(events: list[Row], labels: list[Row]) -> None:
             "events: no row from 2024-01-01 to 2024-01-10 (100 rows, from 2014-01-01 to 2014-01-10); "
             "correct partitions.first, last or events.sql",
         ),
-        (
-            half_without_time,
-            "wrong",
-            "events: 50 of 100 rows have no event_time, and validation.max_quarantined_share is 5%",
-        ),
+        (half_without_time, "odd", "events: 50 of 100 rows are set aside: event_time: missing"),
     ],
 )
 def test_what_would_stop_an_ingest_or_a_training_is_seen(
     made: Made, change: Callable[[list[Row], list[Row]], None], level: str, text: str
 ) -> None:
     assert text in told(made(change), level)
+
+
+def test_an_ingest_that_stops_for_a_rule_or_a_source_is_seen_before(made: Made) -> None:
+    settings = {"columns": {"price": {"type": "float", "available": "cutoff", "max": 100},
+                            "colour": {"type": "string", "available": "cutoff"}}}  # fmt: skip
+    assert told(made(dear, **settings), "odd") == ["events: 60 of 100 rows are set aside: price: outside ..100"]
+    (wrong,) = told(made(dear, **settings), "wrong")
+    assert wrong.startswith("an ingest of 2024-01-01 to 2024-01-10 stops: 6 of 10 partitions are refused, and 50% may")
+    (wrong,) = told(made(no_numbers), "wrong")
+    assert "too much could not be read: 10 of 100 rows of tickets" in wrong
+
+
+def test_keys_that_come_again_within_what_may_be_set_aside_stop_nothing(made: Made) -> None:
+    """Of two events with one key the first is published: one row is set aside and not two."""
+    problem = made(three_keys_again, validation={"max_quarantined_share": 0.1, "shape": None})
+    assert told(problem, "odd") == [
+        "events: 3 of 100 rows are set aside: ticket: names an event of another time already"
+    ]
+    assert told(problem, "wrong") == []
 
 
 def test_faults_of_queries_and_rules_are_told_together(made: Made) -> None:
