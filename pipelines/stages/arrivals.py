@@ -86,9 +86,9 @@ def see(
 def neighbours(config: Problem, keys: Sequence[str], staging: str) -> pa.Table:
     """What is published of the staged events' keys in the partitions around the run's: partition, key, `ELSEWHERE`.
 
-    As many partitions as rows are looked for in that came late, before the run's and after. An event that moved there
-    has its former times with it. That a correction came after the cut-off makes no event younger: `known_time` is the
-    cut-off at the latest.
+    As many partitions as rows are looked for in that came late, before the run's and after. An event that moved there,
+    or from there, has its former times with it. That a correction came after the cut-off makes no event younger:
+    `known_time` is the cut-off at the latest.
     """
     parts, back = config.partitions, config.validation.lookback_partitions
     oldest, newest = parts.shift(keys[0], -back), parts.shift(keys[-1], back)
@@ -100,12 +100,16 @@ def neighbours(config: Problem, keys: Sequence[str], staging: str) -> pa.Table:
     key, rows = sql.quote(config.key), store.dataset(config, "events")
     superseded = pc.field("superseded_time").is_valid() & pc.field("withdrawn_time").is_null()
     found = sql.query(
-        f"""WITH there AS MATERIALIZED (SELECT {key} FROM live SEMI JOIN (FROM own UNION ALL FROM late) USING ({key}))
+        f"""WITH there AS MATERIALIZED (
+                SELECT {key} FROM (FROM live UNION ALL FROM past WHERE partition NOT IN (SELECT key FROM run))
+                SEMI JOIN (FROM own UNION ALL FROM late) USING ({key})
+            )
             SELECT partition, {key}, event_time, least(known_time, cutoff_time) AS known_time, cutoff_time
             FROM (FROM live UNION ALL FROM past) SEMI JOIN there USING ({key})""",
         {
             "live": rows.filter(sql.is_among("partition", around) & HOLDS),
             "past": rows.filter(sql.is_among("partition", [*keys, *around]) & superseded),
+            "run": pa.table({"key": keys}),
             "own": store.staged(f"{staging}/events").scanner(columns=[config.key]).to_reader(),
             "late": store.staged(f"{staging}/events.late").to_table(columns=[config.key]),
         },

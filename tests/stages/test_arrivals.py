@@ -102,6 +102,8 @@ def test_a_corrected_time_is_one_event_in_a_bulk_and_in_daily_runs(feed: Make, k
     expected = [(START + timedelta(hours=12), 1.0)] if told else [(START + timedelta(hours=40), 2.0)]
     assert sum(ingest(place)["quarantined"] for place in range(3)) == told
     assert live() == expected
+    assert ingest(1)["quarantined"] == told, "and what was taken for a correction is one when it comes again"
+    assert live() == expected
     store.delete(store.store_uri(NAME))
     assert ingest(0, 2)["quarantined"] == told
     assert live() == expected
