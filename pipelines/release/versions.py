@@ -62,12 +62,19 @@ def taught(problem: Problem, version: str, is_tested: bool = False) -> Taught:
 
 
 def learnt_by(problem: Problem, version: str) -> set[str]:
-    """Partitions that the model which serves has learnt from: what it says of them tells nothing of how good it is.
+    """Partitions that the model which serves was fitted or calibrated on: what it says of them tells nothing of how
+    good it is.
 
     Empty for a version of before lineages were kept.
     """
-    is_known = store.exists(version_uri(problem, version, "lineage.json"))
-    return set(taught(problem, version).partitions) if is_known else set()
+    uri = version_uri(problem, version, "lineage.json")
+    if not store.exists(uri):
+        return set()
+    made_of = store.read_json(uri)
+    own = [made_of["refit"]["rows"]] if made_of.get("refit") else [made_of["splits"]["train"]]
+    if made_of.get("how") == "recalibrate" and not made_of.get("refit"):
+        own.append(made_of["splits"]["validation"])
+    return {*taught(problem, version).partitions, *(key for one in own for key in one["partitions"])}
 
 
 def measured_run(problem: Problem, version: str) -> str | None:

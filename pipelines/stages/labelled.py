@@ -94,7 +94,7 @@ def with_or_without_label(config: Problem, its: Problem, keys: list[str], partit
 
 def newest_realised(config: Problem, partition: str, scored: list[str]) -> list[dict[str, Any]]:
     """How the newest labelled partitions turned out, oldest first: `monitoring.policy.of_last` of them, by whatever
-    version scored each.
+    version scored each. What a version has learnt from is left out: it scores that well whatever it is worth.
 
     Neighbouring partitions of one version with fewer than `monitoring.policy.min_labels` labels are pooled. Each has
     what `performance` tells, "partition" (the newest of the pool), "partitions" (all of it), "version" and
@@ -122,7 +122,11 @@ def _realised_pools(config: Problem, partition: str, keys: list[str]) -> list[di
 
     predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
     found: list[dict[str, Any]] = []
-    for version, its_keys in _runs(config, keys):
+    for version, scored_keys in _runs(config, keys):
+        learnt = learnt_by(config, version)
+        its_keys = [key for key in scored_keys if key not in learnt]
+        if not its_keys:
+            continue
         its, threshold = version_problem(config, version), threshold_of(config, version)
         moment = config.partitions.end(partition)
         parts = realised(its, predictions, labels, its_keys, version, threshold, moment)
@@ -177,7 +181,7 @@ def threshold_of(config: Problem, version: str) -> float:
 
 def measure_past(config: Problem, partition: str, table: pa.Table) -> tuple[pa.Table, list[str]]:
     """Fill `realised` of every partition that is mature by now and was not measured yet, in the store and in `table`,
-    its rows; gives the filled table and those partitions."""
+    its rows; gives the filled table and those partitions. Those that the version has learnt from are never measured."""
     from pipelines.monitoring.estimate import metrics_of
     from pipelines.monitoring.truth import realised
 
@@ -186,6 +190,8 @@ def measure_past(config: Problem, partition: str, table: pa.Table) -> tuple[pa.T
     for key in mature(config, partition, _sound(config, waiting)):
         rows = table.filter(pc.equal(table["partition"], key))
         version = rows["model_version"][0].as_py()
+        if key in learnt_by(config, version):
+            continue
         its, parts = version_problem(config, version), config.partitions
         matured = next(one for one in parts.between(key, partition) if mature(config, one, [key]))
         predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")

@@ -17,7 +17,7 @@ from pipelines.errors import ConfigError, EvergreenError
 from pipelines.evaluation.bootstrap import blocks_of
 from pipelines.monitoring.readings import PROXY_ROWS, Reading, as_scored, fresher, reading, recalibrated
 from pipelines.problem import Problem
-from pipelines.release.versions import measured_run, taught, version_problem, version_uri
+from pipelines.release.versions import learnt_by, measured_run, version_problem, version_uri
 
 CALIBRATING = 8  # labelled partitions, the newest, that a recalibration would learn from
 
@@ -161,7 +161,7 @@ def _others(
     from pipelines import tracking
 
     champion, previous = tracking.serving(config), tracking.previous(config)
-    known = set(taught(config, version).partitions)
+    known = learnt_by(config, version)
     # Of rows that what serves has learnt from, its tested twin says how good it is.
     twin = measured_run(config, version) if where["partition"] in known else None
     model = tracking.load_model(twin or champion.run_id)

@@ -17,6 +17,7 @@ from pipelines.problem import Problem, load_problem
 from pipelines.release import ledger
 from pipelines.release.versions import (
     evaluation_uri,
+    learnt_by,
     measured_run,
     reference_uri,
     taught,
@@ -298,7 +299,7 @@ def _champion(
         rows = stored.split(config, {**featurized, "features_version": None}, "test", its)
     number, tested = str(version.version), set(rows["partition"].to_pylist())
     twin = measured_run(config, number)
-    is_twin = twin is not None and (config.training.refit or not tested.isdisjoint(taught(config, number).partitions))
+    is_twin = twin is not None and (config.training.refit or not tested.isdisjoint(learnt_by(config, number)))
     run_id = twin if twin is not None and is_twin else version.run_id
     model = tracking.load_model(run_id)
     found = _scored(config, model, rows)

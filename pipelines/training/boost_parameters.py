@@ -91,7 +91,7 @@ class BoostSettings:
         is_squared = objective == "reg:squarederror"
         defaults = {
             "learning_rate": RATE,
-            "max_depth": 4 if rows < FEW_ROWS else 6,
+            "max_depth": depth(rows),
             "reg_lambda": 1.0 if is_squared else 5.0,
             "subsample": SAMPLED,
             "colsample_bynode": SAMPLED if columns >= FEW_COLUMNS else 1.0,
@@ -171,6 +171,15 @@ def boost_settings(
         None if patience is None else _whole("early_stopping_rounds", patience),
         dict(native),
     )
+
+
+def depth(rows: int) -> int:
+    """Of trees that learn from so many rows, where nobody gave it.
+
+    >>> depth(1_999), depth(2_000)
+    (4, 6)
+    """
+    return 4 if rows < FEW_ROWS else 6
 
 
 def stops_by_itself(parameters: dict[str, Any]) -> bool:

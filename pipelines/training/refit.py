@@ -15,6 +15,7 @@ import pyarrow.dataset as ds
 from pipelines.dataset.fingerprint import fingerprint
 from pipelines.problem import Problem
 from pipelines.training.boost import BoostedTrees
+from pipelines.training.boost_parameters import depth
 from pipelines.training.checkpoint import Checkpoint
 from pipelines.training.fit import fit_scorer
 from pipelines.training.model import Model
@@ -23,13 +24,19 @@ from pipelines.training.update import continued, recalibrated
 
 def as_long(problem: Problem, name: str, model: Model) -> dict[str, Any]:
     """Parameters with which a fit of candidate `name` lasts as long as that of `model` did, and looks at no held-out
-    rows; of an ensemble {part: {parameter: value}}. Empty where nothing stops early."""
+    rows; of an ensemble {part: {parameter: value}}. Empty where nothing stops early.
+
+    The depth of trees goes with their number: where nobody gave it, it is the one that so many rows had, whatever more
+    rows would get.
+    """
     candidate = problem.training.candidates[name]
     if candidate.of:
         parts = zip(candidate.of, model.estimator.models, strict=True)
         return {part: found for part, fitted in parts if (found := as_long(problem, part, fitted))}
     if candidate.model == "xgboost":
-        return {"n_estimators": int(model.estimator.rounds_), "early_stopping_rounds": None}
+        found = {"n_estimators": int(model.estimator.rounds_), "early_stopping_rounds": None}
+        is_sized = model.estimator.parameters.get("max_depth") is None
+        return found | ({"max_depth": depth(model.fitted_rows)} if is_sized else {})
     if candidate.model == "hist_boosting":
         return {"max_iter": int(model.estimator.n_iter_), "early_stopping": False}
     return {}
@@ -61,6 +68,7 @@ def refitted(
         model = fit_scorer(problem, name, rows, nothing, given, checkpoint)
     model.learnt_from = fingerprint(problem, rows)
     model.threshold = tested.threshold
+    _keep_recipe(model, tested)
     return model
 
 
@@ -70,7 +78,8 @@ def updated_again(
     """The update that made `tested` of `tested_base`, done to `serving`, the refitted twin of that base, on `rows`:
     those that `serving` has not learnt from.
 
-    Continued by as many rounds as were added to the base; where none were, its scores are calibrated anew.
+    Continued by as many rounds as were added to the base; where none were, its scores are calibrated anew. The decision
+    threshold is the tested one's, as what monitoring knows of the version is of that.
 
     Raises:
         ConfigError, DataError: as `continued` and `recalibrated`.
@@ -78,11 +87,21 @@ def updated_again(
     rounds = 0
     if how == "continue" and isinstance(tested.estimator, BoostedTrees):
         rounds = tested.estimator.rounds_ - tested_base.estimator.rounds_
-    if not rounds:
-        return recalibrated(problem, serving, rows)
-    model = continued(problem, name, serving, rows, rows.slice(0, 0), rounds)
+    if rounds:
+        model = continued(problem, name, serving, rows, rows.slice(0, 0), rounds)
+        _keep_recipe(model, tested)
+    else:
+        model = recalibrated(problem, serving, rows)
     model.threshold = tested.threshold
     return model
+
+
+def _keep_recipe(model: Model, tested: Model) -> None:
+    """Let a later update of `model` go by what was asked for, and stop early where that does, as one of `tested`."""
+    if isinstance(model.estimator, BoostedTrees):
+        asked, own = tested.estimator.parameters, model.estimator.parameters
+        lasting = {key: asked.get(key) for key in ("n_estimators", "early_stopping_rounds", "max_depth")}
+        model.estimator.parameters = {key: value for key, value in (own | lasting).items() if value is not None}
 
 
 def _over(parameters: dict[str, Any], lasting: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pipelines.evaluation.scored import scored
 from pipelines.monitoring.held_out import to_parquet
 from pipelines.monitoring.profile import reference
 from pipelines.problem import Problem, load_problem
-from pipelines.release.versions import write_version_files
+from pipelines.release.versions import version_uri, write_version_files
 from pipelines.stages import monitor
 from pipelines.stages.labelled import with_or_without_label
 from pipelines.training.calibrate import sigmoid
@@ -135,3 +135,17 @@ def test_a_unit_that_is_declared_tells_which_change_of_units_may_have_happened(k
         columns = monitor.detect("kettle", monitor.profile("kettle", SCORED[0]))["detected"]["columns"]
         found[unit] = columns["litres"]["other_unit"]
     assert found == {"litre": None, "degF": None, "kg": "pounds and kilograms"}
+
+
+def test_what_a_version_scored_of_rows_that_it_has_learnt_from_says_nothing_of_how_good_it_is(kettle: Problem) -> None:
+    lay_out(kettle, inverted=[])
+    made_of = store.read_json(version_uri(kettle, "1", "lineage.json"))
+    refit = {"of": "tested", "base": None, "rows": {"partitions": [*TESTED, *SCORED[:2]]}}
+    write_version_files(kettle, "1", {"lineage.json": made_of | {"refit": refit}})
+    found = {}
+    for key in SCORED[:4]:
+        profiled = monitor.profile("kettle", key)
+        found[key] = monitor.detect("kettle", profiled)["realised"], monitor.estimate("kettle", profiled)["realised"]
+    assert [realised for realised, _ in found.values()][:2] == [[], []]
+    assert [one["partitions"] for one in found[SCORED[3]][0]] == [SCORED[2:4]]
+    assert {key for _, measured in found.values() for key in measured} == set(SCORED[2:4])

@@ -22,6 +22,7 @@ ALL = pa.concat_tables([TRAIN, VALIDATION, NEWEST])
 CANDIDATES: dict[str, dict[str, Any]] = {
     "prior": {"model": "prior"},
     "trees": {"model": "xgboost", "parameters": {"learning_rate": 0.3, "early_stopping_rounds": 3, "max_depth": 3}},
+    "plain": {"model": "xgboost"},
     "hist": {"model": "hist_boosting", "parameters": {"max_iter": 60, "learning_rate": 0.3}},
     "logistic": {"model": "logistic", "parameters": {"C": 0.5}},
     "both": {"model": "voting", "of": ["trees", "hist"]},
@@ -92,3 +93,32 @@ def test_an_update_is_done_again_to_what_serves(problem: Problem) -> None:
     assert model.threshold == tested.threshold
     again = updated_again(problem, "trees", "recalibrate", recalibrated(problem, base, rows), base, serving, rows)
     assert np.array_equal(again.scores(later), recalibrated(problem, serving, rows).scores(later))
+
+
+def test_a_recalibration_that_is_done_again_decides_by_the_tested_threshold(problem: Problem) -> None:
+    base = fit(problem, "trees", TRAIN, VALIDATION)
+    tested = recalibrated(problem, base, VALIDATION)
+    assert recalibrated(problem, base, NEWEST).threshold != tested.threshold, "these rows would choose another"
+    model = updated_again(problem, "trees", "recalibrate", tested, base, base, NEWEST)
+    assert model.threshold == tested.threshold
+
+
+def test_trees_of_a_refit_are_as_deep_as_the_tested_ones_though_more_rows_would_get_deeper_ones(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.training.boost_parameters.FEW_ROWS", TRAIN.num_rows + 1)
+    tested = fit(problem, "plain", TRAIN, VALIDATION)
+    model = refitted(problem, "plain", tested, ALL, {})
+    shallow = fit(problem, "plain", ALL, VALIDATION, parameters=as_long(problem, "plain", tested) | {"max_depth": 4})
+    assert np.array_equal(model.scores(NEWEST), shallow.scores(NEWEST))
+    deep = fit(problem, "plain", ALL, VALIDATION, parameters=as_long(problem, "plain", tested) | {"max_depth": 6})
+    assert not np.array_equal(model.scores(NEWEST), deep.scores(NEWEST))
+
+
+@pytest.mark.parametrize("name", ["trees", "plain"])
+def test_a_refitted_model_that_is_continued_stops_early_as_the_tested_one_would(problem: Problem, name: str) -> None:
+    tested = fit(problem, name, TRAIN, VALIDATION)
+    model = refitted(problem, name, tested, ALL, {})
+    assert model.estimator.parameters == tested.estimator.parameters
+    added = continued(problem, name, model, NEWEST, kettles(1, seed=3, first=13)).estimator
+    assert added.history_, "held-out rows said when to stop"

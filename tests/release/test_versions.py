@@ -1,0 +1,31 @@
+"""What a version has learnt from, as the lineages of it and of its parents tell it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.release.versions import learnt_by, taught, write_version_files
+from tests.conftest import ToyProblem
+
+SCRATCH: dict[str, Any] = {
+    "how": "scratch", "parent": None, "training_set": "1",
+    "splits": {"train": {"partitions": ["a"]}, "validation": {"partitions": ["b"]}, "test": {"partitions": ["c"]}},
+}  # fmt: skip
+UPDATED = SCRATCH | {"how": "recalibrate", "parent": "1", "parent_run": "first", "training_set": "2"}
+UPDATED |= {"splits": {name: {"partitions": [name]} for name in ("train", "validation", "test")}}
+REFIT = {"of": "tested", "base": "first", "rows": {"partitions": ["validation", "test"]}}
+
+
+@pytest.mark.parametrize(("refit", "calibrated_on"), [(None, {"train", "validation"}), (REFIT, {"validation", "test"})])
+def test_what_a_version_was_calibrated_on_is_learnt_too_though_it_taught_its_trees_nothing(
+    toy: ToyProblem, store_folder: Path, refit: dict[str, Any] | None, calibrated_on: set[str]
+) -> None:
+    problem = toy()
+    write_version_files(problem, "1", {"lineage.json": SCRATCH})
+    write_version_files(problem, "2", {"lineage.json": UPDATED | {"refit": refit}})
+    assert taught(problem, "2").partitions == taught(problem, "1").partitions == ["a"]
+    assert learnt_by(problem, "1") == {"a"}
+    assert learnt_by(problem, "2") == {"a"} | calibrated_on
