@@ -76,7 +76,8 @@ def _refit(
     if parent is not None:
         base = store.read_json(version_uri(config, parent, "lineage.json"))["run_id"]
         after = max(taught(config, parent).partitions)
-        bases = (tracking.load_model(recorded["parent_run"]), tracking.load_model(base))
+        # A training that began before there were refits went on from what serves.
+        bases = (tracking.load_model(recorded.get("parent_run") or base), tracking.load_model(base))
     state = StoredCheckpoint(f"{staging_uri(config, recorded['training'])}/refit.checkpoint", config)
     with TemporaryDirectory(prefix="evergreen-refit-") as folder:
         tables = (_pinned(config, recorded, "events"), _pinned(config, recorded, "labels"))

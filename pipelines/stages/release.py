@@ -94,7 +94,7 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
         "test_partitions": (tested := sorted(set(test["partition"].to_pylist()))),
         "test_end": config.partitions.end(tested[-1]).isoformat() if tested else None,
         "leaks": featurized["leaks"],
-        "power": featurized["power"],
+        "power": featurized.get("power"),  # none of a set that was checked before there was any
         "selection": chosen,
         "how": featurized["how"],
         "window_from": featurized["window_from"],

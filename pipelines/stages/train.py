@@ -91,7 +91,7 @@ def check(problem: str, featurized: dict[str, Any]) -> dict[str, Any]:
     staging = _staging(config, featurized["training"])
     uri = datasheet_uri(config, featurized["training_set"])
     if done := store.finished(staging):
-        return {**featurized, "datasheet": uri, "leaks": done["leaks"], "power": done["power"]}
+        return {**featurized, "datasheet": uri, "leaks": done["leaks"], "power": done.get("power")}
     labelled = store.staged(_labelled(config, featurized["training"]))
     rows = stored.with_features(config, featurized, labelled)
     as_of = datetime.fromisoformat(featurized["as_of"])
