@@ -49,7 +49,7 @@ good": the interval reaches 0.
 **Alarms.** A verdict other than `stable`, `empty`, `feature change`, `staleness` and `not judged` is an alarm. (Not
 judged for want of labels: {unjudged}.) It is right where the champion really is off in the partition, or in the newest
 labelled ones it was told by, as all labels show that ever came: its AUC (R2) lies below that of its test, or its mean
-score misses the mean label, by more than the policy's limit, and the 95 % interval of these rows leaves out "no$
+score misses the mean label, by more than the policy's limit, and the 95 % interval of these rows leaves out "no
 change". Every other alarm is false, whatever the inputs did.
 
 {alarms}
