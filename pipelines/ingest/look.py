@@ -92,7 +92,10 @@ def _events(problem: Problem, database: duckdb.DuckDBPyConnection, last: str) ->
     )
     counts = dict(database.sql("SELECT partition, count(*) FROM inside GROUP BY partition").fetchall())
     if not counts:
-        seen = f"{rows:,} rows, from {oldest:%Y-%m-%d} to {newest:%Y-%m-%d}" if oldest else f"{rows:,} rows with a time"
+        span = (
+            f", from {oldest:%Y-%m-%d} to {newest:%Y-%m-%d}" if oldest else ", none of them with a time" if rows else ""
+        )
+        seen = f"{rows:,} rows{span}"
         yield Remark(
             "wrong",
             f"events: no row from {parts.first} to {last} ({seen}); correct partitions.first, last or events.sql",
@@ -154,7 +157,7 @@ def _judged(problem: Problem, sources: Opened, keys: Sequence[str]) -> Iterator[
             bad = bad_numbers(problem, query, rows) if counted.bad else pa.array([], pa.int64())
             good[query] = rows.filter(~pc.field("number").isin(bad))
             allowed = problem.validation.allow_empty
-            is_history = len(keys) > 1 and counted.rows > 0
+            is_history = len(keys) > 1 and counted.rows > counted.bad
             rules = batch.batch_rules(problem, counted, [], may_be_empty=is_history if allowed is None else allowed)
             refusals += batch.batch_refusals(problem, counted, rules, "rows")
         refused = batch.reasons(refusals)

@@ -119,7 +119,7 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
             config,
             counted,
             _trailing(config, first) if query == "events" else [],
-            may_be_empty=query == "events" and _may_be_empty(config, keys, counted.rows),
+            may_be_empty=query == "events" and _may_be_empty(config, keys, counted.rows - counted.bad),
         )
         refusals += batch_refusals(config, counted, rules, f"{staging}/refused")
         numbers = bad_numbers(config, query, staged, elsewhere=elsewhere) if counted.bad else pa.array([], pa.int64())
@@ -364,12 +364,12 @@ def _delivered(config: Problem, query: Query, staging: str, keys: Sequence[str])
     return store.staged(uri)
 
 
-def _may_be_empty(config: Problem, keys: list[str], rows: int) -> bool:
-    """Whether partitions of a batch of so many rows may be without any: as problem.yaml says, or as the past does."""
+def _may_be_empty(config: Problem, keys: list[str], good: int) -> bool:
+    """Whether partitions of a batch of so many good rows may be without any: as problem.yaml or the past says."""
     setting, parts = config.validation.allow_empty, config.partitions
     if setting is not None:
         return setting
-    is_history = len(keys) > 1 and rows > 0
+    is_history = len(keys) > 1 and good > 0
     holds_no_moment = all(parts.start(key) == parts.end(key) for key in keys)  # a day that was left out of the calendar
     return is_history or holds_no_moment or any(key < keys[0] for key in empty(config))
 

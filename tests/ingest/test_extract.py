@@ -191,6 +191,10 @@ def test_sql_that_does_not_run_is_told_with_its_file(problem: Problem) -> None:
             check_columns(problem, "labels", database)
         assert caught.value.where.endswith("labels.sql")
         assert "the types of kettles are guessed from the data: declare `columns`" in caught.value.cure
+        (problem.folder / "labels.sql").write_text(LABELS.replace("boiled AS", "boiled AS AS"))
+        with pytest.raises(ConfigError, match="Parser Error") as caught:
+            check_columns(problem, "labels", database)
+        assert caught.value.cure == "correct the query", "no type makes that one run"
         (problem.folder / "labels.sql").unlink()
         with pytest.raises(ConfigError, match="cannot be read"):
             check_columns(problem, "labels", database)

@@ -140,6 +140,11 @@ def three_keys_again(events: list[Row], labels: list[Row]) -> None:
         labels[number]["sold_at"] = events[number]["sold_at"]
 
 
+def no_times(events: list[Row], labels: list[Row]) -> None:
+    for event in events:
+        event["sold_at"] = None
+
+
 def half_without_time(events: list[Row], labels: list[Row]) -> None:
     for event in events[:50]:
         event["sold_at"] = None
@@ -171,6 +176,12 @@ def half_without_time(events: list[Row], labels: list[Row]) -> None:
             "wrong",
             "events: no row from 2024-01-01 to 2024-01-10 (100 rows, from 2014-01-01 to 2014-01-10); "
             "correct partitions.first, last or events.sql",
+        ),
+        (
+            no_times,
+            "wrong",
+            "events: no row from 2024-01-01 to 2024-01-10 (100 rows, none of them with a time); correct "
+            "partitions.first, last or events.sql",
         ),
         (half_without_time, "odd", "events: 50 of 100 rows are set aside: event_time: missing"),
     ],

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipelines import inline, store
 from pipelines.dataset.label import label
 from pipelines.errors import DataError
+from pipelines.ingested import ingested
 from pipelines.problem import load_problem
 from tests.conftest import TOY
 from tests.stages.feeds import FIRST, START, Feed, day, row
@@ -226,6 +227,14 @@ def test_rows_of_a_partition_that_has_not_ended_are_counted(feed: Make) -> None:
     soon = (datetime.now(UTC) - START) / timedelta(hours=1) + 1
     source.deliver([*shop(1), row("soon", soon)])
     assert ingest(0)["outside_of"]["events"] == {"before": 0, "after": 0, "open": 1}
+
+
+def test_rows_without_a_time_make_no_history_of_days_without_rows(feed: Make) -> None:
+    source = feed(**{"validation.max_quarantined_share": 0.05})
+    source.deliver([one | {"happens": None} for one in shop(2)])
+    with pytest.raises(DataError, match=f"2 of 2 partitions are refused.*\n.*event_time: missing.*\n{day(1)}: no rows"):
+        ingest(0, 1)
+    assert ingested(load_problem(NAME)) == []
 
 
 # Labels of no event ---------------------------------------------------------------------------------------
