@@ -101,7 +101,7 @@ def ingest(problem: str, first: str, last: str, restate: bool = False) -> dict[s
 
     validated = logged(stages.validate, problem, logged(stages.extract, problem, first, last))
     published: dict[str, Any] = logged(stages.publish, problem, validated, restate)
-    if published["refused"]:
+    if published.get("refused"):
         log.warning("%s\n%s", published["verdict"], published["reason"])
     return published
 
@@ -183,7 +183,7 @@ def run(name: str, problem: str, options: dict[str, Any], given: Any = None) -> 
     wanted = [p for p in inspect.signature(function).parameters.values() if p.name != "problem"]
     inputs = [p.name for p in wanted if p.name not in OPTIONS]
     needed = [p.name for p in wanted if p.name in inputs and p.default is inspect.Parameter.empty]
-    is_by_name = isinstance(given, dict) and given.keys() <= set(inputs)
+    is_by_name = isinstance(given, dict) and bool(given) and given.keys() <= set(inputs)
     if given is not None and len(needed) == 1 and not is_by_name:
         given = {needed[0]: given}
     values = {**{name: value for name, value in options.items() if value}, **(given or {})}

@@ -57,7 +57,7 @@ TOY: dict[str, Any] = {
         "baselines": ["prior"],
         "candidates": {
             "prior": {"model": "prior"},
-            "xgboost": {"model": "xgboost", "parameters": {"n_estimators": 5, "max_depth": 2}},
+            "xgboost": {"model": "xgboost", "parameters": {"n_estimators": 5, "max_depth": 2, "learning_rate": 0.3}},
         },
     },
     "gate": {

@@ -13,11 +13,11 @@ from pipelines.artifacts import table_schema
 from pipelines.errors import DataError, NothingToDo
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import reference_uri, version_problem
+from pipelines.scoring.manifest import manifest_uri
 from pipelines.stages import past
 from pipelines.stages.decide import act, decide
 from pipelines.stages.estimate import estimate
 from pipelines.stages.explain import explain
-from pipelines.stages.score import manifest_uri
 
 __all__ = ["act", "decide", "detect", "diagnose", "estimate", "explain", "profile", "report"]
 

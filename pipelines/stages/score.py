@@ -19,6 +19,7 @@ from pipelines.errors import DataError
 from pipelines.ingested import ingested
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import version_problem
+from pipelines.scoring.manifest import manifest_uri
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -146,11 +147,6 @@ def publish(problem: str, partition: str, scored: list[dict[str, Any]]) -> dict[
         "manifest": manifest,
     }
     return store.finish(staging, result)
-
-
-def manifest_uri(problem: Problem, partition: str) -> str:
-    """What says that a partition has been scored, and by which version."""
-    return store.store_uri(problem.name, "predictions_manifest", f"{partition}.json")
 
 
 def _noting_unseen(model: Model, features: Iterable[pa.RecordBatch], unseen: Counter[str]) -> Iterator[pa.RecordBatch]:

@@ -14,7 +14,10 @@ from pipelines.problem import Problem
 CANDIDATES = {
     "prior": {"model": "prior"},
     "logistic": {"model": "logistic"},
-    "xgboost": {"model": "xgboost", "parameters": {"n_estimators": 30, "max_depth": 2, "early_stopping_rounds": 5}},
+    "xgboost": {
+        "model": "xgboost",
+        "parameters": {"n_estimators": 30, "max_depth": 2, "learning_rate": 0.3, "early_stopping_rounds": 5},
+    },
     "wrong": {"model": "logistic", "parameters": {"no_such": 1}},
 }
 

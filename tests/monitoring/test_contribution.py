@@ -20,8 +20,11 @@ from tests.monitoring.conftest import binary
 CANDIDATES: dict[str, Any] = {
     "prior": {"model": "prior"},
     "logistic": {"model": "logistic"},
-    "xgboost": {"model": "xgboost", "parameters": {"n_estimators": 30, "max_depth": 3}},
-    "stumps": {"model": "xgboost", "parameters": {"n_estimators": 40, "max_depth": 1, "max_bin": 8}},
+    "xgboost": {"model": "xgboost", "parameters": {"n_estimators": 30, "max_depth": 3, "learning_rate": 0.3}},
+    "stumps": {
+        "model": "xgboost",
+        "parameters": {"n_estimators": 40, "max_depth": 1, "learning_rate": 0.3, "max_bin": 8},
+    },
     "forest": {"model": "forest", "parameters": {"n_estimators": 10, "max_depth": 4}},
 }
 COUNT = 1500

@@ -19,7 +19,7 @@ DAYS, A_DAY, TURN = 36, 60, 22
 CHANGES: dict[str, Any] = {
     "labels.delay_days": 1,
     "features.history": {},
-    "dataset.split": {"validation_partitions": 1, "test_partitions": 2},
+    "dataset.split": {"validation_partitions": 1, "test_partitions": 2, "min_rows": 1},
     "training.threads": 1,
     "training.candidates": {
         "prior": {"model": "prior"},
