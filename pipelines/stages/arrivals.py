@@ -141,7 +141,8 @@ def part_late(config: Problem, query: Query, staging: str, around: pa.Table | No
     rows = store.staged(f"{staging}/{query}.late").to_table()
     if around is not None and rows.num_rows:
         columns = [config.key, *ELSEWHERE]
-        own = f"SELECT {', '.join(map(sql.quote, columns))} FROM staged SEMI JOIN late USING ({sql.quote(config.key)})"
+        key, has_times = sql.quote(config.key), " AND ".join(f"{name} IS NOT NULL" for name in ELSEWHERE)
+        own = f"SELECT {key}, {', '.join(ELSEWHERE)} FROM staged SEMI JOIN late USING ({key}) WHERE {has_times}"
         beside = sql.query(own, {"staged": store.staged(f"{staging}/events"), "late": rows})
         around = pa.concat_tables([around.select(columns), beside.cast(around.select(columns).schema)])
     bad = bad_rows(config, query, rows, exempt=[LATE], elsewhere=around)

@@ -163,6 +163,19 @@ def test_rows_that_come_late_are_counted_and_known_from_the_ingest_that_learnt_o
     assert len(after) == len(before) + 4
 
 
+def test_a_row_comes_late_beside_one_of_its_key_that_has_no_time(feed: Make) -> None:
+    source = feed()
+    source.deliver(shop(1))
+    ingest(0)
+    source.deliver([*shop(2), row("late", 5), row("late", 30) | {"happens": None}])
+    run = ingest(1)
+    assert (run["late"], run["quarantined"]) == (1, 1)
+    assert ("late", day(0)) in table("events", "ticket", "partition")
+    assert table("quarantine", "partition", "rules") == [
+        (day(1), ["event_time: missing", "known_time: missing", "cutoff_time: missing"])
+    ]
+
+
 def test_a_later_statement_about_a_published_event_comes_late_once(feed: Make) -> None:
     source = feed(known="told AS known_time,", **{"partitions.last": day(9)})
     rows = [row(f"k{d}", 24 * d + 10, told=24 * d + 8) for d in range(4)]
