@@ -55,7 +55,7 @@ def over_champion(evaluation: Any, report: Any, thresholds: Gate) -> Iterator[Ch
         yield _fair_test(evaluation, champion, report)
         yield _other_scores(champion)
         for metric in thresholds.gain_over_champion:
-            yield _no_worse(evaluation, report, champion, metric, thresholds)
+            yield no_worse(evaluation, report, champion, metric, thresholds)
         if thresholds.max_jump is not None:
             yield _no_jump(evaluation, report, champion, thresholds.max_jump)
         if thresholds.max_champion_fall is not None:
@@ -68,7 +68,7 @@ def over_champion(evaluation: Any, report: Any, thresholds: Gate) -> Iterator[Ch
             yield _slices(champion, report, thresholds.slices)
 
 
-def _no_worse(evaluation: Any, report: Any, champion: Any, metric: Metric, thresholds: Gate) -> Check:
+def no_worse(evaluation: Any, report: Any, champion: Any, metric: Metric, thresholds: Gate) -> Check:
     """Whether the challenger has the gain that is wanted for sure or, where that is not above 0, ties with the other.
 
     With few rows the interval of a challenger that is exactly as good is wide, and its lower bound far below 0: to ask

@@ -16,6 +16,7 @@ import numpy as np
 
 from pipelines.config import Policy
 from pipelines.errors import DataError, NothingToDo
+from pipelines.evaluation.against import no_worse
 from pipelines.evaluation.bootstrap import gains
 from pipelines.evaluation.metrics import METRICS, goodness
 from pipelines.monitoring.decide import TRAININGS, Decision
@@ -145,7 +146,10 @@ def _play(watch: Watch, name: str, rule: Rule, policy: Policy, start: Recipe, ke
 
 
 def _passes(past: Past, recipe: Recipe, champion: Recipe) -> bool:
-    """As the gate compares a challenger with the champion: by the lower ends of its gains on the test split."""
+    """As the gate compares a challenger with the champion on the test split: by the lower ends of its gains, or a tie.
+
+    Of the baselines, above which a tie is measured, there is the first alone.
+    """
     problem = past.problem
     if recipe.how == "recalibrate":  # the ranking stays, and the newest rows were learnt from
         return True
@@ -154,11 +158,17 @@ def _passes(past: Past, recipe: Recipe, champion: Recipe) -> bool:
     test = past.split(recipe.as_of, recipe.window_from, recipe.held)["test"]
     ours, blocks = past.truth(recipe, test)
     theirs, _ = past.truth(champion, test)
-    least = problem.gate.gain_over_champion
     if len(ours.labels) < problem.gate.min_rows:
         return False
-    found = gains(ours, theirs, blocks, problem.evaluation.bootstrap, list(least))
-    return all((one := found[metric]["low"]) is not None and one >= limit for metric, limit in least.items())
+    rule, wanted = problem.evaluation.bootstrap, problem.gate.gain_over_champion
+    baseline, _ = past.truth(Recipe(recipe.as_of, "baseline", recipe.window_from, held=recipe.held), test)
+    of_ours, of_theirs, of_baseline = (
+        {metric: METRICS[metric].function(one) for metric in wanted} for one in (ours, theirs, baseline)
+    )
+    compared_with = {"metrics": of_theirs, "gain": gains(ours, theirs, blocks, rule, list(wanted))}
+    report = {"metrics": {metric: {"value": value} for metric, value in of_ours.items()}}
+    evaluation = {"confidence": rule.confidence, "baselines": {"first": {"metrics": of_baseline}}}
+    return all(no_worse(evaluation, report, compared_with, metric, problem.gate).passed for metric in wanted)
 
 
 def ranges(problem: Any, partitions: Sequence[str], first: str | None, last: str | None) -> tuple[str, str]:

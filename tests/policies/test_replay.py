@@ -11,7 +11,7 @@ import pytest
 from pipelines.config import Policy
 from pipelines.errors import DataError, NothingToDo
 from pipelines.policies.past import Past, Recipe
-from pipelines.policies.replay import COST_AWARE, Outcome, compared, lost, ranges, replay
+from pipelines.policies.replay import COST_AWARE, Outcome, _passes, compared, lost, ranges, replay
 from pipelines.policies.rules import PLAIN, by_policy
 from pipelines.policies.table import decisions, markdown, summary
 from pipelines.problem import Problem
@@ -100,6 +100,18 @@ def test_what_a_training_costs_counts(past: Past) -> None:
     assert not any(gains), "what nobody counts is no gain"
     unmeasured = [step for step in worthless.steps if step.decision.action == "retrain"]
     assert all(one.gain is None for step in unmeasured for one in step.decision.options if not one.why_not)
+
+
+def test_a_tie_with_the_champion_passes_as_at_the_gate(past: Past) -> None:
+    """Two models of the same days but one, on 120 rows."""
+    passed = {}
+    for ties_pass in (0.9, None):
+        gate = {"gain_over_champion": {"auc": 0.0}, "ties_pass": ties_pass}
+        problem = past.problem.model_copy(update={"gate": past.problem.gate.model_copy(update=gate)})
+        passed[ties_pass] = _passes(Past(problem, "xgboost"), Recipe(key(20)), Recipe(key(19)))
+    assert passed == {0.9: True, None: False}
+    of_before, of_after = Recipe(key(TURN + 2)), Recipe(key(DAYS - 1), window_from=key(TURN))
+    assert not _passes(past, of_before, of_after), "what has not learnt of the turn is clearly worse: no tie"
 
 
 @pytest.mark.parametrize(("updates", "most"), [("manual", 0), ("scheduled", 10), ("scheduled_stateful", 10)])
