@@ -45,7 +45,11 @@ def stops() -> pa.Table:
 
 
 def flights() -> pa.Table:
-    """Flights from Chicago O'Hare in the first half of 2001, in the order in which the package has them."""
+    """Flights from Chicago O'Hare in the first half of 2001, in the order in which the package has them.
+
+    Their times seem to be those at which they left in fact: an hour in which a destination has no flight by its
+    timetable tells of a delay. So the question is asked as they leave.
+    """
     return _select(
         """
         WITH placed AS (SELECT *, row_number() OVER () AS place FROM rows)
