@@ -27,7 +27,9 @@ def chains_sql(identity: list[str], content: list[str], names: list[str]) -> str
     old = {
         "superseded_time": "coalesce(superseded_time, "
         "CASE WHEN _next_known IS NULL THEN _next_learnt ELSE greatest($now, _next_known) END)",
-        "withdrawn_time": "CASE WHEN _is_there IS NULL THEN greatest($now, _newest_known + to_microseconds(1)) END",
+        # An event all of whose statements here are superseded has moved to a partition that is not looked at.
+        "withdrawn_time": "CASE WHEN _is_there IS NULL AND _is_open "
+        "THEN greatest($now, _newest_known + to_microseconds(1)) END",
     }
     new = {
         "known_time": "_learnt",
@@ -39,7 +41,8 @@ def chains_sql(identity: list[str], content: list[str], names: list[str]) -> str
     return f"""
         WITH live AS (
             SELECT *, lead(known_time) OVER one AS _next_known,
-                max(known_time) OVER (PARTITION BY {who}) AS _newest_known
+                max(known_time) OVER (PARTITION BY {who}) AS _newest_known,
+                bool_or(superseded_time IS NULL) OVER (PARTITION BY {who}) AS _is_open
             FROM told_busy WHERE withdrawn_time IS NULL
             WINDOW one AS (PARTITION BY {who} ORDER BY known_time, statement, partition)
         ),

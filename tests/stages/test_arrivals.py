@@ -176,6 +176,19 @@ def test_a_row_comes_late_beside_one_of_its_key_that_has_no_time(feed: Make) -> 
     ]
 
 
+def test_an_event_that_moved_away_is_not_withdrawn_when_a_row_comes_late_where_it_was(feed: Make) -> None:
+    source = feed(known="told AS known_time,")
+    usual = [row(f"k{d}", 24 * d + 10, told=24 * d + 8) for d in range(3)]
+    rows = [*usual, row("moved", 12, told=7), row("moved", 40, told=60)]
+    source.deliver(rows)
+    ingest(0)
+    ingest(1)
+    source.deliver([*rows, row("late", 11, told=9)])
+    assert ingest(2)["late"] == 1
+    stated = store.dataset(load_problem(NAME), "events").to_table(filter=pc.field("ticket") == "moved").to_pylist()
+    assert [(one["partition"], one["withdrawn_time"]) for one in stated if one["superseded_time"]] == [(day(0), None)]
+
+
 def test_a_later_statement_about_a_published_event_comes_late_once(feed: Make) -> None:
     source = feed(known="told AS known_time,", **{"partitions.last": day(9)})
     rows = [row(f"k{d}", 24 * d + 10, told=24 * d + 8) for d in range(4)]
