@@ -130,6 +130,8 @@ def _fresher(
     stale = [[key for key in _learnt(one) if key in available and key not in aside and key != newest] for one in chain]
     known = {key for keys in stale for key in keys}
     parts = {"fresh": fresh, "newer": [key for key in fresh if key not in known]}
+    if config.training.refit and known.issuperset(fresh):
+        return []  # the champion is as fresh as a training of then would have been: what age costs does not show yet
     window = [key for key in fresh if since is not None and key >= since]
     if window and len(window) < len(fresh):
         parts["window"], where = window, {**where, "window_from": since}

@@ -79,6 +79,25 @@ def test_a_champion_of_today_has_no_age(loop: str) -> None:
     assert measure(config, "2013-02-04", "1", taught_by(config, lineage), "xgboost", [], False, None)[0] == []
 
 
+def test_a_refitted_champion_is_not_held_stale_by_less_than_it_has_learnt(loop: str) -> None:
+    """On a partition that came while it was trained it is as fresh as a model can be; a training of then knew less."""
+    from pipelines import store
+    from pipelines.release.versions import version_uri
+
+    for week in ("2013-02-11", "2013-02-18"):
+        inline.ingest(loop, week, week)
+        inline.score(loop, week)
+    configure(loop, lambda raw: raw["training"].update(refit=True))
+    config = load_problem(loop)
+    lineage = store.read_json(version_uri(config, "1", "lineage.json"))
+    learnt = config.partitions.between("2012-12-31", "2013-02-04")
+    refitted = lineage | {"refit": {"rows": {"partitions": learnt}}}
+    fresh, _ = measure(config, "2013-02-18", "1", [refitted], "xgboost", [], False, None)
+    assert fresh == []
+    stale, _ = measure(config, "2013-02-18", "1", [lineage], "xgboost", [], False, None)
+    assert "retrain" in {reading.way for reading in stale}, "of one that has learnt less, age is measured"
+
+
 @pytest.mark.parametrize(("updates", "action"), [("manual", "alert"), ("scheduled", "retrain")])
 def test_who_asks_follows_the_config(loop: str, updates: str, action: str) -> None:
     manual(loop, updates, every_partitions=2)
