@@ -13,6 +13,7 @@ from pipelines.problem import load_problem
 from pipelines.release.reproduce import reproduce
 from pipelines.release.versions import evaluation_uri, version_uri
 from pipelines.stages import release, train
+from pipelines.stages.checkpoints import StoredCheckpoint
 from tests.stages.conftest import configure, prepared
 
 pytestmark = pytest.mark.slow
@@ -96,17 +97,17 @@ def test_parameters_are_searched_and_a_killed_search_and_fit_go_on(loop: str, mo
         pass
 
     saved: list[int] = []
-    save = train._Checkpoint.save
+    save = StoredCheckpoint.save
 
     def dying(self: Any, rounds: int, model: bytes) -> None:
         save(self, rounds, model)
         saved.append(rounds)
         raise Killed("killed", where="here", cure="try again")
 
-    monkeypatch.setattr(train._Checkpoint, "save", dying)
+    monkeypatch.setattr(StoredCheckpoint, "save", dying)
     with pytest.raises(Killed):
         train.train(loop, checked, "xgboost")
-    monkeypatch.setattr(train._Checkpoint, "save", lambda *a: (save(*a), saved.append(a[1]))[0])
+    monkeypatch.setattr(StoredCheckpoint, "save", lambda *a: (save(*a), saved.append(a[1]))[0])
     done = train.train(loop, checked, "xgboost")
     assert saved[0] == 10 and saved[1] > 10, "the second try went on where the first was"
     runs = mlflow.search_runs(experiment_names=[loop], output_format="list",
