@@ -258,7 +258,7 @@ LEARNERS = {
     "training.candidates": {
         "prior": {"model": "prior"},
         "logistic": {"model": "logistic"},
-        "xgboost": {"model": "xgboost", "parameters": {"n_estimators": 20, "max_depth": 2}},
+        "xgboost": {"model": "xgboost", "parameters": {"n_estimators": 20, "max_depth": 2, "learning_rate": 0.3}},
     },
 }
 
