@@ -98,14 +98,14 @@ class Past:
         if features:
             tables["f"] = store.dataset(its, "features").filter(sql.is_among("partition", keys))
             columns = "".join(f", f.{sql.quote(name)}" for name in features)
-            joined = f"JOIN f USING ({key}, partition)"
+            joined = f"JOIN f ON f.{key} = chosen.{key} AND f.partition = chosen.partition"
         counts = self._counts(predictions)
         sizes = {one: sum(counts.get(other, 0) for other in together[one]) or 1 for one in keys}
         rows = sql.query(
             f"""WITH known AS MATERIALIZED ({labels_as_known(its)}),
                 of_events AS ({labels_of(its, "p", in_the_partition(its))}),
                 chosen AS (SELECT * FROM p WHERE {sql.thinned(its.key, sizes, MEASURED_ROWS)})
-                SELECT partition, chosen.event_time, score, probabilities, {label} AS label{columns}
+                SELECT chosen.partition, chosen.event_time, score, probabilities, {label} AS label{columns}
                 FROM chosen JOIN of_events AS known
                     ON known.{key} = chosen.{key} AND known.event_time = chosen.event_time
                 {joined} WHERE {label} IS NOT NULL
