@@ -39,8 +39,8 @@ RULES = {
 }
 LABELS = f"""
     SELECT {KEY} AS flight_id, f.time_hour + to_minutes(f.minute) AS event_time,
-        f.time_hour + to_minutes(f.minute) + to_minutes(CAST(f.dep_delay + f.air_time + 30 AS INTEGER)) + to_days(7)
-            AS known_time,
+        ((f.time_hour + to_minutes(f.minute) + to_minutes(CAST(f.dep_delay + f.air_time + 30 AS INTEGER)))
+            AT TIME ZONE 'America/New_York' + to_days(7)) AT TIME ZONE 'America/New_York' AS known_time,
         CAST(f.arr_delay >= 15 AS TINYINT) AS label
     FROM flights AS f WHERE f.arr_delay IS NOT NULL
 """

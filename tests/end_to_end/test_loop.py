@@ -114,7 +114,12 @@ def test_mlflow_lists_comparable_runs_behind_a_login(
 ) -> None:
     import mlflow
 
-    runs = mlflow.search_runs(experiment_names=[problem.name], output_format="list")
+    found = mlflow.search_runs(experiment_names=[problem.name], output_format="list")
+    runs = [run for run in found if "tested_run" not in run.data.tags]
+    refits = {run.info.run_id: run.data.tags["tested_run"] for run in found if "tested_run" in run.data.tags}
+    versions = mlflow.MlflowClient().search_model_versions(f"name = '{problem.name}'")
+    assert {version.run_id for version in versions} == set(refits), "what serves was fitted again"
+    assert set(refits.values()) <= {run.info.run_id for run in runs}, "and is one of the tested ones"
     assert {run.data.tags["candidate"] for run in runs} == CANDIDATES
     assert all({"validation_auc", "test_auc"} <= set(run.data.metrics) for run in runs)
     assert len(runs) == 2 * len(CANDIDATES)
