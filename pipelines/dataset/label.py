@@ -59,9 +59,11 @@ def awaiting(problem: Problem, targets: Any, labels: Any, as_of: datetime) -> li
         f"""WITH known AS ({labels_as_known(problem, problem.labels.use)}),
             came AS (SELECT epoch(known_time) - epoch(event_time) AS seconds FROM known WHERE source = 'natural'),
             usual AS (SELECT coalesce(quantile_cont(seconds, {USUAL_SHARE}), 0) + $delay_s AS seconds FROM came),
+            of_events AS ({labels_of(problem, "events")}),
             waiting AS (
-                SELECT e.partition, known.label IS NULL AND epoch(e.event_time) + usual.seconds > epoch($as_of) AS waits
-                FROM events AS e CROSS JOIN usual LEFT JOIN known ON known.{key} = e.{key}
+                SELECT e.partition, o.label IS NULL AND epoch(e.event_time) + usual.seconds > epoch($as_of) AS waits
+                FROM events AS e CROSS JOIN usual
+                LEFT JOIN of_events AS o ON o.{key} = e.{key} AND o.event_time = e.event_time
             )
             SELECT partition FROM waiting GROUP BY partition HAVING avg(waits::INT) > $allowed ORDER BY partition""",
         {"events": targets, "labels": labels},

@@ -190,6 +190,14 @@ def test_a_partition_waits_for_the_labels_that_are_still_on_their_way(
     assert awaiting(problem, targets, labels(problem, *came), as_of) == expected
 
 
+def test_a_key_used_again_waits_for_the_label_of_its_own_event(toy: ToyProblem) -> None:
+    problem = toy(labels={"maturity_days": None})
+    hours = [(f"ticket {hour}", day + hour / 24) for day in range(6) for hour in range(24)]
+    came = [said(key, at + 0.5, 1, event_time=START + DAY * at) for key, at in hours if at + 0.5 < 6]
+    targets = events(problem, *(happened(key, at) for key, at in hours))
+    assert awaiting(problem, targets, labels(problem, *came), START + DAY * 6) == ["2024-01-06"]
+
+
 def test_labels_that_are_lost_are_not_taken_for_late_ones(toy: ToyProblem) -> None:
     problem = toy(labels={"maturity_days": None})
     hours = [(f"{day}-{hour}", day + hour / 24) for day in range(6) for hour in range(24)]
