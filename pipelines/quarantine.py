@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from pipelines import sql, store
 from pipelines.clock import present
+from pipelines.dataset.known import holds_now
 from pipelines.errors import DataError
 from pipelines.problem import Problem, Query
 from pipelines.release import ledger
@@ -207,7 +208,7 @@ def _publish(problem: Problem, query: Query, good: pa.Table, partition: str, now
         before = before.filter(pc.field("source") == "natural")
     open_now = before.to_table(
         columns=good.schema.names,
-        filter=pc.is_null(pc.field("superseded_time")) & pc.is_null(pc.field("withdrawn_time")),
+        filter=holds_now(),
     )
     same = sql.quote(problem.key) + (", event_time" if query == "labels" else "")
     others = sql.query(f"FROM open_now ANTI JOIN good USING ({same})", {"open_now": open_now, "good": good})

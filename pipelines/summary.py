@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from pipelines import quarantine, store
 from pipelines.artifacts import TableName
+from pipelines.dataset.known import holds_now
 from pipelines.ingested import empty, ingested
 from pipelines.problem import Problem
 from pipelines.release import ledger
@@ -124,7 +125,7 @@ def status(problem: Problem, now: datetime | None = None) -> Status:
 def _count(problem: Problem, name: TableName) -> dict[str, int]:
     rows = store.dataset(problem, name)
     if name == "events":
-        rows = rows.filter(pc.is_null(pc.field("superseded_time")) & pc.is_null(pc.field("withdrawn_time")))
+        rows = rows.filter(holds_now())
     counts = pc.value_counts(rows.to_table(columns=["partition"])["partition"])
     return {str(one["values"]): int(one["counts"]) for one in counts.to_pylist()}
 

@@ -25,6 +25,11 @@ Events = TypeVar("Events", "pa.Table", "ds.Dataset")
 TRUTH: tuple[LabelSource, ...] = ("hand", "natural")  # what happened, not what somebody guesses: the most trusted first
 
 
+def holds_now() -> pc.Expression:
+    """Condition for Arrow: as far as is known today, a statement holds."""
+    return pc.field("superseded_time").is_null() & pc.field("withdrawn_time").is_null()
+
+
 def holds(at: str, of: str = "") -> str:
     """SQL condition: a statement holds at the moment `at`, an SQL expression. `of` prefixes the columns.
 

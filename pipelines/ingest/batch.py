@@ -71,6 +71,15 @@ class BatchRule:
         return (self.min is not None and value < self.min) or (self.max is not None and value > self.max)
 
 
+def may_be_empty(problem: Problem, keys: Sequence[str], good: int) -> bool:
+    """Whether partitions of a batch of so many good rows may be without any, as problem.yaml or the batch says."""
+    setting, parts = problem.validation.allow_empty, problem.partitions
+    if setting is not None:
+        return setting
+    is_history = len(keys) > 1 and good > 0
+    return is_history or all(parts.start(key) == parts.end(key) for key in keys)  # a day left out of the calendar
+
+
 def batch_rules(
     problem: Problem, summary: Summary, trailing: Sequence[int], *, may_be_empty: bool = False
 ) -> list[BatchRule]:

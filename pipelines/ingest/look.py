@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -21,11 +20,8 @@ from pipelines.ingest.extract import check_columns, copy_rows
 from pipelines.ingest.orphans import orphans
 from pipelines.ingest.rules import check_rules
 from pipelines.ingest.sources import Opened, described, opened
-from pipelines.ingest.validate import bad_numbers, summary
+from pipelines.ingest.validate import bad_numbers, some, summary
 from pipelines.problem import Problem, Query
-
-SHOWN_NAMES = 5
-SHOWN_RANGES = 3
 
 
 @dataclass(frozen=True)
@@ -83,10 +79,9 @@ def _table(query: Query) -> str:
 
 def _events(problem: Problem, database: duckdb.DuckDBPyConnection, last: str) -> Iterator[Remark]:
     parts, unit = problem.partitions, problem.partitions.every
-    start, end = parts.start(parts.first.isoformat()), parts.end(last)
-    is_inside = "event_time >= $start AND event_time < $end"
-    bounds = {"start": start, "end": end}
-    database.execute(f"CREATE TEMP TABLE inside AS SELECT * FROM {_table('events')} WHERE {is_inside}", bounds)
+    keys = parts.between(parts.first.isoformat(), last)
+    of_time = f"{_table('events')} WHERE event_time IS NOT NULL"
+    database.execute(f"CREATE TEMP TABLE inside AS SELECT * FROM {of_time} AND {_between(keys)}")
     (rows, oldest, newest) = _row(
         database, f"SELECT count(*), min(event_time), max(event_time) FROM {_table('events')}"
     )
@@ -101,8 +96,7 @@ def _events(problem: Problem, database: duckdb.DuckDBPyConnection, last: str) ->
             f"events: no row from {parts.first} to {last} ({seen}); correct partitions.first, last or events.sql",
         )
         return
-    keys, usual = parts.between(parts.first.isoformat(), last), sorted(counts.values())[len(counts) // 2]
-    inside = sum(counts.values())
+    usual, inside = sorted(counts.values())[len(counts) // 2], sum(counts.values())
     yield Remark(
         "fact", f"events: {inside:,} rows in {len(counts):,} of {len(keys):,} {unit}s, usually {usual:,} a {unit}"
     )
@@ -115,13 +109,13 @@ def _events(problem: Problem, database: duckdb.DuckDBPyConnection, last: str) ->
             f"row are judged together{week}",
         )
     if empty := [one for one in keys if one not in counts]:
-        yield Remark("odd", f"events: no row in {len(empty):,} {unit}s: {_ranges(empty, keys)}")
-    if outside := _number(database, f"SELECT count(*) FROM {_table('events')} WHERE NOT ({is_inside})", bounds):
+        yield Remark("odd", f"events: no row in {len(empty):,} {unit}s: {parts.spans(empty)}")
+    if outside := _number(database, f"SELECT count(*) FROM {of_time} AND NOT ({_between(keys)})"):
         yield Remark("odd", f"events: {outside:,} rows lie before {parts.first} or after {last}: they are not read")
     columns = list(problem.columns)
     filled = _row(database, f"SELECT {', '.join(f'count({sql.quote(one)})' for one in columns)} FROM inside")
     if blank := [name for name, count in zip(columns, filled, strict=True) if not count]:
-        yield Remark("odd", f"events: no value at all in {_named(blank)}")
+        yield Remark("odd", f"events: no value at all in {some(blank)}")
 
 
 def _labels(problem: Problem, database: duckdb.DuckDBPyConnection) -> Iterator[Remark]:
@@ -156,9 +150,8 @@ def _judged(problem: Problem, sources: Opened, keys: Sequence[str]) -> Iterator[
                     yield Remark("odd", f"{query}: {broken:,} of {counted.rows:,} rows are set aside: {rule}")
             bad = bad_numbers(problem, query, rows) if counted.bad else pa.array([], pa.int64())
             good[query] = rows.filter(~pc.field("number").isin(bad))
-            allowed = problem.validation.allow_empty
-            is_history = len(keys) > 1 and counted.rows > counted.bad
-            rules = batch.batch_rules(problem, counted, [], may_be_empty=is_history if allowed is None else allowed)
+            may_be_empty = batch.may_be_empty(problem, keys, counted.rows - counted.bad)
+            rules = batch.batch_rules(problem, counted, [], may_be_empty=may_be_empty)
             refusals += batch.batch_refusals(problem, counted, rules, "rows")
         refused = batch.reasons(refusals)
         try:
@@ -211,28 +204,5 @@ def _row(database: duckdb.DuckDBPyConnection, statement: str) -> tuple[int, ...]
     return tuple(database.execute(statement).fetchall()[0])
 
 
-def _number(database: duckdb.DuckDBPyConnection, statement: str, values: dict[str, datetime] | None = None) -> int:
-    return int(database.execute(statement, values or {}).fetchall()[0][0])
-
-
-def _named(names: Sequence[str]) -> str:
-    rest = len(names) - SHOWN_NAMES
-    return ", ".join(names[:SHOWN_NAMES]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _ranges(chosen: Sequence[str], keys: Sequence[str]) -> str:
-    """Keys as ranges of neighbours.
-
-    >>> _ranges(["b", "c", "e"], ["a", "b", "c", "d", "e"])
-    'b to c, e'
-    """
-    wanted, ranges, begin = set(chosen), [], None
-    for key, following in zip(keys, [*keys[1:], None], strict=True):
-        if key not in wanted:
-            continue
-        begin = begin or key
-        if following not in wanted:
-            ranges.append(begin if begin == key else f"{begin} to {key}")
-            begin = None
-    rest = len(ranges) - SHOWN_RANGES
-    return ", ".join(ranges[:SHOWN_RANGES]) + (f" and {rest} more stretches" if rest > 0 else "")
+def _number(database: duckdb.DuckDBPyConnection, statement: str) -> int:
+    return int(_row(database, statement)[0])

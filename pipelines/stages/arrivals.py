@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from pipelines import quarantine, sql, store
 from pipelines.artifacts import table_schema
+from pipelines.dataset.known import holds_now
 from pipelines.errors import DataError
 from pipelines.ingest.arrivals import Outside, counted, late, lookback, outside, unaccounted
 from pipelines.ingest.extract import extracted_schema, good_columns
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow.dataset as ds
 
-HOLDS = pc.field("superseded_time").is_null() & pc.field("withdrawn_time").is_null()
 OTHER_KEYS = 0.5  # of a partition's published events: with as many new ones and none of the old, its keys have changed
 FEWEST_KEYS = 5  # published, of which none is delivered: one event that went and one that came are no other way
 
@@ -74,7 +74,8 @@ def see(
     schema = extracted_schema(config, query)
     rows = schema.empty_table()
     if back:
-        there = _stated(config, query, back)
+        # What was superseded since came in its time, too.
+        there = _statements(config, query, back, pc.field("withdrawn_time").is_null())
         batches = late(config, query, database, back, there)
         rows = pa.Table.from_batches((batch.cast(schema) for batch in batches), schema)
     if rows.num_rows:
@@ -108,7 +109,7 @@ def neighbours(config: Problem, keys: Sequence[str], staging: str) -> pa.Table:
             SELECT partition, {key}, event_time, least(known_time, cutoff_time) AS known_time, cutoff_time
             FROM (FROM live UNION ALL FROM past) SEMI JOIN there USING ({key})""",
         {
-            "live": rows.filter(sql.is_among("partition", around) & HOLDS),
+            "live": rows.filter(sql.is_among("partition", around) & holds_now()),
             "past": rows.filter(sql.is_among("partition", [*keys, *around]) & superseded),
             "run": pa.table({"key": keys}),
             "own": store.staged(f"{staging}/events").scanner(columns=[config.key]).to_reader(),
@@ -179,7 +180,7 @@ def with_late(
     if not beside:
         return good
     schema = late_rows.schema
-    there = _holding(config, query, beside)
+    there = _statements(config, query, beside, holds_now())
 
     def batches() -> Iterator[pa.RecordBatch]:
         yield from good.scanner(columns=schema.names).to_batches()
@@ -221,7 +222,7 @@ def labels_without_event(config: Problem, keys: Sequence[str], staging: str) -> 
         f"""SELECT {key} AS key FROM published UNION SELECT {key} FROM staged UNION SELECT {key} FROM late
             UNION SELECT row ->> {sql.literal("$." + sql.quote(config.key))} FROM quarantine""",
         {
-            "published": store.dataset(config, "events").filter(its & HOLDS),
+            "published": store.dataset(config, "events").filter(its & holds_now()),
             "staged": store.staged(f"{staging}/events"),
             "late": store.staged(f"{staging}/events.late"),
             "quarantine": store.dataset(config, "quarantine").filter(its & (pc.field("source") == "events")),
@@ -263,14 +264,9 @@ def in_words(
     return words + ([found.told] if found and found.without_event else [])
 
 
-def _holding(config: Problem, query: Query, keys: Sequence[str]) -> ds.Dataset:
-    rows = store.dataset(config, query).filter(sql.is_among("partition", keys) & HOLDS)
-    return rows.filter(pc.field("source") == "natural") if query == "labels" else rows
-
-
-def _stated(config: Problem, query: Query, keys: Sequence[str]) -> ds.Dataset:
-    """All that was said of these partitions and not taken back; what was superseded since came in its time, too."""
-    rows = store.dataset(config, query).filter(sql.is_among("partition", keys) & pc.field("withdrawn_time").is_null())
+def _statements(config: Problem, query: Query, keys: Sequence[str], that: pc.Expression) -> ds.Dataset:
+    """What the source said of these partitions, of the statements `that` are meant."""
+    rows = store.dataset(config, query).filter(sql.is_among("partition", keys) & that)
     return rows.filter(pc.field("source") == "natural") if query == "labels" else rows
 
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pipelines import quarantine, sql, store
 from pipelines.artifacts import table_schema
 from pipelines.clock import present
+from pipelines.dataset.known import holds_now
 from pipelines.errors import ConfigError, DataError
 from pipelines.ingest.extract import extract as extract_rows
 from pipelines.ingest.extract import extracted_schema
@@ -366,12 +367,10 @@ def _delivered(config: Problem, query: Query, staging: str, keys: Sequence[str])
 
 def _may_be_empty(config: Problem, keys: list[str], good: int) -> bool:
     """Whether partitions of a batch of so many good rows may be without any: as problem.yaml or the past says."""
-    setting, parts = config.validation.allow_empty, config.partitions
-    if setting is not None:
-        return setting
-    is_history = len(keys) > 1 and good > 0
-    holds_no_moment = all(parts.start(key) == parts.end(key) for key in keys)  # a day that was left out of the calendar
-    return is_history or holds_no_moment or any(key < keys[0] for key in empty(config))
+    from pipelines.ingest.batch import may_be_empty
+
+    is_open = config.validation.allow_empty is None
+    return may_be_empty(config, keys, good) or (is_open and any(key < keys[0] for key in empty(config)))
 
 
 def _trailing(config: Problem, first: str) -> list[int]:
@@ -380,9 +379,8 @@ def _trailing(config: Problem, first: str) -> list[int]:
         return []
     back = config.validation.volume.trailing_partitions
     keys = [key for key in store.partition_keys(config, "events") if key < first][-back:]
-    holds = pc.is_null(pc.field("superseded_time")) & pc.is_null(pc.field("withdrawn_time"))
     events = store.dataset(config, "events")
-    return [events.count_rows(filter=(pc.field("partition") == key) & holds) for key in keys]
+    return [events.count_rows(filter=(pc.field("partition") == key) & holds_now()) for key in keys]
 
 
 def _shape_rules(
@@ -395,7 +393,7 @@ def _shape_rules(
     if rule is None:
         return []
     keys = [key for key in store.partition_keys(config, query) if key < first][-rule.trailing_partitions :]
-    holds = pc.field("superseded_time").is_null() & pc.field("withdrawn_time").is_null()
+    holds = holds_now()
     if query == "labels":
         holds &= pc.field("source") == "natural"
     published = store.dataset(config, query).filter(sql.is_among("partition", keys) & holds)
