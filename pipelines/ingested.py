@@ -16,13 +16,12 @@ EMPTY = "empty"  # verdict on the ledger
 
 def empty(problem: Problem) -> list[str]:
     """Keys of the partitions that were published without rows and have got none since, sorted."""
-    told = {row["partition"] for row in ledger.decisions(problem, "ingest") if row["verdict"] == EMPTY}
-    return sorted(told - set(store.partition_keys(problem, "events")))
+    return sorted(_noted(problem) - set(store.partition_keys(problem, "events")))
 
 
 def ingested(problem: Problem) -> list[str]:
     """Keys of all partitions that have been ingested, sorted."""
-    return sorted({*store.partition_keys(problem, "events"), *empty(problem)})
+    return sorted(_noted(problem).union(store.partition_keys(problem, "events")))
 
 
 def note_empty(problem: Problem, keys: Sequence[str]) -> None:
@@ -35,3 +34,8 @@ def note_empty(problem: Problem, keys: Sequence[str]) -> None:
     ]  # fmt: skip
     if rows:
         ledger.record_all(problem, rows)
+
+
+def _noted(problem: Problem) -> set[str]:
+    """What was published without rows, whatever came since."""
+    return {row["partition"] for row in ledger.decisions(problem, "ingest") if row["verdict"] == EMPTY}

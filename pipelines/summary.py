@@ -75,14 +75,14 @@ def partitions(problem: Problem) -> list[PartitionSummary]:
     return found
 
 
-def missed(problem: Problem, now: datetime, known: Collection[str] = ()) -> list[str]:
+def missed(problem: Problem, now: datetime, done: Collection[str] | None = None) -> list[str]:
     """Partitions that should have been ingested by `now` and were not, nor refused: their time came while nobody ran.
 
     Counted from the oldest that was ingested on: a history that begins later than `partitions.first` is a choice. Of a
-    problem whose data lies in the past, what is newer than the newest is still to be played. `known`: partitions that
-    are just being ingested.
+    problem whose data lies in the past, what is newer than the newest is still to be played. `done`: what has been
+    ingested; None: as the store says.
     """
-    done = {*ingested(problem), *known}
+    done = set(ingested(problem) if done is None else done)
     if not done:
         return []
     due = problem.partitions.due(problem.present(max(done), now))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -85,7 +85,7 @@ def see(
     return Seen(sum(counts.get(key, 0) for key in keys) + rows.num_rows + beyond.rows, rows.num_rows, beyond)
 
 
-def neighbours(config: Problem, keys: Sequence[str], staging: str) -> pa.Table:
+def neighbours(config: Problem, keys: Sequence[str], staging: str, published: Collection[str]) -> pa.Table:
     """What is published of the staged events' keys in the partitions around the run's: partition, key, `ELSEWHERE`.
 
     As many partitions as rows are looked for in that came late, before the run's and after. An event that moved there,
@@ -94,7 +94,7 @@ def neighbours(config: Problem, keys: Sequence[str], staging: str) -> pa.Table:
     """
     parts, back = config.partitions, config.validation.lookback_partitions
     oldest, newest = parts.shift(keys[0], -back), parts.shift(keys[-1], back)
-    around = [key for key in store.partition_keys(config, "events") if oldest <= key <= newest and key not in set(keys)]
+    around = sorted(key for key in published if oldest <= key <= newest and key not in set(keys))
     schema = table_schema(config, "events")
     schema = pa.schema([schema.field(name) for name in ("partition", config.key, *ELSEWHERE)])
     if not around:

@@ -110,7 +110,8 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
     first, last = extracted["first"], extracted["last"]
     staging, keys = _staging(config, first, last), config.partitions.between(first, last)
     rejected = store.staged(f"{staging}/rejected").to_table()
-    around = arrivals.neighbours(config, keys, staging)
+    published = set(store.partition_keys(config, "events"))
+    around = arrivals.neighbours(config, keys, staging, published)
     store.stage(f"{staging}/elsewhere", around, around.schema)
     verdicts, refusals, orphans = [], [], None
     for query in config.queries:
@@ -120,7 +121,7 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
             config,
             counted,
             _trailing(config, first) if query == "events" else [],
-            may_be_empty=query == "events" and _may_be_empty(config, keys, counted.rows - counted.bad),
+            may_be_empty=query == "events" and _may_be_empty(config, keys, counted),
         )
         refusals += batch_refusals(config, counted, rules, f"{staging}/refused")
         numbers = bad_numbers(config, query, staged, elsewhere=elsewhere) if counted.bad else pa.array([], pa.int64())
@@ -172,7 +173,6 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
             config, first, last, extracted["sources"], verdicts, shown, refused, beside, str(failure or "")
         ),
     )
-    published = set(store.partition_keys(config, "events"))
     held = {key: "; ".join(found) for key, found in refused.items()}
     if failure and len(keys) == 1:
         held = {first: failure.what}
@@ -292,7 +292,7 @@ def publish(problem: str, validated: dict[str, Any], restate: bool = False) -> d
     }
     refused = {row["partition"] for row in quarantine.holds(config) if row["evidence"].get("by") == quarantine.REFUSED}
     quarantine.readmit_all(config, sorted(refused & set(keys)), "a later delivery passed the rules")
-    before_these = [key for key in missed(config, datetime.now(UTC), keys) if key < last]
+    before_these = [key for key in missed(config, datetime.now(UTC), known.union(keys)) if key < last]
     if left_out := missed_in_words(config, before_these):
         log.warning("%s", left_out)
         said = [result[name] for name in ("verdict", "reason") if name in result]
@@ -365,12 +365,14 @@ def _delivered(config: Problem, query: Query, staging: str, keys: Sequence[str])
     return store.staged(uri)
 
 
-def _may_be_empty(config: Problem, keys: list[str], good: int) -> bool:
-    """Whether partitions of a batch of so many good rows may be without any: as problem.yaml or the past says."""
+def _may_be_empty(config: Problem, keys: list[str], counted: Summary) -> bool:
+    """Whether partitions of a batch may be without any row: as problem.yaml, the batch or the past says."""
     from pipelines.ingest.batch import may_be_empty
 
-    is_open = config.validation.allow_empty is None
-    return may_be_empty(config, keys, good) or (is_open and any(key < keys[0] for key in empty(config)))
+    if may_be_empty(config, keys, counted.rows - counted.bad):
+        return True
+    is_asked = config.validation.allow_empty is None and 0 in counted.partitions["rows"].to_pylist()
+    return is_asked and any(key < keys[0] for key in empty(config))
 
 
 def _trailing(config: Problem, first: str) -> list[int]:
