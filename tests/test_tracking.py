@@ -47,6 +47,16 @@ def problem(toy: ToyProblem, request: pytest.FixtureRequest) -> Problem:
     return copy
 
 
+def test_without_a_server_files_lie_beside_the_database_wherever_a_command_runs(
+    problem: Problem, server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_id = tracking.log_files(problem, "a page", tags={}, files={"page.html": b"<html>"})
+    assert not list(tmp_path.iterdir())
+    (page,) = server.rglob("page.html")
+    assert run_id in str(page) and page.is_relative_to(server / "mlartifacts" / problem.name)
+
+
 def tags(training: str = "t1") -> dict[str, str]:
     return {"training": training, "candidate": "logistic", "partition": "2024-01-06", "training_set": "abc"}
 

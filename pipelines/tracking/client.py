@@ -6,9 +6,12 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pipelines.errors import AccessError, ConfigError, DataError, ServiceUnavailable
+
+SQLITE = "sqlite:///"
 
 
 def client() -> Any:
@@ -21,6 +24,25 @@ def client() -> Any:
 
     _require_address()
     return MlflowClient()
+
+
+def use_experiment(name: str) -> str:
+    """Id of the experiment `name`, which what is logged from now on belongs to; made where there is none yet.
+
+    Without a server MLflow would keep files in whatever folder a command runs in: they go beside its database.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if address.startswith(SQLITE) and mlflow.get_experiment_by_name(name) is None:
+        beside = Path(address.removeprefix(SQLITE)).resolve().parent / "mlartifacts" / name
+        try:
+            mlflow.create_experiment(name, artifact_location=beside.as_uri())
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another candidate was quicker
+                raise
+    return str(mlflow.set_experiment(name).experiment_id)
 
 
 @contextmanager

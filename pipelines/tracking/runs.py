@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipelines.errors import DataError
 from pipelines.problem import ROOT, Problem
-from pipelines.tracking.client import client, explained
+from pipelines.tracking.client import client, explained, use_experiment
 
 if TYPE_CHECKING:
     from pipelines.training.model import Model
@@ -32,12 +32,11 @@ def start_candidate(problem: Problem, name: str, tags: dict[str, str]) -> str:
     A run with the same tags `training` and `candidate` that an earlier try did not finish is taken up, and its trials
     with it, unless problem.yaml has changed since.
     """
-    import mlflow
     from mlflow.tracking.context.registry import resolve_tags
 
     runs, known = client(), {**tags, "candidate": name, "config_hash": problem.config_hash}
     with explained():
-        experiment = mlflow.set_experiment(problem.name).experiment_id
+        experiment = use_experiment(problem.name)
         same = _wanted({one: known[one] for one in ("training", "candidate", "config_hash") if one in known})
         unfinished = f"{same} AND attributes.status != 'FINISHED' AND {_NO_TRIAL}"
         found = runs.search_runs([experiment], unfinished, max_results=1, order_by=["attributes.start_time DESC"])
@@ -82,7 +81,7 @@ def log_candidate(
     frame = frame.astype(dict.fromkeys(frame.select_dtypes("integer"), "float64"))  # integers have no missing values
     runs = client()
     with explained():
-        mlflow.set_experiment(problem.name)
+        use_experiment(problem.name)
         outputs = runs.get_run(run_id).outputs
         for half_written in outputs.model_outputs if outputs else []:  # by a try that was killed while it logged
             runs.delete_logged_model(half_written.model_id)
@@ -125,7 +124,7 @@ def log_files(problem: Problem, title: str, *, tags: dict[str, str], files: dict
     import mlflow
 
     with explained():
-        mlflow.set_experiment(problem.name)
+        use_experiment(problem.name)
         with mlflow.start_run(run_name=title, tags={**tags, "git_commit": git_commit()}) as run:
             _log_files(run.info.run_id, files)
     return str(run.info.run_id)
