@@ -129,6 +129,7 @@ def test_configuration_is_well_formed_and_private(home: Path) -> None:
 def test_the_order_of_the_pipeline() -> None:
     order = PROXY_PIPELINE.split()
     assert order.index("create_once") + 1 == order.index("s3api")
+    assert order.index("memory_cache") < order.index("s3api") < order.index("tempauth"), "both ask the cache"
     assert order.index("versioned_writes") < order.index("symlink")
 
 
@@ -215,6 +216,6 @@ def test_create_once_closes_what_it_wraps() -> None:
 
 
 def test_what_runs_in_swifts_environment_needs_only_the_standard_library() -> None:
-    code = "import sys; sys.path[:0] = [sys.argv[1]]; import create_once, rings; print(create_once.filter_factory({}))"
+    code = "import sys; sys.path[:0] = [sys.argv[1]]; import create_once, memory_cache, rings"
     command = [sys.executable, "-I", "-S", "-c", code, str(REQUIREMENTS.parent)]
     subprocess.run(command, check=True, capture_output=True)

@@ -19,9 +19,12 @@ container_update_timeout = 120
 
 # The order matters: symlink in front of versioned_writes yields empty objects.
 PROXY_PIPELINE = (
-    "catch_errors gatekeeper healthcheck listing_formats bulk create_once s3api tempauth "
+    "catch_errors gatekeeper healthcheck memory_cache listing_formats bulk create_once s3api tempauth "
     "copy slo dlo versioned_writes symlink proxy-server"
 )
+
+# Middleware of this folder; each keeps what it knows in the memory of the one proxy process.
+OURS = ("memory_cache", "create_once")
 
 
 def render(store: Path, ports: Mapping[str, int], secrets: Mapping[str, str], user: str) -> dict[str, str]:
@@ -58,8 +61,9 @@ log_requests = false
 
 
 def proxy_conf(store: Path, port: int, secret_key: str, user: str) -> str:
-    """The server that clients talk to, by the S3 API; never more than one process (see create_once)."""
-    plain = [name for name in PROXY_PIPELINE.split() if name not in ("create_once", "tempauth", "proxy-server")]
+    """The server that clients talk to, by the S3 API; never more than one process (see OURS)."""
+    plain = [name for name in PROXY_PIPELINE.split() if name not in (*OURS, "tempauth", "proxy-server")]
+    ours = "\n".join(f"[filter:{name}]\npaste.filter_factory = {name}:filter_factory\n" for name in OURS)
     filters = "\n".join(f"[filter:{name}]\nuse = egg:swift#{name}\n" for name in plain)
     return f"""{_defaults(store, port, user)}\
 
@@ -71,9 +75,7 @@ use = egg:swift#proxy
 account_autocreate = true
 error_suppression_limit = 1000000
 {PATIENCE}
-[filter:create_once]
-paste.filter_factory = create_once:filter_factory
-
+{ours}
 [filter:tempauth]
 use = egg:swift#tempauth
 user_{ACCESS_KEY.replace(":", "_")} = {secret_key} .admin

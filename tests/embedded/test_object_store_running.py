@@ -1,0 +1,248 @@
+"""The object store as it runs: races, appends, kills, and a bucket made again. Swift is installed once and kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pyarrow as pa
+import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+
+from pipelines.embedded import object_store
+from pipelines.embedded.home import load_secrets, prepare
+from pipelines.embedded.object_store.installation import install
+from pipelines.embedded.ports import choose_ports
+from pipelines.embedded.supervisor import Supervisor, marked
+from pipelines.problem import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+KEPT = Path(os.environ.get("EVERGREEN_HOME") or ROOT / ".evergreen") / "tests" / "object_store"
+
+
+class Store:
+    """An object store of its own in `home`, and what a client needs to use it."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        prepare(home)
+        (home / "object_store" / "venv").symlink_to(KEPT / "venv")
+        self.secrets = load_secrets(home)
+        self.ports = choose_ports(home)
+
+    def start(self) -> None:
+        self.supervisor = Supervisor(self.home)
+        object_store.start(self.supervisor, self.home, self.ports, self.secrets, lambda _: None)
+
+    def stop(self) -> None:
+        self.supervisor.stop()
+
+    def kill(self) -> None:
+        """As a machine that loses its power, as far as a process can tell."""
+        for process in marked(self.home):
+            process.kill()
+        self.supervisor.stop()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return object_store.client_environment(self.ports["store"], self.secrets)
+
+    def client(self) -> Any:
+        known = self.environment
+        return boto3.client(
+            "s3",
+            endpoint_url=known["AWS_ENDPOINT_URL"],
+            aws_access_key_id=known["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=known["AWS_SECRET_ACCESS_KEY"],
+            region_name=known["AWS_REGION"],
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path"},
+                max_pool_connections=16,
+                retries={"total_max_attempts": 1},
+                proxies={},
+            ),
+        )
+
+
+@pytest.fixture(scope="session")
+def installed() -> None:
+    KEPT.mkdir(parents=True, exist_ok=True)
+    prepare(KEPT.parent)
+    install(Supervisor(KEPT.parent), KEPT / "venv", print)
+
+
+@pytest.fixture
+def home(installed: None) -> Iterator[Path]:
+    """Beside the installed software, whose file system keeps extended attributes."""
+    folder = Path(tempfile.mkdtemp(prefix="store-", dir=KEPT.parent))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def store(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    store = Store(home)
+    store.start()
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+    yield store
+    store.stop()
+    assert marked(home) == []
+
+
+def status_of(error: ClientError) -> int:
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+
+
+def test_each_race_of_conditional_writers_has_one_winner(store: Store) -> None:
+    client = store.client()
+
+    def write(key: str, writer: int) -> int | None:
+        try:
+            client.put_object(Bucket="evergreen", Key=key, Body=str(writer).encode(), IfNoneMatch="*")
+        except ClientError as error:
+            assert status_of(error) in (409, 412)
+            return None
+        return writer
+
+    with ThreadPoolExecutor(8) as pool:
+        for race in range(30):
+            key = f"log/{race:020}.json"
+            winners = [won for won in pool.map(write, [key] * 8, range(8)) if won is not None]
+            assert len(winners) == 1
+            assert client.get_object(Bucket="evergreen", Key=key)["Body"].read() == str(winners[0]).encode()
+
+
+def test_appends_of_eight_threads_to_one_table_are_all_in(store: Store) -> None:
+    uri = "s3://evergreen/table"
+    options = {"aws_conditional_put": "etag"}
+    patience = CommitProperties(max_commit_retries=1000)  # by default a writer gives up when 15 others came first
+    write_deltalake(uri, pa.table({"writer": [-1], "number": [-1]}), storage_options=options)
+
+    def append(writer: int) -> None:
+        for number in range(10):
+            rows = pa.table({"writer": [writer], "number": [number]})
+            table = DeltaTable(uri, storage_options=options)
+            write_deltalake(table, rows, mode="append", commit_properties=patience)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(append, range(8)))
+    table = DeltaTable(uri, storage_options=options)
+    rows = table.to_pyarrow_table().to_pylist()
+    wanted = {(-1, -1)} | {(writer, number) for writer in range(8) for number in range(10)}
+    assert sorted((row["writer"], row["number"]) for row in rows) == sorted(wanted)
+    assert table.version() == 80
+
+
+def test_killed_three_times_it_keeps_what_it_acknowledged(store: Store) -> None:
+    acknowledged: dict[str, bytes] = {}
+    for life in range(3):
+        client, stopping = store.client(), threading.Event()
+
+        def write(writer: int, life: int = life, client: Any = client, stopping: Any = stopping) -> None:
+            for number in range(10_000):
+                key, body = f"{life}/{writer}/{number}", os.urandom(2_000 * (1 + number % 50))
+                try:
+                    client.put_object(Bucket="evergreen", Key=key, Body=body)
+                except (ClientError, BotoCoreError):
+                    return
+                acknowledged[key] = body
+                if stopping.is_set():
+                    return
+
+        with ThreadPoolExecutor(4) as pool:
+            writing = [pool.submit(write, writer) for writer in range(4)]
+            before = len(acknowledged)
+            while len(acknowledged) < before + 40:
+                threading.Event().wait(0.01)
+            store.kill()
+            stopping.set()
+            for future in writing:
+                future.result()
+        store.start()
+    client = store.client()
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket="evergreen")
+    listed = {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
+    for key, body in acknowledged.items():
+        assert listed[key] == len(body)
+        assert client.get_object(Bucket="evergreen", Key=key)["Body"].read() == body
+
+
+def test_a_bucket_that_is_deleted_and_made_again_is_told_of_as_it_is(store: Store) -> None:
+    client = store.client()
+    watching = threading.Event()
+
+    def watch() -> None:
+        """Others ask all the time: what they are told must not be remembered past the bucket's end."""
+        own = store.client()
+        while not watching.is_set():
+            for ask in (own.head_bucket, own.list_objects_v2):
+                try:
+                    ask(Bucket="again")
+                except ClientError as error:
+                    assert status_of(error) in (404, 409)
+
+    with ThreadPoolExecutor(3) as pool:
+        watchers = [pool.submit(watch) for _ in range(3)]
+        try:
+            for round_number in range(15):
+                client.create_bucket(Bucket="again")
+                client.put_object(Bucket="again", Key="key", Body=str(round_number).encode())
+                assert client.get_object(Bucket="again", Key="key")["Body"].read() == str(round_number).encode()
+                assert [entry["Key"] for entry in client.list_objects_v2(Bucket="again")["Contents"]] == ["key"]
+                client.delete_object(Bucket="again", Key="key")
+                client.delete_bucket(Bucket="again")
+                for refused in (client.put_object, client.get_object):
+                    with pytest.raises(ClientError) as error:
+                        refused(Bucket="again", Key="key")
+                    assert error.value.response["Error"]["Code"] == "NoSuchBucket"
+        finally:
+            watching.set()
+    for watcher in watchers:
+        watcher.result()
+
+
+def test_large_and_odd_objects_come_back_as_they_were(store: Store) -> None:
+    client = store.client()
+    large = os.urandom(13 * 2**20 + 7)
+    bodies = {
+        "empty": b"",
+        "small": b"x",
+        "a b+c%20d/ü/\u65e5": b"name",
+        "one chunk": os.urandom(2**20),
+        "large": large,
+    }
+    for key, body in bodies.items():
+        client.put_object(Bucket="evergreen", Key=key, Body=body, Metadata={"note": "kept"})
+    for key, body in bodies.items():
+        answer = client.get_object(Bucket="evergreen", Key=key)
+        assert answer["Body"].read() == body
+        assert answer["Metadata"] == {"note": "kept"}
+    part = client.get_object(Bucket="evergreen", Key="large", Range="bytes=1048570-1048600")
+    assert part["Body"].read() == large[1048570:1048601]
+    tail = client.get_object(Bucket="evergreen", Key="large", Range="bytes=-5")
+    assert tail["Body"].read() == large[-5:]
+    client.copy_object(Bucket="evergreen", Key="copy", CopySource={"Bucket": "evergreen", "Key": "large"})
+    assert client.get_object(Bucket="evergreen", Key="copy")["Body"].read() == large
+    upload = client.create_multipart_upload(Bucket="evergreen", Key="parts")["UploadId"]
+    parts = []
+    for number, (start, stop) in enumerate([(0, 6 * 2**20), (6 * 2**20, len(large))], start=1):
+        given = {"Bucket": "evergreen", "Key": "parts", "UploadId": upload, "PartNumber": number}
+        parts.append({"PartNumber": number, "ETag": client.upload_part(**given, Body=large[start:stop])["ETag"]})
+    client.complete_multipart_upload(Bucket="evergreen", Key="parts", UploadId=upload, MultipartUpload={"Parts": parts})
+    assert client.get_object(Bucket="evergreen", Key="parts")["Body"].read() == large
+    client.delete_objects(Bucket="evergreen", Delete={"Objects": [{"Key": key} for key in [*bodies, "copy", "parts"]]})
+    assert "Contents" not in client.list_objects_v2(Bucket="evergreen")
