@@ -65,7 +65,9 @@ class AirflowClient:
 
     def run_of(self, dag_id: str, partition: str) -> Run | None:
         """The newest run of a DAG for a partition key."""
-        return next((run for run in reversed(self.runs(dag_id)) if run["partition_key"] == partition), None)
+        filters = {"partition_key_prefix_pattern": partition, "order_by": "-id", "limit": 100}
+        page = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=filters)
+        return next((run for run in page["dag_runs"] if run["partition_key"] == partition), None)
 
     def trigger(
         self, dag_id: str, run_id: str, *, partition: str | None = None, conf: dict[str, Any] | None = None
@@ -97,8 +99,11 @@ class AirflowClient:
         told: set[tuple[str, int]] = set()
         end = time.monotonic() + timeout_s
         while True:
-            run = self._call("GET", path)
-            for instance in self._tasks(path):
+            instances = list(self._tasks(path))
+            # While a task has not ended, neither has its run: that is one request a look, and not two.
+            if all(instance["state"] in FINISHED for instance in instances):
+                run = self._call("GET", path)
+            for instance in instances:
                 name = (instance["task_id"], instance["map_index"])
                 if instance["state"] in FINISHED and name not in told and instance["state"] != "removed":
                     told.add(name)

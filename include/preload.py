@@ -1,0 +1,74 @@
+"""Modules that many tasks import, imported once in the process that starts tasks.
+
+A task is a fork of its scheduler (LocalExecutor) or of its Celery worker, and has what they had loaded. Without this
+each task spends one to five CPU seconds on imports, which is more than most of them work. The price is memory, which
+all tasks share, and some seconds at the start. Where a module is not installed, or memory is short, tasks import
+what they need themselves.
+
+The modules start no threads and open no connections when they are imported: a fork would not have them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Sequence
+from importlib import import_module
+from pkgutil import walk_packages
+
+import psutil  # type: ignore[import-untyped]
+
+import pipelines
+
+log = logging.getLogger(__name__)
+
+# What DAG files import: the DAG processor forks for each file it reads, tasks read their file too.
+FOR_DAGS = ("airflow.sdk", "airflow.providers.standard.operators.hitl", "include.wiring", "include.links")
+# Beside all of `pipelines`: what its functions import where they need it.
+FOR_TASKS = (
+    "airflow.sdk.execution_time.task_runner",
+    "boto3",
+    "deltalake",
+    "evidently.presets",
+    "great_expectations",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
+    "mlflow.store.model_registry.rest_store",
+    "mlflow.store.tracking.rest_store",
+    "mlflow.tracking",
+    "plotly.subplots",
+    "pyarrow.dataset",
+    "pyarrow.parquet",
+    "scipy.stats",
+    "skops.io",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+    "sklearn.pipeline",
+    "xgboost",
+)
+NOT_FOR_TASKS = ("pipelines.cli", "pipelines.embedded", "pipelines.airflow_client", "pipelines.replay")
+NEEDS_MIB = 1500  # left over for tasks once all of it is loaded, which takes some 500
+
+
+def preload(argv: Sequence[str]) -> None:
+    """Import what the tasks or the DAG files of the Airflow component with the command line `argv` will need."""
+    arguments = list(argv[1:])
+    if arguments[:1] == ["scheduler"] or arguments[:2] == ["celery", "worker"]:
+        free = psutil.virtual_memory().available / 2**20
+        if free < NEEDS_MIB:
+            log.warning("tasks import for themselves: %.0f MiB of memory are free, %d are wanted", free, NEEDS_MIB)
+            return
+        _import((*FOR_DAGS, *_pipelines(), *FOR_TASKS))
+    elif arguments[:1] == ["dag-processor"]:
+        _import(FOR_DAGS)
+
+
+def _pipelines() -> list[str]:
+    found = (module.name for module in walk_packages(pipelines.__path__, "pipelines."))
+    return [name for name in found if not name.startswith(NOT_FOR_TASKS)]
+
+
+def _import(modules: Sequence[str]) -> None:
+    for module in modules:
+        with contextlib.suppress(ImportError):  # a task that needs it says so
+            import_module(module)
