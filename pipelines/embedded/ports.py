@@ -13,7 +13,6 @@ from pipelines.errors import ConfigError
 
 HOST = "127.0.0.1"
 DEFAULTS = {"airflow": 8080, "mlflow": 5000, "store": 9000}
-BACKENDS = ("store_account", "store_container", "store_object")
 
 
 def is_free(port: int) -> bool:
@@ -41,8 +40,6 @@ def choose_ports(home: Path) -> dict[str, int]:
     for name, usual in DEFAULTS.items():
         if name not in chosen:
             chosen[name] = _first_free([last.get(name, usual), usual], taken=set(chosen.values()))
-    for offset, name in enumerate(BACKENDS, start=1):
-        chosen[name] = _first_free([last.get(name, 0), chosen["store"] + offset], taken=set(chosen.values()))
     path.write_text(json.dumps(chosen, indent=1))
     return chosen
 

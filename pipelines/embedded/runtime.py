@@ -180,7 +180,7 @@ class Embedded:
 
         def start_store() -> None:
             if is_embedded:
-                object_store.start(supervisor, self.home, self._ports, self._secrets, progress)
+                object_store.start(supervisor, self.home, self._ports["store"], self._secrets, progress)
 
         def start_tracking() -> None:
             port = self._ports["mlflow"]

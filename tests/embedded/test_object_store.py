@@ -24,8 +24,6 @@ from pipelines.embedded.object_store.installation import REQUIREMENTS, find_uv, 
 from pipelines.embedded.supervisor import Supervisor
 from pipelines.errors import ConfigError, ServiceUnavailable
 
-PORTS = {"store": 9000, "store_account": 9001, "store_container": 9002, "store_object": 9003}
-
 
 class FakeInstall(Supervisor):
     """Records commands instead of running them; `fails` says which fails."""
@@ -112,18 +110,22 @@ def test_the_lock_pins_everything_and_names_no_host() -> None:
 
 def test_configuration_is_well_formed_and_private(home: Path) -> None:
     secrets = load_secrets(home)
-    files = render(home / "a folder", PORTS, secrets, "someone")
+    files = render(home / "a folder", 9000, secrets, "someone")
     assert files.keys() == {"swift.conf", "account.conf", "container.conf", "object.conf", "proxy.conf"}
     for name, text in files.items():
         parser = configparser.ConfigParser()
         parser.read_string(text)
         if name == "swift.conf":
             continue
-        assert parser["DEFAULT"]["bind_ip"] == "127.0.0.1"
-        assert parser["DEFAULT"]["workers"] == "0", "create-once holds its locks in one process"
         for step in parser["pipeline:main"]["pipeline"].split():
             assert f"filter:{step}" in parser or f"app:{step}" in parser
-        assert (secrets["store_secret_key"] in text) == (name == "proxy.conf")
+        is_proxy = name == "proxy.conf"
+        assert (secrets["store_secret_key"] in text) == is_proxy
+        assert ("bind_port" in parser["DEFAULT"]) == is_proxy, "the others are asked inside the process"
+    parser = configparser.ConfigParser()
+    parser.read_string(files["proxy.conf"])
+    assert (parser["DEFAULT"]["bind_ip"], parser["DEFAULT"]["bind_port"]) == ("127.0.0.1", "9000")
+    assert parser["DEFAULT"]["workers"] == "0", "create-once holds its locks, and the cache its values, in one process"
 
 
 def test_the_order_of_the_pipeline() -> None:
@@ -216,6 +218,6 @@ def test_create_once_closes_what_it_wraps() -> None:
 
 
 def test_what_runs_in_swifts_environment_needs_only_the_standard_library() -> None:
-    code = "import sys; sys.path[:0] = [sys.argv[1]]; import create_once, memory_cache, rings"
+    code = "import sys; sys.path[:0] = [sys.argv[1]]; import chunks, create_once, memory_cache, rings"
     command = [sys.executable, "-I", "-S", "-c", code, str(REQUIREMENTS.parent)]
     subprocess.run(command, check=True, capture_output=True)

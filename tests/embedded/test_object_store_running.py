@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import socket
+import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import boto3
+import psutil
 import pyarrow as pa
 import pytest
 from botocore.config import Config
@@ -42,7 +48,7 @@ class Store:
 
     def start(self) -> None:
         self.supervisor = Supervisor(self.home)
-        object_store.start(self.supervisor, self.home, self.ports, self.secrets, lambda _: None)
+        object_store.start(self.supervisor, self.home, self.ports["store"], self.secrets, lambda _: None)
 
     def stop(self) -> None:
         self.supervisor.stop()
@@ -92,10 +98,14 @@ def home(installed: None) -> Iterator[Path]:
 
 @pytest.fixture
 def store(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("EVERGREEN_STORE_PORT", str(listener.getsockname()[1]))
     store = Store(home)
     store.start()
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
+    monkeypatch.delenv("EVERGREEN_STORE_URI", raising=False)
     for name, value in store.environment.items():
         monkeypatch.setenv(name, value)
     yield store
@@ -105,6 +115,13 @@ def store(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
 def status_of(error: ClientError) -> int:
     return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+
+
+def wait(until: Callable[[], Any], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end, f"not in {seconds} s"
+        time.sleep(0.01)
 
 
 def test_each_race_of_conditional_writers_has_one_winner(store: Store) -> None:
@@ -166,8 +183,7 @@ def test_killed_three_times_it_keeps_what_it_acknowledged(store: Store) -> None:
         with ThreadPoolExecutor(4) as pool:
             writing = [pool.submit(write, writer) for writer in range(4)]
             before = len(acknowledged)
-            while len(acknowledged) < before + 40:
-                threading.Event().wait(0.01)
+            wait(lambda before=before: len(acknowledged) >= before + 40)  # type: ignore[misc]
             store.kill()
             stopping.set()
             for future in writing:
@@ -235,6 +251,11 @@ def test_large_and_odd_objects_come_back_as_they_were(store: Store) -> None:
     assert part["Body"].read() == large[1048570:1048601]
     tail = client.get_object(Bucket="evergreen", Key="large", Range="bytes=-5")
     assert tail["Body"].read() == large[-5:]
+    two = client.get_object(Bucket="evergreen", Key="large", Range="bytes=0-9,2000000-2000009")
+    assert two["ContentType"].startswith("multipart/byteranges")
+    several = two["Body"].read()
+    assert large[:10] in several
+    assert large[2_000_000:2_000_010] in several
     client.copy_object(Bucket="evergreen", Key="copy", CopySource={"Bucket": "evergreen", "Key": "large"})
     assert client.get_object(Bucket="evergreen", Key="copy")["Body"].read() == large
     upload = client.create_multipart_upload(Bucket="evergreen", Key="parts")["UploadId"]
@@ -246,3 +267,99 @@ def test_large_and_odd_objects_come_back_as_they_were(store: Store) -> None:
     assert client.get_object(Bucket="evergreen", Key="parts")["Body"].read() == large
     client.delete_objects(Bucket="evergreen", Delete={"Objects": [{"Key": key} for key in [*bodies, "copy", "parts"]]})
     assert "Contents" not in client.list_objects_v2(Bucket="evergreen")
+
+
+def test_it_is_one_process_that_opens_one_port(store: Store) -> None:
+    (process,) = marked(store.home)
+    listening = [c.laddr for c in process.net_connections("all") if c.status == psutil.CONN_LISTEN]
+    assert listening == [("127.0.0.1", store.ports["store"])]
+    assert not [c for c in process.net_connections("unix") if c.laddr]
+
+
+def test_connections_inside_the_process_keep_their_promises(installed: None) -> None:
+    script = Path(__file__).with_name("connections_in_process.py")
+    environment = {"PYTHONPATH": str(object_store.SCRIPTS)}
+    command = [str(KEPT / "venv" / "bin" / "python"), str(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == 11
+
+
+def test_an_upload_that_breaks_off_leaves_the_object_as_it_was(store: Store) -> None:
+    client = store.client()
+    client.put_object(Bucket="evergreen", Key="key", Body=b"before")
+    device = str(store.home / "object_store" / "devices" / "d1" / "objects")
+    (process,) = marked(store.home)
+
+    def half_written() -> list[str]:
+        """Files without a name yet, which the kernel removes when they are closed."""
+        opened = []
+        for link in Path(f"/proc/{process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed since
+                opened.append(str(link.readlink()))
+        return [path for path in opened if path.startswith(device) and path.endswith("(deleted)")]
+
+    url = client.generate_presigned_url("put_object", Params={"Bucket": "evergreen", "Key": "key"})
+    for encoding, sent in (
+        ("Content-Length: 9000000", b"x" * 5_000_000),
+        ("Content-Length: 9000000", b""),
+        ("Transfer-Encoding: chunked", b"3\r\nabc\r\n"),
+    ):
+        with socket.create_connection(("127.0.0.1", store.ports["store"])) as connection:
+            path = url.split(str(store.ports["store"]), 1)[1]
+            head = f"PUT {path} HTTP/1.1\r\nHost: 127.0.0.1:{store.ports['store']}\r\n{encoding}\r\n\r\n"
+            connection.sendall(head.encode() + sent)
+            wait(half_written)
+        wait(lambda: not half_written())
+    assert client.get_object(Bucket="evergreen", Key="key")["Body"].read() == b"before"
+    large = os.urandom(9_000_000)
+    client.put_object(Bucket="evergreen", Key="key", Body=large)
+    client.get_object(Bucket="evergreen", Key="key")["Body"].close()
+    assert client.get_object(Bucket="evergreen", Key="key")["Body"].read() == large
+
+
+def test_a_listing_that_an_unclean_end_left_behind_is_brought_up_to_date(store: Store) -> None:
+    store.stop()
+    code = """
+import sys
+from swift.common import utils
+from swift.obj.diskfile import DiskFileManager
+from swift.common.storage_policy import POLICIES
+etc, devices = sys.argv[1:]
+utils.set_swift_dir(etc)
+utils.validate_configuration()
+now = utils.Timestamp.now()
+headers = {"x-size": "3", "x-content-type": "text/plain", "x-timestamp": now.internal, "x-etag": "e" * 32}
+headers |= {"user-agent": "test", "x-trans-id": "t", "x-backend-storage-policy-index": "0"}
+data = {"op": "PUT", "account": "AUTH_evergreen", "container": "evergreen", "obj": "pending", "headers": headers}
+manager = DiskFileManager({"devices": devices, "mount_check": "false"}, utils.get_logger({}))
+manager.pickle_async_update("d1", "AUTH_evergreen", "evergreen", "pending", data, now, POLICIES[0])
+"""
+    folder = store.home / "object_store"
+    command = [str(KEPT / "venv" / "bin" / "python"), "-c", code, str(folder / "etc"), str(folder / "devices")]
+    subprocess.run(command, check=True)
+    pending = [path for path in (folder / "devices" / "d1").glob("async_pending*/*/*") if path.is_file()]
+    assert len(pending) == 1
+    store.start()
+    assert [entry["Key"] for entry in store.client().list_objects_v2(Bucket="evergreen")["Contents"]] == ["pending"]
+    assert not pending[0].exists()
+
+
+def test_a_store_of_four_processes_goes_on_as_one(store: Store) -> None:
+    """Earlier each server had a port of its own, which the rings name and ports.json remembers."""
+    store.client().put_object(Bucket="evergreen", Key="key", Body=b"kept")
+    store.stop()
+    etc = store.home / "object_store" / "etc"
+    before = {"account": 9001, "container": 9002, "object": 9003}
+    code = "import sys, rings; rings.write_ring(sys.argv[1], int(sys.argv[2]))"
+    for kind, port in before.items():
+        command = [str(KEPT / "venv" / "bin" / "python"), "-c", code, str(etc / f"{kind}.ring.gz"), str(port)]
+        subprocess.run(command, check=True, env={"PYTHONPATH": str(object_store.SCRIPTS)})
+    (etc / "rings").write_text(" ".join(map(str, before.values())))
+    remembered = {**store.ports, **{f"store_{kind}": port for kind, port in before.items()}}
+    (store.home / "ports.json").write_text(json.dumps(remembered))
+    store.ports = choose_ports(store.home)
+    assert store.ports.keys() == {"airflow", "mlflow", "store"}
+    store.start()
+    assert store.client().get_object(Bucket="evergreen", Key="key")["Body"].read() == b"kept"
+    assert [entry["Key"] for entry in store.client().list_objects_v2(Bucket="evergreen")["Contents"]] == ["key"]

@@ -1,4 +1,4 @@
-"""A real S3 server on one machine: OpenStack Swift with s3api, in a Python environment of its own.
+"""A real S3 server on one machine: OpenStack Swift with s3api, one process in a Python environment of its own.
 
 Objects are files under `object_store/devices`; they outlive restarts and kills. Linux only, since Swift keeps an
 object's metadata in extended attributes of its file.
@@ -16,6 +16,7 @@ from pipelines.embedded.health import answers
 from pipelines.embedded.home import write_private
 from pipelines.embedded.object_store.configure import ACCESS_KEY, REGION, render
 from pipelines.embedded.object_store.installation import install
+from pipelines.embedded.object_store.rings import SERVERS
 from pipelines.embedded.ports import HOST
 from pipelines.embedded.supervisor import Progress, Service, Supervisor
 from pipelines.errors import ServiceUnavailable
@@ -23,6 +24,9 @@ from pipelines.errors import ServiceUnavailable
 __all__ = ["ACCESS_KEY", "client_environment", "start", "why_not"]
 
 BUCKETS = ("evergreen", "mlflow")
+
+# What runs in the environment of the object store: modules that import each other by their bare names.
+SCRIPTS = Path(__file__).parent
 
 
 def why_not(home: Path) -> str | None:
@@ -60,53 +64,36 @@ def client_environment(port: int, secrets: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def start(
-    supervisor: Supervisor, home: Path, ports: Mapping[str, int], secrets: Mapping[str, str], progress: Progress
-) -> None:
-    """Install if need be, start the four servers, and make the buckets.
+def start(supervisor: Supervisor, home: Path, port: int, secrets: Mapping[str, str], progress: Progress) -> None:
+    """Install if need be, start the server, and make the buckets.
 
     Raises:
         ConfigError, ServiceUnavailable: as `install` and `Supervisor.start` do.
     """
     store = home / "object_store"
     install(supervisor, store / "venv", progress)
-    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(Path(__file__).parent)}
-    configure(supervisor, store, ports, secrets, environment)
-    python, scripts, etc = str(store / "venv/bin/python"), store / "venv/bin", store / "etc"
-
-    def server(kind: str, port: int) -> Service:
-        argv = [python, str(scripts / f"swift-{kind}-server"), str(etc / f"{kind}.conf"), "--verbose"]
-        return Service(f"object_store_{kind}", argv, environment, lambda _: answers(port, "/healthcheck"))
-
-    backends = ("account", "container", "object")
-    supervisor.start_together([server(kind, ports[f"store_{kind}"]) for kind in backends])
-    if any((store / "devices" / "d1").glob("async_pending*/*/*")):
-        updater = [python, str(scripts / "swift-object-updater"), str(etc / "object.conf"), "once", "--verbose"]
-        supervisor.run("object_store_updater", updater, environment)
-    supervisor.start(server("proxy", ports["store"]))
-    make_buckets(ports["store"], secrets)
-    progress(f"object store: ready on http://{HOST}:{ports['store']}")
+    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(SCRIPTS)}
+    configure(supervisor, store, port, secrets, environment)
+    argv = [str(store / "venv/bin/python"), str(SCRIPTS / "serve.py"), str(store / "etc")]
+    supervisor.start(Service("object_store", argv, environment, lambda _: answers(port, "/healthcheck")))
+    make_buckets(port, secrets)
+    progress(f"object store: ready on http://{HOST}:{port}")
 
 
 def configure(
-    supervisor: Supervisor,
-    store: Path,
-    ports: Mapping[str, int],
-    secrets: Mapping[str, str],
-    environment: Mapping[str, str],
+    supervisor: Supervisor, store: Path, port: int, secrets: Mapping[str, str], environment: Mapping[str, str]
 ) -> None:
-    """Write the configuration, and the rings where the ports have moved since the last start."""
+    """Write the configuration, and the rings where they are not yet there or name other servers."""
     etc = store / "etc"
     for folder in (etc, store / "devices" / "d1"):
         folder.mkdir(parents=True, exist_ok=True)
-    for name, text in render(store, ports, secrets, pwd.getpwuid(os.geteuid()).pw_name).items():
+    for name, text in render(store, port, secrets, pwd.getpwuid(os.geteuid()).pw_name).items():
         write_private(etc / name, text)
-    wanted = [str(ports[f"store_{kind}"]) for kind in ("account", "container", "object")]
-    rung = etc / "rings"
-    if not rung.exists() or rung.read_text().split() != wanted:
-        rings = str(Path(__file__).with_name("rings.py"))
-        supervisor.run("object_store_rings", [str(store / "venv/bin/python"), rings, str(etc), *wanted], environment)
-        rung.write_text(" ".join(wanted))
+    wanted, written = " ".join(map(str, SERVERS.values())), etc / "rings"
+    if not written.exists() or written.read_text() != wanted:
+        rings = [str(store / "venv/bin/python"), str(SCRIPTS / "rings.py"), str(etc)]
+        supervisor.run("object_store_rings", rings, environment)
+        written.write_text(wanted)
 
 
 def make_buckets(port: int, secrets: Mapping[str, str]) -> None:
@@ -131,5 +118,5 @@ def make_buckets(port: int, secrets: Mapping[str, str]) -> None:
         raise ServiceUnavailable(
             f"the object store runs, but does not take our keys or make a bucket: {error}",
             where=f"http://{HOST}:{port}",
-            cure="read object_store_proxy.log in the logs folder; the next start tries again",
+            cure="read object_store.log in the logs folder; the next start tries again",
         ) from error

@@ -1,9 +1,11 @@
-"""Swift's configuration files: four servers on loopback, one device, no replication."""
+"""Swift's configuration files: four servers in one process, one device, no replication."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+
+from pipelines.embedded.object_store.rings import SERVERS
 
 ACCESS_KEY = "evergreen:evergreen"
 REGION = "us-east-1"
@@ -17,6 +19,12 @@ node_timeout = 120
 container_update_timeout = 120
 """
 
+# Pieces in which a body goes from client to disk and back; Swift's 64 KiB cost a switch between green threads each.
+CHUNKS = "".join(
+    f"{name} = {2**20}\n"
+    for name in ("client_chunk_size", "object_chunk_size", "network_chunk_size", "disk_chunk_size")
+)
+
 # The order matters: symlink in front of versioned_writes yields empty objects.
 PROXY_PIPELINE = (
     "catch_errors gatekeeper healthcheck memory_cache listing_formats bulk create_once s3api tempauth "
@@ -27,12 +35,12 @@ PROXY_PIPELINE = (
 OURS = ("memory_cache", "create_once")
 
 
-def render(store: Path, ports: Mapping[str, int], secrets: Mapping[str, str], user: str) -> dict[str, str]:
+def render(store: Path, port: int, secrets: Mapping[str, str], user: str) -> dict[str, str]:
     """The text of each file of the store's `etc` folder, by its name."""
     files = {"swift.conf": swift_conf(secrets["store_path_salt"])}
-    for kind in ("account", "container", "object"):
-        files[f"{kind}.conf"] = backend_conf(kind, store, ports[f"store_{kind}"], user)
-    files["proxy.conf"] = proxy_conf(store, ports["store"], secrets["store_secret_key"], user)
+    for kind in SERVERS:
+        files[f"{kind}.conf"] = backend_conf(kind, store, user)
+    files["proxy.conf"] = proxy_conf(store, port, secrets["store_secret_key"], user)
     return files
 
 
@@ -41,23 +49,19 @@ def swift_conf(salt: str) -> str:
     return f"[swift-hash]\nswift_hash_path_suffix = {salt}\n\n[storage-policy:0]\nname = single\ndefault = yes\n"
 
 
-def backend_conf(kind: str, store: Path, port: int, user: str) -> str:
+def backend_conf(kind: str, store: Path, user: str) -> str:
     """An account, container or object server."""
-    return f"""{_defaults(store, port, user)}\
+    return f"""{_defaults(store, user)}\
 devices = {store / "devices"}
 mount_check = false
-disable_fallocate = true
 
 [pipeline:main]
-pipeline = healthcheck {kind}-server
-
-[filter:healthcheck]
-use = egg:swift#healthcheck
+pipeline = {kind}-server
 
 [app:{kind}-server]
 use = egg:swift#{kind}
 log_requests = false
-{PATIENCE}"""
+{PATIENCE}{CHUNKS}"""
 
 
 def proxy_conf(store: Path, port: int, secret_key: str, user: str) -> str:
@@ -65,7 +69,10 @@ def proxy_conf(store: Path, port: int, secret_key: str, user: str) -> str:
     plain = [name for name in PROXY_PIPELINE.split() if name not in (*OURS, "tempauth", "proxy-server")]
     ours = "\n".join(f"[filter:{name}]\npaste.filter_factory = {name}:filter_factory\n" for name in OURS)
     filters = "\n".join(f"[filter:{name}]\nuse = egg:swift#{name}\n" for name in plain)
-    return f"""{_defaults(store, port, user)}\
+    return f"""{_defaults(store, user)}\
+bind_ip = 127.0.0.1
+bind_port = {port}
+workers = 0
 
 [pipeline:main]
 pipeline = {PROXY_PIPELINE}
@@ -74,7 +81,7 @@ pipeline = {PROXY_PIPELINE}
 use = egg:swift#proxy
 account_autocreate = true
 error_suppression_limit = 1000000
-{PATIENCE}
+{PATIENCE}{CHUNKS}
 {ours}
 [filter:tempauth]
 use = egg:swift#tempauth
@@ -83,13 +90,11 @@ user_{ACCESS_KEY.replace(":", "_")} = {secret_key} .admin
 {filters}"""
 
 
-def _defaults(store: Path, port: int, user: str) -> str:
+def _defaults(store: Path, user: str) -> str:
     return f"""[DEFAULT]
-bind_ip = 127.0.0.1
-bind_port = {port}
-workers = 0
 swift_dir = {store / "etc"}
 user = {user}
 log_level = WARNING
 log_address = /nonexistent
+disable_fallocate = true
 """

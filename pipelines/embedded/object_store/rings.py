@@ -1,11 +1,15 @@
 """Write the three rings of a Swift with one device, in the object store's own environment.
 
-python rings.py FOLDER ACCOUNT_PORT CONTAINER_PORT OBJECT_PORT
+python rings.py FOLDER
 """
 
 from __future__ import annotations
 
 import sys
+
+# Rings name a server by host and port. These ports are names only: the servers are in one process (see in_process),
+# and nothing listens there.
+SERVERS = {"account": 6202, "container": 6201, "object": 6200}
 
 
 def write_ring(path: str, port: int) -> None:
@@ -19,6 +23,5 @@ def write_ring(path: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    folder = sys.argv[1]
-    for kind, ring_port in zip(("account", "container", "object"), sys.argv[2:5], strict=True):
-        write_ring(f"{folder}/{kind}.ring.gz", int(ring_port))
+    for kind, ring_port in SERVERS.items():
+        write_ring(f"{sys.argv[1]}/{kind}.ring.gz", ring_port)
