@@ -74,10 +74,13 @@ class Embedded:
         """Bring everything up; return when all of it is healthy, and keep it so until `stop`.
 
         Raises:
-            ConfigError: a port is taken, the disk is full, another supervisor uses the folder.
+            ConfigError: a port is taken, the disk is full, another supervisor uses the folder; or the folder is a copy
+                without extended attributes, and nothing in it was touched.
             ServiceUnavailable: a service did not come up. In each case nothing is left running.
         """
         progress = _thread_safe(progress)
+        if not self._users_store():
+            object_store.refuse_without_attributes(self.home)
         try:
             prepare(self.home)
             self._resources.enter_context(only_supervisor(self.home))
@@ -147,25 +150,33 @@ class Embedded:
             ),
         }
 
-    def _store_environment(self, progress: Progress) -> dict[str, str]:
-        """The store's variables: the user's own store if the environment names one, else ours, else a folder."""
-        ours = object_store.client_environment(self._ports["store"], self._secrets)
-        folder = {"EVERGREEN_STORE_URI": (self.home / "files").as_uri()}
+    @property
+    def _folder(self) -> Path:
+        """What takes the place of the object store where there can be none."""
+        return self.home / "files"
+
+    def _users_store(self) -> str:
+        """URI of the user's own store, which the environment names; empty when it names none."""
         named = os.environ.get("EVERGREEN_STORE_URI", "")
         # A shell that has loaded the environment file of an earlier start names our store too.
-        is_ours = named in folder.values() or (
+        is_ours = named == self._folder.as_uri() or (
             os.environ.get("AWS_ACCESS_KEY_ID") == object_store.ACCESS_KEY
             and f"//{HOST}:" in os.environ.get("AWS_ENDPOINT_URL", "")
         )
-        if named and not is_ours:
+        return "" if is_ours else named
+
+    def _store_environment(self, progress: Progress) -> dict[str, str]:
+        """The store's variables: the user's own store if the environment names one, else ours, else a folder."""
+        ours = object_store.client_environment(self._ports["store"], self._secrets)
+        if named := self._users_store():
             progress(f"object store: using yours, {named}")
             return {name: value for name, value in os.environ.items() if name in ours or name.startswith("AWS_")}
         reason = object_store.why_not(self.home)
         if reason is None:
             return ours
-        (self.home / "files").mkdir(exist_ok=True)
-        progress(f"object store: not started, {reason}; tables and models are kept in {folder['EVERGREEN_STORE_URI']}")
-        return folder
+        self._folder.mkdir(exist_ok=True)
+        progress(f"object store: not started, {reason}; tables and models are kept in {self._folder.as_uri()}")
+        return {"EVERGREEN_STORE_URI": self._folder.as_uri()}
 
     def _start_services(self, supervisor: Supervisor, progress: Progress) -> None:
         """Store, MLflow and Airflow side by side; the scheduler last, since it starts tasks that need all of them."""

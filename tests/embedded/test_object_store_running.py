@@ -24,11 +24,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
-from pipelines.embedded import object_store
+from pipelines.embedded import Embedded, object_store
 from pipelines.embedded.home import load_secrets, prepare
 from pipelines.embedded.object_store.installation import install
 from pipelines.embedded.ports import choose_ports
 from pipelines.embedded.supervisor import Supervisor, marked
+from pipelines.errors import ConfigError
 from pipelines.problem import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -363,3 +364,36 @@ def test_a_store_of_four_processes_goes_on_as_one(store: Store) -> None:
     store.start()
     assert store.client().get_object(Bucket="evergreen", Key="key")["Body"].read() == b"kept"
     assert [entry["Key"] for entry in store.client().list_objects_v2(Bucket="evergreen")["Contents"]] == ["key"]
+
+
+def packed_and_unpacked(*options: str) -> str:
+    return f'mkdir "$1" && tar {" ".join(options)} -cC "$0" . | tar {" ".join(options)} -xC "$1"'
+
+
+@pytest.mark.parametrize("command", ['cp -r "$0" "$1"', packed_and_unpacked()])
+def test_a_copy_without_attributes_is_refused_before_anything_is_touched(store: Store, command: str) -> None:
+    store.client().put_object(Bucket="evergreen", Key="key", Body=b"kept")
+    store.stop()
+    copy = store.home.with_name(f"{store.home.name}-copy")
+    subprocess.run(["sh", "-c", command, str(store.home), str(copy)], check=True)
+    try:
+        before = {path: path.lstat().st_ctime_ns for path in (copy, *copy.rglob("*"))}
+        services = Embedded(copy)
+        with pytest.raises(ConfigError, match="1 of 1 looked at have no user") as refusal:
+            services.start(print)
+        assert refusal.value.where.startswith(str(copy))
+        assert {path: path.lstat().st_ctime_ns for path in (copy, *copy.rglob("*"))} == before
+    finally:
+        shutil.rmtree(copy)
+
+
+@pytest.mark.parametrize("command", ['cp -a "$0" "$1"', packed_and_unpacked("--xattrs", "--xattrs-include='user.*'")])
+def test_a_copy_with_attributes_serves_the_same_objects(store: Store, command: str) -> None:
+    store.client().put_object(Bucket="evergreen", Key="key", Body=b"kept")
+    store.stop()
+    original = store.home.rename(store.home.with_name(f"{store.home.name}-original"))
+    subprocess.run(["sh", "-c", command, str(original), str(store.home)], check=True)
+    shutil.rmtree(original)
+    object_store.refuse_without_attributes(store.home)
+    store.start()
+    assert store.client().get_object(Bucket="evergreen", Key="key")["Body"].read() == b"kept"

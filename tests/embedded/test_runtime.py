@@ -141,6 +141,20 @@ def test_the_users_own_store_is_used_as_it_is(embedded: Embedded, monkeypatch: p
     assert lines == ["object store: using yours, s3://theirs/prefix"]
 
 
+def test_a_copy_without_attributes_is_refused_unless_the_store_is_another(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = embedded.home / "object_store" / "devices" / "d1" / "objects" / "3" / "abc" / "hash" / "1.data"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with pytest.raises(ConfigError, match="lost their extended attributes"):
+        embedded.start(lambda _: None)
+    assert [entry.name for entry in embedded.home.iterdir()] == ["object_store"]
+    monkeypatch.setenv("EVERGREEN_STORE_URI", "s3://theirs/prefix")
+    with embedded:
+        embedded.start(lambda _: None)
+
+
 def test_a_shell_that_remembers_our_store_of_before_gets_the_new_one(
     embedded: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
