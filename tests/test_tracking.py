@@ -18,6 +18,7 @@ from pipelines.training.model import Model
 from pipelines.training.search import search
 from pipelines.training.trials import Trial
 from tests.conftest import ToyProblem
+from tests.mlflow_database import mlflow_in
 from tests.training.kettles import kettles
 
 pytestmark = pytest.mark.slow
@@ -31,7 +32,7 @@ TRIED: dict[str, Any] = {"rate": 0.1 + 0.2, "depth": 3, "log": True, "kind": "1"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setenv("MLFLOW_TRACKING_URI", mlflow_in(folder))
         patch.chdir(folder)  # MLflow keeps artifacts beside its database
         yield folder
 

@@ -24,6 +24,7 @@ from pipelines.release.reproduce import max_difference, on_disk, reproduce, trai
 from pipelines.release.versions import version_uri, write_version_files
 from pipelines.stages import train as stages
 from pipelines.training.fit import fit
+from tests.mlflow_database import mlflow_in
 
 pytestmark = pytest.mark.slow
 
@@ -109,7 +110,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     environment = {
         "EVERGREEN_PROBLEMS": str(folder / "problems"),
         "EVERGREEN_STORE_URI": (folder / "store").as_uri(),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+        "MLFLOW_TRACKING_URI": mlflow_in(folder),
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():

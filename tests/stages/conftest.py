@@ -14,6 +14,7 @@ from pipelines import inline
 from pipelines.ingest.sources import opened
 from pipelines.problem import ROOT, load_problem
 from pipelines.stages import train
+from tests.mlflow_database import mlflow_in
 
 PROBLEM = "flight_delay"
 HISTORY = ("2012-12-31", "2013-02-04")  # six weeks; labels of five
@@ -70,7 +71,7 @@ def trained_store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     environment = {
         "EVERGREEN_PROBLEMS": str(small_problem(folder / "problems")),
         "EVERGREEN_STORE_URI": (folder / "store").as_uri(),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+        "MLFLOW_TRACKING_URI": mlflow_in(folder),
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():

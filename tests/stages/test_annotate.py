@@ -21,6 +21,7 @@ from pipelines.release import ledger
 from pipelines.release.versions import write_version_files
 from pipelines.stages import annotate
 from pipelines.training.fit import fit
+from tests.mlflow_database import mlflow_in
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +38,7 @@ def write(
 ) -> Callable[..., Problem]:
     """Write the toy problem with changed settings; its data lies in the past."""
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path / "problems"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_in(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "problems" / KETTLE).mkdir(parents=True)
 

@@ -17,6 +17,7 @@ from pipelines.problem import load_problem
 from pipelines.release import ledger
 from pipelines.stages.score import manifest_uri
 from tests.dags.run import Run
+from tests.mlflow_database import mlflow_in
 from tests.required import OF_TASK, REQUIRED
 
 pytestmark = pytest.mark.slow
@@ -42,7 +43,7 @@ def kitchen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVERGREEN_PROBLEMS", str(folder.parent))
         patch.setenv("EVERGREEN_STORE_URI", (root / "store").as_uri())
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
+        patch.setenv("MLFLOW_TRACKING_URI", mlflow_in(root))
         patch.chdir(root)  # MLflow keeps artifacts beside its database
         inline.ingest("kettle", *HISTORY)
         yield "kettle"

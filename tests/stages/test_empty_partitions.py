@@ -20,6 +20,7 @@ from pipelines.ingested import empty, ingested
 from pipelines.problem import load_problem
 from pipelines.release import ledger
 from pipelines.stages import ingest, monitor, score, train
+from tests.mlflow_database import mlflow_in
 
 pytestmark = pytest.mark.slow
 
@@ -71,7 +72,7 @@ def season(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVERGREEN_PROBLEMS", str(folder.parent))
         patch.setenv("EVERGREEN_STORE_URI", (root / "store").as_uri())
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
+        patch.setenv("MLFLOW_TRACKING_URI", mlflow_in(root))
         patch.chdir(root)  # MLflow keeps artifacts beside its database
         published = inline.ingest("kettle", *HISTORY)
         assert (published["events"], published["empty"]) == (10 * A_WEEK, 2)

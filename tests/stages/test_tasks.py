@@ -21,6 +21,7 @@ from pipelines.errors import ConfigError, DataError, NothingToDo
 from pipelines.problem import load_problem
 from pipelines.release import ledger
 from pipelines.stages import monitor, score, train
+from tests.mlflow_database import mlflow_in
 
 pytestmark = pytest.mark.slow
 
@@ -152,7 +153,7 @@ def problem(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVERGREEN_PROBLEMS", str(folder / "problems"))
         patch.setenv("EVERGREEN_STORE_URI", (folder / "store").as_uri())
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setenv("MLFLOW_TRACKING_URI", mlflow_in(folder))
         patch.chdir(folder)  # MLflow keeps artifacts beside its database
         inline.ingest(name, *HISTORY)
         yield name
