@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -18,33 +20,91 @@ from pipelines.errors import ConfigError
 if TYPE_CHECKING:
     from pipelines.config import Partitions
 
-# Of one query, beside the Arrow buffers that it reads; beyond it DuckDB spills. EVERGREEN_DUCKDB_MEMORY changes it.
+# Of all queries at once, beside the Arrow buffers that they read; beyond it DuckDB spills. EVERGREEN_DUCKDB_MEMORY
+# changes it.
 MEMORY_LIMIT = "750MB"
 
 
-@contextmanager
-def connection(tables: Mapping[str, Any], time_zone: str = "UTC") -> Iterator[duckdb.DuckDBPyConnection]:
-    """A private in-memory database that sees `tables` (Arrow tables, readers or datasets) by name.
+class _Instances:
+    """The databases of this process, by their settings: to make one takes as long as most queries do.
 
-    `time_zone` is the one in which it takes times without a zone, and shows others.
+    A process that was forked from this one makes its own.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[tuple[int, str, str], duckdb.DuckDBPyConnection] = {}
+        self._spills: list[TemporaryDirectory[str]] = []
+        atexit.register(self._close)
+
+    def cursor(self, memory_limit: str, disabled_optimizers: str) -> duckdb.DuckDBPyConnection:
+        key = (os.getpid(), memory_limit, disabled_optimizers)
+        with self._lock:
+            if key not in self._made:
+                spill = TemporaryDirectory(prefix="evergreen-")
+                self._spills.append(spill)
+                self._made[key] = _made(spill.name, memory_limit, disabled_optimizers)
+            return self._made[key].cursor()
+
+    def forget(self) -> None:
+        """After an error that leaves a database unusable."""
+        with self._lock:
+            self._made.clear()
+
+    def _close(self) -> None:
+        for (process, *_), database in self._made.items():
+            if process == os.getpid():
+                database.close()
+        self._made.clear()
+
+
+_instances = _Instances()
+
+
+@contextmanager
+def connection(
+    tables: Mapping[str, Any], time_zone: str = "UTC", *, is_private: bool = False, joins_as_written: bool = False
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory that sees `tables` (Arrow tables, readers or datasets) by name; what is made in it has to be
+    TEMP, and is gone at the end.
+
+    Args:
+        time_zone: the one in which it takes times without a zone, and shows others.
+        is_private: nobody else uses it: for what holds for a whole database, such as functions and most settings.
+        joins_as_written: a join may not be turned round: the rows of the first table stream past the others, in their
+            order.
 
     Raises:
         ConfigError: EVERGREEN_DUCKDB_MEMORY is no amount of memory.
     """
     limit = os.environ.get("EVERGREEN_DUCKDB_MEMORY") or MEMORY_LIMIT
-    with TemporaryDirectory(prefix="evergreen-") as spill:
-        settings = {"TimeZone": time_zone, "autoinstall_known_extensions": False, "temp_directory": spill,
-                    "memory_limit": limit}  # fmt: skip
+    optimizers = "join_order,build_side_probe_side" if joins_as_written else ""
+    with ExitStack() as stack:
         try:
-            database = duckdb.connect(config=settings)
+            if is_private:
+                spill = stack.enter_context(TemporaryDirectory(prefix="evergreen-"))
+                database = _made(spill, limit, optimizers)
+            else:
+                database = _instances.cursor(limit, optimizers)
         except duckdb.Error as error:
             raise ConfigError(
                 f"{limit!r} is no amount of memory", where="EVERGREEN_DUCKDB_MEMORY", cure="give one such as 4GB"
             ) from error
-        with database:
-            for name, table in tables.items():
-                database.register(name, table)
+        stack.enter_context(database)
+        database.execute(f"SET TimeZone = {literal(time_zone)}")
+        for name, table in tables.items():
+            database.register(name, table)
+        try:
             yield database
+        except (duckdb.FatalException, duckdb.InternalException):
+            _instances.forget()
+            raise
+
+
+def _made(spill: str, memory_limit: str, disabled_optimizers: str) -> duckdb.DuckDBPyConnection:
+    settings = {"autoinstall_known_extensions": False, "temp_directory": spill, "memory_limit": memory_limit,
+                "disabled_optimizers": disabled_optimizers}  # fmt: skip
+    return duckdb.connect(config=settings)
 
 
 def query(sql: str, tables: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -> pa.Table:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
 from pipelines import sql
+from pipelines.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 KETTLES = pa.table({"partition": ["2024-01-01", "2024-01-02"], "litres": [1.0, 2.0]})
@@ -55,3 +58,54 @@ def is_typed(call: ast.Call) -> bool:
         return is_array and not isinstance(values[0], (ast.List, ast.Tuple))
     made_by = ast.unparse(values[0].func)
     return made_by != "pa.array" or len(values[0].args) > 1
+
+
+def test_queries_at_the_same_time_do_not_see_each_other() -> None:
+    with sql.connection({"t": KETTLES}) as one, sql.connection({"t": KETTLES.slice(0, 1)}, "Asia/Tokyo") as other:
+        one.execute("CREATE TEMP TABLE kept AS SELECT * FROM t")
+        assert one.sql("SELECT count(*) FROM t").fetchall() == [(2,)]
+        assert other.sql("SELECT count(*) FROM t").fetchall() == [(1,)]
+        with pytest.raises(duckdb.CatalogException):
+            other.sql("SELECT * FROM kept").fetchall()
+        zones = [database.sql("SELECT current_setting('TimeZone')").fetchall() for database in (one, other)]
+        assert zones == [[("UTC",)], [("Asia/Tokyo",)]]
+    with sql.connection({}) as later, pytest.raises(duckdb.CatalogException):
+        later.sql("SELECT * FROM kept").fetchall()
+
+
+def test_only_a_private_database_keeps_its_settings_to_itself() -> None:
+    setting = "SELECT current_setting('threads')"
+    with sql.connection({}) as database:
+        (before,) = database.sql(setting).fetchall()
+    with sql.connection({}, is_private=True) as private:
+        private.execute(f"SET threads = {before[0] + 1}")
+        private.execute("CREATE VIEW v AS SELECT 1")
+    with sql.connection({}) as database:
+        assert database.sql(setting).fetchall() == [before]
+
+
+def test_joins_stay_as_written_where_that_is_asked_for() -> None:
+    setting = "SELECT current_setting('disabled_optimizers')"
+    with sql.connection({}, joins_as_written=True) as written, sql.connection({}) as free:
+        assert "join_order" in written.sql(setting).fetchall()[0][0]
+        assert free.sql(setting).fetchall() == [("",)]
+
+
+def test_a_forked_process_has_a_database_of_its_own() -> None:
+    assert sql.query("SELECT 1 AS x", {})["x"].to_pylist() == [1]
+    child = os.fork()
+    if child == 0:
+        try:
+            found = sql.query("SELECT count(*) AS n FROM t", {"t": KETTLES})["n"].to_pylist()
+            os._exit(0 if found == [2] else 1)
+        except BaseException:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_what_is_no_amount_of_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERGREEN_DUCKDB_MEMORY", "a lot")
+    for is_private in (False, True):
+        with pytest.raises(ConfigError, match="'a lot' is no amount of memory"):  # noqa: SIM117
+            with sql.connection({}, is_private=is_private):
+                pass

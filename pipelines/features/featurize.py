@@ -36,7 +36,7 @@ def featurize(
     Raises:
         DataError: a column's values are too large to be added up.
     """
-    with sql.connection({}) as database:
+    with sql.connection({}, is_private=True) as database:
         database.register("targets", targets)
         if problem.features.history:
             database.register("events", _that_may_count(problem, targets, events))

@@ -79,7 +79,10 @@ def opened(problem: Problem, first: str, last: str) -> Iterator[Opened]:
         DataError: a file is missing, empty, truncated or corrupt.
     """
     zone = problem.partitions.timezone
-    with TemporaryDirectory(prefix="evergreen-sources-") as folder, sql.connection({}, zone) as database:
+    with (
+        TemporaryDirectory(prefix="evergreen-sources-") as folder,
+        sql.connection({}, zone, is_private=True) as database,
+    ):
         sources = Opened(database)
         with _blaming_files(sources):
             for name, source in problem.sources.items():
@@ -97,7 +100,10 @@ def described(problem: Problem) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     first = problem.partitions.first.isoformat()
     zone = problem.partitions.timezone
-    with TemporaryDirectory(prefix="evergreen-sources-") as folder, sql.connection({}, zone) as database:
+    with (
+        TemporaryDirectory(prefix="evergreen-sources-") as folder,
+        sql.connection({}, zone, is_private=True) as database,
+    ):
         sources = Opened(database)
         with _blaming_files(sources):
             for name, source in problem.sources.items():
