@@ -45,8 +45,11 @@ def boundary(body: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(body)
     def bounded(*args: P.args, **kwargs: P.kwargs) -> R:
+        from pipelines import store  # loads Arrow, which a DAG's file does without
+
         try:
-            result = body(*args, **kwargs)
+            with store.task():
+                result = body(*args, **kwargs)
         except AirflowException:
             raise
         except NothingToDo as reason:

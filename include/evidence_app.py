@@ -85,8 +85,9 @@ def show_page(problem: Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]*$")], path:
         raise HTTPException(404, f"no page of Evergreen lies at {path}")
     try:
         uri = store.store_uri(problem, path)
-        if store.exists(uri):
-            return HTMLResponse(store.read_bytes(uri), headers={"Content-Security-Policy": REPORT_POLICY})
+        content = store.find_bytes(uri)
+        if content is not None:
+            return HTMLResponse(content, headers={"Content-Security-Policy": REPORT_POLICY})
     except EvergreenError as error:
         status = 503 if isinstance(error, TransientError) else 500
         return _page("The page cannot be read", f"<pre>{escape(str(error))}</pre>", status=status)

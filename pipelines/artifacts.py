@@ -1,6 +1,6 @@
 """The contract: every table and file that Evergreen keeps, who writes it, and what a row of it is.
 
-Nothing else names a table's columns. `pipelines/store.py` builds Arrow schemas from here, and the README's
+Nothing else names a table's columns. `pipelines/store` builds Arrow schemas from here, and the README's
 table of tables is generated from here.
 """
 

@@ -15,6 +15,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+from pipelines import store
 from pipelines.errors import ConfigError, NothingToDo
 from pipelines.problem import Problem, load_problem
 from pipelines.stage_lines import line
@@ -80,7 +81,8 @@ def logged(stage: Callable[..., Any], *given: Any) -> Any:
     name = (stage.func if isinstance(stage, partial) else stage).__name__
     start = time.monotonic()
     try:
-        result = stage(*given)
+        with store.task():
+            result = stage(*given)
     except NothingToDo as reason:
         log.info("%-10s %6.1f s  %s: %s", name, time.monotonic() - start, reason.heading, reason.what)
         raise
@@ -197,7 +199,11 @@ def run(name: str, problem: str, options: dict[str, Any], given: Any = None) -> 
         )
     _check_keys(load_problem(problem), values)
     _require_places(dag)
-    return function(problem, **{p.name: values[p.name] for p in wanted if p.name in values})
+    given_values = {p.name: values[p.name] for p in wanted if p.name in values}
+    if not stage:
+        return function(problem, **given_values)
+    with store.task():
+        return function(problem, **given_values)
 
 
 def _check_keys(problem: Problem, values: Mapping[str, Any]) -> None:

@@ -99,6 +99,9 @@ def _turns(row: dict[str, Any]) -> int:
 def _turn(
     problem: Problem, reasons: Mapping[str, str], action: str, verdict: str, evidence: dict[str, Any]
 ) -> list[str]:
+    if not reasons:
+        return []
+    store.refresh(problem, "ledger")
     last = _last(problem)
     before = {key: last[key]["action"] if key in last else READMITTED for key in reasons}
     new = [key for key in reasons if before[key] != action]

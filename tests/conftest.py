@@ -9,14 +9,17 @@ import atexit
 import copy
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from benchmarks.requests import Requests, counted
 from pipelines.problem import Problem, parse_problem
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,3 +99,15 @@ def store_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "store"
     monkeypatch.setenv("EVERGREEN_STORE_URI", folder.as_uri())
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Requests]:
+    """An S3 server that takes any keys, behind a proxy that counts."""
+    command = [sys.executable, str(Path(__file__).parent / "store" / "s3_server.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        port = server.stdout.readline().strip()
+        with counted(f"http://127.0.0.1:{port}") as requests:
+            yield requests
+        server.terminate()

@@ -85,7 +85,7 @@ def _gains(evaluation: str) -> dict[str, Any]:
     """As far as they are there: faults of the evidence take them away."""
     from pipelines import store
 
-    found = store.read_json(evaluation) if store.exists(evaluation) else {}
+    found = store.find_json(evaluation) or {}
     gains = (found.get("champion") or {}).get("gain", {})
     return {name: gains[name] for name in ("auc", "log_loss") if name in gains} | {"learnt": found.get("learnt")}
 

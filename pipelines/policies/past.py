@@ -183,7 +183,8 @@ class Past:
 
     def _fitted(self, recipe: Recipe) -> Fitted:
         uri = f"{self.uri}/models/{recipe.name}"
-        if not store.exists(f"{uri}.json"):
+        told = store.find_json(f"{uri}.json")
+        if told is None:
             if recipe.base:
                 self.model(recipe.base)  # its own fit is not part of what this one takes
             start = time.process_time()
@@ -193,7 +194,6 @@ class Past:
             np.save(scores, np.asarray(model.scores(self.rows), np.float32), allow_pickle=False)
             store.write_bytes(f"{uri}.npy", scores.getvalue())
             store.write_json(f"{uri}.json", told)
-        told = store.read_json(f"{uri}.json")
         found = np.load(io.BytesIO(store.read_bytes(f"{uri}.npy")), allow_pickle=False).astype(np.float64)
         return Fitted(_whole(self.problem, found), told["threshold"], told["cpu_s"])
 

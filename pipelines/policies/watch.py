@@ -34,7 +34,7 @@ class Watch:
     def __init__(self, past: Past) -> None:
         self.past, self.problem = past, past.problem
         self.uri = f"{past.uri}/seen.json"
-        self.seen: dict[str, Any] = store.read_json(self.uri) if store.exists(self.uri) else {}
+        self.seen: dict[str, Any] = store.find_json(self.uri) or {}
         self.reference = lru_cache(None)(self._reference)
         self.profile = lru_cache(None)(self._profile)
 

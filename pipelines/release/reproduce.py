@@ -159,13 +159,13 @@ def _refitted(
 
 def _recorded(problem: Problem, version: str) -> dict[str, Any]:
     uri = version_uri(problem, version, "lineage.json")
-    if not store.exists(uri):
+    recorded: dict[str, Any] | None = store.find_json(uri)
+    if recorded is None:
         raise DataError(
             f"{problem.name} has no version {version} whose lineage is known",
             where=uri,
             cure="name a registered version; those from before lineages were kept cannot be made again",
         )
-    recorded: dict[str, Any] = store.read_json(uri)
     return recorded
 
 

@@ -67,10 +67,9 @@ def learnt_by(problem: Problem, version: str) -> set[str]:
 
     Empty for a version of before lineages were kept.
     """
-    uri = version_uri(problem, version, "lineage.json")
-    if not store.exists(uri):
+    made_of = store.find_json(version_uri(problem, version, "lineage.json"))
+    if made_of is None:
         return set()
-    made_of = store.read_json(uri)
     own = [made_of["refit"]["rows"]] if made_of.get("refit") else [made_of["splits"]["train"]]
     if made_of.get("how") == "recalibrate" and not made_of.get("refit"):
         own.append(made_of["splits"]["validation"])
@@ -79,8 +78,8 @@ def learnt_by(problem: Problem, version: str) -> set[str]:
 
 def measured_run(problem: Problem, version: str) -> str | None:
     """The MLflow run of the model that a version's gate measured, where another one serves; None: that one serves."""
-    uri = version_uri(problem, version, "lineage.json")
-    refit = store.read_json(uri).get("refit") if store.exists(uri) else None
+    made_of = store.find_json(version_uri(problem, version, "lineage.json"))
+    refit = made_of.get("refit") if made_of else None
     return str(refit["of"]) if refit else None
 
 

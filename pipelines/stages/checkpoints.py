@@ -17,7 +17,7 @@ class StoredCheckpoint:
         store.write_bytes(self.uri, rounds.to_bytes(8, "big") + model)
 
     def load(self) -> tuple[int, bytes] | None:
-        if not store.exists(self.uri):
+        state = store.find_bytes(self.uri)
+        if state is None:
             return None
-        state = store.read_bytes(self.uri)
         return int.from_bytes(state[:8], "big"), state[8:]

@@ -196,7 +196,8 @@ def _champion_knows_until(problem: Problem) -> str | None:
     """Last partition before the test split of the version that was promoted last: what it may have learnt from."""
     promoted = ledger.decisions(problem, "promotion")
     uri = version_uri(problem, str(promoted[-1]["model_version"]), "lineage.json") if promoted else None
-    tested = store.read_json(uri)["splits"]["test"]["partitions"] if uri and store.exists(uri) else []
+    made_of = store.find_json(uri) if uri else None
+    tested = made_of["splits"]["test"]["partitions"] if made_of else []
     return problem.partitions.shift(min(tested), -1) if tested else None
 
 

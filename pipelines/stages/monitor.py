@@ -147,8 +147,8 @@ def _scored_empty(config: Problem, partition: str) -> str:
         DataError: it was not scored at all.
     """
     uri = manifest_uri(config, partition)
-    manifest = store.read_json(uri) if store.exists(uri) else {"rows": None}
-    if manifest["rows"] != 0:
+    manifest = store.find_json(uri)
+    if manifest is None or manifest["rows"] != 0:
         raise DataError(
             f"partition {partition} has no predictions",
             where=f"problem {config.name}",

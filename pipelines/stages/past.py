@@ -173,7 +173,8 @@ def held_out_of(config: Problem, its: Problem, version: str) -> HeldOut | None:
     from pipelines.monitoring.held_out import from_parquet
 
     uri = version_uri(config, version, "held_out.parquet")
-    return from_parquet(its, store.read_bytes(uri)) if store.exists(uri) else None
+    content = store.find_bytes(uri)
+    return None if content is None else from_parquet(its, content)
 
 
 def past(config: Problem, version: str, partition: str) -> Past:

@@ -158,7 +158,7 @@ def gate(problem: str, evaluated: dict[str, Any]) -> dict[str, Any]:
 
     config = load_problem(problem)
     uri = evaluated["evaluation"]
-    evaluation = store.read_json(uri) if store.exists(uri) else {}
+    evaluation = store.find_json(uri) or {}
     serves = tracking.champion(config)
     evaluation["serves"] = None if serves is None else str(serves.version)
     evaluation["judged"] = {"training": evaluated["training"], "run_id": evaluated["run_id"]}

@@ -254,7 +254,7 @@ def test_tables_that_are_gone_are_an_error_that_says_so(kettle: Problem) -> None
     change(kettle, "lineage", "tables.events", 99)
     with pytest.raises(DataError, match="table events has no version 99 any more"):
         reproduce(NAME, VERSION)
-    store.delete(store.table_uri(kettle, "labels"))
+    store.delete_folder(store.table_uri(kettle, "labels"))
     change(kettle, "lineage", "tables.events", store.table_version(kettle, "events"))
     with pytest.raises(DataError, match=r"table labels has no version \d any more"):
         reproduce(NAME, VERSION)

@@ -78,7 +78,7 @@ def test_a_bulk_and_daily_runs_take_the_same_of_a_few_keys_that_come_again(feed:
     by_day = table("events", "ticket", "event_time", "partition"), table("quarantine", "partition", "rules")
     assert [run["quarantined"] for run in runs] == [0, 1, 1]
     assert by_day[1] == [(day(place), ["ticket: names an event of another time already"]) for place in (1, 2)]
-    store.delete(store.store_uri(NAME))
+    store.delete_folder(store.store_uri(NAME))
     assert ingest(0, 2)["quarantined"] == 2
     assert (table("events", "ticket", "event_time", "partition"), table("quarantine", "partition", "rules")) == by_day
 
@@ -105,7 +105,7 @@ def test_a_corrected_time_is_one_event_in_a_bulk_and_in_daily_runs(feed: Make, k
     assert live() == expected
     assert ingest(1)["quarantined"] == told, "and what was taken for a correction is one when it comes again"
     assert live() == expected
-    store.delete(store.store_uri(NAME))
+    store.delete_folder(store.store_uri(NAME))
     assert ingest(0, 2)["quarantined"] == told
     assert live() == expected
 

@@ -108,6 +108,6 @@ def test_fewer_trailing_partitions_tell_less_of_what_is_usual(kettle: Problem) -
 
 def test_without_labels_there_is_nothing_to_say(kettle: Problem) -> None:
     lay_out(kettle, None)
-    store.delete(store.store_uri("kettle", "predictions"))
+    store.delete_folder(store.store_uri("kettle", "predictions"))
     with pytest.raises(NothingToDo, match="no chances"):
         estimate("kettle", {"partition": DAYS[-1], "version": "1"})

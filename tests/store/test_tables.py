@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,38 +10,19 @@ from pipelines import store
 from pipelines.artifacts import table_schema
 from pipelines.errors import ConfigError, DataError, ServiceUnavailable
 from pipelines.problem import Problem
+from pipelines.store import staging
+from tests.store.kettles import NOON, statements
 
 ToyProblem = Callable[..., Problem]
-NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 
 
-def statements(partition: str, count: int, source: str = "natural") -> pa.Table:
-    return pa.Table.from_pylist(
-        [
-            {
-                "kettle_id": f"{partition}/{n}",
-                "partition": partition,
-                "event_time": NOON,
-                "known_time": NOON,
-                "label": n % 2,
-                "source": source,
-                "confidence": 1.0,
-                "labeler": "outcome",
-                "superseded_time": None,
-                "withdrawn_time": None,
-            }
-            for n in range(count)
-        ]
-    )
-
-
-def test_a_table_that_nobody_wrote_is_empty(toy: ToyProblem, store_folder: Path) -> None:
+def test_a_table_that_nobody_wrote_is_empty(toy: ToyProblem, place: str) -> None:
     assert store.table_version(toy(), "labels") is None
     assert store.partition_keys(toy(), "labels") == []
     assert store.dataset(toy(), "labels").count_rows() == 0
 
 
-def test_a_write_replaces_its_partitions_and_no_other(toy: ToyProblem, store_folder: Path) -> None:
+def test_a_write_replaces_its_partitions_and_no_other(toy: ToyProblem, place: str) -> None:
     both = pa.concat_tables([statements("2024-01-01", 3), statements("2024-01-02", 2)])
     first = store.write_table(toy(), "labels", both, ["2024-01-01", "2024-01-02"])
     again = store.write_table(toy(), "labels", statements("2024-01-02", 5), ["2024-01-02"])
@@ -60,13 +40,13 @@ def test_a_table_keeps_its_log_short(toy: ToyProblem, store_folder: Path) -> Non
     assert store.dataset(toy(), "labels", 3).count_rows() == 1, "older versions can still be read"
 
 
-def test_writing_no_rows_empties_a_partition(toy: ToyProblem, store_folder: Path) -> None:
+def test_writing_no_rows_empties_a_partition(toy: ToyProblem, place: str) -> None:
     store.write_table(toy(), "labels", statements("2024-01-01", 3), ["2024-01-01"])
     store.write_table(toy(), "labels", statements("2024-01-01", 3).slice(0, 0), ["2024-01-01"])
     assert store.dataset(toy(), "labels").count_rows() == 0
 
 
-def test_writers_that_share_a_partition_replace_their_own_rows(toy: ToyProblem, store_folder: Path) -> None:
+def test_writers_that_share_a_partition_replace_their_own_rows(toy: ToyProblem, place: str) -> None:
     day = "2024-01-01"
     store.write_table(toy(), "labels", statements(day, 3), [day], within="natural")
     store.write_table(toy(), "labels", statements(day, 2, "hand"), [day], within="hand")
@@ -77,7 +57,7 @@ def test_writers_that_share_a_partition_replace_their_own_rows(toy: ToyProblem, 
         store.write_table(toy(), "labels", statements(day, 1, "hand"), [day], within="natural")
 
 
-def test_a_column_that_is_declared_later_is_null_in_old_rows(toy: ToyProblem, store_folder: Path) -> None:
+def test_a_column_that_is_declared_later_is_null_in_old_rows(toy: ToyProblem, place: str) -> None:
     def event(problem: Problem, day: str) -> pa.Table:
         row = {"kettle_id": day, "partition": day, "event_time": NOON, "known_time": NOON, "cutoff_time": NOON,
                "statement": 0, "shelf": "top", "litres": 1.0, "age": 2, "colour": "red"}  # fmt: skip
@@ -92,14 +72,14 @@ def test_a_column_that_is_declared_later_is_null_in_old_rows(toy: ToyProblem, st
     assert "colour" not in store.dataset(toy(), "events").schema.names
 
 
-def test_rows_of_another_partition_are_refused_and_nothing_is_written(toy: ToyProblem, store_folder: Path) -> None:
+def test_rows_of_another_partition_are_refused_and_nothing_is_written(toy: ToyProblem, place: str) -> None:
     store.write_table(toy(), "labels", statements("2024-01-01", 3), ["2024-01-01"])
     with pytest.raises(DataError, match="rows of 2024-01-02 in a write of 2024-01-01"):
         store.write_table(toy(), "labels", statements("2024-01-02", 1), ["2024-01-01"])
     assert store.dataset(toy(), "labels").count_rows() == 3
 
 
-def test_rows_that_break_the_contract_are_refused(toy: ToyProblem, store_folder: Path) -> None:
+def test_rows_that_break_the_contract_are_refused(toy: ToyProblem, place: str) -> None:
     rows = statements("2024-01-01", 2)
     with pytest.raises(DataError, match="rows lack the columns label"):
         store.write_table(toy(), "labels", rows.drop_columns(["label"]), ["2024-01-01"])
@@ -108,7 +88,7 @@ def test_rows_that_break_the_contract_are_refused(toy: ToyProblem, store_folder:
         store.write_table(toy(), "labels", holes, ["2024-01-01"])
 
 
-def test_a_write_streams_its_batches(toy: ToyProblem, store_folder: Path) -> None:
+def test_a_write_streams_its_batches(toy: ToyProblem, place: str) -> None:
     seen = 0
 
     def batches() -> object:
@@ -122,12 +102,12 @@ def test_a_write_streams_its_batches(toy: ToyProblem, store_folder: Path) -> Non
     assert (seen, store.dataset(toy(), "labels").count_rows()) == (50, 500)
 
 
-def test_files_come_back_as_they_were_written(store_folder: Path) -> None:
+def test_files_come_back_as_they_were_written(place: str) -> None:
     uri = store.store_uri("kettle", "notes", "a.json")
     assert not store.exists(uri)
     store.write_json(uri, {"b": [1, 2]})
     assert store.read_json(uri) == {"b": [1, 2]}
-    store.delete(store.store_uri("kettle", "notes"))
+    store.delete_folder(store.store_uri("kettle", "notes"))
     assert not store.exists(uri)
     store.delete(uri)
     with pytest.raises(DataError, match="there is nothing at this address"):
@@ -139,7 +119,7 @@ def test_a_name_does_not_change_the_content(store_folder: Path) -> None:
     assert (store_folder / "kettle" / "rows.csv.gz").read_bytes() == b"as it is"
 
 
-def test_staged_rows_are_replaced_by_a_repeated_call(store_folder: Path) -> None:
+def test_staged_rows_are_replaced_by_a_repeated_call(place: str) -> None:
     rows, uri = statements("2024-01-01", 7), store.store_uri("kettle", "staging", "x")
     assert store.stage(uri, rows, rows.schema) == 7
     assert store.stage(uri, rows.slice(0, 2), rows.schema) == 2
@@ -151,7 +131,7 @@ def test_staged_rows_are_replaced_by_a_repeated_call(store_folder: Path) -> None
 def test_many_staged_rows_lie_in_several_files_in_their_order(
     store_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "STAGED_FILE_ROWS", 10)
+    monkeypatch.setattr(staging, "FILE_ROWS", 10)
     uri, rows = store.store_uri("kettle", "staging", "x"), pa.table({"n": range(45)})
     assert store.stage(uri, rows.to_batches(max_chunksize=4), rows.schema) == 45
     assert len(list((store_folder / "kettle" / "staging" / "x").iterdir())) == 4

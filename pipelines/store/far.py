@@ -1,0 +1,284 @@
+"""A Delta table on S3, of whose log this machine keeps a copy.
+
+Delta itself asks an S3 server some 22 times to open a table, and a third of that to write: it reads each commit twice,
+and the footer of a checkpoint four times. Here each machine fetches the objects of the log once, which never change;
+Delta opens the copy, in a folder. It writes there, too, rows and commit; then the files of rows are uploaded, and last
+the commit, which the server takes only if nobody has made that version: so do Delta's own writers commit.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
+
+import pyarrow as pa
+from deltalake import DeltaTable, PostCommitHookProperties
+from deltalake.exceptions import CommitFailedError
+from deltalake.fs import DeltaStorageHandler
+from pyarrow.fs import PyFileSystem
+
+from pipelines.errors import DataError
+from pipelines.store import objects
+from pipelines.store.address import storage_options
+from pipelines.store.copies import LogCopies, RowCopies
+from pipelines.store.files import kept
+from pipelines.store.near import CHECKPOINT_EVERY, Table
+from pipelines.store.objects import Listed
+from pipelines.store.reading import WHOLE_BYTES
+from pipelines.store.working import working_folder
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+    from pipelines.store.scope import Kept
+
+LOG = "_delta_log"
+COMMIT = re.compile(r"(\d{20})\.json")
+CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\.parquet")
+LAST_CHECKPOINT = "_last_checkpoint"
+COMMIT_TRIES = 15  # as Delta
+
+
+class Log(NamedTuple):
+    """What a listing tells of a table's log: the name of each object, by version."""
+
+    commits: dict[int, Listed]
+    checkpoints: dict[int, Listed]
+
+    @property
+    def newest(self) -> int | None:
+        return max([*self.commits, *self.checkpoints], default=None)
+
+    def needed(self, version: int) -> tuple[int, list[Listed]] | None:
+        """Objects to read a version from, and the first version that can be read from them; None: some are gone."""
+        base = max((one for one in self.checkpoints if one <= version), default=-1)
+        commits = range(base + 1, version + 1)
+        if not all(one in self.commits for one in commits):
+            return None
+        # Who writes asks for the checkpoint's own commit, too.
+        start = [found[base] for found in (self.checkpoints, self.commits) if base in found]
+        return max(base, 0), start + [self.commits[one] for one in commits]
+
+
+class TableFiles(DeltaStorageHandler):  # type: ignore[misc]
+    """The files of a table on S3, whose sizes its log tells: small ones whole, of large ones what is asked for."""
+
+    def __init__(self, uri: str, options: dict[str, str], sizes: dict[str, int], kept: Kept) -> None:
+        super().__init__(uri, options, sizes)
+        self._uri = uri
+        self._sizes = sizes
+        self._kept = kept
+        self._copies = RowCopies(uri)
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        if self._sizes.get(path, WHOLE_BYTES + 1) > WHOLE_BYTES:
+            return super().open_input_file(path)
+        return pa.BufferReader(self._kept.get(f"{self._uri}/{path}", lambda: self._fetch(path)))
+
+    def _fetch(self, path: str) -> bytes:
+        content = self._copies.find(path, self._sizes[path])
+        if content is None:
+            content = objects.read(f"{self._uri}/{path}")
+            self._copies.add(path, content)
+        return content
+
+
+class FarTable(Table):
+    """A table on S3 as it was when it was opened, or last refreshed, or as the last write has left it."""
+
+    # A checkpoint is made where the store has the commit. A version that somebody has pinned stays readable.
+    _hooks = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+
+    def __init__(self, uri: str) -> None:
+        self._copies = LogCopies(uri)
+        self._folder = working_folder(self)
+        self._oldest = 0  # version that can be read from the folder
+        super().__init__(uri, str(self._folder))
+
+    def refresh(self) -> None:
+        """Take in what others have written since: one listing, and each new commit."""
+        known = self.version
+        if known is None:
+            self._handle = self._open()
+            return
+        log = self._listed(after=f"{known:020}.json")
+        if log.newest is None:
+            return
+        if not all(version in log.commits for version in range(known + 1, log.newest + 1)):
+            self._handle = self._open()
+            return
+        self._fetch(self._folder, (log.commits[version] for version in sorted(log.commits)))
+        assert self._handle is not None
+        self._handle.update_incremental()
+
+    def files(self, predicate: str) -> list[str]:
+        """URIs of the files that hold the partitions that `predicate`, in SQL, chooses."""
+        here = f"{self._folder}/"
+        return [f"{self.uri}/{one.removeprefix('file://').removeprefix(here)}" for one in super().files(predicate)]
+
+    def _open(self, version: int | None = None) -> DeltaTable | None:
+        if version is not None:
+            return self._open_old(version)
+        log = self._listed(after=self._copies.start())
+        if not self._copies.agree(log.checkpoints.values()):
+            self._copies.clear()  # they are of another table, which had this address
+            log = self._listed()
+        if log.newest is None:
+            return None
+        needed = log.needed(log.newest)
+        if needed is None:
+            raise DataError(
+                "commits are missing from the table's log",
+                where=self.uri,
+                cure=f"bring the objects in {LOG} back, or delete the table and write it anew",
+            )
+        self._oldest, files = needed
+        shutil.rmtree(self._folder / LOG, ignore_errors=True)
+        self._fetch(self._folder, files)
+        self._copies.drop_all_but(files)
+        return DeltaTable(self._place)
+
+    def _open_old(self, version: int) -> DeltaTable | None:
+        newest = self.version
+        if newest is not None and self._oldest <= version <= newest:
+            return DeltaTable(self._place, version=version)
+        needed = self._listed().needed(version)
+        if needed is None:
+            return None
+        folder = self._folder / f"{version:020}"  # it does not go on to the newest
+        self._fetch(folder, needed[1])
+        return DeltaTable(str(folder), version=version)
+
+    def _rows(self, handle: DeltaTable) -> ds.Dataset:
+        sizes = handle._table.get_add_file_sizes()
+        return handle.to_pyarrow_dataset(
+            filesystem=PyFileSystem(TableFiles(self.uri, storage_options(), sizes, kept()))
+        )
+
+    def _write(
+        self,
+        rows: pa.Table | pa.RecordBatchReader,
+        partition_by: Sequence[str],
+        options: dict[str, Any],
+        replaced: Mapping[str, set[str]] | None = None,
+    ) -> None:
+        before = self.version
+        super()._write(rows, partition_by, options)
+        version = self.version
+        assert version is not None
+        if version == before:
+            return  # there was nothing to write
+        try:
+            self._publish(version, replaced)
+        except BaseException:  # here, too, it did not come in
+            (self._folder / LOG / f"{version:020}.json").unlink(missing_ok=True)
+            self._handle = None if before is None else DeltaTable(self._place)
+            raise
+
+    def _publish(self, version: int, replaced: Mapping[str, set[str]] | None) -> None:
+        """Upload a version that Delta has written here.
+
+        Raises:
+            CommitFailedError: another writer came first, and this write rests on what it has changed.
+        """
+        content = (self._folder / LOG / f"{version:020}.json").read_bytes()
+        own = _actions(content)
+        added = [unquote(action["path"]) for action in own["add"]]
+        with ThreadPoolExecutor(objects.CONNECTIONS) as pool:
+            list(pool.map(self._upload, added))
+        place = version
+        for _ in range(COMMIT_TRIES):
+            name = f"{place:020}.json"
+            try:
+                etag = objects.write(f"{self.uri}/{LOG}/{name}", content, is_new=True)
+                break
+            except FileExistsError as error:
+                there = objects.read(f"{self.uri}/{LOG}/{name}")
+                if there == content:  # an answer was lost, and the request repeated
+                    etag = ""
+                    break
+                if replaced is None or _is_in_the_way(own, _actions(there), replaced):
+                    raise CommitFailedError(f"version {place} of {self.uri} is another writer's") from error
+                place += 1
+        else:
+            raise CommitFailedError(f"other writers came first {COMMIT_TRIES} times")
+        if place != version:
+            self._handle = self._open()
+        elif etag:
+            self._copies.add(name, etag, content)
+        if (place + 1) % CHECKPOINT_EVERY == 0:
+            self._write_checkpoint(place)
+
+    def _upload(self, path: str) -> None:
+        """A file of rows; who reads it next is likely to be on this machine."""
+        file, place = self._folder / path, f"{self.uri}/{path}"
+        if file.stat().st_size <= WHOLE_BYTES:
+            content = file.read_bytes()
+            objects.write(place, content)
+            RowCopies(self.uri).add(path, content)
+        else:
+            objects.upload(file, place)
+        file.unlink()
+
+    def _write_checkpoint(self, version: int) -> None:
+        assert self._handle is not None
+        if self._handle.version() != version:
+            return  # somebody else has written since, and sees to it
+        self._handle.create_checkpoint()
+        name = f"{version:020}.checkpoint.parquet"
+        content = (self._folder / LOG / name).read_bytes()
+        self._copies.add(name, objects.write(f"{self.uri}/{LOG}/{name}", content), content)
+        objects.write(f"{self.uri}/{LOG}/{LAST_CHECKPOINT}", (self._folder / LOG / LAST_CHECKPOINT).read_bytes())
+
+    def _listed(self, after: str = "") -> Log:
+        log = Log({}, {})
+        for one in objects.listing(f"{self.uri}/{LOG}/", after):
+            name = one.key.rpartition("/")[2]
+            for pattern, found in ((COMMIT, log.commits), (CHECKPOINT, log.checkpoints)):
+                if match := pattern.fullmatch(name):
+                    found[int(match[1])] = one
+        return log
+
+    def _fetch(self, folder: Path, files: Iterable[Listed]) -> None:
+        (folder / LOG).mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(objects.CONNECTIONS) as pool:
+            list(pool.map(partial(self._fetch_one, folder), files))
+
+    def _fetch_one(self, folder: Path, listed: Listed) -> None:
+        name = listed.key.rpartition("/")[2]
+        content = self._copies.find(name, listed.etag)
+        if content is None:
+            content = objects.read(f"{self.uri}/{LOG}/{name}")
+            self._copies.add(name, listed.etag, content)
+        (folder / LOG / name).write_bytes(content)
+
+
+def _actions(commit: bytes) -> dict[str, list[dict[str, Any]]]:
+    """What a commit does, by kind of action."""
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in ("add", "remove", "metaData", "protocol")}
+    for line in commit.splitlines():
+        for kind, action in json.loads(line).items() if line.strip() else ():
+            found.setdefault(kind, []).append(action)
+    return found
+
+
+def _is_in_the_way(
+    own: Mapping[str, list[dict[str, Any]]],
+    other: Mapping[str, list[dict[str, Any]]],
+    replaced: Mapping[str, set[str]],
+) -> bool:
+    """Whether a commit, had it come before this one was made, would have made it another one: Delta's own rules."""
+    if other["metaData"] or other["protocol"]:
+        return True
+    gone = {action["path"] for action in own["remove"]}
+    return any(action["path"] in gone for action in other["remove"]) or any(
+        all(action["partitionValues"].get(column) in values for column, values in replaced.items())
+        for action in other["add"]
+    )

@@ -1,0 +1,116 @@
+"""A Delta table in a folder, opened once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
+from deltalake.exceptions import TableNotFoundError
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+ROW_GROUP_ROWS = 32_768  # a writer holds one for each partition: Delta's default, a million, fills the memory
+CHECKPOINT_EVERY = 10  # commits; a reader fetches every commit since the last checkpoint
+SETTINGS = {"delta.checkpointInterval": str(CHECKPOINT_EVERY)}
+
+
+class Table:
+    """A table as it was when it was opened, or last refreshed, or as the last write through this object has left it."""
+
+    # A version that somebody has pinned stays readable, however old it is.
+    _hooks = PostCommitHookProperties(cleanup_expired_logs=False)
+
+    def __init__(self, uri: str, place: str | None = None) -> None:
+        self.uri = uri
+        self._place = place or uri  # where Delta reads and writes
+        self._versions: dict[int, DeltaTable] = {}
+        self._handle: DeltaTable | None = None
+        self._handle = self._open()
+
+    @property
+    def version(self) -> int | None:
+        """None when nobody has written it yet."""
+        return self._handle.version() if self._handle else None
+
+    def refresh(self) -> None:
+        """Take in what others have written since."""
+        if self._handle:
+            self._handle.update_incremental()
+        else:
+            self._handle = self._open()
+
+    def at(self, version: int | None = None) -> DeltaTable | None:
+        """The newest known version, or that one, which is read once; None where it cannot be read any more."""
+        if version is None or version == self.version:
+            return self._handle
+        if version not in self._versions:
+            found = self._open(version)
+            if found is None:
+                return None
+            self._versions[version] = found
+        return self._versions[version]
+
+    def dataset(self, version: int | None = None) -> ds.Dataset | None:
+        """Rows of a version; None where there is no such version."""
+        handle = self.at(version)
+        return None if handle is None else self._rows(handle)
+
+    def files(self, predicate: str) -> list[str]:
+        """URIs of the files that hold the partitions that `predicate`, in SQL, chooses."""
+        return sorted(self._handle.file_uris(file_pruning_predicate=predicate)) if self._handle else []
+
+    def replace(self, rows: pa.RecordBatchReader, partition_by: Sequence[str], values: Mapping[str, set[str]]) -> int:
+        """Write `rows` in place of those whose columns have these `values`, in one commit; gives its version.
+
+        Raises:
+            CommitFailedError: somebody has written such rows since the table was opened or refreshed.
+        """
+        predicate = " AND ".join(
+            "(" + " OR ".join(f"{column} = '{value}'" for value in sorted(among)) + ")"
+            for column, among in values.items()
+        )
+        options = {"mode": "overwrite", "schema_mode": "merge", "predicate": predicate if self._handle else None}
+        self._write(rows, partition_by, options, values)
+        version = self.version
+        assert version is not None
+        return version
+
+    def append(self, rows: pa.Table, partition_by: Sequence[str]) -> None:
+        """Write `rows` beside those that are there.
+
+        Raises:
+            CommitFailedError: somebody has written anything since the table was opened or refreshed.
+        """
+        self._write(rows, partition_by, {"mode": "append", "commit_properties": CommitProperties(max_commit_retries=0)})
+
+    def _open(self, version: int | None = None) -> DeltaTable | None:
+        try:
+            return DeltaTable(self.uri, version=version)
+        except TableNotFoundError:
+            return None
+
+    def _rows(self, handle: DeltaTable) -> ds.Dataset:
+        return handle.to_pyarrow_dataset()
+
+    def _write(
+        self,
+        rows: pa.Table | pa.RecordBatchReader,
+        partition_by: Sequence[str],
+        options: dict[str, Any],
+        replaced: Mapping[str, set[str]] | None = None,
+    ) -> None:
+        """`replaced`: values of columns, of which rows the write rests on what was known; None: on all rows."""
+        write_deltalake(
+            self._handle or self._place,
+            rows,
+            partition_by=list(partition_by),
+            writer_properties=WriterProperties(max_row_group_size=ROW_GROUP_ROWS),
+            configuration=None if self._handle else SETTINGS,
+            post_commithook_properties=self._hooks,
+            **options,
+        )
+        if self._handle is None:
+            self._handle = DeltaTable(self._place)

@@ -1,0 +1,174 @@
+"""Objects on an S3 server, each read and written whole: one request each, and none to ask whether it is there.
+
+What the server refuses is raised as an OSError: FileNotFoundError, FileExistsError, or one with the server's words.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pipelines.errors import TransientError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyarrow.fs import FileSystem
+
+CONNECTIONS = 16  # at most, at once
+DELETED_AT_ONCE = 1000  # S3's own limit
+
+
+class Listed(NamedTuple):
+    """An object as a listing tells of it."""
+
+    key: str
+    """in its bucket"""
+    size: int
+    """bytes"""
+    etag: str
+    """another one whenever the content is"""
+
+
+def read(uri: str) -> bytes:
+    """Raises FileNotFoundError when nothing is there."""
+    bucket, key = _parts(uri)
+    with _as_os_errors():
+        content: bytes = _client().get_object(Bucket=bucket, Key=key)["Body"].read()
+    return content
+
+
+def is_there(uri: str) -> bool:
+    bucket, key = _parts(uri)
+    try:
+        with _as_os_errors():
+            _client().head_object(Bucket=bucket, Key=key)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def write(uri: str, content: bytes, is_new: bool = False) -> str:
+    """Whole or not at all; gives the new object's ETag. `is_new`: raises FileExistsError when something is there."""
+    bucket, key = _parts(uri)
+    condition = {"IfNoneMatch": "*"} if is_new else {}
+    with _as_os_errors():
+        return str(_client().put_object(Bucket=bucket, Key=key, Body=content, **condition)["ETag"])
+
+
+def upload(path: Path, uri: str) -> None:
+    """A file of any size, in several requests if it is large."""
+    bucket, key = _parts(uri)
+    with _as_os_errors():
+        _client().upload_file(str(path), bucket, key)
+
+
+def delete(uri: str) -> None:
+    """Nothing there is fine."""
+    bucket, key = _parts(uri)
+    with _as_os_errors():
+        _client().delete_object(Bucket=bucket, Key=key)
+
+
+def delete_all(bucket: str, keys: Sequence[str]) -> None:
+    with _as_os_errors():
+        for start in range(0, len(keys), DELETED_AT_ONCE):
+            some = [{"Key": key} for key in keys[start : start + DELETED_AT_ONCE]]
+            answer = _client().delete_objects(Bucket=bucket, Delete={"Objects": some, "Quiet": True})
+            for failed in answer.get("Errors", []):
+                raise OSError(f"{failed['Key']} was not deleted: {failed.get('Code')} {failed.get('Message')}")
+
+
+def listing(uri: str, after: str = "", most: int = 1000) -> Iterator[Listed]:
+    """Objects whose URI starts so, by key; `after`: only those whose rest of the key comes later. `most`: in a page."""
+    bucket, prefix = _parts(uri)
+    asked: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": most}
+    if after:
+        asked["StartAfter"] = prefix + after
+    while True:
+        with _as_os_errors():
+            page = _client().list_objects_v2(**asked)
+        for one in page.get("Contents", []):
+            yield Listed(one["Key"], one["Size"], one["ETag"])
+        if not page.get("IsTruncated"):
+            return
+        asked["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def bucket_of(uri: str) -> str:
+    return _parts(uri)[0]
+
+
+def file_system() -> FileSystem:
+    """Arrow's client, for objects that are too large to be kept whole."""
+    return _file_system(os.getpid(), *_settings())
+
+
+def _parts(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def _settings() -> tuple[str, ...]:
+    """What a client is made by: another one where the environment says another thing, such as in tests."""
+    names = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    return tuple(os.environ.get(name, "") for name in names)
+
+
+def _client() -> Any:
+    return _client_of(os.getpid(), *_settings())
+
+
+@cache
+def _client_of(process: int, endpoint: str, region: str, *keys: str) -> Any:
+    """One for each process: a connection is not to be shared with a process that forked."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path" if endpoint else "auto"},
+        connect_timeout=10,
+        max_pool_connections=CONNECTIONS,
+        retries={"mode": "standard", "max_attempts": 5},
+        # Checksums beside the signature's: not every server knows them.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    return boto3.client("s3", endpoint_url=endpoint or None, region_name=region or "us-east-1", config=config)
+
+
+@cache
+def _file_system(process: int, endpoint: str, region: str, *keys: str) -> FileSystem:
+    from pyarrow.fs import S3FileSystem
+
+    scheme, _, address = endpoint.rpartition("://")
+    return S3FileSystem(
+        endpoint_override=address or None,
+        scheme=scheme or "https",
+        region=region or "us-east-1",
+        connect_timeout=10,
+        allow_delayed_open=True,  # what turns out small is one request
+    )
+
+
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        code, status = error.response["Error"].get("Code"), error.response["ResponseMetadata"].get("HTTPStatusCode")
+        if status == 404 and code != "NoSuchBucket":
+            raise FileNotFoundError(str(error)) from error
+        if status == 412:
+            raise FileExistsError(str(error)) from error
+        if status == 409:
+            raise TransientError("two writers of one object met", where=str(error), cure="try again") from error
+        raise OSError(f"{error} (HTTP status {status})") from error
+    except BotoCoreError as error:
+        raise OSError(str(error)) from error

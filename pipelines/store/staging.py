@@ -1,0 +1,130 @@
+"""Rows on their way from one task to the next, and how a stage that has staging begins and ends.
+
+Arrow's own format, compressed: between two tasks rows are written once and read a few times, and Parquet costs several
+times as much to decode (`python -m benchmarks.etl`). On S3 rows that fit into one small object are one, of a name that
+whoever reads them knows; more lie in several files, since whoever reads one keeps it in memory until its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pipelines.errors import DataError
+from pipelines.store import files, objects
+from pipelines.store.address import is_far
+from pipelines.store.explained import explained
+from pipelines.store.reading import WHOLE_BYTES, bounded
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+    from pyarrow.fs import FileSystem
+
+FILE_ROWS = 500_000
+ONLY_FILE = "only.arrow"
+DONE = ".done.json"
+FORMAT = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+def stage(uri: str, rows: pa.Table | pa.RecordBatchReader | Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
+    """Stream rows into Arrow files below `uri`; gives how many rows. A repeated call replaces them."""
+    given = iter(rows.to_batches() if isinstance(rows, pa.Table) else rows)
+    batches = (batch.cast(schema) for batch in given)
+    if not is_far(uri):
+        return _write_files(uri, batches, schema)
+    first, small = _small(batches, schema)
+    if small is None:
+        return _write_files(uri, chain(first, batches), schema)
+    files.write_bytes(f"{uri}/{ONLY_FILE}", small)
+    return sum(batch.num_rows for batch in first)
+
+
+def staged(*uris: str) -> ds.Dataset:
+    """Staged rows as one dataset, in the order in which they were staged.
+
+    Raises:
+        DataError: nothing was staged there.
+    """
+    import pyarrow.dataset as ds
+
+    parts = [part for uri in uris for part in _files(uri)]
+    return bounded(parts[0] if len(parts) == 1 else ds.UnionDataset(parts[0].schema, parts))
+
+
+def begin(staging: str) -> None:
+    """Clear what an earlier run has left in a staging folder, and its note."""
+    files.delete_folder(staging, DONE)
+
+
+def finish(staging: str, result: dict[str, Any]) -> dict[str, Any]:
+    """Note a stage's result beside its staging folder, then delete the folder; gives the result back."""
+    files.write_json(f"{staging}{DONE}", result)
+    files.delete_folder(staging)
+    return result
+
+
+def finished(staging: str) -> dict[str, Any] | None:
+    """The result that `finish` noted, for the retry of a stage that died after its last write."""
+    noted: dict[str, Any] | None = files.find_json(f"{staging}{DONE}")
+    return None if noted is None or files.has_folder(staging) else noted
+
+
+def _small(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> tuple[list[pa.RecordBatch], bytes | None]:
+    """The first batches, and the content of a file of them if they are all there are and it is small."""
+    first, count, sink = [], 0, pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema, options=FORMAT) as writer:
+        for batch in batches:
+            first.append(batch)
+            writer.write_batch(batch)
+            count += batch.num_rows
+            if count > FILE_ROWS or sink.tell() > WHOLE_BYTES:
+                return first, None
+    return first, sink.getvalue().to_pybytes()
+
+
+def _write_files(uri: str, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> int:
+    files.delete_folder(uri)
+    system, path = _located(uri)
+    count, part, is_over = 0, 0, False
+    with explained(uri):
+        if not is_far(uri):
+            system.create_dir(path, recursive=True)
+        while not is_over:
+            name = f"{path}/{part:05}.arrow"
+            with system.open_output_stream(name) as stream, pa.ipc.new_file(stream, schema, options=FORMAT) as writer:
+                end = count + FILE_ROWS
+                while count < end and not is_over:
+                    batch = next(batches, None)
+                    is_over = batch is None
+                    if batch is not None:
+                        writer.write_batch(batch)
+                        count += batch.num_rows
+            part += 1
+    return count
+
+
+def _files(uri: str) -> list[ds.Dataset]:
+    import pyarrow.dataset as ds
+    from pyarrow.fs import FileSelector
+
+    small = files.find_bytes(f"{uri}/{ONLY_FILE}") if is_far(uri) else None
+    if small is not None:
+        form, buffer = ds.IpcFileFormat(), pa.BufferReader(small)
+        return [ds.FileSystemDataset([form.make_fragment(buffer)], pa.ipc.open_file(small).schema, form)]
+    system, path = _located(uri)
+    with explained(uri):
+        names = sorted(one.path for one in system.get_file_info(FileSelector(path)))
+        if not names:
+            raise DataError("nothing is staged here", where=uri, cure="clear the run from its first task on")
+        return [ds.dataset(names, filesystem=system, format="ipc")]
+
+
+def _located(uri: str) -> tuple[FileSystem, str]:
+    from pyarrow.fs import LocalFileSystem
+
+    if is_far(uri):
+        return objects.file_system(), uri.removeprefix("s3://")
+    return LocalFileSystem(), str(files.local(uri))

@@ -1,0 +1,216 @@
+"""The problem's tables: rows by partition in Delta tables, of which each write is one commit."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.artifacts import TABLES, TableName, table_schema
+from pipelines.errors import DataError, EvergreenError, TransientError
+from pipelines.store.address import is_far, table_uri
+from pipelines.store.explained import explained
+from pipelines.store.reading import bounded
+from pipelines.store.scope import current
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+    from pipelines.problem import Problem
+    from pipelines.store.near import Table
+
+APPEND_TRIES = 20
+
+
+def table_version(problem: Problem, name: TableName) -> int | None:
+    """Newest version of a table; None when nobody has written it yet."""
+    return _table(problem, name).version
+
+
+def refresh(problem: Problem, name: TableName) -> None:
+    """Take in what others have written to a table since the running task opened it: for who reads, then decides by it
+    what to append."""
+    with explained(table_uri(problem, name)):
+        if task := current():
+            opened = task.tables.get(table_uri(problem, name))
+            if opened is not None:
+                opened.refresh()
+
+
+def dataset(problem: Problem, name: TableName, version: int | None = None) -> ds.Dataset:
+    """A table as an Arrow dataset (lazy; filters reach the files); empty when nobody has written it yet.
+
+    Its columns are the contract's: those that were declared since an old row was written are null there.
+    """
+    import pyarrow.dataset as ds
+
+    schema = table_schema(problem, name)
+    with explained(table_uri(problem, name)):
+        rows = _table(problem, name).dataset(version)
+        if rows is None and version is not None:
+            raise DataError(
+                f"version {version} of {name} cannot be read any more: its log is gone",
+                where=table_uri(problem, name),
+                cure="keep the table's log as long as you want to make models again",
+            )
+        return ds.dataset(schema.empty_table()) if rows is None else bounded(rows.replace_schema(schema))
+
+
+def partition_keys(problem: Problem, name: TableName, version: int | None = None) -> list[str]:
+    """Partition keys that a table holds rows of, sorted; read from the table's log alone."""
+    column = TABLES[name].partition_by
+    with explained(table_uri(problem, name)):
+        handle = _table(problem, name).at(version)
+        return sorted({str(values[column]) for values in handle.partitions()}) if handle else []
+
+
+def partition_files(problem: Problem, name: TableName, key: str) -> list[str]:
+    """URIs of the Parquet files that hold one partition now: for readers that know no Delta."""
+    with explained(table_uri(problem, name)):
+        return _table(problem, name).files(f"{TABLES[name].partition_by} = '{key}'")
+
+
+def write_table(
+    problem: Problem,
+    name: TableName,
+    rows: pa.Table | pa.RecordBatchReader,
+    keys: Sequence[str],
+    within: str | None = None,
+) -> int:
+    """Replace the partitions `keys` of a table by `rows`, in one commit; gives the table's new version.
+
+    Readers see all of the old rows or all of the new. Rows are streamed, cast to the contract and checked; columns
+    that the problem declares since are added to the table. In a table whose writers share partitions (`Table.within`)
+    only the rows with that value of `within` are replaced; without one, all.
+
+    Raises:
+        DataError: a row lies in another partition, or lacks a value that the contract asks for.
+        TransientError: another writer has changed the same partitions meanwhile.
+    """
+    shape, uri, schema = TABLES[name], table_uri(problem, name), table_schema(problem, name)
+    column = shape.partition_by
+    allowed = {column: set(keys)} | ({shape.within: {within}} if shape.within and within else {})
+    faults: list[EvergreenError] = []
+    checked = pa.RecordBatchReader.from_batches(
+        schema, _noting(faults, _checked(rows, schema, where=uri, allowed=allowed))
+    )
+    with explained(uri), _own_faults(faults):
+        partition_by = [column, *([shape.within] if shape.within else [])]
+        return _table(problem, name).replace(checked, partition_by, allowed)
+
+
+def append_once(problem: Problem, name: TableName, rows: pa.Table, key: str) -> bool:
+    """Append rows whose `key` the table does not hold yet; whether any was new. Safe to repeat.
+
+    Raises:
+        TransientError: other writers came first, each time it was tried.
+    """
+    uri, schema = table_uri(problem, name), table_schema(problem, name)
+    rows = pa.Table.from_batches(_checked(rows, schema, where=uri), schema=schema)
+    table = _table(problem, name)
+    for left in reversed(range(APPEND_TRIES)):
+        try:
+            with explained(uri):
+                return _append_once(table, rows, key, TABLES[name].partition_by)
+        except TransientError:
+            if not left:
+                raise
+            time.sleep(random.uniform(0.05, 0.5))  # noqa: S311 - spreads writers, hides nothing
+            with explained(uri):
+                table.refresh()
+    raise AssertionError("unreachable")
+
+
+def _append_once(table: Table, rows: pa.Table, key: str, partition_by: str) -> bool:
+    """The commit fails if there is any since the rows that were looked through."""
+    there = table.dataset()
+    if there is not None:
+        known = there.to_table(columns=[key], filter=pc.field(key).isin(rows[key].combine_chunks()))
+        rows = rows.filter(pc.invert(pc.is_in(rows[key], value_set=known[key].combine_chunks())))
+    if not rows.num_rows:
+        return False
+    table.append(rows, [partition_by])
+    return True
+
+
+def _table(problem: Problem, name: TableName) -> Table:
+    """The table as the running task knows it."""
+    uri, task = table_uri(problem, name), current()
+    with explained(uri):
+        if task is None:
+            return _opened(uri)
+        if uri not in task.tables:
+            task.tables[uri] = _opened(uri)
+        table: Table = task.tables[uri]
+        return table
+
+
+def _opened(uri: str) -> Table:
+    from pipelines.store.far import FarTable
+    from pipelines.store.near import Table
+
+    return FarTable(uri) if is_far(uri) else Table(uri)
+
+
+def _checked(
+    rows: pa.Table | pa.RecordBatchReader,
+    schema: pa.Schema,
+    *,
+    where: str,
+    allowed: dict[str, set[str]] | None = None,
+) -> Iterator[pa.RecordBatch]:
+    required = [field.name for field in schema if not field.nullable]
+    batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
+    for batch in batches:
+        missing = [name for name in schema.names if name not in batch.schema.names]
+        if missing:
+            raise DataError(f"rows lack the columns {', '.join(missing)}", where=where, cure="add them to the query")
+        for name in required:
+            if batch.column(name).null_count:
+                raise DataError(
+                    f"{batch.column(name).null_count} rows have no {name}",
+                    where=where,
+                    cure=f"every row needs {name}; look at the query or the stage that made these rows",
+                )
+        batch = batch.select(schema.names).cast(schema)
+        for column, keys in (allowed or {}).items():
+            strangers = set(batch.column(column).unique().to_pylist()) - keys
+            if strangers:
+                raise DataError(
+                    f"rows of {_shown(strangers)} in a write of {_shown(keys)}",
+                    where=where,
+                    cure=f"a write replaces whole values of {column}: give it those rows alone",
+                )
+        yield batch
+
+
+def _shown(keys: set[str]) -> str:
+    """
+    >>> _shown({"natural"}), _shown({"2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04"})
+    ('natural', '2024-01-01 to 2024-01-04 (4)')
+    """
+    return ", ".join(sorted(keys)) if len(keys) <= 3 else f"{min(keys)} to {max(keys)} ({len(keys)})"
+
+
+def _noting(faults: list[EvergreenError], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Keep our own errors: Delta's writer, in Rust, only passes their text on."""
+    try:
+        yield from batches
+    except EvergreenError as error:
+        faults.append(error)
+        raise
+
+
+@contextmanager
+def _own_faults(faults: list[EvergreenError]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if faults:
+            raise faults[0] from error
+        raise

@@ -1,0 +1,54 @@
+"""Folders in which a table on S3 is worked on, and those that killed tasks have left."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+import weakref
+from pathlib import Path
+from tempfile import mkdtemp
+
+from pipelines.store.copies import own_folder
+
+LOCKED_WITHIN_S = 60.0  # a folder that is older, and not locked, is nobody's
+
+
+def working_folder(owner: object) -> Path:
+    """An empty folder that is there as long as `owner` is; what tasks that were killed have left is removed.
+
+    Whoever uses a folder holds a lock on it, which the system drops with the process.
+    """
+    root = own_folder("work")
+    if root:
+        _sweep(root)
+    folder = Path(mkdtemp(prefix="evergreen-table-", dir=root))
+    lock = os.open(folder, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    weakref.finalize(owner, _remove, folder, lock, os.getpid())
+    return folder
+
+
+def _remove(folder: Path, lock: int, process: int) -> None:
+    if os.getpid() == process:  # a process that forked leaves it to the one that goes on using it
+        shutil.rmtree(folder, ignore_errors=True)
+    os.close(lock)
+
+
+def _sweep(root: Path) -> None:
+    for folder in root.iterdir():
+        try:
+            if time.time() - folder.stat().st_mtime < LOCKED_WITHIN_S:
+                continue
+            lock = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # somebody else has removed it
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue  # it is in use
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)

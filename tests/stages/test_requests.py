@@ -1,0 +1,47 @@
+"""How often the stages ask an S3 server for anything: `python -m benchmarks.requests` counts a week of the demo."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from benchmarks.requests import Requests, noting_stages, table
+from pipelines import inline
+from pipelines.errors import NothingToDo
+from pipelines.store import objects
+
+WEEK = "2013-02-11"
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_stage_asks_for_nothing_twice(
+    loop: str, s3_server: Requests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Path(os.environ["EVERGREEN_STORE_URI"].removeprefix("file://"))
+    monkeypatch.setenv("EVERGREEN_STORE_URI", "s3://bucket/loop")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "any")
+    for path in here.rglob("*"):
+        if path.is_file():
+            objects.write(f"s3://bucket/loop/{path.relative_to(here)}", path.read_bytes())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # a machine that has read nothing yet
+    before = len(s3_server.seen())
+    with noting_stages(s3_server), suppress(NothingToDo):
+        inline.ingest(loop, WEEK, WEEK)
+        inline.score(loop, WEEK)
+        inline.monitor(loop, WEEK)
+    week = s3_server.seen()[before:]
+    stages = [one.stage for one in week]
+    assert {"ingest.publish", "score.score", "decide.act"} <= set(stages)
+    entered = {stage: 3 if stage == "score.score" else 1 for stage in stages}  # three shards
+    asked = Counter((one.stage, one.kind, one.path) for one in week if one.kind in ("GET", "LIST"))
+    assert {about: times for about, times in asked.items() if times > entered[about[0]]} == {}
+    assert "HEAD" not in {one.kind for one in week}, "what is wanted is asked for, and not whether it is there"
+    assert len(week) < 230, table(week)
