@@ -22,7 +22,7 @@ import pyarrow as pa
 from deltalake import DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError
 from deltalake.fs import DeltaStorageHandler
-from pyarrow.fs import PyFileSystem
+from pyarrow.fs import FileSystem, PyFileSystem
 
 from pipelines.errors import DataError
 from pipelines.store import objects
@@ -35,8 +35,6 @@ from pipelines.store.reading import WHOLE_BYTES
 from pipelines.store.working import working_folder
 
 if TYPE_CHECKING:
-    import pyarrow.dataset as ds
-
     from pipelines.store.scope import Kept
 
 LOG = "_delta_log"
@@ -156,11 +154,9 @@ class FarTable(Table):
         self._fetch(folder, needed[1])
         return DeltaTable(str(folder), version=version)
 
-    def _rows(self, handle: DeltaTable) -> ds.Dataset:
+    def _files(self, handle: DeltaTable) -> FileSystem:
         sizes = handle._table.get_add_file_sizes()
-        return handle.to_pyarrow_dataset(
-            filesystem=PyFileSystem(TableFiles(self.uri, storage_options(), sizes, kept()))
-        )
+        return PyFileSystem(TableFiles(self.uri, storage_options(), sizes, kept()))
 
     def _write(
         self,

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
 from deltalake.exceptions import TableNotFoundError
+from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
+
+from pipelines.store.rows import dataset_of
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -27,6 +31,7 @@ class Table:
         self.uri = uri
         self._place = place or uri  # where Delta reads and writes
         self._versions: dict[int, DeltaTable] = {}
+        self._datasets: dict[int, ds.Dataset] = {}
         self._handle: DeltaTable | None = None
         self._handle = self._open()
 
@@ -56,7 +61,11 @@ class Table:
     def dataset(self, version: int | None = None) -> ds.Dataset | None:
         """Rows of a version; None where there is no such version."""
         handle = self.at(version)
-        return None if handle is None else self._rows(handle)
+        if handle is None:
+            return None
+        if handle.version() not in self._datasets:
+            self._datasets[handle.version()] = dataset_of(handle, self._files(handle))
+        return self._datasets[handle.version()]
 
     def files(self, predicate: str) -> list[str]:
         """URIs of the files that hold the partitions that `predicate`, in SQL, chooses."""
@@ -92,8 +101,9 @@ class Table:
         except TableNotFoundError:
             return None
 
-    def _rows(self, handle: DeltaTable) -> ds.Dataset:
-        return handle.to_pyarrow_dataset()
+    def _files(self, handle: DeltaTable) -> FileSystem:
+        """Where the table's files lie, with its folder at the root."""
+        return SubTreeFileSystem(unquote(handle.table_uri.removeprefix("file://")), LocalFileSystem())
 
     def _write(
         self,

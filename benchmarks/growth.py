@@ -1,0 +1,146 @@
+"""What one more day costs when there is much past: ingest, score, monitor and train after ever more partitions.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.growth [--partitions 10 100 1000 5000] [--days 2] [--profile FOLDER]
+
+Days of a hundred rows, made up, with their labels a day later; the past is ingested in bulk, the first model trained,
+and the days after it are played one by one, each DAG's stages in this process on a local folder. Printed are CPU
+seconds without imports: a day's, after so many partitions, and beside them the ratio to the cost after 100. `--profile`
+keeps a profile of each DAG for `python -m pstats`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import logging
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from pipelines import inline
+from pipelines.errors import NothingToDo
+
+NAME, ROWS = "kettle", 100
+FIRST = datetime(2010, 1, 1, tzinfo=UTC)
+PROBLEM: dict[str, Any] = {
+    "description": "Will the kettle boil over?",
+    "owner": "kitchen",
+    "key": "kettle_id",
+    "partitions": {"every": "day", "first": "2010-01-01"},
+    "sources": {"kettles": {"path": "kettles.parquet", "time_column": "filled"}},
+    "columns": {
+        "litres": {"type": "float", "available": "cutoff"},
+        "watts": {"type": "float", "available": "cutoff"},
+        "shelf": {"type": "string", "available": "cutoff"},
+    },
+    "features": {
+        "columns": ["litres", "watts", "shelf"],
+        "history": {"shelf_rate_7d": {"by": ["shelf"], "function": "mean", "window_days": 7}},
+    },
+    "labels": {"delay_days": 1},
+    "training": {"candidates": {"prior": {"model": "prior"}, "xgboost": {"model": "xgboost"}}, "baselines": ["prior"]},
+    "gate": {
+        "limits": {"auc": {"min": 0.5}},
+        "gain_over_baselines": {"auc": 0.0},
+        "gain_over_champion": {"auc": 0.0},
+    },
+    "monitoring": {"report_rows": None},
+}
+
+
+def kettles(days: int) -> pa.Table:
+    """`days` days of ROWS rows each, from FIRST on."""
+    random, count = np.random.default_rng(7), days * ROWS
+    litres, watts, shelf = random.normal(size=count), random.normal(size=count), random.choice(["top", "low"], count)
+    boils = litres + watts**2 + 2 * (shelf == "top") + random.normal(size=count) > 2
+    minutes = np.arange(count) * (24 * 60 // ROWS)
+    first = np.datetime64(FIRST.replace(tzinfo=None), "us")
+    day = np.arange(count) // ROWS
+    filled = first + day.astype("timedelta64[D]") + (minutes % (24 * 60)).astype("timedelta64[m]")
+    return pa.table({
+        "kettle_id": np.char.add("k", np.arange(count).astype(str)),
+        "filled": pa.array(filled, pa.timestamp("us")).cast(pa.timestamp("us", "UTC")),
+        "litres": litres, "watts": watts, "shelf": shelf, "label": boils.astype(np.int8),
+    })  # fmt: skip
+
+
+def lay_out(folder: Path, days: int) -> None:
+    """The problem's folder, its rows, and the environment that names them."""
+    problem = folder / "problems" / NAME
+    problem.mkdir(parents=True)
+    (problem / "problem.yaml").write_text(yaml.safe_dump(PROBLEM))
+    (problem / "events.sql").write_text("SELECT kettle_id, filled AS event_time, litres, watts, shelf FROM kettles")
+    (problem / "labels.sql").write_text(
+        "SELECT kettle_id, filled AS event_time, filled AS known_time, label FROM kettles"
+    )
+    pq.write_table(kettles(days), problem / "kettles.parquet")
+    os.environ |= {
+        "EVERGREEN_PROBLEMS": str(problem.parent),
+        "EVERGREEN_STORE_URI": (folder / "store").as_uri(),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+    }
+
+
+def key(day: int) -> str:
+    return (FIRST + timedelta(days=day)).date().isoformat()
+
+
+def costs(partitions: int, days: int, profiles: Path | None) -> dict[str, float]:
+    """CPU seconds by DAG: `history` and `train` once, the mean of `days` days of the others."""
+    spent: dict[str, list[float]] = {}
+
+    def timed(name: str, run: Callable[[], Any]) -> None:
+        profile = cProfile.Profile() if profiles else None
+        start = time.process_time()
+        try:
+            if profile:
+                profile.runcall(run)
+            else:
+                run()
+        except NothingToDo:
+            pass
+        spent.setdefault(name, []).append(time.process_time() - start)
+        if profile and profiles:
+            profile.dump_stats(profiles / f"{name}_{partitions}.pstats")
+
+    with TemporaryDirectory() as folder:
+        lay_out(Path(folder), partitions + days)
+        timed("history", lambda: inline.ingest(NAME, key(0), key(partitions - 1)))
+        timed("train", lambda: inline.train(NAME, key(partitions - 1)))
+        for day in (key(partitions + n) for n in range(days)):
+            timed("ingest", lambda day=day: inline.ingest(NAME, day, day))
+            timed("score", lambda day=day: inline.score(NAME, day))
+            timed("monitor", lambda day=day: inline.monitor(NAME, day))
+    return {name: sum(found) / len(found) for name, found in spent.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--partitions", type=int, nargs="+", default=[100, 10, 1000, 5000])
+    parser.add_argument("--days", type=int, default=2)
+    parser.add_argument("--profile", type=Path)
+    arguments = parser.parse_args()
+    if arguments.profile:
+        arguments.profile.mkdir(parents=True, exist_ok=True)
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("pipelines.inline").setLevel(logging.INFO)
+    costs(10, 1, None)  # imports, and what is made once
+    first: dict[str, float] = {}
+    for partitions in arguments.partitions:
+        found = costs(partitions, arguments.days, arguments.profile)
+        first = first or found
+        shown = ", ".join(f"{name} {cost:.1f} ({cost / first[name]:.2f})" for name, cost in found.items())
+        print(f"{partitions} partitions: {shown}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
