@@ -26,7 +26,8 @@ def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Embedded:
 
     def start_services(_self: Embedded, supervisor: Supervisor, _progress: object) -> None:
         sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
-        supervisor.start(runtime_service("sleeper", sleep))
+        # Just after its start a process does not show its environment yet, by which it is found.
+        supervisor.start(Service("sleeper", sleep, os.environ, lambda _: bool(marked(supervisor.home, "sleeper"))))
 
     monkeypatch.setattr(Embedded, "_start_services", start_services)
     return Embedded(tmp_path / "home")
