@@ -11,6 +11,7 @@ import httpx
 
 from pipelines.errors import AccessError, ConfigError, DataError, ServiceUnavailable
 
+LOOK_EVERY_S, TASKS_EVERY_S = 0.5, 2.0
 FINISHED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 Run = dict[str, Any]
 OnTask = Callable[[Run, dict[str, Any]], None]
@@ -98,16 +99,17 @@ class AirflowClient:
         path = run_path(run)
         told: set[tuple[str, int]] = set()
         end = time.monotonic() + timeout_s
+        look = 0.0
         while True:
-            instances = list(self._tasks(path))
-            # While a task has not ended, neither has its run: that is one request a look, and not two.
-            if all(instance["state"] in FINISHED for instance in instances):
-                run = self._call("GET", path)
-            for instance in instances:
-                name = (instance["task_id"], instance["map_index"])
-                if instance["state"] in FINISHED and name not in told and instance["state"] != "removed":
-                    told.add(name)
-                    on_task(run, instance)
+            run = self._call("GET", path)
+            # All tasks of a run are the dearest answer there is: they are asked for now and then, and at the end.
+            if time.monotonic() >= look or run["state"] in ("success", "failed"):
+                look = time.monotonic() + TASKS_EVERY_S
+                for instance in self._tasks(path):
+                    name = (instance["task_id"], instance["map_index"])
+                    if instance["state"] in FINISHED and name not in told and instance["state"] != "removed":
+                        told.add(name)
+                        on_task(run, instance)
             if run["state"] in ("success", "failed"):
                 return run
             if time.monotonic() > end:
@@ -116,7 +118,7 @@ class AirflowClient:
                     where=self.url,
                     cure="look at the run in Airflow's UI; then run this again",
                 )
-            time.sleep(0.5)
+            time.sleep(LOOK_EVERY_S)
 
     def wait_for(self, dag_id: str, partition: str, timeout_s: float) -> Run:
         """The run of a partition that an asset is about to start; raises ServiceUnavailable when none comes."""
@@ -131,7 +133,7 @@ class AirflowClient:
                     where=self.url,
                     cure="is the DAG unpaused, the scheduler alive? Look at Assets in the UI, then run this again",
                 )
-            time.sleep(0.5)
+            time.sleep(LOOK_EVERY_S)
 
     def xcom(self, run: Run, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """A task's XCom; None when it has none of that name."""
