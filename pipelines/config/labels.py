@@ -60,6 +60,7 @@ class Labels(Config):
 
     delay_days: int = Field(0, ge=0, description="days between a label's own known_time and its arrival here")
     description: str = ""
+    unit: str = Field("", description="of a regression's label, such as minute or degF; another one is told by it")
     classes: list[ClassName] = Field(
         [], description="task multiclass: the names that labels.sql gives, in the order of the scores"
     )

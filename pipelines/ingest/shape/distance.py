@@ -55,15 +55,17 @@ class Suspicion(NamedTuple):
         return f"{self.value:.2g} {self.what}, usual: up to {self.usual:.2g}, limit: {self.limit:.2g}"
 
 
-def allowed(floor: float, usual: float, before: Sequence[int], now: int) -> float:
+def allowed(floor: float, usual: float, before: Sequence[int], now: int, independent: float = np.inf) -> float:
     """The distance up to which nothing is suspicious, of a partition of `now` rows after some of `before` rows.
 
-    Few rows lie far off by chance: a distance goes down with the root of their number, and rows come in clusters.
+    Few rows lie far off by chance: a distance goes down with the root of their number, and rows come in clusters; in
+    larger ones where no more than so many of them are `independent`.
 
-    >>> allowed(0.2, 0.5, [900, 1000], 900), allowed(0.2, 0.5, [900, 1000], 100)
-    (0.7, 1.9)
+    >>> allowed(0.2, 0.5, [900, 1000], 900), allowed(0.2, 0.5, [900, 1000], 100), allowed(0.2, 0.5, [900], 900, 16)
+    (0.7, 1.9, 1.0)
     """
-    return max(floor, 2 * float(np.sqrt(CLUSTERED / max(now, 1)))) + usual * wider(before, now)
+    by_chance = 2 * float(np.sqrt(max(CLUSTERED / max(now, 1), 1 / independent)))
+    return max(floor, by_chance) + usual * wider(before, now)
 
 
 def drawn(past: Sequence[ColumnShape], column: ColumnShape) -> int:
@@ -75,6 +77,13 @@ def drawn(past: Sequence[ColumnShape], column: ColumnShape) -> int:
     if not all(is_daily):
         return column.count
     return min(column.count, round(float(np.median([one.draws for one in past]))))
+
+
+def independent(past: Sequence[ColumnShape], column: ColumnShape) -> float:
+    """How many of a number's values tell something of their own, going by how that was so far: a frozen one has no way
+    to follow itself. At least one."""
+    shares = [one.independent / one.count for one in past if one.count and one.independent]
+    return max(float(np.median(shares)) * column.count, 1.0) if shares else float(max(column.count, 1))
 
 
 def wider(before: Sequence[int], now: int) -> float:

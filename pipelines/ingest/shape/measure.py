@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import sql
+from pipelines.ingest.shape.distance import FEWEST_VALUES
 from pipelines.ingest.shape.profile import MOSTLY, Array, ColumnShape, Moments, PartitionShape
 from pipelines.ingest.shape.rhythm import HOUR, rhythm_of
 from pipelines.problem import Problem, Query
@@ -21,7 +22,7 @@ PAIR_BUCKETS = 65_536
 BUCKETS = 64  # that the values of a category are hashed to: bounded, whatever the vocabulary
 SAMPLED_ROWS = 20_000  # of a partition: by the hash of the key, so that every run looks at the same rows
 LARGEST = 1e100  # numbers are cut here, so that their squares are numbers too
-DAY = '"(day of the event)"'
+DAY, PLACE = '"(day of the event)"', '"(place in time)"'
 FEW_VALUES = 1_000  # as many at most has a column whose every value is known: a count, or a rounded measurement
 
 
@@ -38,20 +39,26 @@ def shapes(problem: Problem, query: Query, rows: Any) -> dict[str, PartitionShap
         chosen = ", ".join(f"{expression} AS {sql.quote(name)}" for name, (_, expression) in columns.items())
         zone = sql.literal(problem.partitions.timezone)
         day = f", (event_time AT TIME ZONE {zone})::DATE AS {DAY}" if query == "events" else ""
+        order = f"event_time, {sql.quote(problem.key)}" if query == "events" else sql.quote(problem.key)
         database.execute(f"""
-            CREATE TEMP TABLE sampled AS SELECT partition, {chosen}{day} FROM rows
+            CREATE TEMP TABLE sampled AS SELECT partition, {chosen}{day},
+                row_number() OVER (ORDER BY {order}) AS {PLACE}
+            FROM rows
             WHERE {sql.thinned(problem.key, counts, SAMPLED_ROWS)}
         """)
         parts: dict[str, dict[str, ColumnShape]] = {key: {} for key in counts}
         for name, (kind, _) in columns.items():
             draws = _draws(database, name) if query == "events" and kind != "pair" else {}
             for key, shape in _profile(database, name, kind):
-                parts[key][name] = replace(shape, draws=draws.get(key, shape.count))
+                parts[key][name] = replace(shape, draws=draws.get(key, shape.count), is_label=query == "labels")
         numbers = [name for name, (kind, _) in columns.items() if kind == "number"]
         moments, rhythms = {}, {}
         for key in counts:
             matrix = _matrix(database, key, [*numbers, HOUR] if HOUR in columns else numbers)
             moments[key] = _moments(numbers, matrix[:, : len(numbers)])
+            if query == "events":
+                for place, name in enumerate(numbers):
+                    parts[key][name] = replace(parts[key][name], independent=_independent(matrix[:, place]))
             if HOUR in columns:
                 rhythms[key] = rhythm_of(matrix[:, :-1], matrix[:, -1])
         told = [sql.quote(name) for name in columns if not name.startswith("(")]
@@ -110,12 +117,30 @@ def _number_sql(value: str) -> str:
 
 
 def _matrix(database: Any, key: str, names: Sequence[str]) -> Array:
-    """The sampled rows of a partition: (rows, names), a gap is NaN. Without a name, no row."""
+    """The sampled rows of a partition in the order of time: (rows, names), a gap is NaN. Without a name, no row."""
     if not names:
         return np.empty((0, 0))
     chosen = ", ".join(f"{sql.quote(name)}::DOUBLE AS {sql.quote(name)}" for name in names)
-    found = database.execute(f"SELECT {chosen} FROM sampled WHERE partition = ?", [key]).fetchnumpy()
+    found = database.execute(f"SELECT {chosen} FROM sampled WHERE partition = ? ORDER BY {PLACE}", [key]).fetchnumpy()
     return np.stack([np.ma.filled(np.ma.asarray(found[name], np.float64), np.nan) for name in names], axis=1)
+
+
+def _independent(values: Array) -> float:
+    """How many values in the order of time tell something of their own, by how much each is like the one before.
+
+    Of a first-order autoregression the mean of n values is as uncertain as that of n (1 - r) / (1 + r) independent
+    ones (Bayley and Hammersley 1946).
+
+    >>> _independent(np.array([1.0, 9.0] * 20)), round(_independent(np.arange(40.0)), 1)
+    (40.0, 1.6)
+    """
+    values = values[np.isfinite(values)]
+    off = values - values.mean() if len(values) else values
+    squares = float(off @ off)
+    if len(values) < FEWEST_VALUES or not squares > 0:
+        return float(len(values))
+    alike = min(max(float(off[1:] @ off[:-1]) / squares, 0.0), 1.0)
+    return max(len(values) * (1 - alike) / (1 + alike), 1.0)
 
 
 def _moments(names: Sequence[str], matrix: Array) -> Moments:

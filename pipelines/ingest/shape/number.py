@@ -14,11 +14,12 @@ from pipelines.ingest.shape.distance import (
     allowed,
     distances,
     drawn,
+    independent,
     nearest,
     wider,
 )
 from pipelines.ingest.shape.profile import Array, ColumnShape
-from pipelines.ingest.shape.units import CERTAIN, NEARER, Change, changes_of
+from pipelines.ingest.shape.units import CERTAIN, NEARER, Change, changes_of, tenfold
 
 FEWEST_DIFFERENT = 3  # values from which on it is said how large they are
 UNIT_AT = 0.6  # of the distance that is suspicious by itself: from there on the units of a column's kind are thought of
@@ -29,26 +30,49 @@ MAGNITUDES = "e-folds from the sizes in the nearest partition before"
 def judge_number(
     settings: Shape, name: str, past: Sequence[ColumnShape], column: ColumnShape, unit: str
 ) -> dict[str, Suspicion]:
-    scale = float(np.sqrt(np.mean([one.spread**2 for one in past])))
+    scale = _scale(past)
     if not scale > 0:
         return {}  # a column that never moved tells nothing about how it moves
     quantiles = [one.values / scale for one in past]
     spreads, counts, now = [one.spread for one in past], [one.count for one in past], drawn(past, column)
     far, usual = distances(quantiles, column.values / scale, "number")
-    values = Suspicion(far, usual, allowed(FLOOR["number"], settings.tolerance * usual, counts, now), DEVIATIONS)
+    limit = allowed(FLOOR["number"], settings.tolerance * usual, counts, now, independent(past, column))
+    values = Suspicion(far, usual, limit, DEVIATIONS)
     found = {f"{name}: other values": values}
     if column.count >= FEWEST_VALUES:
         narrower, steady = (min(spreads) / max(width, 1e-3 * scale) for width in (column.spread, max(spreads)))
         limit = FLOOR["spread"] * settings.tolerance * wider(counts, column.count)
         what = "times as narrow as the narrowest partition before"
         found[f"{name}: frozen"] = Suspicion(narrower, 1 / steady, limit / steady, what)
+    return found | judge_unit(settings, name, past, column, unit)
+
+
+def judge_unit(
+    settings: Shape, name: str, past: Sequence[ColumnShape], column: ColumnShape, unit: str
+) -> dict[str, Suspicion]:
+    """The change of units that makes an odd partition an ordinary one, if there is one.
+
+    Of a number that never moved there is none. Without a declared `unit` of their kind only changes by a factor of ten
+    or more are thought of: what has doubled, or shrunk to a third, is near one of the others anyway.
+    """
+    scale = _scale(past)
+    if not scale > 0:
+        return {}
+    quantiles, counts, now = [one.values / scale for one in past], [one.count for one in past], drawn(past, column)
+    far, usual = distances(quantiles, column.values / scale, "number")
+    limit = allowed(FLOOR["number"], settings.tolerance * usual, counts, now, independent(past, column))
     changes, is_declared = changes_of(unit)
     near = min(FLOOR["number"] + usual / 2, far / (NEARER if is_declared else CERTAIN))
-    from_here = allowed(FLOOR["number"], UNIT_AT * settings.tolerance * usual, counts, now)
-    if far > (from_here if is_declared else values.limit):
-        undone = ((name, np.sort(one) / scale) for name, one in _undone(changes, column.values))
-        found |= _renamed(name, values, _likeliest(quantiles, undone, near))
-    return found
+    from_here = allowed(FLOOR["number"], UNIT_AT * settings.tolerance * usual, counts, now, independent(past, column))
+    if far <= (from_here if is_declared else limit):
+        return {}
+    thought_of = changes if is_declared else tenfold(changes)
+    undone = ((name, np.sort(one) / scale) for name, one in _undone(thought_of, column.values))
+    return _renamed(name, Suspicion(far, usual, limit, DEVIATIONS), _likeliest(quantiles, undone, near))
+
+
+def _scale(past: Sequence[ColumnShape]) -> float:
+    return float(np.sqrt(np.mean([one.spread**2 for one in past])))
 
 
 def judge_distinct(past: Sequence[ColumnShape], column: ColumnShape) -> Suspicion:
@@ -83,6 +107,7 @@ def judge_rest(
     found = {f"{name}: values of another size": sizes}
     changes, is_declared = changes_of(unit)
     if sizes.ratio > (UNIT_AT if is_declared else 1.0):
+        changes = changes if is_declared else tenfold(changes)
         factors = [(name, np.log(factor)) for name, (factor, offset) in changes.items() if factor > 0 and not offset]
         undone = ((name, column.rest + sign * factor) for name, factor in factors for sign in (-1, 1))
         found |= _renamed(name, sizes, _likeliest(logarithms, undone, min(FLOOR["rest"] + usual / 2, far / 2)))

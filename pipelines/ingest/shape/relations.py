@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import Shape
-from pipelines.ingest.shape.distance import FLOOR, Suspicion, allowed
+from pipelines.ingest.shape.distance import FLOOR, Suspicion, allowed, independent
 from pipelines.ingest.shape.profile import Array, Moments, PartitionShape
 
 RELATED = 0.8  # share of a number's variance that the others explain, for the relation to be held to
@@ -48,7 +48,9 @@ def judge_relations(
             rest = _pooled([*past[:skipped], *past[skipped + 1 :]])
             usual = max(usual, _off(*_residual(rest, place, others, _slopes(rest, place, others), one), left))
         far = _off(*_residual(pooled, place, others, slopes, moments), left)
-        limit = allowed(FLOOR["relation"], settings.tolerance * usual, [one.rows for one in trailing], shape.rows)
+        of_their_own = independent([one.columns[name] for one in trailing], shape.columns[name])
+        rows = [one.rows for one in trailing]
+        limit = allowed(FLOOR["relation"], settings.tolerance * usual, rows, shape.rows, of_their_own)
         what = "times as far off as rows usually are from what the other columns say"
         found[f"{name}: out of step with the other columns"] = Suspicion(far, usual, limit, what)
     return found

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipelines.config import Shape
-from pipelines.ingest.shape.distance import FEWEST_VALUES, FLOOR, Suspicion
+from pipelines.ingest.shape.distance import CLUSTERED, FEWEST_VALUES, FLOOR, Suspicion, independent
 from pipelines.ingest.shape.profile import Array, PartitionShape
 
 HOUR = "(hour of the event)"
@@ -75,7 +75,8 @@ def judge_rhythm(
         return {}
     names = [name for name, is_kept in zip(shape.moments.names, kept, strict=True) if is_kept]
     counts, rhythms = counts[:, kept], rhythms[:, kept] / np.fmax(spreads[:, kept], scale[varies])[..., None]
-    noise, mean, others = _usual(rhythms[:-1], counts[:-1], counts[-1])
+    of_their_own = [independent([one.columns[name] for one in trailing], shape.columns[name]) for name in names]
+    noise, mean, others = _usual(rhythms[:-1], counts[:-1], counts[-1], np.array(of_their_own))
     gains = _gains(mean, rhythms[-1], noise)
     usual = np.sqrt(_gains(others, rhythms[:-1], noise).sum(axis=-1).max())
     best = int(gains.sum(axis=-1).argmax())
@@ -95,7 +96,7 @@ def _told(shape: PartitionShape) -> tuple[Array, Array]:
     return np.array([float(one.count) for one in columns]), np.array([one.spread for one in columns])
 
 
-def _usual(past: Array, before: Array, now: Array) -> tuple[Array, Array, Array]:
+def _usual(past: Array, before: Array, now: Array, of_their_own: Array) -> tuple[Array, Array, Array]:
     """Of each column the squared distance that is usual, the mean rhythm, and that of the others of each partition.
 
     A column's own noise is told from few partitions: it is drawn to that of the usual column. Few rows bring chance.
@@ -106,7 +107,8 @@ def _usual(past: Array, before: Array, now: Array) -> tuple[Array, Array, Array]
     own = np.nanmean(((past - others) ** 2).sum(axis=-1), axis=0)
     noise = (count * own + SHRUNK * np.median(own)) / (count + SHRUNK)
     fewer = np.maximum(1.0, np.nanmin(np.where(np.isfinite(past[..., 0]), before, np.nan), axis=0) / now)
-    return noise * fewer + np.maximum(FLOOR["rhythm"] ** 2, 4 / now), mean, others
+    by_chance = np.maximum(CLUSTERED / now, 1 / of_their_own)
+    return noise * fewer + np.maximum(FLOOR["rhythm"] ** 2, by_chance), mean, others
 
 
 def _gains(expected: Array, found: Array, noise: Array) -> Array:

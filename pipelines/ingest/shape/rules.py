@@ -9,6 +9,7 @@ import numpy as np
 from pipelines.config import Shape
 from pipelines.ingest.batch import BatchRule, Refusal
 from pipelines.ingest.shape.distance import FLOOR, Suspicion, allowed, chance, distances, drawn
+from pipelines.ingest.shape.label import judge_label
 from pipelines.ingest.shape.number import judge_distinct, judge_number, judge_rest
 from pipelines.ingest.shape.profile import MOSTLY, ColumnShape, PartitionShape
 from pipelines.ingest.shape.relations import judge_relations
@@ -93,6 +94,9 @@ def _suspicions(
         past = [one for one in past if len(one.shares)]
         if not len(column.shares) or len(past) < settings.min_partitions:
             continue
+        if column.is_label:
+            found |= judge_label(settings, name, past, column, problem.labels.unit)
+            continue
         if column.kind == "pair" and any(_is_daily(side, trailing, shape) for side in name[1:-1].split(" with ")):
             continue  # a new season or a holiday is a new combination with all that there is
         if all(one.known_shares.any() for one in (*past, column)):
@@ -136,8 +140,7 @@ def _is_daily(name: str, trailing: Sequence[PartitionShape], shape: PartitionSha
 def _missing(settings: Shape, past: Sequence[ColumnShape], column: ColumnShape, rows: int) -> Suspicion:
     most = max(one.null_share for one in past)
     spread = most - min(one.null_share for one in past) + chance(most, rows)
-    floor = max(FLOOR["nulls"], 2 / float(np.sqrt(rows)))
-    limit = most + floor + settings.tolerance * spread
+    limit = most + allowed(FLOOR["nulls"], settings.tolerance * spread, [rows], rows)
     return Suspicion(column.null_share, most, limit, "of the values are missing")
 
 

@@ -105,3 +105,12 @@ def changes_of(unit: str, *, with_slight: bool = False) -> tuple[Mapping[str, Ch
     if with_slight:
         found |= {name: change for kind in kinds for name, change in SLIGHT.get(kind, {}).items()}
     return found | GENERAL, bool(unit and kinds)
+
+
+def tenfold(changes: Mapping[str, Change]) -> dict[str, Change]:
+    """Those that nothing but a change of units is likely to look like: by a factor of ten or more, or of the sign.
+
+    >>> [*tenfold(changes_of("inch")[0])][:2]
+    ['miles and metres', 'inches and millimetres']
+    """
+    return {name: (factor, offset) for name, (factor, offset) in changes.items() if factor < 0 or factor >= 10}

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipelines.config import Shape
-from pipelines.ingest.shape.distance import A_DAY_OR_TWO, CLUSTERED, FEWEST_VALUES, FLOOR, Suspicion, allowed, drawn
+from pipelines.ingest.shape.distance import (
+    A_DAY_OR_TWO,
+    CLUSTERED,
+    FEWEST_VALUES,
+    FLOOR,
+    Suspicion,
+    allowed,
+    drawn,
+    independent,
+)
 from pipelines.ingest.shape.profile import ColumnShape
 
 VALUES_FROM = 5  # partitions that are taken to have shown nearly all values that there are
@@ -24,12 +33,13 @@ def judge_values(settings: Shape, name: str, past: Sequence[ColumnShape], column
         kinds = {"pairs": "combinations that there never were"}
     seen = [_strange(one, [*past[:place], *past[place + 1 :]]) for place, one in enumerate(past)]
     found = {}
+    of_their_own = independent(past, column) * column.told_share
     shares = zip(kinds.items(), _strange(column, past), np.max(seen, axis=0), strict=False)
     for (kind, words), far, usual in shares:
-        limit = allowed(FLOOR[kind], settings.tolerance * usual, counts, now)
+        limit = allowed(FLOOR[kind], settings.tolerance * usual, counts, now, of_their_own)
         found[f"{name}: {words}"] = Suspicion(far, float(usual), limit, "of the values")
     # No share is more than all: hardly any value known is odd, however many strange ones are usual.
-    usual, limit = float(np.max(np.sum(seen, axis=1))), allowed(FLOOR["unseen"], 0.0, counts, now)
+    usual, limit = float(np.max(np.sum(seen, axis=1))), allowed(FLOOR["unseen"], 0.0, counts, now, of_their_own)
     if column.kind == "number" and usual < 0.5:
         strange = sum(_strange(column, past))
         known = Suspicion(strange, usual, max((2 + usual) / 3, limit), "of the values were not there before")
