@@ -56,7 +56,9 @@ def detect(
       explain a step, or a distance of more than a standard deviation from each trailing one: None where there is none.
       `units`, as declared by feature, tell which may have happened; any other takes overwhelming evidence.
 
-    "prediction" has the same, and "mean" and "reference_mean". "same_as" is a trailing partition with the very same
+    "prediction" has the same, and "mean", "reference_mean" and "moved" ("pooled moved" of the pool): by how much scores
+    differ on average from those of the trailing partition that is most like this one, in their own unit; None without
+    one. "same_as" is a trailing partition with the very same
     counts in most columns: the same rows again.
     """
     since = dict(trailing or {})
@@ -65,6 +67,8 @@ def detect(
     is_small = 0 < rows < fewest_rows
     rate = false_alarm_rate / 2 if is_small else false_alarm_rate
     told = levels(reference, list(since.values()), profiles, rate, trailing_partitions)
+    before = dict([*reference.partitions.items(), *since.items()][-trailing_partitions:])
+    moved = {"moved": _move(reference, list(before.values()), profiles)}
     if is_small:
         *pools, newest = pooled_profiles({**since, "": profiles}, fewest_rows).values()
         known_pools = pooled_profiles(reference.partitions, fewest_rows) if reference.partitions else {}
@@ -73,7 +77,8 @@ def detect(
         if judged_rows > rows:
             for name, found in levels(pooled, pools, newest, rate, trailing_partitions).items():
                 told[name] |= {f"{POOLED}{distance}": level for distance, level in found.items()}
-    before = dict([*reference.partitions.items(), *since.items()][-trailing_partitions:])
+            neighbours = [*known_pools.values(), *pools][-trailing_partitions:]
+            moved[f"{POOLED}moved"] = _move(reference, neighbours, newest)
     columns = {}
     for name, column in reference.columns.items():
         usual = since_first_value([each[name] for each in known.values()])
@@ -87,7 +92,7 @@ def detect(
         "rows": rows,
         "judged_rows": judged_rows,
         "columns": columns,
-        "prediction": prediction | means,
+        "prediction": prediction | means | moved,
         "same_as": _same_as(list(reference.partitions.values()), before, profiles),
     }
 
@@ -126,6 +131,15 @@ def _moved(
     is_far = min(far, default=0.0) > FAR
     other = other_unit(found, before, unit, is_step=is_step, is_far=is_far) if is_step or is_far else None
     return {"mean": found.mean, "mean_before": means[-1] if means else None, "other_unit": other}
+
+
+def _move(reference: Reference, before: Sequence[Profiles], profiles: Profiles) -> float | None:
+    """How far the scores lie from the nearest of the partitions before, in their own unit."""
+    bins, found = reference.columns[SCORE].bins, profiles[SCORE]
+    if not isinstance(bins, Numbers) or not found.told:
+        return None
+    moves = [float(wasserstein(bins, one[SCORE].counts, found.counts)) for one in before if one[SCORE].told]
+    return bins.scale * min(moves) if moves else None
 
 
 def _is_share(reference: Reference) -> bool:

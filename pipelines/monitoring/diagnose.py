@@ -8,12 +8,13 @@ from typing import Any, Literal, get_args
 from pipelines.config import Policy
 from pipelines.monitoring.detect import POOLED
 from pipelines.monitoring.faults import column_faults
-from pipelines.monitoring.finding import Diagnosis, Finding, Kind
+from pipelines.monitoring.finding import Diagnosis, Finding, Kind, apart
 from pipelines.monitoring.levels import MIN_PARTITIONS
 from pipelines.monitoring.profile import SCORE, Reference
 from pipelines.monitoring.shifts import shifts
 
 VANISHED = 1e-6  # chance that a class is missing among so many labels: below it, it has vanished
+LEAST_MOVE = 0.1  # standard deviations of the labels: scores that moved by less on average changed nothing that counts
 UNITS = {"wasserstein": "sd", "js": "JS", "relation": "sd beside the other columns"}
 CHANCE = (
     2.33  # standard errors, by which a metric has to be off: one partition in a hundred is, though nothing happened
@@ -26,6 +27,7 @@ def diagnose(
     detected: Mapping[str, Any],
     realised: Sequence[Mapping[str, Any]],
     estimated: Mapping[str, Any] | None = None,
+    waiting: Sequence[str] = (),
 ) -> Diagnosis:
     """Name the kinds of shift.
 
@@ -34,6 +36,7 @@ def diagnose(
         realised: what `performance` found in labelled partitions that this same model scored, oldest first, each
             with its "partition" and, where labels came that the model does not know, "unknown_labels".
         estimated: what the stage `estimate` gave: concept drift, label shift before labels, feedback (see `shifts`).
+        waiting: partitions that are not among the `realised` because too many labels are still on their way.
 
     Fewer labels than the policy's `min_labels` prove nothing, and of inputs so many rows are needed for "stable": what
     could not be judged is told as `unjudged`. A fault or a shift that few rows show all the same is told at once. A
@@ -53,10 +56,10 @@ def diagnose(
         findings += [*_harm(policy, reference, newest), *_label_schema(reference, labelled[-2:])]
         findings += _label_shift(policy, reference, newest)
     if detected["rows"]:
-        findings += [*_prediction_drift(policy, detected), *_feature_shift(policy, detected)]
+        findings += [*_prediction_drift(policy, reference, detected), *_feature_shift(policy, detected)]
     measured = {finding.kind for finding in findings}
     # Where labels have come, what was estimated before they came says nothing more.
-    told = [one for one in shifts(policy, estimated or {}) if one.kind not in measured]
+    told = [one for one in shifts(policy, estimated or {}, label_spread(reference)) if one.kind not in measured]
     off = {each["partition"] for each in bad}
     if labelled and any(one.kind == "concept drift" for one in told):
         off.add(labelled[-1]["partition"])
@@ -66,6 +69,7 @@ def diagnose(
         labelled=tuple(each["partition"] for each in labelled),
         bad=tuple(each["partition"] for each in labelled if each["partition"] in off),
         unjudged=_unjudged(policy, detected, realised),
+        waiting=tuple(waiting),
     )
 
 
@@ -120,17 +124,19 @@ def _harm(policy: Policy, reference: Reference, realised: Mapping[str, Any]) -> 
         value, usual = realised.get(metric), reference.metrics.get(metric)
         beyond_chance = CHANCE * realised.get("errors", {}).get(metric, 0.0)
         if value is not None and usual is not None and usual - value > max(limit, beyond_chance):
+            now, before = apart([value, usual])
             yield Finding(
                 kind="performance drop",
-                evidence=f"{told} {value:.2f} in {where}, {usual:.2f} when it was tested",
+                evidence=f"{told} {now} in {where}, {before} when it was tested",
                 numbers={metric: value, f"test_{metric}": usual},
             )
     errors = realised.get("errors", {})
     if gap is not None and abs(gap) > max(policy.max_calibration_gap, CHANCE * errors.get("calibration_gap", 0.0)):
         score, rate = realised["mean_score"], realised["positive_rate"]
+        said, came = apart([score, rate])
         yield Finding(
             kind="calibration drift",
-            evidence=f"mean score {score:.2f} but positive rate {rate:.2f} in {where} (gap {gap:+.2f})",
+            evidence=f"mean score {said} but positive rate {came} in {where} (gap {gap:+.2f})",
             numbers={"mean_score": score, "positive_rate": rate, "calibration_gap": gap},
         )
     bias = realised.get("bias")
@@ -177,9 +183,10 @@ def _label_shift(policy: Policy, reference: Reference, realised: Mapping[str, An
         most = max(shifts, key=lambda name: abs(shifts[name]), default=None)
         if most is not None and abs(shifts[most]) > policy.max_label_rate_shift:
             usual = reference.class_rates[most]
+            share, before = apart([rates[most], usual])
             yield Finding(
                 kind="label shift",
-                evidence=f"share of {most} {rates[most]:.2f} in {realised['partition']}, {usual:.2f} in training",
+                evidence=f"share of {most} {share} in {realised['partition']}, {before} in training",
                 numbers={f"share of {most}": rates[most], f"training share of {most}": usual},
             )
     elif (
@@ -187,24 +194,41 @@ def _label_shift(policy: Policy, reference: Reference, realised: Mapping[str, An
         and reference.label_rate is not None
         and abs(rate - reference.label_rate) > policy.max_label_rate_shift
     ):
+        share, before = apart([rate, reference.label_rate])
         yield Finding(
             kind="label shift",
-            evidence=f"positive rate {rate:.2f} in {realised['partition']}, {reference.label_rate:.2f} in training",
+            evidence=f"positive rate {share} in {realised['partition']}, {before} in training",
             numbers={"positive_rate": rate, "training_positive_rate": reference.label_rate},
         )
 
 
-def _prediction_drift(policy: Policy, detected: Mapping[str, Any]) -> Iterator[Finding]:
+def label_spread(reference: Reference) -> float | None:
+    """Standard deviation of the labels that the model learnt from; of several classes, of whether the one it decides
+    for is the right one, by its own scores."""
+    if reference.label_std is not None:
+        return reference.label_std
+    rate = reference.mean_score if reference.label_rate is None else reference.label_rate
+    return None if rate is None or not 0 <= rate <= 1 else float(rate * (1 - rate)) ** 0.5
+
+
+def _prediction_drift(policy: Policy, reference: Reference, detected: Mapping[str, Any]) -> Iterator[Finding]:
+    """What is unlikely by chance may still be nothing that anybody could act on: scores that are off by next to nothing
+    beside how widely labels spread."""
     score, limit = detected["prediction"], policy.max_prediction_psi
     psi, mean, usual = (score[name] for name in ("psi", "mean", "reference_mean"))
     if mean is None or usual is None:
         return
     numbers = {"psi": psi, "mean_score": mean, "test_mean_score": usual}
-    told = f"mean score {mean:.2f} instead of {usual:.2f}"
+    now, before = apart([mean, usual])
+    told = f"mean score {now} instead of {before}"
     if limit is not None:
         if psi > limit and detected["rows"] >= policy.min_labels:  # few rows alone make it large
             yield Finding(kind="prediction drift", evidence=f"{told} (PSI {psi:.2f})", numbers=numbers)
     elif beyond := _beyond(score, "step"):
+        moved = score.get(f"{POOLED}moved" if beyond["is_pooled"] else "moved")
+        spread = label_spread(reference)
+        if moved is not None and spread is not None and moved < LEAST_MOVE * spread:
+            return
         numbers |= {"step": beyond["distance"], "step_level": beyond["level"]}
         yield Finding(kind="prediction drift", evidence=f"{told}, moved by {_told(beyond)} at once", numbers=numbers)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from pipelines.monitoring.column import Frozen
+
+MOST_DIGITS = 6
 
 Kind = Literal[
     "data fault",
@@ -21,6 +24,17 @@ Kind = Literal[
     "staleness",
     "feature change",
 ]
+
+
+def apart(values: Sequence[float], digits: int = 2) -> list[str]:
+    """Numbers with as many digits behind the point as tell them from each other, and two at least.
+
+    >>> apart([0.33, 0.21]), apart([0.0582, 0.0578]), apart([0.5, 0.5])
+    (['0.33', '0.21'], ['0.0582', '0.0578'], ['0.50', '0.50'])
+    """
+    while digits < MOST_DIGITS and len({f"{value:.{digits}f}" for value in values}) < len(set(values)):
+        digits += 1
+    return [f"{value:.{digits}f}" for value in values]
 
 
 class Finding(Frozen):
@@ -38,13 +52,15 @@ class Finding(Frozen):
 class Diagnosis(Frozen):
     """Findings, the most harmful first; newest labelled partitions that count, oldest first, and the bad of them.
 
-    `unjudged`: of inputs and of performance, why they could not be judged, a clause for people: without findings that
-    is no "stable". `is_empty`: the partition has no rows, and nothing was looked at.
+    `waiting`: partitions that do not count yet, as too many of their labels are still on their way. `unjudged`: of
+    inputs and of performance, why they could not be judged, a clause for people: without findings that is no "stable".
+    `is_empty`: the partition has no rows, and nothing was looked at.
     """
 
     findings: tuple[Finding, ...]
     labelled: tuple[str, ...]
     bad: tuple[str, ...]
+    waiting: tuple[str, ...] = ()
     unjudged: dict[Literal["inputs", "performance"], str] = Field(default_factory=dict)
     is_empty: bool = False
 

@@ -6,26 +6,31 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipelines.config import Policy
-from pipelines.monitoring.finding import Finding
+from pipelines.monitoring.finding import Finding, apart
+
+LEAST_ERROR = 0.1  # standard deviations of the labels: what came off by less is no other concept
 
 
-def shifts(policy: Policy, estimated: Mapping[str, Any]) -> Iterator[Finding]:
+def shifts(policy: Policy, estimated: Mapping[str, Any], label_spread: float | None = None) -> Iterator[Finding]:
     """Findings, the most harmful first, from what the stage `estimate` gave: its keys `concept`, `label_shift` and
     `feedback`, each a dict or None.
 
-    Fewer rows than the policy's `min_labels` prove nothing.
+    Fewer rows than the policy's `min_labels` prove nothing. `label_spread`: standard deviation of the labels that the
+    model learnt from.
     """
     if concept := estimated.get("concept"):
-        yield from _concept(policy, concept)
+        yield from _concept(policy, concept, label_spread or 0.0)
     if label_shift := estimated.get("label_shift"):
         yield from _label_shift(policy, label_shift, estimated["partition"])
     if feedback := estimated.get("feedback"):
         yield from _feedback(policy, feedback)
 
 
-def _concept(policy: Policy, concept: Mapping[str, Any]) -> Iterator[Finding]:
+def _concept(policy: Policy, concept: Mapping[str, Any], label_spread: float) -> Iterator[Finding]:
     times, limit = concept["times_usual"], policy.max_concept_shift
     if times <= limit or concept["rows"] < policy.min_labels:
+        return
+    if abs(concept["where"]["error"]) < LEAST_ERROR * label_spread:
         return
     carriers = [one for one in concept["features"] if one["times_usual"] > limit / 2]
     where = concept["where"]
@@ -55,10 +60,11 @@ def _label_shift(policy: Policy, label_shift: Mapping[str, Any], partition: str)
     most = max(told, key=lambda name: beyond[name])
     if beyond[most] > 0 and abs(rates[most]["value"] - rates[most]["usual"]) > policy.max_label_rate_shift:
         one = rates[most]
+        value, usual = apart([one["value"], one["usual"]])
         yield Finding(
             kind="label shift",
-            evidence=f"estimated before labels came: rate of {most} {one['value']:.2f} ({one['low']:.2f} to "
-            f"{one['high']:.2f}) in {partition}, {one['usual']:.2f} when it was tested",
+            evidence=f"estimated before labels came: rate of {most} {value} ({one['low']:.2f} to {one['high']:.2f}) in "
+            f"{partition}, {usual} when it was tested",
             numbers={"estimated_rate": one["value"], "low": one["low"], "high": one["high"], "test_rate": one["usual"]},
         )
 

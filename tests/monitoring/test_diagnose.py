@@ -102,6 +102,23 @@ def test_fixed_limits(trained: Reference) -> None:
     assert (columns.evidence, columns.numbers) == ("PSI 3.20 of temp, 0.30 of seats", {"temp": 3.2, "seats": 0.3})
 
 
+@pytest.mark.parametrize(("moved", "found"), [(0.01, ()), (0.1, ("prediction drift",)), (None, ("prediction drift",))])
+def test_scores_that_hardly_moved_are_no_drift_however_sure_it_is(
+    trained: Reference, moved: float | None, found: tuple[str, ...]
+) -> None:
+    """Labels spread by .4 where a fifth is positive; a tenth of that is the least that counts."""
+    both = {"mean": 0.51, "moved": moved, "pooled moved": 0.0} | levels(step=9)
+    assert kinds(trained, detected(prediction=both)) == found
+    pooled = {"mean": 0.51, "moved": 0.9, "pooled moved": moved} | levels(step=9, distance="pooled js")
+    assert kinds(trained, detected(prediction=pooled)) == found
+
+
+def test_numbers_have_the_digits_that_tell_them_apart(trained: Reference) -> None:
+    close = {"mean": 0.0582, "reference_mean": 0.0578, "moved": 0.2} | levels(step=9)
+    (finding,) = diagnose(POLICY, trained, detected(prediction=close), []).findings
+    assert finding.evidence.startswith("mean score 0.0582 instead of 0.0578, ")
+
+
 def test_prediction_drift(trained: Reference) -> None:
     (finding,) = diagnose(POLICY, trained, detected(prediction={"mean": 0.7} | levels(step=1.5)), []).findings
     assert (finding.kind, finding.evidence) == (

@@ -50,3 +50,20 @@ def test_a_class_of_several_is_named() -> None:
     estimated = {"partition": "p", "label_shift": {"rates": rates, "rows": 900, "why_not": None}}
     (finding,) = shifts(Policy(), estimated)
     assert "rate of z 0.40" in finding.evidence
+
+
+@pytest.mark.parametrize(("error", "label_spread", "count"), [(-12.8, 180.0, 0), (-12.8, 90.0, 1), (-12.8, None, 1)])
+def test_labels_that_came_off_by_next_to_nothing_are_no_other_concept(
+    error: float, label_spread: float | None, count: int
+) -> None:
+    """However sure it is: births of a state and day spread by far more than that."""
+    concept = {
+        "partition": "2024-01-08",
+        "rows": 1_000,
+        "times_usual": 9.0,
+        "features": [{"feature": "births_a_year_before", "times_usual": 9.0, "gain": 0.1}],
+        "where": {"rows": "births_a_year_before in (226, 388]", "error": error},
+        "compared": {},
+    }
+    found = list(shifts(Policy(), {"partition": "2024-01-08", "concept": concept}, label_spread))
+    assert [finding.kind for finding in found] == ["concept drift"] * count
