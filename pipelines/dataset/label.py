@@ -38,7 +38,18 @@ def young(problem: Problem, partition: str, available: list[str]) -> list[str]:
     return [key for key in sorted(available) if key <= partition and key not in known]
 
 
-def awaiting(problem: Problem, targets: Any, labels: Any, as_of: datetime) -> list[str]:
+def usual_wait(problem: Problem, labels: Any, as_of: datetime) -> timedelta:
+    """How long after their event nearly all labels (`USUAL_SHARE`) are here: none, where none has come."""
+    found = sql.query(
+        f"""SELECT quantile_cont(epoch(known_time) - epoch(event_time), {USUAL_SHARE}) AS seconds
+            FROM ({labels_as_known(problem, problem.labels.use)}) WHERE source = 'natural'""",
+        {"labels": labels},
+        {"as_of": as_of},
+    )
+    return timedelta(seconds=found["seconds"][0].as_py() or 0.0, days=problem.labels.delay_days)
+
+
+def awaiting(problem: Problem, targets: Any, labels: Any, as_of: datetime, wait: timedelta) -> list[str]:
     """The partitions of `targets` too many of whose labels still have time to come in, oldest first.
 
     Only where labels.maturity_days leaves it open when a partition is mature: labels then take as long as nearly all of
@@ -47,8 +58,9 @@ def awaiting(problem: Problem, targets: Any, labels: Any, as_of: datetime) -> li
     dataset.leaks.max_unlabelled_rise allows is not whole yet: what it has are the labels that came fast.
 
     Args:
-        targets: one row per event; of the newest partitions is enough.
-        labels: the table `labels`; of older partitions too, which tell how long labels take.
+        targets: one row per event; of partitions that ended no longer than `wait` ago is enough.
+        labels: the table `labels`, of the same events.
+        wait: how long labels take, as older partitions tell (`usual_wait`).
     """
     allowed = problem.dataset.leaks.max_unlabelled_rise
     is_open = problem.labels.maturity_days is None and "natural" in problem.labels.use
@@ -57,17 +69,15 @@ def awaiting(problem: Problem, targets: Any, labels: Any, as_of: datetime) -> li
     key = sql.quote(problem.key)
     found = sql.query(
         f"""WITH known AS ({labels_as_known(problem, problem.labels.use)}),
-            came AS (SELECT epoch(known_time) - epoch(event_time) AS seconds FROM known WHERE source = 'natural'),
-            usual AS (SELECT coalesce(quantile_cont(seconds, {USUAL_SHARE}), 0) + $delay_s AS seconds FROM came),
             of_events AS ({labels_of(problem, "events")}),
             waiting AS (
-                SELECT e.partition, o.label IS NULL AND epoch(e.event_time) + usual.seconds > epoch($as_of) AS waits
-                FROM events AS e CROSS JOIN usual
+                SELECT e.partition, o.label IS NULL AND epoch(e.event_time) + $wait_s > epoch($as_of) AS waits
+                FROM events AS e
                 LEFT JOIN of_events AS o ON o.{key} = e.{key} AND o.event_time = e.event_time
             )
             SELECT partition FROM waiting GROUP BY partition HAVING avg(waits::INT) > $allowed ORDER BY partition""",
         {"events": targets, "labels": labels},
-        {"as_of": as_of, "allowed": allowed, "delay_s": problem.labels.delay_days * 86_400},
+        {"as_of": as_of, "allowed": allowed, "wait_s": wait.total_seconds()},
     )
     keys: list[str] = found["partition"].to_pylist()
     return keys

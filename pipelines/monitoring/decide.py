@@ -194,9 +194,14 @@ def _evidence(diagnosis: Diagnosis) -> list[str]:
 
 def _off(diagnosis: Diagnosis) -> str:
     labelled, bad = len(diagnosis.labelled), len(diagnosis.bad)
+    waits = f", labels of {_since(diagnosis.waiting)} are still on their way" if diagnosis.waiting else ""
     if not labelled:
-        return "too few labels yet" if "performance" in diagnosis.unjudged else "no labels yet"
-    return f"{bad} of the last {labelled} labelled partitions {'is' if bad == 1 else 'are'} off"
+        return f"{'too few labels' if 'performance' in diagnosis.unjudged else 'no labels'} yet{waits}"
+    return f"{bad} of the last {labelled} labelled partitions {'is' if bad == 1 else 'are'} off{waits}"
+
+
+def _since(partitions: Sequence[str]) -> str:
+    return partitions[0] if len(partitions) == 1 else f"{len(partitions)} partitions since {partitions[0]}"
 
 
 def _refused(option: Option, why: str) -> Option:

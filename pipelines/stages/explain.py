@@ -9,6 +9,7 @@ from pipelines.errors import PermanentError
 from pipelines.problem import load_problem
 from pipelines.release.versions import version_uri
 from pipelines.stages.past import Past, past
+from pipelines.stages.waiting import judgeable
 
 if TYPE_CHECKING:
     from pipelines.monitoring.contribution import Contribution, ScoreShift
@@ -136,7 +137,6 @@ def monitoring_page(problem: str, decided: dict[str, Any]) -> str:
     `diagnose` or `explain` gave."""
     import pyarrow.compute as pc
 
-    from pipelines.dataset.label import mature
     from pipelines.features.schema import feature_units
     from pipelines.monitoring.page import page
     from pipelines.monitoring.page_evidence import Seen
@@ -161,7 +161,7 @@ def monitoring_page(problem: str, decided: dict[str, Any]) -> str:
         reference=what_was.reference,
         profiles=profiles,
         estimates=store.dataset(config, "estimates").to_table(filter=wanted).sort_by("partition").to_pylist(),
-        unlabelled=sorted(set(profiles) - set(mature(config, partition, list(profiles)))),
+        unlabelled=sorted(set(profiles) - set(judgeable(config, partition, list(profiles)))),
         labels_until=config.partitions.end(partition).isoformat(),
         units=feature_units(what_was.its),
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Literal, NamedTuple, get_args
 
 from pipelines import sql, store
@@ -17,9 +16,9 @@ from pipelines.errors import ConfigError, DataError, NothingToDo
 from pipelines.problem import Problem, load_problem
 from pipelines.release import ledger
 from pipelines.release.versions import measured_run, taught, version_problem, version_uri
+from pipelines.stages.waiting import waiting
 
 How = Literal["scratch", "continue", "recalibrate"]
-LOOKED_AT = 60  # newest partitions that tell how long labels take
 ASKED: dict[str, How] = {"retrain": "scratch", "continue": "continue", "recalibrate": "recalibrate"}  # by action
 
 
@@ -62,9 +61,9 @@ def label(
     versions = {f"{name}_version": store.table_version(config, name) for name in ("events", "labels")}
     events = store.dataset(config, "events", versions["events_version"])
     labels = store.dataset(config, "labels", versions["labels_version"])
-    waiting = _awaiting(config, partition, available, events, labels, as_of)
-    waiting |= unlabelled(config).intersection(available)
-    whole = [key for key in available if key not in waiting]
+    late = waiting(config, partition, available, as_of, events, labels)
+    late |= unlabelled(config).intersection(available)
+    whole = [key for key in available if key not in late]
     counts = labelled_counts(config, events, labels, as_of)
     split, carried = planned(config, wanted, partition, whole, held(config), counts)
     first_tested = min(key for key, name in split.items() if name == "test")
@@ -80,23 +79,11 @@ def label(
         "trained_until": config.partitions.shift(first_tested, -1),
         **versions,
         **carried,
-        "waiting": sorted(waiting),
+        "waiting": sorted(late),
         "rows": rows.num_rows,
         "left_out": {**excluded(rows), "quarantined partition": passed_over},
-        "too_young": sorted({*young(config, partition, available), *waiting}),
+        "too_young": sorted({*young(config, partition, available), *late}),
     }
-
-
-def _awaiting(
-    config: Problem, partition: str, available: list[str], events: Any, labels: Any, as_of: datetime
-) -> set[str]:
-    """The partitions whose labels are still on their way, though nothing says how long they take."""
-    from pipelines.dataset.known import targets
-    from pipelines.dataset.label import awaiting
-
-    keys = [key for key in sorted(available) if key <= partition][-LOOKED_AT:]
-    recent = targets(events.filter(sql.is_among("partition", keys)), as_of)
-    return set(awaiting(config, recent, labels.filter(sql.is_among("partition", keys)), as_of))
 
 
 class Request(NamedTuple):

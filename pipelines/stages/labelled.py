@@ -16,13 +16,14 @@ from pipelines.dataset.label import label_number, mature
 from pipelines.monitoring.profile import KEPT_PARTITIONS
 from pipelines.problem import Problem
 from pipelines.release.versions import learnt_by, reference_uri, version_problem
+from pipelines.stages.waiting import judgeable
 
 if TYPE_CHECKING:
     from pipelines.monitoring.held_out import HeldOut
 
 
 def labelled_rows(config: Problem, its: Problem, version: str, partition: str, count: int) -> list[pa.Table]:
-    """The newest `count` partitions that `version` scored and has not learnt from and whose labels are mature at
+    """The newest `count` partitions that `version` scored and has not learnt from and whose labels are in at
     `partition`, oldest first.
 
     Neighbouring partitions with fewer than `monitoring.policy.min_labels` labels are one table together. Each has
@@ -35,7 +36,7 @@ def labelled_rows(config: Problem, its: Problem, version: str, partition: str, c
     fewest = config.monitoring.policy.min_labels
     predictions = store.dataset(config, "predictions")
     learnt = learnt_by(config, version)
-    keys = mature(config, partition, _sound(config, store.partition_keys(config, "predictions")))
+    keys = judgeable(config, partition, _sound(config, store.partition_keys(config, "predictions")))
     keys = [key for key in keys if key not in learnt]
     its_own = predictions.filter(sql.is_among("partition", keys) & (pc.field("model_version") == version))
     newest = "SELECT partition, count(*) AS rows FROM p GROUP BY 1 ORDER BY 1 DESC LIMIT $most"
@@ -102,7 +103,7 @@ def newest_realised(config: Problem, partition: str, scored: list[str]) -> list[
 
     Args:
         partition: labels are taken as known at its end.
-        scored: partitions with predictions that may tell something.
+        scored: partitions with predictions that may tell something: none whose labels are still on their way.
     """
     policy = config.monitoring.policy
     keys = mature(config, partition, scored)[-KEPT_PARTITIONS:]
@@ -187,13 +188,13 @@ def measure_past(config: Problem, partition: str, table: pa.Table) -> tuple[pa.T
 
     waiting = table.filter(pc.is_null(table["realised_rows"]))["partition"].unique().to_pylist()
     done = []
-    for key in mature(config, partition, _sound(config, waiting)):
+    for key in judgeable(config, partition, _sound(config, waiting)):
         rows = table.filter(pc.equal(table["partition"], key))
         version = rows["model_version"][0].as_py()
         if key in learnt_by(config, version):
             continue
         its, parts = version_problem(config, version), config.partitions
-        matured = next(one for one in parts.between(key, partition) if mature(config, one, [key]))
+        matured = next(one for one in parts.between(key, partition) if judgeable(config, one, [key]))
         predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
         threshold, moment = threshold_of(config, version), parts.end(matured)
         truth = realised(its, predictions, labels, [key], version, threshold, moment)[0].scored

@@ -56,16 +56,20 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     What is usual is told by the reference's partitions and by those that the same version scored since. Partitions in
     quarantine tell neither that nor how good the model is: a fault that stays is found in each of its partitions.
     Partitions with too few rows are pooled with their neighbours before them.
-    Result: what `profile` gave, "detected", and "realised": performance per labelled partition, or pool of them, oldest
-    first, each with the version that scored it.
+    Result: what `profile` gave, "detected", "realised": performance per labelled partition, or pool of them, oldest
+    first, each with the version that scored it; and "waiting": earlier partitions too many of whose labels are still on
+    their way for them to tell anything.
     """
+    from pipelines.dataset.label import mature
     from pipelines.features.schema import feature_units
     from pipelines.monitoring.detect import detect as measure_drift
     from pipelines.stages.labelled import newest_realised
+    from pipelines.stages.waiting import waiting
 
     config = load_problem(problem)
     if profiled.get("rows") == 0:
-        return {**profiled, "detected": {"rows": 0, "columns": {}, "prediction": {}, "same_as": None}, "realised": []}
+        return {**profiled, "detected": {"rows": 0, "columns": {}, "prediction": {}, "same_as": None}, "realised": [],
+                "waiting": []}  # fmt: skip
     partition, policy = profiled["partition"], config.monitoring.policy
     before, held = past.past(config, profiled["version"], partition), quarantine.held(config) - {partition}
     # One that a new version learnt from is no repetition of itself.
@@ -85,7 +89,9 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
         units,
     )
     scored = [key for key in store.partition_keys(config, "predictions") if key not in held]
-    return {**profiled, "detected": detected, "realised": newest_realised(config, partition, scored)}
+    late = waiting(config, partition, mature(config, partition, scored))
+    realised = newest_realised(config, partition, [key for key in scored if key not in late])
+    return {**profiled, "detected": detected, "realised": realised, "waiting": sorted(late - {partition})}
 
 
 def diagnose(problem: str, detected: dict[str, Any] | None, estimated: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -113,7 +119,9 @@ def diagnose(problem: str, detected: dict[str, Any] | None, estimated: dict[str,
         return {**detected, "diagnosis": nothing.model_dump(mode="json")}
     its_own = [one for one in detected["realised"] if one["version"] == detected["version"]]
     reference = past.reference_of(config, detected["version"])
-    diagnosis = name_shifts(config.monitoring.policy, reference, detected["detected"], its_own, estimated)
+    diagnosis = name_shifts(
+        config.monitoring.policy, reference, detected["detected"], its_own, estimated, detected["waiting"]
+    )
     told = {name: (estimated or {}).get(name) for name in ("label_shift", "concept", "feedback")}
     return {**detected, **told, "diagnosis": diagnosis.model_dump(mode="json")}
 

@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 
 from pipelines import sql, store
 from pipelines.dataset.known import in_the_partition, labels_as_known, labels_of
-from pipelines.dataset.label import label_number, mature
+from pipelines.dataset.label import label_number
 from pipelines.monitoring.profile import KEPT_PARTITIONS, Profiles, Reference, from_rows
 from pipelines.problem import Problem
 from pipelines.release.versions import learnt_by, reference_uri, version_problem, version_uri
+from pipelines.stages.waiting import judgeable
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -50,7 +51,7 @@ class Past:
     def labelled_keys(self) -> list[str]:
         """Partitions that the version scored and has not learnt from, and whose labels are in, oldest first."""
         learnt = learnt_by(self.config, self.version)
-        keys = mature(self.config, self.partition, store.partition_keys(self.config, "predictions"))
+        keys = judgeable(self.config, self.partition, store.partition_keys(self.config, "predictions"))
         keys = [key for key in keys if key not in learnt]
         counts = self._counts(self._predictions(keys[-KEPT_PARTITIONS:]))
         return sorted(counts)

@@ -18,6 +18,7 @@ from pipelines.evaluation.bootstrap import blocks_of
 from pipelines.monitoring.readings import PROXY_ROWS, Reading, as_scored, fresher, reading, recalibrated
 from pipelines.problem import Problem
 from pipelines.release.versions import learnt_by, measured_run, version_problem, version_uri
+from pipelines.stages.waiting import judgeable
 
 CALIBRATING = 8  # labelled partitions, the newest, that a recalibration would learn from
 
@@ -43,7 +44,7 @@ def measure(
 
     aside = held(config)
     available = [key for key in store.partition_keys(config, "features") if key not in aside]
-    keys = mature(config, partition, available)
+    keys = judgeable(config, partition, available)
     if len(keys) < 2:
         return [], {}
     newest = keys[-1]

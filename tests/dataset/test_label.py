@@ -25,6 +25,7 @@ from pipelines.dataset.label import (
     mature,
     pooled,
     splits,
+    usual_wait,
     young,
 )
 from pipelines.errors import DataError
@@ -169,6 +170,10 @@ def test_partitions_mature_when_their_labels_have_had_their_time(toy: ToyProblem
     assert mature(slow, "2024-01-08", days(9)) == days(3)
 
 
+def awaited(problem: Problem, targets: pa.Table, labels: pa.Table, as_of: datetime) -> list[str]:
+    return awaiting(problem, targets, labels, as_of, usual_wait(problem, labels, as_of))
+
+
 @pytest.mark.parametrize(
     ("took_days", "more", "expected"),
     [
@@ -187,7 +192,7 @@ def test_a_partition_waits_for_the_labels_that_are_still_on_their_way(
     as_of = START + DAY * 6
     came = [said(key, at + took_days, 1, event_time=START + DAY * at) for key, at in hours if at + took_days < 6]
     targets = events(problem, *(happened(key, at) for key, at in hours))
-    assert awaiting(problem, targets, labels(problem, *came), as_of) == expected
+    assert awaited(problem, targets, labels(problem, *came), as_of) == expected
 
 
 def test_a_key_used_again_waits_for_the_label_of_its_own_event(toy: ToyProblem) -> None:
@@ -195,7 +200,7 @@ def test_a_key_used_again_waits_for_the_label_of_its_own_event(toy: ToyProblem) 
     hours = [(f"ticket {hour}", day + hour / 24) for day in range(6) for hour in range(24)]
     came = [said(key, at + 0.5, 1, event_time=START + DAY * at) for key, at in hours if at + 0.5 < 6]
     targets = events(problem, *(happened(key, at) for key, at in hours))
-    assert awaiting(problem, targets, labels(problem, *came), START + DAY * 6) == ["2024-01-06"]
+    assert awaited(problem, targets, labels(problem, *came), START + DAY * 6) == ["2024-01-06"]
 
 
 def test_labels_that_are_lost_are_not_taken_for_late_ones(toy: ToyProblem) -> None:
@@ -203,7 +208,7 @@ def test_labels_that_are_lost_are_not_taken_for_late_ones(toy: ToyProblem) -> No
     hours = [(f"{day}-{hour}", day + hour / 24) for day in range(6) for hour in range(24)]
     came = [said(key, at + 0.1, 1, event_time=START + DAY * at) for key, at in hours if at < 5.5]
     targets = events(problem, *(happened(key, at) for key, at in hours))
-    assert awaiting(problem, targets, labels(problem, *came), START + DAY * 6) == []
+    assert awaited(problem, targets, labels(problem, *came), START + DAY * 6) == []
 
 
 def test_an_embargo_leaves_gaps_in_which_the_labels_come_in(toy: ToyProblem) -> None:

@@ -44,6 +44,14 @@ def test_stable() -> None:
     assert early.reason == "no shift beyond the policy's limits, no labels yet"
 
 
+@pytest.mark.parametrize(("waiting", "told"), [("d", "d"), ("de", "2 partitions since d")])
+def test_a_decision_says_which_labels_it_waits_for(waiting: str, told: str) -> None:
+    for labelled, before in (("abc", "0 of the last 3 labelled partitions are off"), ("", "no labels yet")):
+        late = diagnosis(labelled=labelled).model_copy(update={"waiting": tuple(waiting)})
+        reason = decide(POLICY, late, [], NOW).reason
+        assert reason == f"no shift beyond the policy's limits, {before}, labels of {told} are still on their way"
+
+
 @pytest.mark.parametrize("kind", ["prediction drift", "covariate shift", "label shift", "label schema change"])
 def test_a_shift_that_does_no_harm_is_an_alert(kind: Kind) -> None:
     decision = decide(POLICY, diagnosis(kind), [], NOW)

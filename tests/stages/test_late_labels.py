@@ -12,18 +12,27 @@ import pytest
 import yaml
 
 from pipelines import inline, store
+from pipelines.errors import NothingToDo
 from pipelines.problem import load_problem
+from pipelines.release import ledger
 from pipelines.release.reproduce import training_rows
 from pipelines.stages import train
+from pipelines.stages.waiting import judgeable, waiting
 from tests.required import OF_TASK, REQUIRED
 
 pytestmark = pytest.mark.slow
-DAYS, A_DAY, TOOK = 8, 48, timedelta(hours=12)
-LAST = "2024-01-08"
+DAYS, A_DAY = 10, 48
+LAST = "2024-01-10"
 
 
 @pytest.fixture
-def kettle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def took() -> timedelta:
+    """From the event to its label."""
+    return timedelta(hours=12)
+
+
+@pytest.fixture
+def kettle(took: timedelta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     folder = tmp_path / "problems" / "kettle"
     folder.mkdir(parents=True)
     days = {"partitions": {"every": "day", "first": "2024-01-01", "last": LAST}}
@@ -35,7 +44,7 @@ def kettle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     litres = random.normal(size=count)
     kettles = pa.table({
         "kettle_id": [f"k{n}" for n in range(count)],
-        "filled": filled, "known_time": [time + TOOK for time in filled],
+        "filled": filled, "known_time": [time + took for time in filled],
         "litres": litres, "watts": random.normal(size=count), "shelf": random.choice(["top", "low"], count),
         "label": (litres + 2 * random.normal(size=count) > 0).astype(np.int8),
     })  # fmt: skip
@@ -56,4 +65,41 @@ def test_a_training_leaves_the_day_whose_labels_are_on_their_way_to_the_next_one
     events, labels = store.dataset(config, "events"), store.dataset(config, "labels")
     as_of = datetime.fromisoformat(checked["as_of"])
     again = training_rows(config, events, labels, LAST, as_of, held=labelled["waiting"])
-    assert max(again["test"]["partition"].to_pylist()) == "2024-01-07"
+    assert max(again["test"]["partition"].to_pylist()) == "2024-01-09"
+
+
+@pytest.mark.parametrize(
+    ("took", "whole", "late"),
+    [
+        (timedelta(hours=12), 9, {LAST}),
+        (timedelta(hours=36), 8, {"2024-01-09", LAST}),
+        (timedelta(minutes=5), 10, set()),
+    ],
+)
+def test_scores_are_judged_by_a_day_once_its_labels_are_in(kettle: str, whole: int, late: set[str]) -> None:
+    """The labels that came first may be those of the fast ones."""
+    config = load_problem(kettle)
+    days = store.partition_keys(config, "events")
+    assert judgeable(config, LAST, days) == days[:whole]
+    assert waiting(config, LAST, days) == late
+    a_week_later = config.partitions.end("2024-01-17")
+    assert waiting(config, LAST, days, a_week_later) == set()
+
+
+@pytest.mark.parametrize("took", [timedelta(hours=36)])
+def test_monitoring_says_which_labels_it_waits_for(
+    kettle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    path = tmp_path / "problems" / "kettle" / "problem.yaml"
+    raw = yaml.safe_load(path.read_text())
+    raw["gate"]["min_rows"] = 50
+    raw |= {"monitoring": {"policy": {"min_labels": 20}}, "dataset": {"split": {"embargo": False}}}
+    path.write_text(yaml.safe_dump(raw))
+    inline.train(kettle, "2024-01-07")
+    for day in ("2024-01-08", "2024-01-09", LAST):
+        inline.score(kettle, day)
+    with pytest.raises(NothingToDo, match="labels of 2024-01-09 are still on their way"):
+        inline.monitor(kettle, LAST)
+    (row,) = [row for row in ledger.decisions(load_problem(kettle), "monitoring") if row["partition"] == LAST]
+    assert [pool["partition"] for pool in row["evidence"]["realised"]] == ["2024-01-08"]
