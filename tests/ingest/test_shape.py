@@ -420,6 +420,21 @@ def test_calendar_columns_may_change_with_the_calendar(toy: ToyProblem) -> None:
         assert suspicious(problem, {}, world) == {}, every
 
 
+def test_a_partition_of_one_row_a_day_tells_nothing_of_the_calendar(toy: ToyProblem) -> None:
+    """A week with hardly a storm does not make the month a number that may not change."""
+    flag = {"type": "integer", "available": "cutoff"}
+    problem = toy(**{"columns.month": flag, "partitions.every": "week"})
+
+    def rows(week: int, month: int, count: int = ROWS) -> Columns:
+        days = np.arange(count) % 7
+        return made(week, count) | {"month": np.full(count, float(month)), "second": 86_400 * days + 43_200.0}
+
+    before = {7 * week: rows(week, 9) for week in range(5)} | {35: rows(5, 9, 3)}
+    october = seen(problem, {42: rows(6, 10)})
+    found = suspicious(problem, seen(problem, before), october).get(key(42), set())
+    assert not any("month" in rule for rule in found)
+
+
 def test_a_price_is_not_measured_in_miles(toy: ToyProblem) -> None:
     """Two levels that differ by 2.2, as pounds and kilograms do, or miles an hour and metres a second."""
     for unit, is_named in (("euro", False), ("kg", True)):

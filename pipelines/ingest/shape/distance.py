@@ -71,12 +71,12 @@ def allowed(floor: float, usual: float, before: Sequence[int], now: int, indepen
 def drawn(past: Sequence[ColumnShape], column: ColumnShape) -> int:
     """How many of a column's values are told apart by anything but the day, going by how that was so far.
 
-    What has changed at the same time as the day in every partition goes on to do so when it is broken.
+    What has changed at the same time as the day in every partition that tells goes on to do so when it is broken.
     """
-    is_daily = [one.draws < one.count for one in past]
-    if not all(is_daily):
+    draws = [one.draws for one in past if one.draws]
+    if not draws or any(one.draws >= one.count for one in past if one.draws):
         return column.count
-    return min(column.count, round(float(np.median([one.draws for one in past]))))
+    return min(column.count, round(float(np.median(draws))))
 
 
 def independent(past: Sequence[ColumnShape], column: ColumnShape) -> float:

@@ -173,7 +173,8 @@ def _profile(database: Any, name: str, kind: str) -> list[tuple[str, ColumnShape
 
 
 def _draws(database: Any, name: str) -> dict[str, int]:
-    """Of a column that has one value for all rows of a day, and not one row a day: runs of days with the same one."""
+    """Of a column that has one value for all rows of a day: runs of days with the same one; 0, where no day has more
+    than one row to tell by."""
     column = sql.quote(name)
     found = database.sql(f"""
         WITH days AS (
@@ -183,8 +184,8 @@ def _draws(database: Any, name: str) -> dict[str, int]:
         steps AS (
             SELECT *, low IS DISTINCT FROM lag(low) OVER (PARTITION BY partition ORDER BY day) AS is_new FROM days
         )
-        SELECT partition, count_if(is_new) FROM steps
-        GROUP BY partition HAVING bool_and(low = high) AND sum(n) > count(*)
+        SELECT partition, CASE WHEN sum(n) > count(*) THEN count_if(is_new) ELSE 0 END FROM steps
+        GROUP BY partition HAVING bool_and(low = high)
     """)
     return dict(found.fetchall())
 

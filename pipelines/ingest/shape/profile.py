@@ -22,7 +22,8 @@ class ColumnShape:
     frequent, where that is most. `rest` are the quantiles at LEVELS of the logarithms of a number's size, of values
     other than the most frequent and zero; `rest_distinct` how many different ones there are. `draws` says how often the
     world has thrown the dice: as often as there are values, but of a column with one value for all rows of a day (a
-    holiday, the month, a day's rate of exchange) as often as that changes from day to day. `independent`
+    holiday, the month, a day's rate of exchange) as often as that changes from day to day, and 0 where each row is of
+    another day, so that nothing is told. `independent`
     says how many of a number's values tell something of their own, as they follow each other in time: a sensor's next
     reading is much like its last. `is_label` says that it is what is predicted.
     """
