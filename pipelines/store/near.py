@@ -77,8 +77,10 @@ class Table:
         Raises:
             CommitFailedError: somebody has written such rows since the table was opened or refreshed.
         """
+        from pipelines.sql import literal
+
         predicate = " AND ".join(
-            "(" + " OR ".join(f"{column} = '{value}'" for value in sorted(among)) + ")"
+            "(" + " OR ".join(f"{column} = {literal(value)}" for value in sorted(among)) + ")"
             for column, among in values.items()
         )
         options = {"mode": "overwrite", "schema_mode": "merge", "predicate": predicate if self._handle else None}

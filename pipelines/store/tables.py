@@ -71,8 +71,10 @@ def partition_keys(problem: Problem, name: TableName, version: int | None = None
 
 def partition_files(problem: Problem, name: TableName, key: str) -> list[str]:
     """URIs of the Parquet files that hold one partition now: for readers that know no Delta."""
+    from pipelines.sql import literal
+
     with explained(table_uri(problem, name)):
-        return _table(problem, name).files(f"{TABLES[name].partition_by} = '{key}'")
+        return _table(problem, name).files(f"{TABLES[name].partition_by} = {literal(key)}")
 
 
 def write_table(

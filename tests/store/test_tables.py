@@ -57,6 +57,17 @@ def test_writers_that_share_a_partition_replace_their_own_rows(toy: ToyProblem, 
         store.write_table(toy(), "labels", statements(day, 1, "hand"), [day], within="natural")
 
 
+def test_names_may_hold_any_characters(toy: ToyProblem, place: str) -> None:
+    day = "2024-01-01"
+    for source in ("it's", "a b", "a/b", "50%", "a%20b", "ü", "x=y", '"'):
+        for count in (3, 1):
+            store.write_table(toy(), "labels", statements(day, count, source), [day], within=source)
+        found = store.dataset(toy(), "labels").to_table()["source"].to_pylist()
+        assert found.count(source) == 1
+    assert len(store.partition_files(toy(), "labels", "it's")) == 0
+    assert len(store.partition_files(toy(), "labels", day)) == 8
+
+
 def test_a_column_that_is_declared_later_is_null_in_old_rows(toy: ToyProblem, place: str) -> None:
     def event(problem: Problem, day: str) -> pa.Table:
         row = {"kettle_id": day, "partition": day, "event_time": NOON, "known_time": NOON, "cutoff_time": NOON,
