@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipelines.errors import AccessError, ConfigError, DataError, EvergreenError, ServiceUnavailable, TransientError
+from pipelines.store.address import is_far
 
 STATUS = re.compile(r"(?<![\d.])\d{3}(?![\d.]*\d)")  # of HTTP; "after 2.140122 s" says nothing of a 401
 
@@ -38,6 +40,8 @@ def explained(uri: str) -> Iterator[None]:
                 "Forbidden",
                 "Unauthorized",
                 "Unable to locate credentials",
+                "ExpiredToken",
+                "InvalidToken",
             )
         ):
             raise AccessError(
@@ -48,7 +52,9 @@ def explained(uri: str) -> Iterator[None]:
                 "the bucket does not exist", where=uri, cure="create it, or correct EVERGREEN_STORE_URI"
             ) from error
         if "507" in status or any(word in text for word in ("No space left", "ENOSPC")):
-            raise DataError("the disk is full", where=uri, cure="free some space and run again") from error
+            # A table on S3 is worked on in a folder of this machine; of its own disk a server says 507.
+            where = tempfile.gettempdir() if is_far(uri) and "507" not in status else uri
+            raise DataError("the disk is full", where=where, cure="free some space and run again") from error
         if status & {"500", "503"} or any(
             word in text
             for word in (
@@ -58,6 +64,7 @@ def explained(uri: str) -> Iterator[None]:
                 "timeout",
                 "error sending request",
                 "SLOW_DOWN",
+                "SlowDown",
             )
         ):
             raise ServiceUnavailable(

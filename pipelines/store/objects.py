@@ -16,10 +16,12 @@ from pipelines.errors import TransientError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from botocore.exceptions import ClientError
     from pyarrow.fs import FileSystem
 
 CONNECTIONS = 16  # at most, at once
 DELETED_AT_ONCE = 1000  # S3's own limit
+READ_TRIES = 5  # the client repeats what got no answer, not what broke off within one
 
 
 class Listed(NamedTuple):
@@ -35,10 +37,20 @@ class Listed(NamedTuple):
 
 def read(uri: str) -> bytes:
     """Raises FileNotFoundError when nothing is there."""
+    from botocore.exceptions import HTTPClientError, IncompleteReadError
+
     bucket, key = _parts(uri)
     with _as_os_errors():
-        content: bytes = _client().get_object(Bucket=bucket, Key=key)["Body"].read()
-    return content
+        for left in reversed(range(READ_TRIES)):
+            body = _client().get_object(Bucket=bucket, Key=key)["Body"]
+            try:
+                content: bytes = body.read()
+            except (HTTPClientError, IncompleteReadError):
+                if not left:
+                    raise
+            else:
+                return content
+    raise AssertionError("unreachable")
 
 
 def is_there(uri: str) -> bool:
@@ -138,7 +150,8 @@ def _client_of(process: int, endpoint: str, region: str, *keys: str) -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    return boto3.client("s3", endpoint_url=endpoint or None, region_name=region or "us-east-1", config=config)
+    session = boto3.Session()  # the one that boto3 has is not to be used by two threads at once
+    return session.client("s3", endpoint_url=endpoint or None, region_name=region or "us-east-1", config=config)
 
 
 @cache
@@ -157,18 +170,27 @@ def _file_system(process: int, endpoint: str, region: str, *keys: str) -> FileSy
 
 @contextmanager
 def _as_os_errors() -> Iterator[None]:
-    from botocore.exceptions import BotoCoreError, ClientError
+    from boto3.exceptions import S3UploadFailedError
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 
     try:
         yield
+    except S3UploadFailedError as error:  # of a file in several requests: one of them was refused
+        raise _os_error(error.__context__) if isinstance(error.__context__, ClientError) else OSError(error) from error
     except ClientError as error:
-        code, status = error.response["Error"].get("Code"), error.response["ResponseMetadata"].get("HTTPStatusCode")
-        if status == 404 and code != "NoSuchBucket":
-            raise FileNotFoundError(str(error)) from error
-        if status == 412:
-            raise FileExistsError(str(error)) from error
-        if status == 409:
-            raise TransientError("two writers of one object met", where=str(error), cure="try again") from error
-        raise OSError(f"{error} (HTTP status {status})") from error
+        raise _os_error(error) from error
+    except (HTTPClientError, IncompleteReadError) as error:
+        raise ConnectionError(f"connection to the store broke off: {error}") from error
     except BotoCoreError as error:
         raise OSError(str(error)) from error
+
+
+def _os_error(error: ClientError) -> OSError | TransientError:
+    code, status = error.response["Error"].get("Code"), error.response["ResponseMetadata"].get("HTTPStatusCode")
+    if status == 404 and code != "NoSuchBucket":
+        return FileNotFoundError(str(error))
+    if status == 412:
+        return FileExistsError(str(error))
+    if status == 409:
+        return TransientError("two writers of one object met", where=str(error), cure="try again")
+    return OSError(f"{error} (HTTP status {status})")

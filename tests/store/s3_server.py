@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
+from uuid import uuid4
 from xml.sax.saxutils import escape, unescape
 
 PAGE = 1000  # keys of a listing, at most
@@ -83,18 +84,22 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.objects.pop(f"{name.strip('/')}/{unescape(key.decode())}", None)
             self._answer(200, b"<DeleteResult></DeleteResult>")
         elif "uploads" in query:
-            upload = f"{len(self.server.uploads)}"
+            upload = f"{uuid4()}"
             self.server.uploads[upload] = {}
             told = f"<UploadId>{upload}</UploadId>"
             self._answer(200, f"<InitiateMultipartUploadResult>{told}</InitiateMultipartUploadResult>".encode())
         else:
-            parts = self.server.uploads[query["uploadId"]]
+            parts = self.server.uploads.pop(query["uploadId"])
             whole = self.server.objects[name] = b"".join(parts[number] for number in sorted(parts))
             told = f"<ETag>{escape(_etag(whole))}</ETag>"
             self._answer(200, f"<CompleteMultipartUploadResult>{told}</CompleteMultipartUploadResult>".encode())
 
     def do_DELETE(self) -> None:
-        self.server.objects.pop(self._asked()[0], None)
+        name, query = self._asked()
+        if "uploadId" in query:
+            self.server.uploads.pop(query["uploadId"], None)
+        else:
+            self.server.objects.pop(name, None)
         self._answer(204)
 
     def _asked(self) -> tuple[str, dict[str, str]]:
