@@ -39,9 +39,10 @@ drift-bench: install ## plant shifts in real data and see what is found, and wha
 tables-bench: install ## play ten real tables with nothing but the required settings; writes docs/tables.md (half an hour)
 	$(RUN)/python -m benchmarks.tables --write
 
-clean: ## remove what was installed and all that ran: data, models, logs
+clean: ## remove what was installed and all that ran: data, models, logs, copies of rows
 	@if [ -x $(RUN)/evergreen ]; then $(RUN)/evergreen down; fi
 	rm -rf $(HOME_DIR) .venv .venv-uv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $${TMPDIR:-/tmp}/evergreen-copies-$$(id -u)/{logs,rows}
 
 install: .venv/.installed
 

@@ -9,8 +9,11 @@ the commit, which the server takes only if nobody has made that version: so do D
 from __future__ import annotations
 
 import json
+import logging
+import random
 import re
 import shutil
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -20,14 +23,14 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import DeltaTable, PostCommitHookProperties
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import FileSystem, PyFileSystem
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, TransientError
 from pipelines.store import objects
 from pipelines.store.address import storage_options
-from pipelines.store.copies import LogCopies, RowCopies
+from pipelines.store.copies import LogCopies, RowCopies, log_name
 from pipelines.store.files import kept
 from pipelines.store.near import CHECKPOINT_EVERY, Table
 from pipelines.store.objects import Listed
@@ -40,8 +43,12 @@ if TYPE_CHECKING:
 LOG = "_delta_log"
 COMMIT = re.compile(r"(\d{20})\.json")
 CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\.parquet")
+# Other writers' checkpoints: in parts, or of version 2, with what is in this folder. Delta reads them.
+OTHER_CHECKPOINT = re.compile(r"\d{20}\.checkpoint\..+|_sidecars/.+")
 LAST_CHECKPOINT = "_last_checkpoint"
 COMMIT_TRIES = 15  # as Delta
+
+log = logging.getLogger(__name__)
 
 
 class Log(NamedTuple):
@@ -49,6 +56,8 @@ class Log(NamedTuple):
 
     commits: dict[int, Listed]
     checkpoints: dict[int, Listed]
+    others: list[Listed]
+    """what checkpoints of other forms are made of"""
 
     @property
     def newest(self) -> int | None:
@@ -58,11 +67,13 @@ class Log(NamedTuple):
         """Objects to read a version from, and the first version that can be read from them; None: some are gone."""
         base = max((one for one in self.checkpoints if one <= version), default=-1)
         commits = range(base + 1, version + 1)
-        if not all(one in self.commits for one in commits):
-            return None
-        # Who writes asks for the checkpoint's own commit, too.
-        start = [found[base] for found in (self.checkpoints, self.commits) if base in found]
-        return max(base, 0), start + [self.commits[one] for one in commits]
+        if all(one in self.commits for one in commits):
+            # Who writes asks for the checkpoint's own commit, too.
+            start = [found[base] for found in (self.checkpoints, self.commits) if base in found]
+            return max(base, 0), start + [self.commits[one] for one in commits]
+        if self.others:
+            return version, [*self.others, *(one for number, one in self.commits.items() if number <= version)]
+        return None
 
 
 class TableFiles(DeltaStorageHandler):  # type: ignore[misc]
@@ -106,13 +117,13 @@ class FarTable(Table):
         if known is None:
             self._handle = self._open()
             return
-        log = self._listed(after=f"{known:020}.json")
-        if log.newest is None:
+        listed = self._listed(after=f"{known:020}.json")
+        if listed.newest is None:
             return
-        if not all(version in log.commits for version in range(known + 1, log.newest + 1)):
+        if not all(version in listed.commits for version in range(known + 1, listed.newest + 1)):
             self._handle = self._open()
             return
-        self._fetch(self._folder, (log.commits[version] for version in sorted(log.commits)))
+        self._fetch(self._folder, (listed.commits[version] for version in sorted(listed.commits)))
         assert self._handle is not None
         self._handle.update_incremental()
 
@@ -124,13 +135,14 @@ class FarTable(Table):
     def _open(self, version: int | None = None) -> DeltaTable | None:
         if version is not None:
             return self._open_old(version)
-        log = self._listed(after=self._copies.start())
-        if not self._copies.agree(log.checkpoints.values()):
+        start = self._copies.start()
+        listed = self._listed(after=start)
+        if not self._copies.agree(start, [*listed.checkpoints.values(), *listed.others]):
             self._copies.clear()  # they are of another table, which had this address
-            log = self._listed()
-        if log.newest is None:
+            listed = self._listed()
+        if listed.newest is None:
             return None
-        needed = log.needed(log.newest)
+        needed = listed.needed(listed.newest)
         if needed is None:
             raise DataError(
                 "commits are missing from the table's log",
@@ -152,7 +164,10 @@ class FarTable(Table):
             return None
         folder = self._folder / f"{version:020}"  # it does not go on to the newest
         self._fetch(folder, needed[1])
-        return DeltaTable(str(folder), version=version)
+        try:
+            return DeltaTable(str(folder), version=version)
+        except DeltaError:  # the checkpoints of another form are all of later versions
+            return None
 
     def _files(self, handle: DeltaTable) -> FileSystem:
         sizes = handle._table.get_add_file_sizes()
@@ -174,7 +189,8 @@ class FarTable(Table):
         try:
             self._publish(version, replaced)
         except BaseException:  # here, too, it did not come in
-            (self._folder / LOG / f"{version:020}.json").unlink(missing_ok=True)
+            for number in range(version, version + COMMIT_TRIES):
+                (self._folder / LOG / _commit_name(number)).unlink(missing_ok=True)
             self._handle = None if before is None else DeltaTable(self._place)
             raise
 
@@ -184,14 +200,14 @@ class FarTable(Table):
         Raises:
             CommitFailedError: another writer came first, and this write rests on what it has changed.
         """
-        content = (self._folder / LOG / f"{version:020}.json").read_bytes()
+        content = (self._folder / LOG / _commit_name(version)).read_bytes()
         own = _actions(content)
         added = [unquote(action["path"]) for action in own["add"]]
         with ThreadPoolExecutor(objects.CONNECTIONS) as pool:
             list(pool.map(self._upload, added))
-        place = version
+        others: list[bytes] = []  # commits of writers that came first
         for _ in range(COMMIT_TRIES):
-            name = f"{place:020}.json"
+            name = _commit_name(version + len(others))
             try:
                 etag = objects.write(f"{self.uri}/{LOG}/{name}", content, is_new=True)
                 break
@@ -201,16 +217,21 @@ class FarTable(Table):
                     etag = ""
                     break
                 if replaced is None or _is_in_the_way(own, _actions(there), replaced):
-                    raise CommitFailedError(f"version {place} of {self.uri} is another writer's") from error
-                place += 1
+                    raise CommitFailedError(f"{name} of {self.uri} is another writer's") from error
+                others.append(there)
+            except TransientError:  # two writers met, and the server has not said who came first
+                time.sleep(random.uniform(0.05, 0.5))  # noqa: S311 - spreads writers, hides nothing
         else:
             raise CommitFailedError(f"other writers came first {COMMIT_TRIES} times")
-        if place != version:
-            self._handle = self._open()
-        elif etag:
+        if others:
+            for number, commit in enumerate([*others, content], version):
+                (self._folder / LOG / _commit_name(number)).write_bytes(commit)
+            self._handle = DeltaTable(self._place)
+        if etag:
             self._copies.add(name, etag, content)
+        place = version + len(others)
         if (place + 1) % CHECKPOINT_EVERY == 0:
-            self._write_checkpoint(place)
+            self._try_checkpoint(place)
 
     def _upload(self, path: str) -> None:
         """A file of rows; who reads it next is likely to be on this machine."""
@@ -223,10 +244,15 @@ class FarTable(Table):
             objects.upload(file, place)
         file.unlink()
 
+    def _try_checkpoint(self, version: int) -> None:
+        """Where it fails the rows are in all the same: readers fetch some more commits, until the next checkpoint."""
+        try:
+            self._write_checkpoint(version)
+        except (DeltaError, OSError, TransientError) as error:
+            log.warning("no checkpoint of version %s of %s was written: %s", version, self.uri, error)
+
     def _write_checkpoint(self, version: int) -> None:
         assert self._handle is not None
-        if self._handle.version() != version:
-            return  # somebody else has written since, and sees to it
         self._handle.create_checkpoint()
         name = f"{version:020}.checkpoint.parquet"
         content = (self._folder / LOG / name).read_bytes()
@@ -234,13 +260,16 @@ class FarTable(Table):
         objects.write(f"{self.uri}/{LOG}/{LAST_CHECKPOINT}", (self._folder / LOG / LAST_CHECKPOINT).read_bytes())
 
     def _listed(self, after: str = "") -> Log:
-        log = Log({}, {})
+        found = Log({}, {}, [])
         for one in objects.listing(f"{self.uri}/{LOG}/", after):
-            name = one.key.rpartition("/")[2]
-            for pattern, found in ((COMMIT, log.commits), (CHECKPOINT, log.checkpoints)):
-                if match := pattern.fullmatch(name):
-                    found[int(match[1])] = one
-        return log
+            name = log_name(one)
+            if match := COMMIT.fullmatch(name):
+                found.commits[int(match[1])] = one
+            elif match := CHECKPOINT.fullmatch(name):
+                found.checkpoints[int(match[1])] = one
+            elif OTHER_CHECKPOINT.fullmatch(name):
+                found.others.append(one)
+        return found
 
     def _fetch(self, folder: Path, files: Iterable[Listed]) -> None:
         (folder / LOG).mkdir(parents=True, exist_ok=True)
@@ -248,12 +277,18 @@ class FarTable(Table):
             list(pool.map(partial(self._fetch_one, folder), files))
 
     def _fetch_one(self, folder: Path, listed: Listed) -> None:
-        name = listed.key.rpartition("/")[2]
-        content = self._copies.find(name, listed.etag)
+        name = log_name(listed)
+        content = self._copies.find(name, listed.etag, listed.size)
         if content is None:
             content = objects.read(f"{self.uri}/{LOG}/{name}")
             self._copies.add(name, listed.etag, content)
-        (folder / LOG / name).write_bytes(content)
+        place = folder / LOG / name
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(content)
+
+
+def _commit_name(version: int) -> str:
+    return f"{version:020}.json"
 
 
 def _actions(commit: bytes) -> dict[str, list[dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -10,6 +11,7 @@ import weakref
 from pathlib import Path
 from tempfile import mkdtemp
 
+from pipelines.errors import ConfigError
 from pipelines.store.copies import own_folder
 
 LOCKED_WITHIN_S = 60.0  # a folder that is older, and not locked, is nobody's
@@ -19,11 +21,23 @@ def working_folder(owner: object) -> Path:
     """An empty folder that is there as long as `owner` is; what tasks that were killed have left is removed.
 
     Whoever uses a folder holds a lock on it, which the system drops with the process.
+
+    Raises:
+        ConfigError: no folder for temporary files can be written to.
     """
     root = own_folder("work")
     if root:
         _sweep(root)
-    folder = Path(mkdtemp(prefix="evergreen-table-", dir=root))
+    try:
+        folder = Path(mkdtemp(prefix="evergreen-table-", dir=root))
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise ConfigError(
+            f"there is no folder for temporary files: {error}",
+            where="TMPDIR",
+            cure="set it to a folder on a disk of this machine that can be written to",
+        ) from error
     lock = os.open(folder, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
     weakref.finalize(owner, _remove, folder, lock, os.getpid())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -13,10 +15,12 @@ from deltalake import DeltaTable
 
 from benchmarks.requests import Request
 from pipelines import store
-from pipelines.errors import DataError, TransientError
+from pipelines.errors import ConfigError, DataError, TransientError
 from pipelines.problem import Problem
 from pipelines.store import far as far_tables
 from pipelines.store import objects
+from pipelines.store.copies import LogCopies, RowCopies
+from pipelines.store.explained import explained
 from pipelines.store.far import FarTable
 from tests.store.kettles import statements
 
@@ -38,6 +42,15 @@ def write(problem: Problem, number: int, count: int = 2) -> int:
 
 def uri(problem: Problem) -> str:
     return store.table_uri(problem, "labels")
+
+
+def replace(table: FarTable, number: int, count: int = 2) -> int:
+    reader = statements(day(number), count).to_reader()
+    return table.replace(reader, ["partition", "source"], {"partition": {day(number)}})
+
+
+def log_object(problem: Problem, name: str) -> str:
+    return f"{uri(problem)}/_delta_log/{name}"
 
 
 def another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,15 +129,8 @@ def test_what_delta_commits_itself_is_read(toy: ToyProblem, far: Since) -> None:
 
 
 def test_two_writers_of_a_table_that_opened_it_before_either_wrote(toy: ToyProblem, far: Since) -> None:
-    from pipelines.store.near import Table
-
     write(toy(), 1)
     one, other = FarTable(uri(toy())), FarTable(uri(toy()))
-
-    def replace(table: Table, number: int) -> int:
-        reader = statements(day(number), 2).to_reader()
-        return table.replace(reader, ["partition", "source"], {"partition": {day(number)}})
-
     assert (replace(one, 2), replace(other, 3)) == (1, 2)
     assert store.dataset(toy(), "labels").count_rows() == 6
     one.refresh()
@@ -165,6 +171,58 @@ def test_an_answer_that_was_lost_is_no_other_writer(
     assert store.dataset(toy(), "labels").count_rows() == 4
 
 
+def test_a_write_that_came_second_knows_its_own_version(
+    toy: ToyProblem, far: Since, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And makes the checkpoint that is due, whoever writes the same rows right after it."""
+    for number in range(1, 9):
+        write(toy(), number)
+    late, third = FarTable(uri(toy())), FarTable(uri(toy()))
+    replace(FarTable(uri(toy())), 20)
+    put = objects.write
+
+    def then_another(uri: str, content: bytes, is_new: bool = False) -> str:
+        etag = put(uri, content, is_new)
+        if uri.endswith(f"{9:020}.json"):
+            monkeypatch.setattr(objects, "write", put)
+            third.refresh()
+            replace(third, 21, 7)
+        return etag
+
+    monkeypatch.setattr(objects, "write", then_another)
+    assert replace(late, 21) == 9
+    rows = late.dataset()
+    assert rows is not None
+    assert rows.to_table(filter=pc.field("partition") == day(21)).num_rows == 2
+    assert third.version == 10
+    assert objects.is_there(log_object(toy(), f"{9:020}.checkpoint.parquet"))
+    late.refresh()
+    assert late.version == 10
+    delta = DeltaTable(uri(toy()), storage_options=store.storage_options())
+    assert delta.to_pyarrow_dataset().count_rows() == 8 * 2 + 2 + 7
+
+
+def test_what_is_committed_is_in_though_its_checkpoint_is_not(
+    toy: ToyProblem, far: Since, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(1, 10):
+        write(toy(), number)
+    put = objects.write
+
+    def refused(uri: str, content: bytes, is_new: bool = False) -> str:
+        if "checkpoint" in uri:
+            raise OSError("no (HTTP status 503)")
+        return put(uri, content, is_new)
+
+    monkeypatch.setattr(objects, "write", refused)
+    with store.task():
+        assert write(toy(), 10) == 9
+        assert write(toy(), 11) == 10
+        assert store.dataset(toy(), "labels").count_rows() == 22
+    assert "no checkpoint of version 9" in caplog.text
+    assert store.dataset(toy(), "labels").count_rows() == 22
+
+
 def test_a_table_that_was_written_anew_is_not_taken_for_the_old_one(toy: ToyProblem, far: Since) -> None:
     for number in range(1, 13):
         write(toy(), number)
@@ -173,6 +231,72 @@ def test_a_table_that_was_written_anew_is_not_taken_for_the_old_one(toy: ToyProb
     for number in range(1, 13):
         write(toy(), number, 1)
     assert store.dataset(toy(), "labels").count_rows() == 12
+
+
+def test_a_table_that_is_written_anew_while_it_is_opened(
+    toy: ToyProblem, far: Since, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 13):
+        write(toy(), number)
+    start = LogCopies.start
+
+    def others_come_first(copies: LogCopies) -> str:
+        found = start(copies)
+        monkeypatch.setattr(LogCopies, "start", start)
+        store.delete_folder(uri(toy()))
+        for number in range(1, 4):
+            write(toy(), number, 1)
+        return found
+
+    monkeypatch.setattr(LogCopies, "start", others_come_first)
+    assert store.dataset(toy(), "labels").count_rows() == 3
+
+
+@pytest.mark.parametrize("name", ["0000000001.0000000001", "80a083e8-7026-4e79-81be-64bd76c43a11"])
+def test_other_writers_checkpoints_are_read(
+    toy: ToyProblem, far: Since, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Those in parts, and those of version 2, where the commits before them are gone."""
+    for number in range(1, 13):
+        write(toy(), number)
+    usual = log_object(toy(), f"{9:020}.checkpoint.parquet")
+    objects.write(log_object(toy(), f"{9:020}.checkpoint.{name}.parquet"), objects.read(usual))
+    objects.write(log_object(toy(), f"{3:020}.{11:020}.compacted.json"), b"")
+    for gone in (usual, log_object(toy(), "_last_checkpoint"), *(log_object(toy(), f"{n:020}.json") for n in range(9))):
+        objects.delete(gone)
+    another_machine(tmp_path, monkeypatch)
+    assert store.dataset(toy(), "labels").count_rows() == 24
+    far()
+    assert store.table_version(toy(), "labels") == 11
+    assert kinds(far()) == {"LIST": 1}
+    with pytest.raises(DataError, match="version 4 of labels cannot be read"):
+        store.dataset(toy(), "labels", 4)
+    for number in range(13, 22):
+        write(toy(), number)
+    assert objects.is_there(log_object(toy(), f"{19:020}.checkpoint.parquet"))
+    delta = DeltaTable(uri(toy()), storage_options=store.storage_options())
+    assert delta.to_pyarrow_dataset().count_rows() == store.dataset(toy(), "labels").count_rows() == 42
+
+
+def test_a_log_that_was_cleaned_up_to_its_checkpoint(
+    toy: ToyProblem, far: Since, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(toy(), 1)
+    table = FarTable(uri(toy()))
+    for number in range(2, 13):
+        replace(table, number)
+    stale = FarTable(uri(toy()))
+    for number in range(13, 23):
+        replace(table, number)
+    for number in range(20):
+        objects.delete(log_object(toy(), f"{number:020}.json"))
+    stale.refresh()
+    assert stale.version == 21
+    assert replace(stale, 1) == 22
+    another_machine(tmp_path, monkeypatch)
+    assert store.dataset(toy(), "labels").count_rows() == 44
+    with pytest.raises(DataError, match="version 10 of labels cannot be read"):
+        store.dataset(toy(), "labels", 10)
 
 
 def test_a_log_with_a_gap_is_told(toy: ToyProblem, far: Since) -> None:
@@ -203,6 +327,85 @@ def test_copies_in_a_folder_of_others_are_not_used(
     far()
     assert store.dataset(toy(), "labels").count_rows() == 2
     assert kinds(far()) == {"LIST": 1, "GET": 2}
+
+
+def copies_in(folder: Path) -> Path:
+    (copies,) = folder.glob("evergreen-copies-*")
+    return copies
+
+
+@pytest.mark.parametrize("kind", ["logs/*", "rows"])
+def test_what_a_crash_has_left_of_a_copy_is_not_read(toy: ToyProblem, far: Since, tmp_path: Path, kind: str) -> None:
+    write(toy(), 1)
+    write(toy(), 2)
+    for copy in copies_in(tmp_path).glob(f"{kind}/*"):
+        copy.write_bytes(b"")
+    assert store.dataset(toy(), "labels").to_table().num_rows == 4
+
+
+def test_copies_may_be_deleted_at_any_time(toy: ToyProblem, far: Since, tmp_path: Path) -> None:
+    with store.task():
+        write(toy(), 1)
+        store.dataset(toy(), "labels")
+        for kind in ("logs", "rows"):
+            shutil.rmtree(copies_in(tmp_path) / kind)
+        for number in range(2, 12):
+            write(toy(), number)
+        assert store.dataset(toy(), "labels").to_table().num_rows == 22
+    assert store.dataset(toy(), "labels").to_table().num_rows == 22
+
+
+def test_what_cannot_be_kept_is_used_all_the_same(
+    toy: ToyProblem, far: Since, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(toy(), 1)
+    another_machine(tmp_path, monkeypatch)
+
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    assert store.dataset(toy(), "labels").to_table().num_rows == 2
+    assert write(toy(), 2) == 1
+    far()
+    assert store.dataset(toy(), "labels").to_table().num_rows == 4
+    assert kinds(far()) == {"LIST": 1, "GET": 4}
+
+
+def test_rows_are_kept_up_to_a_limit(far: Since, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERGREEN_COPIES_MB", "1")
+    monkeypatch.setattr(RowCopies, "_unswept", None)
+    sweep, sweeps = RowCopies._make_room, []
+    monkeypatch.setattr(RowCopies, "_make_room", lambda self: sweeps.append(1) or sweep(self))
+    for number in range(200):
+        RowCopies("s3://bucket/t").add(f"{number}", bytes(20_000))
+    sizes = [copy.stat().st_size for copy in copies_in(tmp_path).glob("rows/*")]
+    assert 0.9 * 2**20 < sum(sizes) < 1.1 * 2**20
+    assert len(sweeps) < 60, "each looks at all copies"
+    assert RowCopies("s3://bucket/t").find("199", 20_000) == bytes(20_000)
+    assert RowCopies("s3://bucket/t").find("0", 20_000) is None
+
+
+def test_nobody_has_to_keep_copies(
+    toy: ToyProblem, far: Since, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERGREEN_COPIES_MB", "0")
+    write(toy(), 1)
+    assert store.dataset(toy(), "labels").to_table().num_rows == 2
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    monkeypatch.setenv("EVERGREEN_COPIES_MB", "none")
+    with pytest.raises(ConfigError, match="'none' is no number of megabytes"):
+        store.table_version(toy(), "labels")
+
+
+def test_a_machine_without_room_says_where(
+    toy: ToyProblem, far: Since, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match=f"disk is full\n  where: {tmp_path}"), explained("s3://bucket/t"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(ConfigError, match="no folder for temporary files"):
+        store.table_version(toy(), "labels")
 
 
 def test_staged_rows_take_one_request_each_way(toy: ToyProblem, far: Since) -> None:
