@@ -96,6 +96,8 @@ def test_the_page_counts_what_stopped_what_was_refused_and_which_alarms_were_fal
     assert "- flights, ingest c: too few (went on with `validation: {shape: null}`)" in text
     assert "- flights, c: unlike those before it" in text
     assert "| -0.01 (-0.03 to +0.01) | 4 |" in text
+    assert "**Not played here: covid_tests, hotel_rates," in text and "storms.**" in text
+    assert "Not played" not in page([played(name) for name in TABLES])
 
 
 def test_a_table_that_was_played_is_not_played_again(tmp_path: Path) -> None:
