@@ -408,6 +408,13 @@ def test_a_machine_without_room_says_where(
         store.table_version(toy(), "labels")
 
 
+def test_other_keys_are_used_at_once(far: Since, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ("first", "second"):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+        address = objects._client().generate_presigned_url("get_object", Params={"Bucket": "b", "Key": "k"})
+        assert f"Credential={key}%2F" in address
+
+
 def test_staged_rows_take_one_request_each_way(toy: ToyProblem, far: Since) -> None:
     rows, place = statements(day(1), 9), store.store_uri("kettle", "staging", "x")
     with store.task():
