@@ -42,7 +42,7 @@ tables-bench: install ## play ten real tables with nothing but the required sett
 clean: ## remove what was installed and all that ran: data, models, logs, copies of rows
 	@if [ -x $(RUN)/evergreen ]; then $(RUN)/evergreen down; fi
 	rm -rf $(HOME_DIR) .venv .venv-uv .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -rf $${TMPDIR:-/tmp}/evergreen-copies-$$(id -u)/{logs,rows}
+	rm -rf "$${TMPDIR:-/tmp}/evergreen-copies-$$(id -u)"/{logs,rows}
 
 install: .venv/.installed
 

@@ -203,8 +203,11 @@ class FarTable(Table):
         content = (self._folder / LOG / _commit_name(version)).read_bytes()
         own = _actions(content)
         added = [unquote(action["path"]) for action in own["add"]]
+        large = [path for path in added if (self._folder / path).stat().st_size > WHOLE_BYTES]
         with ThreadPoolExecutor(objects.CONNECTIONS) as pool:
-            list(pool.map(self._upload, added))
+            list(pool.map(self._upload, set(added).difference(large)))
+        for path in large:  # each over several connections
+            self._upload_large(path)
         others: list[bytes] = []  # commits of writers that came first
         for _ in range(COMMIT_TRIES):
             name = _commit_name(version + len(others))
@@ -235,13 +238,15 @@ class FarTable(Table):
 
     def _upload(self, path: str) -> None:
         """A file of rows; who reads it next is likely to be on this machine."""
-        file, place = self._folder / path, f"{self.uri}/{path}"
-        if file.stat().st_size <= WHOLE_BYTES:
-            content = file.read_bytes()
-            objects.write(place, content)
-            RowCopies(self.uri).add(path, content)
-        else:
-            objects.upload(file, place)
+        file = self._folder / path
+        content = file.read_bytes()
+        objects.write(f"{self.uri}/{path}", content)
+        RowCopies(self.uri).add(path, content)
+        file.unlink()
+
+    def _upload_large(self, path: str) -> None:
+        file = self._folder / path
+        objects.upload(file, f"{self.uri}/{path}")
         file.unlink()
 
     def _try_checkpoint(self, version: int) -> None:

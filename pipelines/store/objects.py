@@ -72,10 +72,12 @@ def write(uri: str, content: bytes, is_new: bool = False) -> str:
 
 
 def upload(path: Path, uri: str) -> None:
-    """A file of any size, in several requests if it is large."""
+    """A file of any size, in several requests if it is large, CONNECTIONS at once."""
+    from boto3.s3.transfer import TransferConfig
+
     bucket, key = _parts(uri)
     with _as_os_errors():
-        _client().upload_file(str(path), bucket, key)
+        _client().upload_file(str(path), bucket, key, Config=TransferConfig(max_concurrency=CONNECTIONS))
 
 
 def delete(uri: str) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -20,7 +21,8 @@ LOCKED_WITHIN_S = 60.0  # a folder that is older, and not locked, is nobody's
 def working_folder(owner: object) -> Path:
     """An empty folder that is there as long as `owner` is; what tasks that were killed have left is removed.
 
-    Whoever uses a folder holds a lock on it, which the system drops with the process.
+    Whoever uses a folder holds a lock on it, which the system drops with the process. Where folders cannot be locked,
+    as on some network drives, none is ever taken for left behind.
 
     Raises:
         ConfigError: no folder for temporary files can be written to.
@@ -39,7 +41,8 @@ def working_folder(owner: object) -> Path:
             cure="set it to a folder on a disk of this machine that can be written to",
         ) from error
     lock = os.open(folder, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    with suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_EX)
     weakref.finalize(owner, _remove, folder, lock, os.getpid())
     return folder
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 
 from benchmarks.requests import Request
 from pipelines import store
 from pipelines.errors import ConfigError, DataError, TransientError
 from pipelines.problem import Problem
 from pipelines.store import far as far_tables
-from pipelines.store import objects
+from pipelines.store import objects, working
 from pipelines.store.copies import LogCopies, RowCopies
 from pipelines.store.explained import explained
 from pipelines.store.far import FarTable
@@ -202,6 +206,24 @@ def test_a_write_that_came_second_knows_its_own_version(
     assert delta.to_pyarrow_dataset().count_rows() == 8 * 2 + 2 + 7
 
 
+def test_a_column_that_one_adds_while_others_write(toy: ToyProblem, far: Since) -> None:
+    write(toy(), 1)
+    adding, other = FarTable(uri(toy())), FarTable(uri(toy()))
+    write(toy(), 2)
+    rows = statements(day(3), 2).append_column("note", pa.array(["a", "b"]))
+    adding.replace(rows.to_reader(), ["partition", "source"], {"partition": {day(3)}})
+    assert adding.version == 2
+    with pytest.raises(CommitFailedError):
+        replace(other, 4)
+    other.refresh()
+    assert replace(other, 4) == 3
+    for table in (DeltaTable(uri(toy()), storage_options=store.storage_options()), adding.at(), other.at()):
+        assert table is not None
+        assert "note" in {field.name for field in table.schema().fields}
+    notes = other.dataset().to_table()["note"].to_pylist()  # type: ignore[union-attr]
+    assert sorted(note or "" for note in notes) == [""] * 6 + ["a", "b"]
+
+
 def test_what_is_committed_is_in_though_its_checkpoint_is_not(
     toy: ToyProblem, far: Since, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -329,6 +351,27 @@ def test_copies_in_a_folder_of_others_are_not_used(
     assert kinds(far()) == {"LIST": 1, "GET": 2}
 
 
+def test_large_files_are_uploaded_one_by_one(
+    toy: ToyProblem, far: Since, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes as many connections as there may be."""
+    monkeypatch.setattr(far_tables, "WHOLE_BYTES", 100)
+    upload, turn = objects.upload, threading.Lock()
+
+    def alone(path: Path, uri: str) -> None:
+        assert turn.acquire(blocking=False)
+        time.sleep(0.01)
+        upload(path, uri)
+        turn.release()
+
+    monkeypatch.setattr(objects, "upload", alone)
+    rows = pa.concat_tables([statements(day(number), 2) for number in range(1, 9)])
+    store.write_table(toy(), "labels", rows, [day(number) for number in range(1, 9)])
+    assert kinds(far()) == {"LIST": 1, "PUT": 9}
+    assert [path for path in tmp_path.rglob("*.parquet") if "work" in path.parts] == []
+    assert store.dataset(toy(), "labels").to_table().num_rows == 16
+
+
 def copies_in(folder: Path) -> Path:
     (copies,) = folder.glob("evergreen-copies-*")
     return copies
@@ -413,6 +456,21 @@ def test_other_keys_are_used_at_once(far: Since, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
         address = objects._client().generate_presigned_url("get_object", Params={"Bucket": "b", "Key": "k"})
         assert f"Credential={key}%2F" in address
+
+
+def test_a_drive_that_knows_no_locks_will_do(
+    toy: ToyProblem, far: Since, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(working.fcntl, "flock", unknown)
+    monkeypatch.setattr(working, "LOCKED_WITHIN_S", 0.0)
+    with store.task():
+        write(toy(), 1)
+        store.table_version(toy(), "events")
+        assert write(toy(), 2) == 1, "nobody has removed the folder that is used"
+    assert list(tmp_path.glob("evergreen-copies-*/work/*")) == []
 
 
 def test_staged_rows_take_one_request_each_way(toy: ToyProblem, far: Since) -> None:
