@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from pipelines.store.rows import dataset_of
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ROW_GROUP_ROWS = 32_768  # a writer holds one for each partition: Delta's default, a million, fills the memory
 CHECKPOINT_EVERY = 10  # commits; a reader fetches every commit since the last checkpoint
+PROPERTIES = WriterProperties(max_row_group_size=ROW_GROUP_ROWS)
+ALONE = CommitProperties(max_commit_retries=0)  # fails if anybody has committed since
 SETTINGS = {"delta.checkpointInterval": str(CHECKPOINT_EVERY)}
 
 
@@ -83,8 +85,7 @@ class Table:
             "(" + " OR ".join(f"{column} = {literal(value)}" for value in sorted(among)) + ")"
             for column, among in values.items()
         )
-        options = {"mode": "overwrite", "schema_mode": "merge", "predicate": predicate if self._handle else None}
-        self._write(rows, partition_by, options, values)
+        self._write(rows, partition_by, {"mode": "overwrite", "schema_mode": "merge", "predicate": predicate}, values)
         version = self.version
         assert version is not None
         return version
@@ -95,7 +96,7 @@ class Table:
         Raises:
             CommitFailedError: somebody has written anything since the table was opened or refreshed.
         """
-        self._write(rows, partition_by, {"mode": "append", "commit_properties": CommitProperties(max_commit_retries=0)})
+        self._write(rows, partition_by, {"mode": "append", "commit_properties": ALONE})
 
     def _open(self, version: int | None = None) -> DeltaTable | None:
         try:
@@ -115,14 +116,33 @@ class Table:
         replaced: Mapping[str, set[str]] | None = None,
     ) -> None:
         """`replaced`: values of columns, of which rows the write rests on what was known; None: on all rows."""
+        if self._handle is None:
+            self._create(rows, partition_by)
+            return
         write_deltalake(
-            self._handle or self._place,
+            self._handle,
             rows,
             partition_by=list(partition_by),
-            writer_properties=WriterProperties(max_row_group_size=ROW_GROUP_ROWS),
-            configuration=None if self._handle else SETTINGS,
+            writer_properties=PROPERTIES,
             post_commithook_properties=self._hooks,
             **options,
         )
-        if self._handle is None:
-            self._handle = DeltaTable(self._place)
+
+    def _create(self, rows: pa.Table | pa.RecordBatchReader, partition_by: Sequence[str]) -> None:
+        """Write the first version. Delta, asked to append or overwrite, would do so to what others have made since."""
+        try:
+            write_deltalake(
+                self._place,
+                rows,
+                partition_by=list(partition_by),
+                mode="error",
+                writer_properties=PROPERTIES,
+                configuration=SETTINGS,
+                commit_properties=ALONE,
+                post_commithook_properties=self._hooks,
+            )
+        except DeltaError as error:
+            if DeltaTable.is_deltatable(self._place):
+                raise CommitFailedError(f"another writer has made {self.uri}") from error
+            raise
+        self._handle = DeltaTable(self._place, version=0)

@@ -145,14 +145,15 @@ def _table(problem: Problem, name: TableName) -> Table:
     uri, task = table_uri(problem, name), current()
     with explained(uri):
         if task is None:
-            return _opened(uri)
+            return opened(uri)
         if uri not in task.tables:
-            task.tables[uri] = _opened(uri)
+            task.tables[uri] = opened(uri)
         table: Table = task.tables[uri]
         return table
 
 
-def _opened(uri: str) -> Table:
+def opened(uri: str) -> Table:
+    """The table at `uri` as it is now, whether anybody has written it yet or not."""
     from pipelines.store.far import FarTable
     from pipelines.store.near import Table
 

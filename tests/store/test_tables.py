@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from deltalake.exceptions import CommitFailedError
 
 from pipelines import store
 from pipelines.artifacts import table_schema
-from pipelines.errors import ConfigError, DataError, ServiceUnavailable
+from pipelines.errors import ConfigError, DataError, ServiceUnavailable, TransientError
 from pipelines.problem import Problem
 from pipelines.store import staging
+from pipelines.store.tables import opened
 from tests.store.kettles import NOON, statements
 
 ToyProblem = Callable[..., Problem]
@@ -55,6 +58,39 @@ def test_writers_that_share_a_partition_replace_their_own_rows(toy: ToyProblem, 
     assert {one["values"]: one["counts"] for one in sources} == {"natural": 4, "hand": 2}
     with pytest.raises(DataError, match="rows of hand in a write of natural"):
         store.write_table(toy(), "labels", statements(day, 1, "hand"), [day], within="natural")
+
+
+def test_of_two_that_make_a_table_one_is_told(toy: ToyProblem, place: str) -> None:
+    """Neither appends to what it has not seen, nor takes its own for all there is."""
+    uri, partition_by = store.table_uri(toy(), "labels"), ["partition", "source"]
+    first, other, third = (opened(uri) for _ in range(3))
+    first.replace(statements("2024-01-01", 2).to_reader(), partition_by, {"partition": {"2024-01-01"}})
+    with pytest.raises(CommitFailedError):
+        other.replace(statements("2024-01-02", 3).to_reader(), partition_by, {"partition": {"2024-01-02"}})
+    with pytest.raises(CommitFailedError):
+        third.append(statements("2024-01-02", 3), partition_by)
+    rows = opened(uri).dataset()
+    assert rows is not None
+    assert rows.count_rows() == 2
+    for table in (other, third):
+        table.refresh()
+        table.append(statements("2024-01-02", 3), partition_by)
+    assert (other.version, third.version) == (1, 2)
+
+
+def test_of_many_that_make_a_table_at_once_no_rows_are_lost(toy: ToyProblem, place: str) -> None:
+    days = [f"2024-01-0{number}" for number in range(1, 7)]
+
+    def write(day: str) -> int:
+        try:
+            store.write_table(toy(), "labels", statements(day, 2), [day])
+        except TransientError:
+            return 0
+        return 2
+
+    with ThreadPoolExecutor(len(days)) as pool:
+        written = sum(pool.map(write, days))
+    assert store.dataset(toy(), "labels").count_rows() == written > 0
 
 
 def test_names_may_hold_any_characters(toy: ToyProblem, place: str) -> None:
