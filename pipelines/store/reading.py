@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from pipelines.store.address import is_far, store_uri
 
 if TYPE_CHECKING:
@@ -12,19 +14,39 @@ if TYPE_CHECKING:
 WHOLE_BYTES = 8 * 2**20  # a file of up to this size is fetched by one request, whichever of its columns are wanted
 
 
+class Scanner:
+    """Arrow's scanner, but for its reader: that one starts without Python's lock.
+
+    Arrow starts a reader with the lock held, and waits there for a thread of its own. Where the files are opened by
+    Python code (`PyFileSystem`, of which are Delta's too) that thread waits for the lock: both wait for ever.
+    """
+
+    def __init__(self, scanner: ds.Scanner) -> None:
+        self._scanner = scanner
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        return pa.RecordBatchReader.from_batches(self._scanner.projected_schema, self._scanner.to_batches())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._scanner, name)
+
+
+def unlocked(rows: ds.Dataset, **bounds: Any) -> ds.Dataset:
+    """The same rows, which DuckDB too can scan where Python code opens the files; each scan has these `bounds`."""
+    import pyarrow.dataset as ds
+
+    class Unlocked(ds.UnionDataset):  # type: ignore[misc]
+        def scanner(self, **options: Any) -> Any:
+            return Scanner(super().scanner(**{**options, **bounds}))
+
+    return Unlocked(rows.schema, [rows])
+
+
 def bounded(rows: ds.Dataset) -> ds.Dataset:
     """The same rows, of which whoever scans them, DuckDB too, reads little ahead.
 
     Left alone, Arrow's threads fill gigabytes while whoever reads is busy. On disk there is no need to read ahead at
     all; an object store lets one wait for each request.
     """
-    import pyarrow.dataset as ds
-
     far = is_far(store_uri())
-    bounds = {"batch_readahead": 4 if far else 1, "fragment_readahead": 4 if far else 1, "use_threads": far}
-
-    class Bounded(ds.UnionDataset):  # type: ignore[misc]
-        def scanner(self, **options: Any) -> ds.Scanner:
-            return super().scanner(**{**options, **bounds})
-
-    return Bounded(rows.schema, [rows])
+    return unlocked(rows, batch_readahead=4 if far else 1, fragment_readahead=4 if far else 1, use_threads=far)

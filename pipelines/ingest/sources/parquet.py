@@ -17,6 +17,7 @@ from pipelines.ingest.sources.files import File, expand, locate, place, reading,
 from pipelines.ingest.sources.window import Window
 from pipelines.problem import Problem
 from pipelines.sql import connection, literal, quote
+from pipelines.store.reading import unlocked
 
 
 def open_parquet(
@@ -75,7 +76,7 @@ def _scan(database: duckdb.DuckDBPyConnection, label: str, files: list[File], sc
         paths = ", ".join(literal(_unglobbed(file.path)) for file in files)
         return f"read_parquet([{paths}], hive_partitioning = false)"
     fragments = [_streaming().make_fragment(file.path, filesystem=file.system) for file in files]
-    database.register(label, ds.FileSystemDataset(fragments, readable(schema), _streaming(), files[0].system))
+    database.register(label, unlocked(ds.FileSystemDataset(fragments, readable(schema), _streaming(), files[0].system)))
     return quote(label)
 
 
@@ -130,7 +131,7 @@ def open_delta(
         for one in dataset.get_fragments()
     ]
     label = f"evergreen: {name}"
-    database.register(label, ds.FileSystemDataset(fragments, dataset.schema, parquet, dataset.filesystem))
+    database.register(label, unlocked(ds.FileSystemDataset(fragments, dataset.schema, parquet, dataset.filesystem)))
     create_view(database, name, source, [quote(label)], window)
     files = [File(dataset.filesystem, one.path, f"{uri}/{one.path}", -1) for one in fragments]
     with _delta(uri):
