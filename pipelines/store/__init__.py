@@ -4,7 +4,8 @@
 
 On S3 every request costs some 10 to 50 ms, and money: a small object is read and written whole, by one request each;
 within a task (`task`) a table is opened once, and no object is read twice; a table's log is kept on this machine
-(`far`), so that what a task has read of it is no news to the next.
+(`far`), so that what a task has read of it is no news to the next. `EVERGREEN_COPIES_MB` says how much is kept, if
+anything (`copies`).
 """
 
 from pipelines.store.address import storage_options, store_uri, table_uri

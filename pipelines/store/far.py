@@ -127,11 +127,6 @@ class FarTable(Table):
         assert self._handle is not None
         self._handle.update_incremental()
 
-    def files(self, predicate: str) -> list[str]:
-        """URIs of the files that hold the partitions that `predicate`, in SQL, chooses."""
-        here = f"{self._folder}/"
-        return [f"{self.uri}/{one.removeprefix('file://').removeprefix(here)}" for one in super().files(predicate)]
-
     def _open(self, version: int | None = None) -> DeltaTable | None:
         if version is not None:
             return self._open_old(version)
@@ -172,6 +167,9 @@ class FarTable(Table):
     def _files(self, handle: DeltaTable) -> FileSystem:
         sizes = handle._table.get_add_file_sizes()
         return PyFileSystem(TableFiles(self.uri, storage_options(), sizes, kept()))
+
+    def _root(self, handle: DeltaTable) -> str:
+        return self.uri
 
     def _write(
         self,

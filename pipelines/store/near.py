@@ -71,7 +71,14 @@ class Table:
 
     def files(self, predicate: str) -> list[str]:
         """URIs of the files that hold the partitions that `predicate`, in SQL, chooses."""
-        return sorted(self._handle.file_uris(file_pruning_predicate=predicate)) if self._handle else []
+        if self._handle is None:
+            return []
+        here = self._handle.table_uri.removeprefix("file://")
+        paths = (
+            one.removeprefix("file://").removeprefix(here)
+            for one in self._handle.file_uris(file_pruning_predicate=predicate)
+        )
+        return sorted(f"{self._root(self._handle)}/{path}" for path in paths)
 
     def replace(self, rows: pa.RecordBatchReader, partition_by: Sequence[str], values: Mapping[str, set[str]]) -> int:
         """Write `rows` in place of those whose columns have these `values`, in one commit; gives its version.
@@ -106,7 +113,11 @@ class Table:
 
     def _files(self, handle: DeltaTable) -> FileSystem:
         """Where the table's files lie, with its folder at the root."""
-        return SubTreeFileSystem(unquote(handle.table_uri.removeprefix("file://")), LocalFileSystem())
+        return SubTreeFileSystem(self._root(handle), LocalFileSystem())
+
+    def _root(self, handle: DeltaTable) -> str:
+        """Where the table's files are read."""
+        return unquote(handle.table_uri.removeprefix("file://")).rstrip("/")
 
     def _write(
         self,

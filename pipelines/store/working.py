@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import time
 import weakref
@@ -15,6 +16,7 @@ from tempfile import mkdtemp
 from pipelines.errors import ConfigError
 from pipelines.store.copies import own_folder
 
+UNREADABLE = re.compile(r"[\[\]\\|^]|%[0-9A-Fa-f]{2}")
 LOCKED_WITHIN_S = 60.0  # a folder that is older, and not locked, is nobody's
 
 
@@ -25,7 +27,7 @@ def working_folder(owner: object) -> Path:
     as on some network drives, none is ever taken for left behind.
 
     Raises:
-        ConfigError: no folder for temporary files can be written to.
+        ConfigError: no folder for temporary files can be written to, or it has a name that Delta cannot read.
     """
     root = own_folder("work")
     if root:
@@ -40,6 +42,13 @@ def working_folder(owner: object) -> Path:
             where="TMPDIR",
             cure="set it to a folder on a disk of this machine that can be written to",
         ) from error
+    if odd := UNREADABLE.search(str(folder)):
+        folder.rmdir()
+        raise ConfigError(
+            f"Delta cannot work in a folder whose name has {odd.group()!r} in it",
+            where=f"TMPDIR, {folder.parent}",
+            cure="set it to another folder",
+        )
     lock = os.open(folder, os.O_RDONLY)
     with suppress(OSError):
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -458,6 +458,31 @@ def test_other_keys_are_used_at_once(far: Since, monkeypatch: pytest.MonkeyPatch
         assert f"Credential={key}%2F" in address
 
 
+@pytest.mark.parametrize("name", ["link", "ä b", "50%", "#1?"])
+def test_the_folder_for_temporary_files_may_be_a_link_and_have_any_name(
+    toy: ToyProblem, far: Since, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = tmp_path / name
+    folder.symlink_to(tmp_path) if name == "link" else folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    write(toy(), 1)
+    write(toy(), 1, 3)
+    assert store.dataset(toy(), "labels").count_rows() == 3
+    (file,) = store.partition_files(toy(), "labels", day(1))
+    assert file.startswith(f"{uri(toy())}/partition=")
+    assert objects.is_there(file)
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a%20b"])
+def test_a_folder_that_delta_cannot_read_is_told(
+    toy: ToyProblem, far: Since, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
+    with pytest.raises(ConfigError, match="Delta cannot work in a folder"):
+        write(toy(), 1)
+
+
 def test_a_drive_that_knows_no_locks_will_do(
     toy: ToyProblem, far: Since, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

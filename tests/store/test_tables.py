@@ -60,6 +60,15 @@ def test_writers_that_share_a_partition_replace_their_own_rows(toy: ToyProblem, 
         store.write_table(toy(), "labels", statements(day, 1, "hand"), [day], within="natural")
 
 
+def test_files_of_a_partition_are_named_as_they_lie(
+    toy: ToyProblem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERGREEN_STORE_URI", f"file://{tmp_path}/ä b")
+    store.write_table(toy(), "labels", statements("2024-01-01", 2), ["2024-01-01"])
+    (file,) = store.partition_files(toy(), "labels", "2024-01-01")
+    assert Path(file).is_file()
+
+
 def test_of_two_that_make_a_table_one_is_told(toy: ToyProblem, place: str) -> None:
     """Neither appends to what it has not seen, nor takes its own for all there is."""
     uri, partition_by = store.table_uri(toy(), "labels"), ["partition", "source"]
