@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 SAMPLED_ROWS = 200
+EXPLAINED_LEAVES = 50_000_000  # of all trees, counted once a row: five CPU seconds
 PERMUTATIONS = 20  # of the features, for each sampled row; each one's reverse as well
 SCORED_ROWS = 200_000  # at most, for all rows and permutations together
 BATCH_ROWS = 50_000
@@ -41,7 +42,8 @@ def shapley_values(model: Model, rows: pa.Table, seed: int) -> tuple[str, Array,
     """Method, places of the rows explained, and their Shapley values by feature, (rows, features), of several classes
     (rows, classes, features).
 
-    By the method "sampling" at most 200 rows are explained; "none", of a model that looks at nothing: all are 0.
+    By the method "sampling" at most 200 rows are explained; of a large boosted model fewer than all, at least 200;
+    "none", of a model that looks at nothing: all are 0.
     """
     from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -53,12 +55,13 @@ def shapley_values(model: Model, rows: pa.Table, seed: int) -> tuple[str, Array,
         classes = (len(model.classes),) if model.task == "multiclass" else ()
         return "none", everywhere, np.zeros((rows.num_rows, *classes, len(model.features)))
     if isinstance(model.estimator, BoostedTrees):
-        method, values = "xgboost", model.estimator.contributions(model.matrix(rows)).astype(np.float64)
-    elif isinstance(model.estimator, (LogisticRegression, Ridge)):
-        method, values = "linear", _linear(model, model.matrix(rows).astype(np.float64))
-    else:
-        return "sampling", _drawn(rows, SAMPLED_ROWS, seed), sampled_values(model, rows, seed)
-    return method, everywhere, _by_feature(values, model.prepared_origin, model.features)
+        places = _drawn(rows, max(EXPLAINED_LEAVES // model.estimator.leaves, SAMPLED_ROWS), seed)
+        values = model.estimator.contributions(model.matrix(rows.take(pa.array(places)))).astype(np.float64)
+        return "xgboost", places, _by_feature(values, model.prepared_origin, model.features)
+    if isinstance(model.estimator, (LogisticRegression, Ridge)):
+        values = _linear(model, model.matrix(rows).astype(np.float64))
+        return "linear", everywhere, _by_feature(values, model.prepared_origin, model.features)
+    return "sampling", _drawn(rows, SAMPLED_ROWS, seed), sampled_values(model, rows, seed)
 
 
 def sampled_values(model: Model, rows: pa.Table, seed: int) -> Array:

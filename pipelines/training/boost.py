@@ -131,6 +131,11 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
             return np.zeros((0, self.classes) if self.task == "multiclass" else 0)
         return np.asarray(self.booster_.inplace_predict(np.asarray(matrix, np.float32)), dtype=np.float64)
 
+    @property
+    def leaves(self) -> int:
+        """Leaves of all trees together, which is what a row's contributions cost."""
+        return sum(tree.count("leaf=") for tree in self.booster_.get_dump())
+
     def contributions(self, matrix: np.ndarray) -> np.ndarray:
         """SHAP values of the margin, float32 (n, d), multiclass (n, k, d): exact TreeSHAP (Lundberg et al. 2020).
 

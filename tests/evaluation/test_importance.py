@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipelines.evaluation import importance
 from pipelines.evaluation.importance import importances, sampled_values
 from pipelines.problem import Problem
 from pipelines.training.fit import fit
@@ -178,3 +179,20 @@ def test_a_row_or_none(toy: ToyProblem, name: str, count: int) -> None:
     found = importances(problem, model, kettles().slice(0, count))
     assert len(found) == (4 if count else 0)
     assert all(np.isfinite(one["share"]) for one in found)
+
+
+def test_of_a_large_boosted_model_fewer_rows_are_explained(toy: ToyProblem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a row costs grows with the leaves of all trees; the shares hardly change."""
+    problem, model = fitted(toy, "xgboost")
+    leaves, rows = model.estimator.leaves, kettles()
+    assert leaves > 1
+    before = {row["feature"]: row["share"] for row in importances(problem, model, rows)}
+    monkeypatch.setattr(importance, "EXPLAINED_LEAVES", 400 * leaves)
+    _, places, values = importance.shapley_values(model, rows, 0)
+    assert len(places) == len(values) == 400
+    _, everywhere, all_values = importance.shapley_values(model, rows.slice(0, 400), 0)
+    assert everywhere.tolist() == list(range(400)) and len(all_values) == 400, "as many as may be: none is left out"
+    after = {row["feature"]: row["share"] for row in importances(problem, model, rows)}
+    assert after == pytest.approx(before, abs=0.05)
+    monkeypatch.setattr(importance, "EXPLAINED_LEAVES", 1)
+    assert len(importance.shapley_values(model, rows, 0)[1]) == 200, "never fewer"
