@@ -183,7 +183,9 @@ def prepared(config: Problem, rows: pa.Table) -> pa.Table:
     events = sql.query(config.sql("events"), {config.name: rows})
     is_instant = pa.types.is_timestamp(kind := events.schema.field("event_time").type) and kind.tz is not None
     local = f"event_time AT TIME ZONE {zone}" if is_instant else "CAST(event_time AS TIMESTAMP)"
-    parts = [f"date_part('{part.part}', local_time) AS {sql.quote(name)}"
+    # An hour has its minutes, as in Evergreen: in whole hours the plain model would know less of the time.
+    minutes = {"hour": " + date_part('minute', local_time) / 60"}
+    parts = [f"date_part('{part.part}', local_time){minutes.get(part.part, '')} AS {sql.quote(name)}"
              for name, part in config.features.datetime.items()]  # fmt: skip
     every = config.partitions.every
     return sql.query(
