@@ -16,6 +16,7 @@ from pipelines.evaluation.metrics import METRICS, SKILL
 from pipelines.evaluation.scored import Scored
 
 if TYPE_CHECKING:
+    from pipelines.monitoring.profile import Reference
     from pipelines.problem import Problem
 
 Array = NDArray[Any]
@@ -54,6 +55,24 @@ def is_off(scored: Scored, tested: AtGate, policy: Policy) -> tuple[bool, str]:
         if abs(gap) > limit and abs(gap) > 1.96 * noise:
             return True, said[-1]
     return False, ", ".join(said) or "nothing to measure"
+
+
+def has_shifted(scored: Scored, reference: Reference, policy: Policy) -> tuple[bool, str]:
+    """Whether the labels of these rows really are another mix than the training's, and by what: a rate (a class's
+    share) is off by more than the policy's limit, and the 95 % interval of these rows leaves out "no change"."""
+    if scored.task == "multiclass":
+        rates = reference.class_rates
+        found = {f"share of {name}": (scored.labels == at, rates[name]) for at, name in enumerate(scored.classes)}
+    elif scored.task == "binary" and reference.label_rate is not None:
+        found = {"positive rate": (scored.labels == 1, reference.label_rate)}
+    else:
+        return False, ""
+    for name, (is_one, before) in found.items():
+        now = float(is_one.mean())
+        noise = np.sqrt(now * (1 - now) / len(is_one))
+        if abs(now - before) > max(policy.max_label_rate_shift, 1.96 * noise):
+            return True, f"{name} {now:.3g}, {before:.3g} in training"
+    return False, ""
 
 
 def _gaps(scored: Scored) -> list[tuple[str, float, float]]:

@@ -50,7 +50,8 @@ good": the interval reaches 0.
 judged for want of labels: {unjudged}.) It is right where the champion really is off in the partition, or in the newest
 labelled ones it was told by, as all labels show that ever came: its AUC (R2) lies below that of its test, or its mean
 score misses the mean label, by more than the policy's limit, and the 95 % interval of these rows leaves out "no
-change". Every other alarm is false, whatever the inputs did.
+change". `label shift` is right, too, where the labels' shares really are that far from the training's, whether it harms
+the scores or not. Every other alarm is false, whatever the inputs did.
 
 {alarms}
 

@@ -17,7 +17,7 @@ import yaml
 
 from benchmarks.drift.world import Stretch, folder_of
 from benchmarks.tables.catalogue import TABLES
-from benchmarks.tables.judge import AtGate, codes_of, compared, is_off, plain_scores
+from benchmarks.tables.judge import AtGate, codes_of, compared, has_shifted, is_off, plain_scores
 from benchmarks.tables.played import Alarm, Gain, Played, Stop
 from pipelines import inline, quarantine, sql, store, tracking
 from pipelines.errors import EvergreenError, NothingToDo
@@ -219,7 +219,10 @@ def _scored(config: Problem, turned_out: pa.Table) -> Scored:
 def judged(
     config: Problem, reference: Reference, decided: Mapping[str, dict[str, Any]], turned_out: pa.Table
 ) -> Iterator[Alarm]:
-    """Each verdict that wakes somebody, held to the labels of the partition, and of the newest pool that told it."""
+    """Each verdict that wakes somebody, held to the labels of the partition, and of the newest pool that told it.
+
+    That labels have shifted is right where they have, whether it harms the scores or not.
+    """
     tested = AtGate(reference.metrics.get(SKILL[config.task]), reference.label_std)
     for key, row in sorted(decided.items()):
         if row["verdict"] in NO_ALARMS:
@@ -228,10 +231,14 @@ def judged(
         found = []
         for pool in dict.fromkeys([(key,), *(tuple(newest["partitions"]) for newest in realised[-1:])]):
             rows = turned_out.filter(pc.is_in(turned_out["partition"], pa.array(pool, pa.string())))
-            if rows.num_rows:
-                found.append((" and ".join(pool), *is_off(_scored(config, rows), tested, config.monitoring.policy)))
+            if not rows.num_rows:
+                continue
+            measured, policy = _scored(config, rows), config.monitoring.policy
+            found.append((" and ".join(pool), *is_off(measured, tested, policy)))
+            if row["verdict"] == "label shift":
+                found.append((" and ".join(pool), *has_shifted(measured, reference, policy)))
         is_right = any(off for _, off, _ in found)
-        words = "; ".join(f"{where}: {said}" for where, off, said in found if off or not is_right)
+        words = "; ".join(f"{where}: {said}" for where, off, said in found if said and (off or not is_right))
         yield Alarm(
             partition=key,
             verdict=row["verdict"],

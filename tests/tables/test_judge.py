@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks.tables.judge import AtGate, compared, is_off, plain_scores
+from benchmarks.tables.judge import AtGate, compared, has_shifted, is_off, plain_scores
 from pipelines.config import Policy
 from pipelines.evaluation.scored import Scored
+from pipelines.monitoring.profile import Reference
 from tests.tables.conftest import problem_of
 
 POLICY = Policy()
@@ -94,3 +97,29 @@ def test_the_plain_model_learns_from_all_labelled_rows_and_takes_a_new_text_as_m
     low, high, unseen = plain_scores(problem, known, asked)
     assert low < 0.1 < 0.9 < high
     assert unseen > 0.9
+
+
+@pytest.mark.parametrize(("share", "is_shifted"), [(0.45, True), (0.35, False)])
+def test_labels_that_came_say_whether_their_mix_has_shifted(share: float, is_shifted: bool) -> None:
+    """The limit is a change of 0.1; whether it harms the scores is another question."""
+    labels = (np.arange(1_000) < 1_000 * share).astype(np.int64)
+    trained = reference(label_rate=0.3)
+    shifted, said = has_shifted(binary(labels, labels * 1.0), trained, POLICY)
+    assert shifted == is_shifted
+    assert said == ("positive rate 0.45, 0.3 in training" if is_shifted else "")
+    few = binary(labels[::100], labels[::100] * 1.0)
+    assert not has_shifted(few, trained, POLICY)[0], "ten rows show nothing"
+
+
+def test_of_several_classes_any_share_may_have_shifted() -> None:
+    labels = np.repeat([0, 1, 2], [600, 200, 200])
+    scores = np.eye(3)[labels]
+    measured = Scored("multiclass", ("a", "b", "c"), labels, scores, np.ones(1_000))
+    trained = reference(class_rates={"a": 0.3, "b": 0.5, "c": 0.2})
+    assert has_shifted(measured, trained, POLICY) == (True, "share of a 0.6, 0.3 in training")
+    assert not has_shifted(numbers(labels * 1.0, labels * 1.0), reference(label_mean=3.0), POLICY)[0]
+
+
+def reference(**known: Any) -> Reference:
+    """What is known of a training's labels, and nothing else."""
+    return Reference.model_construct(**{"label_rate": None, "class_rates": {}, "label_mean": None, **known})
