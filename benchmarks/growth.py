@@ -1,11 +1,11 @@
 """What one more day costs when there is much past: ingest, score, monitor and train after ever more partitions.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.growth [--partitions 10 100 1000 5000] [--days 2] [--profile FOLDER]
+    OMP_NUM_THREADS=1 python -m benchmarks.growth [--partitions 100 10 1000 5000] [--days 2] [--profile FOLDER]
 
 Days of a hundred rows, made up, with their labels a day later; the past is ingested in bulk, the first model trained,
 and the days after it are played one by one, each DAG's stages in this process on a local folder. Printed are CPU
-seconds without imports: a day's, after so many partitions, and beside them the ratio to the cost after 100. `--profile`
-keeps a profile of each DAG for `python -m pstats`.
+seconds without imports: a day's, after so many partitions, and beside them the ratio to the cost after the first of
+these numbers. `--profile` keeps a profile of each DAG for `python -m pstats`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ each task spends one to five CPU seconds on imports, which is more than most of 
 all tasks share, and some seconds at the start. Where a module is not installed, or memory is short, tasks import
 what they need themselves.
 
-The modules start no threads and open no connections when they are imported: a fork would not have them.
+When they are imported the modules start no Python threads and open no connections: a fork would not have them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ FOR_TASKS = (
     "xgboost",
 )
 NOT_FOR_TASKS = ("pipelines.cli", "pipelines.embedded", "pipelines.airflow_client", "pipelines.replay")
-NEEDS_MIB = 1500  # left over for tasks once all of it is loaded, which takes some 500
+NEEDS_MIB = 1500  # free before anything is loaded: some 500 for all of it, the rest for the tasks
 
 
 def preload(argv: Sequence[str]) -> None:
