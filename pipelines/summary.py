@@ -86,8 +86,8 @@ def missed(problem: Problem, now: datetime, done: Collection[str] | None = None)
     if not done:
         return []
     due = problem.partitions.due(problem.present(max(done), now))
-    accounted_for = done | quarantine.held(problem)
-    return [key for key in due if key > min(done) and key not in accounted_for]
+    accounted_for, oldest = done | quarantine.held(problem), min(done)
+    return [key for key in due if key > oldest and key not in accounted_for]
 
 
 def missed_in_words(problem: Problem, keys: Sequence[str]) -> str | None:

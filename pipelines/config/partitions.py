@@ -132,8 +132,9 @@ class Partitions(Config):
 
     def between(self, first: str, last: str) -> list[str]:
         """All keys from `first` to `last`, both included; none when `last` comes first."""
-        count = (self.parse(last) - self.parse(first)).days // self.days + 1
-        return [self.shift(first, step) for step in range(count)]
+        start, step = self.parse(first), timedelta(days=self.days)
+        count = (self.parse(last) - start) // step + 1
+        return [(start + number * step).isoformat() for number in range(count)]
 
     def spans(self, keys: Sequence[str], most: int = 3) -> str:
         """Many keys in few words: those that follow each other as a range.

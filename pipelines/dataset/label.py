@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, pairwise
@@ -28,8 +29,10 @@ def mature(problem: Problem, partition: str, available: list[str]) -> list[str]:
 
     A partition is mature once so many days have passed since its end that its labels are taken to be in.
     """
-    parts, as_of = problem.partitions, problem.partitions.end(partition)
-    return [key for key in sorted(available) if key <= partition and parts.end(key) + _wait(problem) <= as_of]
+    parts, as_of, wait = problem.partitions, problem.partitions.end(partition), _wait(problem)
+    keys = sorted(key for key in available if key <= partition)
+    # In the order of their keys partitions end one after the other: few of them have to be asked.
+    return keys[: bisect_right(keys, as_of, key=lambda key: parts.end(key) + wait)]
 
 
 def young(problem: Problem, partition: str, available: list[str]) -> list[str]:
@@ -309,7 +312,8 @@ def _learnable_before(problem: Problem, keys: list[str], following: list[str]) -
     parts, begun = problem.partitions, problem.partitions.start(following[0])
     if problem.dataset.split.embargo:
         begun = _cut(problem, begun)
-    return [key for key in keys if parts.end(key) <= begun]
+    keys = sorted(keys)
+    return keys[: bisect_right(keys, begun, key=parts.end)]
 
 
 def _cut_before(

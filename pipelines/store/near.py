@@ -11,7 +11,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Wr
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
-from pipelines.store.rows import dataset_of
+from pipelines.store.rows import TIME, dataset_of
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -20,7 +20,8 @@ ROW_GROUP_ROWS = 32_768  # a writer holds one for each partition: Delta's defaul
 CHECKPOINT_EVERY = 10  # commits; a reader fetches every commit since the last checkpoint
 PROPERTIES = WriterProperties(max_row_group_size=ROW_GROUP_ROWS)
 ALONE = CommitProperties(max_commit_retries=0)  # fails if anybody has committed since
-SETTINGS = {"delta.checkpointInterval": str(CHECKPOINT_EVERY)}
+# Of each file the log tells what `dataset_of` passes it over by, and no more: who opens a table reads all of it.
+SETTINGS = {"delta.checkpointInterval": str(CHECKPOINT_EVERY), "delta.dataSkippingStatsColumns": TIME}
 
 
 class Table:
@@ -34,6 +35,7 @@ class Table:
         self._place = place or uri  # where Delta reads and writes
         self._versions: dict[int, DeltaTable] = {}
         self._datasets: dict[int, ds.Dataset] = {}
+        self._keys: dict[tuple[int, str], list[str]] = {}
         self._handle: DeltaTable | None = None
         self._handle = self._open()
 
@@ -68,6 +70,17 @@ class Table:
         if handle.version() not in self._datasets:
             self._datasets[handle.version()] = dataset_of(handle, self._files(handle))
         return self._datasets[handle.version()]
+
+    def keys(self, column: str, version: int | None = None) -> list[str]:
+        """Values, sorted, of a column that the table is partitioned by; none where there is no such version."""
+        handle = self.at(version)
+        if handle is None:
+            return []
+        name = (handle.version(), column)
+        if name not in self._keys:
+            files = pa.table(handle.get_add_actions(flatten=True))
+            self._keys[name] = sorted(map(str, files[f"partition.{column}"].unique().to_pylist()))
+        return list(self._keys[name])
 
     def files(self, predicate: str) -> list[str]:
         """URIs of the files that hold the partitions that `predicate`, in SQL, chooses."""

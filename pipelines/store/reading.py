@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.store.address import is_far, store_uri
 
@@ -36,10 +37,22 @@ def unlocked(rows: ds.Dataset, **bounds: Any) -> ds.Dataset:
     import pyarrow.dataset as ds
 
     class Unlocked(ds.UnionDataset):  # type: ignore[misc]
-        def scanner(self, **options: Any) -> Any:
-            return Scanner(super().scanner(**{**options, **bounds}))
+        """It asks the dataset within for each scan: that one may choose among its files by itself (`TableRows`)."""
 
-    return Unlocked(rows.schema, [rows])
+        def __init__(self, within: ds.Dataset) -> None:
+            super().__init__(within.schema, [within])
+            self._within = within
+
+        def filter(self, expression: pc.Expression) -> Unlocked:
+            return Unlocked(self._within.filter(expression))
+
+        def get_fragments(self, filter: pc.Expression | None = None) -> Any:
+            return self._within.get_fragments(filter=filter)
+
+        def scanner(self, **options: Any) -> Any:
+            return Scanner(self._within.scanner(**{**options, **bounds}))
+
+    return Unlocked(rows)
 
 
 def bounded(rows: ds.Dataset) -> ds.Dataset:

@@ -170,6 +170,26 @@ def test_partitions_mature_when_their_labels_have_had_their_time(toy: ToyProblem
     assert mature(slow, "2024-01-08", days(9)) == days(3)
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["UTC", "America/New_York", "Africa/Cairo"]),
+    st.integers(0, 20),
+    st.sets(st.integers(0, 400), max_size=30),
+    st.integers(0, 400),
+)
+def test_the_mature_partitions_are_those_of_which_each_is_over_long_enough(
+    toy: ToyProblem, timezone: str, wait: int, days: set[int], newest: int
+) -> None:
+    problem = toy(**{"partitions.timezone": timezone, "labels.maturity_days": wait})
+    parts = problem.partitions
+    keys = [parts.shift("2024-01-01", day) for day in days]
+    partition = parts.shift("2024-01-01", newest)
+    as_of = parts.end(partition)
+    expected = [key for key in keys if key <= partition and parts.end(key) + timedelta(days=wait) <= as_of]
+    assert mature(problem, partition, keys) == sorted(expected)
+    assert young(problem, partition, keys) == sorted(key for key in keys if key <= partition and key not in expected)
+
+
 def awaited(problem: Problem, targets: pa.Table, labels: pa.Table, as_of: datetime) -> list[str]:
     return awaiting(problem, targets, labels, as_of, usual_wait(problem, labels, as_of))
 

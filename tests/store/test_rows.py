@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaProtocolError
@@ -15,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
-from pipelines.store.rows import dataset_of
+from pipelines import sql
+from pipelines.store import rows as rows_module
+from pipelines.store.rows import Files, dataset_of
 
 START = datetime(2024, 1, 1, 0, 0, 0, 1, tzinfo=UTC)
 TIMES = pa.timestamp("us", "UTC")
@@ -37,13 +40,16 @@ names = st.text(st.characters(min_codepoint=32, max_codepoint=0x17F), max_size=6
     st.lists(
         st.tuples(names, st.none() | names, st.none() | st.timedeltas(timedelta(), timedelta(days=900))),
         min_size=1,
-        max_size=8,
+        max_size=12,
     ),
     st.timedeltas(timedelta(), timedelta(days=900)),
+    st.lists(names, max_size=4),
+    st.integers(1, 4),
 )
 def test_rows_are_those_that_delta_reads(
-    tmp_path_factory: pytest.TempPathFactory, cells: list[Any], since: timedelta
+    tmp_path_factory: pytest.TempPathFactory, cells: list[Any], since: timedelta, keys: list[str], group_files: int
 ) -> None:
+    """Of groups of one file, of several, and of all; whatever is asked for."""
     folder = tmp_path_factory.mktemp("rows")
     rows = pa.table({
         "partition": [partition or "none" for partition, _, _ in cells],
@@ -52,9 +58,19 @@ def test_rows_are_those_that_delta_reads(
         "number": range(len(cells)),
     })  # fmt: skip
     table = written(folder, rows)
-    for wanted in (None, pc.field("event_time") >= START + since, pc.field("source").is_null()):
-        found = ours(table, folder).to_table(filter=wanted).sort_by("number")
-        assert found == table.to_pyarrow_dataset().to_table(filter=wanted).sort_by("number")
+    everything = table.to_pyarrow_dataset().to_table()
+    since_then, is_among = pc.field("event_time") >= START + since, sql.is_among("partition", [*keys, cells[0][0]])
+    is_other = (pc.field("source") == cells[0][1]) | since_then if cells[0][1] is not None else since_then
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows_module, "LEAST_GROUP", group_files)
+        dataset = ours(table, folder)
+    for wanted in (since_then, pc.field("source").is_null(), is_among, ~is_among, is_other, is_among & since_then):
+        expected = everything.filter(wanted).sort_by("number")
+        assert dataset.to_table(filter=wanted).sort_by("number") == expected
+        assert dataset.filter(wanted).to_table().sort_by("number") == expected
+        assert dataset.filter(wanted).count_rows() == expected.num_rows
+    assert dataset.to_table().sort_by("number") == everything.sort_by("number")
+    assert dataset.filter(is_among).filter(since_then).count_rows() == everything.filter(is_among & since_then).num_rows
 
 
 def test_files_of_other_partitions_and_times_are_not_read(tmp_path: Path) -> None:
@@ -68,6 +84,42 @@ def test_files_of_other_partitions_and_times_are_not_read(tmp_path: Path) -> Non
     for wanted in (pc.field("partition") == "2024-01-04", pc.field("event_time") >= days[3]):
         (fragment,) = dataset.get_fragments(filter=wanted)
         assert "2024-01-04" in fragment.path
+
+
+def day_files(count: int) -> pa.Table:
+    days = [START + timedelta(days=day) for day in range(count)]
+    return pa.table({
+        "partition": [f"{day:%Y-%m-%d}" for day in days], "source": ["natural"] * count, "number": range(count),
+        "event_time": pa.array(days, TIMES),
+    })  # fmt: skip
+
+
+def test_a_scan_describes_the_groups_that_it_needs_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described: list[int] = []
+    describe = Files._described
+
+    def noted(self: Files, start: int, end: int) -> Any:
+        described.append(end - start)
+        return describe(self, start, end)
+
+    monkeypatch.setattr(Files, "_described", noted)
+    count = 400
+    dataset = ours(written(tmp_path, day_files(count)), tmp_path)
+    assert described == []
+    newest = START + timedelta(days=count - 1)
+    keys = [f"{newest - timedelta(days=back):%Y-%m-%d}" for back in range(15)]
+    for wanted in (pc.field("partition") == keys[0], pc.field("event_time") >= newest, sql.is_among("partition", keys)):
+        dataset.to_table(filter=wanted)
+    assert described == [20], "one group of 20 has them all, and is described once"
+    assert dataset.count_rows() == count
+    assert described == [20] * 20
+
+
+def test_who_scans_past_the_dataset_is_told_instead_of_given_no_rows(tmp_path: Path) -> None:
+    dataset = ours(written(tmp_path, day_files(2)), tmp_path)
+    assert dataset.count_rows() == 2
+    with pytest.raises(FileNotFoundError, match="read through the method scanner"):
+        ds.dataset([dataset]).to_table()
 
 
 def test_what_arrow_cannot_read_is_said_as_delta_says_it(tmp_path: Path) -> None:
