@@ -25,6 +25,7 @@ test: install check ## all tests: the fast part, then whole stages, then end to 
 check: install ## the fast part: lint, types, unit tests
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
+	$(RUN)/lint-imports
 	$(RUN)/mypy
 	$(RUN)/evergreen check
 	$(RUN)/python -m docs.generate --check
@@ -41,7 +42,7 @@ tables-bench: install ## play ten real tables with nothing but the required sett
 
 clean: ## remove what was installed and all that ran: data, models, logs, copies of rows
 	@if [ -x $(RUN)/evergreen ]; then $(RUN)/evergreen down; fi
-	rm -rf $(HOME_DIR) .venv .venv-uv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(HOME_DIR) .venv .venv-uv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -rf "$${TMPDIR:-/tmp}/evergreen-copies-$$(id -u)"/{logs,rows}
 
 install: .venv/.installed

@@ -20,11 +20,11 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines import sql
-from pipelines.evaluation.metrics import auc
 from pipelines.features.featurize import featurize
 from pipelines.ingest.extract import extract
 from pipelines.ingest.sources import opened
 from pipelines.labeling.choose import Strategy, choose
+from pipelines.metrics.metrics import auc
 from pipelines.problem import Problem, load_problem
 from pipelines.training.prepare import Preparation
 

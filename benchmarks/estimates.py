@@ -21,11 +21,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import inline, store
-from pipelines.monitoring.estimate import metrics_of
-from pipelines.monitoring.held_out import from_parquet
+from pipelines import local_run, store
+from pipelines.monitoring.estimate.estimate import metrics_of
+from pipelines.monitoring.estimate.held_out import from_parquet
+from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
-from pipelines.release.versions import version_problem, version_uri
+from pipelines.release.versions import version_problem
 from pipelines.stages.estimate import estimate
 
 NAME = "flight_delay"
@@ -36,13 +37,13 @@ METRICS = ("auc", "log_loss", "brier", "positive_rate", "precision", "recall")
 def play(problem: Problem) -> None:
     """History, the first champion, and the weeks until June's labels are in, scored and estimated."""
     if not store.partition_keys(problem, "predictions"):
-        inline.ingest(NAME, problem.partitions.first.isoformat(), problem.partitions.shift(WEEKS[0], -1))
-        inline.train(NAME)
+        local_run.ingest(NAME, problem.partitions.first.isoformat(), problem.partitions.shift(WEEKS[0], -1))
+        local_run.train(NAME)
     done = {name: store.partition_keys(problem, name) for name in ("predictions", "estimates")}
     for week in problem.partitions.between(WEEKS[0], LABELLED):
         if week not in done["predictions"]:
-            inline.ingest(NAME, week, week)
-            inline.score(NAME, week)
+            local_run.ingest(NAME, week, week)
+            local_run.score(NAME, week)
         if week not in done["estimates"]:
             told = estimate(NAME, {"partition": week, "version": "1"})
             print(f"{week}  {told['verdict']}; {told['method']}: {told['note']}", flush=True)

@@ -76,7 +76,7 @@ def ours(folder: Path) -> None:
 def run_task(task: str, folder: Path) -> None:
     """One of them, on what the one before has left."""
     from pipelines import store
-    from pipelines.dataset import stored
+    from pipelines.dataset import training_sets
     from pipelines.stages import ingest
 
     handed_on = folder / "handed_on.json"
@@ -92,7 +92,7 @@ def run_task(task: str, folder: Path) -> None:
             problem = load_problem(PROBLEM)
             pins = {"events_version": given["events_version"], "labels_version": store.table_version(problem, "labels"),
                     "as_of": datetime.now(UTC).isoformat()}  # fmt: skip
-            stored.write_features(problem, pins, problem.partitions.between(*YEAR))
+            training_sets.write_features(problem, pins, problem.partitions.between(*YEAR))
     handed_on.write_text(json.dumps(given))
     used = resource.getrusage(resource.RUSAGE_SELF)
     print(f"    {task}: {used.ru_utime + used.ru_stime:.1f} CPU s, peak {used.ru_maxrss / 1024:.0f} MB")

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from pipelines import inline
+from pipelines import local_run
 from pipelines.errors import NothingToDo
 
 NAME, ROWS = "kettle", 100
@@ -114,12 +114,12 @@ def costs(partitions: int, days: int, profiles: Path | None) -> dict[str, float]
 
     with TemporaryDirectory() as folder:
         lay_out(Path(folder), partitions + days)
-        timed("history", lambda: inline.ingest(NAME, key(0), key(partitions - 1)))
-        timed("train", lambda: inline.train(NAME, key(partitions - 1)))
+        timed("history", lambda: local_run.ingest(NAME, key(0), key(partitions - 1)))
+        timed("train", lambda: local_run.train(NAME, key(partitions - 1)))
         for day in (key(partitions + n) for n in range(days)):
-            timed("ingest", lambda day=day: inline.ingest(NAME, day, day))
-            timed("score", lambda day=day: inline.score(NAME, day))
-            timed("monitor", lambda day=day: inline.monitor(NAME, day))
+            timed("ingest", lambda day=day: local_run.ingest(NAME, day, day))
+            timed("score", lambda day=day: local_run.score(NAME, day))
+            timed("monitor", lambda day=day: local_run.monitor(NAME, day))
     return {name: sum(found) / len(found) for name, found in spent.items()}
 
 
@@ -132,7 +132,7 @@ def main() -> None:
     if arguments.profile:
         arguments.profile.mkdir(parents=True, exist_ok=True)
         logging.basicConfig(format="%(message)s")
-        logging.getLogger("pipelines.inline").setLevel(logging.INFO)
+        logging.getLogger("pipelines.local_run").setLevel(logging.INFO)
     costs(10, 1, None)  # imports, and what is made once
     first: dict[str, float] = {}
     for partitions in arguments.partitions:

@@ -24,8 +24,8 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from pipelines import replay
-from pipelines.airflow_client import AirflowClient
+from pipelines.cli import replay
+from pipelines.cli.airflow_client import AirflowClient
 from pipelines.embedded import Embedded
 from pipelines.problem import Problem, load_problem
 
@@ -37,7 +37,7 @@ MEMORY_EVERY_S = 1.0
 # What one week asks of one process, in the order of the DAGs; each line is printed with its seconds.
 ALONE = """
 import logging, os, sys, time
-from pipelines import inline
+from pipelines import local_run
 from pipelines.problem import load_problem
 
 class Seconds(logging.Handler):
@@ -45,18 +45,18 @@ class Seconds(logging.Handler):
         print(time.strftime("%H:%M:%S"), record.getMessage()[:100], file=sys.stderr)
 
 problem = load_problem("{name}")
-logging.getLogger("pipelines.inline").addHandler(Seconds())
-logging.getLogger("pipelines.inline").setLevel(logging.INFO)
+logging.getLogger("pipelines.local_run").addHandler(Seconds())
+logging.getLogger("pipelines.local_run").setLevel(logging.INFO)
 first, history = problem.partitions.first.isoformat(), problem.replay.history_until.isoformat()
-inline.ingest(problem.name, first, history)
-inline.train(problem.name, history)
+local_run.ingest(problem.name, first, history)
+local_run.train(problem.name, history)
 for week in {weeks!r}:
     wall, cpu = time.monotonic(), time.process_time()
-    inline.ingest(problem.name, week, week)
-    inline.score(problem.name, week)
+    local_run.ingest(problem.name, week, week)
+    local_run.score(problem.name, week)
     try:
-        inline.monitor(problem.name, week)
-    except inline.NothingToDo:
+        local_run.monitor(problem.name, week)
+    except local_run.NothingToDo:
         pass
     print("week", week, time.monotonic() - wall, time.process_time() - cpu, flush=True)
 """

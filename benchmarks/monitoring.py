@@ -25,10 +25,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.config import Policy
-from pipelines.evaluation.scored import Scored
-from pipelines.monitoring.detect import detect
-from pipelines.monitoring.diagnose import diagnose
-from pipelines.monitoring.profile import SCORE, Reference, profile, reference
+from pipelines.metrics.scored import Scored
+from pipelines.monitoring.detect.detect import detect
+from pipelines.monitoring.diagnose.diagnose import diagnose
+from pipelines.profiles.profile import SCORE, Reference, profile, reference
 
 BATCH_ROWS, PAST, PAST_ROWS = 65_536, 10, 50_000
 CODES = pa.array([f"c{number:02}" for number in range(40)])

@@ -88,9 +88,9 @@ def write_tables(folder: Path, rows: int) -> None:
 
     from pipelines import store, tracking
     from pipelines.artifacts import TableName, table_schema
-    from pipelines.dataset import stored
+    from pipelines.dataset import training_sets
+    from pipelines.paths import datasheet_uri
     from pipelines.problem import load_problem
-    from pipelines.release.versions import datasheet_uri
 
     write_problem(folder)
     problem, training_set = load_problem(PROBLEM), "made"
@@ -136,7 +136,7 @@ def write_tables(folder: Path, rows: int) -> None:
         reader = pa.RecordBatchReader.from_batches(schemas[name], batches)
         versions[name] = store.write_table(problem, name, reader, partitions[name])
     sheet = datasheet_uri(problem, training_set)
-    for uri in (sheet, sheet.replace(".html", ".md"), stored.facts_uri(problem, training_set)):
+    for uri in (sheet, sheet.replace(".html", ".md"), training_sets.facts_uri(problem, training_set)):
         store.write_bytes(uri, b"{}")
     store.write_json(store.store_uri(PROBLEM, "feature_sets", f"{problem.feature_set}.json"), [])
     pins = {
@@ -160,12 +160,12 @@ def write_tables(folder: Path, rows: int) -> None:
 
 def write_matrix(folder: Path) -> None:
     """The matrix that the stage boosts on, for the reference."""
-    from pipelines.dataset import stored
+    from pipelines.dataset import training_sets
     from pipelines.problem import load_problem
     from pipelines.training.prepare import Preparation
 
     problem = load_problem(PROBLEM)
-    rows = stored.split(problem, json.loads((folder / "pins.json").read_text()), "train")
+    rows = training_sets.split(problem, json.loads((folder / "pins.json").read_text()), "train")
     prepare = Preparation(problem.feature_names, problem.categorical_features, {}, problem.task, problem.training.seed)
     np.save(folder / "matrix.npy", prepare.fit_transform(rows))
     np.savez(folder / "labels.npz", y=rows["label"].to_numpy(), weight=rows["weight"].to_numpy())
@@ -207,13 +207,13 @@ def ours(folder: Path) -> dict[str, Any]:
     import xgboost  # noqa: F401 - before the clock starts, as the reference does
 
     from pipelines import tracking
-    from pipelines.dataset import fingerprint, stored
-    from pipelines.evaluation import metrics
+    from pipelines.dataset import fingerprint, training_sets
+    from pipelines.metrics import metrics
     from pipelines.stages import train
     from pipelines.training import boost, external, fit, prepare
 
     parts = Parts()
-    parts.watch("read rows", stored, "split")
+    parts.watch("read rows", training_sets, "split")
     parts.watch("fingerprint rows", fingerprint, "fingerprint")
     parts.watch("fingerprint rows", fit, "fingerprint")
     parts.watch("fingerprint matrix", external.Fingerprint, "add")

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines import inline, store
+from pipelines import local_run, store
 from pipelines.config import Policy
 from pipelines.policies.past import Past
 from pipelines.policies.replay import COST_AWARE, Outcome, compared, replay
@@ -91,7 +91,7 @@ def main() -> None:
         os.environ["EVERGREEN_STORE_URI"] = (folder / "store").as_uri()
         problem = load_problem(NAME)
         if not store.partition_keys(problem, "events"):
-            inline.ingest(NAME, problem.partitions.first.isoformat(), str(problem.partitions.last))
+            local_run.ingest(NAME, problem.partitions.first.isoformat(), str(problem.partitions.last))
         policy = problem.monitoring.policy
         played = compared(policy) | {name: (by_policy, one) for name, one in varied(policy)}
         outcomes = replay(Past(problem, CANDIDATE), *WEEKS, played, lambda name: print(name, flush=True))

@@ -33,21 +33,21 @@ def main() -> None:
 
 def measured() -> list[dict[str, Any]]:
     """Of each candidate that learns: its name, ECE on the test split, AUC by week and ECE over the second quarter."""
-    from pipelines import inline, sql, store, tracking
-    from pipelines.dataset.known import labels_as_known, targets
-    from pipelines.evaluation.metrics import measure
-    from pipelines.evaluation.scored import scored
+    from pipelines import local_run, sql, store, tracking
+    from pipelines.asof.as_known import labels_as_known, targets
     from pipelines.features.featurize import featurize
+    from pipelines.metrics.metrics import measure
+    from pipelines.metrics.scored import scored
     from pipelines.problem import load_problem
     from pipelines.stages import train
 
     config = load_problem(PROBLEM)
-    inline.ingest(PROBLEM, *HISTORY)
+    local_run.ingest(PROBLEM, *HISTORY)
     checked = train.check(PROBLEM, train.featurize(PROBLEM, train.sample(PROBLEM, train.label(PROBLEM, HISTORY[1]))))
     runs = {name: train.train(PROBLEM, checked, name) for name in config.training.candidates}
     picked = train.evaluate(PROBLEM, checked, list(runs.values()))["candidate"]
 
-    inline.ingest(PROBLEM, QUARTER[0], LABELLED_UNTIL)
+    local_run.ingest(PROBLEM, QUARTER[0], LABELLED_UNTIL)
     events, labels = store.dataset(config, "events"), store.dataset(config, "labels")
     until, keys = config.partitions.end(LABELLED_UNTIL), config.partitions.between(*QUARTER)
     wanted = targets(events.filter(sql.is_among("partition", keys)), until)

@@ -205,9 +205,9 @@ class _Passing(BaseHTTPRequestHandler):
 def embedded_store() -> Iterator[dict[str, str]]:
     """The embedded object store alone, in EVERGREEN_HOME: the variables that its clients need."""
     from pipelines.embedded import object_store
-    from pipelines.embedded.home import default_home, load_secrets, only_supervisor, prepare
-    from pipelines.embedded.ports import choose_ports
-    from pipelines.embedded.supervisor import Supervisor
+    from pipelines.embedded.processes.home import default_home, load_secrets, only_supervisor, prepare
+    from pipelines.embedded.processes.ports import choose_ports
+    from pipelines.embedded.processes.supervisor import Supervisor
 
     home = default_home()
     prepare(home)
@@ -222,26 +222,26 @@ def embedded_store() -> Iterator[dict[str, str]]:
 
 @contextmanager
 def noting_stages(requests: Requests) -> Iterator[None]:
-    """Each stage that `pipelines.inline` runs is entered."""
-    from pipelines import inline
+    """Each stage that `pipelines.local_run` runs is entered."""
+    from pipelines import local_run
 
-    run = inline.logged
+    run = local_run.logged
 
     def noted(stage: Any, *given: Any) -> Any:
         function = getattr(stage, "func", stage)
         requests.enter(f"{function.__module__.rpartition('.')[2]}.{function.__name__}")
         return run(stage, *given)
 
-    inline.logged = noted
+    local_run.logged = noted
     try:
         yield
     finally:
-        inline.logged = run
+        local_run.logged = run
 
 
 def count_week(before: int) -> list[Request]:
     """Requests of one week of the default problem, `before` weeks after its history."""
-    from pipelines import inline
+    from pipelines import local_run
     from pipelines.problem import load_problem
 
     config = load_problem(PROBLEM)
@@ -250,13 +250,13 @@ def count_week(before: int) -> list[Request]:
 
     with counted(os.environ["AWS_ENDPOINT_URL"]) as requests, noting_stages(requests):
         os.environ["AWS_ENDPOINT_URL"] = requests.endpoint
-        inline.ingest(PROBLEM, config.partitions.first.isoformat(), until)
-        inline.train(PROBLEM, until)
+        local_run.ingest(PROBLEM, config.partitions.first.isoformat(), until)
+        local_run.train(PROBLEM, until)
         for number in range(1, before + 2):
             key = config.partitions.shift(until, number)
             earlier, cpu, wall = len(requests.seen()), time.process_time(), time.monotonic()
-            inline.ingest(PROBLEM, key, key)
-            inline.score(PROBLEM, key)
+            local_run.ingest(PROBLEM, key, key)
+            local_run.score(PROBLEM, key)
             _monitor(key)
             week = requests.seen()[earlier:]
             cpu, wall = time.process_time() - cpu, time.monotonic() - wall
@@ -265,11 +265,11 @@ def count_week(before: int) -> list[Request]:
 
 
 def _monitor(key: str) -> None:
-    from pipelines import inline
+    from pipelines import local_run
     from pipelines.errors import NothingToDo
 
     with suppress(NothingToDo):  # no training is wanted
-        inline.monitor(PROBLEM, key)
+        local_run.monitor(PROBLEM, key)
 
 
 def main(before: int) -> None:

@@ -27,12 +27,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import skops.io
 
-from pipelines import inline, sql, store
-from pipelines.dataset.known import targets
+from pipelines import local_run, sql, store
+from pipelines.asof.as_known import targets
 from pipelines.dataset.label import labelled, splits
-from pipelines.evaluation.metrics import measure
-from pipelines.evaluation.scored import scored
 from pipelines.features.featurize import featurize
+from pipelines.metrics.metrics import measure
+from pipelines.metrics.scored import scored
 from pipelines.problem import ROOT, Problem, load_problem
 from pipelines.training.fit import fit
 from pipelines.training.model import TRUSTED_TYPES, Model
@@ -183,7 +183,7 @@ def main() -> None:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that wait count no CPU seconds
         problem = load_problem(NAME)
         if not store.partition_keys(problem, "events"):
-            inline.ingest(NAME, problem.partitions.first.isoformat(), str(problem.partitions.last))
+            local_run.ingest(NAME, problem.partitions.first.isoformat(), str(problem.partitions.last))
         text = table(play(Bench(problem, cache), lambda line: print(line, flush=True)))
     print(text)
     if options.write:

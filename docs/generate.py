@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from pipelines.artifacts import FILES, TABLES
-from pipelines.inline import STAGES
+from pipelines.local_run import STAGES
 from pipelines.problem import ROOT, Problem
 
 

@@ -46,7 +46,7 @@ FOR_TASKS = (
     "sklearn.pipeline",
     "xgboost",
 )
-NOT_FOR_TASKS = ("pipelines.cli", "pipelines.embedded", "pipelines.airflow_client", "pipelines.replay")
+NOT_FOR_TASKS = ("pipelines.cli", "pipelines.embedded")
 NEEDS_MIB = 1500  # free before anything is loaded: some 500 for all of it, the rest for the tasks
 
 

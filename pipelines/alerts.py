@@ -212,7 +212,7 @@ def settle(problem: Problem, alert: Alert, judged: Judgement) -> None:
 
 
 def _note(problem: Problem, alert: Alert, action: Literal["claimed", "sent", "suppressed"], number: int) -> bool:
-    from pipelines.release import ledger
+    from pipelines import ledger
 
     return ledger.record(
         problem,

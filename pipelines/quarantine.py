@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import sql, store
-from pipelines.clock import present
-from pipelines.dataset.known import holds_now
+from pipelines import ledger, sql, store
+from pipelines.asof.as_known import holds_now
+from pipelines.asof.clock import present
 from pipelines.errors import DataError
 from pipelines.problem import Problem, Query
-from pipelines.release import ledger
 
 if TYPE_CHECKING:
     from pipelines.ingest.quarantine import Repair

@@ -9,12 +9,11 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from pipelines import quarantine, store
+from pipelines import ledger, quarantine, store
 from pipelines.artifacts import TableName
-from pipelines.dataset.known import holds_now
-from pipelines.ingested import empty, ingested
+from pipelines.asof.as_known import holds_now
+from pipelines.asof.ingested import empty, ingested
 from pipelines.problem import Problem
-from pipelines.release import ledger
 
 
 @dataclass(frozen=True)

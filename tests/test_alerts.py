@@ -14,12 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import alerts
+from pipelines import alerts, ledger
 from pipelines.alerts import IN_FLIGHT, SEVERITY, Alert, Judgement, Told, judge, scrub, without_numbers
 from pipelines.config import Alerts, Channel
 from pipelines.errors import ConfigError
 from pipelines.problem import Problem, load_problem, problems_folder
-from pipelines.release import ledger
 
 NOW = datetime(2024, 5, 6, 7, 8, tzinfo=UTC)
 DAY = timedelta(days=1)

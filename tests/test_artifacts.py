@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 
 from pipelines import store
 from pipelines.artifacts import TABLES, table_schema
-from pipelines.inline import STAGES
+from pipelines.local_run import STAGES
 from pipelines.problem import ROOT, Problem
 
 ToyProblem = Callable[..., Problem]

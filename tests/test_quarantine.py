@@ -9,10 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines import quarantine, store
+from pipelines import ledger, quarantine, store
 from pipelines.errors import ConfigError
 from pipelines.problem import Problem
-from pipelines.release import ledger
 
 ToyProblem = Callable[..., Problem]
 DAYS = ("2024-01-01", "2024-01-02", "2024-01-03")

@@ -11,8 +11,8 @@ import skops.io
 from pipelines import tracking
 from pipelines.errors import ConfigError, DataError, NothingToDo
 from pipelines.problem import Problem
+from pipelines.surroundings import requirements
 from pipelines.tracking import RunTrials
-from pipelines.tracking.runs import requirements
 from pipelines.training.fit import fit
 from pipelines.training.model import Model
 from pipelines.training.search import search

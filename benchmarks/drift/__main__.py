@@ -30,9 +30,9 @@ from benchmarks.drift.judge import HARM, QUIET, SYMPTOMS, Alarm, Evidently, Moni
 from benchmarks.drift.page import COSTLY, Played, Trial, page, shown
 from benchmarks.drift.plants import Plant, plants
 from benchmarks.drift.world import STRETCHES, Stretch, World, folder_of, play
-from pipelines.evaluation.metrics import SKILL, measure
-from pipelines.monitoring.profile import SCORE
+from pipelines.metrics.metrics import SKILL, measure
 from pipelines.problem import ROOT
+from pipelines.profiles.profile import SCORE
 
 LASTS = 3  # partitions: the labels of the first come after one of them, and two are judged with them
 EVIDENTLY_EVERY = 4  # of the unharmed partitions

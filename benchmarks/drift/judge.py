@@ -11,16 +11,17 @@ import pyarrow as pa
 
 from benchmarks.drift.world import World
 from pipelines.config import Policy
+from pipelines.dataset.draw import sample
 from pipelines.dataset.label import mature
 from pipelines.features.schema import feature_units
-from pipelines.monitoring.concept import concept
-from pipelines.monitoring.decide import Situation, decide
-from pipelines.monitoring.detect import detect, performance
-from pipelines.monitoring.diagnose import diagnose
-from pipelines.monitoring.distance import psi
-from pipelines.monitoring.finding import Diagnosis, Kind
-from pipelines.monitoring.profile import SCORE, Profiles
-from pipelines.monitoring.report import SHIFTED_PSI, sample
+from pipelines.monitoring.decide.decide import Situation, decide
+from pipelines.monitoring.detect.detect import detect, performance
+from pipelines.monitoring.diagnose.concept import concept
+from pipelines.monitoring.diagnose.diagnose import diagnose
+from pipelines.monitoring.diagnose.finding import Diagnosis, Kind
+from pipelines.monitoring.page.evidently import SHIFTED_PSI
+from pipelines.profiles.distance import psi
+from pipelines.profiles.profile import SCORE, Profiles
 
 EVIDENTLY_ROWS = 5_000
 USUAL_PARTITIONS = 8

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.drift.judge import Alarm
-from pipelines.monitoring.report import SHIFTED_PSI
+from pipelines.monitoring.page.evidently import SHIFTED_PSI
 
 TEXT = """# Shifts planted in real data: what is found, when, and what it is called
 
@@ -64,8 +64,9 @@ Of trials that cost less, {cheap} were alarmed for in the first partition.
 side: {seconds}.
 
 What was chosen while looking at weeks of the default problem: the spread of the alarm levels, `PRIOR`, `NOTHING` and
-`MARGIN` in pipelines/monitoring/levels.py, and `max_concept_shift`. While looking at both regressions: that of a
-regression only bins count whose rows came worse than ever (pipelines/monitoring/concept.py). On the others nothing was.
+`MARGIN` in pipelines/monitoring/detect/alarm_levels.py, and `max_concept_shift`. While looking at both regressions:
+that of a regression only bins count whose rows came worse than ever (pipelines/monitoring/diagnose/concept.py). On the
+others nothing was.
 """
 
 

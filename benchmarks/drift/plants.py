@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.drift.world import LABEL, World
-from pipelines.monitoring.column import is_number
-from pipelines.monitoring.finding import Kind
-from pipelines.monitoring.profile import SCORE
+from pipelines.monitoring.diagnose.finding import Kind
+from pipelines.profiles.column import is_number
+from pipelines.profiles.profile import SCORE
 
 SEED = 0
 FEATURES = 8  # that the model leans on most are harmed one by one; of the others harm costs nothing
@@ -98,7 +98,7 @@ def plants(world: World) -> Iterator[Plant]:
 
 def leading(world: World) -> list[str]:
     """The features that the model leans on most: by how much AUC (R2) is lost where one is shuffled over test rows."""
-    from pipelines.evaluation.metrics import SKILL, measure
+    from pipelines.metrics.metrics import SKILL, measure
 
     metric = SKILL[world.problem.task]
 

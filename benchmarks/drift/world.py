@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import inline, sql, store, tracking
-from pipelines.dataset.known import labels_as_known
-from pipelines.evaluation.scored import Scored, scored
-from pipelines.monitoring.held_out import HeldOut, from_parquet
-from pipelines.monitoring.profile import SCORE, Profiles, Reference, profile
+from pipelines import local_run, sql, store, tracking
+from pipelines.asof.as_known import labels_as_known
+from pipelines.metrics.scored import Scored, scored
+from pipelines.monitoring.estimate.held_out import HeldOut, from_parquet
+from pipelines.paths import reference_uri, version_uri
 from pipelines.problem import Problem, load_problem
-from pipelines.release.versions import reference_uri, version_uri
+from pipelines.profiles.profile import SCORE, Profiles, Reference, profile
 from pipelines.training.model import Model
 
 HERE = Path(__file__).parent
@@ -104,14 +104,16 @@ def play(stretch: Stretch) -> World:
     """Ingest the past and train its champion, then ingest and score partition by partition; what is done is kept."""
     problem = load_problem(stretch.name)
     if not store.partition_keys(problem, "predictions"):
-        inline.ingest(stretch.name, problem.partitions.first.isoformat(), problem.partitions.shift(stretch.first, -1))
-        inline.train(stretch.name)
+        local_run.ingest(
+            stretch.name, problem.partitions.first.isoformat(), problem.partitions.shift(stretch.first, -1)
+        )
+        local_run.train(stretch.name)
     done = store.partition_keys(problem, "predictions")
     keys = problem.partitions.between(stretch.first, stretch.last)
     for key in keys:
         if key not in done:
-            inline.ingest(stretch.name, key, key)
-            inline.score(stretch.name, key)
+            local_run.ingest(stretch.name, key, key)
+            local_run.score(stretch.name, key)
     told = store.read_json(reference_uri(problem, "1"))
     features = store.dataset(problem, "features")
     return World(

@@ -95,8 +95,8 @@ def _by(stage: str, error: EvergreenError) -> list[str]:
     if stage == "refit":
         return ["refit"]
     if isinstance(error, GateFailed):
+        from pipelines import ledger
         from pipelines.problem import load_problem
-        from pipelines.release import ledger
 
         judged = ledger.decisions(load_problem(PROBLEM), "gate")[-1]["evidence"]
         return [check["name"] for check in judged["checks"] if not check["passed"]]

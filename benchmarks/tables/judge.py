@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from benchmarks.tables.played import Gain
 from pipelines.config import Bootstrap, Policy
-from pipelines.evaluation.bootstrap import gains, intervals
-from pipelines.evaluation.metrics import METRICS, SKILL
-from pipelines.evaluation.scored import Scored
+from pipelines.metrics.bootstrap import gains, intervals
+from pipelines.metrics.metrics import METRICS, SKILL
+from pipelines.metrics.scored import Scored
 
 if TYPE_CHECKING:
-    from pipelines.monitoring.profile import Reference
     from pipelines.problem import Problem
+    from pipelines.profiles.profile import Reference
 
 Array = NDArray[Any]
 BY_ROW = Bootstrap(block="row")

@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 
 import pyarrow as pa
 
-from pipelines.embedded.home import default_home
+from pipelines.embedded.processes.home import default_home
 from pipelines.errors import ConfigError, DataError, ServiceUnavailable
 
 

@@ -19,17 +19,16 @@ from benchmarks.drift.world import Stretch, folder_of
 from benchmarks.tables.catalogue import TABLES
 from benchmarks.tables.judge import AtGate, codes_of, compared, has_shifted, is_off, plain_scores
 from benchmarks.tables.played import Alarm, Gain, Played, Stop
-from pipelines import inline, quarantine, sql, store, tracking
+from pipelines import ledger, local_run, quarantine, sql, store, tracking
 from pipelines.errors import EvergreenError, NothingToDo
-from pipelines.evaluation.metrics import SKILL
-from pipelines.evaluation.scored import Scored, scored
 from pipelines.ingest.extract import check_columns
 from pipelines.ingest.rules import check_rules
 from pipelines.ingest.sources import described
-from pipelines.monitoring.profile import Reference
+from pipelines.metrics.metrics import SKILL
+from pipelines.metrics.scored import Scored, scored
+from pipelines.paths import reference_uri, version_uri
 from pipelines.problem import Problem, load_problem
-from pipelines.release import ledger
-from pipelines.release.versions import reference_uri, version_uri
+from pipelines.profiles.profile import Reference
 
 HERE = Path(__file__).parent
 SCORED = 10  # partitions with rows
@@ -94,7 +93,7 @@ def _play(name: str, rows: pa.Table, folder: Path) -> Played:
     keys = config.partitions.between(scored_keys[0], scored_keys[-1])
 
     refused = _ingest_history(run, config, history, config.partitions.shift(first_scored, -1), folder)
-    run.attempt("train", "", lambda: inline.train(name))
+    run.attempt("train", "", lambda: local_run.train(name))
     champion = tracking.champion(config)
     if champion is not None:
         said = _score_one_by_one(run, keys, folder)
@@ -142,12 +141,12 @@ def _play(name: str, rows: pa.Table, folder: Path) -> Played:
 def _ingest_history(run: Run, config: Problem, history: list[str], last: str, folder: Path) -> dict[str, str]:
     """Ingest it in one bulk run; without the rules of shape if nothing is published. Gives what was not at first."""
     first = config.partitions.first.isoformat()
-    run.attempt("ingest", last, lambda: inline.ingest(config.name, first, last), NO_SHAPE)
+    run.attempt("ingest", last, lambda: local_run.ingest(config.name, first, last), NO_SHAPE)
     reasons = {row["partition"]: row["reason"] for row in quarantine.holds(config)}
     unpublished = sorted(set(history) - set(store.partition_keys(config, "events")))
     if unpublished == history:
         _set(folder, {"shape": None})
-        run.attempt("ingest", last, lambda: inline.ingest(config.name, first, last))
+        run.attempt("ingest", last, lambda: local_run.ingest(config.name, first, last))
     return {key: reasons.get(key, "no reason is kept") for key in unpublished}
 
 
@@ -155,13 +154,13 @@ def _score_one_by_one(run: Run, keys: list[str], folder: Path) -> dict[str, str]
     """Ingest, score and monitor each partition; one that is refused is accepted and comes again. Gives those."""
     refused: dict[str, str] = {}
     for key in keys:
-        if not run.attempt("ingest", key, lambda key=key: inline.ingest(run.name, key, key), ACCEPTED):
+        if not run.attempt("ingest", key, lambda key=key: local_run.ingest(run.name, key, key), ACCEPTED):
             refused[key] = run.stops[-1].message
             _set(folder, {"shape": {"accepted": sorted(refused)}})
-            if not run.attempt("ingest", key, lambda key=key: inline.ingest(run.name, key, key)):
+            if not run.attempt("ingest", key, lambda key=key: local_run.ingest(run.name, key, key)):
                 continue
-        run.attempt("score", key, lambda key=key: inline.score(run.name, key))
-        run.attempt("monitor", key, lambda key=key: inline.monitor(run.name, key))
+        run.attempt("score", key, lambda key=key: local_run.score(run.name, key))
+        run.attempt("monitor", key, lambda key=key: local_run.monitor(run.name, key))
     return refused
 
 

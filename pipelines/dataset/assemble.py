@@ -12,8 +12,8 @@ import pyarrow.dataset as ds
 
 from pipelines import sql
 from pipelines.artifacts import table_schema
-from pipelines.dataset import stored
-from pipelines.dataset.known import targets
+from pipelines.asof.as_known import targets
+from pipelines.dataset import training_sets
 from pipelines.dataset.label import SPLITS, label, label_number
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def assembled(
     problem: Problem, events: ds.Dataset, labels: ds.Dataset, as_of: datetime, split: dict[str, str]
 ) -> dict[str, pa.Table]:
-    """Rows of each split in `split` as the stages label, sample and featurize make them: what `stored.split` reads.
+    """Rows of each split in `split` as the stages label, sample and featurize make them: what
+    `training_sets.split` reads.
 
     `events` and `labels` are the tables at the versions that are learnt from, `split` is the split of each partition.
 
@@ -55,7 +56,7 @@ def _drawn(
     from pipelines.features.featurize import featurize
 
     labelled = label(problem, events, labels, as_of, split)
-    drawn = stored.sampled(problem, ds.dataset(labelled), [name for name in SPLITS if name in split.values()])
+    drawn = training_sets.sampled(problem, ds.dataset(labelled), [name for name in SPLITS if name in split.values()])
     keys = sorted(set(drawn["partition"].to_pylist()))
     schema = table_schema(problem, "features")
     wanted = targets(events.filter(sql.is_among("partition", keys)), as_of)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from pipelines import sql
 from pipelines.artifacts import table_schema
-from pipelines.dataset.known import targets
+from pipelines.asof.as_known import targets
 from pipelines.dataset.label import SPLITS, labelled
 from pipelines.dataset.leaks import EXAMPLES, Finding
 from pipelines.features.featurize import featurize

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.dataset import provenance
-from pipelines.dataset.document import Listing, Section, Table, number, pairs, share, to_html, to_markdown, value_range
 from pipelines.dataset.facts import QUANTILES, Facts
+from pipelines.html.document import Listing, Section, Table, number, pairs, share, to_html, to_markdown, value_range
 from pipelines.problem import Problem
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
 
 def chances(weights: np.ndarray, size: int) -> np.ndarray:
@@ -54,3 +55,11 @@ def systematic(chance: np.ndarray, order: np.ndarray, random: np.random.Generato
     # Rounding may put two points on one row, or the last beside the line: each moves to a neighbour.
     found = np.maximum.accumulate(found - step) + step
     return np.sort(order[np.minimum(found, len(order) - size + step)])
+
+
+def sample(table: pa.Table, rows: int, seed: int) -> pa.Table:
+    """At most `rows` rows, drawn without replacement, in the table's order; the same for the same seed."""
+    if table.num_rows <= rows:
+        return table
+    drawn = np.random.default_rng(seed).choice(table.num_rows, rows, replace=False, shuffle=False)
+    return table.take(pa.array(np.sort(drawn)))

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import sql
-from pipelines.dataset.known import TRUTH, labels_as_known, labels_of, targets
+from pipelines.asof.as_known import TRUTH, labels_as_known, labels_of, targets
 from pipelines.errors import DataError
 from pipelines.problem import Problem
 

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from pipelines.config import Source
-from pipelines.dataset.document import Block, Code, Section, Table, number, pairs, share
 from pipelines.dataset.facts import Facts
 from pipelines.dataset.label import SPLITS
+from pipelines.html.document import Block, Code, Section, Table, number, pairs, share
 from pipelines.problem import Problem
 
 REASONS = {

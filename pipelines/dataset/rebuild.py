@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from pipelines import sql
 from pipelines.artifacts import table_schema
-from pipelines.dataset.known import holds, in_the_partition, labels_as_known, labels_of, targets
+from pipelines.asof.as_known import holds, in_the_partition, labels_as_known, labels_of, targets
 from pipelines.errors import ConfigError
 from pipelines.features.featurize import featurize
 from pipelines.problem import Problem

@@ -3,7 +3,7 @@
 Everything listens on loopback, is reached with secrets made at first start, and keeps its state in one folder.
 """
 
-from pipelines.embedded.home import default_home, load_environment
+from pipelines.embedded.processes.home import default_home, load_environment
 from pipelines.embedded.runtime import Embedded, Endpoint, stop_running
 
 __all__ = ["Embedded", "Endpoint", "default_home", "load_environment", "stop_running"]

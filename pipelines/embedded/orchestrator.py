@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from pipelines.embedded.health import answers, has_beaten_since, request
-from pipelines.embedded.home import project_root, write_private
-from pipelines.embedded.ports import HOST
-from pipelines.embedded.supervisor import Service, Supervisor
+from pipelines.embedded.processes.health import answers, has_beaten_since, request
+from pipelines.embedded.processes.home import project_root, write_private
+from pipelines.embedded.processes.ports import HOST
+from pipelines.embedded.processes.supervisor import Service, Supervisor
 from pipelines.errors import ServiceUnavailable
 
 USER = "admin"

@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 from typing import NamedTuple, Self
 
 from pipelines.embedded import object_store, orchestrator, tracking
-from pipelines.embedded.home import (
+from pipelines.embedded.processes.home import (
     default_home,
     drop_foreign_keys,
     load_secrets,
@@ -24,8 +24,8 @@ from pipelines.embedded.home import (
     supervisor_of,
     with_loopback,
 )
-from pipelines.embedded.ports import HOST, choose_ports
-from pipelines.embedded.supervisor import Progress, Stopped, Supervisor, end, marked
+from pipelines.embedded.processes.ports import HOST, choose_ports
+from pipelines.embedded.processes.supervisor import Progress, Stopped, Supervisor, end, marked
 from pipelines.errors import EvergreenError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipelines.embedded.health import answers
-from pipelines.embedded.home import write_private
-from pipelines.embedded.ports import HOST
-from pipelines.embedded.supervisor import Service
+from pipelines.embedded.processes.health import answers
+from pipelines.embedded.processes.home import write_private
+from pipelines.embedded.processes.ports import HOST
+from pipelines.embedded.processes.supervisor import Service
 
 USER = "admin"
 

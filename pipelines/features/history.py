@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines import sql
+from pipelines.asof import as_known
 from pipelines.config import History
-from pipelines.dataset import known
 from pipelines.errors import DataError
 from pipelines.features.counting import DAY_US, comma, widened
 from pipelines.problem import Problem
@@ -88,7 +88,7 @@ def _said(problem: Problem, database: duckdb.DuckDBPyConnection) -> str:
     """
     key = f"hash({sql.quote(problem.key)})"
     columns = f"{sql.quote(problem.key)}, event_time, label, known_time, superseded_time, withdrawn_time"
-    truth = f"source IN ({', '.join(map(sql.literal, known.TRUTH))})"
+    truth = f"source IN ({', '.join(map(sql.literal, as_known.TRUTH))})"
     about = f"CASE WHEN {sql.quote(problem.key)} IN (FROM _came_again) THEN event_time ELSE 'epoch'::TIMESTAMPTZ END"
     also = f"hash({sql.quote(problem.key)} || '~')"  # one hash alone takes keys that look alike for the same
     database.execute(f"""
@@ -102,7 +102,7 @@ def _said(problem: Problem, database: duckdb.DuckDBPyConnection) -> str:
         SELECT {columns} FROM labels WHERE {truth} AND {key} NOT IN (SELECT _h FROM _several)
         UNION ALL
         SELECT {columns} FROM (
-            WITH labels AS (SELECT * FROM _disputed) SELECT * FROM ({known.label_statements(problem, about=about)})
+            WITH labels AS (SELECT * FROM _disputed) SELECT * FROM ({as_known.label_statements(problem, about=about)})
         )
     """
 

@@ -14,7 +14,7 @@ from pipelines import sql
 from pipelines.artifacts import arrow_type
 from pipelines.config import Partitions
 from pipelines.errors import ConfigError, SchemaError
-from pipelines.ingest.moments import moment
+from pipelines.ingest.sources.moments import moment
 from pipelines.problem import Problem, Query
 
 DUCKDB_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "int8": "TINYINT", "float": "DOUBLE", "boolean": "BOOLEAN",

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pipelines import sql
 from pipelines.artifacts import TableName, table_schema
 from pipelines.errors import DataError
-from pipelines.ingest.chains import chains_sql, columns, quoted
+from pipelines.ingest.statement_chains import chains_sql, columns, quoted
 from pipelines.problem import Problem
 
 BATCH_ROWS = 16_384

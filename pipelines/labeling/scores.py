@@ -6,11 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import sql, store
+from pipelines import ledger, sql, store
 from pipelines.artifacts import table_schema
 from pipelines.errors import ConfigError, DataError
 from pipelines.problem import Problem, parse_problem
-from pipelines.release import ledger
 from pipelines.release.versions import version_problem
 
 

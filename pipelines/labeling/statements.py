@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 
 from pipelines import sql, store
 from pipelines.artifacts import TableName, table_schema
-from pipelines.clock import INSTANT
+from pipelines.asof.as_known import in_the_partition, labels_as_known, labels_of, targets
+from pipelines.asof.clock import INSTANT
 from pipelines.config import LabelSource
-from pipelines.dataset.known import in_the_partition, labels_as_known, labels_of, targets
 from pipelines.dataset.label import mature
 from pipelines.errors import DataError
 from pipelines.labeling.combine import ABSTAINS, Votes

@@ -20,11 +20,11 @@ import pyarrow as pa
 
 from pipelines import sql, store
 from pipelines.artifacts import table_schema
-from pipelines.dataset.known import targets
+from pipelines.asof.as_known import targets
 from pipelines.dataset.label import label_number, labelled, mature, pooled, splits
 from pipelines.errors import DataError
-from pipelines.evaluation.bootstrap import blocks_of
-from pipelines.evaluation.scored import Scored, scored
+from pipelines.metrics.bootstrap import blocks_of
+from pipelines.metrics.scored import Scored, scored
 from pipelines.problem import Problem
 from pipelines.training.model import Model
 

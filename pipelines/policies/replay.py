@@ -16,11 +16,11 @@ import numpy as np
 
 from pipelines.config import Policy
 from pipelines.errors import DataError, NothingToDo
-from pipelines.evaluation.against import no_worse
-from pipelines.evaluation.bootstrap import gains
-from pipelines.evaluation.metrics import METRICS, goodness
-from pipelines.monitoring.decide import TRAININGS, Decision
-from pipelines.monitoring.readings import worth
+from pipelines.evaluation.gate.champion_checks import no_worse
+from pipelines.metrics.bootstrap import gains
+from pipelines.metrics.metrics import METRICS, goodness
+from pipelines.monitoring.decide.decide import TRAININGS, Decision
+from pipelines.monitoring.decide.readings import worth
 from pipelines.policies.past import Past, Recipe
 from pipelines.policies.rules import PLAIN, Rule, State, by_policy, made
 from pipelines.policies.watch import Watch, with_policy

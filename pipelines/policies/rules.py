@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from pipelines.config import Policy
 from pipelines.errors import EvergreenError
-from pipelines.evaluation.metrics import SKILL
-from pipelines.monitoring.decide import Decision, Situation, decide, is_alarm
-from pipelines.monitoring.options import options
-from pipelines.monitoring.readings import Reading
+from pipelines.metrics.metrics import SKILL
+from pipelines.monitoring.decide.decide import Decision, Situation, decide, is_alarm
+from pipelines.monitoring.decide.options import options
+from pipelines.monitoring.decide.readings import Reading
 from pipelines.policies.past import Recipe
 from pipelines.policies.watch import Watch, ages
 

@@ -12,17 +12,16 @@ import numpy as np
 from pipelines import store
 from pipelines.config import Policy, Way
 from pipelines.errors import EvergreenError
-from pipelines.evaluation.scored import scored
 from pipelines.features.schema import feature_units
-from pipelines.monitoring.detect import detect, performance
-from pipelines.monitoring.diagnose import diagnose
-from pipelines.monitoring.finding import Diagnosis
-from pipelines.monitoring.pooled import windows
-from pipelines.monitoring.profile import KEPT_PARTITIONS, SCORE, Reference, profile, reference
-from pipelines.monitoring.readings import Reading, as_scored, fresher, reading, recalibrated
+from pipelines.metrics.scored import scored, shown
+from pipelines.monitoring.decide.readings import Reading, as_scored, fresher, reading, recalibrated
+from pipelines.monitoring.detect.detect import detect, performance
+from pipelines.monitoring.diagnose.diagnose import diagnose
+from pipelines.monitoring.diagnose.finding import Diagnosis
 from pipelines.policies.past import Past, Recipe, column
 from pipelines.problem import Problem
-from pipelines.scoring.score import shown
+from pipelines.profiles.pooled import windows
+from pipelines.profiles.profile import KEPT_PARTITIONS, SCORE, Reference, profile, reference
 
 
 class Watch:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.dataset.document import Block, Listing, Section, Table, pairs, to_html, to_markdown
 from pipelines.dataset.label import SPLITS
-from pipelines.evaluation.wording import MOVED, NOT_MEASURED, figure, is_number, percent, span, worst_first
+from pipelines.html.document import Block, Listing, Section, Table, pairs, to_html, to_markdown
+from pipelines.html.wording import MOVED, NOT_MEASURED, figure, is_number, percent, span, worst_first
 from pipelines.problem import Problem
 from pipelines.release.card_findings import findings
 from pipelines.release.lineage import table_versions

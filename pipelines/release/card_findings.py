@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.dataset.document import Block, Section, Table
-from pipelines.evaluation.wording import (
+from pipelines.html.document import Block, Section, Table
+from pipelines.html.wording import (
     FAIRNESS_WORDS,
     METRIC_WORDS,
     NOT_MEASURED,

@@ -26,7 +26,7 @@ TABLES = ("events", "labels", "features", "training_sets")
 
 def surroundings() -> dict[str, Any]:
     """The code, machine and packages that are at work now; what cannot be found out is None."""
-    from pipelines.tracking import git_commit
+    from pipelines.surroundings import git_commit
 
     lock, commit = ROOT / "uv.lock", git_commit()
     return {

@@ -19,9 +19,10 @@ from pipelines.dataset.assemble import assembled
 from pipelines.dataset.fingerprint import fingerprint
 from pipelines.dataset.label import SPLITS, Sizes, splits
 from pipelines.errors import ConfigError, DataError
+from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release.lineage import query_hashes, setting_changes, surroundings, surroundings_changes
-from pipelines.release.versions import version_problem, version_uri
+from pipelines.release.versions import version_problem
 
 if TYPE_CHECKING:
     from pipelines.training.model import Model

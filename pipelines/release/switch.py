@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipelines import store
-from pipelines.dataset import stored
+from pipelines import ledger, store
+from pipelines.dataset import training_sets
 from pipelines.errors import ConfigError, DataError, NothingToDo
-from pipelines.evaluation.metrics import goodness
+from pipelines.metrics.metrics import goodness
+from pipelines.paths import version_uri
 from pipelines.problem import Problem
-from pipelines.release import ledger
-from pipelines.release.versions import version_problem, version_uri, write_version_files
+from pipelines.release.versions import version_problem, write_version_files
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -101,17 +101,17 @@ def best_baseline(its: Problem, evaluation: dict[str, Any]) -> str:
 def _register(problem: Problem, its: Problem, champion: ModelVersion, evaluation: dict[str, Any], name: str) -> str:
     """The baseline as a version, with all files that scoring and monitoring read of one."""
     from pipelines import tracking
-    from pipelines.evaluation.scored import scored
-    from pipelines.monitoring.held_out import to_parquet
-    from pipelines.monitoring.profile import reference
+    from pipelines.metrics.scored import scored
+    from pipelines.monitoring.estimate.held_out import to_parquet
+    from pipelines.profiles.profile import reference
     from pipelines.release.card import card
-    from pipelines.stages.history import history
+    from pipelines.release.history import history
 
     run_id = str(evaluation["baselines"][name]["run_id"])
     model, made_of = tracking.load_model(run_id), tracking.run_file(run_id, "lineage.json")
-    pins = stored.pins_of(made_of)
-    test = stored.split(its, pins, "test")
-    seen = stored.drawn(its, pins, "train", REFERENCE_ROWS)
+    pins = training_sets.pins_of(made_of)
+    test = training_sets.split(its, pins, "test")
+    seen = training_sets.drawn(its, pins, "train", REFERENCE_ROWS)
     found = scored(its, test["label"].to_numpy(), model.scores(test), test["weight"].to_numpy(), model.threshold)
     built = reference(
         seen.select(its.feature_names), seen["label"].to_numpy(), found, its.monitoring.bins, history(its, pins, model)
@@ -124,7 +124,7 @@ def _register(problem: Problem, its: Problem, champion: ModelVersion, evaluation
     tags = {"partition": str(pins["partition"]), "candidate": name, "kind": "fallback", "gate": "none"}
     version: str = tracking.register(problem, run_id, tags)
     lineage = made_of | {"version": version, "run_id": run_id, "how": "fallback", "replaces": str(champion.version)}
-    about = card(its, report, lineage, store.read_json(stored.facts_uri(its, pins["training_set"])))
+    about = card(its, report, lineage, store.read_json(training_sets.facts_uri(its, pins["training_set"])))
     until = tracking.run_tag(run_id, "trained_until")
     files = {
         "problem.json": tracking.run_file(run_id, "problem.json"),

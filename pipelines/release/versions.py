@@ -7,15 +7,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pipelines import store
+from pipelines.paths import version_uri
 from pipelines.problem import Problem, parse_problem
-
-
-def version_uri(problem: Problem, version: str, name: str) -> str:
-    return store.store_uri(problem.name, "models", version, name)
-
-
-def reference_uri(problem: Problem, version: str) -> str:
-    return version_uri(problem, version, "reference.json")
 
 
 def write_version_files(problem: Problem, version: str, files: Mapping[str, Any]) -> None:
@@ -81,13 +74,3 @@ def measured_run(problem: Problem, version: str) -> str | None:
     made_of = store.find_json(version_uri(problem, version, "lineage.json"))
     refit = made_of.get("refit") if made_of else None
     return str(refit["of"]) if refit else None
-
-
-def datasheet_uri(problem: Problem, training_set: str) -> str:
-    """The page about a training set; its Markdown and its facts lie beside it."""
-    return store.store_uri(problem.name, "datasheets", f"{training_set}.html")
-
-
-def evaluation_uri(problem: Problem, training: str, kind: str = "json") -> str:
-    """What was found out about the challenger of a training; its page lies beside it."""
-    return store.store_uri(problem.name, "evaluations", f"{training}.{kind}")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipelines.artifacts import arrow_type
 from pipelines.errors import DataError
-from pipelines.evaluation.scored import SUM_TOLERANCE
+from pipelines.metrics.scored import SUM_TOLERANCE, shown
 
 if TYPE_CHECKING:
     from pipelines.training.model import Model
@@ -34,17 +34,6 @@ def score(model: Model, features: Iterable[pa.RecordBatch]) -> Iterator[pa.Recor
         decided = model.decide(scores)
         columns = [*batch.columns, pa.array(shown(scores, decided)), _names(model, decided), _probabilities(scores)]
         yield pa.RecordBatch.from_arrays(columns, [*batch.schema.names, "score", "decision", "probabilities"])
-
-
-def shown(scores: NDArray[Any], decided: NDArray[Any]) -> NDArray[Any]:
-    """One number for each row, (n,): of several classes the probability of the one that was decided for.
-
-    >>> shown(np.array([[0.2, 0.8], [0.7, 0.3]]), np.array([1, 0])).tolist()
-    [0.8, 0.7]
-    >>> shown(np.array([0.4]), np.array([0])).tolist()
-    [0.4]
-    """
-    return scores if scores.ndim == 1 else scores[np.arange(len(scores)), decided]
 
 
 def _check(task: str, scores: NDArray[Any]) -> None:

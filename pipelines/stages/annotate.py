@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import sql, store
-from pipelines.clock import INSTANT
-from pipelines.dataset.known import TRUTH
+from pipelines.asof.as_known import TRUTH
+from pipelines.asof.clock import INSTANT
 from pipelines.errors import NothingToDo
 from pipelines.labeling.statements import events_of, state, window_of, with_abstentions, write_votes
 from pipelines.problem import load_problem

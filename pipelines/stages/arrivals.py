@@ -11,14 +11,14 @@ import pyarrow.compute as pc
 
 from pipelines import quarantine, sql, store
 from pipelines.artifacts import table_schema
-from pipelines.dataset.known import holds_now
+from pipelines.asof.as_known import holds_now
+from pipelines.asof.ingested import ingested
 from pipelines.errors import DataError
 from pipelines.ingest.arrivals import Outside, counted, late, lookback, outside, unaccounted
 from pipelines.ingest.extract import extracted_schema, good_columns
 from pipelines.ingest.orphans import Orphans, orphans
 from pipelines.ingest.rules import LATE
 from pipelines.ingest.validate import ELSEWHERE, bad_numbers, bad_rows, some
-from pipelines.ingested import ingested
 from pipelines.problem import Problem, Query
 
 if TYPE_CHECKING:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from pipelines import store
+from pipelines import ledger, store
 from pipelines.config import Way
 from pipelines.errors import NoTraining
-from pipelines.monitoring.decide import TRAININGS, Situation, is_alarm
-from pipelines.monitoring.readings import Reading
+from pipelines.monitoring.decide.decide import TRAININGS, Situation, is_alarm
+from pipelines.monitoring.decide.readings import Reading
+from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
-from pipelines.release import ledger
-from pipelines.release.versions import version_uri
 from pipelines.stages.readings import ages, measure, taught_by
 
 TOLD = ("label_shift", "concept", "feedback", "explained")  # evidence of other stages, where they gave any
@@ -25,9 +24,9 @@ def decide(problem: str, explained: dict[str, Any], trainings: int = 0) -> dict[
     Result: what was given, and {"verdict", "action", "reason",
     "window_from", "options": [each way with its expected gain, cost and why it was not taken], "readings"}.
     """
-    from pipelines.monitoring.decide import decide as apply_policy
-    from pipelines.monitoring.finding import Diagnosis
-    from pipelines.monitoring.options import options
+    from pipelines.monitoring.decide.decide import decide as apply_policy
+    from pipelines.monitoring.decide.options import options
+    from pipelines.monitoring.diagnose.finding import Diagnosis
 
     config = load_problem(problem)
     policy, partition, version = config.monitoring.policy, explained["partition"], explained["version"]

@@ -26,9 +26,9 @@ from pipelines.stages.labelled import (
 from pipelines.stages.past import held_out_of
 
 if TYPE_CHECKING:
-    from pipelines.evaluation.scored import Scored
-    from pipelines.monitoring.held_out import HeldOut
-    from pipelines.monitoring.label_chance import LabelChance
+    from pipelines.metrics.scored import Scored
+    from pipelines.monitoring.estimate.held_out import HeldOut
+    from pipelines.monitoring.estimate.label_chance import LabelChance
 
 
 @dataclass
@@ -106,10 +106,10 @@ def _estimates(
     labelled: list[pa.Table],
 ) -> dict[str, Any]:
     """Write the partition's estimates; gives what `estimate` tells of them, and the label shift."""
-    from pipelines.evaluation.bootstrap import blocks_of
-    from pipelines.monitoring.estimate import estimate as estimate_metrics
-    from pipelines.monitoring.label_shift import label_shift
-    from pipelines.monitoring.past_error import past_errors, widened
+    from pipelines.metrics.bootstrap import blocks_of
+    from pipelines.monitoring.diagnose.label_shift import label_shift
+    from pipelines.monitoring.estimate.estimate import estimate as estimate_metrics
+    from pipelines.monitoring.estimate.past_error import past_errors, widened
 
     rule = config.evaluation.bootstrap
     table, measured = measure_past(config, partition, store.dataset(config, "estimates").to_table())
@@ -164,8 +164,8 @@ def _label_chance(
 ) -> LabelChance | None:
     """Chance of the partition's rows to get a label, by the partitions of the test split and those labelled since; None
     where all rows have one in the end."""
-    from pipelines.evaluation.bootstrap import blocks_of
-    from pipelines.monitoring.label_chance import label_chance
+    from pipelines.metrics.bootstrap import blocks_of
+    from pipelines.monitoring.estimate.label_chance import label_chance
 
     if config.labels.after_maturity == "negative":
         return None
@@ -182,7 +182,7 @@ def _label_chance(
 def _concept(
     config: Problem, its: Problem, held_out: HeldOut, labelled: list[pa.Table]
 ) -> tuple[dict[str, Any] | None, str | None]:
-    from pipelines.monitoring.concept import concept
+    from pipelines.monitoring.diagnose.concept import concept
 
     policy, threshold = config.monitoring.policy, held_out.scored.threshold
     known = [with_labels(its, rows, threshold) for rows in labelled]
@@ -197,7 +197,7 @@ def _concept(
 def _feedback(
     config: Problem, its: Problem, version: str, labelled: list[pa.Table], partition: str
 ) -> tuple[dict[str, Any] | None, str | None]:
-    from pipelines.monitoring.feedback import feedback, trend
+    from pipelines.monitoring.diagnose.feedback import feedback, trend
 
     if config.labels.after_maturity == "negative":
         return None, "events without a label are taken as negative: none is missing"
@@ -210,8 +210,8 @@ def _feedback(
 
 def _scored_rows(config: Problem, its: Problem, partition: str, version: str) -> tuple[pa.Table, np.ndarray]:
     """Features of the partition's rows, and their scores; of many rows a sample, drawn by a hash of the key."""
-    from pipelines.monitoring.held_out import ROWS
-    from pipelines.monitoring.truth import scores_of
+    from pipelines.monitoring.estimate.held_out import ROWS
+    from pipelines.monitoring.estimate.realised import scores_of
 
     key = sql.quote(its.key)
     predictions = store.dataset(config, "predictions").filter(
@@ -243,7 +243,7 @@ def _weigh(
     chance: LabelChance | None,
 ) -> tuple[_Weighing, Scored]:
     """Whether held-out rows count by how much they are like the partition's, and those rows, weighted or not."""
-    from pipelines.monitoring.domain import domain
+    from pipelines.monitoring.estimate.domain import domain
 
     weights = None if chance is None else chance.values
     found = domain(its, held_out.rows, blocks, rows, its_blocks, config.evaluation.bootstrap, weights)
@@ -263,7 +263,7 @@ def _method(weighing: _Weighing) -> str:
 
 def _sentence(its: Problem, estimated: dict[str, Any]) -> str:
     """For people; never to be read as a measurement."""
-    from pipelines.evaluation.metrics import SKILL
+    from pipelines.metrics.metrics import SKILL
 
     name = next((name for name in (SKILL[its.task], "log_loss") if name in estimated), None)
     if name is None:

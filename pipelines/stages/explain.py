@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines import store
 from pipelines.errors import PermanentError
+from pipelines.paths import version_uri
 from pipelines.problem import load_problem
-from pipelines.release.versions import version_uri
 from pipelines.stages.past import Past, past
 from pipelines.stages.waiting import judgeable
 
 if TYPE_CHECKING:
-    from pipelines.monitoring.contribution import Contribution, ScoreShift
-    from pipelines.monitoring.root_cause import Explained
+    from pipelines.monitoring.explain.contribution import Contribution, ScoreShift
+    from pipelines.monitoring.explain.root_cause import Explained
     from pipelines.training.model import Model
 
 
@@ -22,8 +22,8 @@ def explain(problem: str, diagnosed: dict[str, Any]) -> dict[str, Any]:
 
     Result: what `diagnose` gave, and "explained": `root_cause.Explained` as JSON.
     """
-    from pipelines.monitoring.finding import Diagnosis
-    from pipelines.monitoring.root_cause import nothing_to_explain
+    from pipelines.monitoring.diagnose.finding import Diagnosis
+    from pipelines.monitoring.explain.root_cause import nothing_to_explain
 
     config = load_problem(problem)
     diagnosis = Diagnosis.model_validate(diagnosed["diagnosis"])
@@ -36,7 +36,14 @@ def explain(problem: str, diagnosed: dict[str, Any]) -> dict[str, Any]:
 
 def _explained(what_was: Past, diagnosis: Any) -> Explained:
     from pipelines.features.schema import feature_units
-    from pipelines.monitoring.root_cause import LEAST_SHIFT, Explained, changes_of, paragraph, scores_since, sides
+    from pipelines.monitoring.explain.root_cause import (
+        LEAST_SHIFT,
+        Explained,
+        changes_of,
+        paragraph,
+        scores_since,
+        sides,
+    )
 
     profiles, performance = what_was.profiles(), what_was.performance()
     changes = changes_of(diagnosis, what_was.reference, profiles, performance)
@@ -74,7 +81,7 @@ def _explained(what_was: Past, diagnosis: Any) -> Explained:
 def _shift(
     what_was: Past, profiles: dict[str, Any], before: list[str], after: list[str]
 ) -> tuple[ScoreShift | None, tuple[Contribution, ...], list[str]]:
-    from pipelines.monitoring.contribution import pooled, score_shift
+    from pipelines.monitoring.explain.contribution import pooled, score_shift
 
     if not before:
         return None, (), ["There is no partition before to compare the scores with."]
@@ -93,8 +100,8 @@ def _shift(
 
 def _slices(what_was: Past, labelled: list[str], since: str | None, notes: list[str]) -> dict[str, Any]:
     """Where the losses rose; `notes` grows by why that could not be told."""
-    from pipelines.evaluation.bootstrap import blocks_of
-    from pipelines.monitoring.error_slices import error_slices, losses_of
+    from pipelines.metrics.bootstrap import blocks_of
+    from pipelines.monitoring.explain.error_slices import error_slices, losses_of
 
     start = since if since is not None else max(labelled, default=None)
     after = [key for key in labelled if start is not None and key >= start]
@@ -138,9 +145,9 @@ def monitoring_page(problem: str, decided: dict[str, Any]) -> str:
     import pyarrow.compute as pc
 
     from pipelines.features.schema import feature_units
-    from pipelines.monitoring.page import page
-    from pipelines.monitoring.page_evidence import Seen
-    from pipelines.monitoring.root_cause import Explained, nothing_to_explain
+    from pipelines.monitoring.explain.root_cause import Explained, nothing_to_explain
+    from pipelines.monitoring.page.evidence import Seen
+    from pipelines.monitoring.page.page import page
 
     config = load_problem(problem)
     partition, version = decided["partition"], decided["version"]

@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 
 from pipelines import quarantine, sql, store
 from pipelines.artifacts import table_schema
-from pipelines.clock import present
-from pipelines.dataset.known import holds_now
+from pipelines.asof.as_known import holds_now
+from pipelines.asof.clock import present
+from pipelines.asof.ingested import empty, ingested, note_empty
 from pipelines.errors import ConfigError, DataError
 from pipelines.ingest.extract import extract as extract_rows
 from pipelines.ingest.extract import extracted_schema
-from pipelines.ingested import empty, ingested, note_empty
 from pipelines.problem import Problem, Query, load_problem
 from pipelines.summary import missed, missed_in_words
 

@@ -9,13 +9,13 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
-from pipelines import sql, store
-from pipelines.clock import INSTANT, present
+from pipelines import ledger, sql, store
+from pipelines.asof.clock import INSTANT, present
 from pipelines.dataset.label import pooled, splits
 from pipelines.errors import ConfigError, DataError, NothingToDo
+from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
-from pipelines.release import ledger
-from pipelines.release.versions import measured_run, taught, version_problem, version_uri
+from pipelines.release.versions import measured_run, taught, version_problem
 from pipelines.stages.waiting import waiting
 
 How = Literal["scratch", "continue", "recalibrate"]
@@ -44,7 +44,7 @@ def label(
         ConfigError: the champion is none that can be updated.
         DataError: nothing was ingested, or too little for all three splits.
     """
-    from pipelines.dataset.known import targets
+    from pipelines.asof.as_known import targets
     from pipelines.dataset.label import excluded, labelled_counts, young
     from pipelines.dataset.label import label as label_rows
     from pipelines.quarantine import held, unlabelled

@@ -11,15 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import quarantine, sql, store
-from pipelines.dataset.known import in_the_partition, labels_as_known, labels_of
+from pipelines.asof.as_known import in_the_partition, labels_as_known, labels_of
 from pipelines.dataset.label import label_number, mature
-from pipelines.monitoring.profile import KEPT_PARTITIONS
+from pipelines.paths import reference_uri
 from pipelines.problem import Problem
-from pipelines.release.versions import learnt_by, reference_uri, version_problem
+from pipelines.profiles.profile import KEPT_PARTITIONS
+from pipelines.release.versions import learnt_by, version_problem
 from pipelines.stages.waiting import judgeable
 
 if TYPE_CHECKING:
-    from pipelines.monitoring.held_out import HeldOut
+    from pipelines.monitoring.estimate.held_out import HeldOut
 
 
 def labelled_rows(config: Problem, its: Problem, version: str, partition: str, count: int) -> list[pa.Table]:
@@ -30,8 +31,8 @@ def labelled_rows(config: Problem, its: Problem, version: str, partition: str, c
     features, score, decision, probabilities, `_label` (a number, null where there is none that the version knows) and
     `_is_labelled`, as known at the end of `partition`; of many rows 20,000, drawn by a hash of the key.
     """
-    from pipelines.monitoring.held_out import ROWS
-    from pipelines.monitoring.pooled import windows
+    from pipelines.monitoring.estimate.held_out import ROWS
+    from pipelines.profiles.pooled import windows
 
     fewest = config.monitoring.policy.min_labels
     predictions = store.dataset(config, "predictions")
@@ -75,7 +76,7 @@ def labelled_rows(config: Problem, its: Problem, version: str, partition: str, c
 def with_or_without_label(config: Problem, its: Problem, keys: list[str], partition: str) -> pa.Table:
     """Rows of these partitions that have features, with `_is_labelled` as known at the end of `partition`; of many rows
     20,000 of all, drawn by a hash of the key."""
-    from pipelines.monitoring.held_out import ROWS
+    from pipelines.monitoring.estimate.held_out import ROWS
 
     key, parts = sql.quote(its.key), its.partitions
     features = store.dataset(its, "features").filter(sql.is_among("partition", keys))
@@ -117,9 +118,9 @@ def newest_realised(config: Problem, partition: str, scored: list[str]) -> list[
 
 
 def _realised_pools(config: Problem, partition: str, keys: list[str]) -> list[dict[str, Any]]:
-    from pipelines.monitoring.detect import performance
-    from pipelines.monitoring.pooled import windows
-    from pipelines.monitoring.truth import realised
+    from pipelines.monitoring.detect.detect import performance
+    from pipelines.monitoring.estimate.realised import realised
+    from pipelines.profiles.pooled import windows
 
     predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
     found: list[dict[str, Any]] = []
@@ -161,9 +162,9 @@ def _runs(config: Problem, keys: list[str]) -> list[tuple[str, list[str]]]:
 
 def with_labels(its: Problem, rows: pa.Table, threshold: float) -> HeldOut:
     """The rows that have a label, as scored rows with their features."""
-    from pipelines.evaluation.scored import scored
-    from pipelines.monitoring.held_out import HeldOut
-    from pipelines.monitoring.truth import scores_of
+    from pipelines.metrics.scored import scored
+    from pipelines.monitoring.estimate.held_out import HeldOut
+    from pipelines.monitoring.estimate.realised import scores_of
 
     known = rows.filter(pc.is_valid(rows["_label"]))
     return HeldOut(known, scored(its, known["_label"].to_numpy(), scores_of(its, known), threshold=threshold))
@@ -183,8 +184,8 @@ def threshold_of(config: Problem, version: str) -> float:
 def measure_past(config: Problem, partition: str, table: pa.Table) -> tuple[pa.Table, list[str]]:
     """Fill `realised` of every partition that is mature by now and was not measured yet, in the store and in `table`,
     its rows; gives the filled table and those partitions. Those that the version has learnt from are never measured."""
-    from pipelines.monitoring.estimate import metrics_of
-    from pipelines.monitoring.truth import realised
+    from pipelines.monitoring.estimate.estimate import metrics_of
+    from pipelines.monitoring.estimate.realised import realised
 
     waiting = table.filter(pc.is_null(table["realised_rows"]))["partition"].unique().to_pylist()
     done = []
@@ -214,8 +215,8 @@ def measure_past(config: Problem, partition: str, table: pa.Table) -> tuple[pa.T
 
 def label_coverage(config: Problem, its: Problem, rows: pa.Table) -> dict[str, Any] | None:
     """How many rows of a mature partition have a label, by score."""
-    from pipelines.evaluation.bootstrap import blocks_of
-    from pipelines.monitoring.feedback import coverage
+    from pipelines.metrics.bootstrap import blocks_of
+    from pipelines.monitoring.diagnose.feedback import coverage
 
     decided = rows["decision"].to_pylist() if its.task == "multiclass" else None
     is_labelled = rows["_is_labelled"].to_numpy()
@@ -231,8 +232,8 @@ def spread_of_scores(config: Problem, version: str, partition: str) -> tuple[dic
     Of several classes the evenness of those decided for; else that of the score's bins. Always compared with the
     reference of the version that scored.
     """
-    from pipelines.monitoring.feedback import LAST, evenness
-    from pipelines.monitoring.profile import SCORE
+    from pipelines.monitoring.diagnose.feedback import LAST, evenness
+    from pipelines.profiles.profile import SCORE
     from pipelines.stages.past import reference_of
 
     keys = [key for key in store.partition_keys(config, "profiles") if key <= partition][-LAST:]
@@ -257,7 +258,7 @@ def spread_of_scores(config: Problem, version: str, partition: str) -> tuple[dic
 
 
 def _spread_of_decisions(config: Problem, keys: list[str]) -> dict[str, float]:
-    from pipelines.monitoring.feedback import evenness
+    from pipelines.monitoring.diagnose.feedback import evenness
 
     counts = sql.query(
         "SELECT partition, decision, count(*) AS rows FROM p GROUP BY ALL",

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from pipelines import quarantine, sql, store
 from pipelines.artifacts import table_schema
 from pipelines.errors import DataError, NothingToDo
+from pipelines.paths import manifest_uri, reference_uri
 from pipelines.problem import Problem, load_problem
-from pipelines.release.versions import reference_uri, version_problem
-from pipelines.scoring.manifest import manifest_uri
+from pipelines.release.versions import version_problem
 from pipelines.stages import past
 from pipelines.stages.decide import act, decide
 from pipelines.stages.estimate import estimate
@@ -28,8 +28,8 @@ def profile(problem: str, partition: str) -> dict[str, Any]:
     The scores also by the slices that the problem declares (evaluation.slices.by). A partition that was scored empty
     has no profile. Result: {"partition", "version", "rows"}.
     """
-    from pipelines.monitoring.profile import profile as profile_rows
-    from pipelines.monitoring.profile import to_rows
+    from pipelines.profiles.profile import profile as profile_rows
+    from pipelines.profiles.profile import to_rows
 
     config = load_problem(problem)
     config.partitions.parse(partition)
@@ -62,7 +62,7 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     """
     from pipelines.dataset.label import mature
     from pipelines.features.schema import feature_units
-    from pipelines.monitoring.detect import detect as measure_drift
+    from pipelines.monitoring.detect.detect import detect as measure_drift
     from pipelines.stages.labelled import newest_realised
     from pipelines.stages.waiting import waiting
 
@@ -103,8 +103,8 @@ def diagnose(problem: str, detected: dict[str, Any] | None, estimated: dict[str,
     Raises:
         NothingToDo: there is nothing to diagnose, since `detect` gave nothing.
     """
-    from pipelines.monitoring.diagnose import diagnose as name_shifts
-    from pipelines.monitoring.finding import Diagnosis
+    from pipelines.monitoring.diagnose.diagnose import diagnose as name_shifts
+    from pipelines.monitoring.diagnose.finding import Diagnosis
 
     if detected is None:
         raise NothingToDo(
@@ -131,7 +131,8 @@ def report(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
 
     Result: {"partition", "page": URI, "report": URI or None}.
     """
-    from pipelines.monitoring.report import evidently_report, sample
+    from pipelines.dataset.draw import sample
+    from pipelines.monitoring.page.evidently import evidently_report
     from pipelines.stages.explain import monitoring_page
 
     config = load_problem(problem)

@@ -11,18 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import sql, store
-from pipelines.dataset.known import in_the_partition, labels_as_known, labels_of
+from pipelines.asof.as_known import in_the_partition, labels_as_known, labels_of
 from pipelines.dataset.label import label_number
-from pipelines.monitoring.profile import KEPT_PARTITIONS, Profiles, Reference, from_rows
+from pipelines.paths import reference_uri, version_uri
 from pipelines.problem import Problem
-from pipelines.release.versions import learnt_by, reference_uri, version_problem, version_uri
+from pipelines.profiles.profile import KEPT_PARTITIONS, Profiles, Reference, from_rows
+from pipelines.release.versions import learnt_by, version_problem
 from pipelines.stages.waiting import judgeable
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
-    from pipelines.evaluation.scored import Scored
-    from pipelines.monitoring.held_out import HeldOut
+    from pipelines.metrics.scored import Scored
+    from pipelines.monitoring.estimate.held_out import HeldOut
 
 MEASURED_ROWS = 20_000  # of each labelled partition, and of each side whose losses are compared, at most
 EXPLAINED_ROWS = 4_000  # of each side whose scores are compared
@@ -62,7 +63,7 @@ class Past:
         Each as `detect.performance` tells it, with "partition" and "is_held_out": from the rows that went with the
         version. Of a partition with more than 20,000 rows a sample.
         """
-        from pipelines.monitoring.detect import performance
+        from pipelines.monitoring.detect.detect import performance
 
         told = []
         held_out = self.held_out()
@@ -86,8 +87,8 @@ class Past:
 
         `together`: for each partition those of its side; of a side a sample of at most 20,000 rows, by hash of the key.
         """
-        from pipelines.evaluation.scored import scored
-        from pipelines.monitoring.truth import scores_of
+        from pipelines.metrics.scored import scored
+        from pipelines.monitoring.estimate.realised import scores_of
 
         its, parts = self.its, self.config.partitions
         key, label = sql.quote(its.key), label_number(its, "known.label")
@@ -171,7 +172,7 @@ def reference_of(config: Problem, version: str) -> Reference:
 
 def held_out_of(config: Problem, its: Problem, version: str) -> HeldOut | None:
     """The test rows that went with a version; None of one from before there were any."""
-    from pipelines.monitoring.held_out import from_parquet
+    from pipelines.monitoring.estimate.held_out import from_parquet
 
     uri = version_uri(config, version, "held_out.parquet")
     content = store.find_bytes(uri)

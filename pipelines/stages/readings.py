@@ -10,14 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import sql, store
+from pipelines.asof.as_known import targets
 from pipelines.config import Way
-from pipelines.dataset.known import targets
 from pipelines.dataset.label import label_number, labelled, mature, splits
 from pipelines.errors import ConfigError, EvergreenError
-from pipelines.evaluation.bootstrap import blocks_of
-from pipelines.monitoring.readings import PROXY_ROWS, Reading, as_scored, fresher, reading, recalibrated
+from pipelines.metrics.bootstrap import blocks_of
+from pipelines.monitoring.decide.readings import PROXY_ROWS, Reading, as_scored, fresher, reading, recalibrated
+from pipelines.paths import version_uri
 from pipelines.problem import Problem
-from pipelines.release.versions import learnt_by, measured_run, version_problem, version_uri
+from pipelines.release.versions import learnt_by, measured_run, version_problem
 from pipelines.stages.waiting import judgeable
 
 CALIBRATING = 8  # labelled partitions, the newest, that a recalibration would learn from

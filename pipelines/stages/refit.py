@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.dataset as ds
 
-from pipelines import store
+from pipelines import ledger, store
 from pipelines.artifacts import TableName, table_schema
-from pipelines.dataset import stored
+from pipelines.dataset import training_sets
 from pipelines.dataset.fingerprint import fingerprint
 from pipelines.errors import EvergreenError, GateFailed
+from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
-from pipelines.release import ledger
-from pipelines.release.versions import taught, version_uri
+from pipelines.release.versions import taught
 from pipelines.stages.checkpoints import StoredCheckpoint
 from pipelines.stages.label import staging_uri
 
 if TYPE_CHECKING:
-    from pipelines.evaluation.refitted import RefitCheck
+    from pipelines.evaluation.gate.refitted import RefitCheck
     from pipelines.training.model import Model
 
 
@@ -84,8 +84,8 @@ def _refit(
         rows = refit_rows(config, recorded, *tables, after, folder)
         model = refit_model(config, recorded, tested, rows, bases, state)
         learnt = fingerprint(config, rows)
-    pins = stored.pins_of(recorded)
-    test = stored.split(config, pins, "test")
+    pins = training_sets.pins_of(recorded)
+    test = training_sets.split(config, pins, "test")
     check, metrics = _checked(config, tested, model, test)
     refit = {"of": gated["run_id"], "base": base, "after": after, "rows": learnt, "check": check._asdict()}
     _decide(config, gated, recorded, refit, check)
@@ -102,7 +102,7 @@ def _refit(
         dataset_uri=store.table_uri(config, "events"),
         dataset_version=recorded["tables"]["events"],
         example=test.select(config.feature_names).slice(0, 5),
-        files=stored.training_files(config, pins) | {
+        files=training_sets.training_files(config, pins) | {
             name: json.dumps(content, indent=1).encode()
             for name, content in {
                 "lineage.json": recorded | {"refit": refit},
@@ -118,10 +118,10 @@ def _refit(
 
 
 def _checked(config: Problem, tested: Model, model: Model, test: Any) -> tuple[RefitCheck, dict[str, float | None]]:
-    from pipelines.evaluation.bootstrap import blocks_of
-    from pipelines.evaluation.metrics import measure
-    from pipelines.evaluation.refitted import refit_check
-    from pipelines.evaluation.scored import scored
+    from pipelines.evaluation.gate.refitted import refit_check
+    from pipelines.metrics.bootstrap import blocks_of
+    from pipelines.metrics.metrics import measure
+    from pipelines.metrics.scored import scored
 
     labels, weights = test["label"].to_numpy(), test["weight"].to_numpy()
     theirs, ours = (scored(config, labels, one.scores(test), weights, one.threshold) for one in (tested, model))

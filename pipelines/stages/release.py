@@ -9,28 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipelines import store
-from pipelines.dataset import stored
+from pipelines import ledger, store
+from pipelines.dataset import training_sets
 from pipelines.dataset.fingerprint import fingerprint
 from pipelines.errors import DataError, GateFailed, NothingToDo
+from pipelines.paths import evaluation_uri, reference_uri, version_uri
 from pipelines.problem import Problem, load_problem
-from pipelines.release import ledger
-from pipelines.release.versions import (
-    evaluation_uri,
-    learnt_by,
-    measured_run,
-    reference_uri,
-    taught,
-    version_problem,
-    version_uri,
-    write_version_files,
-)
+from pipelines.release.versions import learnt_by, measured_run, taught, version_problem, write_version_files
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-    from pipelines.evaluation.compare import Contender
-    from pipelines.evaluation.scored import Scored
+    from pipelines.evaluation.gate.compare import Contender
+    from pipelines.metrics.scored import Scored
     from pipelines.training.model import Model
 
 REFERENCE_ROWS = 500_000  # training rows, at most, that monitoring compares with
@@ -50,25 +41,25 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
         NothingToDo: baselines alone were trained, as updating the champion brought nothing.
     """
     from pipelines import tracking
-    from pipelines.evaluation.bootstrap import blocks_of
-    from pipelines.evaluation.compare import Contender, evidence
-    from pipelines.evaluation.evaluate import pick_challenger, selection
-    from pipelines.evaluation.page import page
-    from pipelines.evaluation.report import report
-    from pipelines.monitoring.held_out import to_parquet
-    from pipelines.monitoring.profile import reference
-    from pipelines.stages.history import history
+    from pipelines.evaluation.gate.challenger import pick_challenger, selection
+    from pipelines.evaluation.gate.compare import Contender, evidence
+    from pipelines.evaluation.page.page import page
+    from pipelines.evaluation.report.report import report
+    from pipelines.metrics.bootstrap import blocks_of
+    from pipelines.monitoring.estimate.held_out import to_parquet
+    from pipelines.profiles.profile import reference
+    from pipelines.release.history import history
 
     config = load_problem(problem)
     if all(config.training.candidates[one["candidate"]].is_baseline for one in trained):
         raise NothingToDo("there is no challenger", where=f"{problem}.train", cure="the champion goes on serving")
     builds_on = featurized["builds_on"]
     before = builds_on["sets"] if builds_on else []
-    test = stored.split(config, featurized, "test", extra=_groups(config))
-    seen = stored.drawn(config, featurized, "train", REFERENCE_ROWS, before)
+    test = training_sets.split(config, featurized, "test", extra=_groups(config))
+    seen = training_sets.drawn(config, featurized, "train", REFERENCE_ROWS, before)
     sample = seen
     if seen.num_rows > COMPARED_ROWS:
-        sample = stored.drawn(config, featurized, "train", COMPARED_ROWS, before)
+        sample = training_sets.drawn(config, featurized, "train", COMPARED_ROWS, before)
     runs = {one["candidate"]: one["run_id"] for one in trained}
     contenders = {}
     for name, run_id in runs.items():
@@ -76,7 +67,7 @@ def evaluate(problem: str, featurized: dict[str, Any], trained: list[dict[str, A
         known = None if config.training.candidates[name].is_baseline else _scored(config, model, sample)
         contenders[name] = Contender(name, run_id, model, _scored(config, model, test), known=known)
     best = pick_challenger(config.training, {one["candidate"]: one["validation"] for one in trained})
-    validation = stored.split(config, featurized, "validation")
+    validation = training_sets.split(config, featurized, "validation")
     passive = {*config.training.baselines, *(n for n in runs if config.training.candidates[n].is_baseline)}
     competing = {
         name: _scored(config, one.model, validation) for name, one in contenders.items() if name not in passive
@@ -153,8 +144,8 @@ def gate(problem: str, evaluated: dict[str, Any]) -> dict[str, Any]:
         GateFailed: the challenger is not good enough, or there is no evidence; the champion goes on serving.
     """
     from pipelines import tracking
-    from pipelines.evaluation.gate import gate as judge
-    from pipelines.evaluation.page import page
+    from pipelines.evaluation.gate.checks import gate as judge
+    from pipelines.evaluation.page.page import page
 
     config = load_problem(problem)
     uri = evaluated["evaluation"]
@@ -210,7 +201,7 @@ def register(problem: str, refitted: dict[str, Any]) -> dict[str, Any]:
             **({"tested_run": refitted["tested_run"]} if refitted["tested_run"] != run_id else {})}  # fmt: skip
     version = tracking.register(config, run_id, tags)
     lineage = made_of | {"version": version, "run_id": run_id}
-    facts = store.read_json(stored.facts_uri(config, refitted["training_set"]))
+    facts = store.read_json(training_sets.facts_uri(config, refitted["training_set"]))
     about = card(config, store.read_json(refitted["evaluation"])["challenger"], lineage, facts)
     write_version_files(
         config,
@@ -265,7 +256,7 @@ def _groups(config: Problem) -> list[str]:
 def _given(config: Problem, featurized: dict[str, Any]) -> Iterator[pa.RecordBatch]:
     """The rows that the candidates' fits were given, as the tables hold them."""
     names = ["train", *(["validation"] if featurized["how"] == "recalibrate" else [])]
-    return chain.from_iterable(stored.stream(config, featurized, name)[1] for name in names)
+    return chain.from_iterable(training_sets.stream(config, featurized, name)[1] for name in names)
 
 
 def _makes_rows(config: Problem) -> bool:
@@ -274,7 +265,7 @@ def _makes_rows(config: Problem) -> bool:
 
 
 def _scored(config: Problem, model: Model, rows: pa.Table) -> Scored:
-    from pipelines.evaluation.scored import scored
+    from pipelines.metrics.scored import scored
 
     labels, weights = rows["label"].to_numpy(), rows["weight"].to_numpy()
     return scored(config, labels, model.scores(rows), weights, model.threshold)
@@ -290,13 +281,13 @@ def _champion(
     learnt from these very rows. It is compared where it has not, and no challenger is fitted again (training.refit).
     """
     from pipelines import tracking
-    from pipelines.evaluation.compare import Contender, at_promotion
+    from pipelines.evaluation.gate.compare import Contender, at_promotion
 
     its = version_problem(config, str(version.version))
     rows = test
     if its.feature_set != config.feature_set:
-        stored.write_features(its, featurized, stored.partitions(config, featurized, "test"))
-        rows = stored.split(config, {**featurized, "features_version": None}, "test", its)
+        training_sets.write_features(its, featurized, training_sets.partitions(config, featurized, "test"))
+        rows = training_sets.split(config, {**featurized, "features_version": None}, "test", its)
     number, tested = str(version.version), set(rows["partition"].to_pylist())
     twin = measured_run(config, number)
     is_twin = twin is not None and (config.training.refit or not tested.isdisjoint(learnt_by(config, number)))

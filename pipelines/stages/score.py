@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 
 from pipelines import sql, store
 from pipelines.artifacts import table_schema
-from pipelines.clock import INSTANT, present
-from pipelines.dataset.known import targets
+from pipelines.asof.as_known import targets
+from pipelines.asof.clock import INSTANT, present
+from pipelines.asof.ingested import ingested
 from pipelines.errors import DataError
-from pipelines.ingested import ingested
+from pipelines.paths import manifest_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import version_problem
-from pipelines.scoring.manifest import manifest_uri
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds

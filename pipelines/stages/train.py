@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 
 from pipelines import store
 from pipelines.config import Candidate
-from pipelines.dataset import stored
+from pipelines.dataset import training_sets
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
+from pipelines.paths import datasheet_uri
 from pipelines.problem import Problem, load_problem
-from pipelines.release.versions import datasheet_uri
 from pipelines.stages.checkpoints import StoredCheckpoint
 from pipelines.stages.label import label
 from pipelines.stages.label import labelled_uri as _labelled
@@ -49,8 +49,8 @@ def sample(problem: str, labelled: dict[str, Any]) -> dict[str, Any]:
     if done := store.finished(_staging(config, labelled["training"])):
         return {name: value for name, value in done.items() if name not in ("leaks", "power")}
     pool = store.staged(_labelled(config, labelled["training"]))
-    rows = stored.sampled(config, pool)
-    usable = stored.usable(config, pool)
+    rows = training_sets.sampled(config, pool)
+    usable = training_sets.usable(config, pool)
     pinned = ("partition", "as_of", "events_version", "labels_version", "window_from", "held", "held_out", "waiting")
     made_of = [labelled[name] for name in pinned]
     made_of += [config.dataset.model_dump(mode="json"), config.labels.model_dump(mode="json")]
@@ -68,8 +68,8 @@ def featurize(problem: str, sampled: dict[str, Any]) -> dict[str, Any]:
     Result: what `sample` gave, and {"feature_set", "features_version"}.
     """
     config = load_problem(problem)
-    keys = sorted(set(stored.training_set(config, sampled)["partition"].to_pylist()))
-    version = stored.write_features(config, sampled, keys)
+    keys = sorted(set(training_sets.training_set(config, sampled)["partition"].to_pylist()))
+    version = training_sets.write_features(config, sampled, keys)
     return {**sampled, "feature_set": config.feature_set, "features_version": version}
 
 
@@ -84,7 +84,7 @@ def check(problem: str, featurized: dict[str, Any]) -> dict[str, Any]:
     """
     from pipelines.dataset import leaks
     from pipelines.dataset.datasheet import datasheet
-    from pipelines.evaluation import power
+    from pipelines.evaluation.gate import power
     from pipelines.features.schema import feature_schema
 
     config = load_problem(problem)
@@ -93,16 +93,16 @@ def check(problem: str, featurized: dict[str, Any]) -> dict[str, Any]:
     if done := store.finished(staging):
         return {**featurized, "datasheet": uri, "leaks": done["leaks"], "power": done.get("power")}
     labelled = store.staged(_labelled(config, featurized["training"]))
-    rows = stored.with_features(config, featurized, labelled)
+    rows = training_sets.with_features(config, featurized, labelled)
     as_of = datetime.fromisoformat(featurized["as_of"])
     findings = [*leaks.check(config, rows, as_of, labelled), *_audit(config, featurized, as_of, labelled)]
     features = feature_schema(config, rows.filter(pc.equal(rows["split"], "train")))
     shows = power.told(config, rows)
     for warning in shows["warnings"]:
         log.warning("%s: %s", problem, warning)
-    facts = stored.facts(config, featurized, rows, features, findings, shows)
+    facts = training_sets.facts(config, featurized, rows, features, findings, shows)
     sheet = datasheet(config, facts)
-    store.write_json(stored.facts_uri(config, featurized["training_set"]), asdict(facts))
+    store.write_json(training_sets.facts_uri(config, featurized["training_set"]), asdict(facts))
     store.write_json(store.store_uri(config.name, "feature_sets", f"{config.feature_set}.json"), features)
     store.write_bytes(uri.replace(".html", ".md"), sheet.markdown.encode())
     store.write_bytes(uri, sheet.html)
@@ -122,7 +122,7 @@ def _audit(config: Problem, pins: dict[str, Any], as_of: datetime, labelled: ds.
         return []
     made = {
         "labelled": labelled,
-        "training_sets": stored.training_set(config, pins),
+        "training_sets": training_sets.training_set(config, pins),
         "features": store.dataset(config, "features", pins["features_version"]),
     }
     events = store.dataset(config, "events", pins["events_version"])
@@ -145,8 +145,8 @@ def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str,
     """
     from pipelines import tracking
     from pipelines.dataset.fingerprint import fingerprint
-    from pipelines.evaluation.metrics import measure
-    from pipelines.evaluation.scored import scored
+    from pipelines.metrics.metrics import measure
+    from pipelines.metrics.scored import scored
     from pipelines.release.lineage import lineage, surroundings
     from pipelines.training.fit import fit
     from pipelines.training.search import search, searched_metric
@@ -167,7 +167,10 @@ def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str,
              **({"builds_on": champion["version"]} if champion else {})}  # fmt: skip
     run_id = tracking.start_candidate(config, candidate, tags)
     try:
-        learnt_from, validation = _training_rows(config, featurized), stored.split(config, featurized, "validation")
+        learnt_from, validation = (
+            _training_rows(config, featurized),
+            training_sets.split(config, featurized, "validation"),
+        )
         searched: dict[str, Any] = {}
         state = StoredCheckpoint(f"{_staging(config, featurized['training'])}/{candidate}.checkpoint", config)
         if champion:
@@ -190,7 +193,7 @@ def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str,
     for split, rows in {**seen, "validation": validation}.items():
         labels, weights = rows["label"].to_numpy(), rows["weight"].to_numpy()
         measured[split] = measure(scored(config, labels, model.scores(rows), weights, model.threshold))
-    test = stored.split(config, featurized, "test")
+    test = training_sets.split(config, featurized, "test")
     taught = fingerprint(config, learnt_from) if champion else model.learnt_from
     prints = {"train": taught, "validation": fingerprint(config, validation),
               "test": fingerprint(config, test)}  # fmt: skip
@@ -213,7 +216,7 @@ def train(problem: str, featurized: dict[str, Any], candidate: str) -> dict[str,
         dataset_uri=store.table_uri(config, "training_sets"),
         dataset_version=featurized["training_set_version"],
         example=validation.select(config.feature_names).slice(0, 5),
-        files=stored.training_files(config, featurized) | {
+        files=training_sets.training_files(config, featurized) | {
             "lineage.json": json.dumps(made_of, indent=1).encode(),
             "dropped_features.json": json.dumps(model.dropped, indent=1).encode(),
         },
@@ -228,9 +231,9 @@ def _training_rows(config: Problem, pins: dict[str, Any]) -> pa.Table | ds.Datas
     needed_mb = pins["splits"]["train"] * len(config.feature_names) * 4 / 2**20
     if needed_mb <= config.training.memory_limit_mb:
         group = config.dataset.split.group_by  # folds keep groups together
-        return stored.split(config, pins, "train", extra=[group] if group else [])
+        return training_sets.split(config, pins, "train", extra=[group] if group else [])
     uri = f"{_staging(config, pins['training'])}/train"
-    schema, batches = stored.stream(config, pins, "train")
+    schema, batches = training_sets.stream(config, pins, "train")
     store.stage(uri, batches, schema)
     return store.staged(uri)
 

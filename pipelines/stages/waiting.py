@@ -29,7 +29,7 @@ def waiting(
         as_of: when; by default the end of `partition`.
         events, labels: the tables, by default as they stand.
     """
-    from pipelines.dataset.known import targets
+    from pipelines.asof.as_known import targets
 
     as_of = as_of or config.partitions.end(partition)
     looked_at = config.partitions.between(config.partitions.shift(partition, 1 - LOOKED_AT), partition)

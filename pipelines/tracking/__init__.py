@@ -11,10 +11,8 @@ import os
 from pipelines.tracking.registry import champion, describe, previous, promote, register, roll_back, serving
 from pipelines.tracking.runs import (
     annotate,
-    environment,
     fail,
     find_run,
-    git_commit,
     load_model,
     log_candidate,
     log_files,
@@ -29,10 +27,8 @@ __all__ = [
     "annotate",
     "champion",
     "describe",
-    "environment",
     "fail",
     "find_run",
-    "git_commit",
     "load_model",
     "log_candidate",
     "log_files",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -12,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipelines.errors import DataError
-from pipelines.problem import ROOT, Problem
+from pipelines.problem import Problem
+from pipelines.surroundings import environment, git_commit, requirements
 from pipelines.tracking.client import client, explained, use_experiment
 
 if TYPE_CHECKING:
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.skops"
 LONGEST_PARAMETER = 500  # characters that people still read in a list; MLflow's own limit is 6,000
-_MODEL_PACKAGES = ("evergreen", "mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "skops")
-_XGBOOST_BUILDS = ("xgboost-cpu", "xgboost")  # distributions of the package xgboost: without and with a GPU's code
 # A trial of a search is a run as well, below its candidate's.
 _NO_TRIAL = "tags.`mlflow.parentRunId` IS NULL"
 
@@ -192,7 +188,7 @@ def load_model(run_id: str) -> Model:
     from skops.io.exceptions import UntrustedTypesFoundException
 
     from pipelines.training.model import TRUSTED_TYPES
-    from pipelines.training.sound import require_sound
+    from pipelines.training.trusted_trees import require_sound
 
     uri = f"runs:/{run_id}/model"
     with TemporaryDirectory() as folder, explained():
@@ -207,32 +203,6 @@ def load_model(run_id: str) -> Model:
                 where=uri,
                 cure="find out who wrote it; add a type of your own to TRUSTED_TYPES",
             ) from error
-
-
-def git_commit() -> str:
-    """Commit of the checkout, with `-dirty` when files differ from it; `unknown` outside of one."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-
-
-def environment() -> str:
-    """Python, platform and the version of every installed distribution, one a line."""
-    about = (distribution.metadata for distribution in importlib.metadata.distributions())  # parsed at each access
-    installed = sorted({f"{one['Name']}=={one['Version']}" for one in about}, key=str.lower)
-    return "\n".join([f"# Python {platform.python_version()} on {platform.platform()}", *installed, ""])
-
-
-def requirements() -> list[str]:
-    """What a model needs to be loaded, as pip takes it: each distribution with the version that is installed here."""
-    builds = [name for name in _XGBOOST_BUILDS if _is_installed(name)]
-    return [f"{name}=={importlib.metadata.version(name)}" for name in [*_MODEL_PACKAGES, *builds]]
-
-
-def _is_installed(distribution: str) -> bool:
-    return any(importlib.metadata.distributions(name=distribution))
 
 
 def _wanted(tags: dict[str, str]) -> str:

@@ -60,9 +60,9 @@ def learning_curve(
 
 def curve_page(table: pa.Table, problem: Problem, name: str) -> bytes:
     """The curves as one HTML page that needs nothing else; equal tables give equal bytes."""
-    from pipelines.evaluation.markup import document, note, row_of
-    from pipelines.evaluation.plots import curve
-    from pipelines.evaluation.wording import METRIC_WORDS
+    from pipelines.html.markup import document, note, row_of
+    from pipelines.html.plots import curve
+    from pipelines.html.wording import METRIC_WORDS
 
     metric, every = problem.training.select_by, problem.partitions.every
     rows, window = (table.filter(pc.equal(table["kind"], kind)).to_pylist() for kind in ("rows", "window"))
@@ -87,8 +87,8 @@ def curve_page(table: pa.Table, problem: Problem, name: str) -> bytes:
 
 
 def _numbers(size: str, points: list[dict[str, Any]], metric: str) -> str:
-    from pipelines.evaluation.markup import table
-    from pipelines.evaluation.wording import figure
+    from pipelines.html.markup import table
+    from pipelines.html.wording import figure
 
     cells = [[f"{one['size']:g}", figure(one["rows"]), figure(one["value"])] for one in points]
     return table([f"#{size}", "#rows", f"#{metric}"], cells)

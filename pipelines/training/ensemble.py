@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,22 +75,28 @@ def side_by_side(scores: list[np.ndarray], task: str) -> np.ndarray:
 
 
 def fit_ensemble(
-    problem: Problem, name: str, train: pa.Table, validation: pa.Table, parameters: dict[str, Any]
+    problem: Problem,
+    name: str,
+    train: pa.Table,
+    validation: pa.Table,
+    parameters: dict[str, Any],
+    fit_part: Callable[[Problem, str, pa.Table, pa.Table, dict[str, Any] | None], Model],
 ) -> Voting | Stacking:
     """The candidate's parts, fitted each as if it stood alone, and what combines them.
 
-    `parameters`: of stacking's linear model; under the name of a part, those that were searched for it.
+    Args:
+        parameters: of stacking's linear model; under the name of a part, those that were searched for it.
+        fit_part: fits a part: problem, its name, rows to learn from, validation rows, parameters over its own.
 
     Raises:
         DataError: stacking finds too few partitions for its folds, or one class in all that they measure.
     """
-    from pipelines.training.fit import fit_scorer
     from pipelines.training.folds import folds
 
     candidate = problem.training.of(name)
     searched = {part: parameters.get(part) for part in candidate.of}
     own = {key: value for key, value in parameters.items() if key not in searched}
-    models = [fit_scorer(problem, part, train, validation, searched[part]) for part in candidate.of]
+    models = [fit_part(problem, part, train, validation, searched[part]) for part in candidate.of]
     if candidate.model == "voting":
         weights = candidate.weights or [1.0] * len(models)
         if own or min(weights) < 0 or sum(weights) <= 0:
@@ -104,7 +111,7 @@ def fit_ensemble(
     for earlier, newer in folds(problem, train):
         for position, part in enumerate(candidate.of):
             learnt_from, stops_by = _sides(problem, part, earlier, searched[part] or {})
-            scores[position].append(fit_scorer(problem, part, learnt_from, stops_by, searched[part]).scores(newer))
+            scores[position].append(fit_part(problem, part, learnt_from, stops_by, searched[part]).scores(newer))
         measured.append(newer.select(["label", "weight"]))
     rows = pa.concat_tables(measured)
     y, weight = rows["label"].to_numpy(), rows["weight"].to_numpy()

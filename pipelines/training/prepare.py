@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from pipelines.config import Preprocessing
 from pipelines.errors import DataError, SchemaError
-from pipelines.training import categories, learnable, numeric
+from pipelines.training import categories, fit_rows, numeric
 
 
 class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[misc,call-arg]
@@ -60,14 +60,14 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
             DataError: no row is left to learn from, or target encoding has no labels.
         """
         settings = Preprocessing.model_validate(self.settings)
-        owns = learnable.own_settings(settings, self.features, self.categorical)
+        owns = fit_rows.own_settings(settings, self.features, self.categorical)
         if isinstance(rows, ds.Dataset):
             self._require(rows.schema.names)
-            sample, its_weight, batches = learnable.sampled(rows, owns, self.seed)
+            sample, its_weight, batches = fit_rows.sampled(rows, owns, self.seed)
         else:
             table, given = self._named(rows), _weights(weight, len(rows))
             strict = [name for name, own in owns.items() if own.drops_rows]
-            is_used = learnable.usable(table.select(strict), given, owns)
+            is_used = fit_rows.usable(table.select(strict), given, owns)
             sample, its_weight = table, given
             if not is_used.all():  # a copy of all rows costs as much as learning from them
                 sample, its_weight = table.filter(pa.array(is_used)), given[is_used]
@@ -84,7 +84,7 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
             if own.is_category:
                 plan = self._fit_category(name, own.encoding, settings, sample, counts[name], y, its_weight)
             else:
-                values = learnable.numbers(sample, name)
+                values = fit_rows.numbers(sample, name)
                 plan = numeric.fit_number(values, its_weight, own.missing, own.scaling, own.discretise, self.seed)
             if isinstance(plan, str):
                 self.dropped_[name] = plan
@@ -132,12 +132,12 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
                 else:
                     categories.write_category(plan, table[name], self._vocabulary(name), out)
             except pa.ArrowException as error:
-                raise learnable.wrong_type(name, table[name], plan["kind"] != "number") from error
+                raise fit_rows.wrong_type(name, table[name], plan["kind"] != "number") from error
         return matrix
 
     def used(self, rows: Any) -> np.ndarray:
         """bool, shape (rows,): False where a number is missing whose setting is to leave such rows out of a fit."""
-        return learnable.complete(self._named(rows), [plan["feature"] for plan in self.plans_ if plan["drops_rows"]])
+        return fit_rows.complete(self._named(rows), [plan["feature"] for plan in self.plans_ if plan["drops_rows"]])
 
     def unseen(self, rows: Any) -> dict[str, int]:
         """Of each category, rows with a value that training did not see. Hashed ones keep no list to tell by."""
@@ -184,7 +184,7 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
         if y is None:
             raise DataError(
                 f"{name} is encoded by the mean of the label, and there are no labels",
-                where=learnable.WHERE,
+                where=fit_rows.WHERE,
                 cure="give the labels of the rows, or take another encoding",
             )
         found = categories.codes(plan, sample[name], self._vocabulary(name))

@@ -94,8 +94,8 @@ def searched_metric(problem: Problem) -> str:
 
 def measured(problem: Problem, model: Model, rows: pa.Table, metric: str) -> float | None:
     """The metric of a model on rows; None where it is not defined. Of a bias it is the size: more is worse."""
-    from pipelines.evaluation.metrics import METRICS
-    from pipelines.evaluation.scored import scored
+    from pipelines.metrics.metrics import METRICS
+    from pipelines.metrics.scored import scored
 
     scores = model.scores(rows)
     if not np.isfinite(scores).all():
@@ -195,6 +195,6 @@ def _is_of_use(problem: Problem, rows: pa.Table) -> bool:
 
 
 def _is_higher_better(problem: Problem) -> bool:
-    from pipelines.evaluation.metrics import METRICS
+    from pipelines.metrics.metrics import METRICS
 
     return METRICS[searched_metric(problem)].higher_is_better

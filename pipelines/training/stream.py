@@ -13,10 +13,10 @@ import pyarrow.dataset as ds
 from pipelines.config import Candidate, Preprocessing
 from pipelines.errors import ConfigError
 from pipelines.problem import Problem
+from pipelines.training.assemble import class_factors, held_out_rows, new_model, require_columns, setting_of
 from pipelines.training.boost_parameters import on_kept
 from pipelines.training.checks import explained, place, refuse_unused, require_classes, require_weights
 from pipelines.training.estimators import HELD_OUT, boosted_trees, fit_estimator
-from pipelines.training.fit import class_factors, held_out_rows, new_model, require_columns, setting_of
 from pipelines.training.heuristic import heuristic
 from pipelines.training.model import Model
 

@@ -14,15 +14,15 @@ from pipelines.dataset.augment import augment
 from pipelines.dataset.fingerprint import fingerprint
 from pipelines.dataset.resample import resample
 from pipelines.errors import ConfigError
+from pipelines.metrics.threshold import choose_threshold
 from pipelines.problem import Problem
+from pipelines.training.assemble import calibration_of, class_factors, held_out_rows, rows_apart, setting_of, weighed
 from pipelines.training.boost import BoostedTrees
 from pipelines.training.boost_parameters import PATIENCE, stops_by_itself
 from pipelines.training.calibrate import Isotonic, fit_calibrator
 from pipelines.training.checks import explained, require_classes, require_weights
 from pipelines.training.estimators import boosted_trees
-from pipelines.training.fit import calibration_of, class_factors, held_out_rows, rows_apart, setting_of, weighed
 from pipelines.training.model import Model
-from pipelines.training.threshold import choose_threshold
 
 WHERE = "training.update in problem.yaml"
 

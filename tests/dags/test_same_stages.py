@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import inline
+from pipelines import local_run
 from pipelines.errors import DataError, NothingToDo
 from pipelines.problem import load_problem
 from tests.dags.run import PEOPLE, Run
@@ -42,7 +42,7 @@ SPECIAL = {"train.train": [f"train.{name}" for name in CANDIDATES],
 
 def steps(dag: str) -> list[str]:
     """What may have nothing to do in a DAG: its stages, a mapped one once for each of its tasks."""
-    stages = [stage for stage in inline.STAGES[dag] if stage not in PEOPLE]
+    stages = [stage for stage in local_run.STAGES[dag] if stage not in PEOPLE]
     return [step for stage in stages for step in SPECIAL.get(f"{dag}.{stage}", [stage])]
 
 
@@ -55,7 +55,7 @@ class Stages:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         module = import_module(f"pipelines.stages.{self.dag}")
-        for stage in inline.STAGES[self.dag]:
+        for stage in local_run.STAGES[self.dag]:
             patch.setattr(module, stage, self._standing_in(stage))
 
     def _standing_in(self, stage: str) -> Callable[..., Any]:
@@ -82,11 +82,11 @@ def by_command(dag: str, plan: Plan) -> tuple[set[str], str]:
     """Which stages gave something under `evergreen run`, and how it ended."""
     stages, end = Stages(dag, plan), "gives"
     with pytest.MonkeyPatch.context() as patch:
-        for name in inline.PLACES:
+        for name in local_run.PLACES:
             patch.setenv(name, "file:///nowhere")
         stages.install(patch)
         try:
-            inline.run(dag, PROBLEM, ARGUMENTS[dag])
+            local_run.run(dag, PROBLEM, ARGUMENTS[dag])
         except NothingToDo:
             end = "nothing"
         except DataError:

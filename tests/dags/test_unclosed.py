@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from pipelines import inline
+from pipelines import local_run
 from pipelines.errors import ConfigError
 from pipelines.problem import load_problem
 from pipelines.stages import ingest
@@ -32,7 +32,7 @@ def test_by_the_stage_itself_until_the_moment_at_which_it_closes() -> None:
 
 def test_by_command(store_folder: Path) -> None:
     with pytest.raises(ConfigError, match=REFUSED):
-        inline.run("ingest", PROBLEM, {"first": THIS_WEEK, "last": THIS_WEEK})
+        local_run.run("ingest", PROBLEM, {"first": THIS_WEEK, "last": THIS_WEEK})
 
 
 def test_in_the_dag_without_a_retry(bag: DagBag) -> None:

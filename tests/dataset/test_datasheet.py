@@ -13,9 +13,9 @@ import pyarrow as pa
 import pytest
 
 from pipelines.dataset.datasheet import datasheet
-from pipelines.dataset.document import Code, Section, to_html, to_markdown
 from pipelines.dataset.facts import Facts, source_counts, split_counts
 from pipelines.dataset.leaks import Finding
+from pipelines.html.document import Code, Section, to_html, to_markdown
 from pipelines.problem import Problem
 
 ToyProblem = Callable[..., Problem]

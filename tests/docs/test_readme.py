@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pipelines.cli import app
+from pipelines.cli.app import app
 from pipelines.problem import ROOT
 
 README = (ROOT / "README.md").read_text()

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from pipelines.embedded import object_store
-from pipelines.embedded.home import load_secrets, prepare
 from pipelines.embedded.object_store import installation
 from pipelines.embedded.object_store.configure import PROXY_PIPELINE, render
 from pipelines.embedded.object_store.create_once import filter_factory
 from pipelines.embedded.object_store.installation import REQUIREMENTS, find_uv, install, is_complete, stamp
-from pipelines.embedded.supervisor import Supervisor
+from pipelines.embedded.processes.home import load_secrets, prepare
+from pipelines.embedded.processes.supervisor import Supervisor
 from pipelines.errors import ConfigError, ServiceUnavailable
 
 

@@ -25,10 +25,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from pipelines.embedded import Embedded, object_store
-from pipelines.embedded.home import load_secrets, prepare
 from pipelines.embedded.object_store.installation import install
-from pipelines.embedded.ports import choose_ports
-from pipelines.embedded.supervisor import Supervisor, marked
+from pipelines.embedded.processes.home import load_secrets, prepare
+from pipelines.embedded.processes.ports import choose_ports
+from pipelines.embedded.processes.supervisor import Supervisor, marked
 from pipelines.errors import ConfigError
 from pipelines.problem import ROOT
 

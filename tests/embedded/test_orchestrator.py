@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.embedded import orchestrator
-from pipelines.embedded.home import load_secrets, prepare, project_root
-from pipelines.embedded.supervisor import Supervisor
+from pipelines.embedded.processes.home import load_secrets, prepare, project_root
+from pipelines.embedded.processes.supervisor import Supervisor
 
 PORTS = {"airflow": 18080}
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from pipelines.embedded import Embedded, object_store, runtime, tracking
-from pipelines.embedded.home import only_supervisor, prepare, read_environment
 from pipelines.embedded.object_store import ACCESS_KEY
-from pipelines.embedded.ports import HOST
-from pipelines.embedded.supervisor import Service, Supervisor, marked
+from pipelines.embedded.processes.home import only_supervisor, prepare, read_environment
+from pipelines.embedded.processes.ports import HOST
+from pipelines.embedded.processes.supervisor import Service, Supervisor, marked
 from pipelines.errors import ConfigError, ServiceUnavailable
 
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import yaml
 
-from pipelines.airflow_client import AirflowClient
+from pipelines.cli.airflow_client import AirflowClient
 from pipelines.embedded import Embedded
 from pipelines.problem import ROOT, Problem, load_problem
 from tests.stages import test_tasks

@@ -14,11 +14,11 @@ import httpx
 import pytest
 import yaml
 
-from pipelines import quarantine, replay, tracking
-from pipelines.airflow_client import AirflowClient, run_path
+from pipelines import ledger, quarantine, tracking
+from pipelines.cli import replay
+from pipelines.cli.airflow_client import AirflowClient, run_path
 from pipelines.embedded import Embedded
 from pipelines.problem import ROOT, Problem, load_problem
-from pipelines.release import ledger
 from tests.end_to_end.conftest import PROBLEM
 from tests.end_to_end.test_loop import wait
 

@@ -21,8 +21,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from deltalake import DeltaTable
 
-from pipelines import replay, store, summary, tracking
-from pipelines.airflow_client import AirflowClient, run_path
+from pipelines import store, summary, tracking
+from pipelines.cli import replay
+from pipelines.cli.airflow_client import AirflowClient, run_path
 from pipelines.embedded import Embedded
 from pipelines.errors import AccessError
 from pipelines.problem import Problem

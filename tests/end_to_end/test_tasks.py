@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines import replay, store, tracking
-from pipelines.airflow_client import AirflowClient
+from pipelines import store, tracking
+from pipelines.cli import replay
+from pipelines.cli.airflow_client import AirflowClient
+from pipelines.paths import version_uri
 from pipelines.problem import load_problem
-from pipelines.release.versions import version_uri
 from tests.stages.test_tasks import HISTORY, TASKS
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]

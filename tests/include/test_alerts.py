@@ -25,10 +25,10 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include import alerts
 from include.boundary import boundary
+from pipelines import ledger
 from pipelines.alerts import Alert
 from pipelines.errors import DataError, GateFailed, SchemaError, ServiceUnavailable
 from pipelines.problem import load_problem, problems_folder
-from pipelines.release import ledger
 
 TOKEN = "s3cr3t-t0ken"
 

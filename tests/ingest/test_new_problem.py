@@ -13,7 +13,7 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import inline, store
+from pipelines import local_run, store
 from pipelines.problem import load_problem
 from pipelines.stages import train
 from tests.ingest.conftest import Postgres
@@ -112,9 +112,9 @@ def shop(tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_new_problem_is_ingested_and_gives_a_training_set(shop: str) -> None:
     config = load_problem(shop)
     last = config.partitions.shift("2024-01-01", DAYS - 1)
-    history = inline.ingest(shop, "2024-01-01", config.partitions.shift(last, -1))
+    history = local_run.ingest(shop, "2024-01-01", config.partitions.shift(last, -1))
     assert (history["events"], history["quarantined"]) == ((DAYS - 1) * A_DAY, 0)
-    assert inline.ingest(shop, last, last)["events"] == A_DAY
+    assert local_run.ingest(shop, last, last)["events"] == A_DAY
 
     featurized = train.featurize(shop, train.sample(shop, train.label(shop, last)))
     checked = train.check(shop, featurized)

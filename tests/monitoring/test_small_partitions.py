@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 import pytest
 
 from pipelines.config import Policy
-from pipelines.evaluation.scored import Scored
-from pipelines.monitoring.detect import detect
-from pipelines.monitoring.diagnose import diagnose
-from pipelines.monitoring.finding import Diagnosis
-from pipelines.monitoring.profile import Profiles, Reference, profile, reference
+from pipelines.metrics.scored import Scored
+from pipelines.monitoring.detect.detect import detect
+from pipelines.monitoring.diagnose.diagnose import diagnose
+from pipelines.monitoring.diagnose.finding import Diagnosis
+from pipelines.profiles.profile import Profiles, Reference, profile, reference
 
 POLICY = Policy(min_labels=200)
 Rows = Callable[..., pa.Table]

@@ -14,14 +14,15 @@ import yaml
 
 from pipelines import store, tracking
 from pipelines.artifacts import table_schema
-from pipelines.dataset import stored
+from pipelines.dataset import training_sets
 from pipelines.dataset.fingerprint import fingerprint
 from pipelines.dataset.label import SPLITS
 from pipelines.errors import ConfigError, DataError
+from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release.lineage import lineage, surroundings
 from pipelines.release.reproduce import max_difference, on_disk, reproduce, training_rows
-from pipelines.release.versions import version_uri, write_version_files
+from pipelines.release.versions import write_version_files
 from pipelines.stages import train as stages
 from pipelines.training.fit import fit
 from tests.mlflow_database import mlflow_in
@@ -119,7 +120,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         write(kettles(DAYS))
         pins = stages.featurize(NAME, stages.sample(NAME, stages.label(NAME, PARTITION)))
         problem = load_problem(NAME)
-        rows = {split: stored.split(problem, pins, split) for split in SPLITS}
+        rows = {split: training_sets.split(problem, pins, split) for split in SPLITS}
         model = fit(problem, CANDIDATE, rows["train"], rows["validation"], parameters=SEARCHED)
         made_of = lineage(
             problem, pins, {split: fingerprint(problem, one) for split, one in rows.items()}, CANDIDATE, SEARCHED,
@@ -180,7 +181,7 @@ def test_rows_are_made_again_as_the_stages_made_them(kettle: Problem, trained: T
     events, labels = (store.dataset(kettle, name, trained.pins[f"{name}_version"]) for name in ("events", "labels"))
     again = training_rows(kettle, events, labels, PARTITION, datetime.fromisoformat(trained.pins["as_of"]))
     for split in SPLITS:
-        assert again[split].equals(stored.split(kettle, trained.pins, split)), split
+        assert again[split].equals(training_sets.split(kettle, trained.pins, split)), split
     assert 0 < again["train"].num_rows < 6 * A_DAY, "sampled"
     assert {1.0, 0.75} <= set(again["train"]["weight"].to_pylist())
 
@@ -231,7 +232,7 @@ def test_other_rows_are_named(kettle: Problem) -> None:
 def test_rows_from_disk_are_read_from_disk_again(kettle: Problem, trained: Trained, tmp_path: Path) -> None:
     change(kettle, "lineage", "is_streamed", True)
     streamed = reproduce(NAME, VERSION)
-    rows = {split: stored.split(kettle, trained.pins, split) for split in SPLITS}
+    rows = {split: training_sets.split(kettle, trained.pins, split) for split in SPLITS}
     fitted = (
         fit(kettle, CANDIDATE, train, rows["validation"], parameters=SEARCHED).scores(rows["test"])
         for train in (rows["train"], on_disk(rows["train"], str(tmp_path)))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import inline, store, summary, tracking
-from pipelines.cli import app
+from pipelines import ledger, local_run, store, summary, tracking
+from pipelines.cli.app import app
 from pipelines.errors import ConfigError, DataError, NothingToDo
-from pipelines.monitoring.held_out import from_parquet
+from pipelines.monitoring.estimate.held_out import from_parquet
+from pipelines.paths import version_uri
 from pipelines.problem import load_problem
-from pipelines.release import ledger, switch
-from pipelines.release.versions import version_problem, version_uri
+from pipelines.release import switch
+from pipelines.release.versions import version_problem
 from tests.stages.conftest import configure, let_in
 from tests.stages.conftest import loop as loop
 from tests.stages.conftest import trained_store as trained_store
@@ -35,7 +36,7 @@ def test_without_a_version_before_there_is_no_way_back(loop: str) -> None:
 def test_the_version_before_serves_again_once(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_problem(loop)
     configure(loop, lambda raw: raw["training"]["candidates"]["xgboost"]["parameters"].update(max_depth=3))
-    inline.train(loop)
+    local_run.train(loop)
     assert serves(loop) == "2"
     with monkeypatch.context() as patch:  # killed after the ledger, before the registry
         patch.setattr(tracking, "roll_back", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -49,8 +50,8 @@ def test_the_version_before_serves_again_once(loop: str, monkeypatch: pytest.Mon
     assert (row["model_version"], row["partition"], row["reason"]) == ("1", WEEK, "it does harm")
     with pytest.raises(DataError, match="none is known"):
         switch.roll_back(config, "2013-02-18", "again")
-    inline.ingest(loop, WEEK, WEEK)
-    assert inline.score(loop, WEEK)["version"] == "1"
+    local_run.ingest(loop, WEEK, WEEK)
+    assert local_run.score(loop, WEEK)["version"] == "1"
     found = summary.status(config)
     assert found.version == "1"
     assert found.trained_on == ledger.decisions(config, "promotion")[0]["partition"]
@@ -71,16 +72,16 @@ def test_the_best_baseline_serves_and_is_a_version_like_any(loop: str) -> None:
     kept = from_parquet(version_problem(config, "2"), store.read_bytes(version_uri(config, "2", "held_out.parquet")))
     assert kept.rows.num_rows == len(kept.scored.scores) > 0
 
-    inline.ingest(loop, WEEK, WEEK)
-    assert inline.score(loop, WEEK)["version"] == "2"
+    local_run.ingest(loop, WEEK, WEEK)
+    assert local_run.score(loop, WEEK)["version"] == "2"
     with pytest.raises(NothingToDo):
-        inline.monitor(loop, WEEK)
+        local_run.monitor(loop, WEEK)
     assert ledger.decisions(config, "monitoring")[-1]["model_version"] == "2"
 
     with pytest.raises(ConfigError, match="which is no candidate to go on with"):
-        inline.train(loop, how="recalibrate")
+        local_run.train(loop, how="recalibrate")
     let_in(loop)
-    promoted = inline.train(loop)
+    promoted = local_run.train(loop)
     assert promoted == {"version": "3", "replaced": "2"}, "until a challenger passes the gate, which it can"
     told = {one["name"]: one["reason"] for one in ledger.decisions(config, "gate")[-1]["evidence"]["checks"]}
     assert told["no jump"].startswith("a baseline serves")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines import inline
+from pipelines import local_run
 from pipelines.ingest.sources import opened
 from pipelines.problem import ROOT, load_problem
 from pipelines.stages import train
@@ -77,8 +77,8 @@ def trained_store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         for name, value in environment.items():
             patch.setenv(name, value)
         patch.chdir(folder)  # MLflow keeps artifacts beside its database
-        inline.ingest(PROBLEM, *HISTORY)
-        inline.train(PROBLEM)
+        local_run.ingest(PROBLEM, *HISTORY)
+        local_run.train(PROBLEM)
     return environment
 
 

@@ -11,13 +11,12 @@ import pyarrow.compute as pc
 import pytest
 import yaml
 
-from pipelines import sql, store, tracking
+from pipelines import ledger, sql, store, tracking
 from pipelines.artifacts import table_schema
-from pipelines.dataset.known import labels_as_known
+from pipelines.asof.as_known import labels_as_known
 from pipelines.errors import ConfigError, DataError, NothingToDo
 from pipelines.labeling.hand import parameter
 from pipelines.problem import Problem, load_problem
-from pipelines.release import ledger
 from pipelines.release.versions import write_version_files
 from pipelines.stages import annotate
 from pipelines.training.fit import fit

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines import inline, store
+from pipelines import local_run, store
+from pipelines.asof.ingested import ingested
 from pipelines.dataset.label import label
 from pipelines.errors import DataError
-from pipelines.ingested import ingested
 from pipelines.problem import load_problem
 from tests.conftest import TOY
 from tests.stages.feeds import FIRST, START, Feed, day, row
@@ -39,7 +39,7 @@ def feed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
 
 
 def ingest(first: int, last: int | None = None) -> dict[str, Any]:
-    return inline.ingest(NAME, day(first), day(first if last is None else last))
+    return local_run.ingest(NAME, day(first), day(first if last is None else last))
 
 
 def table(name: Any, *columns: str) -> list[tuple[Any, ...]]:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipelines import store
-from pipelines.evaluation.page import page
+from pipelines.evaluation.page.page import page
 from pipelines.problem import load_problem
 from pipelines.stages import train
 from pipelines.stages.label import staging_uri

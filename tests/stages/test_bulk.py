@@ -13,7 +13,7 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import inline, quarantine, store
+from pipelines import local_run, quarantine, store
 from pipelines.errors import DataError
 from pipelines.problem import load_problem
 
@@ -87,7 +87,7 @@ def test_a_bulk_history_publishes_its_good_partitions_and_holds_the_others_with_
     kettle: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows, config = deliver(kettle), load_problem(PROBLEM)
-    result = inline.ingest(PROBLEM, day(0), day(DAYS - 1))
+    result = local_run.ingest(PROBLEM, day(0), day(DAYS - 1))
     told = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert f"{result['verdict']}\n{result['reason']}" in told
     bad = [day(5), day(7), day(8), day(9)]  # the labels of day 7 are told on day 8
@@ -115,7 +115,7 @@ def test_a_bulk_history_publishes_its_good_partitions_and_holds_the_others_with_
 
     deliver(kettle, mended=True)
     for number in (5, 7, 8, 9):
-        assert inline.ingest(PROBLEM, day(number), day(number))["refused"] == []
+        assert local_run.ingest(PROBLEM, day(number), day(number))["refused"] == []
     assert quarantine.held(config) == set()
     assert store.dataset(config, "events").count_rows() == DAYS * A_DAY
     labels = store.dataset(config, "labels").count_rows()
@@ -132,7 +132,7 @@ def test_what_no_source_could_read_is_set_aside_though_the_first_partition_is_re
     columns = "{kettle_id: string, event_time: timestamp, litres: float, shelf: string}"
     text = YAML.replace("kettles.parquet", f"kettles.csv, columns: {columns}")
     (kettle / "problem.yaml").write_text(text)
-    result, config = inline.ingest(PROBLEM, day(0), day(3)), load_problem(PROBLEM)
+    result, config = local_run.ingest(PROBLEM, day(0), day(3)), load_problem(PROBLEM)
     assert result["refused"] == [day(0)]
     assert result["events"] == 3 * A_DAY
     assert (result["held"], result["quarantined"]) == (A_DAY, A_DAY + 1)
@@ -148,7 +148,7 @@ def test_a_bulk_history_that_mostly_is_no_good_publishes_nothing_and_holds_no_so
     with pytest.raises(
         DataError, match=f"^8 of 12 partitions are refused, and 50% may be.*\n8 from {day(4)} to {day(11)}: too many"
     ):
-        inline.ingest(PROBLEM, day(0), day(DAYS - 1))
+        local_run.ingest(PROBLEM, day(0), day(DAYS - 1))
     config = load_problem(PROBLEM)
     assert store.partition_keys(config, "events") == []
     assert quarantine.held(config) == {day(number) for number in range(4, DAYS)}

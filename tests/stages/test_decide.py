@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import inline, quarantine
+from pipelines import ledger, local_run, quarantine
 from pipelines.errors import NothingToDo
 from pipelines.problem import load_problem
-from pipelines.release import ledger
 from pipelines.stages import monitor
 from pipelines.stages.readings import labelled_rows, measure, taught_by
 from tests.stages.conftest import configure
@@ -38,8 +37,8 @@ def manual(problem: str, updates: str, **more: Any) -> None:
 def test_an_alarm_is_measured_and_everything_stands_on_the_ledger(loop: str) -> None:
     weeks = ("2013-02-11", "2013-02-18", "2013-02-25")
     for week in weeks:
-        inline.ingest(loop, week, week)
-        inline.score(loop, week)
+        local_run.ingest(loop, week, week)
+        local_run.score(loop, week)
     found = monitor.decide(loop, given("2013-02-25"))
     ways = {one["action"]: one for one in found["options"]}
     assert set(ways) == {"recalibrate", "continue", "retrain", "roll_back", "fall_back"}
@@ -72,7 +71,7 @@ def test_rows_of_a_reading_are_what_was_known(loop: str) -> None:
 
 def test_a_champion_of_today_has_no_age(loop: str) -> None:
     from pipelines import store
-    from pipelines.release.versions import version_uri
+    from pipelines.paths import version_uri
 
     config = load_problem(loop)
     lineage = store.read_json(version_uri(config, "1", "lineage.json"))
@@ -82,11 +81,11 @@ def test_a_champion_of_today_has_no_age(loop: str) -> None:
 def test_a_refitted_champion_is_not_held_stale_by_less_than_it_has_learnt(loop: str) -> None:
     """On a partition that came while it was trained it is as fresh as a model can be; a training of then knew less."""
     from pipelines import store
-    from pipelines.release.versions import version_uri
+    from pipelines.paths import version_uri
 
     for week in ("2013-02-11", "2013-02-18"):
-        inline.ingest(loop, week, week)
-        inline.score(loop, week)
+        local_run.ingest(loop, week, week)
+        local_run.score(loop, week)
     configure(loop, lambda raw: raw["training"].update(refit=True))
     config = load_problem(loop)
     lineage = store.read_json(version_uri(config, "1", "lineage.json"))

@@ -12,9 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipelines import inline, store, tracking
+from pipelines import ledger, local_run, store, tracking
 from pipelines.problem import load_problem
-from pipelines.release import ledger
 from pipelines.stages.score import manifest_uri
 from tests.dags.run import Run
 from tests.mlflow_database import mlflow_in
@@ -45,7 +44,7 @@ def kitchen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         patch.setenv("EVERGREEN_STORE_URI", (root / "store").as_uri())
         patch.setenv("MLFLOW_TRACKING_URI", mlflow_in(root))
         patch.chdir(root)  # MLflow keeps artifacts beside its database
-        inline.ingest("kettle", *HISTORY)
+        local_run.ingest("kettle", *HISTORY)
         yield "kettle"
 
 
@@ -110,7 +109,7 @@ def test_its_partitions_go_through_all_dags(kitchen: str, bag: Any, trained: Run
             run.play()
             assert run.errors == {}
             has_run = {task for task, states in run.states.items() if set(states) == {"success"}}
-            assert set(inline.STAGES[dag]) - has_run <= {"estimate", "act"}, "what may have nothing to do"
+            assert set(local_run.STAGES[dag]) - has_run <= {"estimate", "act"}, "what may have nothing to do"
         assert store.read_json(manifest_uri(load_problem(kitchen), partition))["rows"] == A_WEEK
     told = {row["partition"]: row["verdict"] for row in ledger.decisions(load_problem(kitchen), "monitoring")}
     assert list(told) == SCORED

@@ -13,12 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipelines import inline, store, summary
-from pipelines.clock import present
+from pipelines import ledger, local_run, store, summary
+from pipelines.asof.clock import present
+from pipelines.asof.ingested import empty, ingested
 from pipelines.errors import DataError, NothingToDo
-from pipelines.ingested import empty, ingested
 from pipelines.problem import load_problem
-from pipelines.release import ledger
 from pipelines.stages import ingest, monitor, score, train
 from tests.mlflow_database import mlflow_in
 
@@ -74,19 +73,19 @@ def season(tmp_path_factory: pytest.TempPathFactory) -> Any:
         patch.setenv("EVERGREEN_STORE_URI", (root / "store").as_uri())
         patch.setenv("MLFLOW_TRACKING_URI", mlflow_in(root))
         patch.chdir(root)  # MLflow keeps artifacts beside its database
-        published = inline.ingest("kettle", *HISTORY)
+        published = local_run.ingest("kettle", *HISTORY)
         assert (published["events"], published["empty"]) == (10 * A_WEEK, 2)
-        inline.train("kettle")
+        local_run.train("kettle")
         yield load_problem("kettle")
 
 
 @pytest.fixture(scope="module")
 def closed_week(season: Any) -> str:
     """Ingested, scored and watched."""
-    inline.ingest("kettle", CLOSED[2], CLOSED[2])
-    assert inline.score("kettle", CLOSED[2])["rows"] == 0
+    local_run.ingest("kettle", CLOSED[2], CLOSED[2])
+    assert local_run.score("kettle", CLOSED[2])["rows"] == 0
     with pytest.raises(NothingToDo, match="empty: the partition has no rows"):
-        inline.monitor("kettle", CLOSED[2])
+        local_run.monitor("kettle", CLOSED[2])
     return CLOSED[2]
 
 
@@ -145,11 +144,11 @@ def test_weeks_that_closed_while_nobody_ran_are_named_with_the_commands_that_loa
 
 
 def test_what_comes_later_for_an_empty_week_was_not_known_before(season: Any, closed_week: str) -> None:
-    inline.ingest("kettle", CLOSED[3], CLOSED[3])
+    local_run.ingest("kettle", CLOSED[3], CLOSED[3])
     assert empty(season) == CLOSED
     before = present(season)
     pq.write_table(kettles(CLOSED[:3]), season.folder / "kettles.parquet")
-    published = inline.ingest("kettle", CLOSED[3], CLOSED[3])
+    published = local_run.ingest("kettle", CLOSED[3], CLOSED[3])
     assert (published["events"], published["new"], published["empty"]) == (A_WEEK, A_WEEK, 0)
     late = store.dataset(season, "events").to_table(filter=pc.field("partition") == CLOSED[3])
     assert pc.min(late["known_time"]).as_py() >= before
@@ -159,8 +158,8 @@ def test_what_comes_later_for_an_empty_week_was_not_known_before(season: Any, cl
 def test_the_next_ingest_names_what_was_missed_before_it(tmp_path: Path, season: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVERGREEN_STORE_URI", (tmp_path / "store").as_uri())
-        assert "verdict" not in inline.ingest("kettle", WEEKS[0], WEEKS[1])
-        published = inline.ingest("kettle", WEEKS[6], WEEKS[6])
+        assert "verdict" not in local_run.ingest("kettle", WEEKS[0], WEEKS[1])
+        published = local_run.ingest("kettle", WEEKS[6], WEEKS[6])
         assert published["verdict"] == "partitions were missed"
         assert published["reason"].startswith(f"4 weeks closed and were not ingested: {WEEKS[2]} to {WEEKS[5]}. ")
 
@@ -168,9 +167,9 @@ def test_the_next_ingest_names_what_was_missed_before_it(tmp_path: Path, season:
 def test_a_feed_that_never_paused_is_asked_for_and_told_what_to_set(tmp_path: Path, season: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVERGREEN_STORE_URI", (tmp_path / "store").as_uri())
-        inline.ingest("kettle", WEEKS[0], WEEKS[1])
+        local_run.ingest("kettle", WEEKS[0], WEEKS[1])
         with pytest.raises(DataError, match=f"{CLOSED[0]}: no rows") as refused:
             ingest.validate("kettle", ingest.extract("kettle", CLOSED[0], CLOSED[0]))
         assert "validation.allow_empty: true" in refused.value.cure
         with pytest.raises(DataError, match=f"2 from {CLOSED[0]} to {CLOSED[1]}: no rows"):
-            inline.ingest("kettle", CLOSED[0], CLOSED[1])
+            local_run.ingest("kettle", CLOSED[0], CLOSED[1])

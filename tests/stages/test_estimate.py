@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines import inline, store
+from pipelines import local_run, store
 from pipelines.errors import DataError, NothingToDo
+from pipelines.paths import version_uri
 from pipelines.problem import load_problem
-from pipelines.release.versions import version_uri
 from pipelines.stages import monitor
 from pipelines.stages.estimate import estimate
 from tests.stages.conftest import configure
@@ -35,8 +35,8 @@ def table(problem: str) -> pa.Table:
 def test_estimates_come_first_and_labels_after(loop: str) -> None:
     results = []
     for week in WEEKS:
-        inline.ingest(loop, week, week)
-        inline.score(loop, week)
+        local_run.ingest(loop, week, week)
+        local_run.score(loop, week)
         monitor.profile(loop, week)
         results.append(run(loop, week))
     first, second, third = results
@@ -75,8 +75,8 @@ def test_estimates_come_first_and_labels_after(loop: str) -> None:
 
 def test_what_was_measured_is_what_monitoring_measures(loop: str) -> None:
     for week in WEEKS[:2]:
-        inline.ingest(loop, week, week)
-        inline.score(loop, week)
+        local_run.ingest(loop, week, week)
+        local_run.score(loop, week)
         monitor.profile(loop, week)
         run(loop, week)
     (realised,) = monitor.detect(loop, monitor.profile(loop, WEEKS[1]))["realised"]
@@ -86,15 +86,15 @@ def test_what_was_measured_is_what_monitoring_measures(loop: str) -> None:
 
 def test_too_few_effective_rows_leave_the_estimate_unweighted(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the held-out days are given weight: used, until min_labels asks for more rows than that."""
-    from pipelines.monitoring import domain
+    from pipelines.monitoring.estimate import domain
 
     def found(problem: Any, held_out: pa.Table, blocks: Any, *others: Any) -> domain.Domain:
         weights = np.where(blocks > 0, 1.0, 0.01)
         return domain.Domain({"value": 0.8, "low": 0.7, "high": 0.9}, weights / weights.mean(), 4000.0, 6.0, 1.0)
 
     monkeypatch.setattr(domain, "domain", found)
-    inline.ingest(loop, WEEKS[0], WEEKS[0])
-    inline.score(loop, WEEKS[0])
+    local_run.ingest(loop, WEEKS[0], WEEKS[0])
+    local_run.score(loop, WEEKS[0])
     weighted = run(loop, WEEKS[0])
     assert (weighted["method"], weighted["domain_auc"]["low"]) == ("weighted cbpe", 0.7)
     configure(loop, lambda raw: raw["monitoring"]["policy"].update(min_labels=5000))
@@ -114,8 +114,8 @@ def test_what_cannot_be_estimated_is_told(loop: str) -> None:
 def test_without_held_out_rows_labels_still_tell_of_feedback(loop: str) -> None:
     store.delete(version_uri(load_problem(loop), "1", "held_out.parquet"))
     for week in WEEKS[:2]:
-        inline.ingest(loop, week, week)
-        inline.score(loop, week)
+        local_run.ingest(loop, week, week)
+        local_run.score(loop, week)
         monitor.profile(loop, week)
     found = run(loop, WEEKS[1])
     assert found["estimated"] == {} and found["feedback"]["coverage"]["gap"]["value"] >= 0

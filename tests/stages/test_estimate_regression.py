@@ -14,11 +14,11 @@ import yaml
 from pipelines import store
 from pipelines.artifacts import TableName, table_schema
 from pipelines.errors import NothingToDo
-from pipelines.evaluation.scored import scored
-from pipelines.monitoring.held_out import to_parquet
-from pipelines.monitoring.profile import profile, reference, to_rows
-from pipelines.monitoring.shifts import shifts
+from pipelines.metrics.scored import scored
+from pipelines.monitoring.diagnose.shifts import shifts
+from pipelines.monitoring.estimate.held_out import to_parquet
 from pipelines.problem import Problem, load_problem
+from pipelines.profiles.profile import profile, reference, to_rows
 from pipelines.release.versions import write_version_files
 from pipelines.stages.estimate import estimate
 from tests.conftest import TOY

@@ -13,19 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines import inline, sql, store, tracking
+from pipelines import local_run, sql, store, tracking
 from pipelines.errors import DataError, NothingToDo
-from pipelines.evaluation.conditions import mask
-from pipelines.evaluation.metrics import METRICS
-from pipelines.evaluation.scored import scored
-from pipelines.monitoring.change_point import change_point
-from pipelines.monitoring.column import ColumnProfile, merge
-from pipelines.monitoring.contribution import pooled, score_shift
-from pipelines.monitoring.distance import jensen_shannon, psi, wasserstein
-from pipelines.monitoring.levels import since_first_value
-from pipelines.monitoring.profile import Reference, from_rows
-from pipelines.monitoring.root_cause import Explained
+from pipelines.evaluation.report.conditions import mask
+from pipelines.metrics.metrics import METRICS
+from pipelines.metrics.scored import scored
+from pipelines.monitoring.detect.alarm_levels import since_first_value
+from pipelines.monitoring.explain.change_point import change_point
+from pipelines.monitoring.explain.contribution import pooled, score_shift
+from pipelines.monitoring.explain.root_cause import Explained
 from pipelines.problem import Problem, load_problem
+from pipelines.profiles.column import ColumnProfile, merge
+from pipelines.profiles.distance import jensen_shannon, psi, wasserstein
+from pipelines.profiles.profile import Reference, from_rows
 from pipelines.stages import monitor
 from pipelines.stages.explain import explain, monitoring_page
 from pipelines.stages.past import Past, past
@@ -41,8 +41,8 @@ def play(problem: str) -> None:
     """Four weeks; in the newest two temperatures come in Celsius, in the third outcomes of long flights turn."""
     configure(problem, lambda raw: raw["evaluation"].update(slices={"min_rows": 150}))
     for week in WEEKS:
-        inline.ingest(problem, week, week)
-        inline.score(problem, week)
+        local_run.ingest(problem, week, week)
+        local_run.score(problem, week)
     config = load_problem(problem)
     lineage = store.read_json(store.store_uri(problem, "models", "1", "lineage.json"))
     model = tracking.load_model(lineage["run_id"])
@@ -290,8 +290,8 @@ class Again:
 
 
 def test_without_findings_nothing_is_read_and_the_page_stands(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    inline.ingest(loop, WEEKS[0], WEEKS[0])
-    inline.score(loop, WEEKS[0])
+    local_run.ingest(loop, WEEKS[0], WEEKS[0])
+    local_run.score(loop, WEEKS[0])
     given = diagnosed(loop, monitor.profile(loop, WEEKS[0])["partition"])
     with monkeypatch.context() as patch:
         patch.setenv("EVERGREEN_STORE_URI", "file:///nowhere")

@@ -8,11 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines import inline, quarantine, store
+from pipelines import ledger, local_run, quarantine, store
 from pipelines.dataset.rebuild import content_hash, rebuild
 from pipelines.errors import ConfigError, DataError, SchemaError
 from pipelines.problem import Query, load_problem
-from pipelines.release import ledger
 from pipelines.stages import ingest
 
 pytestmark = pytest.mark.slow
@@ -41,7 +40,7 @@ def test_bad_rows_are_set_aside_and_the_rest_is_published(loop: str) -> None:
         "    f.distance,",
         "    CASE WHEN f.flight % 100 = 7 THEN -f.distance ELSE f.distance END AS distance,",
     )
-    published = inline.ingest(loop, WEEK, WEEK)
+    published = local_run.ingest(loop, WEEK, WEEK)
     assert published["events"] + published["quarantined"] == ROWS
     assert 0 < published["quarantined"] < ROWS * 0.02
     rows = store.dataset(load_problem(loop), "quarantine").to_table().to_pylist()
@@ -50,7 +49,7 @@ def test_bad_rows_are_set_aside_and_the_rest_is_published(loop: str) -> None:
         (WEEK, "events", "distance: outside 50..6000")
     }
     assert counts(loop)["events"] == before["events"] + published["events"]
-    inline.ingest(loop, WEEK, WEEK)
+    local_run.ingest(loop, WEEK, WEEK)
     assert counts(loop)["quarantine"] == published["quarantined"], "a repeated run replaces what it set aside"
 
 
@@ -60,7 +59,7 @@ def test_too_many_bad_rows_publish_nothing_and_can_be_looked_at(loop: str) -> No
     with pytest.raises(
         DataError, match=rf"100.0% of {ROWS} rows.*distance: outside 50..6000 \({ROWS} rows\)"
     ) as caught:
-        inline.ingest(loop, WEEK, WEEK)
+        local_run.ingest(loop, WEEK, WEEK)
     assert counts(loop) == before
     assert store.staged(caught.value.where).count_rows() == ingest.SHOWN_ROWS
     page = store.read_bytes(store.store_uri(loop, "reports", f"{WEEK}_{WEEK}", "validation.html")).decode()
@@ -74,13 +73,13 @@ def test_a_refused_week_is_held_until_a_delivery_is_good_and_no_other_is(loop: s
     edit(loop, "events.sql", "    f.distance,", "    -f.distance AS distance,")
     for week in (WEEK, "2013-02-04"):
         with pytest.raises(DataError):
-            inline.ingest(loop, week, week)
+            local_run.ingest(loop, week, week)
     assert quarantine.held(config) == {WEEK, "2013-02-18"}, "what was published before stays good"
     (row,) = [row for row in quarantine.holds(config) if row["partition"] == WEEK]
     assert "distance: outside 50..6000" in row["reason"]
     assert row["evidence"]["page"].endswith("validation.html")
     edit(loop, "events.sql", "    -f.distance AS distance,", "    f.distance,")
-    inline.ingest(loop, WEEK, "2013-02-18")
+    local_run.ingest(loop, WEEK, "2013-02-18")
     assert quarantine.held(config) == {"2013-02-18"}, "who held it lets it in"
     assert [row["action"] for row in ledger.decisions(config, "partition") if row["partition"] == WEEK] == [
         "quarantine", "readmitted",
@@ -92,12 +91,12 @@ def test_a_week_in_another_unit_publishes_nothing_until_somebody_accepts_it(loop
     before = counts(loop)
     edit(loop, "events.sql", "    w.wind_speed,", "    w.wind_speed * 0.44704 AS wind_speed,")
     with pytest.raises(DataError, match=f"^{WEEK}: wind_speed: "):
-        inline.ingest(loop, WEEK, WEEK)
+        local_run.ingest(loop, WEEK, WEEK)
     assert counts(loop) == before
     page = store.read_bytes(store.store_uri(loop, "reports", f"{WEEK}_{WEEK}", "validation.html")).decode()
     assert f"{WEEK}: wind_speed: " in page
     edit(loop, "problem.yaml", "    accepted:\n", f"    accepted:\n    - {WEEK}\n")
-    assert inline.ingest(loop, WEEK, WEEK)["events"] == ROWS
+    assert local_run.ingest(loop, WEEK, WEEK)["events"] == ROWS
 
 
 def test_a_partition_is_held_against_what_holds_of_those_before(loop: str) -> None:
@@ -150,24 +149,24 @@ def rebuilt(problem: str, as_of: datetime) -> dict[str, str]:
 
 
 def test_a_correction_is_a_new_statement_and_the_past_can_be_rebuilt(loop: str) -> None:
-    first = inline.ingest(loop, WEEK, WEEK)
+    first = local_run.ingest(loop, WEEK, WEEK)
     assert (first["new"], first["unchanged"], first["corrected"]) == (ROWS, 0, 0)
     config = load_problem(loop)
     then = config.partitions.end(WEEK)
     before = rebuilt(loop, then)
-    inline.ingest(loop, "2013-02-18", "2013-02-18")
+    local_run.ingest(loop, "2013-02-18", "2013-02-18")
 
     halve_a_distance(loop, 1141)
-    second = inline.ingest(loop, WEEK, WEEK)
+    second = local_run.ingest(loop, WEEK, WEEK)
     assert second["corrected"] > 0
     assert (second["unchanged"], second["withdrawn"]) == (ROWS - second["corrected"], 0)
     assert rebuilt(loop, then) == before, "what was known then"
     later = config.partitions.end("2013-02-18") + timedelta(microseconds=1)
     assert rebuilt(loop, later)["events"] != before["events"]
     assert rebuilt(loop, later)["features"] == before["features"], "a prediction is made from what its cut-off knew"
-    assert inline.ingest(loop, WEEK, WEEK)["unchanged"] == ROWS, "a repeated run changes nothing"
+    assert local_run.ingest(loop, WEEK, WEEK)["unchanged"] == ROWS, "a repeated run changes nothing"
 
-    restated = inline.ingest(loop, WEEK, WEEK, restate=True)
+    restated = local_run.ingest(loop, WEEK, WEEK, restate=True)
     assert store.dataset(config, "events").count_rows(filter=pc.field("partition") == WEEK) == ROWS
     assert rebuilt(loop, then)["events"] != before["events"], "as if it had been known from the first"
     assert restated["events"] == ROWS
@@ -180,7 +179,7 @@ def test_a_row_is_mended_and_released_and_stays_so(loop: str) -> None:
         "    f.distance,",
         "    CASE WHEN f.flight = 1141 THEN -f.distance ELSE f.distance END AS distance,",
     )
-    bad = inline.ingest(loop, WEEK, WEEK)["quarantined"]
+    bad = local_run.ingest(loop, WEEK, WEEK)["quarantined"]
     config = load_problem(loop)
     row = quarantine.listing(config, WEEK)[0]
     key = json.loads(quarantine.find(config, row["id"])["row"])["flight_id"]
@@ -199,7 +198,7 @@ def test_a_row_is_mended_and_released_and_stays_so(loop: str) -> None:
     assert [one["evidence"]["after"]["distance"] for one in ledger.decisions(config, "release")] == [1089]
     with pytest.raises(DataError, match="it was released before"):
         quarantine.release(config, row["id"], {"distance": "1089"}, "again")
-    again = inline.ingest(loop, WEEK, WEEK)
+    again = local_run.ingest(loop, WEEK, WEEK)
     assert (again["quarantined"], again["unchanged"]) == (bad - 1, ROWS - bad + 1)
     assert released() == [{"distance": 1089}]
 
@@ -208,13 +207,13 @@ def test_another_schema_publishes_nothing(loop: str) -> None:
     before = counts(loop)
     edit(loop, "events.sql", "    w.visib,", "    w.visib AS view,")
     with pytest.raises(SchemaError, match=r"visib \(float\) is declared and missing"):
-        inline.ingest(loop, WEEK, WEEK)
+        local_run.ingest(loop, WEEK, WEEK)
     assert counts(loop) == before
 
 
 def test_a_partition_past_the_end_of_the_data_is_told(loop: str) -> None:
     with pytest.raises(DataError, match=r"^2014-02-03: no rows"):
-        inline.ingest(loop, "2014-02-03", "2014-02-03")
+        local_run.ingest(loop, "2014-02-03", "2014-02-03")
 
 
 def test_a_range_in_the_wrong_order_is_told(loop: str) -> None:

@@ -11,10 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipelines import inline, store
+from pipelines import ledger, local_run, store
 from pipelines.errors import NothingToDo
 from pipelines.problem import load_problem
-from pipelines.release import ledger
 from pipelines.release.reproduce import training_rows
 from pipelines.stages import train
 from pipelines.stages.waiting import judgeable, waiting
@@ -51,7 +50,7 @@ def kettle(took: timedelta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     pq.write_table(kettles, folder / "kettles.parquet")
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(folder.parent))
     monkeypatch.setenv("EVERGREEN_STORE_URI", (tmp_path / "store").as_uri())
-    inline.ingest("kettle", "2024-01-01", LAST)
+    local_run.ingest("kettle", "2024-01-01", LAST)
     return "kettle"
 
 
@@ -96,10 +95,10 @@ def test_monitoring_says_which_labels_it_waits_for(
     raw["gate"]["min_rows"] = 50
     raw |= {"monitoring": {"policy": {"min_labels": 20}}, "dataset": {"split": {"embargo": False}}}
     path.write_text(yaml.safe_dump(raw))
-    inline.train(kettle, "2024-01-07")
+    local_run.train(kettle, "2024-01-07")
     for day in ("2024-01-08", "2024-01-09", LAST):
-        inline.score(kettle, day)
+        local_run.score(kettle, day)
     with pytest.raises(NothingToDo, match="labels of 2024-01-09 are still on their way"):
-        inline.monitor(kettle, LAST)
+        local_run.monitor(kettle, LAST)
     (row,) = [row for row in ledger.decisions(load_problem(kettle), "monitoring") if row["partition"] == LAST]
     assert [pool["partition"] for pool in row["evidence"]["realised"]] == ["2024-01-08"]

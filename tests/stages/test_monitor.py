@@ -3,10 +3,9 @@ from __future__ import annotations
 import pyarrow.compute as pc
 import pytest
 
-from pipelines import inline, quarantine, store, summary
+from pipelines import ledger, local_run, quarantine, store, summary
 from pipelines.errors import DataError, NothingToDo
 from pipelines.problem import load_problem
-from pipelines.release import ledger
 from pipelines.stages import monitor
 from tests.stages.conftest import configure
 
@@ -15,8 +14,8 @@ pytestmark = pytest.mark.slow
 
 def play(problem: str, *weeks: str) -> None:
     for week in weeks:
-        inline.ingest(problem, week, week)
-        inline.score(problem, week)
+        local_run.ingest(problem, week, week)
+        local_run.score(problem, week)
 
 
 def test_truth_is_measured_once_its_labels_are_in(loop: str) -> None:
@@ -28,7 +27,7 @@ def test_truth_is_measured_once_its_labels_are_in(loop: str) -> None:
     assert second["realised"][0]["rows"] > 5000
     assert second["detected"]["columns"].keys() == set(load_problem(loop).feature_names)
     assert second["realised"][0]["unknown_labels"] == {}
-    inline.score(loop, "2013-01-28")
+    local_run.score(loop, "2013-01-28")
     learnt_from = monitor.detect(loop, monitor.profile(loop, "2013-01-28"))
     assert learnt_from["detected"]["same_as"] is None, "the version knows it, but it is no repetition of itself"
     quarantine.hold(load_problem(loop), "2013-02-11", "a dead sensor", {})
@@ -42,7 +41,7 @@ def test_the_loop_writes_profiles_report_and_ledger(loop: str) -> None:
     configure(loop, lambda raw: raw["monitoring"].update(report_rows=200))
     play(loop, "2013-02-11")
     with pytest.raises(NothingToDo):
-        inline.monitor(loop, "2013-02-11")
+        local_run.monitor(loop, "2013-02-11")
     config = load_problem(loop)
     profiles = store.dataset(config, "profiles").to_table()
     assert set(profiles["column"].to_pylist()) == {*config.feature_names, "score"}
@@ -57,7 +56,7 @@ def test_the_loop_writes_profiles_report_and_ledger(loop: str) -> None:
     configure(loop, lambda raw: raw["monitoring"].update(report_rows=None))
     store.delete(uri)
     with pytest.raises(NothingToDo):
-        inline.monitor(loop, "2013-02-11")
+        local_run.monitor(loop, "2013-02-11")
     assert len(ledger.decisions(config, "monitoring")) == 1, "the same decision is written once"
     assert not store.exists(uri), "Evidently's report is drawn where it is wanted"
 
@@ -76,7 +75,7 @@ def test_the_summary_tells_the_loop(loop: str) -> None:
     play(loop, "2013-02-11", "2013-02-18")
     for week in ("2013-02-11", "2013-02-18"):
         with pytest.raises(NothingToDo):
-            inline.monitor(loop, week)
+            local_run.monitor(loop, week)
     rows = {row.partition: row for row in summary.partitions(load_problem(loop))}
     assert len(rows) == 8
     assert rows["2013-02-04"].outcome.endswith("promoted")

@@ -14,16 +14,16 @@ import pyarrow.compute as pc
 import pytest
 import yaml
 
-from pipelines import inline, store, tracking
-from pipelines.dataset import stored
+from pipelines import ledger, local_run, store, tracking
+from pipelines.dataset import training_sets
 from pipelines.dataset.fingerprint import fingerprint
 from pipelines.errors import GateFailed
-from pipelines.evaluation.refitted import RefitCheck
+from pipelines.evaluation.gate.refitted import RefitCheck
+from pipelines.paths import version_uri
 from pipelines.problem import load_problem
-from pipelines.release import ledger
 from pipelines.release.refit import refit_rows
 from pipelines.release.reproduce import reproduce
-from pipelines.release.versions import measured_run, taught, version_uri
+from pipelines.release.versions import measured_run, taught
 from tests.release.test_reproduce import NAME, RAW, kettles, write
 
 pytestmark = pytest.mark.slow
@@ -73,7 +73,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         _enter(patch, folder)
         until(FIRST)
-        assert inline.train(NAME) == {"version": "1", "replaced": None}
+        assert local_run.train(NAME) == {"version": "1", "replaced": None}
     return folder
 
 
@@ -109,10 +109,10 @@ def test_what_serves_has_learnt_from_the_newest_partitions_and_what_was_tested_h
     assert serving.threshold == tested.threshold and serving.estimator.rounds_ == tested.estimator.rounds_
 
     # What monitoring and estimates rest on was scored by the model that had not learnt from these rows.
-    pins = stored.pins_of(made_of)
-    test = stored.split(config, pins, "test")
+    pins = training_sets.pins_of(made_of)
+    test = training_sets.split(config, pins, "test")
     held_out = store.read_bytes(version_uri(config, "1", "held_out.parquet"))
-    from pipelines.monitoring.held_out import from_parquet
+    from pipelines.monitoring.estimate.held_out import from_parquet
 
     assert np.sort(from_parquet(config, held_out).scored.scores) == pytest.approx(np.sort(tested.scores(test)))
     (told,) = ledger.decisions(config, "refit")
@@ -132,7 +132,7 @@ def test_rows_that_are_read_from_disk_are_the_rows_in_memory(kept: None, tmp_pat
 
 def test_the_next_gate_compares_the_tested_twin_which_has_not_learnt_from_the_test_rows(kept: None) -> None:
     until(FIRST + 1)
-    inline.train(NAME)
+    local_run.train(NAME)
     champion = ledger.decisions(load_problem(NAME), "gate")[-1]["evidence"]["evaluation"]["champion"]
     assert champion["run_id"] == measured_run(load_problem(NAME), "1")
     assert champion["trained_until"] == day(8), "and the test begins after that"
@@ -141,7 +141,7 @@ def test_the_next_gate_compares_the_tested_twin_which_has_not_learnt_from_the_te
 def test_updates_go_on_from_the_twin_and_are_done_again_to_what_serves(kept: None) -> None:
     config = load_problem(NAME)
     until(LATER)
-    inline.train(NAME, how="recalibrate")
+    local_run.train(NAME, how="recalibrate")
     made_of = lineage("2")
     assert made_of["parent_run"] == measured_run(config, "1")
     refit = made_of["refit"]
@@ -158,7 +158,7 @@ def test_without_a_refit_the_tested_model_serves(kept: None) -> None:
     config = load_problem(NAME)
     configure(refit=False)
     until(LATER)
-    inline.train(NAME)
+    local_run.train(NAME)
     champion = tracking.serving(config)
     assert lineage("2")["refit"] is None and measured_run(config, "2") is None
     judged = ledger.decisions(config, "gate")[-1]["evidence"]["evaluation"]
@@ -170,10 +170,10 @@ def test_without_a_refit_the_tested_model_serves(kept: None) -> None:
 def test_a_refit_that_is_not_sound_stops_the_promotion(kept: None, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_problem(NAME)
     failed = RefitCheck(False, "it is worse", "log_loss", None)
-    monkeypatch.setattr("pipelines.evaluation.refitted.refit_check", lambda *_: failed)
+    monkeypatch.setattr("pipelines.evaluation.gate.refitted.refit_check", lambda *_: failed)
     until(LATER)
     with pytest.raises(GateFailed, match=f"fitted again on all partitions up to {day(LATER)}, is not sound: it is wor"):
-        inline.train(NAME)
+        local_run.train(NAME)
     assert str(tracking.serving(config).version) == "1"
     told = ledger.decisions(config, "refit")[-1]
     assert (told["verdict"], told["action"], told["reason"]) == ("failed", "keep champion", "it is worse")

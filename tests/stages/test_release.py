@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import inline, store, tracking
-from pipelines.cli import app
+from pipelines import local_run, store, tracking
+from pipelines.cli.app import app
 from pipelines.errors import EvergreenError, GateFailed
+from pipelines.paths import evaluation_uri, version_uri
 from pipelines.problem import load_problem
 from pipelines.release.reproduce import reproduce
-from pipelines.release.versions import evaluation_uri, version_uri
 from pipelines.stages import release, train
 from pipelines.stages.checkpoints import StoredCheckpoint
 from tests.stages.conftest import configure, prepared
@@ -85,7 +85,7 @@ def test_no_evidence_no_promotion(loop: str) -> None:
 def test_parameters_are_searched_and_a_killed_search_and_fit_go_on(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
-    inline.ingest(loop, "2013-02-11", "2013-02-25")
+    local_run.ingest(loop, "2013-02-11", "2013-02-25")
     configure(loop, lambda raw: only(raw, "xgboost"))
     configure(loop, lambda raw: raw["training"].update(
         checkpoint_rounds=10, search={"trials": 3, "folds": 1}, seed=9))  # fmt: skip

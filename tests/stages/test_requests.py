@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.requests import Requests, noting_stages, table
-from pipelines import inline
+from pipelines import local_run
 from pipelines.errors import NothingToDo
 from pipelines.store import objects
 
@@ -34,9 +34,9 @@ def test_a_stage_asks_for_nothing_twice(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # a machine that has read nothing yet
     before = len(s3_server.seen())
     with noting_stages(s3_server), suppress(NothingToDo):
-        inline.ingest(loop, WEEK, WEEK)
-        inline.score(loop, WEEK)
-        inline.monitor(loop, WEEK)
+        local_run.ingest(loop, WEEK, WEEK)
+        local_run.score(loop, WEEK)
+        local_run.monitor(loop, WEEK)
     week = s3_server.seen()[before:]
     stages = [one.stage for one in week]
     assert {"ingest.publish", "score.score", "decide.act"} <= set(stages)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from pipelines import inline, store
+from pipelines import local_run, store
 from pipelines.errors import DataError
 from pipelines.problem import load_problem
 from pipelines.stages import ingest, score
@@ -44,25 +44,25 @@ def rows(problem: str) -> dict[str, int]:
 
 
 def test_a_partition_is_scored_one_row_per_event_and_again_without_a_change(loop: str) -> None:
-    inline.ingest(loop, WEEK, WEEK)
+    local_run.ingest(loop, WEEK, WEEK)
     shards = score.plan(loop, WEEK)
     assert len(shards) == 3, "6,119 events in shards of at most 3,000"
-    published = inline.score(loop, WEEK)
+    published = local_run.score(loop, WEEK)
     events = store.dataset(load_problem(loop), "events").to_table(filter=pc.field("partition") == WEEK)
     assert rows(loop) == {WEEK: events.num_rows}
     table = store.dataset(load_problem(loop), "predictions").to_table()
     assert set(table["flight_id"].to_pylist()) == set(events["flight_id"].to_pylist())
     before = table.sort_by("flight_id").select(["flight_id", "score", "model_version"])
 
-    again = inline.score(loop, WEEK)
+    again = local_run.score(loop, WEEK)
     after = store.dataset(load_problem(loop), "predictions").to_table().sort_by("flight_id")
     assert after.select(before.schema.names).equals(before)
     assert again["predictions_version"] > published["predictions_version"]
 
 
 def test_the_manifest_names_files_that_hold_the_partition(loop: str) -> None:
-    inline.ingest(loop, WEEK, WEEK)
-    published = inline.score(loop, WEEK)
+    local_run.ingest(loop, WEEK, WEEK)
+    published = local_run.score(loop, WEEK)
     manifest = json.loads(Path(published["manifest"].removeprefix("file://")).read_text())
     plain = sum(pq.ParquetFile(name.removeprefix("file://")).metadata.num_rows for name in manifest["files"])
     assert plain == manifest["rows"] == published["rows"]
@@ -71,8 +71,8 @@ def test_the_manifest_names_files_that_hold_the_partition(loop: str) -> None:
 
 
 def test_a_task_killed_in_mid_write_leaves_what_was_there_and_a_retry_one_row_per_event(loop: str) -> None:
-    inline.ingest(loop, WEEK, WEEK)
-    scored = inline.score(loop, WEEK)
+    local_run.ingest(loop, WEEK, WEEK)
+    scored = local_run.score(loop, WEEK)
     before = rows(loop)
     task = subprocess.Popen([sys.executable, "-c", STUCK, WEEK], stdout=subprocess.PIPE, text=True, env=os.environ)
     assert task.stdout is not None
@@ -83,7 +83,7 @@ def test_a_task_killed_in_mid_write_leaves_what_was_there_and_a_retry_one_row_pe
     assert rows(loop) == before, "a reader sees the old rows, whole"
     assert not store.exists(scored["manifest"]), "and whoever waits for the manifest goes on waiting"
 
-    inline.score(loop, WEEK)
+    local_run.score(loop, WEEK)
     table = store.dataset(load_problem(loop), "predictions").to_table()
     assert rows(loop) == before
     assert table["flight_id"].combine_chunks().unique().__len__() == table.num_rows
@@ -99,12 +99,12 @@ def test_a_retry_after_the_last_write_gives_what_was_done(loop: str) -> None:
 
 
 def test_the_champion_goes_on_with_its_own_features_when_the_config_changes(loop: str) -> None:
-    inline.ingest(loop, WEEK, WEEK)
-    inline.score(loop, WEEK)
+    local_run.ingest(loop, WEEK, WEEK)
+    local_run.score(loop, WEEK)
     before = store.dataset(load_problem(loop), "predictions").to_table().sort_by("flight_id")["score"]
     path = load_problem(loop).folder / "problem.yaml"
     path.write_text(path.read_text().replace("window_days: 28", "window_days: 7"))
-    inline.score(loop, WEEK)
+    local_run.score(loop, WEEK)
     assert store.dataset(load_problem(loop), "predictions").to_table().sort_by("flight_id")["score"].equals(before)
 
 
@@ -114,7 +114,7 @@ def test_a_partition_that_was_not_ingested_is_told(loop: str) -> None:
 
 
 def test_shards_that_miss_an_event_are_not_published(loop: str) -> None:
-    inline.ingest(loop, WEEK, WEEK)
+    local_run.ingest(loop, WEEK, WEEK)
     scored = [score.score(loop, shard) for shard in score.plan(loop, WEEK)]
     with pytest.raises(DataError, match="scores for"):
         score.publish(loop, WEEK, scored[:2])

@@ -13,11 +13,12 @@ import pytest
 import yaml
 
 from pipelines import store
-from pipelines.evaluation.scored import scored
-from pipelines.monitoring.held_out import to_parquet
-from pipelines.monitoring.profile import reference
+from pipelines.metrics.scored import scored
+from pipelines.monitoring.estimate.held_out import to_parquet
+from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
-from pipelines.release.versions import version_uri, write_version_files
+from pipelines.profiles.profile import reference
+from pipelines.release.versions import write_version_files
 from pipelines.stages import monitor
 from pipelines.stages.labelled import with_or_without_label
 from pipelines.training.calibrate import sigmoid

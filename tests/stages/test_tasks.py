@@ -14,12 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pytest
 
-from pipelines import inline, store
+from pipelines import ledger, local_run, store
 from pipelines.artifacts import table_schema
-from pipelines.dataset import stored
+from pipelines.dataset import training_sets
 from pipelines.errors import ConfigError, DataError, NothingToDo
 from pipelines.problem import load_problem
-from pipelines.release import ledger
 from pipelines.stages import monitor, score, train
 from tests.mlflow_database import mlflow_in
 
@@ -155,7 +154,7 @@ def problem(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         patch.setenv("EVERGREEN_STORE_URI", (folder / "store").as_uri())
         patch.setenv("MLFLOW_TRACKING_URI", mlflow_in(folder))
         patch.chdir(folder)  # MLflow keeps artifacts beside its database
-        inline.ingest(name, *HISTORY)
+        local_run.ingest(name, *HISTORY)
         yield name
 
 
@@ -169,7 +168,7 @@ def checked(problem: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def champion(problem: str) -> str:
     """The version that serves."""
-    return str(inline.train(problem, HISTORY[1])["version"])
+    return str(local_run.train(problem, HISTORY[1])["version"])
 
 
 def is_of_numbers(problem: str) -> bool:
@@ -206,8 +205,8 @@ def test_a_corrected_label_is_a_statement_of_its_own(problem: str) -> None:
 
 def test_the_training_set_holds_the_label_and_the_split_its_number(problem: str, checked: dict[str, Any]) -> None:
     config = load_problem(problem)
-    kept = stored.training_set(config, checked, "train")
-    rows = stored.split(config, checked, "train", extra=["region", "kilos", "region"])
+    kept = training_sets.training_set(config, checked, "train")
+    rows = training_sets.split(config, checked, "train", extra=["region", "kilos", "region"])
     assert rows.column_names.count("region") == rows.column_names.count("kilos") == 1
     assert rows.num_rows == kept.num_rows and rows["region"].null_count == 0
     key = [(config.key, "ascending")]
@@ -218,11 +217,11 @@ def test_the_training_set_holds_the_label_and_the_split_its_number(problem: str,
         assert number.type == pa.float64() and number.to_pylist() == told
     else:
         assert number.type == pa.int64() and number.to_pylist() == [CLASSES.index(name) for name in told]
-    assert stored.split(config, checked, "test").column_names[-2:] == ["label", "weight"]
+    assert training_sets.split(config, checked, "test").column_names[-2:] == ["label", "weight"]
 
 
 def test_features_look_back_on_labels(problem: str, checked: dict[str, Any]) -> None:
-    rows = stored.split(load_problem(problem), checked, "test")
+    rows = training_sets.split(load_problem(problem), checked, "test")
     if is_of_numbers(problem):
         assert pc.min(rows["hours_7d"]).as_py() > 15 and pc.max(rows["spread_7d"]).as_py() < 20
     else:
@@ -257,7 +256,7 @@ def test_a_training_set_that_gives_the_label_away_is_stopped(
     csv.write_csv(parcels(problem), home / "parcels.csv")
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path / "problems"))
     monkeypatch.setenv("EVERGREEN_STORE_URI", (tmp_path / "store").as_uri())
-    inline.ingest(problem, *HISTORY)
+    local_run.ingest(problem, *HISTORY)
     featurized = train.featurize(problem, train.sample(problem, train.label(problem, HISTORY[1])))
     with pytest.raises(DataError, match="told alone predicts the label with an "):
         train.check(problem, featurized)
@@ -278,8 +277,8 @@ def test_numbers_are_no_strata(problem: str, monkeypatch: pytest.MonkeyPatch, tm
 def test_a_model_is_trained_scores_and_is_monitored(problem: str, champion: str) -> None:
     config = load_problem(problem)
     for day in NEXT:
-        inline.ingest(problem, day, day)
-        published = inline.score(problem, day)
+        local_run.ingest(problem, day, day)
+        published = local_run.score(problem, day)
     table = store.dataset(config, "predictions").to_table()
     assert table.num_rows == len(NEXT) * A_DAY and set(table["model_version"].to_pylist()) == {champion}
     if is_of_numbers(problem):
@@ -296,7 +295,7 @@ def test_a_model_is_trained_scores_and_is_monitored(problem: str, champion: str)
     assert manifest["unseen"] == {}, "every service was seen in training"
 
     with pytest.raises(NothingToDo):
-        inline.monitor(problem, NEXT[-1])
+        local_run.monitor(problem, NEXT[-1])
     (row,) = ledger.decisions(config, "monitoring")
     assert (row["verdict"], row["action"]) == ("stable", "none")
     realised = row["evidence"]["realised"]
@@ -314,7 +313,7 @@ def test_what_is_new_to_the_model_is_counted_and_noticed(problem: str, champion:
     balloons = "CASE WHEN parcel_id LIKE '%7' THEN 'balloon' ELSE service END AS service, region"
     path.write_text(EVENTS.replace("service, region", balloons))
     try:
-        inline.ingest(problem, "2024-01-30", "2024-01-30")
+        local_run.ingest(problem, "2024-01-30", "2024-01-30")
     finally:
         path.write_text(EVENTS)
     shards = score.plan(problem, "2024-01-30")

@@ -7,10 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines import inline, store, tracking
+from pipelines import ledger, local_run, store, tracking
 from pipelines.errors import DataError, GateFailed, NothingToDo
 from pipelines.problem import load_problem
-from pipelines.release import ledger
 from pipelines.stages import train
 from tests.stages.conftest import HISTORY, configure, prepared
 
@@ -54,7 +53,7 @@ def test_a_feature_that_leaks_is_stopped_by_name(loop: str, available: dict[str,
     sql.write_text(sql.read_text().replace("    f.carrier,", "    f.carrier, f.dep_delay,"))
     configure(loop, lambda raw: raw["columns"].update(dep_delay={"type": "float", **available}))
     configure(loop, lambda raw: raw["features"]["columns"].append("dep_delay"))
-    inline.ingest(loop, *HISTORY, restate=True)
+    local_run.ingest(loop, *HISTORY, restate=True)
     with pytest.raises(DataError, match=told) as caught:
         prepared(loop)
     assert "carrier" not in caught.value.what
@@ -80,7 +79,7 @@ def test_resampling_and_augmentation_change_what_is_fitted_and_nothing_else(loop
 
 
 def test_weak_labels_teach_when_asked_to_and_never_measure(loop: str) -> None:
-    inline.annotate(loop)
+    local_run.annotate(loop)
     config = load_problem(loop)
     weak = store.dataset(config, "labels").count_rows(filter=pc.field("source") == "weak")
     assert weak > 0
@@ -129,7 +128,7 @@ def test_a_gate_that_fails_leaves_the_champion_and_says_why(loop: str) -> None:
     path = config.folder / "problem.yaml"
     path.write_text(path.read_text().replace("min: 0.6", "min: 0.99"))
     with pytest.raises(GateFailed, match=r"wanted at least 0\.99"):
-        inline.train(loop)
+        local_run.train(loop)
     assert tracking.serving(config).version == before
     failed = ledger.decisions(config, "gate")[-1]
     assert (failed["verdict"], failed["action"]) == ("failed", "keep champion")
@@ -143,7 +142,7 @@ def test_the_version_that_was_replaced_can_be_gone_back_to(loop: str) -> None:
     before = str(tracking.serving(config).version)
     # A champion's twin is not let in.
     configure(loop, lambda raw: raw["training"]["candidates"]["xgboost"]["parameters"].update(max_depth=3))
-    promoted = inline.train(loop)
+    promoted = local_run.train(loop)
     import mlflow
 
     aliases = mlflow.MlflowClient().get_registered_model(loop).aliases
@@ -155,7 +154,7 @@ def test_the_version_that_was_replaced_can_be_gone_back_to(loop: str) -> None:
 
 
 def test_challenger_and_champion_are_measured_on_the_same_rows_each_with_its_own_features(loop: str) -> None:
-    inline.ingest(loop, "2013-02-11", "2013-02-11")
+    local_run.ingest(loop, "2013-02-11", "2013-02-11")
     path = load_problem(loop).folder / "problem.yaml"
     path.write_text(path.read_text().replace("window_days: 28", "window_days: 14"))
     checked = prepared(loop)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from pipelines import inline, quarantine, store, tracking
+from pipelines import ledger, local_run, quarantine, store, tracking
 from pipelines.errors import ConfigError, DataError, NothingToDo
+from pipelines.paths import version_uri
 from pipelines.problem import load_problem
-from pipelines.release import ledger
 from pipelines.release.reproduce import reproduce
-from pipelines.release.versions import taught, version_uri
+from pipelines.release.versions import taught
 from pipelines.stages import label as stage
 from pipelines.stages import train
 from tests.stages.conftest import HISTORY, configure, let_in
@@ -24,7 +24,7 @@ NEWER = ("2013-02-11", "2013-02-25")
 @pytest.fixture
 def newer(loop: str) -> str:
     """Three more weeks: two are newer than what the champion has learnt from and may be learnt from."""
-    inline.ingest(loop, *NEWER)
+    local_run.ingest(loop, *NEWER)
     let_in(loop)
     return loop
 
@@ -46,7 +46,7 @@ def test_a_champion_is_continued_on_newer_rows_alone_and_gated_as_ever(newer: st
     config = load_problem(newer)
     first = lineage(newer, "1")
     learnt = first["splits"]["train"]["partitions"]
-    done = inline.train(newer, how="continue")
+    done = local_run.train(newer, how="continue")
     assert done == {"version": "2", "replaced": "1"}
     made_of = lineage(newer, "2")
     assert (made_of["how"], made_of["parent"]) == ("continue", "1")
@@ -68,12 +68,12 @@ def test_a_champion_is_continued_on_newer_rows_alone_and_gated_as_ever(newer: st
 
     made = reproduce(newer, "2")
     assert made.identical and made.builds_on == "1"
-    assert inline.score(newer, NEWER[1])["version"] == "2"
+    assert local_run.score(newer, NEWER[1])["version"] == "2"
 
 
 def test_a_champion_is_recalibrated_on_training_and_validation_rows(newer: str) -> None:
     config = load_problem(newer)
-    inline.train(newer, how="recalibrate")
+    local_run.train(newer, how="recalibrate")
     made_of = lineage(newer, "2")
     model = tracking.load_model(made_of["run_id"])
     splits = made_of["splits"]
@@ -139,7 +139,7 @@ def test_a_training_begins_where_it_is_told_and_its_set_is_another(newer: str) -
 
 def test_a_version_of_a_window_is_let_in_and_made_again(newer: str) -> None:
     configure(newer, lambda raw: raw["gate"].update(min_learnt_share=1.0))
-    done = inline.train(newer, window_from="2013-01-14")
+    done = local_run.train(newer, window_from="2013-01-14")
     checks = ledger.decisions(load_problem(newer), "gate")[-1]["evidence"]["checks"]
     assert any(check["reason"] == "the challenger was to learn from 2013-01-14 on and from nothing before"
                for check in checks)  # fmt: skip
@@ -200,7 +200,7 @@ def test_held_partitions_are_in_no_split_and_are_counted(newer: str) -> None:
 def test_a_set_without_held_partitions_is_made_again_though_they_are_readmitted(newer: str) -> None:
     config = load_problem(newer)
     quarantine.hold(config, "2013-01-07", "a sensor was dead", {})
-    done = inline.train(newer)
+    done = local_run.train(newer)
     quarantine.readmit(config, "2013-01-07", "it was not")
     assert lineage(newer, done["version"])["held"] == ["2013-01-07"]
     made = reproduce(newer, done["version"])

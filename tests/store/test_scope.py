@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import store
+from pipelines import ledger, store
 from pipelines.artifacts import table_schema
 from pipelines.problem import Problem
-from pipelines.release import ledger
 from pipelines.store import near, scope, working
 from pipelines.store.scope import Kept
 from tests.store.kettles import statements

@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks.tables.judge import AtGate, compared, has_shifted, is_off, plain_scores
 from pipelines.config import Policy
-from pipelines.evaluation.scored import Scored
-from pipelines.monitoring.profile import Reference
+from pipelines.metrics.scored import Scored
+from pipelines.profiles.profile import Reference
 from tests.tables.conftest import problem_of
 
 POLICY = Policy()

@@ -12,7 +12,7 @@ from skops.io.exceptions import UntrustedTypesFoundException
 
 from pipelines.dataset.fingerprint import fingerprint
 from pipelines.errors import ConfigError, DataError
-from pipelines.evaluation.metrics import auc, log_loss
+from pipelines.metrics.metrics import auc, log_loss
 from pipelines.problem import Problem
 from pipelines.training.fit import fit
 from pipelines.training.model import TRUSTED_TYPES, Model

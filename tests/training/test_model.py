@@ -12,7 +12,7 @@ from pipelines.errors import DataError, SchemaError
 from pipelines.training.estimators import Prior, Setting, fit_estimator
 from pipelines.training.model import TRUSTED_TYPES, Model
 from pipelines.training.prepare import Preparation
-from pipelines.training.sound import require_sound
+from pipelines.training.trusted_trees import require_sound
 
 ROWS = pa.table(
     {"shelf": ["top", "bottom", "top", "bottom"] * 50, "litres": np.linspace(0, 5, 200), "flat": [1.0] * 200}

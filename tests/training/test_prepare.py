@@ -16,7 +16,7 @@ from sklearn.preprocessing import KBinsDiscretizer, RobustScaler
 
 from pipelines.config import Preprocessing
 from pipelines.errors import ConfigError, DataError, SchemaError
-from pipelines.training import learnable
+from pipelines.training import fit_rows
 from pipelines.training.prepare import Preparation
 
 NAN = np.nan
@@ -473,7 +473,7 @@ def test_a_dataset_teaches_the_same_as_its_table(dataset: ds.Dataset, method: st
 def test_of_a_large_dataset_a_sample_tells_the_numbers_and_all_rows_the_categories(
     dataset: ds.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learnable, "SAMPLE_ROWS", 100)
+    monkeypatch.setattr(fit_rows, "SAMPLE_ROWS", 100)
     made = Preparation(["n", "c"], ["c"], {"missing": {"method": "mean"}, "encoding": "one_hot"}, "binary", 0)
     first, again, other = (clone(made).set_params(seed=n).fit(dataset) for n in (0, 0, 1))
     fills = [one.plans_[0]["fill"] for one in (first, again, other)]

@@ -14,7 +14,7 @@ import pytest
 
 from pipelines.config import evaluation, training
 from pipelines.config.base import Config
-from pipelines.evaluation.report import report
+from pipelines.evaluation.report.report import report
 from pipelines.problem import Problem
 from pipelines.training.fit import fit
 from pipelines.training.model import Model
@@ -218,22 +218,22 @@ ELSEWHERE: dict[str, dict[str, str]] = {  # file under tests -> test -> switches
     },
     "stages/test_refit": {"test_without_a_refit_the_tested_model_serves": "Training.refit"},
     "release/test_card": {"test_a_card_tells_what_was_declared_and_measured": "Costs.unit"},
-    "evaluation/test_evaluate": {
+    "evaluation/gate/test_challenger": {
         "test_a_baseline_is_never_picked_whether_named_or_by_its_kind": "Training.baselines",
         "test_the_best_on_validation_is_picked_whichever_way_the_metric_runs": "Training.select_by",
     },
-    "evaluation/test_scored": {"test_settings_come_from_the_problem": "Costs.over Costs.under"},
-    "evaluation/test_slices": {
+    "metrics/test_scored": {"test_settings_come_from_the_problem": "Costs.over Costs.under"},
+    "evaluation/report/test_slices": {
         "test_no_more_are_found_than_asked_for": "Slices.max_found",
         "test_each_switch_of_the_search_does_something": "Slices.false_discovery_rate",
     },
-    "evaluation/test_behaviour": {
+    "evaluation/report/test_behaviour": {
         "test_values_are_what_the_rule_says":
             "Behaviour.kind Behaviour.columns Behaviour.add Behaviour.multiply Behaviour.set Behaviour.shuffle "
             "Behaviour.expect Behaviour.max_change Behaviour.min_share",
         "test_noise_is_in_standard_deviations_and_the_seed_gives_it": "Behaviour.noise",
     },
-    "evaluation/test_gate": {
+    "evaluation/gate/test_checks": {
         "test_each_fault_fails_with_its_reason": "Limit.min Limit.max",
         "test_a_stricter_threshold_counts":
             "SliceGate.metric SliceGate.max_loss Gate.limits Gate.gain_over_baselines Gate.gain_over_champion "

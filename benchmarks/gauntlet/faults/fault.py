@@ -100,12 +100,12 @@ def restage(site: Site, query: str) -> None:
 def refeature(site: Site, query: str) -> None:
     """The features of the training set, replaced by what a query over `rows` gives: features, `split` and `label`."""
     from pipelines import sql, store
-    from pipelines.dataset import stored
+    from pipelines.dataset import training_sets
     from pipelines.problem import load_problem
 
     config, featurized = load_problem(PROBLEM), site.pins["featurize"]
     features = store.dataset(config, "features", featurized["features_version"]).to_table()
-    members = stored.training_set(config, featurized).select([config.key, "partition", "split", "label"])
+    members = training_sets.training_set(config, featurized).select([config.key, "partition", "split", "label"])
     joined = f"SELECT f.*, split, label FROM f LEFT JOIN m USING ({config.key}, partition)"
     names = ", ".join(features.schema.names)
     made = sql.query(f"WITH rows AS ({joined}) SELECT {names} FROM ({query})", {"f": features, "m": members})

@@ -12,14 +12,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipelines.embedded.health import answers
-from pipelines.embedded.home import write_private
 from pipelines.embedded.object_store.attributes import refuse_without_attributes
 from pipelines.embedded.object_store.configure import ACCESS_KEY, REGION, render
 from pipelines.embedded.object_store.installation import install
 from pipelines.embedded.object_store.rings import SERVERS
-from pipelines.embedded.ports import HOST
-from pipelines.embedded.supervisor import Progress, Service, Supervisor
+from pipelines.embedded.processes.health import answers
+from pipelines.embedded.processes.home import write_private
+from pipelines.embedded.processes.ports import HOST
+from pipelines.embedded.processes.supervisor import Progress, Service, Supervisor
 from pipelines.errors import ServiceUnavailable
 
 __all__ = ["ACCESS_KEY", "client_environment", "refuse_without_attributes", "start", "why_not"]

@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from pipelines.embedded.supervisor import Progress, Supervisor
+from pipelines.embedded.processes.supervisor import Progress, Supervisor
 from pipelines.errors import ConfigError, ServiceUnavailable
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")

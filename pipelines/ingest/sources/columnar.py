@@ -9,8 +9,8 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.config import ColumnType, Source
-from pipelines.ingest.moments import is_time, moment, to_microseconds
 from pipelines.ingest.sources.columns import DUCKDB_TYPES, check_columns, check_names
+from pipelines.ingest.sources.moments import is_time, moment, to_microseconds
 from pipelines.ingest.sources.window import Window
 from pipelines.sql import quote
 

@@ -14,8 +14,8 @@ import duckdb
 
 from pipelines import sql
 from pipelines.config import ColumnType
-from pipelines.ingest.moments import moment
 from pipelines.ingest.sources.columns import DUCKDB_TYPES
+from pipelines.ingest.sources.moments import moment
 
 ISO_8601 = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?"
 INTEGER = r"[+-]?\d+(\.0*)?"

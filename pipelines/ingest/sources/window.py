@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from pipelines.config import Source
 from pipelines.errors import SchemaError
-from pipelines.ingest.moments import LOCAL, is_time, moment
 from pipelines.ingest.sources.files import place
+from pipelines.ingest.sources.moments import LOCAL, is_time, moment
 from pipelines.problem import Problem
 from pipelines.sql import quote
 

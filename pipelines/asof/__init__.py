@@ -1,0 +1,1 @@
+"""What was known when: the point-in-time rule, and the clock of a problem."""

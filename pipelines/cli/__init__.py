@@ -1,0 +1,1 @@
+"""The command `evergreen`, and what only it needs."""

@@ -1,0 +1,355 @@
+"""`evergreen`: what a person runs by hand. Every error is a message, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pipelines.cli import data, models, monitoring
+from pipelines.embedded import Embedded, default_home, load_environment, stop_running
+from pipelines.errors import ConfigError, EvergreenError, NothingToDo
+from pipelines.problem import Problem, load_problem, problem_names
+
+if TYPE_CHECKING:
+    from pipelines.cli.replay import Finished
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Keep a model right after the day it was trained. Start with [bold]evergreen demo[/].",
+)
+app.add_typer(data.quarantine, name="quarantine")
+app.command()(data.rebuild)
+app.command()(models.reproduce)
+app.command()(models.curves)
+app.command("roll-back")(models.roll_back)
+app.command("fall-back")(models.fall_back)
+app.command()(monitoring.decide)
+WIDE = 160  # columns, where nobody looks at a terminal
+console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+ProblemName = Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")]
+
+
+def main() -> None:
+    """The console script: run a command; whatever goes wrong is said in a few lines, and exits with 1."""
+    try:
+        app()
+    except NothingToDo as reason:
+        console.print(f"[yellow]{reason.heading}:[/] {escape(str(reason))}")
+    except EvergreenError as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        errors.print("stopped")
+        sys.exit(130)
+    except Exception as error:
+        errors.print_exception(max_frames=8)
+        errors.print(f"[bold red]error:[/] a fault of Evergreen itself, not of your data: {escape(repr(error))}")
+        errors.print("  next:  report it with the lines above")
+        sys.exit(1)
+
+
+@app.command()
+def up() -> None:
+    """Start the embedded services (Airflow, MLflow, object store) and keep them up until Ctrl-C."""
+    with _services() as embedded:
+        _print_addresses(embedded)
+        _wait(embedded, "Ctrl-C stops everything.")
+
+
+@app.command()
+def down() -> None:
+    """Stop the embedded services, whichever terminal started them."""
+    ended = stop_running(default_home())
+    console.print("stopped" if ended else "nothing was running")
+
+
+@app.command()
+def demo(
+    problem: ProblemName = "flight_delay",
+    until: Annotated[
+        str | None, typer.Option(help="last partition to play; default: replay.until of problem.yaml")
+    ] = None,
+    stay: Annotated[bool, typer.Option(help="stay up after the summary, until Ctrl-C")] = True,
+) -> None:
+    """Start the embedded services and run the whole loop on real data, partition by partition.
+
+    A second demo goes on from what is there.
+    """
+    config = load_problem(problem)
+    with _services() as embedded:
+        _play(config, until)
+        _print_summary(config)
+        _print_addresses(embedded)
+        if stay:
+            _wait(embedded, "The services stay up; Ctrl-C stops everything.")
+
+
+@app.command()
+def replay(
+    problem: ProblemName,
+    until: Annotated[str | None, typer.Option(help="day up to which to play, such as 2013-12-31")] = None,
+) -> None:
+    """Play more of a problem's past through the running services, partition by partition.
+
+    Needs the services: `evergreen up` in another terminal, or your own by EVERGREEN_AIRFLOW_URL.
+    """
+    load_environment()
+    config = load_problem(problem)
+    _play(config, until)
+    _print_summary(config)
+
+
+@app.command()
+def status(problem: Annotated[str | None, typer.Argument(help="default: all of them")] = None) -> None:
+    """What serves, since when, how fresh its data is, and what monitoring said last."""
+    from rich.table import Table
+
+    from pipelines import summary
+
+    load_environment()
+    for name in [problem] if problem else problem_names():
+        config = load_problem(name)
+        found = summary.status(config)
+        table = Table(title=name, show_header=False, title_justify="left")
+        if found.version is None:
+            table.add_row("serves", f"nothing yet: run {name}.ingest, then {name}.train")
+        else:
+            assert found.since is not None
+            table.add_row("serves", f"version {found.version}, since {found.since:%Y-%m-%d %H:%M} UTC")
+            table.add_row("trained on", f"what was known at the end of {found.trained_on}")
+        for kind, newest in found.newest.items():
+            table.add_row(f"newest {kind}", newest or "none yet")
+        if found.missed:
+            table.add_row("missed", escape(found.missed))
+        table.add_row("last verdict", f"{found.verdict}: {found.reason}" if found.verdict else "none yet")
+        console.print(table)
+
+
+@app.command()
+def check(
+    problems: Annotated[list[str] | None, typer.Argument(metavar="[PROBLEM]...", help="default: all of them")] = None,
+    quick: Annotated[bool, typer.Option(help="look at config, SQL and headers alone: read no rows")] = False,
+) -> None:
+    """Validate each problem.yaml, its SQL and what its sources hold: keys, gaps, labels. Exits with 1 if any is wrong.
+
+    Rows are read as an ingest of the whole history would read them, and nothing is kept.
+    """
+    names = problems or problem_names()
+    if not names:
+        raise ConfigError("there are no problems", where="include/problems", cure="add a folder with a problem.yaml")
+    sound = [_is_sound(name, quick) for name in names]  # one problem that is wrong hides no other
+    if not all(sound):
+        raise typer.Exit(1)
+
+
+def _is_sound(name: str, quick: bool) -> bool:
+    """Print what there is to say of a problem, and whether it can be run."""
+    from datetime import UTC, datetime
+
+    from pipelines.ingest.look import Remark, check_sources, look
+
+    remarks: list[Remark] = []
+    try:
+        config = load_problem(name)
+        faults = check_sources(config)
+        closed = [] if faults or quick else config.partitions.due(datetime.now(UTC))
+        remarks = look(config, closed[-1]) if closed else []
+    except EvergreenError as error:
+        faults = [error]
+    except Exception as error:  # of ours, and no reason to look at no other problem
+        errors.print_exception(max_frames=8)
+        console.print(
+            f"[bold red]wrong[/]  {name}: a fault of Evergreen itself, not of your data: {escape(repr(error))}"
+        )
+        return False
+    for fault in faults:
+        console.print(f"[bold red]wrong[/]  {name}: {escape(str(fault))}")
+    is_sound = not faults and all(remark.level != "wrong" for remark in remarks)
+    if is_sound:
+        console.print(
+            f"[green]ok[/]     {name}: {len(config.feature_names)} features, "
+            f"{len(config.training.candidates)} candidates, feature set {config.feature_set}"
+        )
+    marks = {"wrong": f"[bold red]wrong[/]  {name}: ", "odd": "[yellow]look[/]   ", "fact": "       "}
+    for remark in remarks:
+        console.print(f"{marks[remark.level]}{escape(remark.text)}", soft_wrap=True)
+    return is_sound
+
+
+@app.command()
+def run(
+    stage: Annotated[
+        str, typer.Argument(help="a DAG (ingest, train, annotate, score, monitor) or a stage, such as ingest.validate")
+    ],
+    problem: ProblemName,
+    partition: Annotated[str, typer.Option(help="partition key, such as 2013-04-01")] = "",
+    first: Annotated[str, typer.Option(help="first partition of a range (ingest)")] = "",
+    last: Annotated[str, typer.Option(help="last partition of a range (ingest)")] = "",
+    candidate: Annotated[str, typer.Option(help="name of a candidate (train.train)")] = "",
+    restate: Annotated[bool, typer.Option(help="forget what was known of the partitions before (ingest)")] = False,
+    how: Annotated[str, typer.Option(help="scratch, continue or recalibrate (train)")] = "",
+    window_from: Annotated[str, typer.Option(help="first partition to learn from (train)")] = "",
+    input: Annotated[
+        Path | None, typer.Option(help="JSON that the stage before printed; - reads standard input", allow_dash=True)
+    ] = None,
+) -> None:
+    """Run a DAG's stages, or one of them, here and now without Airflow; prints the result as JSON, progress beside it.
+
+    EVERGREEN_STORE_URI says where tables are kept, MLFLOW_TRACKING_URI where runs and models are (ingest needs none);
+    `evergreen up` sets both for other terminals.
+
+    evergreen run ingest.extract flight_delay --first 2013-04-01 --last 2013-04-01 > extracted.json
+    evergreen run ingest.validate flight_delay --input extracted.json
+    """
+    from pipelines import local_run
+
+    load_environment()
+    _show_progress()
+    options = {"partition": partition, "first": first or partition, "last": last or partition, "candidate": candidate,
+               "restate": restate, "how": how, "window_from": window_from}  # fmt: skip
+    print(json.dumps(local_run.run(stage, problem, options, _read_json(input)), indent=1))
+
+
+def _show_progress() -> None:
+    """What stages log goes to standard error: standard output has the result alone."""
+    import logging
+
+    shown = logging.StreamHandler()
+    shown.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("pipelines")
+    log.addHandler(shown)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def _read_json(path: Path | None) -> Any:
+    if path is None:
+        return None
+    try:
+        return json.loads(sys.stdin.read() if str(path) == "-" else path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"no readable JSON: {error}", where=str(path), cure="give the file that the stage before printed"
+        ) from error
+
+
+def _play(config: Problem, until: str | None) -> None:
+    """History, first model, then every partition up to `until`, with a progress bar and a line per stage."""
+    from datetime import date
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from pipelines.cli import replay
+    from pipelines.cli.airflow_client import AirflowClient
+
+    if config.replay is None:
+        raise ConfigError(
+            f"{config.name} has no past to play",
+            where=str(config.folder / "problem.yaml"),
+            cure="add `replay:` with history_until and until",
+        )
+    parts = config.partitions
+    try:
+        last = parts.key_of(date.fromisoformat(until)) if until else config.replay.until.isoformat()
+    except ValueError as error:
+        raise ConfigError(f"{until!r} is no date", where="--until", cure="give a day such as 2013-12-31") from error
+    if parts.last and last > parts.last.isoformat():
+        raise ConfigError(
+            f"{until} lies after the last partition, {parts.last}",
+            where="--until",
+            cure=f"give {parts.last} or earlier",
+        )
+    keys = parts.between(parts.shift(config.replay.history_until.isoformat(), 1), last)
+    client = AirflowClient()
+    replay.prepare(client, config)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("history and first model", total=len(keys) + 1)
+        tell = _teller(progress.console)
+        replay.start(client, config, tell)
+        progress.advance(bar)
+        for key in keys:
+            progress.update(bar, description=f"{config.name} {key}")
+            replay.play(client, config, key, tell)
+            progress.advance(bar)
+
+
+def _teller(to: Console) -> Callable[[Finished], None]:
+    marks = {"success": "[green]✓[/]", "skipped": "[dim]-[/]", "failed": "[red]✗[/]", "upstream_failed": "[dim]·[/]"}
+
+    def tell(done: Finished) -> None:
+        mark = marks.get(done.state, done.state)
+        line = f"{mark} {done.partition:<10} {done.stage:<20} {done.seconds:5.1f} s  [dim]{escape(done.facts)}[/]"
+        to.print(line, overflow="ellipsis", no_wrap=True)
+
+    return tell
+
+
+def _print_summary(config: Problem) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from pipelines import summary
+
+    table = Table(title=f"{config.name}, by {config.partitions.every}", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("partition", "rows in", "quarantined", "scored", summary.headline(config).upper()):
+        table.add_column(name, justify="left" if name == "partition" else "right", no_wrap=True)
+    for name in ("verdict", "action", "champion"):
+        table.add_column(name)
+    for row in summary.partitions(config):
+        action = f"{row.action} → {row.outcome}" if row.action and row.outcome else row.action or row.outcome
+        style = "bold" if row.action == "retrain" else None
+        table.add_row(
+            row.partition,
+            f"{row.rows:,}",
+            f"{row.quarantined:,}",
+            f"{row.scored:,}" if row.scored else "",
+            "" if row.quality is None else f"{row.quality:,.3f}",
+            row.verdict,
+            action,
+            f"v{row.champion}" if row.champion else "",
+            style=style,
+        )
+    console.print(table)
+
+
+@contextmanager
+def _services() -> Iterator[Embedded]:
+    embedded = Embedded()
+    with embedded:
+        embedded.start(lambda line: console.print(f"[dim]{escape(line)}[/]"))
+        os.environ.update(embedded.environment())
+        yield embedded
+
+
+def _wait(embedded: Embedded, word: str) -> None:
+    """Stay up until Ctrl-C, which is how this is meant to end."""
+    console.print(f"\n{word}")
+    try:
+        embedded.wait()
+    except KeyboardInterrupt:
+        console.print("stopping")
+
+
+def _print_addresses(embedded: Embedded) -> None:
+    names = {"airflow": "Airflow", "mlflow": "MLflow", "store": "Object store"}
+    for name, place in embedded.urls().items():
+        login = f"  user [bold]{place.user}[/]  password [bold]{place.password}[/]" if place.user else ""
+        console.print(f"{names[name]:<13} [bold cyan]{place.url}[/]{login}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""The commands about models: `evergreen reproduce`, `curves`, `roll-back` and `fall-back`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pipelines.embedded import load_environment
+from pipelines.errors import ConfigError
+from pipelines.problem import Problem, load_problem
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def reproduce(
+    version: Annotated[
+        str, typer.Argument(help="problem and version, such as flight_delay@7", metavar="PROBLEM@VERSION")
+    ],
+) -> None:
+    """Make a version again from its lineage and compare predictions on its gate's rows; exits with 1 if they differ."""
+    from pipelines.release.reproduce import reproduce as make_again
+
+    problem, at, number = version.partition("@")
+    if not (at and number.isdigit()):
+        raise ConfigError(
+            f"{version!r} names no version", where="evergreen reproduce", cure="give one such as flight_delay@7"
+        )
+    load_environment()
+    made = make_again(problem, number)
+    if made.identical:
+        console.print(f"[green]identical[/]  {escape(version)}: {made.rows:,} predictions are equal to the last bit")
+    else:
+        console.print(
+            f"[bold red]different[/]  {escape(version)}: {made.rows:,} predictions, which differ by up to "
+            f"{made.max_difference:.3g}"
+        )
+    if made.builds_on:
+        console.print(f"  it goes on from version {made.builds_on}, taken as it is kept: see `evergreen reproduce "
+                      f"{escape(problem)}@{made.builds_on}`")  # fmt: skip
+    for line in made.differences:
+        console.print(f"  {escape(line)}")
+    if not made.differences:
+        console.print("  data, config, code, packages and machine are those that it was made with")
+    if not made.identical:
+        raise typer.Exit(1)
+
+
+def curves(
+    problem: Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")],
+    candidate: Annotated[str | None, typer.Option(help="default: the champion's")] = None,
+    to: Annotated[Path | None, typer.Option(help="file for the page, too")] = None,
+) -> None:
+    """Learning curves: what more rows would bring, and how old they may be. Fits a dozen models; logged to MLflow."""
+    from pipelines import tracking
+    from pipelines.cli.curves import curves as measured
+    from pipelines.training.curves import curve_page
+
+    load_environment()
+    config = load_problem(problem)
+    if candidate is None:
+        champion = tracking.champion(config)
+        if champion is None:
+            raise ConfigError("no champion serves yet", where="--candidate", cure="name one of training.candidates")
+        candidate = str(champion.tags["candidate"])
+    if candidate not in config.training.candidates:
+        known = ", ".join(config.training.candidates)
+        raise ConfigError(f"{candidate!r} is not a candidate", where="--candidate", cure=f"one of {known}")
+    table = measured(problem, candidate)
+    page = curve_page(table, config, candidate)
+    run_id = tracking.log_files(
+        config, f"learning curves of {candidate}", tags={"curves": candidate}, files={"curves.html": page}
+    )
+    if to is not None:
+        to.write_bytes(page)
+    for row in table.to_pylist():
+        size = f"{row['size']:.0%} of the rows" if row["kind"] == "rows" else f"newest {row['size']:g} partitions"
+        value = "-" if row["value"] is None else f"{row['value']:.4f}"
+        console.print(f"{size:<24} {row['rows']:>9,} rows   {config.training.select_by} {value}")
+    console.print(f"MLflow run {run_id}, curves.html")
+
+
+ProblemName = Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")]
+Reason = Annotated[str, typer.Option(help="why, for the ledger")]
+
+
+def roll_back(problem: ProblemName, reason: Reason = "") -> None:
+    """Let the version serve again that served before the champion, at once."""
+    from pipelines.release import switch
+
+    config, partition = _now(problem, reason)
+    done = switch.roll_back(config, partition, reason)
+    console.print(f"version {done['version']} serves again, in place of {done['replaced']}")
+
+
+def fall_back(problem: ProblemName, reason: Reason = "") -> None:
+    """Let the best baseline serve, at once, until a challenger passes the gate."""
+    from pipelines.release import switch
+
+    config, partition = _now(problem, reason)
+    done = switch.fall_back(config, partition, reason)
+    name, replaced = escape(str(done["candidate"])), done["replaced"]
+    console.print(f"version {done['version']}, the baseline {name}, serves in place of {replaced}")
+
+
+def _now(problem: str, reason: str) -> tuple[Problem, str]:
+    """The problem, and its newest partition, that the decision is written down with."""
+    from pipelines.asof.ingested import ingested
+
+    if not reason:
+        raise ConfigError("the ledger needs a reason", where="--reason", cure="say why in a few words: it is kept")
+    load_environment()
+    config = load_problem(problem)
+    newest = max(ingested(config), default=config.partitions.first.isoformat())
+    return config, newest

@@ -1,0 +1,140 @@
+"""The command about monitoring's decisions: `evergreen decide`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pipelines.embedded import load_environment
+from pipelines.errors import ConfigError
+from pipelines.problem import Problem, load_problem
+
+if TYPE_CHECKING:
+    from pipelines.config import Policy
+
+WIDE = 160  # columns, where nobody looks at a terminal
+console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+
+
+def decide(
+    problem: Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")],
+    replay: Annotated[bool, typer.Option(help="play policies over the ingested history")] = False,
+    first: Annotated[str | None, typer.Option(help="first partition to play; default: after replay's history")] = None,
+    last: Annotated[str | None, typer.Option(help="last partition to play; default: the newest with labels")] = None,
+    policy: Annotated[Path | None, typer.Option(help="YAML with settings over monitoring.policy")] = None,
+    candidate: Annotated[str | None, typer.Option(help="that is trained; default: the first that is no baseline and "
+                                                  "is boosted, or else the first")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:  # fmt: skip
+    """What monitoring decided, partition by partition; with --replay what other policies would have done, and cost.
+
+    A replay fits models as of each partition (the first time; they are kept), without Airflow and without the registry.
+    """
+    load_environment()
+    config = load_problem(problem)
+    if replay:
+        _replay(config, first, last, _policy(config, policy), candidate, as_json)
+        return
+    if policy or candidate:
+        raise ConfigError("a policy is only tried in a replay", where="evergreen decide", cure="add --replay")
+    _tell_ledger(config, first, last, as_json)
+
+
+def _replay(
+    config: Problem, first: str | None, last: str | None, policy: Policy, candidate: str | None, as_json: bool
+) -> None:
+    from pipelines.policies.past import Past
+    from pipelines.policies.replay import COST_AWARE, compared, ranges
+    from pipelines.policies.replay import replay as play
+    from pipelines.policies.table import decisions, summary
+    from pipelines.policies.watch import with_policy
+
+    config = with_policy(config, policy)
+    past = Past(config, _candidate(config, candidate))
+    begin, end = ranges(config, past.partitions, first, last)
+    with console.status("", spinner="dots") as status:
+        outcomes = play(past, begin, end, compared(policy), lambda name: status.update(f"playing: {name}"))
+    rows, steps = summary(config, outcomes), decisions(next(one for one in outcomes if one.policy == COST_AWARE))
+    if as_json:
+        typer.echo(json.dumps({"policies": rows, "decisions": steps}, indent=1))
+        return
+    played = [step["partition"] for step in steps]
+    _print(f"{config.name}, {played[0]} to {played[-1]}, candidate {past.candidate}", rows)
+    # Only what was done, and the newest.
+    names = ("partition", "verdict", "action", "outcome", "reason")
+    acted = [{name: step[name] for name in names} for step in steps if step["action"] not in ("none", "alert")]
+    if acted:
+        _print("what the policy of problem.yaml did", acted)
+    else:
+        console.print("the policy of problem.yaml asked for nothing")
+
+
+def _tell_ledger(config: Problem, first: str | None, last: str | None, as_json: bool) -> None:
+    from pipelines import ledger
+
+    found = [row for row in ledger.decisions(config, "monitoring")
+             if (first or "") <= row["partition"] and (last is None or row["partition"] <= last)]  # fmt: skip
+    rows = [{name: row[name] for name in ("partition", "model_version", "verdict", "action", "reason")}
+            | {"options": row["evidence"].get("options") or []} for row in found]  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    if not rows:
+        console.print("nothing was decided yet")
+        return
+    _print(f"{config.name}: decisions", [{**row, "options": _brief(row["options"])} for row in rows])
+
+
+def _brief(options: list[dict[str, Any]]) -> str:
+    return "; ".join(
+        f"{one['action']} " + ("not measured" if one["gain"] is None else f"{one['gain']:+.3f} for {one['cost']:g}")
+        for one in options
+    )
+
+
+def _candidate(config: Problem, name: str | None) -> str:
+    training = config.training
+    known = [one for one in training.candidates if one not in training.baselines]
+    if name is None:
+        return next((one for one in known if training.candidates[one].model == "xgboost"), known[0])
+    if name not in training.candidates:
+        raise ConfigError(f"{name!r} is not a candidate", where="--candidate", cure=f"one of {', '.join(known)}")
+    return name
+
+
+def _policy(config: Problem, path: Path | None) -> Policy:
+    """The problem's policy, with the file's settings over it."""
+    import yaml
+    from pydantic import ValidationError
+
+    from pipelines.config import Policy
+
+    if path is None:
+        return config.monitoring.policy
+    try:
+        changes = yaml.safe_load(path.read_text()) or {}
+        return Policy.model_validate({**config.monitoring.policy.model_dump(), **changes})
+    except (OSError, yaml.YAMLError, TypeError, ValidationError) as error:
+        raise ConfigError(
+            f"no policy: {error}", where=str(path), cure="give settings as they stand under monitoring.policy"
+        ) from error
+
+
+def _print(title: str, rows: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from pipelines.policies.table import shown
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), justify="left" if isinstance(rows[0][name], str) else "right")
+    for row in rows:
+        table.add_row(*(escape(shown(value)) for value in row.values()))
+    console.print(table)

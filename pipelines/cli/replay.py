@@ -1,0 +1,143 @@
+"""Play a problem's past through Airflow as if it happened now: one partition after the other, by its own assets.
+
+Only `<problem>.ingest` (and once the first `<problem>.train`) is triggered here; all else follows from assets and
+partition keys, as it does for a run that the schedule starts. What ran already is not run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from pipelines.cli.airflow_client import AirflowClient, Run
+from pipelines.errors import DataError
+from pipelines.monitoring.decide.decide import TRAININGS
+from pipelines.problem import Problem
+from pipelines.stage_lines import line
+
+CHAIN = ("ingest", "score", "monitor")
+RUN_TIMEOUT_S = 1800
+START_TIMEOUT_S = 120
+
+
+class Finished(NamedTuple):
+    """One task that ended: `facts` is what it has to say, for people."""
+
+    partition: str
+    stage: str
+    state: str
+    seconds: float
+    facts: str
+
+
+Tell = Callable[[Finished], None]
+
+
+def prepare(client: AirflowClient, problem: Problem, wait_s: float = 60) -> None:
+    """Wait until Airflow has parsed the problem's DAGs, then unpause them.
+
+    Raises:
+        DataError: they do not load; the message is Airflow's import error.
+    """
+    import time
+
+    by_hand = ("train", "annotate") if problem.labels.are_made else ("train",)
+    wanted = {f"{problem.name}.{dag}" for dag in (*by_hand, *CHAIN)}
+    end = time.monotonic() + wait_s
+    while not wanted <= client.dag_ids():
+        if time.monotonic() > end:
+            errors = "\n".join(error["stack_trace"].strip() for error in client.import_errors())
+            raise DataError(
+                f"Airflow has no DAGs {', '.join(sorted(wanted - client.dag_ids()))}\n{errors}".rstrip(),
+                where=client.url,
+                cure="`evergreen check` says what is wrong with a problem.yaml",
+            )
+        time.sleep(0.5)
+    for dag in (*by_hand, *reversed(CHAIN)):  # a paused DAG misses its events: who listens wakes first
+        client.unpause(f"{problem.name}.{dag}")
+
+
+def start(client: AirflowClient, problem: Problem, tell: Tell) -> None:
+    """Ingest the history in one bulk run, then train the first model."""
+    assert problem.replay is not None
+    first, last = problem.partitions.first.isoformat(), problem.replay.history_until.isoformat()
+    history = client.trigger(f"{problem.name}.ingest", f"history__{first}__{last}", conf={"first": first, "last": last})
+    _finish(client, history, "history", tell)
+    training = client.trigger(f"{problem.name}.train", "first_model", partition=last)
+    if _finish(client, training, last, tell)["state"] != "success":  # unreachable without a gate that failed
+        raise DataError(
+            "the first model did not pass its gate",
+            where=_address(client, training),
+            cure="open the task `gate` of this run: its verdict says why",
+        )
+
+
+def play(client: AirflowClient, problem: Problem, partition: str, tell: Tell) -> None:
+    """One partition: ingest it, then wait for all that its assets start, a retraining included.
+
+    Raises:
+        DataError: a run failed; the message says which task, and why.
+        ServiceUnavailable: a run did not start or did not end in time.
+    """
+    run = client.run_of(f"{problem.name}.ingest", partition) or client.trigger(
+        f"{problem.name}.ingest", f"replay__{partition}", partition=partition
+    )
+    for dag in CHAIN:
+        if dag != "ingest":
+            run = client.wait_for(f"{problem.name}.{dag}", partition, START_TIMEOUT_S)
+        run = _finish(client, run, partition, tell)
+    if (client.xcom(run, "act") or {}).get("action") in TRAININGS:
+        _finish(client, client.wait_for(f"{problem.name}.train", partition, START_TIMEOUT_S), partition, tell)
+
+
+def _finish(client: AirflowClient, run: Run, partition: str, tell: Tell) -> Run:
+    """Follow a run to its end; one that ended before is not told again."""
+    if run["state"] == "success" or (run["state"] == "failed" and _gate_refused(client, run)):
+        return run
+    failed: list[str] = []
+
+    def on_task(run: Run, task: dict[str, Any]) -> None:
+        if task["state"] == "failed":
+            failed.append(task["task_id"])
+        dag = run["dag_id"].rpartition(".")[2]
+        label = task.get("rendered_map_index") or (task["map_index"] if task["map_index"] >= 0 else "")
+        tell(
+            Finished(
+                partition,
+                f"{dag}.{task['task_id']}" + (f" {label}" if label != "" else ""),
+                task["state"],
+                task["duration"] or 0.0,
+                _facts(client, run, task),
+            )
+        )
+
+    run = client.follow(client.resume(run), on_task, RUN_TIMEOUT_S)
+    if run["state"] == "failed" and not _gate_refused(client, run):
+        why = "; ".join(f"{task}: {client.xcom(run, task, 'verdict') or 'see its log'}" for task in failed)
+        raise DataError(
+            f"{run['dag_id']} failed for {partition}: {why}",
+            where=_address(client, run),
+            cure="open the run's log there; when the cause is gone, run this again and it goes on",
+        )
+    return run
+
+
+def _gate_refused(client: AirflowClient, run: Run) -> bool:
+    """A challenger that its gate refused, or that was not sound once fitted again, is an outcome, not a fault."""
+    verdicts = [str(client.xcom(run, task, "verdict") or "") for task in ("gate", "refit")]
+    return run["dag_id"].endswith(".train") and any(one.startswith("GateFailed") for one in verdicts)
+
+
+def _facts(client: AirflowClient, run: Run, task: dict[str, Any]) -> str:
+    """What a task has to say: its verdict where it failed or was skipped, else a line of its result."""
+    name, index = task["task_id"], task["map_index"]
+    if name == "act" and task["state"] == "skipped":
+        return "no retraining"
+    if task["state"] in ("failed", "skipped"):
+        return str(client.xcom(run, name, "verdict", index) or "")
+    value = client.xcom(run, name, map_index=index)
+    return line(name, value)
+
+
+def _address(client: AirflowClient, run: Run) -> str:
+    return f"{client.url}/dags/{run['dag_id']}/runs/{run['dag_run_id']}"

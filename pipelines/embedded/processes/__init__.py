@@ -1,0 +1,1 @@
+"""What each embedded service stands on: a home, ports, health, a supervisor."""

@@ -1,0 +1,1 @@
+"""May the challenger serve? The checks, and the evidence that they are given."""

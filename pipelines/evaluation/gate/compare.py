@@ -1,0 +1,134 @@
+"""compare: what the gate has to know beside the challenger's own report: how it does against others, row by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.evaluation.report.slices import compared_slices
+from pipelines.metrics.bootstrap import blocks_of, gains
+from pipelines.metrics.metrics import SKILL, measure
+from pipelines.metrics.scored import Scored
+from pipelines.problem import Problem
+
+if TYPE_CHECKING:
+    from pipelines.training.model import Model
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model and how it scored the test rows; a version of the registry says so, and what it has learnt from.
+
+    promoted: of a champion, what `at_promotion` gives. learnt_from: its training partitions. known: its scores of the
+    challenger's training rows; None where it asks for other features.
+    """
+
+    name: str
+    run_id: str
+    model: Model
+    scored: Scored
+    version: str | None = None
+    trained_until: str | None = None
+    promoted: dict[str, Any] | None = None
+    learnt_from: tuple[str, ...] = ()
+    known: Scored | None = None
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        return measure(self.scored)
+
+
+def evidence(
+    problem: Problem,
+    challenger: Contender,
+    report: dict[str, Any],
+    baselines: list[Contender],
+    champion: Contender | None,
+    rows: pa.Table,
+    learnt: pa.Table,
+) -> dict[str, Any]:
+    """{"challenger": report, "learnt": see `_learnt`, "baselines", "champion" (None: none serves),
+    "confidence": of all intervals}.
+
+    Gains are paired on the same test `rows`. `learnt` are rows, a sample maybe, of the training split; those of
+    `challenger.known` and `champion.known`.
+    """
+    blocks, rule = blocks_of(problem, rows), problem.evaluation.bootstrap
+    found: dict[str, Any] = {
+        "challenger": report,
+        "learnt": _learnt(problem, challenger, champion, learnt),
+        "baselines": {
+            one.name: {
+                "run_id": one.run_id,
+                "metrics": one.metrics,
+                "gain": gains(challenger.scored, one.scored, blocks, rule),
+            }
+            for one in baselines
+        },
+        "champion": None,
+        "confidence": rule.confidence,
+    }
+    if champion is not None:
+        known = report["slices"]
+        several = {one["name"]: one for one in (*known["declared"], *known["found"])}
+        found["champion"] = {
+            "version": champion.version,
+            "run_id": champion.run_id,
+            "trained_until": champion.trained_until,
+            "fitted_rows": champion.model.fitted_rows,
+            "metrics": champion.metrics,
+            "promoted": champion.promoted,
+            "gain": gains(challenger.scored, champion.scored, blocks, rule),
+            "slices": compared_slices(
+                problem, list(several.values()), rows, challenger.scored, champion.scored, blocks
+            ),
+        }
+    return found
+
+
+def at_promotion(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """{"metrics": {metric: value}, "baselines": {name: {"metrics"}}} of the evaluation that a champion came in by."""
+    return {
+        "metrics": {name: one["value"] for name, one in evaluation["challenger"]["metrics"].items()},
+        "baselines": {name: {"metrics": one["metrics"]} for name, one in evaluation["baselines"].items()},
+    }
+
+
+def _learnt(problem: Problem, challenger: Contender, champion: Contender | None, rows: pa.Table) -> dict[str, Any]:
+    """What the challenger makes of rows that it has learnt from.
+
+    {"from": fingerprint of the rows that its fit was given, "fitted_rows", "bias": mean score less mean label, of the
+    class where it is largest; None where it means nothing, "shared": {"rows", "champion": its skill, "gain": interval,
+    of rows that both have learnt from} or None}.
+    """
+    model = challenger.model
+    found: dict[str, Any] = {"from": model.learnt_from, "fitted_rows": model.fitted_rows, "bias": None, "shared": None}
+    ours = challenger.known
+    if ours is None or not rows.num_rows:
+        return found
+    if _keeps_frequencies(problem, challenger.name):
+        found["bias"] = _bias(ours)
+    if champion is not None and champion.known is not None:
+        is_shared = np.isin(rows["partition"].to_numpy(zero_copy_only=False), champion.learnt_from)
+        theirs, metric = champion.known.take(is_shared), SKILL[problem.task]
+        blocks = blocks_of(problem, rows)[is_shared]
+        if len(theirs.labels):
+            gain = gains(ours.take(is_shared), theirs, blocks, problem.evaluation.bootstrap, [metric])[metric]
+            found["shared"] = {"rows": len(theirs.labels), "champion": measure(theirs)[metric], "gain": gain}
+    return found
+
+
+def _keeps_frequencies(problem: Problem, candidate: str) -> bool:
+    """Whether a model's mean score on its training rows is meant to be the share of positives there."""
+    of, dataset = problem.training.of(candidate), problem.dataset
+    changed = [of.imbalance, of.calibration, dataset.resampling]
+    return problem.task != "regression" and not of.of and all(one is None or one.method == "none" for one in changed)
+
+
+def _bias(scored: Scored) -> float:
+    labels = np.eye(len(scored.classes))[scored.labels] if scored.scores.ndim == 2 else scored.labels
+    off = np.average(scored.scores - labels, axis=0, weights=scored.weights)
+    return float(off.flat[np.abs(off).argmax()]) if off.ndim else float(off)

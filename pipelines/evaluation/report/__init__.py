@@ -1,0 +1,1 @@
+"""What is told about a challenger beside its gate: slices, fairness, behaviour, calibration, importance."""

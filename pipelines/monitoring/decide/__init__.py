@@ -1,0 +1,1 @@
+"""What each way to act would gain, and the choice among them."""

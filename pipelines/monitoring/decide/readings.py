@@ -1,0 +1,195 @@
+"""readings: what each way to act would have gained on a labelled partition, over keeping the champion.
+
+A *reading* is a counterfactual measurement on one labelled partition: the metrics of what a way would have given there
+against those of what served. One partition's reading is noisy (on real weeks its spread is larger than the gain), so
+what is expected (`options`) comes from many, drawn to 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from pipelines.config import Bootstrap, Calibration, Candidate, Selection, Way
+from pipelines.dataset.draw import sample
+from pipelines.errors import EvergreenError
+from pipelines.metrics.bootstrap import gains
+from pipelines.metrics.scored import Scored, scored
+from pipelines.problem import Problem
+from pipelines.profiles.column import Frozen
+
+PROXY = "proxy"
+WAYS: tuple[Way, ...] = ("retrain", "continue")
+PROXY_ROWS = 60_000  # of each side: about half a CPU second
+PROXY_TREES = 60
+PROXY_PARAMETERS: dict[str, Any] = {"max_depth": 4, "min_child_weight": 20, "subsample": 0.8, "colsample_bytree": 0.5}
+DEFAULT_WORTH = {"binary": {"auc": 1.0, "log_loss": 1.0}, "multiclass": {"auc": 1.0, "log_loss": 1.0},
+                 "regression": {"r2": 1.0}}  # fmt: skip
+
+
+class Reading(Frozen):
+    """What a way would have gained on one labelled partition: `value`, in the policy's worth; `low` and `high` are the
+    ends of its block-bootstrap interval (of several metrics their ends added up: on the wide side).
+
+    age: partitions by which the champion is older than the model it is held against: of retrain since it was trained
+    from scratch, of continue since it last learnt; 0 for ways that have nothing to do with age. window_from: a training
+    from this partition on, held against one from all partitions.
+    """
+
+    way: Way
+    partition: str
+    version: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    age: int = 0
+    window_from: str | None = None
+
+
+def worth(problem: Problem) -> Mapping[str, float]:
+    """What a unit of each metric is worth for one partition.
+
+    >>> DEFAULT_WORTH["regression"]
+    {'r2': 1.0}
+    """
+    return {str(name): each for name, each in problem.monitoring.policy.worth.items()} or DEFAULT_WORTH[problem.task]
+
+
+def reading(
+    problem: Problem, way: Way, where: Mapping[str, Any], ours: Scored, keep: Scored, blocks: np.ndarray
+) -> Reading | None:
+    """How much better `ours` does than `keep` on the same labelled rows; None where a metric is not defined.
+
+    `where` has the reading's partition and version, and age and window_from where they say something.
+    """
+    each = worth(problem)
+    rule: Bootstrap = problem.evaluation.bootstrap
+    found = gains(ours, keep, blocks, rule, list(each)) if len(keep.labels) else {}
+    values = {name: one["value"] for name, one in found.items()}
+    if not values or any(value is None for value in values.values()):
+        return None
+    ends = {
+        end: None
+        if any(one[end] is None for one in found.values())
+        else sum(each[name] * (one[end] or 0.0) for name, one in found.items())
+        for end in ("low", "high")
+    }
+    metrics = {name: float(value or 0.0) for name, value in values.items()}
+    return Reading(way=way, value=sum(each[name] * metrics[name] for name in metrics), metrics=metrics, **ends, **where)
+
+
+def proxies(
+    problem: Problem, candidate: str, stale: Sequence[pa.Table], fresh: pa.Table, newer: pa.Table, newest: pa.Table
+) -> dict[Way | str, np.ndarray]:
+    """Scores of the rows `newest` by small models, equal in all but what they learnt from: the value of fresher data.
+
+    `keep` learnt as the champion did: from the first rows of `stale`, and gone on with each of the others (a continued
+    model is not as fresh as one from scratch); `retrain` from `fresh`, what a training that is asked for now would
+    learn from, in whose test split `newest` is; `continue` is `keep`, gone on as training.update says with the rows
+    `newer`, those of `fresh` that `stale` has not. (Huyen, ch. 9: the value of data freshness.) A way that cannot be
+    fitted is left out.
+
+    They are boosted trees with the champion's parameters where it is xgboost, but 60 trees in all, on 60,000 rows at
+    most: how much fresher data is worth is measured, not how good the champion is.
+    """
+    from pipelines.training.fit import fit_scorer
+    from pipelines.training.update import continued
+
+    small = _small(problem, candidate)
+
+    def drawn(rows: pa.Table) -> pa.Table:
+        return sample(rows, PROXY_ROWS, problem.training.seed)
+
+    nothing, found = newest.slice(0, 0), dict[Way | str, np.ndarray]()
+    try:
+        kept = fit_scorer(small, PROXY, drawn(stale[0]), nothing)
+        for rows in stale[1:]:
+            kept = continued(small, PROXY, kept, drawn(rows), nothing)
+        found["keep"] = kept.scores(newest)
+        found["retrain"] = fit_scorer(small, PROXY, drawn(fresh), nothing).scores(newest)
+        if newer.num_rows and problem.training.candidates[candidate].model == "xgboost":
+            found["continue"] = continued(small, PROXY, kept, drawn(newer), nothing).scores(newest)
+    except EvergreenError:
+        pass  # too few rows, one class: what there is stays, and the options say what was not measured
+    return found
+
+
+def _small(problem: Problem, candidate: str) -> Problem:
+    """The problem with the candidate `proxy`, and a fixed threshold."""
+    training = problem.training
+    own = training.candidates[candidate]
+    parameters = {**PROXY_PARAMETERS, **own.parameters} if own.model == "xgboost" else dict(PROXY_PARAMETERS)
+    rounds, rate = parameters.get("n_estimators", 100), parameters.get("learning_rate", 0.1)
+    for name in ("early_stopping_rounds", "eval_metric"):
+        parameters.pop(name, None)
+    parameters |= {"n_estimators": PROXY_TREES, "learning_rate": min(max(rate, rate * rounds / PROXY_TREES / 2), 0.15)}
+    spec = Candidate(
+        model="xgboost",
+        parameters=parameters,
+        calibration=Calibration(),
+        selection=Selection(),
+        imbalance=own.imbalance if own.model == "xgboost" else None,
+        preprocessing=own.preprocessing if own.model == "xgboost" else None,
+    )
+    changes = {
+        "candidates": {**training.candidates, PROXY: spec},
+        "threshold": training.threshold.model_copy(update={"by": "fixed"}),
+        "threads": 1,  # small trees: threads that wait for each other cost more than they save
+    }
+    return problem.model_copy(update={"training": training.model_copy(update=changes)})
+
+
+def as_scored(problem: Problem, rows: pa.Table, scores: np.ndarray) -> Scored:
+    """These rows, with `label` and `weight`, as they were scored; no threshold counts here."""
+    return scored(problem, rows["label"].to_numpy(), scores, rows["weight"].to_numpy())
+
+
+def recalibrated(problem: Problem, older: Scored, newest: np.ndarray) -> np.ndarray | None:
+    """Scores of the newest rows after a calibration that was learnt on older ones; None where that cannot be."""
+    if problem.task == "regression" or not len(older.labels):
+        return None
+    from pipelines.training.calibrate import fit_calibrator
+
+    try:
+        calibrator = fit_calibrator(Calibration(method="platt"), older.scores, older.labels, older.weights)
+    except EvergreenError:
+        return None
+    return np.asarray(calibrator.transform(newest))
+
+
+def fresher(
+    problem: Problem,
+    candidate: str,
+    where: Mapping[str, Any],
+    ages: Mapping[Way, int],
+    stale: Sequence[pa.Table],
+    rows: Mapping[str, pa.Table],
+    blocks: np.ndarray,
+) -> list[Reading]:
+    """Readings of `retrain` and `continue`, as far as they have an age above 0, on the newest labelled partition.
+
+    `stale` and, of `rows`, `fresh`, `newer` and `newest` are as `proxies` takes them; where that is looked at `rows`
+    also has `window`: the rows of `fresh` from where["window_from"] on. `where`: partition and version.
+    """
+    newest, place = rows["newest"], {name: value for name, value in where.items() if name != "window_from"}
+    found = proxies(problem, candidate, stale, rows["fresh"], rows["newer"], newest)
+    if "keep" not in found:
+        return []
+    scored_as = {way: as_scored(problem, newest, scores) for way, scores in found.items()}
+    keep = scored_as["keep"]
+    told = [
+        reading(problem, way, {**place, "age": ages[way]}, scored_as[way], keep, blocks)
+        for way in WAYS
+        if way in scored_as and ages[way] > 0
+    ]
+    if "window" in rows and "retrain" in found:
+        windowed = proxies(problem, candidate, [rows["fresh"]], rows["window"], newest.slice(0, 0), newest)
+        if "retrain" in windowed:
+            ours = as_scored(problem, newest, windowed["retrain"])
+            told.append(reading(problem, "retrain", where, ours, as_scored(problem, newest, windowed["keep"]), blocks))
+    return [one for one in told if one is not None]

@@ -1,0 +1,1 @@
+"""How far a partition lies from what is usual."""

@@ -1,0 +1,255 @@
+"""concept: whether labels came otherwise than the same inputs used to mean, and which features carry it.
+
+Concept drift is a change of P(y|x). A partition's error says little of it: levels move from week to week, and inputs
+with them. So two things are told. Per feature, what its labels would teach over the champion's scores (`residual`), in
+multiples of what held-out rows and earlier labelled partitions of the same version usually teach. And for people, the
+realised error beside that of held-out rows weighted to look like the partition (Sugiyama et al. 2007).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.config import Bootstrap
+from pipelines.metrics.bootstrap import Interval, blocks_of, intervals
+from pipelines.metrics.metric_sums import ratio
+from pipelines.metrics.metrics import goodness
+from pipelines.metrics.scored import Scored
+from pipelines.monitoring.diagnose.residual import Cut, Residual, cut, errors, gained, pooled, residual, totals
+from pipelines.monitoring.estimate.domain import domain
+from pipelines.monitoring.estimate.held_out import HeldOut
+from pipelines.problem import Problem
+from pipelines.profiles.pooled import windows
+
+Array = NDArray[Any]
+
+PRIOR = 6.0  # so many partitions the usual feature counts for, beside a feature's own
+SEVERE = 1.25  # times the limit: an earlier partition that far out is no part of what is usual
+CHANCE = 1.64  # standard errors of a bin's mean squared error
+FEWEST_IN_BIN = 10  # rows of one window in a bin, for their mean squared error to say anything
+LEAST_COMPARED = 50.0  # rows of the past in a bin of a regression, for its error to be compared
+FLOOR = 0.05  # square root of a share of the loss, .25 %: less than that is too little to matter
+TOLD = 5  # features
+NOT_COMPARED = {"compared": {}, "is_weighted": False, "note": "not compared"}
+COMPARED = {"binary": ("auc", "log_loss"), "multiclass": ("auc", "log_loss"), "regression": ("rmse",)}
+
+
+def concept(
+    problem: Problem,
+    held_out: HeldOut,
+    labelled: Sequence[HeldOut],
+    rule: Bootstrap,
+    limit: float,
+    fewest_rows: int,
+    *,
+    compare: bool = True,
+) -> dict[str, Any] | None:
+    """What the newest labelled partition says of concept drift; None where no feature has two values in it, or no
+    held-out row counts.
+
+    Args:
+        problem: the config that the version was trained with.
+        held_out: its test rows.
+        labelled: labelled partitions (small ones pooled) that it scored, with their features, the oldest first: the
+            newest is judged, those before it tell what is usual. Eight or so are enough.
+        limit: `times_usual` that alarms (the policy's max_concept_shift). An earlier partition beyond 1.25 times that
+            does not count as usual, so that a lasting drift stays one; leaving out all beyond the limit itself would
+            let one odd week make the next ones alarm.
+        fewest_rows: effective held-out rows that weights have to leave, and rows of a partition of the test split;
+            smaller ones are pooled.
+        compare: whether to compare errors too, which is for people and takes most of the time.
+
+    Result: {"partition", "rows", "times_usual": the largest of any feature, "features": [{"feature", "gain": share of
+    the loss that a correction by this feature takes off, out of fold and beyond the usual one; "times_usual",
+    "partitions": 1, or 2 where the newest two show it more clearly}], "where": {"rows": such as carrier=EV, "count",
+    "error": mean of label less expectation}, "usual_partitions": how many tell what is usual, "left_out": earlier
+    partitions that were themselves far beyond the limit, "compared": {metric: {"expected", "realised", "difference"}},
+    "is_weighted", "note"}. Features come by their gain; those that carry the drift are beyond half the limit.
+    """
+    newest = labelled[-1]
+    cuts = cut(newest.rows, problem.feature_names)
+    tested = _partitions(held_out, fewest_rows)
+    if not cuts or not tested:
+        return None
+    scale = _scale(held_out.scored)
+    names, parts = [], []
+    for part in [*tested, *labelled]:
+        names.append(part.rows["partition"][-1].as_py())  # of a pool the newest
+        parts.append(residual(cuts, part.rows, part.scored, blocks_of(problem, part.rows), scale))
+    first = len(parts) - len(labelled)
+    usual, left_out = list(range(first)), []
+    for place in range(first, len(parts) - 1):
+        beyond = _beyond([parts[place]], [[parts[one]] for one in usual])
+        if max(one["times_usual"] for one in beyond.values()) > SEVERE * limit:
+            left_out.append(place)
+        else:
+            usual.append(place)
+    found = _newest(parts, usual)
+    ranked = sorted(found, key=lambda name: (found[name]["times_usual"] <= limit / 2, -found[name]["gain"]))
+    leading = cuts[ranked[0]]
+    return {
+        "partition": names[-1],
+        "rows": newest.rows.num_rows,
+        "times_usual": max(one["times_usual"] for one in found.values()),
+        "features": [{"feature": name, **found[name]} for name in ranked[:TOLD]],
+        "where": _where(leading, parts[-1], newest, blocks_of(problem, newest.rows), [parts[one] for one in usual]),
+        "usual_partitions": len(usual),
+        "left_out": [names[place] for place in left_out],
+        **(_compared(problem, held_out, newest, rule, fewest_rows) if compare else NOT_COMPARED),
+    }
+
+
+def _partitions(held_out: HeldOut, fewest_rows: int) -> list[HeldOut]:
+    """Those of the test split, one by one, small ones pooled: they are what a partition is measured against first."""
+    used = held_out.scored.weights > 0
+    keys = np.asarray(held_out.rows["partition"].to_pylist())
+    names, rows = np.unique(keys[used], return_counts=True)
+    masks = [used & np.isin(keys, names[window.start : window.stop]) for window in windows(rows.tolist(), fewest_rows)]
+    return [HeldOut(held_out.rows.filter(pa.array(mask)), held_out.scored.take(mask)) for mask in masks]
+
+
+def _scale(scored: Scored) -> float:
+    """Of a regression: standard deviation of its errors; 1 where it has none."""
+    if scored.task != "regression":
+        return 1.0
+    return float(np.std((scored.labels - scored.scores)[scored.weights > 0])) or 1.0
+
+
+def _newest(parts: list[Residual], usual: list[int]) -> dict[str, dict[str, Any]]:
+    """Each feature in the newest partition, and in the newest two together where that is the clearer."""
+    found = _beyond(parts[-1:], [[parts[one]] for one in usual])
+    singles = [one for one in usual if one != len(parts) - 2]
+    pairs = [[parts[one], parts[other]] for one, other in pairwise(singles)]
+    if len(pairs) < 2:
+        return found
+    both = _beyond(parts[-2:], pairs, [parts[one] for one in singles])
+    return {
+        name: both[name] if both[name]["times_usual"] > found[name]["times_usual"] else found[name] for name in found
+    }
+
+
+def _beyond(
+    judged: list[Residual], windows: list[list[Residual]], past: list[Residual] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Gain of each feature over the usual correction, and that as a multiple of what windows of the past gain.
+
+    A window is compared with the past but itself. The root of a gain is about the size of an effect; a feature's usual
+    size is its root mean square, drawn to the median feature's as if of PRIOR partitions more. Of a regression only
+    bins count whose rows came worse than in any of the windows: see `_is_worse`.
+    """
+    now, known = pooled(judged), [pooled(one) for one in windows]
+    every = [totals(one) for one in (past or known)]
+    own = [totals(one) for one in known]
+    gains, sizes = {}, {}
+    for name, sums in now.sums.items():
+        total = np.sum([one[name] for one in every], axis=0)
+        by_bin = gained(sums, total).sum(axis=(0, 1))
+        if now.squares:
+            is_worse = _is_worse(now.squares[name], [one.squares[name] for one in known])
+            by_bin = np.where(is_worse, by_bin, np.minimum(by_bin, 0.0))
+        gains[name] = float(by_bin.sum()) / now.loss
+        sizes[name] = np.array([
+            max(float(gained(one.sums[name], total - its[name]).sum()) / one.loss, 0.0)
+            for one, its in zip(known, own, strict=True)
+        ])  # fmt: skip
+    typical = float(np.median([one.mean() for one in sizes.values()]))
+    count = len(known)
+    return {
+        name: {
+            "gain": gain,
+            "times_usual": float(
+                np.sqrt(max(gain, 0.0)) / max(np.sqrt((sizes[name].sum() + PRIOR * typical) / (count + PRIOR)), FLOOR)
+            ),
+            "partitions": len(judged),
+        }
+        for name, gain in gains.items()
+    }
+
+
+def _is_worse(squares: Array, past: Sequence[Array]) -> Array:
+    """Bins (bins,) whose mean squared error is beyond that of each window of the past, and not by chance.
+
+    A champion that does not fit (a line through a curve, say) has errors with a structure from its first day on, and
+    as inputs move, other parts of it show. That is no change of what they mean, as long as rows of a kind come no worse
+    than they did where the champion was tested. Rows of a kind that it was not tested on have nothing to be compared
+    with: they do not count. Of classes the loss follows the classes' rates, and says no such thing.
+    """
+    rows = np.array([one[1] for one in past])
+    means = ratio(np.array([one[0] for one in past]), np.where(rows >= FEWEST_IN_BIN, rows, 0.0))
+    most = np.nanmax(np.vstack([means, np.zeros(means.shape[1])]), axis=0)
+    mean = np.nan_to_num(ratio(squares[0], squares[1]))
+    # The variance of a mean of n squares of normal errors is 2 / n of its square.
+    chance = CHANCE * np.sqrt(2 / np.maximum(squares[1], 1.0))
+    worse: Array = (mean > most * (1 + chance)) & (rows.sum(axis=0) >= LEAST_COMPARED)
+    return worse
+
+
+def _where(leading: Cut, newest: Residual, part: HeldOut, blocks: Array, usual: list[Residual]) -> dict[str, Any]:
+    """The bin of the leading feature with most of its gain, and how its labels came."""
+    total = np.sum([totals(one)[leading.name] for one in usual], axis=0)
+    codes = leading.codes(part.rows)
+    gain = gained(newest.sums[leading.name], total).sum(axis=(0, 1))
+    if newest.squares:
+        is_worse = _is_worse(newest.squares[leading.name], [one.squares[leading.name] for one in usual])
+        gain = np.where(is_worse, gain, np.minimum(gain, 0.0))
+    code = int(np.where(np.bincount(codes, minlength=leading.size) > 0, gain, -np.inf).argmax())
+    is_there = codes == code
+    off = errors(part.scored, blocks)[is_there].mean(axis=0)
+    found: dict[str, Any] = {"rows": leading.label(code), "count": int(is_there.sum())}
+    if np.ndim(off) == 0:
+        return found | {"error": float(off)}
+    most = int(np.abs(off).argmax())
+    return found | {"error": float(off[most]), "class": part.scored.classes[most]}
+
+
+def _compared(
+    problem: Problem, held_out: HeldOut, newest: HeldOut, rule: Bootstrap, fewest_rows: int
+) -> dict[str, Any]:
+    """Realised metrics beside those of held-out rows that look like the partition; of all, where too few do."""
+    blocks, its_blocks = blocks_of(problem, held_out.rows), blocks_of(problem, newest.rows)
+    told = domain(problem, held_out.rows, blocks, newest.rows, its_blocks, rule)
+    reason = "no input tells rows apart" if told is None else told.why_not(fewest_rows)
+    known = held_out.scored
+    if told is not None and reason is None:
+        known = replace(known, weights=known.weights * told.weights)
+    names = list(COMPARED[problem.task])
+    expected, realised = intervals(known, blocks, rule, names), intervals(newest.scored, its_blocks, rule, names)
+    return {
+        "compared": {
+            name: {
+                "expected": expected[name],
+                "realised": realised[name],
+                "difference": _difference(name, expected[name], realised[name]),
+            }
+            for name in names
+        },
+        "is_weighted": reason is None,
+        "note": "held-out rows are weighted to look like the partition" if reason is None else f"unweighted: {reason}",
+    }
+
+
+def _difference(metric: str, expected: Interval, realised: Interval) -> Interval:
+    """How much better than expected; the sides are independent, so MOVER puts their intervals together (Zou and Donner
+    2008)."""
+    before, after = (_ranked(metric, side) for side in (expected, realised))
+    if before is None or after is None:
+        return {"value": None, "low": None, "high": None}
+    value = after[1] - before[1]
+    return {
+        "value": value,
+        "low": value - float(np.hypot(after[1] - after[0], before[2] - before[1])),
+        "high": value + float(np.hypot(after[2] - after[1], before[1] - before[0])),
+    }
+
+
+def _ranked(metric: str, found: Interval) -> tuple[float, ...] | None:
+    """Low, value and high of an interval, turned so that more is better; None where one is not defined."""
+    ends = [found[end] for end in ("low", "value", "high")]
+    return tuple(sorted(float(goodness(metric, end)) for end in ends)) if None not in ends else None

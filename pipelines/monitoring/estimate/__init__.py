@@ -1,0 +1,1 @@
+"""How good scores are, before and after their labels came."""

@@ -1,0 +1,1 @@
+"""Since when, along with what, and where."""

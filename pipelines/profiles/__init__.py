@@ -1,0 +1,1 @@
+"""Profiles of columns and partitions, and the distances between them."""

@@ -1,0 +1,38 @@
+"""What a run ran on: the commit of the code, and the packages around it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+
+from pipelines.problem import ROOT
+
+_MODEL_PACKAGES = ("evergreen", "mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "skops")
+_XGBOOST_BUILDS = ("xgboost-cpu", "xgboost")  # distributions of the package xgboost: without and with a GPU's code
+
+
+def git_commit() -> str:
+    """Commit of the checkout, with `-dirty` when files differ from it; `unknown` outside of one."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def environment() -> str:
+    """Python, platform and the version of every installed distribution, one a line."""
+    about = (distribution.metadata for distribution in importlib.metadata.distributions())  # parsed at each access
+    installed = sorted({f"{one['Name']}=={one['Version']}" for one in about}, key=str.lower)
+    return "\n".join([f"# Python {platform.python_version()} on {platform.platform()}", *installed, ""])
+
+
+def requirements() -> list[str]:
+    """What a model needs to be loaded, as pip takes it: each distribution with the version that is installed here."""
+    builds = [name for name in _XGBOOST_BUILDS if _is_installed(name)]
+    return [f"{name}=={importlib.metadata.version(name)}" for name in [*_MODEL_PACKAGES, *builds]]
+
+
+def _is_installed(distribution: str) -> bool:
+    return any(importlib.metadata.distributions(name=distribution))

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.problem import ROOT
+
+
+def evergreen(*arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command as a person runs it, in an environment of its own."""
+    clean = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "EVERGREEN_HOME": "/nonexistent", **environment}
+    command = [sys.executable, "-m", "pipelines.cli.app", *arguments]
+    return subprocess.run(
+        command, input=given, capture_output=True, text=True, env=clean, cwd=ROOT, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize("command", ["up", "demo", "replay", "status", "check", "run", "down", "quarantine", "rebuild"])
+def test_every_command_explains_itself(command: str) -> None:
+    done = evergreen(command, "--help")
+    assert done.returncode == 0
+    assert len(done.stdout.split()) > 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["replay", "flight_delai"], "did you mean 'flight_delay'"),
+        (["replay", "flight_delay"], "EVERGREEN_AIRFLOW_URL is not set"),
+        (["replay", "flight_delay", "--until", "2015-01-01"], "lies after the last partition"),
+        (["replay", "flight_delay", "--until", "soon"], "'soon' is no date"),
+        (["status"], "EVERGREEN_STORE_URI is not set"),
+        (["run", "ingest.valdate", "flight_delay"], "there is no stage 'ingest.valdate'"),
+        (["run", "ingest.validate", "flight_delay"], "--input"),
+        (["run", "ingest", "flight_delay"], "--first"),
+        (["run", "train", "flight_delay"], "MLFLOW_TRACKING_URI is not set"),
+        (["run", "monitor.detect", "flight_delay", "--input", "-"], "MLFLOW_TRACKING_URI is not set"),
+        (["check", "flight_delai"], "did you mean 'flight_delay'"),
+        (["quarantine", "release", "flight_delay", "x"], "a release needs a reason"),
+        (["quarantine", "hold", "flight_delay", "2013-04-01"], "a quarantine needs a reason"),
+        (["quarantine", "hold", "flight_delay", "2013-04-02", "--reason", "x"], "'2013-04-02' names no partition"),
+        (["roll-back", "flight_delay"], "the ledger needs a reason"),
+        (["fall-back", "flight_delay"], "the ledger needs a reason"),
+        (["quarantine", "release", "flight_delay", "x", "--reason", "y", "--set", "z"], "'z' is no COLUMN=VALUE"),
+        (["rebuild", "flight_delay", "--partition", "2013-04-01", "--as-of", "soon"], "'soon' is no moment"),
+        (["run", "ingest.validate", "flight_delay", "--input", "/nowhere.json"], "no readable JSON"),
+        (["run", "score", "flight_delay", "--partition", "2013-04-02"], "'2013-04-02' names no partition"),
+    ],
+)
+def test_what_goes_wrong_is_a_message_and_no_traceback(tmp_path: Path, arguments: list[str], told: str) -> None:
+    store = {} if arguments[0] == "status" else {"EVERGREEN_STORE_URI": tmp_path.as_uri()}
+    done = evergreen(*arguments, given="{}", **store)
+    said = done.stdout if arguments[0] == "check" else done.stderr
+    assert done.returncode == 1
+    assert told in said
+    assert "next:" in said
+    assert "Traceback" not in done.stderr
+
+
+def test_all_that_a_dag_will_need_is_asked_for_before_it_starts() -> None:
+    done = evergreen("run", "train", "flight_delay")
+    assert done.returncode == 1
+    assert "EVERGREEN_STORE_URI and MLFLOW_TRACKING_URI are not set" in done.stderr
+    assert "set MLFLOW_TRACKING_URI to a server's address, or sqlite:////folder/mlflow.db" in done.stderr
+
+
+def test_check_looks_at_the_rows_of_one_problem() -> None:
+    done = evergreen("check", "flight_delay")
+    assert done.returncode == 0
+    assert "events: 336,776 rows in 53 of 53 weeks, usually 6,5" in done.stdout
+    assert "labels: 327,346 rows, for 97.2% of the events" in done.stdout
+    assert "events:" not in evergreen("check", "flight_delay", "--quick").stdout
+
+
+def test_a_partition_is_held_and_let_in_by_hand(tmp_path: Path) -> None:
+    store, week = (
+        {"EVERGREEN_STORE_URI": tmp_path.as_uri()},
+        ("flight_delay", "2013-04-01", "--reason", "a dead sensor"),
+    )
+    assert evergreen("quarantine", "hold", *week, **store).stdout == "held: 2013-04-01\n"
+    assert evergreen("quarantine", "hold", *week, **store).stdout == "2013-04-01 was held before\n"
+    listed = evergreen("quarantine", "partitions", "flight_delay", **store).stdout
+    assert "1 partitions in quarantine" in listed and "a dead sensor" in listed
+    assert evergreen("quarantine", "readmit", *week, **store).stdout == "readmitted: 2013-04-01\n"
+    assert evergreen("quarantine", "readmit", *week, **store).stdout == "2013-04-01 was not held\n"
+
+
+def test_check_names_each_wrong_problem(tmp_path: Path) -> None:
+    raw = yaml.safe_load((ROOT / "include/problems/flight_delay/problem.yaml").read_text())
+    for name in ("good", "bad", "ugly"):
+        (tmp_path / name).mkdir()
+        for query in ("events.sql", "labels.sql"):
+            text = (ROOT / "include/problems/flight_delay" / query).read_text()
+            (tmp_path / name / query).write_text(text.replace("w.visib", "w.view") if name == "ugly" else text)
+        changed = {**raw, "owner": 7} if name == "bad" else raw
+        (tmp_path / name / "problem.yaml").write_text(yaml.safe_dump(changed))
+    done = evergreen("check", EVERGREEN_PROBLEMS=str(tmp_path))
+    assert done.returncode == 1
+    assert "ok     good" in done.stdout, "what is wrong with the others hides none"
+    assert "owner: Input should be a valid string (value: 7)" in done.stdout
+    assert "view" in done.stdout
+    assert "events.sql" in done.stdout
+    assert evergreen("check").returncode == 0
+
+
+@pytest.mark.slow
+def test_a_stages_result_feeds_the_next(tmp_path: Path) -> None:
+    store = {"EVERGREEN_STORE_URI": tmp_path.as_uri()}
+    week = ("--partition", "2013-04-01")
+    extracted = evergreen("run", "ingest.extract", "flight_delay", *week, **store)
+    validated = evergreen("run", "ingest.validate", "flight_delay", "--input", "-", given=extracted.stdout, **store)
+    published = evergreen("run", "ingest.publish", "flight_delay", "--input", "-", given=validated.stdout, **store)
+    assert json.loads(published.stdout)["events"] == json.loads(extracted.stdout)["events"] == 6592
+    whole = evergreen("run", "ingest", "flight_delay", *week, **store)
+    assert json.loads(whole.stdout)["events"] == 6592
+    assert [line.split()[0] for line in whole.stderr.splitlines()] == ["extract", "validate", "publish"]
+    assert "6,592 events published" in whole.stderr

@@ -1,0 +1,157 @@
+"""The page stands whatever it is given: no findings, long names, bad input; and it needs nothing but itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from html import unescape
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.metrics.scored import Scored
+from pipelines.monitoring.detect.detect import detect
+from pipelines.monitoring.explain.root_cause import Explained, nothing_to_explain
+from pipelines.monitoring.page.columns import shown_bins
+from pipelines.monitoring.page.evidence import Seen
+from pipelines.monitoring.page.page import ACTIONS, page
+from pipelines.profiles.profile import Reference, profile, reference
+from tests.monitoring.explain.test_root_cause import changed, part, series, shift
+
+EVIL = "<script>alert('x')</script> & a name that goes on and on and on without an end, as names do"
+WEEKS = ("2013-05-06", "2013-05-13", "2013-05-20", "2013-05-27")
+
+
+class Checked(HTMLParser):
+    """Every tag that is opened is closed, and nothing is fetched or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in ("script", "iframe", "link", "img", "object"), tag
+        assert not any(name.startswith("on") or name == "src" for name, _ in attrs)
+        assert all(not value or value.startswith("#") for name, value in attrs if name in ("href", "xlink:href"))
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def named(rows: pa.Table, evil: bool) -> pa.Table:
+    return rows.rename_columns([EVIL if name == "carrier" and evil else name for name in rows.column_names])
+
+
+def seen(rows: Any, *, evil: bool = False, **more: Any) -> tuple[Seen, dict[str, Any]]:
+    tables = {key: named(rows(400, seed), evil) for seed, key in enumerate(WEEKS)}
+    first = tables[WEEKS[0]]
+    scores = first["score"].to_numpy()
+    test = Scored("binary", ("0", "1"), (scores > 0.5).astype(np.int64), scores, np.ones(400))
+    history = pa.concat_tables([tables[key].append_column("partition", pa.array([key] * 400)) for key in WEEKS[:2]])
+    known: Reference = reference(first.drop_columns(["score"]), test.labels, test, history=history)
+    profiles = {key: profile(table.to_batches(), known)[0] for key, table in tables.items()}
+    found = detect(known, profiles[WEEKS[3]], {WEEKS[2]: profiles[WEEKS[2]]})
+    values = {
+        "problem": "kettle", "every": "week", "partition": WEEKS[3], "version": "1", "reference": known,
+        "profiles": profiles, "estimates": [], "unlabelled": [WEEKS[3]], "labels_until": "2013-06-03T00:00:00+00:00",
+        "units": {"temp": "degF"},
+    }  # fmt: skip
+    return Seen(**{**values, **more}), found
+
+
+def text_of(html: bytes) -> str:
+    body = html.decode()
+    Checked().feed(body)
+    return unescape(re.sub(r"<[^>]+>", " ", re.sub(r"<(svg|style).*?</\1>", " ", body, flags=re.DOTALL)))
+
+
+def numbers_of(html: bytes) -> list[dict[str, Any]]:
+    found = re.search(r'<pre id="numbers">(.*?)</pre>', html.decode(), re.DOTALL)
+    assert found is not None
+    told: list[dict[str, Any]] = json.loads(unescape(found.group(1)))
+    return told
+
+
+def a_whole(evil: bool, rows: Any) -> tuple[Seen, dict[str, Any], Explained]:
+    name = EVIL if evil else "carrier"
+    estimate = {"partition": WEEKS[2], "metric": "auc", "value": 0.7, "low": 0.6, "high": 0.8}
+    of, found = seen(rows, evil=evil, estimates=[estimate])
+    findings = [{"kind": "covariate shift", "evidence": f"{name} by 3", "numbers": {name: 3.0}, "features": [name]}]
+    decided = {
+        "verdict": "covariate shift", "action": "retrain", "reason": f"because {name}", "detected": found,
+        "diagnosis": {"findings": findings, "labelled": [WEEKS[2]], "bad": []},
+        "options": [{"action": "retrain", "gain": 0.02, "low": -0.01, "high": 0.05, "cost": 0.01, "why_not": ""},
+                    {"action": "roll_back", "gain": -0.1, "cost": None, "why_not": f"worse {name}"}],
+    }  # fmt: skip
+    explained = Explained(
+        since=WEEKS[2], shape="step", changes=({"series": series(), "change": changed()},),
+        before=WEEKS[:2], after=WEEKS[2:], shift=shift(),
+        contributions=(part(name, 0.6, category="AA", before=0.5, after=0.2), part("temp", 0.3)),
+        performance=({"partition": WEEKS[2], "is_held_out": False, "rows": 380, "auc": 0.65, "log_loss": 0.6},),
+        slices=({"name": name, "conditions": (), "rows_before": 9, "rows": 8, "loss_before": 0.1, "loss": 0.2,
+                 "excess": 0.1, "low": 0.05, "high": 0.2},),
+        slices_looked_at=77, labelled_before=WEEKS[:1], labelled_after=WEEKS[2:3], has_held_out=True,
+        notes=(f"note {name}",), paragraph=f"paragraph {name}",
+    )  # fmt: skip
+    return of, decided, explained
+
+
+def test_a_whole_page_tells_all_first_things_first(rows: Any) -> None:
+    of, decided, explained = a_whole(False, rows)
+    html = page(of, decided, explained)
+    assert html == page(of, decided, explained), "equal inputs give equal bytes"
+    text = text_of(html)
+    places = [text.rindex(part) for part in ("Verdict: covariate shift. Action: retrain.", ACTIONS["retrain"],
+              "paragraph carrier", "What shifted", "Since when", "Does it matter", "why not")]  # fmt: skip
+    assert places == sorted(places)
+    assert html.count(b"<svg") >= 5 and b"no labels yet" in html and b"estimated, before labels" in html
+    assert (
+        "worse carrier" in text
+        and "0.02 (-0.01 to 0.05)" in text
+        and "not measured" in text
+        and "chosen" in text
+        and "0.7 (0.6 to 0.8)" in text
+    )
+    whats = {one["what"] for one in numbers_of(html)}
+    assert {"option retrain: gain", "auc, 2013-05-20, estimated: low", "part of temp: score", "temp: psi"} <= whats
+    assert all(one["from"] and all(each["table"] for each in one["from"]) for one in numbers_of(html))
+
+
+def test_long_names_and_markup_in_names(rows: Any) -> None:
+    text = text_of(page(*a_whole(True, rows)))
+    assert EVIL in text
+
+
+def test_a_partition_without_findings(rows: Any) -> None:
+    of, found = seen(rows)
+    decided = {"verdict": "stable", "action": "none", "reason": "no shift", "detected": found, "diagnosis": None}
+    html = page(of, decided, nothing_to_explain())
+    text = text_of(html)
+    assert "Action: none. Nothing is done." in " ".join(text.split()).replace(". Nothing", ". Nothing")
+    assert "there is nothing to explain" in text and "Nothing is beyond the policy's limits." in text
+    assert b"box good" in html and html.count(b"<svg") >= 2
+    old = decided | {"verdict": "staleness", "action": "retrain", "reason": "a training is expected to gain 0.2"}
+    assert "expected to pay: a training is expected to gain 0.2." in text_of(page(of, old, nothing_to_explain()))
+
+
+def test_next_to_nothing_is_known(rows: Any) -> None:
+    of, _ = seen(rows, profiles={}, units={})
+    text = text_of(page(of, {}, nothing_to_explain()))
+    assert "none given" in text and "No reason is known." in text
+
+
+def test_every_action_is_put_into_words(rows: Any) -> None:
+    of, _ = seen(rows)
+    for action, words in ACTIONS.items():
+        assert words in text_of(page(of, {"verdict": "x", "action": action}, nothing_to_explain()))
+
+
+def test_only_bins_with_rows_are_drawn(trained: Reference) -> None:
+    for column in trained.columns.values():
+        labels, shares = shown_bins(column.bins, {"training": column.profile})
+        assert len(labels) == len(set(labels)) == len(shares["training"])
+        assert min(shares["training"]) >= 0.005

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipelines import local_run
+
+
+@pytest.mark.parametrize(
+    ("stage", "given", "told"),
+    [
+        ("monitor.decide", {"partition": "p"}, {"explained": {"partition": "p"}}),
+        ("monitor.diagnose", {"partition": "p"}, {"detected": {"partition": "p"}}),
+        (
+            "monitor.diagnose",
+            {"detected": {"a": 1}, "estimated": {"b": 2}},
+            {"detected": {"a": 1}, "estimated": {"b": 2}},
+        ),
+        ("score.publish", [{"rows": 1}], {"partition": "2013-04-01", "scored": [{"rows": 1}]}),
+    ],
+)
+def test_a_stage_is_given_what_the_one_before_printed(
+    monkeypatch: pytest.MonkeyPatch, stage: str, given: Any, told: dict[str, Any]
+) -> None:
+    from importlib import import_module
+    from inspect import signature
+
+    for name in local_run.PLACES:
+        monkeypatch.setenv(name, "file:///nowhere")
+    dag, _, name = stage.partition(".")
+    module, calls = import_module(f"pipelines.stages.{dag}"), []
+
+    def stand_in(problem: str, **values: Any) -> None:
+        calls.append(values)
+
+    stand_in.__signature__ = signature(getattr(module, name))  # type: ignore[attr-defined]
+    monkeypatch.setattr(module, name, stand_in)
+    local_run.run(stage, "flight_delay", {"partition": "2013-04-01"}, given)
+    assert calls == [told]
