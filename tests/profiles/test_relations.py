@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from pipelines.profiles.column import ColumnProfile, number_bins, profile_column
 from pipelines.profiles.relations import left_over, relations
 
-RNG = np.random.default_rng(0)
-
 
 def weather(rows: int, mean: float, seed: int) -> dict[str, np.ndarray]:
     """Temperature, dew point (near it) and wind (on its own)."""
@@ -75,6 +73,6 @@ def test_too_little_to_relate(table: pa.Table) -> None:
 
 
 def test_columns_that_repeat_each_other_do_no_harm() -> None:
-    values = RNG.normal(0, 1, 500)
+    values = np.random.default_rng(0).normal(0, 1, 500)
     found = relations(pa.table({"one": values, "same": values, "huge": values * 1e300}))
     assert found is not None and np.isfinite(found.precision).all()

@@ -362,15 +362,16 @@ def test_a_champion_without_skill_has_nothing_to_lose() -> None:
 
 
 RULE = Bootstrap(resamples=60)
-RANDOM = np.random.default_rng(0)
-LABELS = (RANDOM.random(2_000) < 0.3).astype(int)
-NOISE = RANDOM.normal(size=2_000)
 BLOCKS = np.arange(2_000) % 20
 
 
 def model(signal: float) -> Scored:
-    scores = 1 / (1 + np.exp(1 - signal * LABELS - NOISE / 2))
-    return Scored("binary", ("0", "1"), LABELS, scores, np.ones(2_000))
+    """Scores of always the same 2,000 rows: the more signal, the nearer to their labels."""
+    random = np.random.default_rng(0)
+    labels = (random.random(2_000) < 0.3).astype(int)
+    noise = random.normal(size=2_000)
+    scores = 1 / (1 + np.exp(1 - signal * labels - noise / 2))
+    return Scored("binary", ("0", "1"), labels, scores, np.ones(2_000))
 
 
 def faced(challenger: Scored, champion: Scored) -> dict[str, Any]:

@@ -15,8 +15,13 @@ from pipelines.monitoring.detect.units import other_unit
 from pipelines.profiles.column import ColumnProfile, Numbers, number_bins, profile_column
 
 CHANGES, _ = changes_of("", with_slight=True)
-RNG = np.random.default_rng(0)
-WINTER = RNG.normal(35, 9, 2000)
+
+
+def temperatures(mean: float, std: float, seed: int, rows: int = 500) -> np.ndarray:
+    return np.random.default_rng(seed).normal(mean, std, rows)
+
+
+WINTER = temperatures(35, 9, seed=0, rows=2000)
 BINS = number_bins(WINTER, 10)
 
 
@@ -24,7 +29,7 @@ def look(values: np.ndarray, bins: Numbers = BINS) -> ColumnProfile:
     return profile_column("x", pa.array(values), bins)
 
 
-WEEKS = [look(RNG.normal(35 + week, 9, 500)) for week in range(4)]
+WEEKS = [look(temperatures(35 + week, 9, seed=1 + week)) for week in range(4)]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +43,7 @@ WEEKS = [look(RNG.normal(35 + week, 9, 500)) for week in range(4)]
     ],
 )
 def test_a_change_of_units_is_named(change: Callable[[np.ndarray], np.ndarray], name: str, unit: str) -> None:
-    found = look(change(RNG.normal(38, 9, 500)))
+    found = look(change(temperatures(38, 9, seed=5)))
     assert other_unit(found, WEEKS, unit) == name
     assert other_unit(found, WEEKS) == name, "so far off and brought back so near that no unit has to be declared"
     assert other_unit(found, WEEKS, is_far=False) is None, "a step alone is no overwhelming evidence"
@@ -65,18 +70,21 @@ def test_a_mild_move_is_no_change_of_units_whatever_is_declared(unit: str, by: f
 
 
 def test_the_mirror_of_a_frosty_week_is_a_warm_one() -> None:
-    frosty, warm = RNG.normal(-6, 3, 500), RNG.normal(6, 3, 500)
+    frosty, warm = temperatures(-6, 3, seed=5), temperatures(6, 3, seed=6)
     bins = number_bins(frosty, 10)
     assert other_unit(look(warm, bins), [look(frosty, bins)], "degC") is None
 
 
-@pytest.mark.parametrize("values", [RNG.normal(38, 9, 500), RNG.normal(60, 9, 500), np.full(500, 35.0), np.array([])])
+@pytest.mark.parametrize(
+    "values", [temperatures(38, 9, seed=5), temperatures(60, 9, seed=6), np.full(500, 35.0), np.array([])]
+)
 def test_what_is_no_change_of_units(values: np.ndarray) -> None:
     assert other_unit(look(values), WEEKS) is None
 
 
 def test_a_wet_week_after_dry_ones() -> None:
-    rain = [np.where(RNG.random(500) < share, 0.1, 0.0) for share in (0.01, 0.02, 0.3)]
+    random = np.random.default_rng(5)
+    rain = [np.where(random.random(500) < share, 0.1, 0.0) for share in (0.01, 0.02, 0.3)]
     bins = number_bins(np.concatenate(rain), 10)
     assert other_unit(look(rain[2], bins), [look(one, bins) for one in rain[:2]]) is None
 
