@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from docs import commands
+from pipelines.alerts import KINDS
 from pipelines.artifacts import FILES, TABLES
 from pipelines.local_run import STAGES
 from pipelines.problem import ROOT, Problem
@@ -31,16 +34,46 @@ def stages() -> str:
     return "\n".join(f"- `<problem>.{dag}`: {' → '.join(names)}" for dag, names in STAGES.items())
 
 
+def alert_kinds() -> str:
+    """The kinds of alerts, in Markdown."""
+    rows = ["| kind | severity | when | linked page |", "| --- | --- | --- | --- |"]
+    for kind, about in KINDS.items():
+        rows.append(f"| `{kind}` | {about.severity} | {about.when} | {about.page or 'none'} |")
+    return "\n".join(rows)
+
+
+# By page: what makes the text between `<!-- NAME: generated -->` and `<!-- /NAME -->`.
+PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"tables": tables, "stages": stages, "commands": commands.table},
+    "docs/alerts.md": {"kinds": alert_kinds},
+}
+
+
+def filled(text: str, name: str, content: str) -> str:
+    """The text with `content` between the marks of `name`.
+
+    >>> filled("a\\n<!-- x: generated -->\\nold\\n<!-- /x -->", "x", "new")
+    'a\\n<!-- x: generated -->\\nnew\\n<!-- /x -->'
+    """
+    before, begin, rest = text.partition(f"<!-- {name}: generated -->\n")
+    _, end, after = rest.partition(f"<!-- /{name} -->")
+    if not (begin and end):
+        raise ValueError(
+            f"the marks of the part {name!r} are missing: `<!-- {name}: generated -->`, `<!-- /{name} -->`"
+        )
+    return f"{before}{begin}{content}\n{end}{after}"
+
+
 def outputs() -> dict[Path, str]:
     """What each generated file should hold."""
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    for name, content in (("tables", tables()), ("stages", stages())):
-        before, begin, rest = text.partition(f"<!-- {name}: generated -->\n")
-        _, end, after = rest.partition(f"<!-- /{name} -->")
-        text = f"{before}{begin}{content}\n{end}{after}"
     schema = json.dumps(Problem.model_json_schema(), indent=1) + "\n"
-    return {readme: text, ROOT / "include" / "problems" / "problem.schema.json": schema}
+    texts = {ROOT / "include" / "problems" / "problem.schema.json": schema}
+    for page, parts in PARTS.items():
+        text = (ROOT / page).read_text()
+        for name, make in parts.items():
+            text = filled(text, name, make())
+        texts[ROOT / page] = text
+    return texts
 
 
 def main() -> int:

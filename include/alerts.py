@@ -21,7 +21,7 @@ from airflow.sdk.configuration import conf
 
 from include.links import Evaluation, ModelCard, Monitoring, Page, Validation
 from pipelines import alerts
-from pipelines.alerts import Alert, Judgement, Kind, scrub, without_numbers
+from pipelines.alerts import KINDS, Alert, Judgement, Kind, scrub, without_numbers
 from pipelines.config import Channel
 from pipelines.errors import DataError, EvergreenError, GateFailed, SchemaError, ServiceUnavailable
 from pipelines.problem import Problem, load_problem
@@ -38,6 +38,8 @@ ACTIONS: dict[str, tuple[Kind, str]] = {
     "continue": ("retraining requested", "the champion is to be continued"),
     "recalibrate": ("retraining requested", "the champion is to be calibrated again"),
 }
+# The buttons that alerts link, by the name that `KINDS` gives.
+PAGES: dict[str, Page] = {page.name: page for page in (Evaluation(), ModelCard(), Monitoring(), Validation())}
 log = logging.getLogger(__name__)
 
 
@@ -47,18 +49,17 @@ def failed(context: Mapping[str, Any]) -> None:
     cause = getattr(error, "__cause__", None) or error
     dag, task = ti.dag_id.rpartition(".")[2], ti.task_id
     kind: Kind = "task failed"
-    page: Page | None = None
     verdict = f"{dag}.{task} failed" + (f" ({type(cause).__name__})" if isinstance(cause, BaseException) else "")
     if isinstance(cause, GateFailed):
         verdict = "the challenger did not pass its gate"
         if task == "refit":
             verdict = "the challenger passed its gate, but not when it was fitted again on newer rows"
-        kind, page = "gate refused", Evaluation()
+        kind = "gate refused"
     elif (dag, task) == ("ingest", "validate") and isinstance(cause, DataError | SchemaError):
-        kind, verdict, page = "data refused", "validation refused the data, nothing was published", Validation()
+        kind, verdict = "data refused", "validation refused the data, nothing was published"
     reason = str(error or context.get("reason") or "Its process ended without a word: killed, or out of memory.")
     event = "/".join(str(part) for part in (ti.dag_id, ti.run_id, task, ti.map_index, ti.try_number))
-    _tell(context, kind, verdict, reason, event, (dag, task, type(cause).__name__, without_numbers(reason)), page)
+    _tell(context, kind, verdict, reason, event, (dag, task, type(cause).__name__, without_numbers(reason)))
 
 
 def alerted(context: Mapping[str, Any]) -> None:
@@ -78,7 +79,7 @@ def held_back(context: Mapping[str, Any]) -> None:
         return
     event = "/".join(("ingest", done["first"], done["last"], *done["refused"]))
     same = ("held back", without_numbers(done["reason"]))
-    _tell(context, "data refused", done["verdict"], done["reason"], event, same, Validation(), done["refused"][-1])
+    _tell(context, "data refused", done["verdict"], done["reason"], event, same, done["refused"][-1])
 
 
 def promoted(context: Mapping[str, Any]) -> None:
@@ -88,7 +89,7 @@ def promoted(context: Mapping[str, Any]) -> None:
     version = str(done["version"])
     before = f"; it replaces version {done['replaced']}" if done["replaced"] else ""
     reason = f"{registered['reason']}{before}"
-    _tell(context, "promoted", f"version {version} serves", reason, f"promotion:{version}", (version,), ModelCard())
+    _tell(context, "promoted", f"version {version} serves", reason, f"promotion:{version}", (version,))
 
 
 def _decided(context: Mapping[str, Any], *, is_request: bool) -> None:
@@ -101,7 +102,7 @@ def _decided(context: Mapping[str, Any], *, is_request: bool) -> None:
     columns = sorted(findings[0].get("numbers", {}))
     event = ":".join(("monitoring", decision["partition"], decision["version"], verdict, decision["action"]))
     told = f"{verdict}: {doing}" if doing else verdict
-    _tell(context, kind, told, reason, event, (verdict, *columns), Monitoring(), decision["partition"])
+    _tell(context, kind, told, reason, event, (verdict, *columns), decision["partition"])
 
 
 def _tell(
@@ -111,12 +112,12 @@ def _tell(
     reason: str,
     event: str,
     same: tuple[str, ...],
-    page: Page | None,
     partition: str | None = None,
 ) -> None:
     ti, secrets = context["ti"], _secrets()
     problem = load_problem(ti.dag_id.rpartition(".")[0])
     links = {"Task": ti.log_url}
+    page = PAGES[name] if (name := KINDS[kind].page) else None
     if page and (path := _path(page, ti)):
         links[page.name] = conf.get("api", "base_url", fallback="http://localhost:8080/").rstrip("/") + path
     partition = partition or _partition(context)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from html import escape
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pipelines.config import Severity
 from pipelines.problem import Problem
@@ -29,15 +29,44 @@ Kind = Literal[
     "retraining requested",
     "promoted",
 ]
-SEVERITY: dict[Kind, Severity] = {
-    "task failed": "error",
-    "data refused": "error",
-    "gate refused": "warning",
-    "monitoring alert": "warning",
-    "partition quarantined": "error",
-    "version switched": "warning",
-    "retraining requested": "info",
-    "promoted": "info",
+
+
+class AboutKind(NamedTuple):
+    """What there is to say of a kind of alert; docs/alerts.md has its table from here."""
+
+    severity: Severity
+    when: str
+    """What happened, in the words of the table."""
+    page: str | None
+    """Name of the page that the alert links: a button of include/links.py. None: it links the task alone."""
+
+
+KINDS: dict[Kind, AboutKind] = {
+    "task failed": AboutKind(
+        "error", "a task failed and its retries are used up, or its process was killed", page=None
+    ),
+    "data refused": AboutKind(
+        "error",
+        "`ingest.validate` failed with *DataError* or *SchemaError*: nothing was published; or `ingest.publish` went "
+        "on without refused partitions",
+        page="Validation",
+    ),
+    "gate refused": AboutKind(
+        "warning",
+        "`train.gate`, or `train.refit` after it, failed with *GateFailed*: the champion goes on serving",
+        page="Evaluation",
+    ),
+    "monitoring alert": AboutKind("warning", "the monitor decided *alert*: people are to know", page="Monitoring"),
+    "partition quarantined": AboutKind(
+        "error", "the monitor's `act` keeps a partition out of every training set", page="Monitoring"
+    ),
+    "version switched": AboutKind(
+        "warning", "the monitor's `act` lets the version before serve again, or the baseline", page="Monitoring"
+    ),
+    "retraining requested": AboutKind(
+        "info", "the monitor's `act` has asked for a training, of whichever kind", page="Monitoring"
+    ),
+    "promoted": AboutKind("info", "`train.promote` has made a version the champion", page="Model card"),
 }
 IN_FLIGHT = timedelta(
     minutes=1
@@ -67,7 +96,7 @@ class Alert:
 
     @property
     def severity(self) -> Severity:
-        return SEVERITY[self.kind]
+        return KINDS[self.kind].severity
 
     @property
     def fingerprint(self) -> str:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import alerts, ledger
-from pipelines.alerts import IN_FLIGHT, SEVERITY, Alert, Judgement, Told, judge, scrub, without_numbers
+from pipelines.alerts import IN_FLIGHT, KINDS, Alert, Judgement, Told, judge, scrub, without_numbers
 from pipelines.config import Alerts, Channel
 from pipelines.errors import ConfigError
 from pipelines.problem import Problem, load_problem, problems_folder
@@ -106,7 +106,7 @@ def test_what_makes_it_the_same() -> None:
 
 
 def test_every_kind_has_its_severity() -> None:
-    assert SEVERITY == {
+    assert {kind: about.severity for kind, about in KINDS.items()} == {
         "task failed": "error", "data refused": "error", "gate refused": "warning", "monitoring alert": "warning",
         "partition quarantined": "error", "version switched": "warning", "retraining requested": "info",
         "promoted": "info",

@@ -26,15 +26,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Keep a model right after the day it was trained. Start with [bold]evergreen demo[/].",
+    help="Keep a model right after the day it was trained.\n\nExample:\n    evergreen demo",
 )
-app.add_typer(data.quarantine, name="quarantine")
-app.command()(data.rebuild)
-app.command()(models.reproduce)
-app.command()(models.curves)
-app.command("roll-back")(models.roll_back)
-app.command("fall-back")(models.fall_back)
-app.command()(monitoring.decide)
 WIDE = 160  # columns, where nobody looks at a terminal
 console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -63,7 +56,11 @@ def main() -> None:
 
 @app.command()
 def up() -> None:
-    """Start the embedded services (Airflow, MLflow, object store) and keep them up until Ctrl-C."""
+    """Start the embedded services (Airflow, MLflow, object store) and keep them up until Ctrl-C.
+
+    Example:
+        evergreen up
+    """
     with _services() as embedded:
         _print_addresses(embedded)
         _wait(embedded, "Ctrl-C stops everything.")
@@ -71,7 +68,11 @@ def up() -> None:
 
 @app.command()
 def down() -> None:
-    """Stop the embedded services, whichever terminal started them."""
+    """Stop the embedded services, whichever terminal started them.
+
+    Example:
+        evergreen down
+    """
     ended = stop_running(default_home())
     console.print("stopped" if ended else "nothing was running")
 
@@ -87,6 +88,10 @@ def demo(
     """Start the embedded services and run the whole loop on real data, partition by partition.
 
     A second demo goes on from what is there.
+
+    Example:
+        evergreen demo
+        evergreen demo flight_delay --until 2013-04-22 --no-stay
     """
     config = load_problem(problem)
     with _services() as embedded:
@@ -105,6 +110,9 @@ def replay(
     """Play more of a problem's past through the running services, partition by partition.
 
     Needs the services: `evergreen up` in another terminal, or your own by EVERGREEN_AIRFLOW_URL.
+
+    Example:
+        evergreen replay flight_delay --until 2013-12-31
     """
     load_environment()
     config = load_problem(problem)
@@ -114,7 +122,11 @@ def replay(
 
 @app.command()
 def status(problem: Annotated[str | None, typer.Argument(help="default: all of them")] = None) -> None:
-    """What serves, since when, how fresh its data is, and what monitoring said last."""
+    """What serves, since when, how fresh its data is, and what monitoring said last.
+
+    Example:
+        evergreen status flight_delay
+    """
     from rich.table import Table
 
     from pipelines import summary
@@ -146,6 +158,10 @@ def check(
     """Validate each problem.yaml, its SQL and what its sources hold: keys, gaps, labels. Exits with 1 if any is wrong.
 
     Rows are read as an ingest of the whole history would read them, and nothing is kept.
+
+    Example:
+        evergreen check flight_delay
+        evergreen check --quick
     """
     names = problems or problem_names()
     if not names:
@@ -211,8 +227,10 @@ def run(
     EVERGREEN_STORE_URI says where tables are kept, MLFLOW_TRACKING_URI where runs and models are (ingest needs none);
     `evergreen up` sets both for other terminals.
 
-    evergreen run ingest.extract flight_delay --first 2013-04-01 --last 2013-04-01 > extracted.json
-    evergreen run ingest.validate flight_delay --input extracted.json
+    Example:
+        evergreen run train flight_delay --partition 2013-03-25
+        evergreen run ingest.extract flight_delay --first 2013-04-01 --last 2013-04-01 > extracted.json
+        evergreen run ingest.validate flight_delay --input extracted.json
     """
     from pipelines import local_run
 
@@ -221,6 +239,16 @@ def run(
     options = {"partition": partition, "first": first or partition, "last": last or partition, "candidate": candidate,
                "restate": restate, "how": how, "window_from": window_from}  # fmt: skip
     print(json.dumps(local_run.run(stage, problem, options, _read_json(input)), indent=1))
+
+
+# What lies in the other modules comes after what starts and runs things, in this order in `--help` too.
+app.add_typer(data.quarantine, name="quarantine")
+app.command()(data.rebuild)
+app.command()(models.reproduce)
+app.command()(models.curves)
+app.command("roll-back")(models.roll_back)
+app.command("fall-back")(models.fall_back)
+app.command()(monitoring.decide)
 
 
 def _show_progress() -> None:

@@ -17,7 +17,9 @@ from pipelines.problem import load_problem
 
 console = Console(highlight=False, soft_wrap=True)
 quarantine = typer.Typer(
-    no_args_is_help=True, help="Rows and partitions that were set aside: look at them, mend them, let them in."
+    no_args_is_help=True,
+    help="Rows and partitions that were set aside: look at them, mend them, let them in.\n\n"
+    "Example:\n    evergreen quarantine list flight_delay",
 )
 
 ProblemName = Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")]
@@ -32,7 +34,11 @@ def list_rows(
     partition: Annotated[str | None, typer.Option(help="partition key; default: all of them")] = None,
     limit: Annotated[int, typer.Option(min=1, help="rows to show")] = 50,
 ) -> None:
-    """The rows that wait, each with every rule that it broke."""
+    """The rows that wait, each with every rule that it broke.
+
+    Example:
+        evergreen quarantine list flight_delay --partition 2013-04-01
+    """
     from rich.table import Table
 
     from pipelines import quarantine as rows
@@ -50,7 +56,11 @@ def list_rows(
 
 @quarantine.command()
 def show(problem: ProblemName, row_id: RowId) -> None:
-    """One row, whole, as JSON: as it came, from where, and what is wrong with it."""
+    """One row, whole, as JSON: as it came, from where, and what is wrong with it.
+
+    Example:
+        evergreen quarantine show flight_delay ROW_ID
+    """
     from pipelines import quarantine as rows
 
     load_environment()
@@ -67,7 +77,11 @@ def release(
     ] = None,
     reason: Reason = "",
 ) -> None:
-    """Mend a row and let it in: it is held against all rules again, published, and the ledger says so."""
+    """Mend a row and let it in: it is held against all rules again, published, and the ledger says so.
+
+    Example:
+        evergreen quarantine release flight_delay ROW_ID --set distance=1400 --reason "typed wrongly"
+    """
     from pipelines import quarantine as rows
 
     _require(reason, "a release")
@@ -84,7 +98,11 @@ def release(
 
 @quarantine.command()
 def partitions(problem: ProblemName) -> None:
-    """The partitions that are held: no training set has rows of them."""
+    """The partitions that are held: no training set has rows of them.
+
+    Example:
+        evergreen quarantine partitions flight_delay
+    """
     from rich.table import Table
 
     from pipelines import quarantine as kept
@@ -100,7 +118,11 @@ def partitions(problem: ProblemName) -> None:
 
 @quarantine.command()
 def hold(problem: ProblemName, key: Partition, reason: Reason = "") -> None:
-    """Keep a partition out of every training set from now on; it is scored all the same."""
+    """Keep a partition out of every training set from now on; it is scored all the same.
+
+    Example:
+        evergreen quarantine hold flight_delay 2013-04-01 --reason "a dead sensor"
+    """
     from pipelines import quarantine as kept
 
     _require(reason, "a quarantine")
@@ -111,7 +133,11 @@ def hold(problem: ProblemName, key: Partition, reason: Reason = "") -> None:
 
 @quarantine.command()
 def readmit(problem: ProblemName, key: Partition, reason: Reason = "") -> None:
-    """Let a held partition be learnt from again."""
+    """Let a held partition be learnt from again.
+
+    Example:
+        evergreen quarantine readmit flight_delay 2013-04-01 --reason "the sensor was right"
+    """
     from pipelines import quarantine as kept
 
     _require(reason, "a readmission")
@@ -131,7 +157,11 @@ def rebuild(
     as_of: Annotated[str, typer.Option(help="moment, such as 2013-05-01 or 2013-05-01T12:00+00:00; naive: UTC")],
     to: Annotated[Path | None, typer.Option(help="folder to write the rows to, as Parquet")] = None,
 ) -> None:
-    """A partition as it was known at a moment of the past: rows and content hashes of its events, labels, features."""
+    """A partition as it was known at a moment of the past: rows and content hashes of its events, labels, features.
+
+    Example:
+        evergreen rebuild flight_delay --partition 2013-04-01 --as-of 2013-05-01 --to rebuilt
+    """
     import pyarrow.parquet as pq
 
     from pipelines import store

@@ -21,7 +21,11 @@ def reproduce(
         str, typer.Argument(help="problem and version, such as flight_delay@7", metavar="PROBLEM@VERSION")
     ],
 ) -> None:
-    """Make a version again from its lineage and compare predictions on its gate's rows; exits with 1 if they differ."""
+    """Make a version again from its lineage and compare predictions on its gate's rows; exits with 1 if they differ.
+
+    Example:
+        evergreen reproduce flight_delay@1
+    """
     from pipelines.release.reproduce import reproduce as make_again
 
     problem, at, number = version.partition("@")
@@ -54,7 +58,11 @@ def curves(
     candidate: Annotated[str | None, typer.Option(help="default: the champion's")] = None,
     to: Annotated[Path | None, typer.Option(help="file for the page, too")] = None,
 ) -> None:
-    """Learning curves: what more rows would bring, and how old they may be. Fits a dozen models; logged to MLflow."""
+    """Learning curves: what more rows would bring, and how old they may be. Fits a dozen models; logged to MLflow.
+
+    Example:
+        evergreen curves flight_delay --candidate xgboost --to curves.html
+    """
     from pipelines import tracking
     from pipelines.cli.curves import curves as measured
     from pipelines.training.curves import curve_page
@@ -88,7 +96,11 @@ Reason = Annotated[str, typer.Option(help="why, for the ledger")]
 
 
 def roll_back(problem: ProblemName, reason: Reason = "") -> None:
-    """Let the version serve again that served before the champion, at once."""
+    """Let the version serve again that served before the champion, at once.
+
+    Example:
+        evergreen roll-back flight_delay --reason "the new version fails on cancelled flights"
+    """
     from pipelines.release import switch
 
     config, partition = _now(problem, reason)
@@ -97,7 +109,11 @@ def roll_back(problem: ProblemName, reason: Reason = "") -> None:
 
 
 def fall_back(problem: ProblemName, reason: Reason = "") -> None:
-    """Let the best baseline serve, at once, until a challenger passes the gate."""
+    """Let the best baseline serve, at once, until a challenger passes the gate.
+
+    Example:
+        evergreen fall-back flight_delay --reason "no version is right any more"
+    """
     from pipelines.release import switch
 
     config, partition = _now(problem, reason)

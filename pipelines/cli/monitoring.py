@@ -35,6 +35,10 @@ def decide(
     """What monitoring decided, partition by partition; with --replay what other policies would have done, and cost.
 
     A replay fits models as of each partition (the first time; they are kept), without Airflow and without the registry.
+
+    Example:
+        evergreen decide flight_delay
+        evergreen decide flight_delay --replay --first 2013-07-01
     """
     load_environment()
     config = load_problem(problem)

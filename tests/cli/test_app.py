@@ -20,13 +20,6 @@ def evergreen(*arguments: str, given: str = "", **environment: str) -> subproces
     )
 
 
-@pytest.mark.parametrize("command", ["up", "demo", "replay", "status", "check", "run", "down", "quarantine", "rebuild"])
-def test_every_command_explains_itself(command: str) -> None:
-    done = evergreen(command, "--help")
-    assert done.returncode == 0
-    assert len(done.stdout.split()) > 20
-
-
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

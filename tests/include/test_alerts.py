@@ -26,7 +26,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from include import alerts
 from include.boundary import boundary
 from pipelines import ledger
-from pipelines.alerts import Alert
+from pipelines.alerts import KINDS, Alert
 from pipelines.errors import DataError, GateFailed, SchemaError, ServiceUnavailable
 from pipelines.problem import load_problem, problems_folder
 
@@ -231,6 +231,10 @@ def test_a_killed_process_is_told_without_an_exception(receiver: Receiver, confi
     alerts.failed({"ti": killed["ti"]})
     sent = receiver.got[0][2]
     assert sent["subject"] == "[error] kettle: train.train failed" and "killed" in sent["reason"]
+
+
+def test_each_page_that_a_kind_of_alert_names_is_a_button() -> None:
+    assert set(alerts.PAGES) == {about.page for about in KINDS.values() if about.page}
 
 
 def test_decisions_of_the_monitor(receiver: Receiver, configured: Callable[..., None]) -> None:
