@@ -1,4 +1,4 @@
-"""What evaluations are called and look like in the text of pages and cards."""
+"""Words of pages and cards: what metrics are called, and how numbers, intervals, shares and what is missing look."""
 
 from __future__ import annotations
 
@@ -42,15 +42,17 @@ def in_order(metrics: Iterable[str]) -> list[str]:
     return [*(name for name in METRIC_WORDS if name in names), *(name for name in names if name not in METRIC_WORDS)]
 
 
-def figure(value: Any) -> str:
+def figure(value: Any, missing: str = NOT_MEASURED) -> str:
     """A number for people, or that there is none.
 
-    >>> figure(0.712345), figure(12000), figure(None), figure(float("nan")), figure(1234567.8), figure(-0.000012)
-    ('0.7123', '12,000', 'not measured', 'not measured', '1,234,568', '-1.2e-05')
+    >>> figure(0.712345), figure(12000), figure(None), figure(float("nan"), missing="none")
+    ('0.7123', '12,000', 'not measured', 'none')
+    >>> figure(1234567.8), figure(1234.5), figure(-0.000012)
+    ('1,234,568', '1,234', '-1.2e-05')
     """
     if not is_number(value):
-        return NOT_MEASURED
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+        return missing
+    return f"{value:,.0f}" if abs(value) >= 10_000 or isinstance(value, int) else f"{value:,.4g}"
 
 
 def interval_text(interval: Any) -> str:
@@ -80,14 +82,14 @@ def resampled(rule: Any) -> str:
     )
 
 
-def percent(value: Any) -> str:
+def percent(value: Any, missing: str = NOT_MEASURED) -> str:
     """A share.
 
-    >>> percent(0.1234), percent(0.00001), percent(None)
-    ('12.3 %', '0.001 %', 'not measured')
+    >>> percent(0.1234), percent(0.00001), percent(None), percent(None, missing="none")
+    ('12.3 %', '0.001 %', 'not measured', 'none')
     """
     if not is_number(value):
-        return NOT_MEASURED
+        return missing
     return f"{100 * value:.1f} %" if abs(value) >= 0.001 or not value else f"{100 * value:.2g} %"
 
 

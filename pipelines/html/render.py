@@ -1,0 +1,50 @@
+"""render: a page's data and its template, in `templates/`, become one HTML file that needs nothing else.
+
+Every value is escaped, unless it is `Markup` (a picture of `plots`); a name that the data lack is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache, partial
+from typing import TYPE_CHECKING, get_args
+
+from pipelines.html.columns import Column, Kind
+from pipelines.html.wording import figure, percent
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def render(template: str, title: str, page: object) -> bytes:
+    """The page `title`, drawn by `template`, which knows its data as `page`; equal data give equal bytes."""
+    drawn = _environment().get_template(template).render(title=title, page=page, headings=[])
+    return drawn.encode()
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # for tasks that draw a page alone
+
+    environment = Environment(
+        loader=PackageLoader("pipelines.html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.do"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        auto_reload=False,
+    )
+    environment.filters.update(slug=slug, figure=figure, percent=percent, zip=partial(zip, strict=True))
+    environment.globals.update({kind: partial(Column, kind=kind) for kind in get_args(Kind)})
+    return environment
+
+
+def slug(title: str) -> str:
+    """A heading as the id of its section.
+
+    >>> slug("What was left out, and why")
+    'what-was-left-out-and-why'
+    """
+    return re.sub(r"\W+", "-", title.lower()).strip("-")

@@ -1,0 +1,89 @@
+"""What holds for every page: its frame, its policy, its escaping, and that a template names only what its data have."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import jinja2
+import pytest
+
+import pipelines.html
+from pipelines.html import render as rendering
+from pipelines.html.columns import Column
+
+EVIL = "<script>alert('x')</script>&\""
+TEMPLATES = Path(pipelines.html.__file__).parent / "templates"
+PAGE = """{% extends "base.html" %}
+{% from "macros.html" import section, table, pairs, figures, folded with context %}
+{% block content %}
+{% call section(page.evil) %}
+{{ table([text(page.evil), number("n"), share("s"), interval("i"), verdict("v"), code("c")], page.rows) }}
+{{ pairs({page.evil: page.evil}) }}
+{{ figures(page.pictures) }}
+{{ figures([none]) }}
+{% call folded(page.evil) %}{{ page.evil }}{% endcall %}
+{% endcall %}
+{% call section("Next") %}{{ page.number }}{% endcall %}
+{% endblock %}
+"""
+
+
+@pytest.fixture
+def draw(monkeypatch: pytest.MonkeyPatch) -> jinja2.Environment:
+    """The environment of the pages, with one page more."""
+    environment = rendering._environment().overlay(
+        loader=jinja2.ChoiceLoader([jinja2.DictLoader({"page.html": PAGE}), jinja2.FileSystemLoader(TEMPLATES)])
+    )
+    monkeypatch.setattr(rendering, "_environment", lambda: environment)
+    return environment
+
+
+def page_data(**changes: object) -> SimpleNamespace:
+    row = [EVIL, 1234, 0.5, {"value": 1.0, "low": 0.5, "high": 2.0}, False, EVIL]
+    return SimpleNamespace(**{"evil": EVIL, "rows": [row], "pictures": [None, EVIL], "number": 5} | changes)
+
+
+@pytest.mark.usefixtures("draw")
+def test_every_text_is_escaped_and_every_cell_is_shown_by_its_kind() -> None:
+    html = rendering.render("page.html", EVIL, page_data()).decode()
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") == 12
+    for part in ('<td class="number">1,234</td>', '<td class="number">50.0 %</td>', "1 (0.5 to 2)</td>",
+                 '<td class="failed">failed</td>', "<td><code>&lt;script", "<figure>&lt;script"):  # fmt: skip
+        assert part in html
+    assert html.count('<div class="pictures">') == 1, "no frame of no picture"
+
+
+@pytest.mark.usefixtures("draw")
+def test_the_links_at_the_top_lead_to_the_sections() -> None:
+    html = rendering.render("page.html", "t", page_data(evil="What, then?")).decode()
+    assert re.findall(r'<a href="#(.*?)">', html) == re.findall(r'<section id="(.*?)">', html) == ["what-then", "next"]
+    assert html.endswith("</html>\n")
+
+
+@pytest.mark.usefixtures("draw")
+def test_what_the_data_lack_is_an_error_and_so_is_a_row_of_another_length() -> None:
+    with pytest.raises(jinja2.UndefinedError, match="number"):
+        data = page_data()
+        del data.number
+        rendering.render("page.html", "t", data)
+    with pytest.raises(ValueError, match="shorter"):
+        rendering.render("page.html", "t", page_data(rows=[["too few"]]))
+
+
+def test_nothing_is_fetched_or_run_and_one_template_alone_is_a_frame() -> None:
+    sources = {path.name: path.read_text() for path in TEMPLATES.iterdir()}
+    assert [name for name, source in sources.items() if "<html" in source] == ["base.html"]
+    assert [name for name, source in sources.items() if "<style" in source] == ["base.html"]
+    assert "content=\"default-src 'none'; style-src 'unsafe-inline'{% block policy %}" in sources["base.html"]
+    for name, source in sources.items():
+        assert not re.search(r"<script|<link|<img|@import|url\(|\son\w+=|autoescape", source), name
+        if source.startswith("{% extends"):
+            assert source.startswith('{% extends "base.html" %}\n'), name
+
+
+def test_a_cell_that_is_missing_is_called_so() -> None:
+    cells = [Column("", kind).shown(None) for kind in ("text", "code", "number", "share", "interval")]
+    assert cells == ["", "", "not measured", "not measured", "not measured"]
