@@ -1,7 +1,9 @@
-"""Columns of a table on a page: what a cell is decides how it is shown."""
+"""Tables of pages and documents: what kind of cells a column has decides how they are shown."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from pipelines.html.wording import figure, interval_text, percent
@@ -39,3 +41,18 @@ class Column(NamedTuple):
             case "verdict":
                 return "passed" if cell else "failed"
         return "" if cell is None else str(cell)
+
+
+text = partial(Column, kind="text")
+code = partial(Column, kind="code")
+number = partial(Column, kind="number")
+share = partial(Column, kind="share")
+interval = partial(Column, kind="interval")
+verdict = partial(Column, kind="verdict")
+
+
+class Table(NamedTuple):
+    """Each row has a cell for each column: a number, a share of 1, an interval as a mapping, a boolean, or text."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Any]]

@@ -13,6 +13,7 @@ from io import StringIO
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 INK, FAINT, FIRST, SECOND, GOOD, BAD = "#101112", "#202122", "#303132", "#404142", "#505152", "#606162"
 VARIABLES = {INK: "--ink", FAINT: "--faint", FIRST: "--first", SECOND: "--second", GOOD: "--good", BAD: "--bad"}
@@ -36,7 +37,7 @@ def curve(
     marks: Sequence[tuple[float, str]] = (),
     is_share: bool = False,
     has_diagonal: bool = False,
-) -> str | None:
+) -> Markup | None:
     """A line through points; None where there are not two. `marks`: named places on the x axis."""
     x, y = (np.array([np.nan if value is None else value for value in axis], dtype=float) for axis in points)
     if len(x) != len(y) or (np.isfinite(x) & np.isfinite(y)).sum() < 2:
@@ -57,7 +58,7 @@ def curve(
     return svg(name, title, draw, SQUARE)
 
 
-def reliability(name: str, bins: Sequence[Mapping[str, Any]], labels: tuple[str, str], is_share: bool) -> str | None:
+def reliability(name: str, bins: Sequence[Mapping[str, Any]], labels: tuple[str, str], is_share: bool) -> Markup | None:
     """Mean score against what happened, with intervals; on the diagonal scores mean what they say."""
     shown = [one for one in bins if one.get("mean_score") is not None and one.get("rate") is not None]
     if not shown:
@@ -79,7 +80,7 @@ def reliability(name: str, bins: Sequence[Mapping[str, Any]], labels: tuple[str,
     return svg(name, "Reliability diagram", draw, SQUARE)
 
 
-def forest(name: str, title: str, rows: Sequence[tuple[str, Interval]]) -> str | None:
+def forest(name: str, title: str, rows: Sequence[tuple[str, Interval]]) -> Markup | None:
     """One interval a line, with zero marked: green above it, red below, plain across; each on a scale of its own.
 
     Gains of several metrics have several units, so each is drawn in units of the distance from zero to its far end.
@@ -107,7 +108,7 @@ def forest(name: str, title: str, rows: Sequence[tuple[str, Interval]]) -> str |
 
 def bars(
     name: str, title: str, rows: Sequence[tuple[str, float]], label: str, limit: float | None = None
-) -> str | None:
+) -> Markup | None:
     """Horizontal bars, the first on top; `limit` is marked."""
     shown = [(word, value) for word, value in rows if value is not None and np.isfinite(value)]
     if not shown:
@@ -125,7 +126,7 @@ def bars(
     return svg(name, title, draw, (WIDE, 1.0 + 0.24 * len(shown)))
 
 
-def svg(name: str, title: str, draw: Callable[[Axes], None], size: tuple[float, float]) -> str:
+def svg(name: str, title: str, draw: Callable[[Axes], None], size: tuple[float, float]) -> Markup:
     """What `draw` draws, as an SVG element whose ids begin with `name`; sizes in inches."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -144,7 +145,8 @@ def svg(name: str, title: str, draw: Callable[[Axes], None], size: tuple[float, 
     drawn = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", drawn)
     for colour, variable in VARIABLES.items():
         drawn = drawn.replace(colour, f"var({variable})")
-    return drawn.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1)
+    # Matplotlib has escaped all text.
+    return Markup(drawn.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1))  # noqa: S704
 
 
 def shortened(text: str) -> str:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from functools import cache, partial
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
-from pipelines.html.columns import Column, Kind
+from pipelines.html import columns
 from pipelines.html.wording import figure, percent
 
 if TYPE_CHECKING:
@@ -37,7 +37,14 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.filters.update(slug=slug, figure=figure, percent=percent, zip=partial(zip, strict=True))
-    environment.globals.update({kind: partial(Column, kind=kind) for kind in get_args(Kind)})
+    environment.globals.update(
+        text=columns.text,
+        code=columns.code,
+        number=columns.number,
+        share=columns.share,
+        interval=columns.interval,
+        verdict=columns.verdict,
+    )
     return environment
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
 
 from pipelines.html import plots
-from pipelines.html.markup import note, pairs, row_of, table
+from pipelines.html.columns import Table, interval, number, share, text
 from pipelines.html.wording import (
     FAIRNESS_WORDS,
     MOVED,
     NOT_MEASURED,
     figure,
     in_order,
-    interval_text,
     is_number,
-    percent,
     worst_first,
 )
 
@@ -25,140 +25,201 @@ SHOWN = 20  # bars of a picture, lines of a long table
 SLICE_METRICS = 3  # the columns of a slice that fit on a page
 
 
-def findings(evaluation: Dict, report: Dict) -> list[tuple[str, str]]:
-    """Titles and HTML of the sections."""
-    return [
-        ("Slices", _slices(report.get("slices"), evaluation.get("champion"))),
-        ("Fairness", _fairness(report)),
-        ("Behaviour", _behaviours(report.get("behaviours"))),
-        ("Importance", _importances(report.get("importances"))),
-        ("Drift", _drift(report.get("drift"))),
-        ("Speed and size", _speed(report)),
-        ("Left out", _left_out(report)),
-    ]
+class ChampionSlice(NamedTuple):
+    slice: Any
+    rows: Any
+    metric: Any
+    gain: Any
 
 
-def _slices(found: Any, champion: Any) -> str:
-    if not isinstance(found, Mapping):
-        return note(f"Slices: {NOT_MEASURED}.")
-    parts = note(
-        f"{figure(found.get('looked_at'))} slices were looked at. Loss: the mean loss of a slice's rows less that of "
-        "all others, with its interval; above 0 the model does worse there. Sure: still so after correction for how "
-        "many were looked at."
+class ChampionSlices(NamedTuple):
+    """Gains over the champion; None where they were not measured."""
+
+    lines: list[ChampionSlice] | None
+    picture: Markup | None
+
+
+class SlicesPart(NamedTuple):
+    """`over_champion`: None where no champion serves."""
+
+    looked_at: Any
+    found: Table | None
+    declared: Table | None
+    over_champion: ChampionSlices | None
+
+
+class FairnessMeasure(NamedTuple):
+    measure: str
+    difference: Any
+    meaning: str
+
+
+class FairnessGroup(NamedTuple):
+    group: Any
+    rows: Any
+    decided_positive: Any
+    positives_found: Any
+    negatives_mistaken: Any
+
+
+class FairnessPart(NamedTuple):
+    column: Any
+    measures: list[FairnessMeasure]
+    groups: list[FairnessGroup]
+
+
+class BehaviourLine(NamedTuple):
+    test: Any
+    kind: Any
+    passed: bool
+    value: Any
+    wanted: Any
+
+
+class ImportanceLine(NamedTuple):
+    feature: Any
+    importance: Any
+    share: Any
+
+
+class ImportancePart(NamedTuple):
+    methods: str
+    picture: Markup | None
+    lines: list[ImportanceLine]
+
+
+class DriftPart(NamedTuple):
+    """`columns`: each with its PSI, the one that moved most first. `unknown`: those whose PSI was not measured."""
+
+    scores: Any
+    limit: float
+    picture: Markup | None
+    columns: list[tuple[str, float]]
+    unknown: list[str]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A part that is None was not measured. `dropped`: features with the reason; `unseen`: features with rows."""
+
+    slices: SlicesPart | None
+    fairness: list[FairnessPart]
+    behaviours: list[BehaviourLine] | None
+    importances: ImportancePart | None
+    drift: DriftPart | None
+    speed: Mapping[str, str]
+    dropped: list[tuple[str, Any]] | None
+    unseen: list[tuple[str, Any]] | None
+
+
+def findings(evaluation: Dict, report: Dict) -> Findings:
+    """What the lower sections show."""
+    return Findings(
+        slices=_slices(report.get("slices"), evaluation.get("champion")),
+        fairness=[_fairness(column, measured or {}) for column, measured in (report.get("fairness") or {}).items()],
+        behaviours=_behaviours(report.get("behaviours")),
+        importances=_importances(report.get("importances")),
+        drift=_drift(report.get("drift")),
+        speed=_speed(report),
+        dropped=_by_feature(report.get("dropped")),
+        unseen=_by_feature(report.get("unseen")),
     )
-    for title, kind in (("Found, the worst first", "found"), ("Declared, the worst first", "declared")):
-        parts += f"<h3>{title}</h3>" + _slice_table(worst_first(found.get(kind)))
+
+
+def _slices(slices: Any, champion: Any) -> SlicesPart | None:
+    if not isinstance(slices, Mapping):
+        return None
+    return SlicesPart(
+        looked_at=slices.get("looked_at"),
+        found=_slice_table(worst_first(slices.get("found"))),
+        declared=_slice_table(worst_first(slices.get("declared"))),
+        over_champion=_over_champion(champion) if champion else None,
+    )
+
+
+def _over_champion(champion: Any) -> ChampionSlices:
     compared = champion.get("slices") if isinstance(champion, Mapping) else None
-    if compared:
-        rows = [[one.get("name"), figure(one.get("rows")), one.get("metric"), interval_text(one.get("gain"))]
-                for one in compared]  # fmt: skip
-        parts += "<h3>Against the champion</h3>" + note("Above 0 the challenger is better in the slice.")
-        drawn = [(f"{one.get('name')}: {one.get('metric')}", one.get("gain")) for one in compared[:SHOWN]]
-        parts += row_of(plots.forest("slices", "Gains over the champion, by slice", drawn))
-        parts += table(["slice", "#rows", "metric", "#gain"], rows)
-    elif champion:
-        parts += note(f"Slices against the champion: {NOT_MEASURED}.")
-    return parts
+    if not compared:
+        return ChampionSlices(None, None)
+    lines = [ChampionSlice(*(part.get(name) for name in ("name", "rows", "metric", "gain"))) for part in compared]
+    drawn = [(f"{line.slice}: {line.metric}", line.gain) for line in lines[:SHOWN]]
+    return ChampionSlices(lines, plots.forest("slices", "Gains over the champion, by slice", drawn))
 
 
-def _slice_table(slices: list[dict[str, Any]]) -> str:
+def _slice_table(slices: list[dict[str, Any]]) -> Table | None:
     if not slices:
-        return note("None.")
-    metrics = in_order(name for one in slices for name in one.get("metrics") or {})[:SLICE_METRICS]
-    rows = [
-        [one.get("name"), figure(one.get("rows")), percent(one.get("share")), interval_text(one.get("loss")),
-         "yes" if one.get("is_significant") else "no",
-         *(interval_text((one.get("metrics") or {}).get(name)) for name in metrics)]
-        for one in slices
-    ]  # fmt: skip
-    return table(["slice", "#rows", "#share", "#loss", "sure", *(f"#{name}" for name in metrics)], rows)
+        return None
+    metrics = in_order(name for part in slices for name in part.get("metrics") or {})[:SLICE_METRICS]
+    columns = [text("slice"), number("rows"), share("share"), interval("loss"), text("sure"), *map(interval, metrics)]
+    rows = []
+    for part in slices:
+        values = part.get("metrics") or {}
+        is_sure = "yes" if part.get("is_significant") else "no"
+        facts = [part.get(name) for name in ("name", "rows", "share", "loss")]
+        rows.append([*facts, is_sure, *(values.get(name) for name in metrics)])
+    return Table(columns, rows)
 
 
-def _fairness(report: Dict) -> str:
-    found = report.get("fairness")
-    if not found:
-        return note(f"Fairness: {NOT_MEASURED} (evaluation.fairness names the groups).")
-    parts = ""
-    for column, one in ((column, one or {}) for column, one in found.items()):
-        measures = [[name.replace("_", " "), interval_text(one.get(name)), words]
-                    for name, words in FAIRNESS_WORDS.items()]  # fmt: skip
-        groups = [
-            [group.get("group"), figure(group.get("rows")), *(percent(group.get(rate)) for rate in _RATES)]
-            for group in one.get("groups") or []
-        ]
-        parts += f"<h3>{escape(str(column))}</h3>" + table(["measure", "#difference", "what it says"], measures)
-        parts += table(["group", "#rows", "#decided 1", "#positives found", "#negatives mistaken"], groups)
-    return parts
-
-
-_RATES = ("selection_rate", "true_positive_rate", "false_positive_rate")
-
-
-def _behaviours(found: Any) -> str:
-    if found is None:
-        return note(f"Behaviour: {NOT_MEASURED}.")
-    if not found:
-        return note("No behaviour tests are declared (evaluation.behaviours).")
-    rows = [[one.get("name"), one.get("kind"), one.get("passed") is True, figure(one.get("value")), one.get("wanted")]
-            for one in sorted(found, key=lambda one: one.get("passed") is True)]  # fmt: skip
-    return note("What happens to the scores when the input is changed.") + table(
-        ["test", "kind", "result", "#found", "wanted"], rows
+def _fairness(column: Any, measured: Dict) -> FairnessPart:
+    rates = ("group", "rows", "selection_rate", "true_positive_rate", "false_positive_rate")
+    return FairnessPart(
+        column=column,
+        measures=[
+            FairnessMeasure(name.replace("_", " "), measured.get(name), meaning)
+            for name, meaning in FAIRNESS_WORDS.items()
+        ],
+        groups=[FairnessGroup(*(group.get(name) for name in rates)) for group in measured.get("groups") or []],
     )
 
 
-def _importances(found: Any) -> str:
-    if not found:
-        return note(f"Importance: {NOT_MEASURED}.")
-    methods = ", ".join(sorted({str(one.get("method")) for one in found}))
-    shown = found[:SHOWN]
-    drawn = plots.bars("importances", "What the scores depend on",
-                       [(str(one.get("feature")), 100 * (one.get("share") or 0)) for one in shown],
-                       "share of all features, %")  # fmt: skip
-    rows = [[one.get("feature"), figure(one.get("importance")), percent(one.get("share"))] for one in found]
-    told = note(f"Mean absolute SHAP value of a feature over test rows (method: {methods}): how far it moves scores, "
-                "not whether it should.")  # fmt: skip
-    return told + row_of(drawn) + _folded("All features", table(["feature", "#importance", "#share"], rows), len(found))
+def _behaviours(behaviours: Any) -> list[BehaviourLine] | None:
+    """Those that failed first."""
+    if behaviours is None:
+        return None
+    lines = [
+        BehaviourLine(
+            test.get("name"), test.get("kind"), test.get("passed") is True, test.get("value"), test.get("wanted")
+        )
+        for test in behaviours
+    ]
+    return sorted(lines, key=lambda line: line.passed)
 
 
-def _drift(found: Any) -> str:
-    if not isinstance(found, Mapping):
-        return note(f"Drift: {NOT_MEASURED}.")
-    columns = {name: value for name, value in (found.get("columns") or {}).items() if is_number(value)}
-    unknown = [name for name in found.get("columns") or {} if name not in columns]
-    ranked = sorted(columns.items(), key=lambda one: -one[1])
-    drawn = plots.bars("drift", "Features that moved most", ranked[:SHOWN], "PSI", limit=MOVED)
-    told = note(f"Population stability index (PSI) of the test rows against the training rows: scores "
-                f"{figure(found.get('prediction'))}. From about {MOVED} on (dashed) a column has moved.")  # fmt: skip
-    left = note(f"PSI of {', '.join(unknown)}: {NOT_MEASURED}.") if unknown else ""
-    everything = table(["feature", "#PSI"], [[name, figure(value)] for name, value in ranked])
-    return told + row_of(drawn) + left + _folded("All features", everything, len(ranked))
+def _importances(importances: Any) -> ImportancePart | None:
+    if not importances:
+        return None
+    lines = [ImportanceLine(*(each.get(name) for name in ("feature", "importance", "share"))) for each in importances]
+    drawn = [(str(line.feature), 100 * (line.share or 0)) for line in lines[:SHOWN]]
+    return ImportancePart(
+        methods=", ".join(sorted({str(each.get("method")) for each in importances})),
+        picture=plots.bars("importances", "What the scores depend on", drawn, "share of all features, %"),
+        lines=lines,
+    )
 
 
-def _speed(report: Dict) -> str:
-    size, latency = report.get("size_bytes"), report.get("latency_ms")
-    return pairs({
+def _drift(drift: Any) -> DriftPart | None:
+    if not isinstance(drift, Mapping):
+        return None
+    distances = drift.get("columns") or {}
+    columns = [(name, value) for name, value in distances.items() if is_number(value)]
+    columns.sort(key=lambda column: -column[1])
+    return DriftPart(
+        scores=drift.get("prediction"),
+        limit=MOVED,
+        picture=plots.bars("drift", "Features that moved most", columns[:SHOWN], "PSI", limit=MOVED),
+        columns=columns,
+        unknown=[name for name, value in distances.items() if not is_number(value)],
+    )
+
+
+def _speed(report: Dict) -> dict[str, str]:
+    size, latency, rows = report.get("size_bytes"), report.get("latency_ms"), report.get("rows_per_s")
+    return {
         "One row": f"{figure(latency)} ms (median)" if is_number(latency) else NOT_MEASURED,
-        "Many rows": f"{report['rows_per_s']:,.0f} rows a second" if is_number(report.get("rows_per_s"))
-                     else NOT_MEASURED,
+        "Many rows": f"{rows:,.0f} rows a second" if is_number(rows) else NOT_MEASURED,
         "Model": f"{size / 1e6:,.2f} MB" if is_number(size) else NOT_MEASURED,
-    })  # fmt: skip
+    }
 
 
-def _left_out(report: Dict) -> str:
-    parts = ""
-    for title, name, head, empty in (
-        ("Features that the model does not see", "dropped", "why", "It sees all of them."),
-        ("Test rows with a category that training had not", "unseen", "#rows", "None."),
-    ):
-        found = report.get(name)
-        parts += f"<h3>{title}</h3>"
-        if found is None:
-            parts += note(f"{NOT_MEASURED.capitalize()}.")
-        else:
-            rows = [[feature, figure(value) if is_number(value) else value] for feature, value in found.items()]
-            parts += table(["feature", head], rows) if rows else note(empty)
-    return parts
-
-
-def _folded(title: str, content: str, lines: int) -> str:
-    return f"<details><summary>{escape(title)} ({lines})</summary>{content}</details>" if lines else ""
+def _by_feature(values: Dict | None) -> list[tuple[str, Any]] | None:
+    return None if values is None else list(values.items())
