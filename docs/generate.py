@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from docs import commands
+from docs import architecture, commands
 from pipelines.alerts import KINDS
 from pipelines.artifacts import FILES, TABLES
 from pipelines.local_run import STAGES
@@ -46,6 +46,11 @@ def alert_kinds() -> str:
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"tables": tables, "stages": stages, "commands": commands.table},
     "docs/alerts.md": {"kinds": alert_kinds},
+    "docs/architecture.md": {
+        "picture": architecture.picture,
+        "floors": architecture.floors,
+        "users": architecture.table_users,
+    },
 }
 
 

@@ -81,7 +81,8 @@ SUPERSEDED = (
 TABLES: dict[TableName, Table] = {
     table.name: table
     for table in (
-        Table("events", "ingest.publish", "statement about an event: one, unless it was corrected", "partition", (
+        Table("events", "ingest.publish, quarantine release", "statement about an event: one, unless it was corrected",
+              "partition", (
             PARTITION,
             EVENT_TIME,
             Field("known_time", "timestamp", "when we learnt what this row says"),
@@ -89,14 +90,15 @@ TABLES: dict[TableName, Table] = {
             Field("statement", "int64", "0 for the first statement about the event, then 1, 2, ..."),
             *SUPERSEDED,
         )),
-        Table("quarantine", "ingest.publish", "rejected row", "partition", (
+        Table("quarantine", "ingest.publish, quarantine release", "rejected row", "partition", (
             PARTITION,
             Field("id", "string", "hash of source and row: the same rejected row has the same id in every run"),
             Field("source", "string", "what gave the row: events, labels, or the name of one of the problem's sources"),
             Field("row", "string", "the row as it came, JSON"),
             Field("rules", "list<string>", "every rule that it broke"),
         )),
-        Table("labels", "ingest.publish", "label statement", "partition", (
+        Table("labels", "ingest.publish, annotate.vote, annotate.collect, annotate.self_train, quarantine release",
+              "label statement", "partition", (
             Field("partition", "string", "partition in which the statement arrived"),
             EVENT_TIME,
             Field("known_time", "timestamp", "when the statement arrived here"),
@@ -177,11 +179,11 @@ TABLES: dict[TableName, Table] = {
             Field("realised", "float", "measured, once the labels are mature; null until then", nullable=True),
             Field("realised_rows", "int64", "rows with a label by then", nullable=True),
         )),
-        Table("ledger", "train.gate, train.refit, release, monitor.act, ingest.validate, ingest.publish", "decision",
-              "kind", (
+        Table("ledger", "ingest.validate, ingest.publish, train.gate, train.refit, train.promote, monitor.act, alerts, "
+              "quarantine release, quarantine hold, quarantine readmit, roll-back, fall-back", "decision", "kind", (
             Field("decision", "string", "id: the same decision is written once"),
-            Field("kind", "string", "gate, refit, promotion (what serves then), monitoring, release (of a row), "
-                  "partition (held, readmitted); alert: what was told, by any task"),
+            Field("kind", "string", "ingest (of a partition without rows), gate, refit, promotion (what serves then), "
+                  "monitoring, release (of a row), partition (held, readmitted); alert: what was told, by any task"),
             Field("partition", "string", "newest partition that the decision knew"),
             Field("verdict", "string", "what was found"),
             Field("action", "string", "what was done about it"),
