@@ -93,14 +93,14 @@ def percent(value: Any, missing: str = NOT_MEASURED) -> str:
     return f"{100 * value:.1f} %" if abs(value) >= 0.001 or not value else f"{100 * value:.2g} %"
 
 
-def span(keys: Any) -> str:
+def span(keys: Any, missing: str = NOT_MEASURED) -> str:
     """Partitions in words.
 
-    >>> span(["2024-01-02", "2024-01-01"]), span(["2024-01-01"]), span([])
-    ('2024-01-01 to 2024-01-02 (2)', '2024-01-01', 'not measured')
+    >>> span(["2024-01-02", "2024-01-01"]), span(["2024-01-01"]), span([]), span([], missing="none")
+    ('2024-01-01 to 2024-01-02 (2)', '2024-01-01', 'not measured', 'none')
     """
     keys = sorted(map(str, keys or []))
-    return NOT_MEASURED if not keys else keys[0] if len(keys) == 1 else f"{keys[0]} to {keys[-1]} ({len(keys)})"
+    return missing if not keys else keys[0] if len(keys) == 1 else f"{keys[0]} to {keys[-1]} ({len(keys)})"
 
 
 def worst_first(slices: Any) -> list[dict[str, Any]]:

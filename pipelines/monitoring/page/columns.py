@@ -3,60 +3,96 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 
-from pipelines.html.markup import note, row_of, table
-from pipelines.html.wording import figure
+from pipelines.html.wording import span
 from pipelines.monitoring.diagnose.finding import Diagnosis
 from pipelines.monitoring.explain.contribution import pooled
 from pipelines.monitoring.explain.root_cause import Explained
 from pipelines.monitoring.explain.series import features_of
 from pipelines.monitoring.page import plots
 from pipelines.monitoring.page.evidence import Seen, column_sources
-from pipelines.monitoring.page.trace import Trace, several, source, told
+from pipelines.monitoring.page.trace import Source, Trace, source
 from pipelines.profiles.column import Bins, ColumnProfile, Numbers
 from pipelines.profiles.profile import SCORE
 
 DRAWN = 4  # features whose bins are drawn
 LEAST_BIN = 0.005  # share of a side's rows, for a bin to be drawn
 MOST_BINS = 24
+DISTANCES = ("psi", "js", "wasserstein", "null_share", "unseen_share")
 
 
-def distributions(seen: Seen, decided: Mapping[str, Any], explained: Explained, trace: Trace) -> str:
-    """Bins of the features that lead: by their part of the shift, or else by how far they moved."""
+class DistributionsPart(NamedTuple):
+    """`before` and `now`: which partitions; a picture for each feature."""
+
+    before: str
+    now: str
+    pictures: list[Markup | None]
+    sources: list[Source]
+
+
+class ColumnLine(NamedTuple):
+    """Distances of a column to training. `step`: over its alarm level. What there is not is empty."""
+
+    column: str
+    psi: float | str
+    js: float | str
+    wasserstein: float | str
+    empty: float | str
+    new_to_the_model: float | str
+    step: float | str
+
+
+class ColumnsPart(NamedTuple):
+    lines: list[ColumnLine]
+    sources: list[Source]
+
+
+def distributions(
+    seen: Seen, decided: Mapping[str, Any], explained: Explained, trace: Trace
+) -> DistributionsPart | None:
+    """Bins of the features that lead: by their part of the shift, or else by how far they moved.
+
+    None where there is no other partition to compare with.
+    """
     before = explained.before or [key for key in seen.keys if key != seen.partition]
     after = explained.after or [key for key in seen.keys if key == seen.partition]
     if not before or not after:
-        return note("There is no other partition to compare with.")
-    one, other = (pooled([seen.profiles[key] for key in keys], seen.reference) for keys in (before, after))
-    drawn = []
+        return None
+    earlier, later = (pooled([seen.profiles[key] for key in keys], seen.reference) for keys in (before, after))
+    pictures = []
     for place, name in enumerate(_leading(seen, decided, explained)):
         column = seen.reference.columns[name]
-        profiles = {"training": column.profile, "before": one[name], "now": other[name]}
+        profiles = {"training": column.profile, "before": earlier[name], "now": later[name]}
         labels, shares = shown_bins(column.bins, profiles)
-        where = {"before": column_sources(seen, name, before), "now": column_sources(seen, name, after),
-                 "training": [source(seen.file("reference.json"), columns=name)]}  # fmt: skip
+        sources = {
+            "before": column_sources(seen, name, before),
+            "now": column_sources(seen, name, after),
+            "training": [source(seen.file("reference.json"), columns=name)],
+        }
         for side, values in shares.items():
             for label, value in zip(labels, values, strict=True):
-                trace.figure(f"{name}, {side}: {label}", value, f"share of bin {label}", *where[side])
-        drawn.append(plots.bins(f"bins{place}", name, labels, shares))
-    lead = note(
-        f"Before: {several(before)}; now: {several(after)}. Bins are the training data's quantiles; those with hardly "
-        "any rows are left out."
+                trace.noted(f"{name}, {side}: {label}", value, f"share of bin {label}", *sources[side])
+        pictures.append(plots.bins(f"bins{place}", name, labels, shares))
+    return DistributionsPart(
+        before=span(before),
+        now=span(after),
+        pictures=pictures,
+        sources=column_sources(seen, "those shown", [*before, *after]),
     )
-    return lead + row_of(*drawn) + told(*column_sources(seen, "those shown", [*before, *after]))
 
 
 def _leading(seen: Seen, decided: Mapping[str, Any], explained: Explained) -> list[str]:
-    told_of = Diagnosis.model_validate(decided.get("diagnosis") or {"findings": (), "labelled": (), "bad": ()})
-    known = [name for name in seen.reference.columns if name != SCORE]
-    found = [name for one in told_of.findings[:1] for name in features_of(one, known)]
-    found += [one.feature for one in explained.contributions if one.feature in seen.reference.columns]
+    diagnosis = Diagnosis.model_validate(decided.get("diagnosis") or {"findings": (), "labelled": (), "bad": ()})
+    features = [name for name in seen.reference.columns if name != SCORE]
+    names = [name for finding in diagnosis.findings[:1] for name in features_of(finding, features)]
+    names += [contribution.feature for contribution in explained.contributions]
     moved = (decided.get("detected") or {}).get("columns") or {}
-    found += sorted(moved, key=lambda name: -(moved[name].get("psi") or 0))
-    return [name for name in dict.fromkeys(found) if name in known][:DRAWN]
+    names += sorted(moved, key=lambda name: -(moved[name].get("psi") or 0))
+    return [name for name in dict.fromkeys(names) if name in features][:DRAWN]
 
 
 def shown_bins(bins: Bins, profiles: Mapping[str, ColumnProfile]) -> tuple[list[str], dict[str, list[float]]]:
@@ -75,30 +111,31 @@ def shown_bins(bins: Bins, profiles: Mapping[str, ColumnProfile]) -> tuple[list[
     }
 
 
-def columns(seen: Seen, decided: Mapping[str, Any], trace: Trace) -> str:
-    """The numerical appendix: every column's distances to training."""
+def columns(seen: Seen, decided: Mapping[str, Any], trace: Trace) -> ColumnsPart | None:
+    """Every column's distances to training, the greatest first; None where nothing was measured."""
     detected = decided.get("detected") or {}
-    found = {
-        **(detected.get("columns") or {}),
-        **({SCORE: detected["prediction"]} if detected.get("prediction") else {}),
-    }
-    if not found:
-        return note("Nothing was measured.")
-    rows = []
-    for name, one in sorted(found.items(), key=lambda item: -(item[1].get("psi") or 0)):
-        where = column_sources(seen, name, [seen.partition])
-        where += [source(seen.file("reference.json"), partitions="all", column=name)]
-        shown = [trace.figure(f"{name}: {part}", one.get(part), part, *where) if one.get(part) is not None else ""
-                 for part in ("psi", "js", "wasserstein", "null_share", "unseen_share")]  # fmt: skip
-        level = max(((kind["step"] or 0) / kind["step_level"] for kind in (one.get("levels") or {}).values()
-                     if kind.get("step_level")), default=None)  # fmt: skip
-        rows.append([name, *shown, "" if level is None else figure(level)])
-    lead = note(
-        "Distances of this partition to the partitions that the version was made from: population stability index "
-        "(PSI), Jensen-Shannon (JS), Wasserstein in standard deviations. Step over level: how far it lies from the "
-        "nearest of the partitions before it, as a multiple of what is usual; above 1 is a shift."
-    )
-    heads = ["column", "#PSI", "#JS", "#Wasserstein", "#empty", "#new to the model", "#step over level"]
-    where = column_sources(seen, "each", [seen.partition])
-    content = table(heads, rows) + told(*where, source(seen.file("reference.json"), partitions="all"))
-    return lead + f"<details><summary>{len(rows)} columns</summary>{content}</details>"
+    distances = dict(detected.get("columns") or {})
+    if detected.get("prediction"):
+        distances[SCORE] = detected["prediction"]
+    if not distances:
+        return None
+    reference = seen.file("reference.json")
+    lines = []
+    for name, measured in sorted(distances.items(), key=lambda column: -(column[1].get("psi") or 0)):
+        sources = column_sources(seen, name, [seen.partition])
+        sources.append(source(reference, partitions="all", column=name))
+        values = []
+        for part in DISTANCES:
+            value = measured.get(part)
+            values.append("" if value is None else trace.noted(f"{name}: {part}", value, part, *sources))
+        psi, js, wasserstein, empty, new = values
+        step = _step(measured.get("levels") or {})
+        lines.append(ColumnLine(name, psi, js, wasserstein, empty, new, step))
+    sources = column_sources(seen, "each", [seen.partition])
+    return ColumnsPart(lines, [*sources, source(reference, partitions="all")])
+
+
+def _step(levels: Mapping[str, Any]) -> float | str:
+    """The greatest step of a column as a multiple of its alarm level; empty where it has no such level."""
+    steps = [(level["step"] or 0) / level["step_level"] for level in levels.values() if level.get("step_level")]
+    return max(steps, default="")

@@ -4,20 +4,77 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipelines.html.markup import note, row_of, table
-from pipelines.html.wording import interval_text, percent
+from markupsafe import Markup
+
+from pipelines.html.columns import Table, interval, number, text
+from pipelines.html.wording import figure, percent, span
 from pipelines.monitoring.explain.contribution import Contribution
 from pipelines.monitoring.explain.root_cause import Explained
 from pipelines.monitoring.explain.series import NAMES, SKILLS
 from pipelines.monitoring.page import plots
-from pipelines.monitoring.page.trace import Source, Trace, several, source, told
+from pipelines.monitoring.page.trace import Source, Trace, source
 from pipelines.profiles.profile import SCORE, Profiles, Reference
 
 SHOWN = 10  # lines of a table of features, bars of a picture
 SOME_MISSING = 0.01  # of the rows: less is not worth a word
 BESIDE = ("log_loss", "rmse", "mean_score", "positive_rate", "mean_label")
+
+
+class ContributionLine(NamedTuple):
+    """A feature's part of the shift. `before` and `now`: its mean, or the share of a category, in words."""
+
+    feature: str
+    score: float
+    margin: float
+    before: str
+    now: str
+
+
+class ContributionsPart(NamedTuple):
+    """`what` is compared; its values, and the partitions that they are of, in words."""
+
+    what: str
+    value_now: Any
+    value_before: Any
+    now: str
+    before: str
+    method: str
+    rows: int
+    picture: Markup | None
+    lines: list[ContributionLine]
+    sources: list[Source]
+
+
+class SliceLine(NamedTuple):
+    slice: str
+    loss_before: float
+    loss: float
+    excess: Mapping[str, float]
+    rows_before: int
+    rows: int
+
+
+class SlicesPart(NamedTuple):
+    """`before` and `since`: which partitions. `lines`: slices that got worse for sure."""
+
+    looked_at: int
+    before: str
+    since: str
+    has_held_out: bool
+    lines: list[SliceLine]
+    sources: list[Source]
+
+
+class MattersPart(NamedTuple):
+    """`metric` stands for how good the scores are; `when_tested` is what it was then."""
+
+    metric: str
+    when_tested: Any
+    picture: Markup | None
+    partitions: Table
+    sources: list[Source]
 
 
 @dataclass(frozen=True)
@@ -51,31 +108,33 @@ def column_sources(seen: Seen, column: str, keys: Sequence[str]) -> list[Source]
     """Profiles of partitions that the version was made from lie with the version, the others in the table."""
     made_from = [key for key in keys if key in seen.reference.partitions]
     scored = [key for key in keys if key not in seen.reference.partitions]
-    found = []
+    sources = []
     if scored:
-        found.append(source("profiles", partition=scored, column=column, slice="", model_version=seen.version))
+        sources.append(source("profiles", partition=scored, column=column, slice="", model_version=seen.version))
     if made_from:
-        found.append(source(seen.file("reference.json"), partitions=made_from, column=column))
-    return found
+        sources.append(source(seen.file("reference.json"), partitions=made_from, column=column))
+    return sources
 
 
 def label_sources(seen: Seen, keys: Sequence[str]) -> list[Source]:
     """Scores and labels; of partitions held out from training the rows that went with the version."""
     held_out = [key for key in keys if key in seen.reference.partitions]
     scored = [key for key in keys if key not in seen.reference.partitions]
-    found = []
+    sources = []
     if scored:
-        found.append(source("predictions", partition=scored, model_version=seen.version))
-        found.append(source("labels", event_time=f"in {scored[0]} to {scored[-1]}", known_before=seen.labels_until))
+        event_time = f"in {scored[0]} to {scored[-1]}"
+        sources.append(source("predictions", partition=scored, model_version=seen.version))
+        sources.append(source("labels", event_time=event_time, known_before=seen.labels_until))
     if held_out:
-        found.append(source(seen.file("held_out.parquet"), partition=held_out))
-    return found
+        sources.append(source(seen.file("held_out.parquet"), partition=held_out))
+    return sources
 
 
-def contributions(seen: Seen, explained: Explained, trace: Trace) -> str:
+def contributions(seen: Seen, explained: Explained, trace: Trace) -> ContributionsPart | None:
+    """Each feature's part of the shift; None where there are no findings, or nothing before them."""
     shift = explained.shift
     if shift is None:
-        return note("Nothing to compare: there are no findings, or nothing before them.")
+        return None
     both = [*explained.before, *explained.after]
     sources = [source("features", partition=both), source(seen.file("lineage.json"))]
     what, measure = "mean score", "mean of score"
@@ -83,117 +142,124 @@ def contributions(seen: Seen, explained: Explained, trace: Trace) -> str:
     if shift.label:
         what = measure = f"mean probability of {shift.label}"
         ends = [[source("features", partition=keys), sources[1]] for keys in (explained.before, explained.after)]
-    first = trace.figure(f"{what}, before", shift.before, measure, *ends[0])
-    last = trace.figure(f"{what}, now", shift.after, measure, *ends[1])
-    lead = note(
-        f"The {what} is {last} now ({several(explained.after)}) and was {first} before ({several(explained.before)}). "
-        "Each feature's part: by how much its distribution moved, bin by bin, times what the model makes of each bin "
-        f"(mean SHAP value; method: {shift.method}, {shift.rows:,} rows). It tells what the model's scores follow, not "
-        "what made the world change. Parts and remainder add up."
+    value_before = trace.noted(f"{what}, before", shift.before, measure, *ends[0])
+    value_now = trace.noted(f"{what}, now", shift.after, measure, *ends[1])
+    shown, others = explained.contributions[:SHOWN], explained.contributions[SHOWN:]
+    lines = []
+    for part in shown:
+        score, margin = _parts(f"part of {part.feature}", part.score, part.margin, trace, sources)
+        before = _end(seen, part, "before", explained.before, trace)
+        now = _end(seen, part, "after", explained.after, trace)
+        lines.append(ContributionLine(part.feature, score, margin, before, now))
+    if others:
+        name = "all other features"
+        score, margin = sum(part.score for part in others), sum(part.margin for part in others)
+        lines.append(ContributionLine(name, *_parts(name, score, margin, trace, sources), "", ""))
+    name = "remainder: within bins, and features together"
+    rest = _parts(name, shift.remainder_score, shift.remainder_margin, trace, sources)
+    lines.append(ContributionLine(name, *rest, "", ""))
+    bars = [(part.feature, part.score) for part in shown if part.score]
+    bars.append(("remainder", shift.remainder_score))
+    return ContributionsPart(
+        what=what,
+        value_now=value_now,
+        value_before=value_before,
+        now=span(explained.after, missing="none"),
+        before=span(explained.before, missing="none"),
+        method=shift.method,
+        rows=shift.rows,
+        picture=plots.carried("carried", f"Parts of the shift of the {what}", bars, f"change of the {what}"),
+        lines=lines,
+        sources=[source("profiles", partition=both, column="each feature", slice=""), *sources],
     )
-    rows = []
-    for one in explained.contributions[:SHOWN]:
-        parts = [
-            trace.figure(f"part of {one.feature}: {part}", getattr(one, part), f"contribution: {part}", *sources)
-            for part in ("score", "margin")
-        ]
-        rows.append([one.feature, *parts, *_ends(seen, explained, one, trace)])
-    more = explained.contributions[SHOWN:]
-    others = [("all other features", sum(one.score for one in more), sum(one.margin for one in more))] if more else []
-    rest = "remainder: within bins, and features together"
-    for name, *values in [*others, (rest, shift.remainder_score, shift.remainder_margin)]:
-        parts = [
-            trace.figure(f"{name}: {part}", value, f"contribution: {part}", *sources)
-            for part, value in zip(("score", "margin"), values, strict=True)
-        ]
-        rows.append([name, *parts, "", ""])
-    bars = [(one.feature, one.score) for one in explained.contributions[:SHOWN] if one.score]
-    title = f"Parts of the shift of the {what}"
-    drawn = plots.carried("carried", title, [*bars, ("remainder", shift.remainder_score)], f"change of the {what}")
-    heads = ["feature", f"#part of the {what}", "#of the margin", "before", "now"]
-    profiles = source("profiles", partition=both, column="each feature", slice="")
-    return lead + row_of(drawn) + table(heads, rows) + told(profiles, *sources)
 
 
-def _ends(seen: Seen, explained: Explained, one: Contribution, trace: Trace) -> list[str]:
-    words = []
-    unit = seen.units.get(one.feature) or "" if one.category is None else ""
-    for part, keys in (("before", explained.before), ("after", explained.after)):
-        measure = "mean" if one.category is None else f"share of {one.category}"
-        where = column_sources(seen, one.feature, keys)
-        value, missing = getattr(one, part), getattr(one, f"missing_{part}")
-        shown = "" if value is None else trace.figure(f"{one.feature}, {part}", value, measure, *where)
-        trace.figure(f"{one.feature}, {part}: missing", missing, "share of bin missing", *where)
-        text = f"{measure} {shown} {unit}".rstrip() if shown else "no values"
-        words.append(f"{text}, {percent(missing)} missing" if missing > SOME_MISSING else text)
-    return words
+def _parts(what: str, score: float, margin: float, trace: Trace, sources: Sequence[Source]) -> tuple[float, float]:
+    for part, value in (("score", score), ("margin", margin)):
+        trace.noted(f"{what}: {part}", value, f"contribution: {part}", *sources)
+    return score, margin
 
 
-def slices(seen: Seen, explained: Explained, trace: Trace) -> str:
+def _end(seen: Seen, contribution: Contribution, end: str, keys: Sequence[str], trace: Trace) -> str:
+    """What a feature was like at an end of the shift, "before" or "after"."""
+    name, category = contribution.feature, contribution.category
+    measure = "mean" if category is None else f"share of {category}"
+    unit = seen.units.get(name) or "" if category is None else ""
+    sources = column_sources(seen, name, keys)
+    value, missing = getattr(contribution, end), getattr(contribution, f"missing_{end}")
+    words = "no values"
+    if value is not None:
+        trace.noted(f"{name}, {end}", value, measure, *sources)
+        words = f"{measure} {figure(value)} {unit}".rstrip()
+    trace.noted(f"{name}, {end}: missing", missing, "share of bin missing", *sources)
+    return f"{words}, {percent(missing)} missing" if missing > SOME_MISSING else words
+
+
+def slices(seen: Seen, explained: Explained, trace: Trace) -> SlicesPart | None:
+    """Slices whose loss rose most; None where there were no labelled rows to look at."""
     if not explained.slices_looked_at:
-        return note("No labelled rows since then to look at.")
-    held_out = " and the rows held out from training" if explained.has_held_out else ""
-    lead = note(
-        f"{explained.slices_looked_at:,} slices of one or two features were looked at for a loss that rose more than "
-        f"that of all other rows. Before: {several(explained.labelled_before)}{held_out}; since: "
-        f"{several(explained.labelled_after)}. By how much more, with its interval, is measured on blocks that the "
-        "search had not seen, and only what stands a correction for all that were looked at is told."
-    )
-    if not explained.slices:
-        return lead + note("None: no part of the rows got worse for sure beyond all others.")
+        return None
     keys = [*explained.labelled_before, *explained.labelled_after]
-    where = [*label_sources(seen, keys), source("features", partition=keys)]
+    sources = [*label_sources(seen, keys), source("features", partition=keys)]
     if explained.has_held_out:
-        where.append(source(seen.file("held_out.parquet"), partition="all"))
-    rows = []
-    for one in explained.slices:
-        shown = {part: trace.figure(f"{one.name}: {part}", getattr(one, part), f"error slice: {part}", *where)
-                 for part in ("loss_before", "loss", "excess", "low", "high", "rows", "rows_before")}  # fmt: skip
-        excess = f"{shown['excess']} ({shown['low']} to {shown['high']})"
-        rows.append([one.name, shown["loss_before"], shown["loss"], excess, shown["rows_before"], shown["rows"]])
-    heads = ["slice", "#loss before", "#loss since", "#rose more than elsewhere by", "#rows before", "#rows since"]
-    return lead + table(heads, rows) + told(*where)
+        sources.append(source(seen.file("held_out.parquet"), partition="all"))
+    lines = []
+    for part in explained.slices:
+        for name in ("loss_before", "loss", "excess", "low", "high", "rows", "rows_before"):
+            trace.noted(f"{part.name}: {name}", getattr(part, name), f"error slice: {name}", *sources)
+        excess = {"value": part.excess, "low": part.low, "high": part.high}
+        lines.append(SliceLine(part.name, part.loss_before, part.loss, excess, part.rows_before, part.rows))
+    return SlicesPart(
+        looked_at=explained.slices_looked_at,
+        before=span(explained.labelled_before, missing="none"),
+        since=span(explained.labelled_after, missing="none"),
+        has_held_out=explained.has_held_out,
+        lines=lines,
+        sources=sources,
+    )
 
 
-def matters(seen: Seen, explained: Explained, trace: Trace) -> str:
-    """Realised metrics by partition, beside what was estimated of them before their labels came."""
-    came = {one["partition"]: one for one in explained.performance}
-    guessed = {(one["partition"], one["metric"]): one for one in seen.estimates}
-    measured = {*(name for one in came.values() for name in one), *(metric for _, metric in guessed)}
+def matters(seen: Seen, explained: Explained, trace: Trace) -> MattersPart | None:
+    """Realised metrics by partition, beside what was estimated of them before their labels came.
+
+    None where neither is known.
+    """
+    realised = {row["partition"]: row for row in explained.performance}
+    measured = {name for row in realised.values() for name in row}
+    measured |= {row["metric"] for row in seen.estimates}
     skill = next((name for name in SKILLS if name in measured), None)
     if skill is None:
-        return note("No labels have come yet and nothing was estimated: whether it matters is not known.")
-    estimated = {key: one for (key, metric), one in guessed.items() if metric == skill}
-    others = [name for name in BESIDE if name != skill and any(name in one for one in came.values())]
+        return None
+    estimated = {row["partition"]: row for row in seen.estimates if row["metric"] == skill}
+    beside = [name for name in BESIDE if name != skill and any(name in row for row in realised.values())]
     rows = []
-    for key in sorted({*came, *estimated}, reverse=True):
-        one, where = came.get(key, {}), label_sources(seen, [key])
-        words = ["" if one.get(name) is None else trace.figure(f"{name}, {key}", one[name], name, *where)
-                 for name in ("rows", skill, *others)]  # fmt: skip
-        guess = estimated.get(key)
-        for part in ("value", "low", "high") if guess else ():
-            row = source("estimates", partition=key, metric=skill, model_version=seen.version)
-            trace.figure(f"{skill}, {key}, estimated: {part}", (guess or {})[part], part, row)
-        held_out = " (held out)" if one.get("is_held_out") else ""
-        rows.append([f"{key}{held_out}", *words[:2], interval_text(guess) if guess else "", *words[2:]])
-    name = NAMES[skill]
-    drawn = plots.estimates(
+    for key in sorted({*realised, *estimated}, reverse=True):
+        row, sources = realised.get(key, {}), label_sources(seen, [key])
+        values = []
+        for name in ("rows", skill, *beside):
+            value = row.get(name)
+            values.append("" if value is None else trace.noted(f"{name}, {key}", value, name, *sources))
+        estimate = estimated.get(key)
+        if estimate:
+            of_estimate = source("estimates", partition=key, metric=skill, model_version=seen.version)
+            for part in ("value", "low", "high"):
+                trace.noted(f"{skill}, {key}, estimated: {part}", estimate[part], part, of_estimate)
+        held_out = " (held out)" if row.get("is_held_out") else ""
+        rows.append([f"{key}{held_out}", *values[:2], estimate or "", *values[2:]])
+    metric = NAMES[skill]
+    picture = plots.estimates(
         "matters",
-        f"{name} by {seen.every}: realised, and estimated before",
+        f"{metric} by {seen.every}: realised, and estimated before",
         seen.keys,
-        {key: (float(one["value"]), float(one["low"]), float(one["high"])) for key, one in estimated.items()},
-        {key: float(one[skill]) for key, one in came.items() if skill in one},
+        {key: (float(row["value"]), float(row["low"]), float(row["high"])) for key, row in estimated.items()},
+        {key: float(row[skill]) for key, row in realised.items() if skill in row},
         seen.unlabelled,
     )
-    file = source(seen.file("reference.json"))
-    tested = trace.figure(f"{skill} when tested", seen.reference.metrics.get(skill), f"metrics.{skill}", file)
-    lead = note(
-        "Realised: measured once labels had come. Estimated: what was expected before they came, with the interval "
-        "that it was expected in; an estimate is no measurement (docs/estimates.md). "
-        f"{name} when the version was tested: {tested}."
-    )
-    heads = [seen.every, "#rows", f"#{name}, realised", f"#{name}, estimated",
-             *(f"#{one.replace('_', ' ')}" for one in others)]  # fmt: skip
-    where = label_sources(seen, list(came))
-    where += [source("estimates", metric=skill, model_version=seen.version)] if estimated else []
-    return lead + row_of(drawn) + table(heads, rows) + told(*where)
+    tested = seen.reference.metrics.get(skill)
+    trace.noted(f"{skill} when tested", tested, f"metrics.{skill}", source(seen.file("reference.json")))
+    columns = [text(seen.every), number("rows"), number(f"{metric}, realised"), interval(f"{metric}, estimated")]
+    columns += [number(name.replace("_", " ")) for name in beside]
+    sources = label_sources(seen, list(realised))
+    if estimated:
+        sources.append(source("estimates", metric=skill, model_version=seen.version))
+    return MattersPart(metric, tested, picture, Table(columns, rows), sources)

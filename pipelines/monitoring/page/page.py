@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from pipelines.html.markup import document, note, row_of, table
+from markupsafe import Markup
+
+from pipelines.html.columns import Table, text
+from pipelines.html.render import render
+from pipelines.html.wording import figure
 from pipelines.monitoring.explain.root_cause import Change, Explained
 from pipelines.monitoring.explain.series import Series, column_series, metric_series
 from pipelines.monitoring.page import plots
-from pipelines.monitoring.page.columns import columns, distributions
-from pipelines.monitoring.page.evidence import Seen, column_sources, contributions, label_sources, matters, slices
-from pipelines.monitoring.page.trace import Source, Trace, source, told
+from pipelines.monitoring.page.columns import ColumnsPart, DistributionsPart, columns, distributions
+from pipelines.monitoring.page.evidence import (
+    ContributionsPart,
+    MattersPart,
+    Seen,
+    SlicesPart,
+    column_sources,
+    contributions,
+    label_sources,
+    matters,
+    slices,
+)
+from pipelines.monitoring.page.trace import Source, Trace, source
 from pipelines.profiles.profile import SCORE
 
 ACTIONS = {
@@ -29,6 +43,73 @@ GOOD = ("none",)
 NOT_JUDGED = "not judged"
 
 
+class HappenedPart(NamedTuple):
+    """`done`: the action in words. `why`: the paragraph. `since`: when it began. `rows`: scored, None if not known."""
+
+    verdict: str
+    action: str
+    done: str
+    is_good: bool
+    why: str
+    picture: Markup | None
+    since: str | None
+    rows: int | None
+    notes: tuple[str, ...]
+
+
+class ShiftedPart(NamedTuple):
+    """`findings`: the most harmful first; None where there are none. `unjudged`: what could not be judged, in words."""
+
+    findings: Table | None
+    unjudged: list[str]
+    sources: list[Source]
+
+
+class ChangeLine(NamedTuple):
+    number: str
+    how: str
+    since: str = ""
+    before: float | str = ""
+    after: float | str = ""
+    p_value: float | str = ""
+
+
+class SincePart(NamedTuple):
+    lines: list[ChangeLine]
+    sources: list[Source]
+
+
+class OptionLine(NamedTuple):
+    option: Any
+    gain: Any
+    cost: Any
+    why_not: str
+
+
+class OptionsPart(NamedTuple):
+    reason: str
+    lines: list[OptionLine]
+    sources: list[Source]
+
+
+@dataclass(frozen=True)
+class MonitoringPage:
+    """What the template draws, in the order of the page: `trace` has each number that the parts show."""
+
+    every: str
+    version: str
+    happened: HappenedPart
+    shifted: ShiftedPart
+    since: SincePart
+    contributions: ContributionsPart | None
+    slices: SlicesPart | None
+    matters: MattersPart | None
+    options: OptionsPart
+    distributions: DistributionsPart | None
+    columns: ColumnsPart | None
+    trace: Trace
+
+
 def page(seen: Seen, decided: Mapping[str, Any], explained: Explained) -> bytes:
     """One HTML page, which needs nothing else: no script, no other file; equal inputs give equal bytes.
 
@@ -36,47 +117,45 @@ def page(seen: Seen, decided: Mapping[str, Any], explained: Explained) -> bytes:
         decided: what `decide` gave; what is not in it is shown as not known.
     """
     trace = Trace()
-    sections = [
-        ("What happened", _happened(seen, decided, explained)),
-        ("What shifted", _shifted(seen, decided, trace)),
-        ("Since when", _since(seen, explained, trace)),
-        ("What goes along with it", contributions(seen, explained, trace)),
-        ("Where", slices(seen, explained, trace)),
-        ("Does it matter", matters(seen, explained, trace)),
-        ("What was decided", _options(seen, decided, trace)),
-        ("Features, now and before", distributions(seen, decided, explained, trace)),
-        ("All columns", columns(seen, decided, trace)),
-        ("Numbers", _numbers(trace)),
-    ]
-    return document(
-        f"{seen.problem}, {seen.every} of {seen.partition}: {decided.get('verdict', 'no verdict')}", sections
+    drawn = MonitoringPage(
+        every=seen.every,
+        version=seen.version,
+        happened=_happened(seen, decided, explained),
+        shifted=_shifted(seen, decided, trace),
+        since=_since(seen, explained, trace),
+        contributions=contributions(seen, explained, trace),
+        slices=slices(seen, explained, trace),
+        matters=matters(seen, explained, trace),
+        options=_options(seen, decided, trace),
+        distributions=distributions(seen, decided, explained, trace),
+        columns=columns(seen, decided, trace),
+        trace=trace,
     )
+    title = f"{seen.problem}, {seen.every} of {seen.partition}: {decided.get('verdict', 'no verdict')}"
+    return render("monitoring.html", title, drawn)
 
 
-def _happened(seen: Seen, decided: Mapping[str, Any], explained: Explained) -> str:
+def _happened(seen: Seen, decided: Mapping[str, Any], explained: Explained) -> HappenedPart:
     action = str(decided.get("action", ""))
-    verdict = escape(str(decided.get("verdict", "none given")))
-    done = escape(ACTIONS.get(action, action or "No decision was taken."))
-    kind = "good" if action in GOOD and verdict != NOT_JUDGED else "bad"
+    verdict = str(decided.get("verdict", "none given"))
     why = explained.paragraph
     if verdict == "staleness":  # no finding speaks for the action: what does stands among the reasons alone
         why = f"Nothing drifted, but a fresher model is expected to pay: {decided.get('reason', '')}."
-    box = (
-        f'<div class="box {kind}"><p><b>Verdict: {verdict}. Action: {escape(action or "none taken")}.</b> {done}</p>'
-        f"<p>{escape(why)}</p></div>"
-    )
     scored = seen.profiles.get(seen.partition)
-    rows = f"this {seen.every}'s {scored[SCORE].rows:,} rows" if scored else f"this {seen.every}"
-    about = f"Version {seen.version} of the model scored {rows}."
-    legend = "Grey: labels are not in yet."
-    if explained.since:
-        legend = (
-            f"Orange: the levels before and since, and the {seen.every}s in which it may as well have begun. {legend}"
-        )
-    return box + row_of(_drawn(seen, explained)) + note(f"{legend} {about}") + "".join(map(note, explained.notes))
+    return HappenedPart(
+        verdict=verdict,
+        action=action or "none taken",
+        done=ACTIONS.get(action, action or "No decision was taken."),
+        is_good=action in GOOD and verdict != NOT_JUDGED,
+        why=why,
+        picture=_drawn(seen, explained),
+        since=explained.since,
+        rows=scored[SCORE].rows if scored else None,
+        notes=explained.notes,
+    )
 
 
-def _drawn(seen: Seen, explained: Explained) -> str | None:
+def _drawn(seen: Seen, explained: Explained) -> Markup | None:
     """The series that matters: that of the leading finding, or, where there is none, how good the scores were."""
     if explained.changes:
         chosen = explained.changes[0]
@@ -89,82 +168,63 @@ def _drawn(seen: Seen, explained: Explained) -> str | None:
     return plots.timeline("series", title, seen.keys, values, chosen.change, seen.unlabelled)
 
 
-def _shifted(seen: Seen, decided: Mapping[str, Any], trace: Trace) -> str:
+def _shifted(seen: Seen, decided: Mapping[str, Any], trace: Trace) -> ShiftedPart:
     diagnosis = decided.get("diagnosis") or {}
-    findings, unjudged = diagnosis.get("findings") or [], list((diagnosis.get("unjudged") or {}).values())
-    if not findings:
-        return note(". ".join(["Nothing is beyond the policy's limits", *map(_capital, unjudged)]) + ".")
-    where = _decision(seen)
+    findings = diagnosis.get("findings") or []
+    of_decision = _decision(seen)
     rows = []
-    for place, one in enumerate(findings):
-        for name, value in one["numbers"].items():
-            trace.figure(
-                f"{one['kind']}: {name}", value, f"evidence.diagnosis.findings[{place}].numbers[{name!r}]", where
-            )
-        features = ", ".join(one.get("features") or [])
-        rows.append([one["kind"], one["evidence"], features])
-    heads = ["kind", "what shows it", *(["features"] if any(row[2] for row in rows) else [])]
-    lead = note("The most harmful comes first. What each kind means: docs/monitoring.md.")
-    return lead + table(heads, [row[: len(heads)] for row in rows]) + told(where)
+    for place, finding in enumerate(findings):
+        for name, value in finding["numbers"].items():
+            measure = f"evidence.diagnosis.findings[{place}].numbers[{name!r}]"
+            trace.noted(f"{finding['kind']}: {name}", value, measure, of_decision)
+        rows.append([finding["kind"], finding["evidence"], ", ".join(finding.get("features") or [])])
+    columns = [text("kind"), text("what shows it"), text("features")]
+    if not any(features for _, _, features in rows):
+        columns, rows = columns[:2], [row[:2] for row in rows]
+    return ShiftedPart(
+        findings=Table(columns, rows) if rows else None,
+        unjudged=[words[:1].upper() + words[1:] for words in (diagnosis.get("unjudged") or {}).values()],
+        sources=[of_decision],
+    )
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _since(seen: Seen, explained: Explained, trace: Trace) -> str:
-    if not explained.changes:
-        return note("There is nothing whose beginning could be looked for.")
-    rows, sources = [], []
-    for one in explained.changes:
-        series, change = one.series, one.change
-        where = _series_sources(seen, series)
-        sources += [each for each in where if each not in sources]
+def _since(seen: Seen, explained: Explained, trace: Trace) -> SincePart:
+    """The newest change of each number that the findings show in."""
+    lines: list[ChangeLine] = []
+    sources: list[Source] = []
+    for changed in explained.changes:
+        series, change = changed.series, changed.change
+        of_series = _series_sources(seen, series)
+        sources += [each for each in of_series if each not in sources]
         for key, value in zip(series.keys, series.values, strict=True):
-            trace.figure(f"{series.name}, {key}", value, series.measure, *_series_sources(seen, series, key))
+            trace.noted(f"{series.name}, {key}", value, series.measure, *_series_sources(seen, series, key))
         if change is None:
-            rows.append([series.name, "none beyond chance", "", "", "", ""])
+            lines.append(ChangeLine(series.name, "none beyond chance"))
             continue
-        shown = []
         for part in ("before", "after", "p_value"):
             measure = f"change point of {series.measure}: {part}"
-            shown.append(trace.figure(f"{series.name}: {part}", getattr(change, part), measure, *where))
+            trace.noted(f"{series.name}: {part}", getattr(change, part), measure, *of_series)
+        how = "at once" if change.shape == "step" else "gradually"
         between = change.since if change.first == change.last else f"{change.since} ({change.first} to {change.last})"
-        rows.append([series.name, "at once" if change.shape == "step" else "gradually", between, *shown])
-    lead = note(
-        "The newest change of each number that the findings show in. In brackets where it may as well have begun "
-        "(95 %). p: the chance that a series that only wanders shows as much."
-    )
-    return lead + table(["number", "how", "since", "#before", "#after", "#p"], rows) + told(*sources)
+        lines.append(ChangeLine(series.name, how, between, change.before, change.after, change.p_value))
+    return SincePart(lines, sources)
 
 
-def _options(seen: Seen, decided: Mapping[str, Any], trace: Trace) -> str:
-    where = _decision(seen)
-    lead = note(str(decided.get("reason") or "No reason is known."))
-    options = [one for one in decided.get("options") or [] if isinstance(one, Mapping)]
-    if not options:
-        return lead + told(where)
-    rows = []
-    for place, one in enumerate(options):
-        gain, low, high, cost = (
-            trace.figure(
-                f"option {one.get('action')}: {part}", one.get(part), f"evidence.options[{place}].{part}", where
-            )
-            for part in ("gain", "low", "high", "cost")
+def _options(seen: Seen, decided: Mapping[str, Any], trace: Trace) -> OptionsPart:
+    of_decision = _decision(seen)
+    lines = []
+    options = [option for option in decided.get("options") or [] if isinstance(option, Mapping)]
+    for place, option in enumerate(options):
+        action = option.get("action")
+        for part in ("gain", "low", "high", "cost"):
+            trace.noted(f"option {action}: {part}", option.get(part), f"evidence.options[{place}].{part}", of_decision)
+        has_interval = option.get("low") is not None and option.get("high") is not None
+        gain = {"value": option.get("gain"), "low": option.get("low"), "high": option.get("high")}
+        chosen = "chosen" if action == decided.get("action") else str(option.get("why_not") or "")
+        lines.append(
+            OptionLine(action, gain if has_interval else figure(option.get("gain")), option.get("cost"), chosen)
         )
-        has_interval = one.get("low") is not None and one.get("high") is not None
-        chosen = "chosen" if one.get("action") == decided.get("action") else str(one.get("why_not") or "")
-        rows.append([one.get("action"), f"{gain} ({low} to {high})" if has_interval else gain, cost, chosen])
-    lead += note("Gains are expected, not measured. What gain and cost are counted in: docs/decisions.md.")
-    return lead + table(["option", "#expected gain", "#cost", "why not"], rows) + told(where)
-
-
-def _numbers(trace: Trace) -> str:
-    lead = note(
-        "Each number of the tables above, with what it is, how it is computed (measure), and the rows that it is "
-        "computed from. The pictures show numbers of these tables; the sentences round them."
-    )
-    return lead + trace.appendix()
+    return OptionsPart(str(decided.get("reason") or "No reason is known."), lines, [of_decision])
 
 
 def _series_sources(seen: Seen, series: Series, key: str | None = None) -> list[Source]:

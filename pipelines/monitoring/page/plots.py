@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from pipelines.html.plots import BAD, FAINT, FIRST, INK, SECOND, WIDE, shortened, svg
 from pipelines.monitoring.explain.change_point import ChangePoint
@@ -22,7 +23,7 @@ def timeline(
     values: Mapping[str, float | None],
     change: ChangePoint | None,
     unlabelled: Sequence[str],
-) -> str | None:
+) -> Markup | None:
     """A number by partition, its change, and in grey the partitions without labels yet. None of no values."""
     at = {key: place for place, key in enumerate(keys)}
     shown = [
@@ -59,7 +60,7 @@ def estimates(
     estimated: Mapping[str, tuple[float, float, float]],
     realised: Mapping[str, float],
     unlabelled: Sequence[str],
-) -> str | None:
+) -> Markup | None:
     """Estimated metrics with their intervals (value, low, high), hollow, and realised ones, filled, by partition."""
     at = {key: place for place, key in enumerate(keys)}
     guessed = {at[key]: one for key, one in estimated.items() if key in at}
@@ -84,7 +85,7 @@ def estimates(
     return svg(name, title, draw, (WIDE, 2.9))
 
 
-def carried(name: str, title: str, rows: Sequence[tuple[str, float]], label: str) -> str | None:
+def carried(name: str, title: str, rows: Sequence[tuple[str, float]], label: str) -> Markup | None:
     """Bars to either side of nothing, the first on top."""
     if not rows:
         return None
@@ -101,7 +102,7 @@ def carried(name: str, title: str, rows: Sequence[tuple[str, float]], label: str
     return svg(name, title, draw, (WIDE, 1.0 + 0.24 * len(rows)))
 
 
-def bins(name: str, title: str, labels: Sequence[str], sides: Mapping[str, Sequence[float]]) -> str | None:
+def bins(name: str, title: str, labels: Sequence[str], sides: Mapping[str, Sequence[float]]) -> Markup | None:
     """Shares of several sides in each bin, side by side; the last side stands out."""
     if not labels or not sides:
         return None
