@@ -1,4 +1,4 @@
-"""What the README tells people to type exists."""
+"""What README, CONTRIBUTING and the docs tell people to type exists."""
 
 from __future__ import annotations
 
@@ -10,16 +10,29 @@ from docs.commands import commands
 from pipelines.problem import ROOT
 
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Blocks of code and code within a line.
+CODE = "\n".join(code for page in PAGES for code in re.findall(r"```.*?```|`[^`\n]+`", page.read_text(), re.DOTALL))
 COMMANDS = {name.split()[0] for name in commands()}
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"\bevergreen ([a-z][a-z-]*)", README))))
+def typed(program: str) -> list[str]:
+    """The words that follow `program` where it begins a command."""
+    return sorted(set(re.findall(rf"(?:^|`|bin/){program} ([a-z][a-z-]*)", CODE, flags=re.MULTILINE)))
+
+
+def test_something_is_looked_at() -> None:
+    assert {"demo", "run", "quarantine", "roll-back"} <= set(typed("evergreen"))
+    assert {"demo", "test", "check", "drift-bench"} <= set(typed("make"))
+
+
+@pytest.mark.parametrize("command", typed("evergreen"))
 def test_each_evergreen_command_exists(command: str) -> None:
     assert command in COMMANDS
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"make ([a-z-]+)", README))))
+@pytest.mark.parametrize("target", typed("make"))
 def test_each_make_target_exists(target: str) -> None:
     assert target in TARGETS
 
