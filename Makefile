@@ -18,18 +18,29 @@ demo: install ## start everything and run the whole loop on real data; Ctrl-C st
 up: install ## start Airflow, MLflow and the object store; Ctrl-C stops them
 	@exec $(RUN)/evergreen up
 
-test: install check ## all tests: the fast part, then whole stages, then end to end
-	$(RUN)/pytest -m slow -n 2 --dist loadfile
-	$(RUN)/pytest -m end_to_end tests/end_to_end
+test: install ## all tests: lint, types, unit tests and whole stages, and beside them end to end
+	@$(MAKE) --no-print-directory --keep-going --jobs=3 lint end-to-end pytest MARKED="not end_to_end"
 
 check: install ## the fast part: lint, types, unit tests
-	$(RUN)/ruff check .
-	$(RUN)/ruff format --check .
-	$(RUN)/lint-imports
-	$(RUN)/mypy
-	$(RUN)/evergreen check
-	$(RUN)/python -m docs.generate --check
-	$(RUN)/pytest -m "not end_to_end and not slow" -n 2 --dist loadfile
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 lint pytest MARKED="not end_to_end and not slow"
+
+# Parts of the two above, which run beside one another.
+pytest:
+	@$(RUN)/pytest -m "$(MARKED)" -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+
+end-to-end:
+	@mkdir -p $(HOME_DIR)
+	@echo "end to end: its output comes at its end; until then it is in $(HOME_DIR)/end_to_end.log"
+	@failed=0; $(RUN)/pytest -m end_to_end tests/end_to_end --durations=10 >$(HOME_DIR)/end_to_end.log 2>&1 || failed=$$?; \
+	  cat $(HOME_DIR)/end_to_end.log; exit $$failed
+
+lint:
+	@$(RUN)/ruff check .
+	@$(RUN)/ruff format --check .
+	@$(RUN)/lint-imports
+	@$(RUN)/mypy
+	@$(RUN)/evergreen check
+	@$(RUN)/python -m docs.generate --check
 
 gauntlet: install ## inject faults of every kind and see which gate stops them; writes docs/gauntlet.md (about an hour)
 	$(RUN)/python -m benchmarks.gauntlet --write
@@ -66,4 +77,4 @@ $(UV):
 	@rm -rf .venv-uv && $(PYTHON) -m venv .venv-uv && .venv-uv/bin/pip install --quiet uv==$(UV_VERSION) || { \
 	  rm -rf .venv-uv; echo "error: uv could not be installed (see above). Is the network up? Run the same command again." >&2; exit 1; }
 
-.PHONY: help demo up test check gauntlet drift-bench tables-bench clean install
+.PHONY: help demo up test check pytest end-to-end lint gauntlet drift-bench tables-bench clean install

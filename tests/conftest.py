@@ -16,6 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each worker has one processor: threads that wait for one another there cost a third more. What says how many it
+    # takes (a fit: `training.threads`) goes on taking them.
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
 import pytest
 from hypothesis import settings
 
@@ -72,6 +77,11 @@ TOY: dict[str, Any] = {
 }
 
 ToyProblem = Callable[..., Problem]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole stages come first: a long file that came last would keep one process busy, and the other waiting."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")

@@ -25,16 +25,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from pipelines.embedded import Embedded, object_store
-from pipelines.embedded.object_store.installation import install
 from pipelines.embedded.processes.home import load_secrets, prepare
 from pipelines.embedded.processes.ports import choose_ports
 from pipelines.embedded.processes.supervisor import Supervisor, marked
 from pipelines.errors import ConfigError
-from pipelines.problem import ROOT
+from tests.object_store import HOME, installed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-KEPT = Path(os.environ.get("EVERGREEN_HOME") or ROOT / ".evergreen") / "tests" / "object_store"
 
 
 class Store:
@@ -43,7 +40,7 @@ class Store:
     def __init__(self, home: Path) -> None:
         self.home = home
         prepare(home)
-        (home / "object_store" / "venv").symlink_to(KEPT / "venv")
+        (home / "object_store" / "venv").symlink_to(installed())
         self.secrets = load_secrets(home)
         self.ports = choose_ports(home)
 
@@ -82,17 +79,11 @@ class Store:
         )
 
 
-@pytest.fixture(scope="session")
-def installed() -> None:
-    KEPT.mkdir(parents=True, exist_ok=True)
-    prepare(KEPT.parent)
-    install(Supervisor(KEPT.parent), KEPT / "venv", print)
-
-
 @pytest.fixture
-def home(installed: None) -> Iterator[Path]:
+def home() -> Iterator[Path]:
     """Beside the installed software, whose file system keeps extended attributes."""
-    folder = Path(tempfile.mkdtemp(prefix="store-", dir=KEPT.parent))
+    HOME.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="store-", dir=HOME))
     yield folder
     shutil.rmtree(folder)
 
@@ -277,10 +268,10 @@ def test_it_is_one_process_that_opens_one_port(store: Store) -> None:
     assert not [c for c in process.net_connections("unix") if c.laddr]
 
 
-def test_connections_inside_the_process_keep_their_promises(installed: None) -> None:
+def test_connections_inside_the_process_keep_their_promises() -> None:
     script = Path(__file__).with_name("connections_in_process.py")
     environment = {"PYTHONPATH": str(object_store.SCRIPTS)}
-    command = [str(KEPT / "venv" / "bin" / "python"), str(script)]
+    command = [str(installed() / "bin" / "python"), str(script)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) == 11
@@ -337,7 +328,7 @@ manager = DiskFileManager({"devices": devices, "mount_check": "false"}, utils.ge
 manager.pickle_async_update("d1", "AUTH_evergreen", "evergreen", "pending", data, now, POLICIES[0])
 """
     folder = store.home / "object_store"
-    command = [str(KEPT / "venv" / "bin" / "python"), "-c", code, str(folder / "etc"), str(folder / "devices")]
+    command = [str(installed() / "bin" / "python"), "-c", code, str(folder / "etc"), str(folder / "devices")]
     subprocess.run(command, check=True)
     pending = [path for path in (folder / "devices" / "d1").glob("async_pending*/*/*") if path.is_file()]
     assert len(pending) == 1
@@ -354,7 +345,7 @@ def test_a_store_of_four_processes_goes_on_as_one(store: Store) -> None:
     before = {"account": 9001, "container": 9002, "object": 9003}
     code = "import sys, rings; rings.write_ring(sys.argv[1], int(sys.argv[2]))"
     for kind, port in before.items():
-        command = [str(KEPT / "venv" / "bin" / "python"), "-c", code, str(etc / f"{kind}.ring.gz"), str(port)]
+        command = [str(installed() / "bin" / "python"), "-c", code, str(etc / f"{kind}.ring.gz"), str(port)]
         subprocess.run(command, check=True, env={"PYTHONPATH": str(object_store.SCRIPTS)})
     (etc / "rings").write_text(" ".join(map(str, before.values())))
     remembered = {**store.ports, **{f"store_{kind}": port for kind, port in before.items()}}

@@ -15,6 +15,7 @@ import yaml
 from pipelines.cli.airflow_client import AirflowClient
 from pipelines.embedded import Embedded
 from pipelines.problem import ROOT, Problem, load_problem
+from tests.object_store import HOME, installed
 from tests.stages import test_tasks
 
 PROBLEM = "flight_delay"
@@ -54,11 +55,11 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     write_problem(folder / "problems")
     for name in test_tasks.TASKS:
         test_tasks.write_problem(name, folder / "problems")
-    # Everything fresh but the object store's installed software, which takes a while.
-    home = Path(os.environ.get("EVERGREEN_HOME") or ROOT / ".evergreen") / "tests"
-    for kept in (*home.glob("*"), *(home / "object_store").glob("*")):
-        if kept.is_dir() and kept.name not in ("object_store", "venv"):
-            shutil.rmtree(kept)
+    home = HOME.with_name("end_to_end")  # apart from the stores that other tests start meanwhile
+    if home.exists():
+        shutil.rmtree(home)
+    (home / "object_store").mkdir(parents=True)
+    (home / "object_store" / "venv").symlink_to(installed())
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AIRFLOW", "MLFLOW", "STORE"):
             patch.setenv(f"EVERGREEN_{name}_PORT", str(free_port()))

@@ -13,9 +13,10 @@ from pipelines.paths import version_uri
 from pipelines.problem import load_problem
 from pipelines.release import switch
 from pipelines.release.versions import version_problem
+from tests.stages.conftest import after as after
 from tests.stages.conftest import configure, let_in
 from tests.stages.conftest import loop as loop
-from tests.stages.conftest import trained_store as trained_store
+from tests.stages.conftest import loop_after as loop_after
 
 pytestmark = pytest.mark.slow
 

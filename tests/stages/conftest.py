@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from pipelines import local_run
 from pipelines.ingest.sources import opened
 from pipelines.problem import ROOT, load_problem
 from pipelines.stages import train
+from tests.made_once import made_once
 from tests.mlflow_database import mlflow_in
 
 PROBLEM = "flight_delay"
 HISTORY = ("2012-12-31", "2013-02-04")  # six weeks; labels of five
+WEEKS = ("2013-02-11", "2013-02-18", "2013-02-25", "2013-03-04")  # and those after it
 
 
 def small_problem(folder: Path) -> Path:
@@ -37,6 +39,7 @@ def small_problem(folder: Path) -> Path:
     raw["gate"]["gain_over_baselines"] = {"auc": -0.1, "log_loss": -0.1}
     raw["gate"]["gain_over_champion"] = {"auc": -0.1, "log_loss": -0.1}
     raw["evaluation"] = {"bootstrap": {"resamples": 100}}
+    raw["validation"]["expectation_rows"] = 300  # whatever their number: Great Expectations costs by the rule
     raw["scoring"] = {"shard_rows": 3000, "batch_rows": 500}
     raw["monitoring"]["report_rows"] = None  # Evidently's report takes as long as all the rest of monitoring
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
@@ -64,35 +67,74 @@ def let_in(problem: str) -> None:
     configure(problem, lambda raw: (raw["gate"].update(lax), raw["evaluation"].update(bootstrap={"resamples": 50})))
 
 
-@pytest.fixture(scope="session")
-def trained_store(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Environment of a store with a history and a first champion: copy it before you change it."""
-    folder = tmp_path_factory.mktemp("loop")
-    environment = {
-        "EVERGREEN_PROBLEMS": str(small_problem(folder / "problems")),
-        "EVERGREEN_STORE_URI": (folder / "store").as_uri(),
-        "MLFLOW_TRACKING_URI": mlflow_in(folder),
-    }
+class Kept:
+    """A store, a registry and a config as they were at some point, in a folder: copied before they are changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def copy(self, target: Path) -> Kept:
+        for name in ("store", "problems"):
+            shutil.copytree(self.folder / name, target / name)
+        shutil.copyfile(self.folder / "mlflow.db", target / "mlflow.db")
+        return Kept(target)
+
+    def enter(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setenv("EVERGREEN_PROBLEMS", str(self.folder / "problems"))
+        patch.setenv("EVERGREEN_STORE_URI", (self.folder / "store").as_uri())
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{self.folder}/mlflow.db")
+
+
+def _train(folder: Path) -> None:
+    small_problem(folder / "problems")
+    mlflow_in(folder)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
+        Kept(folder).enter(patch)
         patch.chdir(folder)  # MLflow keeps artifacts beside its database
         local_run.ingest(PROBLEM, *HISTORY)
         local_run.train(PROBLEM)
-    return environment
+
+
+@pytest.fixture(scope="session")
+def after(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Kept]:
+    """What there is after a history, its first champion, and more weeks, each of them ingested and then scored:
+    after(2), or with the newest not scored yet: after(2, is_scored=False); after(3, is_bulk=True) ingests them at once.
+    """
+
+    def kept(weeks: int, *, is_scored: bool = True, is_bulk: bool = False) -> Kept:
+        def make(folder: Path) -> None:
+            before = kept(0) if is_bulk else kept(weeks, is_scored=False) if is_scored else kept(weeks - 1)
+            with pytest.MonkeyPatch.context() as patch:
+                before.copy(folder).enter(patch)
+                if is_bulk:
+                    local_run.ingest(PROBLEM, WEEKS[0], WEEKS[weeks - 1])
+                elif is_scored:
+                    local_run.score(PROBLEM, WEEKS[weeks - 1])
+                else:
+                    local_run.ingest(PROBLEM, WEEKS[weeks - 1], WEEKS[weeks - 1])
+
+        if weeks == 0:
+            return Kept(made_once(tmp_path_factory, "trained", _train))
+        way = "bulk" if is_bulk else "scored" if is_scored else "ingested"
+        return Kept(made_once(tmp_path_factory, f"{weeks}-{way}", make))
+
+    return kept
 
 
 @pytest.fixture
-def loop(trained_store: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The trained problem's name, in a store, a registry and a config of this test's own."""
-    for name, value in trained_store.items():
-        monkeypatch.setenv(name, value)
-    store, problems = tmp_path / "store", tmp_path / "problems"
-    shutil.copytree(trained_store["EVERGREEN_STORE_URI"].removeprefix("file://"), store)
-    shutil.copytree(trained_store["EVERGREEN_PROBLEMS"], problems)
-    database = tmp_path / "mlflow.db"
-    shutil.copyfile(trained_store["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///"), database)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
-    monkeypatch.setenv("EVERGREEN_STORE_URI", store.as_uri())
-    monkeypatch.setenv("EVERGREEN_PROBLEMS", str(problems))
-    yield PROBLEM
+def loop_after(after: Callable[..., Kept], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """The trained problem's name after so many weeks (see `after`), in a store, a registry and a config of this test's
+    own."""
+
+    def entered(weeks: int, **way: bool) -> str:
+        after(weeks, **way).copy(tmp_path).enter(monkeypatch)
+        return PROBLEM
+
+    return entered
+
+
+@pytest.fixture
+def loop(loop_after: Callable[..., str]) -> str:
+    """The trained problem's name, and no week after its history: in a store, a registry and a config of this test's
+    own."""
+    return loop_after(0)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from pipelines import ledger, local_run, quarantine
+from pipelines import ledger, quarantine
 from pipelines.errors import NothingToDo
 from pipelines.problem import load_problem
 from pipelines.stages import monitor
@@ -34,11 +35,8 @@ def manual(problem: str, updates: str, **more: Any) -> None:
     configure(problem, lambda raw: raw["monitoring"]["policy"].update(updates=updates, **more))
 
 
-def test_an_alarm_is_measured_and_everything_stands_on_the_ledger(loop: str) -> None:
-    weeks = ("2013-02-11", "2013-02-18", "2013-02-25")
-    for week in weeks:
-        local_run.ingest(loop, week, week)
-        local_run.score(loop, week)
+def test_an_alarm_is_measured_and_everything_stands_on_the_ledger(loop_after: Callable[..., str]) -> None:
+    loop = loop_after(3)
     found = monitor.decide(loop, given("2013-02-25"))
     ways = {one["action"]: one for one in found["options"]}
     assert set(ways) == {"recalibrate", "continue", "retrain", "roll_back", "fall_back"}
@@ -78,14 +76,12 @@ def test_a_champion_of_today_has_no_age(loop: str) -> None:
     assert measure(config, "2013-02-04", "1", taught_by(config, lineage), "xgboost", [], False, None)[0] == []
 
 
-def test_a_refitted_champion_is_not_held_stale_by_less_than_it_has_learnt(loop: str) -> None:
+def test_a_refitted_champion_is_not_held_stale_by_less_than_it_has_learnt(loop_after: Callable[..., str]) -> None:
     """On a partition that came while it was trained it is as fresh as a model can be; a training of then knew less."""
     from pipelines import store
     from pipelines.paths import version_uri
 
-    for week in ("2013-02-11", "2013-02-18"):
-        local_run.ingest(loop, week, week)
-        local_run.score(loop, week)
+    loop = loop_after(2)
     configure(loop, lambda raw: raw["training"].update(refit=True))
     config = load_problem(loop)
     lineage = store.read_json(version_uri(config, "1", "lineage.json"))

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines import local_run, sql, store, tracking
+from pipelines import sql, store, tracking
 from pipelines.errors import DataError, NothingToDo
 from pipelines.evaluation.report.conditions import mask
 from pipelines.metrics.metrics import METRICS
@@ -29,20 +29,17 @@ from pipelines.profiles.profile import Reference, from_rows
 from pipelines.stages import monitor
 from pipelines.stages.explain import explain, monitoring_page
 from pipelines.stages.past import Past, past
-from tests.stages.conftest import configure
+from tests.stages.conftest import WEEKS, configure
 
 pytestmark = pytest.mark.slow
 
-WEEKS = ("2013-02-11", "2013-02-18", "2013-02-25", "2013-03-04")
 FAULTY = WEEKS[2:]
 
 
-def play(problem: str) -> None:
-    """Four weeks; in the newest two temperatures come in Celsius, in the third outcomes of long flights turn."""
+def harm(problem: str) -> None:
+    """In the newest two of four weeks temperatures come in Celsius, in the third outcomes of long flights turn; all are
+    profiled."""
     configure(problem, lambda raw: raw["evaluation"].update(slices={"min_rows": 150}))
-    for week in WEEKS:
-        local_run.ingest(problem, week, week)
-        local_run.score(problem, week)
     config = load_problem(problem)
     lineage = store.read_json(store.store_uri(problem, "models", "1", "lineage.json"))
     model = tracking.load_model(lineage["run_id"])
@@ -81,8 +78,9 @@ COLD = {"kind": "covariate shift", "evidence": "temp is cold", "numbers": {"temp
 DRIFT = {"kind": "concept drift", "evidence": "long flights turned", "numbers": {"gain": 0.1}}
 
 
-def test_a_fault_is_explained_and_every_number_is_found_again(loop: str) -> None:
-    play(loop)
+def test_a_fault_is_explained_and_every_number_is_found_again(loop_after: Callable[..., str]) -> None:
+    loop = loop_after(4)
+    harm(loop)
     given = diagnosed(loop, WEEKS[3], COLD, DRIFT)
     told = explain(loop, given)
     assert json.loads(json.dumps(told)) == told and told["detected"] == given["detected"]
@@ -289,9 +287,10 @@ class Again:
         return float(len(loss)) if part.startswith("rows") else float(loss.mean())
 
 
-def test_without_findings_nothing_is_read_and_the_page_stands(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    local_run.ingest(loop, WEEKS[0], WEEKS[0])
-    local_run.score(loop, WEEKS[0])
+def test_without_findings_nothing_is_read_and_the_page_stands(
+    loop_after: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = loop_after(1)
     given = diagnosed(loop, monitor.profile(loop, WEEKS[0])["partition"])
     with monkeypatch.context() as patch:
         patch.setenv("EVERGREEN_STORE_URI", "file:///nowhere")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow.compute as pc
 import pytest
 
@@ -7,19 +9,13 @@ from pipelines import ledger, local_run, quarantine, store, summary
 from pipelines.errors import DataError, NothingToDo
 from pipelines.problem import load_problem
 from pipelines.stages import monitor
-from tests.stages.conftest import configure
+from tests.stages.conftest import WEEKS, configure
 
 pytestmark = pytest.mark.slow
 
 
-def play(problem: str, *weeks: str) -> None:
-    for week in weeks:
-        local_run.ingest(problem, week, week)
-        local_run.score(problem, week)
-
-
-def test_truth_is_measured_once_its_labels_are_in(loop: str) -> None:
-    play(loop, "2013-02-11", "2013-02-18")
+def test_truth_is_measured_once_its_labels_are_in(loop_after: Callable[..., str]) -> None:
+    loop = loop_after(2)
     first = monitor.detect(loop, monitor.profile(loop, "2013-02-11"))
     assert first["realised"] == [], "labels come a week late"
     second = monitor.detect(loop, monitor.profile(loop, "2013-02-18"))
@@ -37,9 +33,9 @@ def test_truth_is_measured_once_its_labels_are_in(loop: str) -> None:
     assert again["detected"]["rows"] == first["detected"]["rows"], "it is judged itself all the same"
 
 
-def test_the_loop_writes_profiles_report_and_ledger(loop: str) -> None:
+def test_the_loop_writes_profiles_report_and_ledger(loop_after: Callable[..., str]) -> None:
+    loop = loop_after(1)
     configure(loop, lambda raw: raw["monitoring"].update(report_rows=200))
-    play(loop, "2013-02-11")
     with pytest.raises(NothingToDo):
         local_run.monitor(loop, "2013-02-11")
     config = load_problem(loop)
@@ -61,8 +57,8 @@ def test_the_loop_writes_profiles_report_and_ledger(loop: str) -> None:
     assert not store.exists(uri), "Evidently's report is drawn where it is wanted"
 
 
-def test_what_another_version_did_does_not_count_against_this_one(loop: str) -> None:
-    play(loop, "2013-02-11", "2013-02-18")
+def test_what_another_version_did_does_not_count_against_this_one(loop_after: Callable[..., str]) -> None:
+    loop = loop_after(2)
     found = monitor.detect(loop, monitor.profile(loop, "2013-02-18"))
     terrible = {**found["realised"][0], "auc": 0.4, "calibration_gap": 0.4}
     own = monitor.diagnose(loop, {**found, "realised": [terrible]})
@@ -71,8 +67,8 @@ def test_what_another_version_did_does_not_count_against_this_one(loop: str) -> 
     assert others["diagnosis"]["labelled"] == []
 
 
-def test_the_summary_tells_the_loop(loop: str) -> None:
-    play(loop, "2013-02-11", "2013-02-18")
+def test_the_summary_tells_the_loop(loop_after: Callable[..., str]) -> None:
+    loop = loop_after(2)
     for week in ("2013-02-11", "2013-02-18"):
         with pytest.raises(NothingToDo):
             local_run.monitor(loop, week)
@@ -92,9 +88,9 @@ def test_a_partition_that_was_not_scored_is_told(loop: str) -> None:
         monitor.profile(loop, "2013-06-03")
 
 
-def test_slices_and_what_is_usual_follow_the_config(loop: str) -> None:
-    weeks = ("2013-02-11", "2013-02-18", "2013-02-25")  # with the reference's three, enough of a past for the last
-    play(loop, *weeks)
+def test_slices_and_what_is_usual_follow_the_config(loop_after: Callable[..., str]) -> None:
+    loop = loop_after(3)  # with the reference's three, enough of a past for the last
+    weeks = WEEKS[:3]
     for week in weeks[:2]:
         monitor.profile(loop, week)
     found = {}
@@ -110,8 +106,8 @@ def test_slices_and_what_is_usual_follow_the_config(loop: str) -> None:
     assert set(kept["slice"].to_pylist()) == {"", "origin=EWR", "origin=JFK", "origin=LGA"}
 
 
-def test_the_trailing_partitions_follow_the_config(loop: str) -> None:
-    play(loop, "2013-02-11", "2013-02-18")
+def test_the_trailing_partitions_follow_the_config(loop_after: Callable[..., str]) -> None:
+    loop = loop_after(2)
     monitor.profile(loop, "2013-02-11")
     steps = {}
     for window in (1, 8):

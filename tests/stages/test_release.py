@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import local_run, store, tracking
+from pipelines import store, tracking
 from pipelines.cli.app import app
 from pipelines.errors import EvergreenError, GateFailed
 from pipelines.paths import evaluation_uri, version_uri
@@ -82,10 +83,12 @@ def test_no_evidence_no_promotion(loop: str) -> None:
     assert str(tracking.serving(config).version) == "1"
 
 
-def test_parameters_are_searched_and_a_killed_search_and_fit_go_on(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parameters_are_searched_and_a_killed_search_and_fit_go_on(
+    loop_after: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
 
-    local_run.ingest(loop, "2013-02-11", "2013-02-25")
+    loop = loop_after(3, is_bulk=True)
     configure(loop, lambda raw: only(raw, "xgboost"))
     configure(loop, lambda raw: raw["training"].update(
         checkpoint_rounds=10, search={"trials": 3, "folds": 1}, seed=9))  # fmt: skip

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -43,8 +44,8 @@ def rows(problem: str) -> dict[str, int]:
     return {one["values"]: one["counts"] for one in pc.value_counts(table["partition"]).to_pylist()}
 
 
-def test_a_partition_is_scored_one_row_per_event_and_again_without_a_change(loop: str) -> None:
-    local_run.ingest(loop, WEEK, WEEK)
+def test_a_partition_is_scored_one_row_per_event_and_again_without_a_change(loop_after: Callable[..., str]) -> None:
+    loop = loop_after(1, is_scored=False)
     shards = score.plan(loop, WEEK)
     assert len(shards) == 3, "6,119 events in shards of at most 3,000"
     published = local_run.score(loop, WEEK)
@@ -60,8 +61,8 @@ def test_a_partition_is_scored_one_row_per_event_and_again_without_a_change(loop
     assert again["predictions_version"] > published["predictions_version"]
 
 
-def test_the_manifest_names_files_that_hold_the_partition(loop: str) -> None:
-    local_run.ingest(loop, WEEK, WEEK)
+def test_the_manifest_names_files_that_hold_the_partition(loop_after: Callable[..., str]) -> None:
+    loop = loop_after(1, is_scored=False)
     published = local_run.score(loop, WEEK)
     manifest = json.loads(Path(published["manifest"].removeprefix("file://")).read_text())
     plain = sum(pq.ParquetFile(name.removeprefix("file://")).metadata.num_rows for name in manifest["files"])
@@ -70,8 +71,10 @@ def test_the_manifest_names_files_that_hold_the_partition(loop: str) -> None:
     assert not has_folder(store.store_uri(loop, "staging", "score", WEEK))
 
 
-def test_a_task_killed_in_mid_write_leaves_what_was_there_and_a_retry_one_row_per_event(loop: str) -> None:
-    local_run.ingest(loop, WEEK, WEEK)
+def test_a_task_killed_in_mid_write_leaves_what_was_there_and_a_retry_one_row_per_event(
+    loop_after: Callable[..., str],
+) -> None:
+    loop = loop_after(1, is_scored=False)
     scored = local_run.score(loop, WEEK)
     before = rows(loop)
     task = subprocess.Popen([sys.executable, "-c", STUCK, WEEK], stdout=subprocess.PIPE, text=True, env=os.environ)
@@ -98,9 +101,8 @@ def test_a_retry_after_the_last_write_gives_what_was_done(loop: str) -> None:
     assert score.publish(loop, WEEK, scored) == score.publish(loop, WEEK, scored)
 
 
-def test_the_champion_goes_on_with_its_own_features_when_the_config_changes(loop: str) -> None:
-    local_run.ingest(loop, WEEK, WEEK)
-    local_run.score(loop, WEEK)
+def test_the_champion_goes_on_with_its_own_features_when_the_config_changes(loop_after: Callable[..., str]) -> None:
+    loop = loop_after(1)
     before = store.dataset(load_problem(loop), "predictions").to_table().sort_by("flight_id")["score"]
     path = load_problem(loop).folder / "problem.yaml"
     path.write_text(path.read_text().replace("window_days: 28", "window_days: 7"))
@@ -113,8 +115,8 @@ def test_a_partition_that_was_not_ingested_is_told(loop: str) -> None:
         score.plan(loop, "2013-06-03")
 
 
-def test_shards_that_miss_an_event_are_not_published(loop: str) -> None:
-    local_run.ingest(loop, WEEK, WEEK)
+def test_shards_that_miss_an_event_are_not_published(loop_after: Callable[..., str]) -> None:
+    loop = loop_after(1, is_scored=False)
     scored = [score.score(loop, shard) for shard in score.plan(loop, WEEK)]
     with pytest.raises(DataError, match="scores for"):
         score.publish(loop, WEEK, scored[:2])

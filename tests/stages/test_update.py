@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,17 +15,17 @@ from pipelines.release.reproduce import reproduce
 from pipelines.release.versions import taught
 from pipelines.stages import label as stage
 from pipelines.stages import train
-from tests.stages.conftest import HISTORY, configure, let_in
+from tests.stages.conftest import HISTORY, WEEKS, configure, let_in
 
 pytestmark = pytest.mark.slow
 
-NEWER = ("2013-02-11", "2013-02-25")
+NEWER = (WEEKS[0], WEEKS[2])
 
 
 @pytest.fixture
-def newer(loop: str) -> str:
+def newer(loop_after: Callable[..., str]) -> str:
     """Three more weeks: two are newer than what the champion has learnt from and may be learnt from."""
-    local_run.ingest(loop, *NEWER)
+    loop = loop_after(3, is_bulk=True)
     let_in(loop)
     return loop
 
