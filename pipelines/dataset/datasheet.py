@@ -7,22 +7,17 @@ what its attributes are and may be, how many examples there are, and what is wro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from pipelines.dataset import provenance
 from pipelines.dataset.facts import QUANTILES, Facts
-from pipelines.html.document import Listing, Section, Table, number, pairs, share, to_html, to_markdown, value_range
+from pipelines.html.columns import Column, Table, number, share, text
+from pipelines.html.document import Document, Listing, Pairs, Section, document
+from pipelines.html.wording import figure, percent, value_range
 from pipelines.problem import Problem
 
 
-@dataclass(frozen=True)
-class Datasheet:
-    markdown: str
-    html: bytes
-
-
-def datasheet(problem: Problem, facts: Facts) -> Datasheet:
+def datasheet(problem: Problem, facts: Facts) -> Document:
     """The same document twice: Markdown, and one self-contained page of HTML; equal facts give equal bytes."""
     sections = [
         _purpose(problem, facts),
@@ -37,8 +32,7 @@ def datasheet(problem: Problem, facts: Facts) -> Datasheet:
         _keeping(problem, facts),
         _limits(problem, facts),
     ]
-    title = f"Training set {facts.training_set} of {problem.name}"
-    return Datasheet(to_markdown(title, sections), to_html(title, sections))
+    return document(f"Training set {facts.training_set} of {problem.name}", sections)
 
 
 def _purpose(problem: Problem, facts: Facts) -> Section:
@@ -49,7 +43,7 @@ def _purpose(problem: Problem, facts: Facts) -> Section:
     }[problem.task]
     return Section("What it is for", [
         problem.description,
-        pairs({
+        Pairs({
             "Owner": problem.owner,
             "Tags": ", ".join(problem.tags) or "none",
             "A row stands for": f"one event, named by {problem.key}, as it is known when its prediction is due",
@@ -62,61 +56,65 @@ def _purpose(problem: Problem, facts: Facts) -> Section:
 
 
 def _counts(problem: Problem, facts: Facts) -> Section:
-    total = number(sum(one["rows"] for one in facts.splits))
-    told = f"{total} rows"
+    words = f"{figure(sum(split['rows'] for split in facts.splits))} rows"
     if problem.task == "binary":
-        told += f", {number(sum(one['positives'] for one in facts.splits))} of them positive,"
+        words += f", {figure(sum(split['positives'] for split in facts.splits))} of them positive,"
     elif problem.task == "multiclass":
-        told += f" of {len(problem.classes)} classes,"
-    header = ["split", "partitions", "rows", *_label_header(problem), "mean weight", "first event", "last event"]
-    return Section("How much it holds", [
-        f"{told} with {len(facts.features)} features each.",
-        Table(header, [[
-            one["split"], number(one["partitions"]), number(one["rows"]), *_label_cells(problem, one),
-            number(one["mean_weight"]), one["first_event"], one["last_event"],
-        ] for one in facts.splits]),
-    ])  # fmt: skip
+        words += f" of {len(problem.classes)} classes,"
+    columns = [text("split"), number("partitions"), number("rows"), *_label_columns(problem)]
+    columns += [number("mean weight"), text("first event"), text("last event")]
+    rows = []
+    for split in facts.splits:
+        counts, ends = [split["partitions"], split["rows"]], [split["first_event"], split["last_event"]]
+        rows.append([split["split"], *counts, *_label_cells(problem, split), split["mean_weight"], *ends])
+    return Section("How much it holds", [f"{words} with {len(facts.features)} features each.", Table(columns, rows)])
 
 
-def _label_header(problem: Problem) -> list[str]:
+def _label_columns(problem: Problem) -> list[Column]:
     match problem.task:
         case "binary":
-            return ["positive", "positive rate"]
+            return [number("positive"), share("positive rate")]
         case "multiclass":
-            return list(problem.classes)
+            return [number(name) for name in problem.classes]
         case "regression":
-            return ["mean", "sd", "min", *(f"{at:.0%}" for at in QUANTILES), "max"]
+            return [number(name) for name in ("mean", "sd", "min", *(f"{at:.0%}" for at in QUANTILES), "max")]
 
 
-def _label_cells(problem: Problem, split: dict[str, Any]) -> list[str]:
-    """What the labels of a split are like, under `_label_header`."""
+def _label_cells(problem: Problem, split: dict[str, Any]) -> list[Any]:
+    """What the labels of a split are like, under `_label_columns`."""
     match problem.task:
         case "binary":
-            return [number(split["positives"]), share(split["positive_rate"])]
+            return [split["positives"], split["positive_rate"]]
         case "multiclass":
             counts = split["classes"]
-            return [f"{number(counts[name])} ({share(counts[name] / split['rows'])})" for name in problem.classes]
+            return [f"{figure(counts[name])} ({percent(counts[name] / split['rows'])})" for name in problem.classes]
         case "regression":
-            values = [split["mean"], split["sd"], split["min"], *split["quantiles"], split["max"]]
-            return [number(value) for value in values]
+            return [split["mean"], split["sd"], split["min"], *split["quantiles"], split["max"]]
 
 
 def _features(problem: Problem, facts: Facts) -> Section:
-    header = ["feature", "type", "unit", "what it is", "allowed", "seen", "distinct", "coverage", "known", "made of",
-              "owner"]  # fmt: skip
+    columns = [*map(text, ("feature", "type", "unit", "what it is", "allowed", "seen"))]
+    columns += [number("distinct"), share("coverage"), text("known"), text("made of"), text("owner")]
     rows = []
-    for one in facts.features:
-        what = ". ".join(part for part in (one.get("description"), one.get("definition")) if part)
-        rows.append([
-            one["name"], one["type"], one.get("unit") or "none", what or "not described",
-            _allowed(problem, one["name"]), value_range(one.get("min"), one.get("max")), number(one.get("distinct")),
-            share(one.get("coverage")), one.get("available") or "not declared",
-            ", ".join(one.get("source_columns") or []) or "not known", one.get("owner") or problem.owner,
-        ])  # fmt: skip
-    return Section("Its features", [
-        "In the model's order. Coverage is the share of training rows that have a value, seen the range in them.",
-        Table(header, rows),
-    ])  # fmt: skip
+    for feature in facts.features:
+        what = ". ".join(part for part in (feature.get("description"), feature.get("definition")) if part)
+        rows.append(
+            [
+                feature["name"],
+                feature["type"],
+                feature.get("unit") or "none",
+                what or "not described",
+                _allowed(problem, feature["name"]),
+                value_range(feature.get("min"), feature.get("max")),
+                feature.get("distinct"),
+                feature.get("coverage"),
+                feature.get("available") or "not declared",
+                ", ".join(feature.get("source_columns") or []) or "not known",
+                feature.get("owner") or problem.owner,
+            ]
+        )
+    lead = "In the model's order. Coverage is the share of training rows that have a value, seen the range in them."
+    return Section("Its features", [lead, Table(columns, rows)])
 
 
 def _allowed(problem: Problem, feature: str) -> str:
@@ -141,7 +139,7 @@ def _checks(problem: Problem, facts: Facts) -> Section:
         rows.append([one["name"], "passed" if one["passed"] else "FAILED", one["reason"] + cure])
     return Section("Whether it leaks", [
         f"{len(rows)} checks, {failed} failed." + " The set must not be used." * bool(failed),
-        Table(["check", "verdict", "found"], rows),
+        Table([text("check"), text("verdict"), text("found")], rows),
         f"May predict well alone, since somebody has looked at them: {', '.join(leaks.accepted) or 'no feature'}.",
         *([] if leaks.duplicates else ["Equal rows in two splits are not looked for (dataset.leaks.duplicates)."]),
     ])  # fmt: skip
@@ -153,7 +151,7 @@ def _keeping(problem: Problem, facts: Facts) -> Section:
     return Section("How it is kept", [
         "In Delta Lake tables (Parquet files and a log of versions): the rows in training_sets under this set's id, "
         "their features in features. A set is never changed: other data or settings make another set.",
-        pairs({
+        Pairs({
             "Training set": facts.training_set,
             "Newest partition": facts.partition,
             "Feature set": problem.feature_set,
@@ -179,7 +177,7 @@ def _limits(problem: Problem, facts: Facts) -> Section:
         items.append("Events without a label count as negative: those whose label was lost, or is later than "
                      f"{labels.mature_after_days} days, are wrong.")  # fmt: skip
     elif unlabelled:
-        items.append(f"{number(unlabelled)} events have no label and are not in the set. If they differ from the "
+        items.append(f"{figure(unlabelled)} events have no label and are not in the set. If they differ from the "
                      "others, the set speaks for the labelled ones alone.")  # fmt: skip
     for one in facts.splits if problem.task == "multiclass" else ():
         absent = [name for name in problem.classes if not one["classes"][name]]
@@ -205,6 +203,6 @@ def _power(facts: Facts) -> list[str]:
     for split in ("validation", "test"):
         if shown := facts.power.get(split):
             differences = ", ".join(f"{value:.3g} in {metric}" for metric, value in shown["detectable"].items())
-            items.append(f"{number(shown['rows'])} {split} rows in {number(shown['blocks'])} blocks show a difference "
+            items.append(f"{figure(shown['rows'])} {split} rows in {figure(shown['blocks'])} blocks show a difference "
                          f"between two models of {differences or 'no size'}.")  # fmt: skip
     return items + [f"{warning[0].upper()}{warning[1:]}." for warning in facts.power.get("warnings", [])]

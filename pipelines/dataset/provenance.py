@@ -11,7 +11,9 @@ from pydantic import BaseModel
 from pipelines.config import Source
 from pipelines.dataset.facts import Facts
 from pipelines.dataset.label import SPLITS
-from pipelines.html.document import Block, Code, Section, Table, number, pairs, share
+from pipelines.html.columns import Table, number, text
+from pipelines.html.document import Block, Code, Pairs, Section
+from pipelines.html.wording import figure
 from pipelines.problem import Problem
 
 REASONS = {
@@ -35,15 +37,15 @@ def collection(problem: Problem, facts: Facts) -> Section:
             how = f"by {source.time_column}: the partitions being ingested{back}"
         sources.append([name, source.kind, _place(source) + table, how])
     queries: list[Block] = []
-    for name, text in facts.queries.items():
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        queries += [f"{name}.sql, SHA-256 {digest}:", Code(text)]
+    for name, query in facts.queries.items():
+        digest = hashlib.sha256(query.encode()).hexdigest()[:12]
+        queries += [f"{name}.sql, SHA-256 {digest}:", Code(query)]
     last = parts.last.isoformat() if parts.last else "goes on"
     return Section("How it was collected", [
         f"Every {parts.every} is ingested once it is over, in the time zone {parts.timezone}; the data begins at "
         f"{parts.first.isoformat()}; its last {parts.every}: {last}. Of {len(facts.available)} ingested partitions "
         f"{len(facts.partitions)} are looked at here.",
-        Table(["source", "kind", "where", "what is read"], sources),
+        Table([*map(text, ("source", "kind", "where", "what is read"))], sources),
         *(queries or ["The texts of the queries were not handed over."]),
     ])  # fmt: skip
 
@@ -73,14 +75,11 @@ def labels(problem: Problem, facts: Facts) -> Section:
         settings["Self-training"] = (
             f"by {rule.self_training.candidate}, from a probability of {rule.self_training.threshold:g} on"
         )
-    is_binary = problem.task == "binary"
-    header = ["split", "source", "rows", *(["positive"] if is_binary else []), "mean confidence"]
-    return Section("Where its labels come from", [
-        pairs(settings),
-        Table(header, [[one["split"], one["source"], number(one["rows"]),
-                        *([number(one["positives"])] if is_binary else []), share(one["mean_confidence"])]
-                       for one in facts.label_sources]),
-    ])  # fmt: skip
+    names = ["rows", "positives", "mean_confidence"] if problem.task == "binary" else ["rows", "mean_confidence"]
+    titles = {"rows": "rows", "positives": "positive", "mean_confidence": "mean confidence"}
+    columns = [text("split"), text("source"), *(number(titles[name]) for name in names)]
+    rows = [[source["split"], source["source"], *(source[name] for name in names)] for source in facts.label_sources]
+    return Section("Where its labels come from", [Pairs(settings), Table(columns, rows)])
 
 
 def splits(problem: Problem, facts: Facts) -> Section:
@@ -90,7 +89,7 @@ def splits(problem: Problem, facts: Facts) -> Section:
     for name in (*SPLITS, "embargo"):
         keys = sorted(key for key, its in facts.partitions.items() if its == name)
         if keys:
-            rows.append([name, number(len(keys)), ", ".join(keys) if len(keys) <= 4 else f"{keys[0]} to {keys[-1]}"])
+            rows.append([name, len(keys), ", ".join(keys) if len(keys) <= 4 else f"{keys[0]} to {keys[-1]}"])
     window = problem.dataset.window_partitions
     embargo = (
         f"{every}s whose labels were not in when the next split began lie between the splits; one in which that time "
@@ -101,9 +100,9 @@ def splits(problem: Problem, facts: Facts) -> Section:
     return Section("How it is split", [
         f"By time, never at random: at least the newest {rule.test_partitions} labelled {every}s are the test split, "
         f"at least the {rule.validation_partitions} before them validate, the rest trains. Both take more until "
-        f"they have {number(rule.min_rows)} rows, or a fifth of the {every}s.",
-        Table(["split", f"{every}s", "which"], rows),
-        pairs({
+        f"they have {figure(rule.min_rows)} rows, or a fifth of the {every}s.",
+        Table([text("split"), number(f"{every}s"), text("which")], rows),
+        Pairs({
             "Window": f"the newest {window} {every}s train" if window else "everything before trains",
             "Embargo": embargo,
             "Groups": f"no {rule.group_by} stands in two splits; the newest keeps it" if rule.group_by else "none",
@@ -129,20 +128,22 @@ def preparation(problem: Problem) -> Section:
 
 def left_out(facts: Facts) -> Section:
     """How many rows are not there, by reason."""
-    rows = [["rows", REASONS.get(reason, reason), number(count)] for reason, count in facts.excluded.items()]
-    rows.append(["rows", "not drawn by sampling", number(facts.not_drawn)])
+    rows: list[list[Any]] = [["rows", REASONS.get(reason, reason), count] for reason, count in facts.excluded.items()]
+    rows.append(["rows", "not drawn by sampling", facts.not_drawn])
     young = f": {', '.join(facts.young)}" if facts.young else ""
-    rows.append(["rows", f"too young, their labels still come in{young}", number(facts.young_events)])
+    rows.append(["rows", f"too young, their labels still come in{young}", facts.young_events])
     before = [key for key in facts.available if key < min(facts.partitions, default="")]
-    rows.append(["partitions", "older than the window", number(len(before))])
-    rejected = [
-        [rule, number(count)] for rule, count in sorted(facts.quarantined.items(), key=lambda one: (-one[1], one[0]))
-    ]
-    return Section("What was left out, and why", [
-        Table(["what", "why", "how many"], rows),
-        *(["Rows of these partitions that validation rejected, by rule (a row counts for each rule it broke):",
-           Table(["rule", "rows"], rejected)] if rejected else ["Validation rejected no row of these partitions."]),
-    ])  # fmt: skip
+    rows.append(["partitions", "older than the window", len(before)])
+    blocks: list[Block] = [Table([text("what"), text("why"), number("how many")], rows)]
+    rejected = sorted(facts.quarantined.items(), key=lambda rule: (-rule[1], rule[0]))
+    if rejected:
+        blocks.append(
+            "Rows of these partitions that validation rejected, by rule (a row counts for each rule it broke):"
+        )
+        blocks.append(Table([text("rule"), number("rows")], rejected))
+    else:
+        blocks.append("Validation rejected no row of these partitions.")
+    return Section("What was left out, and why", blocks)
 
 
 def _settings(settings: BaseModel) -> str:

@@ -1,1 +1,1 @@
-"""What every page is made of: markup, plots, and words for numbers."""
+"""What every page is made of: templates, tables, plots, documents, and words for numbers."""

@@ -103,6 +103,23 @@ def span(keys: Any, missing: str = NOT_MEASURED) -> str:
     return missing if not keys else keys[0] if len(keys) == 1 else f"{keys[0]} to {keys[-1]} ({len(keys)})"
 
 
+def value_range(low: Any, high: Any) -> str:
+    """A range, open where a side is None.
+
+    >>> value_range(0, 5.5), value_range(None, 3), value_range(None, None)
+    ('0 to 5.5', 'up to 3', 'none')
+    """
+    ends = [figure(end) if is_number(end) else str(end) for end in (low, high)]
+    match low, high:
+        case None, None:
+            return "none"
+        case None, _:
+            return f"up to {ends[1]}"
+        case _, None:
+            return f"from {ends[0]}"
+    return " to ".join(ends)
+
+
 def worst_first(slices: Any) -> list[dict[str, Any]]:
     """Slices by how much more is lost in them than in the rest, the worst first; those without a loss last."""
 

@@ -7,11 +7,11 @@ declared or what was measured; what was not measured is called that.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pipelines.dataset.label import SPLITS
-from pipelines.html.document import Block, Listing, Section, Table, pairs, to_html, to_markdown
+from pipelines.html.columns import Table, number, text
+from pipelines.html.document import Block, Document, Listing, Pairs, Section, document
 from pipelines.html.wording import MOVED, NOT_MEASURED, figure, is_number, percent, span, worst_first
 from pipelines.problem import Problem
 from pipelines.release.card_findings import findings
@@ -22,13 +22,7 @@ WORST = 5  # slices that are named
 MEASURED = ("metrics", "slices", "fairness", "behaviours", "calibration", "importances", "drift", "unseen")
 
 
-@dataclass(frozen=True)
-class Card:
-    markdown: str
-    html: bytes
-
-
-def card(problem: Problem, report: Dict, lineage: Dict, datasheet: Dict) -> Card:
+def card(problem: Problem, report: Dict, lineage: Dict, datasheet: Dict) -> Document:
     """The same card twice: Markdown, and one self-contained page of HTML; equal facts give equal bytes.
 
     `problem` is the one that the version was trained with, `report` its evaluation on the test rows, `lineage` its
@@ -46,7 +40,7 @@ def card(problem: Problem, report: Dict, lineage: Dict, datasheet: Dict) -> Card
         _lineage(lineage),
         _again(problem, lineage),
     ]
-    return Card(to_markdown(title, sections), to_html(title, sections))
+    return document(title, sections)
 
 
 def _details(problem: Problem, report: Dict, lineage: Dict) -> Section:
@@ -54,7 +48,7 @@ def _details(problem: Problem, report: Dict, lineage: Dict) -> Section:
     candidate = problem.training.candidates.get(str(lineage.get("candidate")))
     own = candidate.parameters if candidate else {}
     size = report.get("size_bytes")
-    return Section("The model", [pairs({
+    return Section("The model", [Pairs({
         "Problem": problem.name,
         "Version": _known(lineage.get("version")),
         "Candidate": _known(lineage.get("candidate")),
@@ -109,7 +103,7 @@ def _use(problem: Problem, report: Dict) -> Section:
               for word, value in (("much", problem.costs.over), ("little", problem.costs.under)) if value]  # fmt: skip
     return Section("What it is for", [
         problem.description,
-        pairs({
+        Pairs({
             "A row stands for": f"one event, named by {problem.key}, as it is known when its prediction is due",
             "It predicts": answer,
             "It decides": decision,
@@ -126,24 +120,24 @@ def _use(problem: Problem, report: Dict) -> Section:
 def _data(report: Dict, lineage: Dict, datasheet: Dict) -> Section:
     splits = _splits(lineage)
     counts = {str(one.get("split")): one for one in datasheet.get("splits") or []}
-    rows = [
-        [name, span(facts.get("partitions")), figure(facts.get("rows")),
-         *(_known(counts.get(name, {}).get(end)) for end in ("first_event", "last_event")),
-         _labels(counts.get(name, {}))]
-        for name, facts in splits.items()
-    ]  # fmt: skip
+    rows = []
+    for name, facts in splits.items():
+        counted = counts.get(name, {})
+        ends = [_known(counted.get(end)) for end in ("first_event", "last_event")]
+        rows.append([name, span(facts.get("partitions")), facts.get("rows"), *ends, _labels(counted)])
+    columns = [text("split"), text("partitions"), number("rows"), text("first event"), text("last event")]
     sources = [
-        [str(one.get("split")), str(one.get("source")), figure(one.get("rows")), figure(one.get("mean_confidence"))]
-        for one in datasheet.get("label_sources") or []
+        [str(source.get("split")), str(source.get("source")), source.get("rows"), source.get("mean_confidence")]
+        for source in datasheet.get("label_sources") or []
     ]
+    source_columns = [text("split"), text("source of labels"), number("rows"), number("mean confidence")]
     left_out = datasheet.get("excluded") or {}
     blocks: list[Block] = [
         f"Knows nothing learnt at or after {_known(lineage.get('as_of'))}. Measured on the test rows, "
         f"{span(report.get('partitions'))}, which nothing was fitted or chosen on.",
-        Table(["split", "partitions", "rows", "first event", "last event", "labels"], rows),
-        Table(["split", "source of labels", "rows", "mean confidence"], sources) if sources
-        else f"Sources of labels: {NOT_MEASURED}.",
-    ]  # fmt: skip
+        Table([*columns, text("labels")], rows),
+        Table(source_columns, sources) if sources else f"Sources of labels: {NOT_MEASURED}.",
+    ]
     if left_out:
         blocks.append("Left out: " + ", ".join(f"{figure(rows)} {reason}" for reason, rows in left_out.items()) + ".")
     blocks.append(f"The datasheet of training set {_known(lineage.get('training_set'))} says more.")
@@ -192,7 +186,7 @@ def _lineage(lineage: Dict) -> Section:
     around = lineage.get("surroundings") or {}
     splits, seeds = _splits(lineage), lineage.get("seeds") or {}
     return Section("What it is made of", [
-        pairs({
+        Pairs({
             "Training set": _known(lineage.get("training_set")),
             "Feature set": _known(lineage.get("feature_set")),
             "Configuration": _known(lineage.get("config_hash")),

