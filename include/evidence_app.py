@@ -9,8 +9,7 @@ Airflow does not authenticate apps that plugins mount: each route asks for a use
 from __future__ import annotations
 
 import json
-from html import escape
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.common.db.common import SessionDep
@@ -23,6 +22,7 @@ from sqlalchemy import select
 
 from include.pages import dag_of, path_of
 from pipelines.errors import EvergreenError, TransientError
+from pipelines.html.render import render
 
 app = FastAPI(title="Evergreen", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -32,13 +32,23 @@ REPORT_POLICY = (
     "style-src 'unsafe-inline'; img-src data: blob:; font-src data:; worker-src blob:; frame-ancestors 'self'"
 )
 PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; frame-ancestors 'self'"
-PAGE = """<!doctype html><meta charset="utf-8"><title>{title}</title>
-<style>
-  :root {{ color-scheme: light dark }}
-  body {{ font: 14px/1.5 system-ui, sans-serif; margin: 1rem }}
-  td, th {{ padding: .2rem 1rem .2rem 0; text-align: left; vertical-align: top }}
-  iframe {{ width: 100%; height: 80vh; border: 1px solid #8886; background: white }}
-</style><h1 style="font-size: 1.1rem">{title}</h1>{body}"""
+
+
+class RunPage(NamedTuple):
+    """`verdicts`: task and text, in the order in which they fell. `address`: of the page below them, None without."""
+
+    verdicts: list[tuple[str, str]]
+    address: str | None
+
+
+class MissingPage(NamedTuple):
+    """`dag_id`: of the DAG that saves it."""
+
+    dag_id: str
+
+
+class UnreadablePage(NamedTuple):
+    error: str
 
 
 def reads_run(dag_id: str, request: Request, user: GetUserDep) -> None:
@@ -66,13 +76,13 @@ def show_run(dag_id: str, run_id: str, session: SessionDep) -> HTMLResponse:
         .order_by(XComModel.timestamp)
     ).all()
     # A task may pass on the verdict of one before it: each is shown once, by whom it was given.
-    given = {_text(verdict.value): verdict.task_id for verdict in reversed(verdicts)}
-    rows = "".join(f"<tr><th>{escape(by)}<td>{escape(text)}" for text, by in reversed(given.items()))
-    body = f"<table>{rows}</table>" if rows else "<p>No task of this run has given a verdict.</p>"
+    given_by = {_text(verdict.value): verdict.task_id for verdict in reversed(verdicts)}
     path = path_of(dag_id, run.partition_key, run.conf or {}, lambda task: _returned(session, run, task))
-    if path:
-        body += f'<iframe src="/evergreen/pages/{escape(dag_id.rpartition(".")[0])}/{escape(path)}"></iframe>'
-    return _page(f"{dag_id}, partition {run.partition_key or 'none'}", body)
+    page = RunPage(
+        verdicts=[(task_id, text) for text, task_id in reversed(given_by.items())],
+        address=f"/evergreen/pages/{dag_id.rpartition('.')[0]}/{path}" if path else None,
+    )
+    return _page("run.html", f"{dag_id}, partition {run.partition_key or 'none'}", page)
 
 
 @app.get("/pages/{problem}/{path:path}", dependencies=[Depends(reads_page)])
@@ -90,12 +100,8 @@ def show_page(problem: Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]*$")], path:
             return HTMLResponse(content, headers={"Content-Security-Policy": REPORT_POLICY})
     except EvergreenError as error:
         status = 503 if isinstance(error, TransientError) else 500
-        return _page("The page cannot be read", f"<pre>{escape(str(error))}</pre>", status=status)
-    return _page(
-        f"{problem} has no {path}",
-        f"<p>A task of <code>{problem}.{dag}</code> saves it; look there whether it ran.",
-        status=404,
-    )
+        return _page("unreadable.html", "The page cannot be read", UnreadablePage(str(error)), status)
+    return _page("missing.html", f"{problem} has no {path}", MissingPage(f"{problem}.{dag}"), status=404)
 
 
 def _returned(session: Any, run: DagRun, task_id: str) -> Any:
@@ -111,12 +117,9 @@ def _returned(session: Any, run: DagRun, task_id: str) -> Any:
     return json.loads(value) if isinstance(value, str) else value
 
 
-def _page(title: str, body: str, status: int = 200) -> HTMLResponse:
-    return HTMLResponse(
-        PAGE.format(title=escape(title), body=body),
-        status_code=status,
-        headers={"Content-Security-Policy": PAGE_POLICY},
-    )
+def _page(template: str, title: str, page: object, status: int = 200) -> HTMLResponse:
+    content = render(template, title, page)
+    return HTMLResponse(content, status_code=status, headers={"Content-Security-Policy": PAGE_POLICY})
 
 
 def _text(value: object) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from markupsafe import Markup
 
 from pipelines.errors import DataError
+from pipelines.html import plots
+from pipelines.html.render import render
+from pipelines.html.wording import METRIC_WORDS
 from pipelines.problem import Problem
 from pipelines.training.folds import of_partitions
 from pipelines.training.search import measured
@@ -58,37 +62,45 @@ def learning_curve(
     return pa.Table.from_pylist([dict(zip(CURVE.names, point, strict=True)) for point in points], CURVE)
 
 
+class CurvePoint(NamedTuple):
+    size: float
+    rows: int
+    value: float | None
+
+
+class CurvesPage(NamedTuple):
+    """`meaning`: of the metric. A picture of fewer than two points is None."""
+
+    candidate: str
+    metric: str
+    meaning: str
+    every: str
+    pictures: list[Markup | None]
+    by_rows: list[CurvePoint]
+    by_window: list[CurvePoint]
+
+
 def curve_page(table: pa.Table, problem: Problem, name: str) -> bytes:
     """The curves as one HTML page that needs nothing else; equal tables give equal bytes."""
-    from pipelines.html.markup import document, note, row_of
-    from pipelines.html.plots import curve
-    from pipelines.html.wording import METRIC_WORDS
-
     metric, every = problem.training.select_by, problem.partitions.every
-    rows, window = (table.filter(pc.equal(table["kind"], kind)).to_pylist() for kind in ("rows", "window"))
-    pictures = [
-        curve("rows", "How many rows", ([one["rows"] for one in rows], [one["value"] for one in rows]),
-              ("training rows, drawn at random", metric)),
-        curve("window", "How far back", ([one["size"] for one in window], [one["value"] for one in window]),
-              (f"newest {every}s that are learnt from", metric)),
-    ]  # fmt: skip
-    sections = [
-        ("What was done", note(
-            f"{name} was fitted on parts of the training split and measured on the validation split. {metric}: "
-            f"{METRIC_WORDS[metric]}. Where the left curve is still moving at its end, more rows would help. Where the "
-            f"right one turns, older {every}s do harm: see dataset.window_partitions. One validation split has chance "
-            "in it: a turn no larger than the steps around it says little."
-        )),
-        ("Curves", row_of(*pictures) or note("there are not two points to draw")),
-        ("Random parts of the rows", _numbers("share", rows, metric)),
-        (f"Newest {every}s", _numbers(f"{every}s", window, metric)),
-    ]  # fmt: skip
-    return document(f"Learning curves of {problem.name}: {name}", sections)
+    by_rows, by_window = _points(table, "rows"), _points(table, "window")
+    of_rows = [point.rows for point in by_rows], [point.value for point in by_rows]
+    of_window = [point.size for point in by_window], [point.value for point in by_window]
+    page = CurvesPage(
+        candidate=name,
+        metric=metric,
+        meaning=METRIC_WORDS[metric],
+        every=every,
+        pictures=[
+            plots.curve("rows", "How many rows", of_rows, ("training rows, drawn at random", metric)),
+            plots.curve("window", "How far back", of_window, (f"newest {every}s that are learnt from", metric)),
+        ],
+        by_rows=by_rows,
+        by_window=by_window,
+    )
+    return render("curves.html", f"Learning curves of {problem.name}: {name}", page)
 
 
-def _numbers(size: str, points: list[dict[str, Any]], metric: str) -> str:
-    from pipelines.html.markup import table
-    from pipelines.html.wording import figure
-
-    cells = [[f"{one['size']:g}", figure(one["rows"]), figure(one["value"])] for one in points]
-    return table([f"#{size}", "#rows", f"#{metric}"], cells)
+def _points(table: pa.Table, kind: str) -> list[CurvePoint]:
+    rows = table.filter(pc.equal(table["kind"], kind)).to_pylist()
+    return [CurvePoint(row["size"], row["rows"], row["value"]) for row in rows]

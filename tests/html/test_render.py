@@ -20,7 +20,7 @@ PAGE = """{% extends "base.html" %}
 {% block content %}
 {% call section(page.evil) %}
 {{ table([text(page.evil), number("n"), share("s"), interval("i"), verdict("v"), code("c")], page.rows) }}
-{{ pairs({page.evil: page.evil}) }}
+{{ pairs([(page.evil, page.evil)]) }}
 {{ figures(page.pictures) }}
 {{ figures([none]) }}
 {% call folded(page.evil) %}{{ page.evil }}{% endcall %}

@@ -94,6 +94,8 @@ def test_run_shows_its_verdicts_and_the_report(client: TestClient, session: Sess
     assert page.text.count("label shift: &lt;b&gt;.24") == 1
     assert "<th>decide" in page.text
     assert '<iframe src="/evergreen/pages/flight_delay/reports/2013-04-01/monitoring.html">' in page.text
+    policy = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'"
+    assert f'content="{policy}">' in page.text and page.headers["content-security-policy"].startswith(policy)
 
 
 def test_run_without_a_page(client: TestClient, session: Session) -> None:
