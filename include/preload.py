@@ -1,8 +1,8 @@
 """Modules that many tasks import, imported once in the process that starts tasks.
 
-A task is a fork of its scheduler (LocalExecutor) or of its Celery worker, and has what they had loaded. Without this
-each task spends one to five CPU seconds on imports, which is more than most of them work. The price is memory, which
-all tasks share, and some seconds at the start. Where a module is not installed, or memory is short, tasks import
+A task is a fork of a fork server (`include.executor`) or of its Celery worker, and has what they had loaded. Without
+this each task spends one to five CPU seconds on imports, which is more than most of them work. The price is memory,
+which all tasks share, and some seconds at the start. Where a module is not installed, or memory is short, tasks import
 what they need themselves.
 
 When they are imported the modules start no Python threads and open no connections: a fork would not have them.
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 FOR_DAGS = ("airflow.sdk", "airflow.providers.standard.operators.hitl", "include.wiring", "include.links")
 # Beside all of `pipelines`: what its functions import where they need it.
 FOR_TASKS = (
-    "airflow.sdk.execution_time.task_runner",
     "boto3",
     "deltalake",
     "evidently.presets",
@@ -45,22 +44,32 @@ FOR_TASKS = (
     "sklearn.linear_model",
     "sklearn.pipeline",
     "xgboost",
+    # Last: skops looks at every attribute of what is there, and to look at some of Airflow's is to be warned of them.
+    "airflow.executors.local_executor",
+    "airflow.executors.workloads",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.sdk.execution_time.task_runner",
 )
 NOT_FOR_TASKS = ("pipelines.cli", "pipelines.embedded")
 NEEDS_MIB = 1500  # free before anything is loaded: some 500 for all of it, the rest for the tasks
 
 
 def preload(argv: Sequence[str]) -> None:
-    """Import what the tasks or the DAG files of the Airflow component with the command line `argv` will need."""
+    """Import what the forks of the Airflow component with the command line `argv` will need."""
     arguments = list(argv[1:])
-    if arguments[:1] == ["scheduler"] or arguments[:2] == ["celery", "worker"]:
-        free = psutil.virtual_memory().available / 2**20
-        if free < NEEDS_MIB:
-            log.warning("tasks import for themselves: %.0f MiB of memory are free, %d are wanted", free, NEEDS_MIB)
-            return
-        _import((*FOR_DAGS, *_pipelines(), *FOR_TASKS))
+    if arguments[:2] == ["celery", "worker"]:
+        preload_for_tasks()
     elif arguments[:1] == ["dag-processor"]:
         _import(FOR_DAGS)
+
+
+def preload_for_tasks() -> None:
+    """Import what tasks need, unless memory is short."""
+    free = psutil.virtual_memory().available / 2**20
+    if free < NEEDS_MIB:
+        log.warning("tasks import for themselves: %.0f MiB of memory are free, %d are wanted", free, NEEDS_MIB)
+        return
+    _import((*_pipelines(), *FOR_TASKS, *FOR_DAGS))
 
 
 def _pipelines() -> list[str]:

@@ -1,4 +1,4 @@
-"""Airflow's four components, started one by one, on SQLite.
+"""Three of Airflow's components, started one by one, on SQLite.
 
 `airflow standalone` would leave its children behind on SIGTERM and never restart a dead one. The components are
 commands of the `airflow` program: this package does not load it.
@@ -15,7 +15,7 @@ from pathlib import Path
 from pipelines.embedded.processes.health import answers, has_beaten_since, request
 from pipelines.embedded.processes.home import project_root, write_private
 from pipelines.embedded.processes.ports import HOST
-from pipelines.embedded.processes.supervisor import Service, Supervisor
+from pipelines.embedded.processes.supervisor import SPARING, Service, Supervisor
 from pipelines.errors import ServiceUnavailable
 
 USER = "admin"
@@ -69,30 +69,32 @@ def migrate(supervisor: Supervisor, home: Path, variables: Mapping[str, str]) ->
 def api_server(port: int, variables: Mapping[str, str]) -> Service:
     """The UI, the REST API and the API that running tasks talk to."""
     return Service(
-        "airflow_api_server", _command("api-server"), variables, lambda _: answers(port, "/api/v2/monitor/health")
+        "airflow_api_server",
+        _command("api-server"),
+        {**variables, **SPARING},
+        lambda _: answers(port, "/api/v2/monitor/health"),
     )
 
 
-def workers(port: int, variables: Mapping[str, str]) -> list[Service]:
-    """The scheduler, which runs the tasks too; the DAG processor; and the triggerer."""
+def workers(port: int, variables: Mapping[str, str]) -> tuple[Service, Service]:
+    """The scheduler, which runs the tasks too; and the DAG processor.
+
+    There is no triggerer: tasks that wait for people do without one since Airflow 3.3, and no DAG defers anything else.
+    """
     # Logs are read from the disk that all share; serving them would open a port on every network interface.
-    arguments = {
-        "scheduler": ("scheduler", "--skip-serve-logs"),
-        "dag_processor": ("dag-processor",),
-        "triggerer": ("triggerer", "--skip-serve-logs"),
-    }
-
-    def worker(component: str) -> Service:
-        return Service(
-            f"airflow_{component}",
-            _command(*arguments[component]),
-            variables,
-            lambda since: has_beaten_since(port, component, since),
-            # The triggerer often does not end when asked; what it was waiting for is in the database.
-            grace_s=2.0 if component == "triggerer" else 8.0,
-        )
-
-    return [worker(component) for component in arguments]
+    scheduler = Service(
+        "airflow_scheduler",
+        _command("scheduler", "--skip-serve-logs"),
+        variables,
+        lambda since: has_beaten_since(port, "scheduler", since),
+    )
+    processor = Service(
+        "airflow_dag_processor",
+        _command("dag-processor"),
+        {**variables, **SPARING},
+        lambda since: has_beaten_since(port, "dag_processor", since),
+    )
+    return scheduler, processor
 
 
 def make_pools(port: int, password: str) -> None:
@@ -114,4 +116,4 @@ def make_pools(port: int, password: str) -> None:
 
 def _command(*arguments: str) -> list[str]:
     # -P: the working folder is not searched for modules; it has a folder called airflow.
-    return [sys.executable, "-P", "-m", "airflow", *arguments]
+    return [sys.executable, "-P", "-m", "include.component", *arguments]

@@ -186,7 +186,7 @@ class Embedded:
             drop_foreign_keys(variables)
         variables |= {**self.environment(), "PYTHONUNBUFFERED": "1"}
         airflow_port, url = self._ports["airflow"], variables["EVERGREEN_AIRFLOW_URL"]
-        scheduler, *others = orchestrator.workers(airflow_port, variables)
+        scheduler, processor = orchestrator.workers(airflow_port, variables)
         artifacts = "s3://mlflow" if is_embedded else f"{variables['EVERGREEN_STORE_URI'].rstrip('/')}/mlflow"
 
         def start_store() -> None:
@@ -200,7 +200,7 @@ class Embedded:
 
         def start_airflow() -> None:
             orchestrator.migrate(supervisor, self.home, variables)
-            supervisor.start_together([orchestrator.api_server(airflow_port, variables), *others])
+            supervisor.start_together([orchestrator.api_server(airflow_port, variables), processor])
             orchestrator.make_pools(airflow_port, self._secrets["airflow_password"])
 
         _side_by_side([start_store, start_tracking, start_airflow], on_failure=supervisor.stop)

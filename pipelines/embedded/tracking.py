@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines.embedded.processes.health import answers
 from pipelines.embedded.processes.home import write_private
 from pipelines.embedded.processes.ports import HOST
-from pipelines.embedded.processes.supervisor import Service
+from pipelines.embedded.processes.supervisor import SPARING, Service
 
 USER = "admin"
 
@@ -45,8 +45,8 @@ def service(home: Path, port: int, artifacts: str, secrets: Mapping[str, str], v
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     client_only = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
-    argv = [sys.executable, "-P", "-m", "mlflow", "server", "--app-name", "basic-auth"]
+    argv = [sys.executable, "-P", "-m", "pipelines.embedded.tracking_server", "--app-name", "basic-auth"]
     argv += ["--host", HOST, "--port", str(port), "--workers", "1"]
     argv += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", artifacts]
     kept = {name: value for name, value in variables.items() if name not in client_only}
-    return Service("mlflow", argv, {**kept, **own}, lambda _: answers(port, "/health"))
+    return Service("mlflow", argv, {**kept, **SPARING, **own}, lambda _: answers(port, "/health"))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import configparser
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from include.executor import LocalExecutor
 from pipelines.embedded import orchestrator
 from pipelines.embedded.processes.home import load_secrets, prepare, project_root
 from pipelines.embedded.processes.supervisor import Supervisor
@@ -78,7 +80,21 @@ def test_the_one_login_is_ours(home: Path, variables: dict[str, str], monkeypatc
 
 
 def test_no_component_opens_a_port_of_its_own(variables: dict[str, str]) -> None:
-    workers = {service.name: service for service in orchestrator.workers(18080, variables)}
-    assert list(workers) == ["airflow_scheduler", "airflow_dag_processor", "airflow_triggerer"]
-    for name in ("airflow_scheduler", "airflow_triggerer"):
-        assert "--skip-serve-logs" in workers[name].argv
+    scheduler, processor = orchestrator.workers(18080, variables)
+    assert (scheduler.name, processor.name) == ("airflow_scheduler", "airflow_dag_processor")
+    assert "--skip-serve-logs" in scheduler.argv
+
+
+def test_servers_share_heaps_and_tasks_have_their_own(variables: dict[str, str]) -> None:
+    scheduler, processor = orchestrator.workers(18080, variables)
+    for server in (processor, orchestrator.api_server(18080, variables)):
+        assert server.environment["MALLOC_ARENA_MAX"] == "2"
+    assert "MALLOC_ARENA_MAX" not in scheduler.environment
+
+
+def test_the_executor_and_the_fork_server_are_the_ones_that_are_there() -> None:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(project_root() / "airflow.cfg")
+    assert parser["core"]["executor"] == f"{LocalExecutor.__module__}.{LocalExecutor.__name__}"
+    assert parser["scheduler"]["mp_start_method"] == "forkserver"
+    assert find_spec(parser["scheduler"]["mp_forkserver_preload"])

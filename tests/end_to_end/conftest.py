@@ -19,6 +19,7 @@ from tests.object_store import HOME, installed
 from tests.stages import test_tasks
 
 PROBLEM = "flight_delay"
+AIRFLOW = ("api_server", "dag_processor", "scheduler")
 
 
 def free_port() -> int:
@@ -71,8 +72,10 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
             embedded.start(print)
             for name, value in embedded.environment().items():
                 patch.setenv(name, value)
-            started = {process.pid for process in psutil.Process().children(recursive=True)}
-            assert len(started) >= 8
+            children = psutil.Process().children(recursive=True)
+            started = {process.pid for process in children}
+            named = {process.environ().get("EVERGREEN_SERVICE") for process in children}
+            assert named == {"object_store", "mlflow", *(f"airflow_{part}" for part in AIRFLOW)}
             yield embedded
     assert not [process for process in psutil.process_iter() if process.pid in started], "everything was stopped"
 

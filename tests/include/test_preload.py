@@ -24,9 +24,9 @@ def imported(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["scheduler", "--skip-serve-logs"], {*preload.FOR_DAGS, *preload.FOR_TASKS, STAGES}),
         (["celery", "worker", "--queues", "training"], {*preload.FOR_DAGS, *preload.FOR_TASKS, STAGES}),
         (["dag-processor"], {*preload.FOR_DAGS}),
+        (["scheduler", "--skip-serve-logs"], set()),
         (["api-server"], set()),
         (["celery", "flower"], set()),
         ([], set()),
@@ -48,7 +48,7 @@ def test_short_memory_is_left_to_the_tasks(
 ) -> None:
     memory = SimpleNamespace(available=free_mib * 2**20)
     monkeypatch.setattr(preload.psutil, "virtual_memory", lambda: memory)
-    preload.preload(["airflow", "scheduler"])
+    preload.preload_for_tasks()
     assert bool(imported) == tasks_share
     assert ("tasks import for themselves" in caplog.text) != tasks_share
 
@@ -60,8 +60,8 @@ def test_a_module_that_is_not_there_stops_nothing(monkeypatch: pytest.MonkeyPatc
 
 FORKED = """
 import os, sys, threading
-from include.preload import FOR_TASKS, preload
-preload(["airflow", "scheduler"])
+import include.fork_server
+from include.preload import FOR_TASKS
 assert set(FOR_TASKS) <= set(sys.modules)
 assert threading.enumerate() == [threading.main_thread()]
 child = os.fork()

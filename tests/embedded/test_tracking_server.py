@@ -1,0 +1,58 @@
+"""MLflow's server as the embedded services start it: one process, behind a login."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.embedded import tracking
+from pipelines.embedded.processes.home import load_secrets, prepare
+from pipelines.embedded.processes.ports import HOST
+from pipelines.embedded.processes.supervisor import Supervisor, marked
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def home(tmp_path: Path, port: int) -> Iterator[Path]:
+    prepare(tmp_path)
+    supervisor = Supervisor(tmp_path)
+    artifacts = (tmp_path / "artifacts").as_uri()
+    supervisor.start(tracking.service(tmp_path, port, artifacts, load_secrets(tmp_path), os.environ))
+    yield tmp_path
+    supervisor.stop()
+
+
+def call(port: int, method: str, path: str, password: str, body: str = "{}") -> tuple[int, bytes]:
+    login = base64.b64encode(f"{tracking.USER}:{password}".encode()).decode()
+    connection = http.client.HTTPConnection(HOST, port, timeout=30)
+    headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+@pytest.mark.slow
+def test_the_server_is_one_process_that_keeps_runs_and_artifacts(home: Path, port: int) -> None:
+    [process] = marked(home, "mlflow")
+    assert process.status() != psutil.STATUS_ZOMBIE
+    assert call(port, "POST", "/api/2.0/mlflow/experiments/create", "wrong")[0] == 401
+    password = load_secrets(home)["mlflow_password"]
+    status, body = call(port, "POST", "/api/2.0/mlflow/experiments/create", password, '{"name": "flights"}')
+    assert status == 200, body
+    stored = "/api/2.0/mlflow-artifacts/artifacts/1/run/artifacts/note.txt"
+    assert call(port, "PUT", stored, password, "kept")[0] == 200
+    assert call(port, "GET", stored, password) == (200, b"kept")
+    assert list((home / "artifacts").rglob("note.txt"))

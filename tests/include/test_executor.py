@@ -1,0 +1,57 @@
+"""The executor for real: workers come with the first task from a process of their own, and go when nothing is to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SCRIPT = """
+import multiprocessing, os, time
+from types import SimpleNamespace
+
+import psutil
+
+from include import executor
+
+def work(key, running=None):
+    return SimpleNamespace(
+        key=key, display_name=key, running_state=None, success_state="success", failure_state="failed"
+    )
+
+def children():
+    return [child for child in psutil.Process().children(recursive=True) if "forkserver" in " ".join(child.cmdline())]
+
+def until(condition, tasks):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        tasks.sync()
+        time.sleep(0.02)
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("forkserver")
+    executor.KEPT_S = executor.REST_S = 0.2
+    tasks = executor.LocalExecutor(parallelism=2)
+    tasks.start()
+    tasks.sync()
+    assert not children() and not tasks.workers
+    servers = set()
+    for key in ("first", "second"):
+        tasks.queued_tasks[key] = workload = work(key)
+        tasks._process_workloads([workload])
+        servers |= {child.pid for child in children() if child.ppid() == os.getpid()}
+        assert tasks.workers
+        # What it is given is no workload that Airflow knows: the worker says so, and lives on.
+        until(lambda: key in tasks.event_buffer, tasks)
+        assert tasks.event_buffer[key][0] == "failed"
+        until(lambda: not tasks.workers, tasks)
+        assert not children()
+    assert len(servers) == 2
+    tasks.end()
+"""
+
+
+def test_workers_and_their_server_are_there_only_while_there_are_tasks() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
