@@ -17,6 +17,7 @@ from html import escape
 from typing import Any, Literal, NamedTuple
 
 from pipelines.config import Severity
+from pipelines.html.render import render
 from pipelines.problem import Problem
 
 Kind = Literal[
@@ -153,11 +154,16 @@ def body(alert: Alert, judged: Judgement) -> str:
     return "\n\n".join(part for part in (_reason(alert), judged.note, "\n".join(links)) if part)
 
 
+class Mail(NamedTuple):
+    reason: str
+    note: str
+    links: Mapping[str, str]
+
+
 def html(alert: Alert, judged: Judgement) -> str:
     """The same as HTML; nothing of what came out of the data is markup."""
-    links = "".join(f'<p><a href="{escape(url)}">{escape(name)}</a>' for name, url in alert.links.items())
-    note = f"<p>{escape(judged.note)}" if judged.note else ""
-    return f'<p style="white-space: pre-wrap">{escape(_reason(alert))}{note}{links}'
+    mail = Mail(_reason(alert), judged.note, alert.links)
+    return render("alert.html", alert.subject, mail).decode()
 
 
 def slack(alert: Alert, judged: Judgement) -> str:

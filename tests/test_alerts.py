@@ -55,6 +55,8 @@ def test_the_payload_is_json_and_says_it_all() -> None:
 def test_what_came_out_of_the_data_is_text_everywhere() -> None:
     evil = replace(ALERT, reason="<script>x</script> <!channel> & co", verdict="a\r\nBcc: all@example.com")
     assert "<script>" not in alerts.html(evil, FIRST) and "&lt;script&gt;" in alerts.html(evil, FIRST)
+    mail = alerts.html(ALERT, Judgement(True, 2, 1, None))
+    assert '<a href="http://airflow/task">Task</a>' in mail and "<p>The same happened once more" in mail
     assert "<!channel>" not in alerts.slack(evil, FIRST) and "&lt;!channel&gt;" in alerts.slack(evil, FIRST)
     assert evil.subject == "[warning] kettle 2024-05-05: a Bcc: all@example.com"
 

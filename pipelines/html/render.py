@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def render(template: str, title: str, page: object) -> bytes:
-    """The page `title`, drawn by `template`, which knows its data as `page`; equal data give equal bytes."""
+    """The page `title`, drawn by `template`, which knows its data as `page`; equal data give equal bytes.
+
+    `page` is plain data, a dataclass or a NamedTuple of the module that the page belongs to.
+    """
     drawn = _environment().get_template(template).render(title=title, page=page, headings=[])
     return drawn.encode()
 

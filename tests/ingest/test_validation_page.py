@@ -100,10 +100,9 @@ def test_a_batch_that_failed_has_its_page_too(problem: Problem) -> None:
     counted = summary(problem, "events", staged, [DAY, "2024-01-02"])
     found = Verdict(counted, batch_rules(problem, counted, []))
     sample = bad_rows(problem, "events", staged, limit=10)
-    page = Page(validation_page(problem, DAY, "2024-01-02", SOURCES, [found], sample, {}, failure=f"too bad {NASTY}"))
-    assert {"nothing was published", f"too bad {NASTY}", "failed", "Great Expectations was not asked."} <= set(
-        page.texts
-    )
+    failure, beside = f"too bad {NASTY}", [f"9 rows of another week {NASTY}"]
+    page = Page(validation_page(problem, DAY, "2024-01-02", SOURCES, [found], sample, {}, beside, failure))
+    assert {"nothing was published", failure, "failed", "Great Expectations was not asked.", *beside} <= set(page.texts)
     assert "script" not in page.tags
 
 
