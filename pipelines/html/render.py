@@ -52,9 +52,9 @@ def _environment() -> Environment:
 
 
 def slug(title: str) -> str:
-    """A heading as the id of its section.
+    """A heading as the id of its section, which nothing else on a page begins with.
 
     >>> slug("What was left out, and why")
-    'what-was-left-out-and-why'
+    'at-what-was-left-out-and-why'
     """
-    return re.sub(r"\W+", "-", title.lower()).strip("-")
+    return "at-" + re.sub(r"\W+", "-", title.lower()).strip("-")

@@ -30,8 +30,12 @@ class Checked(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
+        self.ids: set[str | None] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        of_page = {value for name, value in attrs if name == "id"}
+        assert not of_page & self.ids, "each id once"
+        self.ids |= of_page
         assert tag not in ("script", "iframe", "link", "img", "object"), tag
         assert not any(name.startswith("on") or name == "src" for name, _ in attrs)
         assert all(not value or value.startswith("#") for name, value in attrs if name in ("href", "xlink:href"))
