@@ -45,6 +45,9 @@ lint:
 gauntlet: install ## inject faults of every kind and see which gate stops them; writes docs/gauntlet.md (about an hour)
 	$(RUN)/python -m benchmarks.gauntlet --write
 
+loop-bench: install ## time the demo's loop, a plain script and other tools; writes docs/measurements.md (a quarter of an hour, on an idle machine)
+	$(RUN)/python -m benchmarks.loop --write
+
 drift-bench: install ## plant shifts in real data and see what is found, and what it is called; writes docs/drift.md (half an hour)
 	$(RUN)/python -m benchmarks.drift --write
 
@@ -77,4 +80,4 @@ $(UV):
 	@rm -rf .venv-uv && $(PYTHON) -m venv .venv-uv && .venv-uv/bin/pip install --quiet uv==$(UV_VERSION) || { \
 	  rm -rf .venv-uv; echo "error: uv could not be installed (see above). Is the network up? Run the same command again." >&2; exit 1; }
 
-.PHONY: help demo up test check pytest end-to-end lint gauntlet drift-bench tables-bench clean install
+.PHONY: help demo up test check pytest end-to-end lint gauntlet loop-bench drift-bench tables-bench clean install

@@ -1,0 +1,1 @@
+"""Tools that answer one of Evergreen's questions each, on the same rows, each in an environment of its own."""
