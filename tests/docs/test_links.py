@@ -56,6 +56,14 @@ def test_a_link_to_nothing_is_noticed(tmp_path: Path) -> None:
     assert broken(page) == ["#another", "gone.md"]
 
 
+def test_each_file_that_a_page_names_is_there() -> None:
+    """Such as `pipelines/sql.py`; a module that has moved is to be found where the pages say."""
+    named = re.compile(r"`((?:benchmarks|dags|docs|include|pipelines|plugins|tests)/[\w/]+\.py)`")
+    files = {(page.name, path) for page in PAGES for path in named.findall(page.read_text())}
+    assert len(files) > 40
+    assert sorted((page, path) for page, path in files if not (ROOT / path).is_file()) == []
+
+
 def test_each_page_of_docs_is_linked_from_another() -> None:
     linked = set()
     for page in PAGES:
