@@ -337,6 +337,15 @@ def problem_names() -> list[str]:
     return sorted(path.parent.name for path in problems_folder().glob("*/problem.yaml"))
 
 
+def _parsed(text: str) -> Any:
+    """What YAML says, by libyaml: seven times as fast as PyYAML's own parser, which tells better what is wrong."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # either is safe
+    try:
+        return yaml.load(text, Loader=loader)  # noqa: S506
+    except yaml.YAMLError:
+        return yaml.safe_load(text)
+
+
 def load_problem(name: str) -> Problem:
     """Read and check a problem.
 
@@ -346,7 +355,7 @@ def load_problem(name: str) -> Problem:
     folder = problems_folder() / name
     path = folder / "problem.yaml"
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = _parsed(path.read_text())
     except FileNotFoundError as error:
         raise ConfigError(
             f"there is no problem {name!r}",

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +21,10 @@ DAYS = st.dates(date(2000, 1, 1), date(2040, 1, 1))
 def test_every_problem_in_the_tree_loads() -> None:
     assert "flight_delay" in problem_names()
     for name in problem_names():
-        assert load_problem(name).name == name
+        problem = load_problem(name)
+        assert problem.name == name
+        as_pyyaml_reads_it = yaml.safe_load((problem.folder / "problem.yaml").read_text())
+        assert problem == parse_problem(as_pyyaml_reads_it, problem.folder)
 
 
 @pytest.mark.parametrize(("task", "loss"), [("binary", "log_loss"), ("multiclass", "log_loss"), ("regression", "rmse")])
@@ -142,7 +146,11 @@ def test_what_is_wrong_is_told_in_one_round_and_not_in_layers(toy: ToyProblem) -
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("a: [1", "not valid YAML"), ("- 1", "expected settings, found list"), ("", "expected settings, found NoneType")],
+    [
+        ("a: [1", "not valid YAML: expected ',' or ']', but got '<stream end>'"),
+        ("- 1", "expected settings, found list"),
+        ("", "expected settings, found NoneType"),
+    ],
 )
 def test_a_file_that_is_no_config_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str

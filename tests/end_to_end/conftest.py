@@ -43,6 +43,7 @@ def write_problem(folder: Path) -> None:
     raw["gate"]["gain_over_champion"] = {"auc": -0.3, "log_loss": -0.3}
     raw["gate"]["slices"] = None
     raw["gate"]["max_prediction_shift"] = None  # one week of February is seldom like the weeks before
+    raw["validation"]["expectation_rows"] = 300  # as in tests/stages: the rules are what it costs, and tests
     raw["scoring"] = {"shard_rows": 4000}
     raw["monitoring"]["report_rows"] = 500
     raw["monitoring"]["policy"] |= {"updates": "scheduled", "every_partitions": 2}

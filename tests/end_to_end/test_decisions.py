@@ -42,7 +42,7 @@ def write_problem(folder: Path, name: str, policy: dict[str, Any]) -> Problem:
     path = folder / name / "problem.yaml"
     raw = yaml.safe_load(path.read_text())
     raw["replay"] = {"history_until": HISTORY, "until": "2013-04-01"}
-    raw["validation"] |= {"shape": None, "rules": {}}
+    raw["validation"] |= {"shape": None, "rules": {}, "expectation_rows": 300}
     raw["labels"] = {name: value for name, value in raw["labels"].items() if name in ("description", "delay_days")}
     raw["dataset"]["split"] = {"validation_partitions": 1, "test_partitions": 1, "embargo": False}
     raw["training"]["baselines"] = ["prior"]

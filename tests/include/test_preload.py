@@ -80,6 +80,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
+@pytest.mark.slow
 def test_a_fork_can_use_all_of_it(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("table") / "rows"
     subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED, str(folder)], check=True, timeout=120)

@@ -39,6 +39,7 @@ def judged(usual: Reference, before: Mapping[str, Profiles], newest: Profiles) -
     return diagnose(POLICY, usual, detect(usual, newest, before, *rule), [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "partitions"), [(30, 60), (120, 12)])
 def test_small_partitions_of_a_world_that_stands_still_alarm_in_one_of_twenty_at_most(
     rows: Rows, count: int, partitions: int

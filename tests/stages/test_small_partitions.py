@@ -25,6 +25,8 @@ from pipelines.training.calibrate import sigmoid
 from tests.conftest import TOY
 from tests.stages.test_estimate_regression import write
 
+pytestmark = pytest.mark.slow
+
 DAYS = [f"2024-01-{day:02}" for day in range(1, 25)]
 TESTED, SCORED = DAYS[:16], DAYS[16:]
 ROWS = 120

@@ -58,6 +58,7 @@ def chance_of(problem: Any, past: Weeks, week: Weeks) -> LabelChance | None:
     return label_chance(problem, past.rows, past.is_labelled, past.blocks, week.rows, week.blocks, RULE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [0.0, 0.2, 0.4])
 def test_unharmed_weeks_have_their_rate_within_the_interval_and_no_label_shift(toy: ToyProblem, lost: float) -> None:
     problem, covered, false = toy(), {"shift": 0, "estimate": 0}, 0
