@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.loop import page as loop_page
+from benchmarks.loop.records import Measured
 from docs import architecture, commands
 from pipelines.alerts import KINDS
 from pipelines.artifacts import FILES, TABLES
@@ -72,7 +74,11 @@ def filled(text: str, name: str, content: str) -> str:
 def outputs() -> dict[Path, str]:
     """What each generated file should hold."""
     schema = json.dumps(Problem.model_json_schema(), indent=1) + "\n"
-    texts = {ROOT / "include" / "problems" / "problem.schema.json": schema}
+    measured = Measured.model_validate_json(loop_page.MEASURED.read_text())
+    texts = {
+        ROOT / "include" / "problems" / "problem.schema.json": schema,
+        ROOT / "docs" / "measurements.md": loop_page.page(measured),
+    }
     for page, parts in PARTS.items():
         text = (ROOT / page).read_text()
         for name, make in parts.items():
