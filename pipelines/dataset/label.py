@@ -247,7 +247,18 @@ def label(problem: Problem, events: Any, labels: Any, as_of: datetime, split: di
 def labelled(
     problem: Problem, targets: Any, events: Any, labels: Any, as_of: datetime, split: dict[str, str]
 ) -> pa.Table:
-    """As `label`, of `targets`, one row per event of the table `events`, and however few of them have a label."""
+    """As `label`, of `targets`, one row per event of the table `events`, and however few of them have a label.
+
+    Events and labels are read of the partitions of `split` and of `validation.lookback_partitions` around them: so far
+    events move where their time is corrected. After them it is as many more as labels take, should those that come
+    late give the time at which they came.
+    """
+    if split:
+        parts, around = problem.partitions, problem.validation.lookback_partitions
+        start, end = parts.start(parts.shift(min(split), -around)), parts.end(parts.shift(max(split), around))
+        time = pc.field("event_time")
+        may_count = (time >= pc.scalar(start)) & (time < pc.scalar(end + _wait(problem)))
+        events, labels = events.filter(may_count), labels.filter(may_count)
     return sql.query(
         _label_sql(problem),
         {"events": targets, "all_events": events, "labels": labels, "splits": _moments(problem, split)},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from pipelines.problem import Problem, Query
 
 if TYPE_CHECKING:
     import pandas as pd
+    from great_expectations.core.batch_definition import BatchDefinition
 
 os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported
 
@@ -187,22 +189,29 @@ def _frame(rows: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _results(frame: pd.DataFrame, checks: Sequence[Check]) -> dict[str, dict[str, Any]]:
-    """Great Expectations' result for each rule, by name, and its "success"."""
+@cache
+def _whole_frame(process: int) -> BatchDefinition[Any]:
+    """What Great Expectations takes a data frame as, in a context of its own: made once in a process, of this id."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import (
         DataContextConfig,
         InMemoryStoreBackendDefaults,
         ProgressBarsConfig,
     )
-    from great_expectations.expectations.registry import get_expectation_impl
 
     defaults = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)  # it would leave a folder in /tmp
     context = gx.get_context(mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=defaults))
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    batch = (
-        context.data_sources.add_pandas("rows").add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
-    )
+    asset = context.data_sources.add_pandas("rows").add_dataframe_asset("rows")
+    return asset.add_batch_definition_whole_dataframe("all")
+
+
+def _results(frame: pd.DataFrame, checks: Sequence[Check]) -> dict[str, dict[str, Any]]:
+    """Great Expectations' result for each rule, by name, and its "success"."""
+    import great_expectations as gx
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    batch = _whole_frame(os.getpid())
     suite = gx.ExpectationSuite(
         name="rules",
         expectations=[get_expectation_impl(kind)(**arguments, meta={"rule": name}) for name, kind, arguments in checks],

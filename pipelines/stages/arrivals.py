@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow.dataset as ds
 
+NUMBERS = pa.schema([("number", pa.int64())])
 OTHER_KEYS = 0.5  # of a partition's published events: with as many new ones and none of the old, its keys have changed
 FEWEST_KEYS = 5  # published, of which none is delivered: one event that went and one that came are no other way
 
@@ -129,6 +130,8 @@ def first_rejected(config: Problem, rejected: pa.Table, keys: Sequence[str]) -> 
 
     They come again where a source is read by time and the run looks back.
     """
+    if not rejected.num_rows:
+        return rejected
     by_time = [name for name, source in config.sources.items() if source.time_column]
     of_others = sql.is_among("source", by_time) & ~sql.is_among("partition", keys)
     there = store.dataset(config, "quarantine").to_table(columns=["id"], filter=of_others)
@@ -141,7 +144,10 @@ def part_late(config: Problem, query: Query, staging: str, around: pa.Table | No
     What comes late was not known by its cut-off, and need not have been.
     """
     rows = store.staged(f"{staging}/{query}.late").to_table()
-    if around is not None and rows.num_rows:
+    if not rows.num_rows:
+        store.stage(f"{staging}/{query}.late.bad", NUMBERS.empty_table(), NUMBERS)
+        return table_schema(config, "quarantine").empty_table()
+    if around is not None:
         columns = [config.key, *ELSEWHERE]
         key, has_times = sql.quote(config.key), " AND ".join(f"{name} IS NOT NULL" for name in ELSEWHERE)
         own = f"SELECT {key}, {', '.join(ELSEWHERE)} FROM staged SEMI JOIN late USING ({key}) WHERE {has_times}"
@@ -149,7 +155,7 @@ def part_late(config: Problem, query: Query, staging: str, around: pa.Table | No
         around = pa.concat_tables([around.select(columns), beside.cast(around.select(columns).schema)])
     bad = bad_rows(config, query, rows, exempt=[LATE], elsewhere=around)
     numbers = bad_numbers(config, query, rows, exempt=[LATE], elsewhere=around)
-    store.stage(f"{staging}/{query}.late.bad", pa.table({"number": numbers}), pa.schema([("number", pa.int64())]))
+    store.stage(f"{staging}/{query}.late.bad", pa.table({"number": numbers}), NUMBERS)
     return bad
 
 

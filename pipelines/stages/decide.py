@@ -13,6 +13,7 @@ from pipelines.monitoring.decide.readings import Reading
 from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.stages.readings import ages, measure, taught_by
+from pipelines.stages.waiting import handed_on
 
 TOLD = ("label_shift", "concept", "feedback", "explained")  # evidence of other stages, where they gave any
 
@@ -42,7 +43,13 @@ def decide(problem: str, explained: dict[str, Any], trainings: int = 0) -> dict[
     if policy.updates == "continual":
         since = explained.get("explained", {}).get("since") if "concept drift" in diagnosis.kinds else None
         new, unmeasured = measure(
-            config, partition, version, chain, lineage["candidate"], readings, diagnosis.is_newest_bad, since
+            version,
+            handed_on(config, explained),
+            chain,
+            lineage["candidate"],
+            readings,
+            is_bad=diagnosis.is_newest_bad,
+            since=since,
         )
     its_ages = ages(config, chain, partition)
     considered = options(policy, [*readings, *new], version, its_ages, is_alarm(policy, diagnosis), unmeasured)

@@ -16,6 +16,7 @@ from pipelines.errors import DataError, NothingToDo
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import version_problem
 from pipelines.stages.labelled import (
+    estimates_until,
     label_coverage,
     labelled_rows,
     measure_past,
@@ -24,6 +25,7 @@ from pipelines.stages.labelled import (
     with_or_without_label,
 )
 from pipelines.stages.past import held_out_of
+from pipelines.stages.waiting import Judgeable, handed_on
 
 if TYPE_CHECKING:
     from pipelines.metrics.scored import Scored
@@ -73,7 +75,8 @@ def estimate(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     why_not = None
     if held_out is None:
         why_not = f"version {version} has no held-out rows: it was registered before there were estimates"
-    labelled = labelled_rows(config, its, version, partition, config.monitoring.policy.trailing_partitions + 1)
+    labels_in = handed_on(config, profiled)
+    labelled = labelled_rows(its, version, labels_in, config.monitoring.policy.trailing_partitions + 1)
     concept = (None, why_not) if held_out is None else _concept(config, its, held_out, labelled)
     feedback = _feedback(config, its, version, labelled, partition)
     if its.task == "regression":
@@ -89,20 +92,19 @@ def estimate(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
               "domain_auc": dict.fromkeys(("value", "low", "high")), "estimated": {}, "realised": [],
               "verdict": why_not, "label_shift": None}  # fmt: skip
     if held_out is not None and not why_not:
-        result |= _estimates(config, its, held_out, rows, scores, partition, version, labelled)
+        result |= _estimates(its, held_out, rows, scores, version, labels_in, labelled)
     found = {"label_shift": (result["label_shift"], why_not), "concept": concept, "feedback": feedback}
     result |= {name: one for name, (one, _) in found.items()}
     return result | {"notes": {name: why for name, (one, why) in found.items() if one is None}}
 
 
 def _estimates(
-    config: Problem,
     its: Problem,
     held_out: HeldOut,
     rows: pa.Table,
     scores: np.ndarray,
-    partition: str,
     version: str,
+    labels_in: Judgeable,
     labelled: list[pa.Table],
 ) -> dict[str, Any]:
     """Write the partition's estimates; gives what `estimate` tells of them, and the label shift."""
@@ -111,8 +113,9 @@ def _estimates(
     from pipelines.monitoring.estimate.estimate import estimate as estimate_metrics
     from pipelines.monitoring.estimate.past_error import past_errors, widened
 
+    config, partition = labels_in.config, labels_in.partition
     rule = config.evaluation.bootstrap
-    table, measured = measure_past(config, partition, store.dataset(config, "estimates").to_table())
+    table, measured = measure_past(labels_in, estimates_until(labels_in))
     blocks, its_blocks = blocks_of(config, held_out.rows), blocks_of(config, rows)
     chance = _label_chance(config, its, held_out, rows, its_blocks, partition, labelled)
     weighing, truth = _weigh(config, its, held_out, blocks, rows, its_blocks, chance)
@@ -140,7 +143,7 @@ def _estimates(
         })  # fmt: skip
     new = pa.Table.from_pylist(written, table_schema(config, "estimates"))
     store.write_table(config, "estimates", new, [partition])
-    _, itself = measure_past(config, partition, new)  # where labels come at once
+    _, itself = measure_past(labels_in, new)  # where labels come at once
     facts = weighing.facts
     return {
         "method": _method(weighing),
@@ -220,9 +223,8 @@ def _scored_rows(config: Problem, its: Problem, partition: str, version: str) ->
     rows = sql.query(
         f"""WITH chosen AS (SELECT {key}, score, probabilities FROM p ORDER BY hash({key}), {key} LIMIT {ROWS})
             SELECT f.*, chosen.score, chosen.probabilities FROM f JOIN chosen USING ({key})
-            WHERE f.partition = $partition ORDER BY f.event_time, f.{key}""",
-        {"f": store.dataset(its, "features"), "p": predictions},
-        {"partition": partition},
+            ORDER BY f.event_time, f.{key}""",
+        {"f": store.dataset(its, "features").filter(pc.field("partition") == partition), "p": predictions},
     )
     if not rows.num_rows:
         raise DataError(

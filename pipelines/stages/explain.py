@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipelines import store
+from pipelines import sql, store
 from pipelines.errors import PermanentError
 from pipelines.paths import version_uri
 from pipelines.problem import load_problem
 from pipelines.stages.past import Past, past
-from pipelines.stages.waiting import judgeable
+from pipelines.stages.waiting import handed_on
 
 if TYPE_CHECKING:
     from pipelines.monitoring.explain.contribution import Contribution, ScoreShift
@@ -30,7 +30,7 @@ def explain(problem: str, diagnosed: dict[str, Any]) -> dict[str, Any]:
     if not diagnosis.findings:
         told = nothing_to_explain(diagnosis.unjudged.values())
     else:
-        told = _explained(past(config, diagnosed["version"], diagnosed["partition"]), diagnosis)
+        told = _explained(past(diagnosed["version"], handed_on(config, diagnosed)), diagnosis)
     return {**diagnosed, "explained": told.model_dump(mode="json")}
 
 
@@ -151,7 +151,8 @@ def monitoring_page(problem: str, decided: dict[str, Any]) -> str:
 
     config = load_problem(problem)
     partition, version = decided["partition"], decided["version"]
-    what_was = past(config, version, partition)
+    labels_in = handed_on(config, decided)
+    what_was = past(version, labels_in)
     explained = Explained.model_validate(decided.get("explained") or nothing_to_explain().model_dump())
     if not explained.performance:
         told = [
@@ -159,7 +160,8 @@ def monitoring_page(problem: str, decided: dict[str, Any]) -> str:
         ]
         explained = explained.model_copy(update={"performance": tuple(told)})
     profiles = what_was.profiles()
-    wanted = (pc.field("model_version") == version) & (pc.field("partition") <= partition)
+    # What is drawn is what the profiles are of.
+    wanted = (pc.field("model_version") == version) & sql.is_among("partition", [*profiles])
     seen = Seen(
         problem=config.name,
         every=config.partitions.every,
@@ -168,7 +170,7 @@ def monitoring_page(problem: str, decided: dict[str, Any]) -> str:
         reference=what_was.reference,
         profiles=profiles,
         estimates=store.dataset(config, "estimates").to_table(filter=wanted).sort_by("partition").to_pylist(),
-        unlabelled=sorted(set(profiles) - set(judgeable(config, partition, list(profiles)))),
+        unlabelled=sorted(set(profiles) - set(labels_in.among(profiles))),
         labels_until=config.partitions.end(partition).isoformat(),
         units=feature_units(what_was.its),
     )

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NUMBERS = pa.schema([("number", pa.int64())])
 SHOWN_ROWS = 1_000  # of the bad rows of partitions that are too bad to publish
 
 
@@ -125,7 +124,7 @@ def validate(problem: str, extracted: dict[str, Any]) -> dict[str, Any]:
         )
         refusals += batch_refusals(config, counted, rules, f"{staging}/refused")
         numbers = bad_numbers(config, query, staged, elsewhere=elsewhere) if counted.bad else pa.array([], pa.int64())
-        store.stage(f"{staging}/{query}.bad", pa.table({"number": numbers}), NUMBERS)
+        store.stage(f"{staging}/{query}.bad", pa.table({"number": numbers}), arrivals.NUMBERS)
         good = staged.filter(~pc.field("number").isin(numbers))
         shaped = _shape_rules(config, query, first, good, {one.partition for one in refusals})
         refusals += shape_refusals(config, query, shaped)
@@ -324,12 +323,10 @@ def _parted(config: Problem, counted: Summary, staging: str, kept: list[str], ar
     staged = store.staged(f"{staging}/{query}")
     # Shapes have limits that no one declared: there is nothing that Great Expectations could hold them to.
     expected = expectations(config, query, staged.filter(sql.is_among("partition", kept)), elsewhere)
-    bad, mended = apply_repairs(
-        config,
-        query,
-        bad_rows(config, query, staged, partitions=kept, elsewhere=elsewhere),
-        quarantine.repairs(config, query),
-    )
+    bad = table_schema(config, "quarantine").empty_table()
+    if counted.bad:
+        bad = bad_rows(config, query, staged, partitions=kept, elsewhere=elsewhere)
+    bad, mended = apply_repairs(config, query, bad, quarantine.repairs(config, query))
     is_kept = pc.is_in(mended["partition"], pa.array(kept, pa.string()))
     moved = pc.sum(pc.invert(is_kept), min_count=0).as_py()
     mended = mended.filter(is_kept)

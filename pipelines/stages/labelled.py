@@ -17,33 +17,36 @@ from pipelines.paths import reference_uri
 from pipelines.problem import Problem
 from pipelines.profiles.profile import KEPT_PARTITIONS
 from pipelines.release.versions import learnt_by, version_problem
-from pipelines.stages.waiting import judgeable
+from pipelines.stages.waiting import Judgeable, judgeable
 
 if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
     from pipelines.monitoring.estimate.held_out import HeldOut
 
+LOOKED_BACK = 120  # mature partitions, the newest, of which estimates are read: some of them may never get a label
 
-def labelled_rows(config: Problem, its: Problem, version: str, partition: str, count: int) -> list[pa.Table]:
-    """The newest `count` partitions that `version` scored and has not learnt from and whose labels are in at
-    `partition`, oldest first.
+
+def labelled_rows(its: Problem, version: str, labels_in: Judgeable, count: int) -> list[pa.Table]:
+    """The newest `count` partitions that `version` scored and has not learnt from and whose labels are in, oldest
+    first.
 
     Neighbouring partitions with fewer than `monitoring.policy.min_labels` labels are one table together. Each has
     features, score, decision, probabilities, `_label` (a number, null where there is none that the version knows) and
-    `_is_labelled`, as known at the end of `partition`; of many rows 20,000, drawn by a hash of the key.
+    `_is_labelled`, as known at the end of `labels_in.partition`; of many rows 20,000, drawn by a hash of the key.
     """
     from pipelines.monitoring.estimate.held_out import ROWS
     from pipelines.profiles.pooled import windows
 
+    config, partition = labels_in.config, labels_in.partition
     fewest = config.monitoring.policy.min_labels
     predictions = store.dataset(config, "predictions")
     learnt = learnt_by(config, version)
-    keys = judgeable(config, partition, _sound(config, store.partition_keys(config, "predictions")))
+    keys = labels_in.among(_sound(config, store.partition_keys(config, "predictions")))
     keys = [key for key in keys if key not in learnt]
-    its_own = predictions.filter(sql.is_among("partition", keys) & (pc.field("model_version") == version))
-    newest = "SELECT partition, count(*) AS rows FROM p GROUP BY 1 ORDER BY 1 DESC LIMIT $most"
-    counted = sql.query(newest, {"p": its_own}, {"most": max(count, KEPT_PARTITIONS)}).to_pylist()[::-1]
-    chosen = windows([row["rows"] for row in counted], fewest)[-count:]
-    found = [row["partition"] for row in counted[chosen[0].start :]] if chosen else []
+    counted = _newest_scored(predictions, keys, version, max(count, KEPT_PARTITIONS))
+    chosen = windows([rows for _, rows in counted], fewest)[-count:]
+    found = [key for key, _ in counted[chosen[0].start :]] if chosen else []
     if not found:
         return []
     key, parts = sql.quote(its.key), its.partitions
@@ -71,6 +74,36 @@ def labelled_rows(config: Problem, its: Problem, version: str, partition: str, c
     parts_of = [rows.filter(pc.equal(rows["partition"], each)) for each in found]
     labels = [part.num_rows - part["_label"].null_count for part in parts_of]
     return [pa.concat_tables(parts_of[window.start : window.stop]) for window in windows(labels, fewest)]
+
+
+def _newest_scored(predictions: ds.Dataset, keys: list[str], version: str, most: int) -> list[tuple[str, int]]:
+    """The newest of `keys` with rows that `version` scored, `most` of them, and how many rows, oldest first.
+
+    So many keys are looked through at a time, newest first, until there are enough or none of a time is of the version:
+    what served before it, however long, is not read.
+    """
+    found: list[tuple[str, int]] = []
+    for end in range(len(keys), 0, -most):
+        looked_at = keys[max(end - most, 0) : end]
+        its_own = predictions.filter(sql.is_among("partition", looked_at) & (pc.field("model_version") == version))
+        rows = sql.query("SELECT partition, count(*) AS rows FROM p GROUP BY 1 ORDER BY 1", {"p": its_own})
+        if not rows.num_rows:
+            break
+        counts = zip(rows["partition"].to_pylist(), rows["rows"].to_pylist(), strict=True)
+        found = [*counts, *found][-most:]
+        if len(found) == most:
+            break
+    return found
+
+
+def estimates_until(labels_in: Judgeable) -> pa.Table:
+    """Rows of the table `estimates` up to `labels_in.partition`: of the newest partitions whose labels are in, of which
+    the past error is made and the newest may be measured now, and of those that still wait for theirs."""
+    config = labels_in.config
+    keys = [key for key in store.partition_keys(config, "estimates") if key <= labels_in.partition]
+    known = labels_in.among(keys)[-LOOKED_BACK:]
+    wanted = [key for key in keys if not known or key >= known[0]]
+    return store.dataset(config, "estimates").to_table(filter=sql.is_among("partition", wanted))
 
 
 def with_or_without_label(config: Problem, its: Problem, keys: list[str], partition: str) -> pa.Table:
@@ -181,21 +214,25 @@ def threshold_of(config: Problem, version: str) -> float:
     return float(store.read_json(reference_uri(config, version))["reference"].get("threshold", 0.5))
 
 
-def measure_past(config: Problem, partition: str, table: pa.Table) -> tuple[pa.Table, list[str]]:
+def measure_past(labels_in: Judgeable, table: pa.Table) -> tuple[pa.Table, list[str]]:
     """Fill `realised` of every partition that is mature by now and was not measured yet, in the store and in `table`,
     its rows; gives the filled table and those partitions. Those that the version has learnt from are never measured."""
     from pipelines.monitoring.estimate.estimate import metrics_of
     from pipelines.monitoring.estimate.realised import realised
 
+    config, partition = labels_in.config, labels_in.partition
     waiting = table.filter(pc.is_null(table["realised_rows"]))["partition"].unique().to_pylist()
+    by_then, learnt = {partition: labels_in}, dict[str, set[str]]()
     done = []
-    for key in judgeable(config, partition, _sound(config, waiting)):
+    for key in labels_in.among(_sound(config, waiting)):
         rows = table.filter(pc.equal(table["partition"], key))
         version = rows["model_version"][0].as_py()
-        if key in learnt_by(config, version):
+        if version not in learnt:
+            learnt[version] = learnt_by(config, version)
+        if key in learnt[version]:
             continue
         its, parts = version_problem(config, version), config.partitions
-        matured = next(one for one in parts.between(key, partition) if judgeable(config, one, [key]))
+        matured = next(then for then in parts.between(key, partition) if _is_judgeable(config, key, then, by_then))
         predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
         threshold, moment = threshold_of(config, version), parts.end(matured)
         truth = realised(its, predictions, labels, [key], version, threshold, moment)[0].scored
@@ -211,6 +248,15 @@ def measure_past(config: Problem, partition: str, table: pa.Table) -> tuple[pa.T
         table = pa.concat_tables([table.filter(pc.not_equal(table["partition"], key)), rows])
         done.append(key)
     return table, done
+
+
+def _is_judgeable(config: Problem, key: str, then: str, by_then: dict[str, Judgeable]) -> bool:
+    """Whether the labels of `key` were in at the end of `then`; `by_then` keeps what was looked up."""
+    if not mature(config, then, [key]):
+        return False
+    if then not in by_then:
+        by_then[then] = judgeable(config, then)
+    return bool(by_then[then].among([key]))
 
 
 def label_coverage(config: Problem, its: Problem, rows: pa.Table) -> dict[str, Any] | None:

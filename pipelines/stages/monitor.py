@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from pipelines import quarantine, sql, store
 from pipelines.artifacts import table_schema
+from pipelines.dataset.label import mature
 from pipelines.errors import DataError, NothingToDo
 from pipelines.paths import manifest_uri, reference_uri
 from pipelines.problem import Problem, load_problem
@@ -18,6 +19,7 @@ from pipelines.stages import past
 from pipelines.stages.decide import act, decide
 from pipelines.stages.estimate import estimate
 from pipelines.stages.explain import explain
+from pipelines.stages.waiting import handed_on, judgeable
 
 __all__ = ["act", "decide", "detect", "diagnose", "estimate", "explain", "profile", "report"]
 
@@ -26,28 +28,32 @@ def profile(problem: str, partition: str) -> dict[str, Any]:
     """Profile the partition's features and scores in one pass, on the bins of the model that scored it.
 
     The scores also by the slices that the problem declares (evaluation.slices.by). A partition that was scored empty
-    has no profile. Result: {"partition", "version", "rows"}.
+    has no profile. Result: {"partition", "version", "rows", "late": partitions too many of whose labels still have time
+    to come in}.
     """
     from pipelines.profiles.profile import profile as profile_rows
     from pipelines.profiles.profile import to_rows
 
     config = load_problem(problem)
     config.partitions.parse(partition)
+    late = sorted(judgeable(config, partition).late)
     predictions = store.dataset(config, "predictions").to_table(filter=pc.field("partition") == partition)
     if not predictions.num_rows:
         version = _scored_empty(config, partition)
         store.write_table(config, "profiles", table_schema(config, "profiles").empty_table(), [partition])
-        return {"partition": partition, "version": version, "rows": 0}
+        return {"partition": partition, "version": version, "rows": 0, "late": late}
     version = predictions["model_version"][0].as_py()
     key = sql.quote(config.key)
     batches = sql.stream(
-        f"SELECT f.*, p.score FROM f JOIN p USING ({key}) WHERE f.partition = $partition",
-        {"f": store.dataset(version_problem(config, version), "features"), "p": predictions},
-        {"partition": partition},
+        f"SELECT f.*, p.score FROM f JOIN p USING ({key})",
+        {
+            "f": store.dataset(version_problem(config, version), "features").filter(pc.field("partition") == partition),
+            "p": predictions,
+        },
     )
     profiles, slices = profile_rows(batches, past.reference_of(config, version), config.evaluation.slices.by)
     store.write_table(config, "profiles", to_rows(config, partition, version, profiles, slices), [partition])
-    return {"partition": partition, "version": version, "rows": predictions.num_rows}
+    return {"partition": partition, "version": version, "rows": predictions.num_rows, "late": late}
 
 
 def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
@@ -60,18 +66,17 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     first, each with the version that scored it; and "waiting": earlier partitions too many of whose labels are still on
     their way for them to tell anything.
     """
-    from pipelines.dataset.label import mature
     from pipelines.features.schema import feature_units
     from pipelines.monitoring.detect.detect import detect as measure_drift
     from pipelines.stages.labelled import newest_realised
-    from pipelines.stages.waiting import waiting
 
     config = load_problem(problem)
     if profiled.get("rows") == 0:
         return {**profiled, "detected": {"rows": 0, "columns": {}, "prediction": {}, "same_as": None}, "realised": [],
                 "waiting": []}  # fmt: skip
     partition, policy = profiled["partition"], config.monitoring.policy
-    before, held = past.past(config, profiled["version"], partition), quarantine.held(config) - {partition}
+    labels_in = handed_on(config, profiled)
+    before, held = past.past(profiled["version"], labels_in), quarantine.held(config) - {partition}
     # One that a new version learnt from is no repetition of itself.
     others = {key: part for key, part in before.reference.partitions.items() if key != partition}
     before = replace(before, reference=before.reference.model_copy(update={"partitions": others}))
@@ -89,7 +94,7 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
         units,
     )
     scored = [key for key in store.partition_keys(config, "predictions") if key not in held]
-    late = waiting(config, partition, mature(config, partition, scored))
+    late = labels_in.late.intersection(mature(config, partition, scored))
     realised = newest_realised(config, partition, [key for key in scored if key not in late])
     return {**profiled, "detected": detected, "realised": realised, "waiting": sorted(late - {partition})}
 

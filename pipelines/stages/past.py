@@ -17,7 +17,7 @@ from pipelines.paths import reference_uri, version_uri
 from pipelines.problem import Problem
 from pipelines.profiles.profile import KEPT_PARTITIONS, Profiles, Reference, from_rows
 from pipelines.release.versions import learnt_by, version_problem
-from pipelines.stages.waiting import judgeable
+from pipelines.stages.waiting import Judgeable
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -31,13 +31,20 @@ EXPLAINED_ROWS = 4_000  # of each side whose scores are compared
 
 @dataclass(frozen=True)
 class Past:
-    """What one version did, as it was known at the end of `partition`."""
+    """What one version did, as it was known at the end of a partition."""
 
-    config: Problem
     its: Problem
     version: str
-    partition: str
+    labels_in: Judgeable
     reference: Reference
+
+    @property
+    def config(self) -> Problem:
+        return self.labels_in.config
+
+    @property
+    def partition(self) -> str:
+        return self.labels_in.partition
 
     def profiles(self) -> dict[str, Profiles]:
         """By partition, oldest first: of those that the version was made from, then of those that it scored."""
@@ -52,7 +59,7 @@ class Past:
     def labelled_keys(self) -> list[str]:
         """Partitions that the version scored and has not learnt from, and whose labels are in, oldest first."""
         learnt = learnt_by(self.config, self.version)
-        keys = judgeable(self.config, self.partition, store.partition_keys(self.config, "predictions"))
+        keys = self.labels_in.among(store.partition_keys(self.config, "predictions"))
         keys = [key for key in keys if key not in learnt]
         counts = self._counts(self._predictions(keys[-KEPT_PARTITIONS:]))
         return sorted(counts)
@@ -179,5 +186,6 @@ def held_out_of(config: Problem, its: Problem, version: str) -> HeldOut | None:
     return None if content is None else from_parquet(its, content)
 
 
-def past(config: Problem, version: str, partition: str) -> Past:
-    return Past(config, version_problem(config, version), version, partition, reference_of(config, version))
+def past(version: str, labels_in: Judgeable) -> Past:
+    config = labels_in.config
+    return Past(version_problem(config, version), version, labels_in, reference_of(config, version))

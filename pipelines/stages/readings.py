@@ -19,22 +19,23 @@ from pipelines.monitoring.decide.readings import PROXY_ROWS, Reading, as_scored,
 from pipelines.paths import version_uri
 from pipelines.problem import Problem
 from pipelines.release.versions import learnt_by, measured_run, version_problem
-from pipelines.stages.waiting import judgeable
+from pipelines.stages.waiting import Judgeable
 
+PROXY_PARTITIONS = 120  # of each side, the newest: their number would grow with the past, and the cost with it
 CALIBRATING = 8  # labelled partitions, the newest, that a recalibration would learn from
 
 
 def measure(
-    config: Problem,
-    partition: str,
     version: str,
+    labels_in: Judgeable,
     chain: list[dict[str, Any]],
     candidate: str,
     known: Sequence[Reading],
+    *,
     is_bad: bool,
     since: str | None,
 ) -> tuple[list[Reading], dict[Way, str]]:
-    """New readings, on the newest partition with labels at the end of `partition`, and why a way has none.
+    """New readings, on the newest partition whose labels are in, and why a way has none.
 
     What age costs is measured every time, as it has to be known before anything is wrong; ways that need an alarm only
     where `is_bad`: the newest labelled partition is. `chain`: what `taught_by` gives of the version, whose `candidate`
@@ -43,9 +44,9 @@ def measure(
     """
     from pipelines.quarantine import held
 
+    config, partition = labels_in.config, labels_in.partition
     aside = held(config)
-    available = [key for key in store.partition_keys(config, "features") if key not in aside]
-    keys = judgeable(config, partition, available)
+    keys = labels_in.among(key for key in store.partition_keys(config, "features") if key not in aside)
     if len(keys) < 2:
         return [], {}
     newest = keys[-1]
@@ -129,7 +130,8 @@ def _fresher(
     if config.training.refit:  # what could be learnt from when the newest began; nothing is held out in the end
         before = mature(config, config.partitions.shift(newest, -1), [key for key in available if key not in aside])
         fresh = before[-(config.dataset.window_partitions or 0) :]
-    stale = [[key for key in _learnt(one) if key in available and key not in aside and key != newest] for one in chain]
+    usable = {*available} - aside - {newest}
+    stale = [[key for key in _learnt(one) if key in usable] for one in chain]
     known = {key for keys in stale for key in keys}
     parts = {"fresh": fresh, "newer": [key for key in fresh if key not in known]}
     if config.training.refit and known.issuperset(fresh):
@@ -137,9 +139,9 @@ def _fresher(
     window = [key for key in fresh if since is not None and key >= since]
     if window and len(window) < len(fresh):
         parts["window"], where = window, {**where, "window_from": since}
-    tables = {name: labelled_rows(config, partition, keys) if keys else rows.slice(0, 0)
+    tables = {name: labelled_rows(config, partition, sorted(keys)[-PROXY_PARTITIONS:]) if keys else rows.slice(0, 0)
               for name, keys in parts.items()}  # fmt: skip
-    its = [labelled_rows(config, partition, keys) for keys in stale if keys]
+    its = [labelled_rows(config, partition, sorted(keys)[-PROXY_PARTITIONS:]) for keys in stale if keys]
     if not its:
         return []
     return fresher(config, candidate, where, its_ages, its, {**tables, "newest": rows}, blocks)

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 def plan(problem: str, partition: str) -> list[dict[str, Any]]:
     """One shard per so many rows; all of them name the same champion, resolved here and once.
 
-    Result: [{"partition", "shard", "shards", "version", "run_id", "as_of", "events_version", "labels_version"}].
+    Result: [{"partition", "shard", "shards", "events": how many are to be scored, of all shards, "version", "run_id",
+    "as_of", "events_version", "labels_version"}].
 
     Raises:
         NothingToDo: no champion serves yet.
@@ -54,6 +55,7 @@ def plan(problem: str, partition: str) -> list[dict[str, Any]]:
     shared = {
         "partition": partition,
         "shards": shards,
+        "events": rows,
         "version": str(champion.version),
         "run_id": champion.run_id,
         "as_of": as_of,
@@ -66,8 +68,8 @@ def plan(problem: str, partition: str) -> list[dict[str, Any]]:
 def score(problem: str, shard: dict[str, Any]) -> dict[str, Any]:
     """Stage features and scores of one shard; a retry replaces what an earlier try has left.
 
-    Result: {"partition", "version", "as_of", "uri", "rows", "events_version", "unseen": {feature: rows with a category
-    that the model did not see in training}}.
+    Result: {"partition", "version", "as_of", "uri", "rows", "events", "events_version", "unseen": {feature: rows with a
+    category that the model did not see in training}}.
     """
     from pipelines import tracking
     from pipelines.features.featurize import featurize
@@ -91,7 +93,7 @@ def score(problem: str, shard: dict[str, Any]) -> dict[str, Any]:
     )
     unseen: Counter[str] = Counter()
     rows = store.stage(uri, score_rows(model, _noting_unseen(model, features, unseen)), schema)
-    passed_on = {name: shard[name] for name in ("partition", "version", "as_of", "events_version")}
+    passed_on = {name: shard[name] for name in ("partition", "version", "as_of", "events", "events_version")}
     return passed_on | {"uri": uri, "rows": rows, "unseen": dict(sorted(unseen.items()))}
 
 
@@ -111,7 +113,7 @@ def publish(problem: str, partition: str, scored: list[dict[str, Any]]) -> dict[
     version = scored[0]["version"]
     its = version_problem(config, version)
     staged = store.staged(*(shard["uri"] for shard in scored))
-    _check_complete(config, partition, staged, scored[0])
+    _check_complete(config, partition, staged, scored[0]["events"])
     manifest = manifest_uri(config, partition)
     store.delete(manifest)
     features = table_schema(its, "features")
@@ -172,16 +174,13 @@ def _targets(config: Problem, shard: dict[str, Any]) -> ds.Dataset:
     return targets(events.filter(pc.field("partition") == shard["partition"]), datetime.fromisoformat(shard["as_of"]))
 
 
-def _check_complete(config: Problem, partition: str, staged: Any, shard: dict[str, Any]) -> None:
-    key = sql.quote(config.key)
-    counts = sql.query(
-        f"""SELECT (SELECT count(*) FROM staged) AS rows, (SELECT count(DISTINCT {key}) FROM staged) AS keys,
-            (SELECT count(*) FROM targets) AS events""",
-        {"staged": staged, "targets": _targets(config, shard)},
-    ).to_pylist()[0]
-    if not counts["rows"] == counts["keys"] == counts["events"]:
+def _check_complete(config: Problem, partition: str, staged: Any, events: int) -> None:
+    """`events`: how many `plan` has counted, in the version of the table that was scored."""
+    counted = f"SELECT count(*) AS rows, count(DISTINCT {sql.quote(config.key)}) AS keys FROM staged"
+    counts = sql.query(counted, {"staged": staged}).to_pylist()[0]
+    if not counts["rows"] == counts["keys"] == events:
         raise DataError(
-            f"{counts['rows']} scores for {counts['keys']} keys, but {counts['events']} events",
+            f"{counts['rows']} scores for {counts['keys']} keys, but {events} events",
             where=f"partition {partition}",
             cure=f"clear the run from plan on; if it stays, {config.key} is not unique in events",
         )

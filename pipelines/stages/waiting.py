@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -48,9 +49,32 @@ def waiting(
     return set(awaiting(config, its_own, labels.filter(is_about), as_of, wait))
 
 
-def judgeable(config: Problem, partition: str, available: Sequence[str]) -> list[str]:
-    """The partitions of `available` whose labels tell how good their scores were, at the end of `partition`: they are
-    mature, and as many of their events have a label as usually get one. Those that come first may be of a kind."""
-    keys = mature(config, partition, list(available))
-    late = waiting(config, partition, keys)
-    return [key for key in keys if key not in late]
+@dataclass(frozen=True)
+class Judgeable:
+    """Which partitions' labels tell how good their scores were, at the end of `partition`."""
+
+    config: Problem
+    partition: str
+    late: frozenset[str]
+    """Partitions too many of whose labels still have time to come in."""
+
+    def among(self, available: Iterable[str]) -> list[str]:
+        """Those of `available` that are mature, and as many of whose events have a label as usually get one.
+
+        Those that come first may be of a kind.
+        """
+        return [key for key in mature(self.config, self.partition, list(available)) if key not in self.late]
+
+
+def judgeable(config: Problem, partition: str) -> Judgeable:
+    """What the tables tell of all partitions that have been ingested: labels of 60 partitions are read for it."""
+    return Judgeable(config, partition, frozenset(waiting(config, partition, store.partition_keys(config, "events"))))
+
+
+def handed_on(config: Problem, result: Mapping[str, Any]) -> Judgeable:
+    """What `monitor.profile` has found, as a later stage is given it: "late", and "partition".
+
+    Where nobody handed it on, as for a stage that somebody runs by itself, it is looked up.
+    """
+    late, partition = result.get("late"), result["partition"]
+    return judgeable(config, partition) if late is None else Judgeable(config, partition, frozenset(late))

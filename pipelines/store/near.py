@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
+from pipelines.sql import is_among, literal
 from pipelines.store.rows import TIME, dataset_of
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
 ROW_GROUP_ROWS = 32_768  # a writer holds one for each partition: Delta's default, a million, fills the memory
+MOST_FILES = 64  # of a partition to which rows are appended
 CHECKPOINT_EVERY = 10  # commits; a reader fetches every commit since the last checkpoint
 PROPERTIES = WriterProperties(max_row_group_size=ROW_GROUP_ROWS)
 ALONE = CommitProperties(max_commit_retries=0)  # fails if anybody has committed since
@@ -35,7 +38,7 @@ class Table:
         self._place = place or uri  # where Delta reads and writes
         self._versions: dict[int, DeltaTable] = {}
         self._datasets: dict[int, ds.Dataset] = {}
-        self._keys: dict[tuple[int, str], list[str]] = {}
+        self._keys: dict[tuple[int, str], dict[str, int]] = {}
         self._handle: DeltaTable | None = None
         self._handle = self._open()
 
@@ -71,16 +74,18 @@ class Table:
             self._datasets[handle.version()] = dataset_of(handle, self._files(handle))
         return self._datasets[handle.version()]
 
-    def keys(self, column: str, version: int | None = None) -> list[str]:
-        """Values, sorted, of a column that the table is partitioned by; none where there is no such version."""
+    def keys(self, column: str, version: int | None = None) -> dict[str, int]:
+        """How many files there are of each value, in order, of a column that the table is partitioned by; of none where
+        there is no such version."""
         handle = self.at(version)
         if handle is None:
-            return []
+            return {}
         name = (handle.version(), column)
         if name not in self._keys:
             files = pa.table(handle.get_add_actions(flatten=True))
-            self._keys[name] = sorted(map(str, files[f"partition.{column}"].unique().to_pylist()))
-        return list(self._keys[name])
+            values, counts = pc.value_counts(files[f"partition.{column}"]).flatten()
+            self._keys[name] = dict(sorted(zip(map(str, values.to_pylist()), counts.to_pylist(), strict=True)))
+        return self._keys[name]
 
     def files(self, predicate: str) -> list[str]:
         """URIs of the files that hold the partitions that `predicate`, in SQL, chooses."""
@@ -99,24 +104,29 @@ class Table:
         Raises:
             CommitFailedError: somebody has written such rows since the table was opened or refreshed.
         """
-        from pipelines.sql import literal
-
-        predicate = " AND ".join(
-            "(" + " OR ".join(f"{column} = {literal(value)}" for value in sorted(among)) + ")"
-            for column, among in values.items()
-        )
-        self._write(rows, partition_by, {"mode": "overwrite", "schema_mode": "merge", "predicate": predicate}, values)
+        options = {"mode": "overwrite", "schema_mode": "merge", "predicate": _predicate(values)}
+        self._write(rows, partition_by, options, values)
         version = self.version
         assert version is not None
         return version
 
     def append(self, rows: pa.Table, partition_by: Sequence[str]) -> None:
-        """Write `rows` beside those that are there.
+        """Write `rows` beside those that are there. Where their partitions have come to many files, these become one:
+        who reads a partition opens them all.
 
         Raises:
             CommitFailedError: somebody has written anything since the table was opened or refreshed.
         """
-        self._write(rows, partition_by, {"mode": "append", "commit_properties": ALONE})
+        column = partition_by[0]
+        counts, values = self.keys(column), set(rows[column].to_pylist())
+        there = self.dataset()
+        if there is None or max(counts.get(value, 0) for value in values) < MOST_FILES:
+            self._write(rows, partition_by, {"mode": "append", "commit_properties": ALONE})
+            return
+        kept = there.to_table(filter=is_among(column, values))
+        both = pa.concat_tables([kept.select(rows.schema.names).cast(rows.schema), rows])
+        options = {"mode": "overwrite", "predicate": _predicate({column: values}), "commit_properties": ALONE}
+        self._write(both, partition_by, options)
 
     def _open(self, version: int | None = None) -> DeltaTable | None:
         try:
@@ -170,3 +180,11 @@ class Table:
                 raise CommitFailedError(f"another writer has made {self.uri}") from error
             raise
         self._handle = DeltaTable(self._place, version=0)
+
+
+def _predicate(values: Mapping[str, set[str]]) -> str:
+    """SQL for the rows whose columns have these values."""
+    return " AND ".join(
+        "(" + " OR ".join(f"{column} = {literal(value)}" for value in sorted(among)) + ")"
+        for column, among in values.items()
+    )

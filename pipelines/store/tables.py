@@ -64,7 +64,7 @@ def dataset(problem: Problem, name: TableName, version: int | None = None) -> ds
 def partition_keys(problem: Problem, name: TableName, version: int | None = None) -> list[str]:
     """Partition keys that a table holds rows of, sorted; read from the table's log alone."""
     with explained(table_uri(problem, name)):
-        return _table(problem, name).keys(TABLES[name].partition_by, version)
+        return list(_table(problem, name).keys(TABLES[name].partition_by, version))
 
 
 def partition_files(problem: Problem, name: TableName, key: str) -> list[str]:

@@ -83,6 +83,26 @@ def test_of_the_good_rows_a_sample_is_enough(toy: ToyProblem) -> None:
     assert expectations(problem, "events", staged) == list(found.values())
 
 
+def test_great_expectations_is_set_up_once_in_a_process(toy: ToyProblem, monkeypatch: pytest.MonkeyPatch) -> None:
+    import great_expectations as gx
+
+    made: list[Any] = []
+    make = gx.get_context
+
+    def noted(*given: Any, **named: Any) -> Any:
+        made.append(make(*given, **named))
+        return made[-1]
+
+    monkeypatch.setattr(gx, "get_context", noted)
+    module._whole_frame.cache_clear()
+    counts = [
+        next(one for one in expectations(toy(), "events", events(toy(), *rows)) if one.rule == "litres: outside 0..5")
+        for rows in ([{}, {"litres": 9.0}], [{}, {}, {"litres": 9.0}, {"litres": 8.0}], [{}])
+    ]
+    assert [(one.evaluated, one.unexpected) for one in counts] == [(2, 1), (4, 2), (1, 0)]
+    assert len(made) == 1
+
+
 def test_labels_have_their_own(toy: ToyProblem) -> None:
     usual = {"event_time": NOON, "known_time": NOON, "partition": "2024-01-01", "faults": [], "raw": None}
     rows = [{**usual, "kettle_id": f"k{n}", "label": label} for n, label in enumerate((0, 1, 2, None))]

@@ -9,9 +9,11 @@ import pytest
 
 from pipelines import ledger, quarantine
 from pipelines.errors import NothingToDo
-from pipelines.problem import load_problem
+from pipelines.monitoring.decide.readings import Reading
+from pipelines.problem import Problem, load_problem
 from pipelines.stages import monitor
 from pipelines.stages.readings import labelled_rows, measure, taught_by
+from pipelines.stages.waiting import judgeable
 from tests.stages.conftest import configure
 
 pytestmark = pytest.mark.slow
@@ -57,6 +59,11 @@ def test_an_alarm_is_measured_and_everything_stands_on_the_ledger(loop_after: Ca
     assert {one["way"] for one in quiet["readings"]} <= {"retrain", "continue"}, "nobody asks what an alarm would open"
 
 
+def readings_of(config: Problem, partition: str, chain: list[dict[str, Any]]) -> list[Reading]:
+    found, _ = measure("1", judgeable(config, partition), chain, "xgboost", [], is_bad=False, since=None)
+    return found
+
+
 def test_rows_of_a_reading_are_what_was_known(loop: str) -> None:
     config = load_problem(loop)
     rows = labelled_rows(config, "2013-02-04", ["2012-12-31", "2013-01-28"])
@@ -73,7 +80,7 @@ def test_a_champion_of_today_has_no_age(loop: str) -> None:
 
     config = load_problem(loop)
     lineage = store.read_json(version_uri(config, "1", "lineage.json"))
-    assert measure(config, "2013-02-04", "1", taught_by(config, lineage), "xgboost", [], False, None)[0] == []
+    assert readings_of(config, "2013-02-04", taught_by(config, lineage)) == []
 
 
 def test_a_refitted_champion_is_not_held_stale_by_less_than_it_has_learnt(loop_after: Callable[..., str]) -> None:
@@ -87,9 +94,8 @@ def test_a_refitted_champion_is_not_held_stale_by_less_than_it_has_learnt(loop_a
     lineage = store.read_json(version_uri(config, "1", "lineage.json"))
     learnt = config.partitions.between("2012-12-31", "2013-02-04")
     refitted = lineage | {"refit": {"rows": {"partitions": learnt}}}
-    fresh, _ = measure(config, "2013-02-18", "1", [refitted], "xgboost", [], False, None)
-    assert fresh == []
-    stale, _ = measure(config, "2013-02-18", "1", [lineage], "xgboost", [], False, None)
+    assert readings_of(config, "2013-02-18", [refitted]) == []
+    stale = readings_of(config, "2013-02-18", [lineage])
     assert "retrain" in {reading.way for reading in stale}, "of one that has learnt less, age is measured"
 
 

@@ -29,6 +29,7 @@ from pipelines.profiles.profile import Reference, from_rows
 from pipelines.stages import monitor
 from pipelines.stages.explain import explain, monitoring_page
 from pipelines.stages.past import Past, past
+from pipelines.stages.waiting import judgeable
 from tests.stages.conftest import WEEKS, configure
 
 pytestmark = pytest.mark.slow
@@ -105,7 +106,7 @@ def test_a_fault_is_explained_and_every_number_is_found_again(loop_after: Callab
     found = re.search(r'<pre id="numbers">(.*?)</pre>', html, re.DOTALL)
     assert found is not None
     numbers = json.loads(unescape(found.group(1)))
-    again = Again(past(load_problem(loop), "1", WEEKS[3]), explained)
+    again = Again(past("1", judgeable(load_problem(loop), WEEKS[3])), explained)
     for one in numbers:
         assert again.value(one) == pytest.approx(one["value"], rel=1e-6, abs=1e-9), one
     tables = {source["table"] for one in numbers for source in one["from"]}

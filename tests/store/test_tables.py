@@ -12,7 +12,7 @@ from pipelines import store
 from pipelines.artifacts import table_schema
 from pipelines.errors import ConfigError, DataError, ServiceUnavailable, TransientError
 from pipelines.problem import Problem
-from pipelines.store import staging
+from pipelines.store import near, staging
 from pipelines.store.tables import opened
 from tests.store.kettles import NOON, statements
 
@@ -41,6 +41,42 @@ def test_a_table_keeps_its_log_short(toy: ToyProblem, store_folder: Path) -> Non
     log = store_folder / "kettle" / "labels" / "_delta_log"
     assert list(log.glob("*.checkpoint.parquet"))
     assert store.dataset(toy(), "labels", 3).count_rows() == 1, "older versions can still be read"
+
+
+def decision(problem: Problem, number: int, kind: str = "monitoring") -> pa.Table:
+    row = {"decision": f"{kind}:{number}", "kind": kind, "partition": "2024-01-01", "verdict": "", "action": "none",
+           "reason": "", "evidence": "{}", "decided_time": NOON}  # fmt: skip
+    return pa.Table.from_pylist([row], table_schema(problem, "ledger"))
+
+
+def test_a_partition_of_many_appends_becomes_one_file_and_loses_none(
+    toy: ToyProblem, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near, "MOST_FILES", 4)
+    problem = toy()
+    assert store.append_once(problem, "ledger", decision(problem, 0, "gate"), "decision")
+    files = []
+    for number in range(11):
+        assert store.append_once(problem, "ledger", decision(problem, number), "decision")
+        assert not store.append_once(problem, "ledger", decision(problem, number), "decision"), "it is there already"
+        files.append(len(store.partition_files(problem, "ledger", "monitoring")))
+    assert files == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3]
+    there = store.dataset(problem, "ledger").to_table()["decision"].to_pylist()
+    assert sorted(there) == sorted(["gate:0", *(f"monitoring:{number}" for number in range(11))])
+    version = store.table_version(problem, "ledger")
+    assert version is not None
+    assert store.dataset(problem, "ledger", version - 7).count_rows() == 12 - 7, "former versions stay as they were"
+
+
+def test_of_two_that_append_where_files_are_many_neither_overwrites_the_other(
+    toy: ToyProblem, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near, "MOST_FILES", 1)
+    problem, numbers = toy(), range(6)
+    store.append_once(problem, "ledger", decision(problem, 100), "decision")
+    with ThreadPoolExecutor(len(numbers)) as pool:
+        assert all(pool.map(lambda n: store.append_once(problem, "ledger", decision(problem, n), "decision"), numbers))
+    assert store.dataset(problem, "ledger").count_rows() == len(numbers) + 1
 
 
 def test_writing_no_rows_empties_a_partition(toy: ToyProblem, place: str) -> None:
