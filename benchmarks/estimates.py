@@ -27,7 +27,7 @@ from pipelines.monitoring.estimate.held_out import from_parquet
 from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import version_problem
-from pipelines.stages.estimate import estimate
+from pipelines.stages.monitor.estimate import estimate
 
 NAME = "flight_delay"
 WEEKS, LABELLED = ("2013-04-01", "2013-06-24"), "2013-07-08"

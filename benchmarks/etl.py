@@ -77,23 +77,28 @@ def run_task(task: str, folder: Path) -> None:
     """One of them, on what the one before has left."""
     from pipelines import store
     from pipelines.dataset import training_sets
-    from pipelines.stages import ingest
+    from pipelines.handoffs.base import to_json
+    from pipelines.handoffs.training import Moment
+    from pipelines.stages import stage
 
     handed_on = folder / "handed_on.json"
-    given = json.loads(handed_on.read_text()) if handed_on.exists() else {}
+    given: Any = json.loads(handed_on.read_text()) if handed_on.exists() else {}
     match task:
         case "extract":
-            given = ingest.extract(PROBLEM, *YEAR)
+            given = stage("ingest.extract")(PROBLEM, *YEAR)
         case "validate":
-            given = ingest.validate(PROBLEM, given)
+            given = stage("ingest.validate")(PROBLEM, given)
         case "publish":
-            given = ingest.publish(PROBLEM, given)
+            given = stage("ingest.publish")(PROBLEM, given)
         case "features":
             problem = load_problem(PROBLEM)
-            pins = {"events_version": given["events_version"], "labels_version": store.table_version(problem, "labels"),
-                    "as_of": datetime.now(UTC).isoformat()}  # fmt: skip
+            pins = Moment(
+                as_of=datetime.now(UTC).isoformat(),
+                events_version=given["events_version"],
+                labels_version=store.table_version(problem, "labels"),
+            )
             training_sets.write_features(problem, pins, problem.partitions.between(*YEAR))
-    handed_on.write_text(json.dumps(given))
+    handed_on.write_text(json.dumps(to_json(given)))
     used = resource.getrusage(resource.RUSAGE_SELF)
     print(f"    {task}: {used.ru_utime + used.ru_stime:.1f} CPU s, peak {used.ru_maxrss / 1024:.0f} MB")
 

@@ -4,7 +4,7 @@
 
 A made problem: 22 numbers with gaps and 3 categories, so many training rows, and a tenth as many again in each of the
 other two splits; its tables are Delta tables in a folder, MLflow is a SQLite file. Ours is all that
-`pipelines.stages.train.train` does: looking for an earlier try, reading the three splits by a join, preparing the
+`pipelines.stages.train.train.train` does: looking for an earlier try, reading the three splits by a join, preparing the
 matrix, boosting, scores and metrics on training and validation rows, fingerprints of all rows, logging the run with its
 model, and the import of MLflow. The reference finds the same float32 matrix in memory, makes a `QuantileDMatrix` of it
 and calls `xgboost.train` with the same parameters, and no more. Each has a process of its own and two threads; XGBoost,
@@ -151,6 +151,12 @@ def write_tables(folder: Path, rows: int) -> None:
         "training_set": training_set,
         "training_set_version": versions["training_sets"],
         "splits": of_split,
+        "rows": sum(of_split.values()),
+        "left_out": {},
+        "too_young": [],
+        "not_drawn": 0,
+        "datasheet": sheet,
+        "leaks": {"checked": True, "findings": []},
         "feature_set": problem.feature_set,
         "features_version": versions["features"],
     }
@@ -209,7 +215,8 @@ def ours(folder: Path) -> dict[str, Any]:
     from pipelines import tracking
     from pipelines.dataset import fingerprint, training_sets
     from pipelines.metrics import metrics
-    from pipelines.stages import train
+    from pipelines.stages import stage
+    from pipelines.stages.train import train
     from pipelines.training import boost, external, fit, prepare
 
     parts = Parts()
@@ -225,10 +232,10 @@ def ours(folder: Path) -> dict[str, Any]:
     parts.watch("rest", train, "train")
     pins = json.loads((folder / "pins.json").read_text())
     start = time.process_time()
-    found = train.train(PROBLEM, pins, CANDIDATE)
+    found = stage("train.train")(PROBLEM, pins, CANDIDATE)
     cpu = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    booster = tracking.load_model(found["run_id"]).estimator.booster_
+    booster = tracking.load_model(found.run_id).estimator.booster_
     return {"cpu": cpu, "peak": peak, "parts": dict(parts.seconds), "trees": trees(booster)}
 
 

@@ -39,13 +39,16 @@ def measured() -> list[dict[str, Any]]:
     from pipelines.metrics.metrics import measure
     from pipelines.metrics.scored import scored
     from pipelines.problem import load_problem
-    from pipelines.stages import train
+    from pipelines.stages import stage
 
     config = load_problem(PROBLEM)
     local_run.ingest(PROBLEM, *HISTORY)
-    checked = train.check(PROBLEM, train.featurize(PROBLEM, train.sample(PROBLEM, train.label(PROBLEM, HISTORY[1]))))
-    runs = {name: train.train(PROBLEM, checked, name) for name in config.training.candidates}
-    picked = train.evaluate(PROBLEM, checked, list(runs.values()))["candidate"]
+    checked = stage("train.check")(
+        PROBLEM,
+        stage("train.featurize")(PROBLEM, stage("train.sample")(PROBLEM, stage("train.label")(PROBLEM, HISTORY[1]))),
+    )
+    runs = {name: stage("train.train")(PROBLEM, checked, name) for name in config.training.candidates}
+    picked = stage("train.evaluate")(PROBLEM, checked, list(runs.values())).candidate
 
     local_run.ingest(PROBLEM, QUARTER[0], LABELLED_UNTIL)
     events, labels = store.dataset(config, "events"), store.dataset(config, "labels")

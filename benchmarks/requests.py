@@ -227,10 +227,9 @@ def noting_stages(requests: Requests) -> Iterator[None]:
 
     run = local_run.logged
 
-    def noted(stage: Any, *given: Any) -> Any:
-        function = getattr(stage, "func", stage)
-        requests.enter(f"{function.__module__.rpartition('.')[2]}.{function.__name__}")
-        return run(stage, *given)
+    def noted(name: str, *handed_on: Any, **options: Any) -> Any:
+        requests.enter(name)
+        return run(name, *handed_on, **options)
 
     local_run.logged = noted
     try:

@@ -30,7 +30,7 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import HITLEntryOperator
 from airflow.sdk import DAG, Param, task
 
-from include.boundary import boundary
+from include.boundary import boundary, run
 from include.links import WeakSupervision
 from include.wiring import options, problems
 from pipelines.problem import Problem
@@ -39,17 +39,13 @@ from pipelines.problem import Problem
 @task
 @boundary
 def vote(problem: str, *, dag_run: Any = None, params: Any = None) -> Any:
-    from pipelines.stages import annotate
-
-    return annotate.vote(problem, dag_run.partition_key or params["partition"])
+    return run("annotate.vote", problem, dag_run.partition_key or params["partition"])
 
 
 @task
 @boundary
 def choose(problem: str, *, dag_run: Any = None, params: Any = None) -> Any:
-    from pipelines.stages import annotate
-
-    return annotate.choose(problem, dag_run.partition_key or params["partition"])
+    return run("annotate.choose", problem, dag_run.partition_key or params["partition"])
 
 
 @task
@@ -61,17 +57,13 @@ def form(chosen: Any) -> Any:
 @task(trigger_rule="all_done_min_one_success")
 @boundary
 def collect(problem: str, chosen: Any, responses: Any) -> Any:
-    from pipelines.stages import annotate
-
-    return annotate.collect(problem, chosen, list(responses or ()))
+    return run("annotate.collect", problem, chosen, list(responses or ()))
 
 
 @task(pool="training")
 @boundary
 def self_train(problem: str, *, dag_run: Any = None, params: Any = None) -> Any:
-    from pipelines.stages import annotate
-
-    return annotate.self_train(problem, dag_run.partition_key or params["partition"])
+    return run("annotate.self_train", problem, dag_run.partition_key or params["partition"])
 
 
 def build(problem: Problem) -> None:

@@ -35,7 +35,7 @@ from typing import Any
 from airflow.sdk import DAG, Param, task
 
 from include import alerts, assets
-from include.boundary import boundary, span, stage
+from include.boundary import boundary, run, span, stage
 from include.links import Validation
 from include.wiring import clock, options, problems
 from pipelines.problem import Problem
@@ -44,9 +44,7 @@ from pipelines.problem import Problem
 @task
 @boundary
 def extract(problem: str, *, dag_run: Any = None, params: Any = None) -> Any:
-    from pipelines.stages import ingest
-
-    return ingest.extract(problem, *span(dag_run, params))
+    return run("ingest.extract", problem, *span(dag_run, params))
 
 
 validate = stage("ingest.validate")
@@ -55,9 +53,7 @@ validate = stage("ingest.validate")
 @task
 @boundary
 def publish(problem: str, validated: Any, *, params: Any = None) -> Any:
-    from pipelines.stages import ingest
-
-    return ingest.publish(problem, validated, restate=bool(params["restate"]))
+    return run("ingest.publish", problem, validated, restate=bool(params["restate"]))
 
 
 def build(problem: Problem) -> None:

@@ -28,7 +28,7 @@ from typing import Any
 from airflow.sdk import DAG, PartitionedAssetTimetable, task
 
 from include import alerts, assets
-from include.boundary import boundary, partition_key, stage
+from include.boundary import boundary, partition_key, run, stage
 from include.links import DriftReport, Monitoring
 from include.wiring import options, problems
 from pipelines.problem import Problem
@@ -37,26 +37,20 @@ from pipelines.problem import Problem
 @task
 @boundary
 def profile(problem: str, *, dag_run: Any = None) -> Any:
-    from pipelines.stages import monitor
-
-    return monitor.profile(problem, partition_key(dag_run))
+    return run("monitor.profile", problem, partition_key(dag_run))
 
 
 @task(trigger_rule="all_done")  # `estimate` may have nothing to say, and may fail
 @boundary
 def diagnose(problem: str, detected: Any, estimated: Any) -> Any:
-    from pipelines.stages import monitor
-
-    return monitor.diagnose(problem, detected, estimated)
+    return run("monitor.diagnose", problem, detected, estimated)
 
 
 @task
 @boundary
 def decide(problem: str, explained: Any, *, ti: Any = None) -> Any:
-    from pipelines.stages import monitor
-
     trainings = ti.get_dr_count(dag_id=f"{problem}.train", states=["queued", "running"])
-    return monitor.decide(problem, explained, trainings)
+    return run("monitor.decide", problem, explained, trainings)
 
 
 detect = stage("monitor.detect")

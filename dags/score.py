@@ -22,7 +22,7 @@ from typing import Any
 from airflow.sdk import DAG, PartitionedAssetTimetable, task
 
 from include import assets
-from include.boundary import boundary, partition_key
+from include.boundary import boundary, partition_key, run
 from include.wiring import options, problems
 from pipelines.problem import Problem
 
@@ -30,25 +30,19 @@ from pipelines.problem import Problem
 @task
 @boundary
 def plan(problem: str, *, dag_run: Any = None) -> Any:
-    from pipelines.stages import score
-
-    return score.plan(problem, partition_key(dag_run))
+    return run("score.plan", problem, partition_key(dag_run))
 
 
 @task
 @boundary
 def score(problem: str, shard: dict[str, Any]) -> Any:
-    from pipelines.stages import score
-
-    return score.score(problem, shard)
+    return run("score.score", problem, shard)
 
 
 @task
 @boundary
 def publish(problem: str, scored: Any, *, dag_run: Any = None) -> Any:
-    from pipelines.stages import score
-
-    return score.publish(problem, partition_key(dag_run), list(scored))
+    return run("score.publish", problem, partition_key(dag_run), list(scored))
 
 
 def build(problem: Problem) -> None:

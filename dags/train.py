@@ -32,7 +32,7 @@ from typing import Any
 from airflow.sdk import DAG, Param, PartitionedAssetTimetable, task
 
 from include import alerts, assets
-from include.boundary import boundary, stage
+from include.boundary import boundary, run, stage
 from include.links import Datasheet, Evaluation, ModelCard
 from include.wiring import options, problems
 from pipelines.problem import Problem
@@ -41,27 +41,21 @@ from pipelines.problem import Problem
 @task
 @boundary
 def label(problem: str, *, dag_run: Any = None, params: Any = None) -> Any:
-    from pipelines.stages import train
-
     asked = dag_run.run_type == "asset_triggered"
     how = {"how": None} if asked else dict(params)
-    return train.label(problem, dag_run.partition_key, requested=asked and not dag_run.clear_number, **how)
+    return run("train.label", problem, dag_run.partition_key, requested=asked and not dag_run.clear_number, **how)
 
 
 @task(pool="training", execution_timeout=timedelta(hours=2), map_index_template="{{ task.op_kwargs['candidate'] }}")
 @boundary
 def train(problem: str, featurized: Any, candidate: str) -> Any:
-    from pipelines.stages import train
-
-    return train.train(problem, featurized, candidate)
+    return run("train.train", problem, featurized, candidate)
 
 
 @task(trigger_rule="none_failed_min_one_success")  # where the champion is updated, other candidates are skipped
 @boundary
 def evaluate(problem: str, featurized: Any, trained: Any) -> Any:
-    from pipelines.stages import train
-
-    return train.evaluate(problem, featurized, list(trained))
+    return run("train.evaluate", problem, featurized, list(trained))
 
 
 PARAMS = {

@@ -24,6 +24,8 @@ from pipelines import alerts
 from pipelines.alerts import KINDS, Alert, Judgement, Kind, scrub, without_numbers
 from pipelines.config import Channel
 from pipelines.errors import DataError, EvergreenError, GateFailed, SchemaError, ServiceUnavailable
+from pipelines.handoffs.ingestion import Published
+from pipelines.handoffs.training import Promoted, Registered
 from pipelines.problem import Problem, load_problem
 
 LEDGER_S, CHANNELS_S, SETTLE_S = 5.0, 10.0, 3.0
@@ -74,21 +76,22 @@ def requested(context: Mapping[str, Any]) -> None:
 
 def held_back(context: Mapping[str, Any]) -> None:
     """on_success_callback of ingest's `publish`: it went on without the partitions that validation refused."""
-    done = context["ti"].xcom_pull(task_ids="publish")
-    if not done["refused"]:
+    done = Published.model_validate(context["ti"].xcom_pull(task_ids="publish"))
+    if not done.refused:
         return
-    event = "/".join(("ingest", done["first"], done["last"], *done["refused"]))
-    same = ("held back", without_numbers(done["reason"]))
-    _tell(context, "data refused", done["verdict"], done["reason"], event, same, done["refused"][-1])
+    verdict, reason = done.verdict or "", done.reason or ""
+    event = "/".join(("ingest", done.first, done.last, *done.refused))
+    same = ("held back", without_numbers(reason))
+    _tell(context, "data refused", verdict, reason, event, same, done.refused[-1])
 
 
 def promoted(context: Mapping[str, Any]) -> None:
     """on_success_callback of train's `promote`."""
     pull = context["ti"].xcom_pull
-    done, registered = pull(task_ids="promote"), pull(task_ids="register")
-    version = str(done["version"])
-    before = f"; it replaces version {done['replaced']}" if done["replaced"] else ""
-    reason = f"{registered['reason']}{before}"
+    done = Promoted.model_validate(pull(task_ids="promote"))
+    registered = Registered.model_validate(pull(task_ids="register"))
+    version, before = done.version, f"; it replaces version {done.replaced}" if done.replaced else ""
+    reason = f"{registered.reason}{before}"
     _tell(context, "promoted", f"version {version} serves", reason, f"promotion:{version}", (version,))
 
 

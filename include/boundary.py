@@ -15,41 +15,46 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from functools import wraps
-from importlib import import_module
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec
 
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include.assets import facts
 from pipelines.errors import ConfigError, NothingToDo, PermanentError, TransientError
+from pipelines.handoffs.base import to_json
 
 P = ParamSpec("P")
-R = TypeVar("R")
 log = logging.getLogger(__name__)
 
 
 def stage(name: str) -> Any:
     """The task of a stage function, such as `train.sample`: it is imported when the task runs."""
-    module, function = name.split(".")
 
     def body(*args: Any) -> Any:
-        return getattr(import_module(f"pipelines.stages.{module}"), function)(*args)
+        return run(name, *args)
 
-    body.__name__ = body.__qualname__ = function
+    body.__name__ = body.__qualname__ = name.partition(".")[2]
     return task(boundary(body))
 
 
-def boundary(body: Callable[P, R]) -> Callable[P, R]:
-    """Turn the errors of `pipelines` that `body` raises into Airflow's outcomes."""
+def run(name: str, *args: Any, **kwargs: Any) -> Any:
+    """Run a stage, such as `train.sample`, on what XCom gave: JSON becomes the hand-off that the stage takes."""
+    from pipelines import stages
+
+    return stages.stage(name)(*args, **kwargs)
+
+
+def boundary(body: Callable[P, Any]) -> Callable[P, Any]:
+    """Turn what `body` gives into JSON, and the errors of `pipelines` that it raises into Airflow's outcomes."""
 
     @wraps(body)
-    def bounded(*args: P.args, **kwargs: P.kwargs) -> R:
+    def bounded(*args: P.args, **kwargs: P.kwargs) -> Any:
         from pipelines import store  # loads Arrow, which a DAG's file does without
 
         try:
             with store.task():
-                result = body(*args, **kwargs)
+                result = to_json(body(*args, **kwargs))
         except AirflowException:
             raise
         except NothingToDo as reason:

@@ -34,11 +34,19 @@ REPORT_POLICY = (
 PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; frame-ancestors 'self'"
 
 
+# The first task of each DAG, which pins the run's config.
+PINNED_BY = {"ingest": "extract", "train": "label", "annotate": "choose", "score": "plan", "monitor": "profile"}
+
+
 class RunPage(NamedTuple):
-    """`verdicts`: task and text, in the order in which they fell. `address`: of the page below them, None without."""
+    """`verdicts`: task and text, in the order in which they fell. `address`: of the page below them, None without.
+
+    `config`: hash of the config that the run goes by, None of one that has pinned none.
+    """
 
     verdicts: list[tuple[str, str]]
     address: str | None
+    config: str | None
 
 
 class MissingPage(NamedTuple):
@@ -81,6 +89,7 @@ def show_run(dag_id: str, run_id: str, session: SessionDep) -> HTMLResponse:
     page = RunPage(
         verdicts=[(task_id, text) for text, task_id in reversed(given_by.items())],
         address=f"/evergreen/pages/{dag_id.rpartition('.')[0]}/{path}" if path else None,
+        config=_config(session, run),
     )
     return _page("run.html", f"{dag_id}, partition {run.partition_key or 'none'}", page)
 
@@ -102,6 +111,13 @@ def show_page(problem: Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]*$")], path:
         status = 503 if isinstance(error, TransientError) else 500
         return _page("unreadable.html", "The page cannot be read", UnreadablePage(str(error)), status)
     return _page("missing.html", f"{problem} has no {path}", MissingPage(f"{problem}.{dag}"), status=404)
+
+
+def _config(session: Any, run: DagRun) -> str | None:
+    """The hash of the config that the run began with, as its first task handed it on."""
+    handed_on = _returned(session, run, PINNED_BY.get(run.dag_id.rpartition(".")[2], ""))
+    first = handed_on[0] if isinstance(handed_on, list) and handed_on else handed_on
+    return first.get("config") if isinstance(first, dict) else None
 
 
 def _returned(session: Any, run: DagRun, task_id: str) -> Any:

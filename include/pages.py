@@ -6,6 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pipelines.handoffs.annotation import Voted
+from pipelines.handoffs.training import Evaluated, Registered, Sampled
+
 # The page that each DAG's run leaves in the store, by the page's name.
 DAG_OF = {
     "validation": "ingest",
@@ -54,7 +57,7 @@ def path_of(
             return f"reports/{partition}/{page or 'monitoring'}.html" if partition else None
         case "annotate":
             voted = returned("vote")
-            return f"reports/{voted['partition']}/weak_supervision.html" if voted else None
+            return f"reports/{Voted.model_validate(voted).partition}/weak_supervision.html" if voted else None
     return None
 
 
@@ -62,9 +65,9 @@ def _of_training(page: str, returned: Callable[[str], Any]) -> str | None:
     """A training has three pages: those of its set, of the challenger, of the version; by default the newest."""
     if page == "models":
         registered = returned("register")
-        return f"models/{registered['version']}/card.html" if registered else None
+        return f"models/{Registered.model_validate(registered).version}/card.html" if registered else None
     evaluated = returned("evaluate") if page in ("", "evaluations") else None
     if evaluated or page == "evaluations":
-        return f"evaluations/{evaluated['training']}.html" if evaluated else None
+        return f"evaluations/{Evaluated.model_validate(evaluated).training}.html" if evaluated else None
     sampled = returned("sample")
-    return f"datasheets/{sampled['training_set']}.html" if sampled else None
+    return f"datasheets/{Sampled.model_validate(sampled).training_set}.html" if sampled else None

@@ -11,14 +11,17 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from importlib import import_module
 from typing import Any
 
-from pipelines import store
+from pipelines import stages, store
 from pipelines.errors import ConfigError, NothingToDo
+from pipelines.handoffs import line
+from pipelines.handoffs.base import HandOff
+from pipelines.handoffs.ingestion import Published
+from pipelines.handoffs.monitoring import Requested
+from pipelines.handoffs.scoring import ScoredPartition
+from pipelines.handoffs.training import Promoted
 from pipelines.problem import Problem, load_problem
-from pipelines.stage_lines import line
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +55,14 @@ class Chain:
 
     failures: list[Exception] = field(default_factory=list)
 
-    def run(self, stage: Callable[..., Any], *given: Any, after: tuple[Any, ...] = ()) -> Any:
-        """What `stage` gives, or Missing. `after`: what has to be there too, though the stage takes none of it."""
-        told = [one for value in (*given, *after) for one in (value if isinstance(value, list) else [value])]
-        if lacking := [one for one in told if isinstance(one, Missing)]:
-            return next((one for one in lacking if not isinstance(one.reason, NothingToDo)), lacking[0])
+    def run(self, name: str, *handed_on: Any, after: tuple[Any, ...] = (), **options: Any) -> Any:
+        """What the stage gives, or Missing. `after`: what has to be there too, though the stage takes none of it."""
+        rests_on = [*handed_on, *after]
+        rests_on = [part for value in rests_on for part in (value if isinstance(value, list) else [value])]
+        if lacking := [part for part in rests_on if isinstance(part, Missing)]:
+            return next((part for part in lacking if not isinstance(part.reason, NothingToDo)), lacking[0])
         try:
-            return logged(stage, *given)
+            return logged(name, *handed_on, **options)
         except NothingToDo as reason:
             return Missing(reason)
         except Exception as error:  # what does not rest on this goes on, as in the DAG; `outcome` raises it
@@ -76,20 +80,19 @@ class Chain:
         return value
 
 
-def logged(stage: Callable[..., Any], *given: Any) -> Any:
-    """What `stage` gives; its time and its result are logged in a line."""
-    name = (stage.func if isinstance(stage, partial) else stage).__name__
-    start = time.monotonic()
+def logged(name: str, *handed_on: Any, **options: Any) -> Any:
+    """What a stage, such as `train.sample`, gives; its time and what it says of itself are logged in a line."""
+    label, start = name.partition(".")[2], time.monotonic()
     try:
         with store.task():
-            result = stage(*given)
+            result = stages.stage(name)(*handed_on, **options)
     except NothingToDo as reason:
-        log.info("%-10s %6.1f s  %s: %s", name, time.monotonic() - start, reason.heading, reason.what)
+        log.info("%-10s %6.1f s  %s: %s", label, time.monotonic() - start, reason.heading, reason.what)
         raise
     except Exception:
-        log.info("%-10s %6.1f s  failed", name, time.monotonic() - start)
+        log.info("%-10s %6.1f s  failed", label, time.monotonic() - start)
         raise
-    log.info("%-10s %6.1f s  %s", name, time.monotonic() - start, line(name, result))
+    log.info("%-10s %6.1f s  %s", label, time.monotonic() - start, line(name, result))
     return result
 
 
@@ -98,70 +101,59 @@ def present(value: Any) -> Any:
     return None if isinstance(value, Missing) else value
 
 
-def ingest(problem: str, first: str, last: str, restate: bool = False) -> dict[str, Any]:
-    from pipelines.stages import ingest as stages
-
-    validated = logged(stages.validate, problem, logged(stages.extract, problem, first, last))
-    published: dict[str, Any] = logged(stages.publish, problem, validated, restate)
-    if published.get("refused"):
-        log.warning("%s\n%s", published["verdict"], published["reason"])
+def ingest(problem: str, first: str, last: str, restate: bool = False) -> Published:
+    extracted = logged("ingest.extract", problem, first, last)
+    published: Published = logged("ingest.publish", problem, logged("ingest.validate", problem, extracted), restate)
+    if published.refused:
+        log.warning("%s\n%s", published.verdict, published.reason)
     return published
 
 
-def annotate(problem: str, partition: str | None = None) -> dict[str, Any]:
+def annotate(problem: str, partition: str | None = None) -> dict[str, HandOff]:
     """What needs no people: the labeling functions vote, and the model labels, as far as they are declared."""
-    from pipelines.stages import annotate as stages
-
     chain = Chain()
-    given = {name: chain.run(stage, problem, partition) for name, stage in
-             (("vote", stages.vote), ("self_train", stages.self_train))}  # fmt: skip
-    done = {name: value for name, value in given.items() if not isinstance(value, Missing)}
+    labelled = {name: chain.run(f"annotate.{name}", problem, partition) for name in ("vote", "self_train")}
+    done = {name: value for name, value in labelled.items() if not isinstance(value, Missing)}
     nothing = NothingToDo("nothing labels by itself", where=problem, cure="declare labels.weak or labels.self_training")
     return chain.outcome(done or Missing(nothing))  # type: ignore[no-any-return]
 
 
-def train(
-    problem: str, partition: str | None = None, how: str = "scratch", window_from: str | None = None
-) -> dict[str, Any]:
+def train(problem: str, partition: str | None = None, how: str = "scratch", window_from: str | None = None) -> Promoted:
     """Raises NothingToDo where the DAG skips what follows `label`, or `evaluate`."""
-    from pipelines.stages import train as stages
-
     chain = Chain()
-    labelled = chain.run(partial(stages.label, how=how, window_from=window_from), problem, partition)
-    checked = chain.run(
-        stages.check, problem, chain.run(stages.featurize, problem, chain.run(stages.sample, problem, labelled))
-    )
-    fitted = [chain.run(stages.train, problem, checked, one) for one in load_problem(problem).training.candidates]
+    labelled = chain.run("train.label", problem, partition, how=how, window_from=window_from)
+    sampled = chain.run("train.sample", problem, labelled)
+    checked = chain.run("train.check", problem, chain.run("train.featurize", problem, sampled))
+    candidates = load_problem(problem).training.candidates
+    fitted = [chain.run("train.train", problem, checked, candidate) for candidate in candidates]
     # Where the champion is updated, the other candidates are not trained: those are no reason to stop.
-    trained = [one for one in fitted if not (isinstance(one, Missing) and isinstance(one.reason, NothingToDo))]
-    evaluated = chain.run(stages.evaluate, problem, checked, trained)
-    refitted = chain.run(stages.refit, problem, chain.run(stages.gate, problem, evaluated))
-    return chain.outcome(  # type: ignore[no-any-return]
-        chain.run(stages.promote, problem, chain.run(stages.register, problem, refitted))
-    )
+    trained = [model for model in fitted if not (isinstance(model, Missing) and isinstance(model.reason, NothingToDo))]
+    evaluated = chain.run("train.evaluate", problem, checked, trained)
+    refitted = chain.run("train.refit", problem, chain.run("train.gate", problem, evaluated))
+    promoted = chain.run("train.promote", problem, chain.run("train.register", problem, refitted))
+    return chain.outcome(promoted)  # type: ignore[no-any-return]
 
 
-def score(problem: str, partition: str) -> dict[str, Any]:
-    from pipelines.stages import score as stages
-
+def score(problem: str, partition: str) -> ScoredPartition:
     chain = Chain()
-    shards = chain.run(stages.plan, problem, partition)
-    scored = shards if isinstance(shards, Missing) else [chain.run(stages.score, problem, shard) for shard in shards]
-    return chain.outcome(chain.run(stages.publish, problem, partition, scored))  # type: ignore[no-any-return]
+    shards = chain.run("score.plan", problem, partition)
+    scored = shards
+    if not isinstance(shards, Missing):
+        scored = [chain.run("score.score", problem, shard) for shard in shards]
+    return chain.outcome(chain.run("score.publish", problem, partition, scored))  # type: ignore[no-any-return]
 
 
-def monitor(problem: str, partition: str) -> dict[str, Any]:
+def monitor(problem: str, partition: str) -> Requested:
     """Raises NothingToDo where the DAG skips `act`; what `estimate` or `report` failed with, after all the others."""
-    from pipelines.stages import monitor as stages
-
     chain = Chain()
-    profiled = chain.run(stages.profile, problem, partition)
-    detected = chain.run(stages.detect, problem, profiled)
-    estimated = chain.run(stages.estimate, problem, profiled)
-    diagnosed = chain.run(stages.diagnose, problem, present(detected), present(estimated))
-    decided = chain.run(stages.decide, problem, chain.run(stages.explain, problem, diagnosed, after=(detected,)))
-    chain.run(stages.report, problem, decided)
-    return chain.outcome(chain.run(stages.act, problem, decided))  # type: ignore[no-any-return]
+    profiled = chain.run("monitor.profile", problem, partition)
+    detected = chain.run("monitor.detect", problem, profiled)
+    estimated = chain.run("monitor.estimate", problem, profiled)
+    diagnosed = chain.run("monitor.diagnose", problem, present(detected), present(estimated))
+    explained = chain.run("monitor.explain", problem, diagnosed, after=(detected,))
+    decided = chain.run("monitor.decide", problem, explained)
+    chain.run("monitor.report", problem, decided)
+    return chain.outcome(chain.run("monitor.act", problem, decided))  # type: ignore[no-any-return]
 
 
 def run(name: str, problem: str, options: dict[str, Any], given: Any = None) -> Any:
@@ -181,8 +173,8 @@ def run(name: str, problem: str, options: dict[str, Any], given: Any = None) -> 
             where="evergreen run",
             cure="one of " + ", ".join([*STAGES, *(f"{d}.{s}" for d in STAGES for s in STAGES[d])]),
         )
-    function: Callable[..., Any] = getattr(import_module(f"pipelines.stages.{dag}"), stage) if stage else globals()[dag]
-    wanted = [p for p in inspect.signature(function).parameters.values() if p.name != "problem"]
+    function: Callable[..., Any] = stages.function_of(name) if stage else globals()[dag]
+    wanted = list(inspect.signature(function).parameters.values())[1:]  # the first is the problem's name
     inputs = [p.name for p in wanted if p.name not in OPTIONS]
     needed = [p.name for p in wanted if p.name in inputs and p.default is inspect.Parameter.empty]
     is_by_name = isinstance(given, dict) and bool(given) and given.keys() <= set(inputs)
@@ -203,7 +195,7 @@ def run(name: str, problem: str, options: dict[str, Any], given: Any = None) -> 
     if not stage:
         return function(problem, **given_values)
     with store.task():
-        return function(problem, **given_values)
+        return stages.stage(name)(problem, **given_values)
 
 
 def _check_keys(problem: Problem, values: Mapping[str, Any]) -> None:

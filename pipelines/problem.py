@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypedDict, cast, get_args
 
 import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
@@ -73,6 +73,9 @@ class Problem(Config):
     replay: Replay | None = Field(None, description="only for problems whose data lies in the past")
 
     _folder: Path = PrivateAttr(Path())
+    _queries: dict[Query, str | None] | None = PrivateAttr(
+        None
+    )  # of a config that was pinned; else those of the folder
 
     @model_validator(mode="before")
     @classmethod
@@ -246,6 +249,8 @@ class Problem(Config):
 
     def sql(self, name: Query) -> str:
         """The text of the problem's `<name>.sql`."""
+        if self._queries is not None and (text := self._queries[name]) is not None:
+            return text
         path = self._folder / f"{name}.sql"
         try:
             return path.read_text()
@@ -259,6 +264,8 @@ class Problem(Config):
     @property
     def queries(self) -> tuple[Query, ...]:
         """events, and labels unless they come only by hand and by functions and there is no labels.sql."""
+        if self._queries is not None:
+            return tuple(self._queries)
         has_labels = (self._folder / "labels.sql").exists() or "natural" in self.labels.use
         return ("events", "labels") if has_labels else ("events",)
 
@@ -318,6 +325,32 @@ class Problem(Config):
     def config_hash(self) -> str:
         """What a model is made by; who is told of it is no part of that."""
         return _digest(self.model_dump(mode="json", exclude={"alerts"}))
+
+    def resolved(self) -> ResolvedProblem:
+        """All that a run goes by: every setting with its default, in the order of the file, and the queries' text."""
+        settings = self.model_dump(mode="json", exclude={"alerts"})
+        texts = {name: self._text(name) for name in self.queries}
+        return {"settings": settings, "queries": texts}
+
+    def _text(self, name: Query) -> str | None:
+        if self._queries is not None:
+            return self._queries[name]
+        return self.sql(name) if (self._folder / f"{name}.sql").is_file() else None
+
+
+class ResolvedProblem(TypedDict):
+    """A problem as its runs take it, without its folder; who is told of them is no part of it."""
+
+    settings: dict[str, Any]
+    queries: dict[Query, str | None]
+    """None: there was no file; who needs it says so."""
+
+
+def resolve(kept: ResolvedProblem, name: str) -> Problem:
+    """The problem that `Problem.resolved` gave, whatever its folder holds by now."""
+    problem = parse_problem(kept["settings"], problems_folder() / name)
+    problem._queries = dict(kept["queries"])
+    return problem
 
 
 def _filled(raw: Any, path: tuple[str, ...], value: str) -> Any:

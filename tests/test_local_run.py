@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 
 from pipelines import local_run
+from pipelines.stages import function_of
 
 
 @pytest.mark.parametrize(
@@ -23,18 +25,19 @@ from pipelines import local_run
 def test_a_stage_is_given_what_the_one_before_printed(
     monkeypatch: pytest.MonkeyPatch, stage: str, given: Any, told: dict[str, Any]
 ) -> None:
-    from importlib import import_module
     from inspect import signature
 
     for name in local_run.PLACES:
         monkeypatch.setenv(name, "file:///nowhere")
-    dag, _, name = stage.partition(".")
-    module, calls = import_module(f"pipelines.stages.{dag}"), []
+    name = stage.partition(".")[2]
+    module, calls = sys.modules[function_of(stage).__module__], []
 
-    def stand_in(problem: str, **values: Any) -> None:
-        calls.append(values)
+    takes = signature(getattr(module, name))
 
-    stand_in.__signature__ = signature(getattr(module, name))  # type: ignore[attr-defined]
+    def stand_in(*values: Any) -> None:
+        calls.append(dict(zip(list(takes.parameters)[1:], values[1:], strict=False)))
+
+    stand_in.__signature__ = takes  # type: ignore[attr-defined]
     monkeypatch.setattr(module, name, stand_in)
     local_run.run(stage, "flight_delay", {"partition": "2013-04-01"}, given)
     assert calls == [told]

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.gauntlet.world import PROBLEM, pins, write_pins
 from pipelines.errors import DataError, EvergreenError, GateFailed
+from pipelines.handoffs.base import to_json
 
 BASELINE, CHALLENGER = "prior", "xgboost"
 STAGES = ("extract", "validate", "publish", "label", "sample", "featurize", "check", "baseline", "train", "evaluate",
@@ -40,43 +41,43 @@ class Outcome:
 def run_stages(run: Path, stages: tuple[str, ...], weeks: tuple[str, str]) -> Outcome:
     """Run stages one after another on the state at `run`; what each gives stands in its pins afterwards."""
     start, known, outcome = time.perf_counter(), pins(run), Outcome()
-    for stage in stages:
+    for name in stages:
         try:
-            known[stage] = _stage(stage, known, weeks)
+            known[name] = to_json(_stage(name, known, weeks))
         except EvergreenError as error:
-            outcome = Outcome(stage, _by(stage, error), error.what, partitions=_refused(stage, error.what))
+            outcome = Outcome(name, _by(name, error), error.what, partitions=_refused(name, error.what))
             break
         except Exception as error:  # a bare traceback is a finding too
-            outcome = Outcome(stage, [type(error).__name__], str(error), is_crash=True)
+            outcome = Outcome(name, [type(error).__name__], str(error), is_crash=True)
             break
         write_pins(run, known)
     if not outcome.stage and "validate" in stages:
         outcome.partitions = known["validate"]["refused"]
-        outcome.reason = known["validate"].get("reason", "")
+        outcome.reason = known["validate"]["reason"] or ""
     if "evaluate" in known and outcome.stage in ("", *STAGES[STAGES.index("gate") :]):
         outcome.gains = _gains(known["evaluate"]["evaluation"])
     outcome.seconds = time.perf_counter() - start
     return outcome
 
 
-def _stage(stage: str, known: dict[str, Any], weeks: tuple[str, str]) -> Any:
-    from pipelines.stages import ingest, train
+def _stage(name: str, known: dict[str, Any], weeks: tuple[str, str]) -> Any:
+    from pipelines.stages import stage
 
     steps: dict[str, Callable[[], Any]] = {
-        "extract": lambda: ingest.extract(PROBLEM, *weeks),
-        "validate": lambda: ingest.validate(PROBLEM, known["extract"]),
-        "publish": lambda: ingest.publish(PROBLEM, known["validate"], known.get("restate", False)),
-        "label": lambda: train.label(PROBLEM, known.get("as_of", weeks[1])),
-        "sample": lambda: train.sample(PROBLEM, known["label"]),
-        "featurize": lambda: train.featurize(PROBLEM, known["sample"]),
-        "check": lambda: train.check(PROBLEM, known["featurize"]),
-        "baseline": lambda: train.train(PROBLEM, known["check"], BASELINE),
-        "train": lambda: train.train(PROBLEM, known["check"], CHALLENGER),
-        "evaluate": lambda: train.evaluate(PROBLEM, known["check"], [known["baseline"], known["train"]]),
-        "gate": lambda: train.gate(PROBLEM, known["evaluate"]),
-        "refit": lambda: train.refit(PROBLEM, known["gate"]),
-        "register": lambda: train.register(PROBLEM, known["refit"]),
-        "promote": lambda: train.promote(PROBLEM, known["register"]),
+        "extract": lambda: stage("ingest.extract")(PROBLEM, *weeks),
+        "validate": lambda: stage("ingest.validate")(PROBLEM, known["extract"]),
+        "publish": lambda: stage("ingest.publish")(PROBLEM, known["validate"], known.get("restate", False)),
+        "label": lambda: stage("train.label")(PROBLEM, known.get("as_of", weeks[1])),
+        "sample": lambda: stage("train.sample")(PROBLEM, known["label"]),
+        "featurize": lambda: stage("train.featurize")(PROBLEM, known["sample"]),
+        "check": lambda: stage("train.check")(PROBLEM, known["featurize"]),
+        "baseline": lambda: stage("train.train")(PROBLEM, known["check"], BASELINE),
+        "train": lambda: stage("train.train")(PROBLEM, known["check"], CHALLENGER),
+        "evaluate": lambda: stage("train.evaluate")(PROBLEM, known["check"], [known["baseline"], known["train"]]),
+        "gate": lambda: stage("train.gate")(PROBLEM, known["evaluate"]),
+        "refit": lambda: stage("train.refit")(PROBLEM, known["gate"]),
+        "register": lambda: stage("train.register")(PROBLEM, known["refit"]),
+        "promote": lambda: stage("train.promote")(PROBLEM, known["register"]),
     }
     return steps[stage]()
 

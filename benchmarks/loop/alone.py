@@ -65,7 +65,7 @@ def play(weeks: list[str], is_profiled: bool) -> Alone:
     for week in weeks:
         wall, cpu = time.monotonic(), time.process_time()
         for dag in (local_run.ingest, local_run.score, local_run.monitor):
-            local_run.logged = partial(_timed, ran, dag.__name__, week, stages, profiles if is_profiled else None)
+            local_run.logged = partial(_timed, ran, week, stages, profiles if is_profiled else None)
             partitions = (week, week) if dag is local_run.ingest else (week,)
             with suppress(local_run.NothingToDo):
                 dag(NAME, *partitions)
@@ -77,18 +77,19 @@ def play(weeks: list[str], is_profiled: bool) -> Alone:
 
 def _timed(
     run: Callable[..., Any],
-    dag: str,
     week: str,
     stages: list[Stage],
     profiles: Mapping[str, cProfile.Profile] | None,
-    stage: Callable[..., Any],
-    *given: Any,
+    name: str,
+    *handed_on: Any,
+    **options: Any,
 ) -> Any:
     """`local_run.logged` with a clock around it."""
-    name = f"{dag}.{(stage.func if isinstance(stage, partial) else stage).__name__}"
     wall, cpu = time.monotonic(), time.process_time()
     try:
-        return profiles[name].runcall(run, stage, *given) if profiles is not None else run(stage, *given)
+        if profiles is None:
+            return run(name, *handed_on, **options)
+        return profiles[name].runcall(run, name, *handed_on, **options)
     finally:
         cost = Cost(wall=time.monotonic() - wall, cpu=time.process_time() - cpu)
         stages.append(Stage(week=week, name=name, cost=cost))

@@ -17,6 +17,7 @@ from rich.markup import escape
 from pipelines.cli import data, models, monitoring
 from pipelines.embedded import Embedded, default_home, load_environment, stop_running
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
+from pipelines.handoffs.base import to_json
 from pipelines.problem import Problem, load_problem, problem_names
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ def run(
     _show_progress()
     options = {"partition": partition, "first": first or partition, "last": last or partition, "candidate": candidate,
                "restate": restate, "how": how, "window_from": window_from}  # fmt: skip
-    print(json.dumps(local_run.run(stage, problem, options, _read_json(input)), indent=1))
+    print(json.dumps(to_json(local_run.run(stage, problem, options, _read_json(input))), indent=1))
 
 
 # What lies in the other modules comes after what starts and runs things, in this order in `--help` too.

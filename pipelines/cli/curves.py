@@ -6,7 +6,10 @@ import pyarrow as pa
 
 from pipelines.dataset import training_sets
 from pipelines.problem import load_problem
-from pipelines.stages.train import check, featurize, label, sample
+from pipelines.stages.train.check import check
+from pipelines.stages.train.featurize import featurize
+from pipelines.stages.train.label import label
+from pipelines.stages.train.sample import sample
 
 
 def curves(problem: str, candidate: str) -> pa.Table:

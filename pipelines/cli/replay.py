@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from pipelines.cli.airflow_client import AirflowClient, Run
 from pipelines.errors import DataError
+from pipelines.handoffs import line
 from pipelines.monitoring.decide.decide import TRAININGS
 from pipelines.problem import Problem
-from pipelines.stage_lines import line
 
 CHAIN = ("ingest", "score", "monitor")
 RUN_TIMEOUT_S = 1800
@@ -136,7 +136,7 @@ def _facts(client: AirflowClient, run: Run, task: dict[str, Any]) -> str:
     if task["state"] in ("failed", "skipped"):
         return str(client.xcom(run, name, "verdict", index) or "")
     value = client.xcom(run, name, map_index=index)
-    return line(name, value)
+    return line(f"{run['dag_id'].rpartition('.')[2]}.{name}", value)
 
 
 def _address(client: AirflowClient, run: Run) -> str:

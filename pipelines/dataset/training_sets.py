@@ -1,6 +1,7 @@
 """A training set in the store: its rows with labels and features, and what there is to know about it.
 
-`pins` is what the stages hand on: the set's id, the versions of the tables that it was made of, its moment (`as_of`).
+`pins` is what the stages of a training hand on: the set's id, the versions of the tables that it was made of, and its
+moment.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pipelines import sql, store
 from pipelines.artifacts import table_schema
 from pipelines.asof.as_known import TRUTH, targets
 from pipelines.dataset.label import SPLITS, label_number
+from pipelines.handoffs.training import Featurized, HeldOutPower, Moment, TrainingSet
 from pipelines.paths import datasheet_uri
 from pipelines.problem import Problem
 
@@ -47,34 +49,28 @@ def sampled(config: Problem, labelled: ds.Dataset, splits: Sequence[str] = SPLIT
     return rows.set_column(rows.schema.get_field_index("weight"), "weight", weight)
 
 
-def pins_of(lineage: dict[str, Any]) -> dict[str, Any]:
-    """What the stages of a training handed on, from the lineage of a model that it made."""
-    tables = {f"{name}_version": version for name, version in lineage["tables"].items()}
-    return {**lineage, **tables, "training_set_version": tables["training_sets_version"]}
-
-
 def training_set(
     config: Problem,
-    pins: dict[str, Any],
+    pins: TrainingSet,
     split: str | None = None,
     columns: Sequence[str] | None = None,
     and_sets: Sequence[str] = (),
 ) -> pa.Table:
     """Rows of the set, and of others in the same table."""
-    wanted = sql.is_among("training_set", [pins["training_set"], *and_sets])
+    wanted = sql.is_among("training_set", [pins.training_set, *and_sets])
     if split is not None:
         wanted &= pc.field("split") == split
-    rows = store.dataset(config, "training_sets", pins["training_set_version"])
+    rows = store.dataset(config, "training_sets", pins.training_set_version)
     return rows.to_table(columns=None if columns is None else list(columns), filter=wanted)
 
 
-def partitions(config: Problem, pins: dict[str, Any], split: str) -> list[str]:
+def partitions(config: Problem, pins: TrainingSet, split: str) -> list[str]:
     return sorted(training_set(config, pins, split, ["partition"])["partition"].unique().to_pylist())
 
 
 def split(
     config: Problem,
-    pins: dict[str, Any],
+    pins: TrainingSet,
     split: str,
     features_of: Problem | None = None,
     extra: Sequence[str] = (),
@@ -88,14 +84,14 @@ def split(
     return sql.query(f"{text} ORDER BY f.event_time, f.{sql.quote(config.key)}", tables)
 
 
-def stream(config: Problem, pins: dict[str, Any], split: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def stream(config: Problem, pins: TrainingSet, split: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """The rows of `split`, in the same order, batch by batch: for more than fit in memory."""
     text, tables = _joined(config, pins, split)
     schema = sql.query(f"{text} LIMIT 0", tables).schema
     return schema, sql.stream(f"{text} ORDER BY f.event_time, f.{sql.quote(config.key)}", tables)
 
 
-def drawn(config: Problem, pins: dict[str, Any], split: str, most: int, and_sets: Sequence[str] = ()) -> pa.Table:
+def drawn(config: Problem, pins: TrainingSet, split: str, most: int, and_sets: Sequence[str] = ()) -> pa.Table:
     """`most` rows of a split, or all if there are fewer, in time's order: by a hash of the key, always the same.
 
     With those of the same split of other sets: what a model that was continued has learnt from before.
@@ -108,22 +104,22 @@ def drawn(config: Problem, pins: dict[str, Any], split: str, most: int, and_sets
 
 def _joined(
     config: Problem,
-    pins: dict[str, Any],
+    pins: TrainingSet,
     split: str,
     features_of: Problem | None = None,
     extra: Sequence[str] = (),
     and_sets: Sequence[str] = (),
 ) -> tuple[str, dict[str, Any]]:
     """Query and tables of a split's rows, in no order."""
-    features = store.dataset(features_of or config, "features", pins["features_version"])
+    features = store.dataset(features_of or config, "features", pins.features_version)
     rows = training_set(config, pins, split, [config.key, "partition", "label", "weight"], and_sets)
     in_split = pc.field("partition").isin(rows["partition"].unique())
     more = [name for name in dict.fromkeys(extra) if name not in features.schema.names]
     key, tables = sql.quote(config.key), {"s": rows, "f": features.filter(in_split)}
     chosen, joined = "", ""
     if more:
-        events = store.dataset(config, "events", pins["events_version"]).filter(in_split)
-        tables["e"] = targets(events, datetime.fromisoformat(pins["as_of"]))
+        events = store.dataset(config, "events", pins.events_version).filter(in_split)
+        tables["e"] = targets(events, datetime.fromisoformat(pins.as_of))
         chosen = "".join(f"e.{sql.quote(name)}, " for name in more)
         joined = f"JOIN e USING ({key}, partition)"
     text = f"""SELECT f.*, {chosen} {label_number(config, "s.label")} AS label, s.weight
@@ -131,7 +127,7 @@ def _joined(
     return text, tables
 
 
-def with_features(config: Problem, pins: dict[str, Any], labelled: ds.Dataset) -> pa.Table:
+def with_features(config: Problem, pins: TrainingSet, labelled: ds.Dataset) -> pa.Table:
     """Every row of the training set with all that is known of it: what `label` gave, weight, features."""
     key = sql.quote(config.key)
     known = [name for name in labelled.schema.names if name not in config.feature_names]
@@ -143,26 +139,26 @@ def with_features(config: Problem, pins: dict[str, Any], labelled: ds.Dataset) -
         {
             "l": labelled,
             "s": training_set(config, pins).select([config.key, "partition", "probability", "weight"]),
-            "f": store.dataset(config, "features", pins["features_version"]),
+            "f": store.dataset(config, "features", pins.features_version),
         },
     )
 
 
-def write_features(features_of: Problem, pins: dict[str, Any], keys: list[str]) -> int:
+def write_features(features_of: Problem, pins: Moment, keys: list[str]) -> int:
     """Features, as `features_of` defines them, of all events in partitions `keys`; gives the table's version."""
     from pipelines.features.featurize import featurize as featurize_rows
 
-    events = store.dataset(features_of, "events", pins["events_version"])
-    labels = store.dataset(features_of, "labels", pins["labels_version"])
-    wanted = targets(events.filter(sql.is_among("partition", keys)), datetime.fromisoformat(pins["as_of"]))
+    events = store.dataset(features_of, "events", pins.events_version)
+    labels = store.dataset(features_of, "labels", pins.labels_version)
+    wanted = targets(events.filter(sql.is_among("partition", keys)), datetime.fromisoformat(pins.as_of))
     schema = table_schema(features_of, "features")
     batches = (batch.cast(schema) for batch in featurize_rows(features_of, wanted, events, labels))
     return store.write_table(features_of, "features", pa.RecordBatchReader.from_batches(schema, batches), keys)
 
 
-def training_files(config: Problem, pins: dict[str, Any]) -> dict[str, bytes]:
+def training_files(config: Problem, pins: TrainingSet) -> dict[str, bytes]:
     """What each candidate's run keeps of its training set: the datasheet and the feature schema."""
-    page = datasheet_uri(config, pins["training_set"])
+    page = datasheet_uri(config, pins.training_set)
     schema = store.store_uri(config.name, "feature_sets", f"{config.feature_set}.json")
     return {
         "datasheet.html": store.read_bytes(page),
@@ -178,11 +174,11 @@ def facts_uri(config: Problem, training_set: str) -> str:
 
 def facts(
     config: Problem,
-    pins: dict[str, Any],
+    pins: Featurized,
     rows: pa.Table,
     features: list[dict[str, Any]],
     findings: list[Finding],
-    power: dict[str, Any],
+    power: HeldOutPower,
 ) -> Facts:
     """What the datasheet says beside the problem; `rows` are those of `with_features`."""
     from pipelines.dataset.facts import Facts, source_counts, split_counts
@@ -190,20 +186,20 @@ def facts(
     from pipelines.surroundings import git_commit
 
     available = store.partition_keys(config, "events")
-    events = store.dataset(config, "events", pins["events_version"])
-    sizes = Sizes(**pins["held_out"])
-    passed_over = {*pins["held"], *pins["waiting"]}
-    planned = splits(config, pins["partition"], available, pins["window_from"], passed_over, sizes=sizes)
+    events = store.dataset(config, "events", pins.events_version)
+    sizes = Sizes(**pins.held_out.model_dump()) if pins.held_out else None
+    passed_over = {*pins.held, *pins.waiting}
+    planned = splits(config, pins.partition, available, pins.window_from, passed_over, sizes=sizes)
     return Facts(
-        training_set=pins["training_set"],
-        partition=pins["partition"],
-        as_of=pins["as_of"],
+        training_set=pins.training_set,
+        partition=pins.partition,
+        as_of=pins.as_of,
         available=available,
         partitions=planned,
-        young=pins["too_young"],
-        young_events=events.count_rows(filter=sql.is_among("partition", pins["too_young"])),
-        excluded=pins["left_out"],
-        not_drawn=pins["not_drawn"],
+        young=pins.too_young,
+        young_events=events.count_rows(filter=sql.is_among("partition", pins.too_young)),
+        excluded=pins.left_out,
+        not_drawn=pins.not_drawn,
         quarantined=_quarantined(config, list(planned)),
         splits=split_counts(config, rows),
         label_sources=source_counts(config, rows),
@@ -211,13 +207,13 @@ def facts(
         findings=[asdict(finding) for finding in findings],
         queries={name: config.sql(name) for name in config.queries},
         table_versions={
-            "events": pins["events_version"],
-            "labels": pins["labels_version"],
-            "features": pins["features_version"],
-            "training_sets": pins["training_set_version"],
+            "events": pins.events_version,
+            "labels": pins.labels_version,
+            "features": pins.features_version,
+            "training_sets": pins.training_set_version,
         },
         git_commit=git_commit(),
-        power=power,
+        power=power.model_dump(mode="json"),
     )
 
 

@@ -11,14 +11,15 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from pipelines.errors import DataError
+from pipelines.handoffs.annotation import Form
 from pipelines.problem import Problem
 
 CANNOT_TELL = "cannot tell"
 ANSWERS = {"positive": 1, "negative": 0, CANNOT_TELL: None}
 
 
-def form(problem: Problem, events: pa.Table) -> dict[str, Any]:
-    """A form that asks about `events`: {"subject", "body": Markdown, "params": {name: specification}}.
+def form(problem: Problem, events: pa.Table) -> Form:
+    """A form that asks about `events`.
 
     The body is a table, one row per event in the order of `events`: the key, then labels.hand.show or, without it, the
     columns that are features. There is one parameter per event, `event_01` and so on, with the key as its title.
@@ -37,10 +38,10 @@ def form(problem: Problem, events: pa.Table) -> dict[str, Any]:
         for number, row in enumerate(rows, start=1)
     ]
     labelled = f"\n\nPositive means: {escape(problem.labels.description)}" if problem.labels.description else ""
-    return {
-        "subject": f"{problem.name}: {hand.question}",
-        "body": f"{escape(hand.question)}{labelled}\n\n" + "\n".join(lines),
-        "params": {
+    return Form(
+        subject=f"{problem.name}: {hand.question}",
+        body=f"{escape(hand.question)}{labelled}\n\n" + "\n".join(lines),
+        params={
             parameter(number): {
                 "default": CANNOT_TELL,
                 "type": "string",
@@ -49,7 +50,7 @@ def form(problem: Problem, events: pa.Table) -> dict[str, Any]:
             }
             for number, row in enumerate(rows, start=1)
         },
-    }
+    )
 
 
 def parameter(number: int) -> str:

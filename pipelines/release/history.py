@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines import sql, store
 from pipelines.dataset import training_sets
+from pipelines.handoffs.training import TrainingSet
 from pipelines.problem import Problem
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 HISTORY_ROWS = 200_000  # at most, over all partitions: they are held in memory and scored
 
 
-def history(config: Problem, featurized: dict[str, Any], model: Model, and_sets: Sequence[str] = ()) -> pa.Table:
+def history(config: Problem, pins: TrainingSet, model: Model, and_sets: Sequence[str] = ()) -> pa.Table:
     """`partition`, features and `score` of the events in the training set's partitions, whatever split they are in.
 
     With the partitions of other sets that the model has learnt from before.
@@ -29,10 +30,10 @@ def history(config: Problem, featurized: dict[str, Any], model: Model, and_sets:
     """
     from pipelines.metrics.scored import scored, shown
 
-    rows = training_sets.training_set(config, featurized, None, ["partition"], and_sets)
+    rows = training_sets.training_set(config, pins, None, ["partition"], and_sets)
     keys = sorted(rows["partition"].unique().to_pylist())
     wanted = sql.is_among("partition", keys)
-    features = store.dataset(config, "features", featurized["features_version"]).filter(wanted)
+    features = store.dataset(config, "features", pins.features_version).filter(wanted)
     names = ["partition", *config.feature_names]
     counted = sql.query("SELECT partition, count(*) AS rows FROM f GROUP BY 1", {"f": features}).to_pylist()
     counts = {one["partition"]: one["rows"] for one in counted}

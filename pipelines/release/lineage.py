@@ -13,6 +13,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.handoffs.training import Checked
 from pipelines.problem import ROOT, Problem
 
 # Distributions that decide over bits of a model or of its rows; a run keeps the whole environment beside. XGBoost has
@@ -42,7 +43,7 @@ def surroundings() -> dict[str, Any]:
 
 def lineage(
     problem: Problem,
-    pins: Mapping[str, Any],
+    pins: Checked,
     splits: Mapping[str, Mapping[str, Any]],
     candidate: str,
     parameters: Mapping[str, Any],
@@ -55,29 +56,29 @@ def lineage(
     stand over the candidate's own, `is_streamed`: the training rows were read from disk, batch by batch, which gives
     other bits than rows in memory. "parent" is the version that a candidate went on from, "parent_run" the run of the
     very model of it that it did; None of one from scratch. "refit" says, where a model was fitted again after its gate
-    (`training.refit`), how: see `pipelines.stages.refit`.
+    (`training.refit`), how: see `pipelines.stages.train.refit`.
     """
-    builds_on = pins.get("builds_on") if not problem.training.candidates[candidate].is_baseline else None
+    builds_on = pins.builds_on if not problem.training.candidates[candidate].is_baseline else None
     dataset, training = problem.dataset, problem.training
     return {
         "problem": problem.name,
         "candidate": candidate,
         "model": training.candidates[candidate].model,
         "parameters": dict(parameters),
-        "how": pins.get("how", "scratch") if builds_on else "scratch",
-        "parent": builds_on["version"] if builds_on else None,
-        "parent_run": builds_on.get("run_id") if builds_on else None,
+        "how": pins.how if builds_on else "scratch",
+        "parent": builds_on.version if builds_on else None,
+        "parent_run": builds_on.run_id if builds_on else None,
         "refit": None,
-        "window_from": pins.get("window_from"),
-        "held": list(pins.get("held", ())),
-        "waiting": list(pins.get("waiting", ())),
-        "held_out": pins.get("held_out"),
+        "window_from": pins.window_from,
+        "held": pins.held,
+        "waiting": pins.waiting,
+        "held_out": pins.held_out.model_dump() if pins.held_out else None,
         "is_streamed": is_streamed,
-        "training": pins["training"],
-        "training_set": pins["training_set"],
-        "partition": pins["partition"],
-        "as_of": pins["as_of"],
-        "trained_until": pins["trained_until"],
+        "training": pins.training,
+        "training_set": pins.training_set,
+        "partition": pins.partition,
+        "as_of": pins.as_of,
+        "trained_until": pins.trained_until,
         "feature_set": problem.feature_set,
         "config_hash": problem.config_hash,
         "queries": query_hashes(problem),
@@ -88,8 +89,12 @@ def lineage(
             "training": training.seed,
             "bootstrap": problem.evaluation.bootstrap.seed,
         },
-        "tables": {name: pins.get("training_set_version" if name == "training_sets" else f"{name}_version")
-                   for name in TABLES},
+        "tables": {
+            "events": pins.events_version,
+            "labels": pins.labels_version,
+            "features": pins.features_version,
+            "training_sets": pins.training_set_version,
+        },
         "splits": {name: dict(facts) for name, facts in splits.items()},
         "surroundings": dict(surroundings),
     }  # fmt: skip

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines import ledger, store
 from pipelines.dataset import training_sets
 from pipelines.errors import ConfigError, DataError, NothingToDo
+from pipelines.handoffs.training import training_set_of
 from pipelines.metrics.metrics import goodness
 from pipelines.paths import version_uri
 from pipelines.problem import Problem
@@ -109,7 +110,7 @@ def _register(problem: Problem, its: Problem, champion: ModelVersion, evaluation
 
     run_id = str(evaluation["baselines"][name]["run_id"])
     model, made_of = tracking.load_model(run_id), tracking.run_file(run_id, "lineage.json")
-    pins = training_sets.pins_of(made_of)
+    pins = training_set_of(made_of)
     test = training_sets.split(its, pins, "test")
     seen = training_sets.drawn(its, pins, "train", REFERENCE_ROWS)
     found = scored(its, test["label"].to_numpy(), model.scores(test), test["weight"].to_numpy(), model.threshold)
@@ -121,10 +122,10 @@ def _register(problem: Problem, its: Problem, champion: ModelVersion, evaluation
               "threshold": model.threshold, "partitions": sorted(set(test["partition"].to_pylist()))}  # fmt: skip
     # What a later gate compares it with: how it did when it came in, and the baselines beside it.
     tracking.annotate(run_id, files={"evaluation.json": {**evaluation, "challenger": report}})
-    tags = {"partition": str(pins["partition"]), "candidate": name, "kind": "fallback", "gate": "none"}
+    tags = {"partition": str(made_of["partition"]), "candidate": name, "kind": "fallback", "gate": "none"}
     version: str = tracking.register(problem, run_id, tags)
     lineage = made_of | {"version": version, "run_id": run_id, "how": "fallback", "replaces": str(champion.version)}
-    about = card(its, report, lineage, store.read_json(training_sets.facts_uri(its, pins["training_set"])))
+    about = card(its, report, lineage, store.read_json(training_sets.facts_uri(its, pins.training_set)))
     until = tracking.run_tag(run_id, "trained_until")
     files = {
         "problem.json": tracking.run_file(run_id, "problem.json"),

@@ -1,5 +1,26 @@
-"""The edge: each stage reads the store, calls one pure function, writes the store.
+"""The edge: each stage reads the store, calls plain functions of other packages, and writes the store.
 
-One module a DAG, one function a task. Arguments and results are small and JSON-able: keys, versions, URIs,
-counts. The DAGs and `evergreen run` call the same functions.
+A folder a DAG, a module a stage. Between its stages a DAG passes small hand-offs (`pipelines.handoffs`): keys,
+versions, counts, and where the rest lies. The DAGs and `evergreen run` call the same functions.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from pipelines.handoffs.base import call
+
+
+def stage(name: str) -> Callable[..., Any]:
+    """The function of a stage, such as `train.sample`; hand-offs are taken as they are, or as JSON."""
+    return partial(call, function_of(name))
+
+
+def function_of(name: str) -> Callable[..., Any]:
+    """The function itself."""
+    dag, _, function = name.partition(".")
+    found: Callable[..., Any] = getattr(import_module(f"pipelines.stages.{dag}.{function}"), function)
+    return found

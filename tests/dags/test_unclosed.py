@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from pipelines import local_run
 from pipelines.errors import ConfigError
 from pipelines.problem import load_problem
-from pipelines.stages import ingest
+from pipelines.stages import stage
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
@@ -27,7 +27,7 @@ REFUSED = rf"partition {THIS_WEEK} has not closed: it closes at .* America/New_Y
 def test_by_the_stage_itself_until_the_moment_at_which_it_closes() -> None:
     closing = PARTS.end("2013-04-01")
     with pytest.raises(ConfigError, match="partition 2013-04-01 has not closed: it closes at 2013-04-08 00:00"):
-        ingest.extract(PROBLEM, "2013-03-25", "2013-04-01", now=closing - timedelta(seconds=1))
+        stage("ingest.extract")(PROBLEM, "2013-03-25", "2013-04-01", now=closing - timedelta(seconds=1))
 
 
 def test_by_command(store_folder: Path) -> None:

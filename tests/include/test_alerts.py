@@ -28,7 +28,10 @@ from include.boundary import boundary
 from pipelines import ledger
 from pipelines.alerts import KINDS, Alert
 from pipelines.errors import DataError, GateFailed, SchemaError, ServiceUnavailable
+from pipelines.handoffs.ingestion import Published
+from pipelines.handoffs.training import Evaluated, Promoted, Registered
 from pipelines.problem import load_problem, problems_folder
+from tests.handed_on import example
 
 TOKEN = "s3cr3t-t0ken"
 
@@ -216,7 +219,7 @@ def test_kinds_of_failure(
     page: tuple[str, str] | None,
 ) -> None:
     configured({"webhook": "ops"})
-    alerts.failed(context(dag, task, error, evaluate={"training": "t-1"}))
+    alerts.failed(context(dag, task, error, evaluate=example(Evaluated, training="t-1").model_dump(mode="json")))
     sent = receiver.got[0][2]
     assert sent["kind"] == kind and sent["severity"] == ("warning" if kind == "gate refused" else "error")
     links = dict(sent["links"])
@@ -265,15 +268,12 @@ def test_what_the_monitor_has_done_itself_is_told(receiver: Receiver, configured
 
 def test_a_history_without_its_refused_partitions_is_told(receiver: Receiver, configured: Callable[..., None]) -> None:
     configured({"webhook": "ops"})
-    done = {"first": "2013-03-04", "last": "2013-03-25", "refused": []}
-    alerts.held_back(context("ingest", "publish", key=None, publish=done))
+    whole = example(Published, first="2013-03-04", last="2013-03-25")
+    alerts.held_back(context("ingest", "publish", key=None, publish=whole.model_dump(mode="json")))
     assert receiver.got == []
-    done |= {
-        "refused": ["2013-03-11"],
-        "verdict": "1 of 4 partitions refused, and held",
-        "reason": "2013-03-11: no rows",
-    }
-    alerts.held_back(context("ingest", "publish", key=None, publish=done))
+    told = {"verdict": "1 of 4 partitions refused, and held", "reason": "2013-03-11: no rows"}
+    partly = whole.model_copy(update={"refused": ["2013-03-11"], **told})
+    alerts.held_back(context("ingest", "publish", key=None, publish=partly.model_dump(mode="json")))
     sent = receiver.got[0][2]
     assert sent["subject"] == "[error] kettle 2013-03-11: 1 of 4 partitions refused, and held"
     assert (sent["kind"], sent["reason"]) == ("data refused", "2013-03-11: no rows")
@@ -282,8 +282,9 @@ def test_a_history_without_its_refused_partitions_is_told(receiver: Receiver, co
 
 def test_a_promotion(receiver: Receiver, configured: Callable[..., None]) -> None:
     configured({"webhook": "ops", "min_severity": "info"})
-    done = {"promote": {"version": "4", "replaced": "3"}, "register": {"version": "4", "reason": "AUC 0.71"}}
-    alerts.promoted(context("train", "promote", **done))
+    promoted = example(Promoted, version="4", replaced="3").model_dump(mode="json")
+    registered = example(Registered, version="4", reason="AUC 0.71").model_dump(mode="json")
+    alerts.promoted(context("train", "promote", promote=promoted, register=registered))
     sent = receiver.got[0][2]
     assert sent["subject"] == "[info] kettle 2013-04-01: version 4 serves"
     assert sent["reason"] == "AUC 0.71; it replaces version 3"

@@ -70,7 +70,7 @@ def test_the_last_word_is_the_message(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_stage_calls_the_function_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    import pipelines.stages.ingest as module
+    import pipelines.stages.ingest.publish as module
 
     monkeypatch.setattr(module, "publish", lambda problem, validated: (problem, validated))
     publish = stage("ingest.publish")

@@ -19,6 +19,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from include.evidence_app import app, reads_page, reads_run
+from pipelines.handoffs.training import Sampled
+from tests.handed_on import example
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -106,9 +108,11 @@ def test_run_without_a_page(client: TestClient, session: Session) -> None:
 
 
 def test_run_shows_the_page_that_its_task_names(client: TestClient, session: Session) -> None:
-    add_run(session, "flight_delay.train", {"sample": {"training_set": "0123456789ab"}}, key="return_value")
+    sampled = example(Sampled, training_set="0123456789ab", config="abc123").model_dump(mode="json")
+    add_run(session, "flight_delay.train", {"label": sampled, "sample": sampled}, key="return_value")
     page = client.get("/runs/flight_delay.train/r1").text
     assert '<iframe src="/evergreen/pages/flight_delay/datasheets/0123456789ab.html">' in page
+    assert "It goes by the config abc123" in page
     assert client.get("/runs/flight_delay.train/r2").status_code == 404
 
 

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from include.links import Datasheet, DriftReport, Evaluation, ModelCard, Monitoring, Page, Validation, WeakSupervision
+from pipelines.handoffs.annotation import Voted
+from pipelines.handoffs.training import Evaluated, Registered, Sampled
+from tests.handed_on import example
 
 BUTTONS = [
     (Monitoring, "monitor", "2013-04-01", {}, "reports/2013-04-01/monitoring.html"),
@@ -25,8 +28,12 @@ BUTTONS = [
 @pytest.mark.parametrize(("button", "dag", "key", "params", "path"), BUTTONS)
 def test_buttons(button: type[Page], dag: str, key: str | None, params: dict[str, str], path: str) -> None:
     context = {"dag_run": SimpleNamespace(partition_key=key), "params": params}
-    returned = {"sample": {"training_set": "0123456789ab"}, "vote": {"partition": "2013-04-08"},
-                "evaluate": {"training": "2013-04-01-01234567"}, "register": {"version": "3"}}  # fmt: skip
+    returned = {
+        "sample": example(Sampled, training_set="0123456789ab").model_dump(mode="json"),
+        "vote": example(Voted, partition="2013-04-08").model_dump(mode="json"),
+        "evaluate": example(Evaluated, training="2013-04-01-01234567").model_dump(mode="json"),
+        "register": example(Registered, version="3").model_dump(mode="json"),
+    }
     ended: Any = SimpleNamespace(
         dag_id=f"flight_delay.{dag}",
         get_template_context=lambda: context,

@@ -15,7 +15,7 @@ import pytest
 
 from pipelines import local_run, store
 from pipelines.problem import load_problem
-from pipelines.stages import train
+from pipelines.stages import stage
 from tests.ingest.conftest import Postgres
 
 START = datetime(2024, 1, 1, 8, tzinfo=UTC)
@@ -113,11 +113,11 @@ def test_a_new_problem_is_ingested_and_gives_a_training_set(shop: str) -> None:
     config = load_problem(shop)
     last = config.partitions.shift("2024-01-01", DAYS - 1)
     history = local_run.ingest(shop, "2024-01-01", config.partitions.shift(last, -1))
-    assert (history["events"], history["quarantined"]) == ((DAYS - 1) * A_DAY, 0)
-    assert local_run.ingest(shop, last, last)["events"] == A_DAY
+    assert (history.events, history.quarantined) == ((DAYS - 1) * A_DAY, 0)
+    assert local_run.ingest(shop, last, last).events == A_DAY
 
-    featurized = train.featurize(shop, train.sample(shop, train.label(shop, last)))
-    checked = train.check(shop, featurized)
+    featurized = stage("train.featurize")(shop, stage("train.sample")(shop, stage("train.label")(shop, last)))
+    checked = stage("train.check")(shop, featurized)
     rows = store.dataset(config, "training_sets").to_table()
     assert set(rows["split"].to_pylist()) == {"train", "validation", "test"}
     assert set(rows["source"].to_pylist()) == {"natural", "none"}, "by four days, what was not sent back is negative"
@@ -125,7 +125,7 @@ def test_a_new_problem_is_ingested_and_gives_a_training_set(shop: str) -> None:
     assert features.schema.names[3:] == config.feature_names
     assert pc.max(features["returned_14d"]).as_py() > 0
     assert features["kilos"].null_count > 0
-    sheet = store.read_bytes(checked["datasheet"].replace(".html", ".md")).decode()
+    sheet = store.read_bytes(checked.datasheet.replace(".html", ".md")).decode()
     for part in ("Will this order come back?", "orders", "data/products.avro", "orders.placed_at", "random"):
         assert part in sheet
     assert "kettle@" not in sheet, "no password"

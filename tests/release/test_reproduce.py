@@ -18,12 +18,13 @@ from pipelines.dataset import training_sets
 from pipelines.dataset.fingerprint import fingerprint
 from pipelines.dataset.label import SPLITS
 from pipelines.errors import ConfigError, DataError
+from pipelines.handoffs.training import Featurized
 from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release.lineage import lineage, surroundings
 from pipelines.release.reproduce import max_difference, on_disk, reproduce, training_rows
 from pipelines.release.versions import write_version_files
-from pipelines.stages import train as stages
+from pipelines.stages import stage
 from pipelines.training.fit import fit
 from tests.mlflow_database import mlflow_in
 
@@ -96,7 +97,7 @@ def write(tables: tuple[pa.Table, pa.Table]) -> None:
 @dataclass
 class Trained:
     environment: dict[str, str]
-    pins: dict[str, Any]
+    pins: Featurized
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
             patch.setenv(name, value)
         patch.chdir(folder)  # MLflow keeps artifacts beside its database
         write(kettles(DAYS))
-        pins = stages.featurize(NAME, stages.sample(NAME, stages.label(NAME, PARTITION)))
+        pins = stage("train.featurize")(NAME, stage("train.sample")(NAME, stage("train.label")(NAME, PARTITION)))
         problem = load_problem(NAME)
         rows = {split: training_sets.split(problem, pins, split) for split in SPLITS}
         model = fit(problem, CANDIDATE, rows["train"], rows["validation"], parameters=SEARCHED)
@@ -126,10 +127,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
             problem, pins, {split: fingerprint(problem, one) for split, one in rows.items()}, CANDIDATE, SEARCHED,
             surroundings(),
         )  # fmt: skip
-        tags = {"partition": PARTITION, "training_set": pins["training_set"], "training": pins["training"]}
+        tags = {"partition": PARTITION, "training_set": pins.training_set, "training": pins.training}
         run_id = tracking.log_candidate(
             problem, CANDIDATE, model, tags=tags, parameters={}, metrics={}, files={},
-            dataset_uri=store.table_uri(problem, "training_sets"), dataset_version=pins["training_set_version"],
+            dataset_uri=store.table_uri(problem, "training_sets"), dataset_version=pins.training_set_version,
             example=rows["train"].select(problem.feature_names).slice(0, 5),
         )  # fmt: skip
         settings = tracking.run_file(run_id, "problem.json")
@@ -178,8 +179,10 @@ def test_a_version_is_made_again_to_the_last_bit_whatever_came_later(kettle: Pro
 
 
 def test_rows_are_made_again_as_the_stages_made_them(kettle: Problem, trained: Trained) -> None:
-    events, labels = (store.dataset(kettle, name, trained.pins[f"{name}_version"]) for name in ("events", "labels"))
-    again = training_rows(kettle, events, labels, PARTITION, datetime.fromisoformat(trained.pins["as_of"]))
+    events, labels = (
+        store.dataset(kettle, name, getattr(trained.pins, f"{name}_version")) for name in ("events", "labels")
+    )
+    again = training_rows(kettle, events, labels, PARTITION, datetime.fromisoformat(trained.pins.as_of))
     for split in SPLITS:
         assert again[split].equals(training_sets.split(kettle, trained.pins, split)), split
     assert 0 < again["train"].num_rows < 6 * A_DAY, "sampled"

@@ -52,7 +52,7 @@ def test_the_version_before_serves_again_once(loop: str, monkeypatch: pytest.Mon
     with pytest.raises(DataError, match="none is known"):
         switch.roll_back(config, "2013-02-18", "again")
     local_run.ingest(loop, WEEK, WEEK)
-    assert local_run.score(loop, WEEK)["version"] == "1"
+    assert local_run.score(loop, WEEK).version == "1"
     found = summary.status(config)
     assert found.version == "1"
     assert found.trained_on == ledger.decisions(config, "promotion")[0]["partition"]
@@ -74,7 +74,7 @@ def test_the_best_baseline_serves_and_is_a_version_like_any(loop: str) -> None:
     assert kept.rows.num_rows == len(kept.scored.scores) > 0
 
     local_run.ingest(loop, WEEK, WEEK)
-    assert local_run.score(loop, WEEK)["version"] == "2"
+    assert local_run.score(loop, WEEK).version == "2"
     with pytest.raises(NothingToDo):
         local_run.monitor(loop, WEEK)
     assert ledger.decisions(config, "monitoring")[-1]["model_version"] == "2"
@@ -83,7 +83,7 @@ def test_the_best_baseline_serves_and_is_a_version_like_any(loop: str) -> None:
         local_run.train(loop, how="recalibrate")
     let_in(loop)
     promoted = local_run.train(loop)
-    assert promoted == {"version": "3", "replaced": "2"}, "until a challenger passes the gate, which it can"
+    assert (promoted.version, promoted.replaced) == ("3", "2"), "until a challenger passes the gate, which it can"
     told = {one["name"]: one["reason"] for one in ledger.decisions(config, "gate")[-1]["evidence"]["checks"]}
     assert told["no jump"].startswith("a baseline serves")
 

@@ -13,7 +13,7 @@ import yaml
 from pipelines import local_run
 from pipelines.ingest.sources import opened
 from pipelines.problem import ROOT, load_problem
-from pipelines.stages import train
+from pipelines.stages import stage
 from tests.made_once import made_once
 from tests.mlflow_database import mlflow_in
 
@@ -48,7 +48,9 @@ def small_problem(folder: Path) -> Path:
 
 def prepared(problem: str) -> dict[str, Any]:
     """Everything before the fit."""
-    return train.check(problem, train.featurize(problem, train.sample(problem, train.label(problem))))
+    return stage("train.check")(
+        problem, stage("train.featurize")(problem, stage("train.sample")(problem, stage("train.label")(problem)))
+    )
 
 
 def configure(problem: str, change: Callable[[dict[str, Any]], object]) -> None:

@@ -15,10 +15,11 @@ from pipelines import ledger, sql, store, tracking
 from pipelines.artifacts import table_schema
 from pipelines.asof.as_known import labels_as_known
 from pipelines.errors import ConfigError, DataError, NothingToDo
+from pipelines.handoffs.annotation import Chosen
 from pipelines.labeling.hand import parameter
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import write_version_files
-from pipelines.stages import annotate
+from pipelines.stages import stage
 from pipelines.training.fit import fit
 from tests.mlflow_database import mlflow_in
 
@@ -98,10 +99,10 @@ WEAK = {
 def test_functions_vote_and_state_labels(write: Callable[..., Problem]) -> None:
     problem = write(**{"labels.weak": WEAK, "labels.use": ["natural", "weak"]})
     truth = fill(problem)
-    result = annotate.vote(KETTLE)
-    assert (result["partition"], result["events"], result["voted"]) == (NEWEST, 300, 300)
+    result = stage("annotate.vote")(KETTLE)
+    assert (result.partition, result.events, result.voted) == (NEWEST, 300, 300)
     stated = labels_of(problem, "weak")
-    assert stated.num_rows == result["labelled"] > 250
+    assert stated.num_rows == result.labelled > 250
     assert np.mean(truth[[number(key) for key in stated["kettle_id"].to_pylist()]] == stated["label"].to_numpy()) > 0.85
     assert set(stated["labeler"].to_pylist()) == {"dawid_skene"}
     assert set(stated["partition"].to_pylist()) == {NEWEST}
@@ -109,11 +110,11 @@ def test_functions_vote_and_state_labels(write: Callable[..., Problem]) -> None:
     present = datetime(2024, 1, 6, tzinfo=UTC)
     assert set(stated["known_time"].to_pylist()) == {present - timedelta(microseconds=1)}
     votes = store.dataset(problem, "votes").to_table()
-    assert votes.num_rows == sum(result["functions"].values())
+    assert votes.num_rows == sum(result.functions.values())
     assert set(votes["batch"].to_pylist()) == {f"functions:{NEWEST}"}
     assert set(votes["kind"].to_pylist()) == {"function"}
-    html = store.read_bytes(result["report"]).decode()
-    assert result["report"].endswith(f"reports/{NEWEST}/weak_supervision.html")
+    html = store.read_bytes(result.report).decode()
+    assert result.report.endswith(f"reports/{NEWEST}/weak_supervision.html")
     assert all(name in html for name in WEAK["functions"])
     assert "on events" in html
     assert "180" in html, "functions are measured where the truth is known"
@@ -122,7 +123,7 @@ def test_functions_vote_and_state_labels(write: Callable[..., Problem]) -> None:
 def test_truth_wins_over_what_functions_say(write: Callable[..., Problem]) -> None:
     problem = write(**{"labels.weak": WEAK, "labels.use": ["natural", "weak"]})
     truth = fill(problem)
-    annotate.vote(KETTLE)
+    stage("annotate.vote")(KETTLE)
     known = sql.query(
         labels_as_known(problem, problem.labels.use),
         {"labels": store.dataset(problem, "labels")},
@@ -137,11 +138,11 @@ def test_truth_wins_over_what_functions_say(write: Callable[..., Problem]) -> No
 def test_voting_again_changes_nothing_and_leaves_natural_labels(write: Callable[..., Problem]) -> None:
     problem = write(**{"labels.weak": WEAK})
     fill(problem)
-    annotate.vote(KETTLE)
+    stage("annotate.vote")(KETTLE)
     before = [labels_of(problem, source) for source in ("weak", "natural")]
-    annotate.vote(KETTLE)
+    stage("annotate.vote")(KETTLE)
     assert [labels_of(problem, source) for source in ("weak", "natural")] == before
-    annotate.vote(KETTLE, "2024-01-02")
+    stage("annotate.vote")(KETTLE, "2024-01-02")
     stated = labels_of(problem, "weak")
     assert stated["kettle_id"].to_pylist() == sorted(set(stated["kettle_id"].to_pylist())), "one statement per event"
     assert stated.num_rows > 250, "those about other events stay"
@@ -150,8 +151,8 @@ def test_voting_again_changes_nothing_and_leaves_natural_labels(write: Callable[
 def test_below_the_confidence_an_event_has_no_label(write: Callable[..., Problem]) -> None:
     problem = write(**{"labels.weak": WEAK | {"combine": "majority", "min_confidence": 1.0}})
     fill(problem)
-    result = annotate.vote(KETTLE)
-    assert 0 < result["labelled"] < 300
+    result = stage("annotate.vote")(KETTLE)
+    assert 0 < result.labelled < 300
     assert set(labels_of(problem, "weak")["confidence"].to_pylist()) == {1.0}
 
 
@@ -162,8 +163,8 @@ def hand(**changes: Any) -> dict[str, Any]:
     return {"labels.hand": {"question": "Did it boil over?", "batch": 6, "annotators": 3, "choose": "random"} | changes}
 
 
-def reply(user: dict[str, str] | None, chosen: dict[str, Any], say: Callable[[int], str]) -> dict[str, Any]:
-    said = {parameter(position): say(number(key)) for position, key in enumerate(chosen["events"], start=1)}
+def reply(user: dict[str, str] | None, chosen: Chosen, say: Callable[[int], str]) -> dict[str, Any]:
+    said = {parameter(position): say(number(key)) for position, key in enumerate(chosen.events, start=1)}
     return {
         "chosen_options": ["OK"],
         "params_input": said,
@@ -174,47 +175,48 @@ def reply(user: dict[str, str] | None, chosen: dict[str, Any], say: Callable[[in
 
 def test_people_are_asked_about_events_without_a_label(write: Callable[..., Problem]) -> None:
     fill(write(**hand()))
-    chosen = annotate.choose(KETTLE)
-    assert len(chosen["events"]) == len(set(chosen["events"])) == 6
-    assert all(number(key) >= 180 for key in chosen["events"])
-    assert len(chosen["forms"]) == 3
-    assert len(chosen["forms"][0]["params"]) == 6
-    assert chosen["partition"] == NEWEST
-    only_old = annotate.choose(KETTLE, "2024-01-04")
-    assert all(180 <= number(key) < 240 for key in only_old["events"])
+    chosen = stage("annotate.choose")(KETTLE)
+    assert len(chosen.events) == len(set(chosen.events)) == 6
+    assert all(number(key) >= 180 for key in chosen.events)
+    assert len(chosen.forms) == 3
+    assert len(chosen.forms[0].params) == 6
+    assert chosen.partition == NEWEST
+    only_old = stage("annotate.choose")(KETTLE, "2024-01-04")
+    assert all(180 <= number(key) < 240 for key in only_old.events)
     with pytest.raises(NothingToDo, match="every event has its label"):
-        annotate.choose(KETTLE, "2024-01-03")
+        stage("annotate.choose")(KETTLE, "2024-01-03")
 
 
 def test_what_people_answer_becomes_labels(write: Callable[..., Problem]) -> None:
     problem = write(**hand())
     truth = fill(problem)
-    chosen = annotate.choose(KETTLE)
+    chosen = stage("annotate.choose")(KETTLE)
     right = ["positive" if one else "negative" for one in truth]
     turned = ["negative" if one else "positive" for one in truth]
-    odd = number(chosen["events"][0])
+    odd = number(chosen.events[0])
     responses = [
         reply(ADA, chosen, lambda row: right[row]),
         reply(BOB, chosen, lambda row: turned[row] if row == odd else right[row]),
         reply(None, chosen, lambda row: "cannot tell"),  # ran out of time
         None,
     ]
-    result = annotate.collect(KETTLE, chosen, responses)
-    assert (result["people"], result["votes"], result["labelled"]) == (["ada", "bob"], 12, 5)
+    result = stage("annotate.collect")(KETTLE, chosen, responses)
+    assert (result.people, result.votes, result.labelled) == (["ada", "bob"], 12, 5)
     stated = labels_of(problem, "hand")
-    assert chosen["events"][0] not in stated["kettle_id"].to_pylist(), "one against one is no label"
+    assert chosen.events[0] not in stated["kettle_id"].to_pylist(), "one against one is no label"
     assert all(row["label"] == truth[number(row["kettle_id"])] for row in stated.to_pylist())
     assert set(stated["labeler"].to_pylist()) == {"ada, bob"}
     assert set(stated["confidence"].to_pylist()) == {1.0}
 
-    again = annotate.choose(KETTLE)
-    assert not set(again["events"]) & set(stated["kettle_id"].to_pylist()), "labelled events are not asked about again"
+    again = stage("annotate.choose")(KETTLE)
+    assert not set(again.events) & set(stated["kettle_id"].to_pylist()), "labelled events are not asked about again"
 
-    third = chosen | {"batch": "people:other", **{name: chosen[name][:1] for name in ("events", "event_times")}}
-    assert annotate.collect(KETTLE, third, [reply(EVE, third, lambda row: right[row])])["labelled"] == 1
+    first_alone = {"events": chosen.events[:1], "event_times": chosen.event_times[:1]}
+    third = chosen.model_copy(update={"batch": "people:other", **first_alone})
+    assert stage("annotate.collect")(KETTLE, third, [reply(EVE, third, lambda row: right[row])]).labelled == 1
     stated = labels_of(problem, "hand")
     assert stated.num_rows == 6, "statements of the batch before stay"
-    (decided,) = [row for row in stated.to_pylist() if row["kettle_id"] == chosen["events"][0]]
+    (decided,) = [row for row in stated.to_pylist() if row["kettle_id"] == chosen.events[0]]
     assert (decided["label"], decided["labeler"]) == (truth[odd], "ada, bob, eve")
     assert decided["confidence"] == pytest.approx(2 / 3)
 
@@ -222,11 +224,11 @@ def test_what_people_answer_becomes_labels(write: Callable[..., Problem]) -> Non
 def test_collecting_twice_writes_the_same(write: Callable[..., Problem]) -> None:
     problem = write(**hand(combine="dawid_skene"), **{"partitions.last": None})
     fill(problem)
-    chosen = annotate.choose(KETTLE)
+    chosen = stage("annotate.choose")(KETTLE)
     responses = [reply(who, chosen, lambda row: "positive") for who in (ADA, BOB)]
-    annotate.collect(KETTLE, chosen, responses)
+    stage("annotate.collect")(KETTLE, chosen, responses)
     tables = [store.dataset(problem, name).to_table() for name in ("votes", "labels")]
-    annotate.collect(KETTLE, chosen, responses)
+    stage("annotate.collect")(KETTLE, chosen, responses)
     again = [store.dataset(problem, name).to_table() for name in ("votes", "labels")]
     for one, two in zip(tables, again, strict=True):
         order = [("kettle_id", "ascending"), ("known_time", "ascending"), (one.column_names[3], "ascending")]
@@ -236,17 +238,17 @@ def test_collecting_twice_writes_the_same(write: Callable[..., Problem]) -> None
 def test_no_answer_is_nothing_to_do(write: Callable[..., Problem]) -> None:
     problem = write(**hand())
     fill(problem)
-    chosen = annotate.choose(KETTLE)
+    chosen = stage("annotate.choose")(KETTLE)
     nothing = [None, reply(None, chosen, lambda row: "positive"), reply(ADA, chosen, lambda row: "cannot tell")]
     with pytest.raises(NothingToDo, match="nobody has told"):
-        annotate.collect(KETTLE, chosen, nothing)
+        stage("annotate.collect")(KETTLE, chosen, nothing)
     assert store.table_version(problem, "votes") is None
 
 
 def test_without_labels_by_maturity_events_may_count_as_negative(write: Callable[..., Problem]) -> None:
     changes = {"labels.after_maturity": "negative", "labels.maturity_days": 1, "labels.delay_days": 0}
     fill(write(**hand(batch=100), **changes))
-    asked = annotate.choose(KETTLE)["events"]
+    asked = stage("annotate.choose")(KETTLE).events
     assert {number(key) >= 240 for key in asked} == {True}, "2024-01-04 is mature: it is negative, and nobody is asked"
 
 
@@ -288,9 +290,9 @@ def train(problem: Problem, names: tuple[str, ...] = ("prior", "logistic", "xgbo
 @pytest.mark.parametrize("strategy", ["uncertainty", "disagreement"])
 def test_before_there_is_a_model_events_are_random(write: Callable[..., Problem], strategy: str) -> None:
     fill(write(**hand(choose=strategy), **LEARNERS))
-    chosen = annotate.choose(KETTLE)
-    assert len(chosen["events"]) == 6
-    assert "at random" in chosen["verdict"]
+    chosen = stage("annotate.choose")(KETTLE)
+    assert len(chosen.events) == 6
+    assert "at random" in chosen.verdict
 
 
 def test_models_choose_what_they_are_unsure_of(write: Callable[..., Problem]) -> None:
@@ -298,10 +300,10 @@ def test_models_choose_what_they_are_unsure_of(write: Callable[..., Problem]) ->
     fill(problem)
     train(problem)
     litres = {row["kettle_id"]: row["litres"] for row in store.dataset(problem, "events").to_table().to_pylist()}
-    chosen = annotate.choose(KETTLE)
-    assert "version 1 is least sure" in chosen["verdict"]
-    assert all(2.0 < litres[key] < 3.0 for key in chosen["events"]), "the toss-ups lie in the middle"
-    assert annotate.choose(KETTLE)["events"] == chosen["events"]
+    chosen = stage("annotate.choose")(KETTLE)
+    assert "version 1 is least sure" in chosen.verdict
+    assert all(2.0 < litres[key] < 3.0 for key in chosen.events), "the toss-ups lie in the middle"
+    assert stage("annotate.choose")(KETTLE).events == chosen.events
 
     schema = table_schema(problem, "predictions")
     unsure = [f"k{row}" for row in range(290, 296)]
@@ -312,12 +314,12 @@ def test_models_choose_what_they_are_unsure_of(write: Callable[..., Problem]) ->
         "scored_time": [datetime(2024, 1, 6, tzinfo=UTC)] * 6,
     })  # fmt: skip
     store.write_table(problem, "predictions", predictions.cast(schema), [NEWEST])
-    assert sorted(annotate.choose(KETTLE)["events"]) == unsure, "scores that are there are not made again"
+    assert sorted(stage("annotate.choose")(KETTLE).events) == unsure, "scores that are there are not made again"
 
     write(**hand(choose="disagreement"), **LEARNERS)
-    chosen = annotate.choose(KETTLE)
-    assert "logistic, xgboost disagree most" in chosen["verdict"]
-    assert len(chosen["events"]) == 6
+    chosen = stage("annotate.choose")(KETTLE)
+    assert "logistic, xgboost disagree most" in chosen.verdict
+    assert len(chosen.events) == 6
 
 
 def test_a_committee_that_is_gone_is_told(write: Callable[..., Problem]) -> None:
@@ -325,7 +327,7 @@ def test_a_committee_that_is_gone_is_told(write: Callable[..., Problem]) -> None
     fill(problem)
     train(problem, ("logistic",))
     with pytest.raises(DataError, match="the run of candidate prior is gone"):
-        annotate.choose(KETTLE)
+        stage("annotate.choose")(KETTLE)
 
 
 def test_one_model_is_no_committee(write: Callable[..., Problem]) -> None:
@@ -341,37 +343,41 @@ def test_one_model_is_no_committee(write: Callable[..., Problem]) -> None:
     ledger.record(problem, decision="gate:t2", kind="gate", partition=NEWEST, verdict="passed", action="register",
                   reason="", evidence={"evaluation": evaluation})  # fmt: skip
     with pytest.raises(ConfigError, match="1 candidate that learns"):
-        annotate.choose(KETTLE)
+        stage("annotate.choose")(KETTLE)
 
 
 def test_a_model_labels_what_it_is_sure_of(write: Callable[..., Problem]) -> None:
     problem = write(**LEARNERS, **{"labels.self_training": {"candidate": "xgboost", "threshold": 0.9},
                                    "labels.use": ["natural", "self_trained"]})  # fmt: skip
     truth = fill(problem)
-    result = annotate.self_train(KETTLE)
-    assert (result["labelled_before"], result["unlabelled"]) == (180, 120)
+    result = stage("annotate.self_train")(KETTLE)
+    assert (result.labelled_before, result.unlabelled) == (180, 120)
     stated = labels_of(problem, "self_trained")
-    assert 40 < stated.num_rows == result["labelled"] < 120
+    assert 40 < stated.num_rows == result.labelled < 120
     assert all(number(key) >= 180 for key in stated["kettle_id"].to_pylist())
     assert np.mean(truth[[number(key) for key in stated["kettle_id"].to_pylist()]] == stated["label"].to_numpy()) > 0.9
     assert set(stated["labeler"].to_pylist()) == {"xgboost"}
-    annotate.self_train(KETTLE)
+    stage("annotate.self_train")(KETTLE)
     assert labels_of(problem, "self_trained") == stated, "its own labels teach it nothing"
+
+
+def nobody_was_asked() -> Chosen:
+    return Chosen(batch="b", partition=NEWEST, partitions=[], events=[], event_times=[], forms=[], verdict="")
 
 
 def test_what_is_not_declared_is_nothing_to_do(write: Callable[..., Problem]) -> None:
     fill(write())
-    for stage in (annotate.vote, annotate.choose, annotate.self_train):
+    for name in ("annotate.vote", "annotate.choose", "annotate.self_train"):
         with pytest.raises(NothingToDo, match="declare"):
-            stage(KETTLE)
+            stage(name)(KETTLE)
     with pytest.raises(NothingToDo, match="nobody is asked"):
-        annotate.collect(KETTLE, {"batch": "b", "events": [], "partition": NEWEST, "partitions": []}, [])
+        stage("annotate.collect")(KETTLE, nobody_was_asked(), [])
 
 
 def test_nothing_ingested_is_told(write: Callable[..., Problem]) -> None:
     write(**{"labels.weak": WEAK}, **hand())
-    for stage in (annotate.vote, annotate.choose):
+    for name in ("annotate.vote", "annotate.choose"):
         with pytest.raises(DataError, match="no events have been ingested"):
-            stage(KETTLE)
+            stage(name)(KETTLE)
     with pytest.raises(ConfigError, match="names no partition"):
-        annotate.vote(KETTLE, "yesterday")
+        stage("annotate.vote")(KETTLE, "yesterday")

@@ -10,9 +10,34 @@ import yaml
 from pipelines import store
 from pipelines.evaluation.page.page import page
 from pipelines.problem import load_problem
-from pipelines.stages import train
-from pipelines.stages.label import staging_uri
+from pipelines.stages import stage
+from pipelines.stages.train.staging import staging_uri
 from tests.conftest import TOY
+
+# What `featurize` handed on before a run pinned its config: as it stands in the XCom of a run that is on.
+HANDED_ON = {
+    "partition": "2024-01-08",
+    "as_of": "2024-01-09T00:00:00+00:00",
+    "training": "1",
+    "trained_until": "2024-01-06",
+    "events_version": 3,
+    "labels_version": 3,
+    "how": "scratch",
+    "window_from": None,
+    "held": [],
+    "held_out": {"validation": 1, "test": 2},
+    "builds_on": None,
+    "waiting": [],
+    "rows": 80,
+    "left_out": {"no label": 2, "quarantined partition": 0},
+    "too_young": ["2024-01-08"],
+    "training_set": "2",
+    "training_set_version": 1,
+    "splits": {"train": 50, "validation": 10, "test": 20},
+    "not_drawn": 0,
+    "feature_set": "abc",
+    "features_version": 1,
+}
 
 
 def test_a_training_that_was_checked_before_it_was_said_what_its_rows_show_goes_on(
@@ -24,6 +49,6 @@ def test_a_training_that_was_checked_before_it_was_said_what_its_rows_show_goes_
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(folder.parent))
     leaks = {"checked": True, "findings": []}
     store.finish(staging_uri(load_problem("kettle"), "1"), {"leaks": leaks})
-    checked = train.check("kettle", {"training": "1", "training_set": "2"})
-    assert (checked["leaks"], checked["power"]) == (leaks, None)
-    assert b"Differences that the rows show" in page({"power": checked["power"]})
+    checked = stage("train.check")("kettle", HANDED_ON)
+    assert (checked.leaks.model_dump(), checked.power) == (leaks, None)
+    assert b"Differences that the rows show" in page({"power": checked.power})

@@ -11,7 +11,7 @@ from benchmarks import growth
 from pipelines import local_run, store
 from pipelines.errors import NothingToDo
 from pipelines.problem import load_problem
-from pipelines.stages import monitor
+from pipelines.stages import stage
 from pipelines.stages import waiting as waiting_module
 from pipelines.stages.waiting import Judgeable, handed_on, judgeable
 
@@ -43,8 +43,8 @@ def test_a_day_reads_no_file_of_the_far_past(kettle: str) -> None:
     with pytest.raises(FileNotFoundError):
         store.dataset(config, "events").to_table()
     for day in map(growth.key, range(DAYS, DAYS + 3)):
-        assert local_run.ingest(kettle, day, day)["events"] == growth.ROWS
-        assert local_run.score(kettle, day)["rows"] == growth.ROWS
+        assert local_run.ingest(kettle, day, day).events == growth.ROWS
+        assert local_run.score(kettle, day).rows == growth.ROWS
         with pytest.raises(NothingToDo):
             local_run.monitor(kettle, day)
     estimates = store.dataset(config, "estimates").to_table().to_pylist()
@@ -71,7 +71,7 @@ def test_what_labels_are_on_their_way_is_looked_up_once(kettle: str, monkeypatch
 
 def test_what_is_handed_on_is_what_a_stage_would_find(kettle: str) -> None:
     config, newest = load_problem(kettle), growth.key(DAYS + 2)
-    profiled = monitor.profile(kettle, newest)
+    profiled = stage("monitor.profile")(kettle, newest)
     assert profiled["late"] == [newest], "labels come a day later"
     keys = [growth.key(day) for day in range(DAYS + 3)]
     by_itself, handed = judgeable(config, newest), handed_on(config, profiled)

@@ -89,14 +89,14 @@ def test_a_bulk_history_publishes_its_good_partitions_and_holds_the_others_with_
     rows, config = deliver(kettle), load_problem(PROBLEM)
     result = local_run.ingest(PROBLEM, day(0), day(DAYS - 1))
     told = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
-    assert f"{result['verdict']}\n{result['reason']}" in told
+    assert f"{result.verdict}\n{result.reason}" in told
     bad = [day(5), day(7), day(8), day(9)]  # the labels of day 7 are told on day 8
-    assert result["refused"] == bad
+    assert result.refused == bad
     assert store.partition_keys(config, "events") == [day(number) for number in (*range(5), 6, 10, 11)]
     labels_read = sum(1 for number in range(DAYS - 1) if number != 9) * A_DAY
-    assert result["events"] == 8 * A_DAY
-    assert result["events"] + result["labels"] + result["quarantined"] == rows + labels_read
-    assert result["held"] == result["quarantined"] == 3 * A_DAY + 4 * A_DAY
+    assert result.events == 8 * A_DAY
+    assert result.events + result.labels + result.quarantined == rows + labels_read
+    assert result.held == result.quarantined == 3 * A_DAY + 4 * A_DAY
 
     assert quarantine.held(config) == set(bad)
     reasons = {row["partition"]: row["reason"] for row in quarantine.holds(config)}
@@ -105,9 +105,9 @@ def test_a_bulk_history_publishes_its_good_partitions_and_holds_the_others_with_
     assert f"too many bad events (33.3% of {A_DAY} rows)" in reasons[day(7)]
     assert reasons[day(8)].startswith("labels: label: ")
     assert reasons[day(9)] == "no rows"
-    assert result["verdict"].startswith(f"4 of {DAYS} partitions refused, and held")
-    assert all(key in result["reason"] for key in bad)
-    assert "validation.shape.accepted" in result["reason"]
+    assert result.verdict.startswith(f"4 of {DAYS} partitions refused, and held")
+    assert all(key in result.reason for key in bad)
+    assert "validation.shape.accepted" in result.reason
     page = store.read_bytes(
         store.store_uri(PROBLEM, "reports", f"{day(0)}_{day(DAYS - 1)}", "validation.html")
     ).decode()
@@ -115,7 +115,7 @@ def test_a_bulk_history_publishes_its_good_partitions_and_holds_the_others_with_
 
     deliver(kettle, mended=True)
     for number in (5, 7, 8, 9):
-        assert local_run.ingest(PROBLEM, day(number), day(number))["refused"] == []
+        assert local_run.ingest(PROBLEM, day(number), day(number)).refused == []
     assert quarantine.held(config) == set()
     assert store.dataset(config, "events").count_rows() == DAYS * A_DAY
     labels = store.dataset(config, "labels").count_rows()
@@ -133,9 +133,9 @@ def test_what_no_source_could_read_is_set_aside_though_the_first_partition_is_re
     text = YAML.replace("kettles.parquet", f"kettles.csv, columns: {columns}")
     (kettle / "problem.yaml").write_text(text)
     result, config = local_run.ingest(PROBLEM, day(0), day(3)), load_problem(PROBLEM)
-    assert result["refused"] == [day(0)]
-    assert result["events"] == 3 * A_DAY
-    assert (result["held"], result["quarantined"]) == (A_DAY, A_DAY + 1)
+    assert result.refused == [day(0)]
+    assert result.events == 3 * A_DAY
+    assert (result.held, result.quarantined) == (A_DAY, A_DAY + 1)
     (row,) = quarantine.listing(config)
     assert (row["source"], row["partition"]) == ("kettles", day(1))
 

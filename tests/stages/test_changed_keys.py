@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.errors import DataError
 from pipelines.problem import Problem
-from pipelines.stages.arrivals import _check_keys
+from pipelines.stages.ingest.arrivals import _check_keys
 
 DAY = "2024-01-02"
 

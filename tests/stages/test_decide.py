@@ -11,8 +11,8 @@ from pipelines import ledger, quarantine
 from pipelines.errors import NothingToDo
 from pipelines.monitoring.decide.readings import Reading
 from pipelines.problem import Problem, load_problem
-from pipelines.stages import monitor
-from pipelines.stages.readings import labelled_rows, measure, taught_by
+from pipelines.stages import stage
+from pipelines.stages.monitor.readings import labelled_rows, measure, taught_by
 from pipelines.stages.waiting import judgeable
 from tests.stages.conftest import configure
 
@@ -39,23 +39,23 @@ def manual(problem: str, updates: str, **more: Any) -> None:
 
 def test_an_alarm_is_measured_and_everything_stands_on_the_ledger(loop_after: Callable[..., str]) -> None:
     loop = loop_after(3)
-    found = monitor.decide(loop, given("2013-02-25"))
+    found = stage("monitor.decide")(loop, given("2013-02-25"))
     ways = {one["action"]: one for one in found["options"]}
     assert set(ways) == {"recalibrate", "continue", "retrain", "roll_back", "fall_back"}
     assert ways["recalibrate"]["gain"] is not None and ways["fall_back"]["gain"] is not None
     assert ways["fall_back"]["why_not"] and ways["roll_back"]["why_not"] == "there is no version before"
     assert {one["partition"] for one in found["readings"]} == {"2013-02-18"}
     assert {one["way"]: one["age"] for one in found["readings"]}["retrain"] == 3
-    assert monitor.decide(loop, given("2013-02-25"))["readings"] == found["readings"], "the same every time"
+    assert stage("monitor.decide")(loop, given("2013-02-25"))["readings"] == found["readings"], "the same every time"
     try:
-        monitor.act(loop, found)
+        stage("monitor.act")(loop, found)
     except NothingToDo:
         assert found["action"] not in ("retrain", "continue", "recalibrate")
     (row,) = ledger.decisions(load_problem(loop), "monitoring")
     assert row["evidence"]["options"] == found["options"] and row["evidence"]["readings"] == found["readings"]
-    later = monitor.decide(loop, given("2013-03-04", CALM))
+    later = stage("monitor.decide")(loop, given("2013-03-04", CALM))
     assert [one["action"] for one in later["options"] if one["gain"] is not None], "earlier readings count"
-    quiet = monitor.decide(loop, given("2013-02-25", CALM))
+    quiet = stage("monitor.decide")(loop, given("2013-02-25", CALM))
     assert {one["way"] for one in quiet["readings"]} <= {"retrain", "continue"}, "nobody asks what an alarm would open"
 
 
@@ -102,10 +102,10 @@ def test_a_refitted_champion_is_not_held_stale_by_less_than_it_has_learnt(loop_a
 @pytest.mark.parametrize(("updates", "action"), [("manual", "alert"), ("scheduled", "retrain")])
 def test_who_asks_follows_the_config(loop: str, updates: str, action: str) -> None:
     manual(loop, updates, every_partitions=2)
-    found = monitor.decide(loop, given("2013-02-18"))
+    found = stage("monitor.decide")(loop, given("2013-02-18"))
     assert (found["action"], found["readings"]) == (action, [])
     manual(loop, updates, every_partitions=9)
-    assert monitor.decide(loop, given("2013-02-18"))["action"] == "alert"
+    assert stage("monitor.decide")(loop, given("2013-02-18"))["action"] == "alert"
 
 
 def test_a_request_cools_down(loop: str) -> None:
@@ -113,25 +113,27 @@ def test_a_request_cools_down(loop: str) -> None:
     config = load_problem(loop)
     worth_it = {"way": "retrain", "partition": "2013-01-28", "version": "1", "value": 1.0, "age": 1}
     with pytest.raises(NothingToDo):
-        monitor.act(loop, decided(partition="2013-02-04", action="alert", readings=[worth_it]))
-    assert monitor.decide(loop, given("2013-02-25"))["action"] == "retrain"
-    monitor.act(loop, decided(partition="2013-02-11"))
-    cooling = monitor.decide(loop, given("2013-02-25"))
+        stage("monitor.act")(loop, decided(partition="2013-02-04", action="alert", readings=[worth_it]))
+    assert stage("monitor.decide")(loop, given("2013-02-25"))["action"] == "retrain"
+    stage("monitor.act")(loop, decided(partition="2013-02-11"))
+    cooling = stage("monitor.decide")(loop, given("2013-02-25"))
     assert cooling["action"] == "alert" and "cooling down" in cooling["reason"]
     later = config.partitions.shift("2013-02-11", config.monitoring.policy.cool_down_partitions)
-    assert monitor.decide(loop, given(later))["action"] == "retrain"
+    assert stage("monitor.decide")(loop, given(later))["action"] == "retrain"
 
 
 def test_a_request_waits_for_the_training_that_runs(loop: str) -> None:
     for while_training, action in (("one", "retrain"), ("none", "alert")):
         manual(loop, "scheduled", every_partitions=1, while_training=while_training)
-        assert monitor.decide(loop, given("2013-02-18"), trainings=1)["action"] == action
-        assert monitor.decide(loop, given("2013-02-18"))["action"] == "retrain"
+        assert stage("monitor.decide")(loop, given("2013-02-18"), trainings=1)["action"] == action
+        assert stage("monitor.decide")(loop, given("2013-02-18"))["action"] == "retrain"
 
 
 def test_a_request_is_made_until_it_was_carried_out(loop: str) -> None:
-    assert monitor.act(loop, decided())["action"] == "retrain"
-    assert monitor.act(loop, decided())["action"] == "retrain", "a try that died before its event was sent asks again"
+    assert stage("monitor.act")(loop, decided())["action"] == "retrain"
+    assert stage("monitor.act")(loop, decided())["action"] == "retrain", (
+        "a try that died before its event was sent asks again"
+    )
     config = load_problem(loop)
     ledger.record(
         config,
@@ -144,36 +146,36 @@ def test_a_request_is_made_until_it_was_carried_out(loop: str) -> None:
         evidence={},
     )
     with pytest.raises(NothingToDo, match="a model has been trained for this partition already"):
-        monitor.act(loop, decided())
+        stage("monitor.act")(loop, decided())
     assert len(ledger.decisions(config, "monitoring")) == 1
 
 
 @pytest.mark.parametrize("action", ["none", "alert"])
 def test_what_asks_for_no_training_ends_there(loop: str, action: str) -> None:
     with pytest.raises(NothingToDo, match="performance drop"):
-        monitor.act(loop, decided(action=action))
+        stage("monitor.act")(loop, decided(action=action))
     assert ledger.decisions(load_problem(loop), "monitoring")[-1]["action"] == action
 
 
 def test_a_window_reaches_the_ledger(loop: str) -> None:
-    monitor.act(loop, decided(action="continue", window_from="2013-01-14"))
+    stage("monitor.act")(loop, decided(action="continue", window_from="2013-01-14"))
     assert ledger.decisions(load_problem(loop), "monitoring")[-1]["evidence"]["window_from"] == "2013-01-14"
 
 
 def test_a_partition_at_fault_is_held(loop: str) -> None:
     fault = {"kind": "data fault", "evidence": "half is empty", "numbers": {}}
-    found = monitor.decide(loop, given("2013-02-11", {**CALM, "findings": [fault]}))
+    found = stage("monitor.decide")(loop, given("2013-02-11", {**CALM, "findings": [fault]}))
     assert found["action"] == "quarantine"
     with pytest.raises(NothingToDo, match="data fault"):
-        monitor.act(loop, found)
+        stage("monitor.act")(loop, found)
     assert quarantine.held(load_problem(loop)) == {"2013-02-11"}
     manual(loop, "continual", quarantine=False)
-    assert monitor.decide(loop, given("2013-02-11", {**CALM, "findings": [fault]}))["action"] == "alert"
+    assert stage("monitor.decide")(loop, given("2013-02-11", {**CALM, "findings": [fault]}))["action"] == "alert"
 
 
 def test_a_baseline_serves_where_that_was_decided(loop: str) -> None:
     from pipelines import tracking
 
     with pytest.raises(NothingToDo, match="fall_back"):
-        monitor.act(loop, decided(action="fall_back"))
+        stage("monitor.act")(loop, decided(action="fall_back"))
     assert tracking.serving(load_problem(loop)).tags["candidate"] in load_problem(loop).training.baselines

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from pipelines import ledger, local_run, store, tracking
+from pipelines.paths import manifest_uri
 from pipelines.problem import load_problem
-from pipelines.stages.score import manifest_uri
 from tests.dags.run import Run
 from tests.mlflow_database import mlflow_in
 from tests.required import OF_TASK, REQUIRED

@@ -17,8 +17,9 @@ from pipelines import ledger, local_run, store, summary
 from pipelines.asof.clock import present
 from pipelines.asof.ingested import empty, ingested
 from pipelines.errors import DataError, NothingToDo
+from pipelines.paths import manifest_uri
 from pipelines.problem import load_problem
-from pipelines.stages import ingest, monitor, score, train
+from pipelines.stages import stage
 from tests.mlflow_database import mlflow_in
 
 pytestmark = pytest.mark.slow
@@ -74,7 +75,7 @@ def season(tmp_path_factory: pytest.TempPathFactory) -> Any:
         patch.setenv("MLFLOW_TRACKING_URI", mlflow_in(root))
         patch.chdir(root)  # MLflow keeps artifacts beside its database
         published = local_run.ingest("kettle", *HISTORY)
-        assert (published["events"], published["empty"]) == (10 * A_WEEK, 2)
+        assert (published.events, published.empty) == (10 * A_WEEK, 2)
         local_run.train("kettle")
         yield load_problem("kettle")
 
@@ -83,7 +84,7 @@ def season(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def closed_week(season: Any) -> str:
     """Ingested, scored and watched."""
     local_run.ingest("kettle", CLOSED[2], CLOSED[2])
-    assert local_run.score("kettle", CLOSED[2])["rows"] == 0
+    assert local_run.score("kettle", CLOSED[2]).rows == 0
     with pytest.raises(NothingToDo, match="empty: the partition has no rows"):
         local_run.monitor("kettle", CLOSED[2])
     return CLOSED[2]
@@ -96,13 +97,13 @@ def test_a_week_without_rows_is_remembered_as_ingested(season: Any, closed_week:
 
 
 def test_it_counts_in_no_training_window(season: Any, closed_week: str) -> None:
-    labelled = train.label("kettle", CLOSED[2])
-    assert labelled["rows"] == 10 * A_WEEK
-    assert labelled["as_of"] == season.partitions.end(CLOSED[2]).isoformat(), "it goes by, all the same"
+    labelled = stage("train.label")("kettle", CLOSED[2])
+    assert labelled.rows == 10 * A_WEEK
+    assert labelled.as_of == season.partitions.end(CLOSED[2]).isoformat(), "it goes by, all the same"
 
 
 def test_its_manifest_says_that_it_was_scored_and_has_no_rows(season: Any, closed_week: str) -> None:
-    manifest = store.read_json(score.manifest_uri(season, closed_week))
+    manifest = store.read_json(manifest_uri(season, closed_week))
     assert (manifest["rows"], manifest["files"], manifest["model_version"]) == (0, [], "1")
     assert store.dataset(season, "predictions").count_rows() == 0
 
@@ -125,9 +126,9 @@ def test_the_summary_shows_it_among_the_others(season: Any, closed_week: str) ->
 
 def test_a_week_that_nobody_ingested_is_no_empty_one(season: Any, closed_week: str) -> None:
     with pytest.raises(DataError, match=f"partition {WEEKS[15]} has no events, and has not been ingested"):
-        score.plan("kettle", WEEKS[15])
+        stage("score.plan")("kettle", WEEKS[15])
     with pytest.raises(DataError, match=f"partition {WEEKS[15]} has no predictions"):
-        monitor.profile("kettle", WEEKS[15])
+        stage("monitor.profile")("kettle", WEEKS[15])
 
 
 def test_weeks_that_closed_while_nobody_ran_are_named_with_the_commands_that_load_them(
@@ -149,7 +150,7 @@ def test_what_comes_later_for_an_empty_week_was_not_known_before(season: Any, cl
     before = present(season)
     pq.write_table(kettles(CLOSED[:3]), season.folder / "kettles.parquet")
     published = local_run.ingest("kettle", CLOSED[3], CLOSED[3])
-    assert (published["events"], published["new"], published["empty"]) == (A_WEEK, A_WEEK, 0)
+    assert (published.events, published.new, published.empty) == (A_WEEK, A_WEEK, 0)
     late = store.dataset(season, "events").to_table(filter=pc.field("partition") == CLOSED[3])
     assert pc.min(late["known_time"]).as_py() >= before
     assert empty(season) == CLOSED[:3]
@@ -158,10 +159,10 @@ def test_what_comes_later_for_an_empty_week_was_not_known_before(season: Any, cl
 def test_the_next_ingest_names_what_was_missed_before_it(tmp_path: Path, season: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVERGREEN_STORE_URI", (tmp_path / "store").as_uri())
-        assert "verdict" not in local_run.ingest("kettle", WEEKS[0], WEEKS[1])
+        assert local_run.ingest("kettle", WEEKS[0], WEEKS[1]).verdict is None
         published = local_run.ingest("kettle", WEEKS[6], WEEKS[6])
-        assert published["verdict"] == "partitions were missed"
-        assert published["reason"].startswith(f"4 weeks closed and were not ingested: {WEEKS[2]} to {WEEKS[5]}. ")
+        assert published.verdict == "partitions were missed"
+        assert published.reason.startswith(f"4 weeks closed and were not ingested: {WEEKS[2]} to {WEEKS[5]}. ")
 
 
 def test_a_feed_that_never_paused_is_asked_for_and_told_what_to_set(tmp_path: Path, season: Any) -> None:
@@ -169,7 +170,7 @@ def test_a_feed_that_never_paused_is_asked_for_and_told_what_to_set(tmp_path: Pa
         patch.setenv("EVERGREEN_STORE_URI", (tmp_path / "store").as_uri())
         local_run.ingest("kettle", WEEKS[0], WEEKS[1])
         with pytest.raises(DataError, match=f"{CLOSED[0]}: no rows") as refused:
-            ingest.validate("kettle", ingest.extract("kettle", CLOSED[0], CLOSED[0]))
+            stage("ingest.validate")("kettle", stage("ingest.extract")("kettle", CLOSED[0], CLOSED[0]))
         assert "validation.allow_empty: true" in refused.value.cure
         with pytest.raises(DataError, match=f"2 from {CLOSED[0]} to {CLOSED[1]}: no rows"):
             local_run.ingest("kettle", CLOSED[0], CLOSED[1])

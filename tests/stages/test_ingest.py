@@ -12,7 +12,8 @@ from pipelines import ledger, local_run, quarantine, store
 from pipelines.dataset.rebuild import content_hash, rebuild
 from pipelines.errors import ConfigError, DataError, SchemaError
 from pipelines.problem import Query, load_problem
-from pipelines.stages import ingest
+from pipelines.stages import stage
+from pipelines.stages.ingest.validate import SHOWN_ROWS, _shape_rules
 
 pytestmark = pytest.mark.slow
 
@@ -41,16 +42,16 @@ def test_bad_rows_are_set_aside_and_the_rest_is_published(loop: str) -> None:
         "    CASE WHEN f.flight % 100 = 7 THEN -f.distance ELSE f.distance END AS distance,",
     )
     published = local_run.ingest(loop, WEEK, WEEK)
-    assert published["events"] + published["quarantined"] == ROWS
-    assert 0 < published["quarantined"] < ROWS * 0.02
+    assert published.events + published.quarantined == ROWS
+    assert 0 < published.quarantined < ROWS * 0.02
     rows = store.dataset(load_problem(loop), "quarantine").to_table().to_pylist()
-    assert len(rows) == published["quarantined"]
+    assert len(rows) == published.quarantined
     assert {(row["partition"], row["source"], *row["rules"]) for row in rows} == {
         (WEEK, "events", "distance: outside 50..6000")
     }
-    assert counts(loop)["events"] == before["events"] + published["events"]
+    assert counts(loop)["events"] == before["events"] + published.events
     local_run.ingest(loop, WEEK, WEEK)
-    assert counts(loop)["quarantine"] == published["quarantined"], "a repeated run replaces what it set aside"
+    assert counts(loop)["quarantine"] == published.quarantined, "a repeated run replaces what it set aside"
 
 
 def test_too_many_bad_rows_publish_nothing_and_can_be_looked_at(loop: str) -> None:
@@ -61,7 +62,7 @@ def test_too_many_bad_rows_publish_nothing_and_can_be_looked_at(loop: str) -> No
     ) as caught:
         local_run.ingest(loop, WEEK, WEEK)
     assert counts(loop) == before
-    assert store.staged(caught.value.where).count_rows() == ingest.SHOWN_ROWS
+    assert store.staged(caught.value.where).count_rows() == SHOWN_ROWS
     page = store.read_bytes(store.store_uri(loop, "reports", f"{WEEK}_{WEEK}", "validation.html")).decode()
     assert "nothing was published" in page
     assert f"{ROWS:,}" in page
@@ -96,7 +97,7 @@ def test_a_week_in_another_unit_publishes_nothing_until_somebody_accepts_it(loop
     page = store.read_bytes(store.store_uri(loop, "reports", f"{WEEK}_{WEEK}", "validation.html")).decode()
     assert f"{WEEK}: wind_speed: " in page
     edit(loop, "problem.yaml", "    accepted:\n", f"    accepted:\n    - {WEEK}\n")
-    assert local_run.ingest(loop, WEEK, WEEK)["events"] == ROWS
+    assert local_run.ingest(loop, WEEK, WEEK).events == ROWS
 
 
 def test_a_partition_is_held_against_what_holds_of_those_before(loop: str) -> None:
@@ -107,7 +108,7 @@ def test_a_partition_is_held_against_what_holds_of_those_before(loop: str) -> No
         keys = store.partition_keys(config, query)
         holds = pc.field("superseded_time").is_null() & pc.field("withdrawn_time").is_null()
         good = store.dataset(config, query).filter((pc.field("partition") == keys[-1]) & holds)
-        found = ingest._shape_rules(config, query, keys[-1], good)
+        found = _shape_rules(config, query, keys[-1], good)
         return {rule.name: pytest.approx(rule.observed[keys[-1]]) for rule in found}
 
     usual = {query: observed(query) for query in config.queries}
@@ -150,7 +151,7 @@ def rebuilt(problem: str, as_of: datetime) -> dict[str, str]:
 
 def test_a_correction_is_a_new_statement_and_the_past_can_be_rebuilt(loop: str) -> None:
     first = local_run.ingest(loop, WEEK, WEEK)
-    assert (first["new"], first["unchanged"], first["corrected"]) == (ROWS, 0, 0)
+    assert (first.new, first.unchanged, first.corrected) == (ROWS, 0, 0)
     config = load_problem(loop)
     then = config.partitions.end(WEEK)
     before = rebuilt(loop, then)
@@ -158,18 +159,18 @@ def test_a_correction_is_a_new_statement_and_the_past_can_be_rebuilt(loop: str) 
 
     halve_a_distance(loop, 1141)
     second = local_run.ingest(loop, WEEK, WEEK)
-    assert second["corrected"] > 0
-    assert (second["unchanged"], second["withdrawn"]) == (ROWS - second["corrected"], 0)
+    assert second.corrected > 0
+    assert (second.unchanged, second.withdrawn) == (ROWS - second.corrected, 0)
     assert rebuilt(loop, then) == before, "what was known then"
     later = config.partitions.end("2013-02-18") + timedelta(microseconds=1)
     assert rebuilt(loop, later)["events"] != before["events"]
     assert rebuilt(loop, later)["features"] == before["features"], "a prediction is made from what its cut-off knew"
-    assert local_run.ingest(loop, WEEK, WEEK)["unchanged"] == ROWS, "a repeated run changes nothing"
+    assert local_run.ingest(loop, WEEK, WEEK).unchanged == ROWS, "a repeated run changes nothing"
 
     restated = local_run.ingest(loop, WEEK, WEEK, restate=True)
     assert store.dataset(config, "events").count_rows(filter=pc.field("partition") == WEEK) == ROWS
     assert rebuilt(loop, then)["events"] != before["events"], "as if it had been known from the first"
-    assert restated["events"] == ROWS
+    assert restated.events == ROWS
 
 
 def test_a_row_is_mended_and_released_and_stays_so(loop: str) -> None:
@@ -179,7 +180,7 @@ def test_a_row_is_mended_and_released_and_stays_so(loop: str) -> None:
         "    f.distance,",
         "    CASE WHEN f.flight = 1141 THEN -f.distance ELSE f.distance END AS distance,",
     )
-    bad = local_run.ingest(loop, WEEK, WEEK)["quarantined"]
+    bad = local_run.ingest(loop, WEEK, WEEK).quarantined
     config = load_problem(loop)
     row = quarantine.listing(config, WEEK)[0]
     key = json.loads(quarantine.find(config, row["id"])["row"])["flight_id"]
@@ -199,7 +200,7 @@ def test_a_row_is_mended_and_released_and_stays_so(loop: str) -> None:
     with pytest.raises(DataError, match="it was released before"):
         quarantine.release(config, row["id"], {"distance": "1089"}, "again")
     again = local_run.ingest(loop, WEEK, WEEK)
-    assert (again["quarantined"], again["unchanged"]) == (bad - 1, ROWS - bad + 1)
+    assert (again.quarantined, again.unchanged) == (bad - 1, ROWS - bad + 1)
     assert released() == [{"distance": 1089}]
 
 
@@ -218,4 +219,4 @@ def test_a_partition_past_the_end_of_the_data_is_told(loop: str) -> None:
 
 def test_a_range_in_the_wrong_order_is_told(loop: str) -> None:
     with pytest.raises(ConfigError, match="2013-02-18 comes after 2013-02-11"):
-        ingest.extract(loop, "2013-02-18", "2013-02-11")
+        stage("ingest.extract")(loop, "2013-02-18", "2013-02-11")

@@ -13,9 +13,10 @@ import yaml
 
 from pipelines import ledger, local_run, store
 from pipelines.errors import NothingToDo
+from pipelines.handoffs.training import Leaks
 from pipelines.problem import load_problem
 from pipelines.release.reproduce import training_rows
-from pipelines.stages import train
+from pipelines.stages import stage
 from pipelines.stages.waiting import judgeable, waiting
 from tests.required import OF_TASK, REQUIRED
 
@@ -55,15 +56,15 @@ def kettle(took: timedelta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_training_leaves_the_day_whose_labels_are_on_their_way_to_the_next_one(kettle: str) -> None:
-    labelled = train.label(kettle)
-    assert labelled["too_young"] == [LAST]
-    checked = train.check(kettle, train.featurize(kettle, train.sample(kettle, labelled)))
-    assert checked["leaks"] == {"checked": True, "findings": []}
+    labelled = stage("train.label")(kettle)
+    assert labelled.too_young == [LAST]
+    checked = stage("train.check")(kettle, stage("train.featurize")(kettle, stage("train.sample")(kettle, labelled)))
+    assert checked.leaks == Leaks(checked=True, findings=[])
 
     config = load_problem(kettle)
     events, labels = store.dataset(config, "events"), store.dataset(config, "labels")
-    as_of = datetime.fromisoformat(checked["as_of"])
-    again = training_rows(config, events, labels, LAST, as_of, held=labelled["waiting"])
+    as_of = datetime.fromisoformat(checked.as_of)
+    again = training_rows(config, events, labels, LAST, as_of, held=labelled.waiting)
     assert max(again["test"]["partition"].to_pylist()) == "2024-01-09"
 
 

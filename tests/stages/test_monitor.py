@@ -8,7 +8,7 @@ import pytest
 from pipelines import ledger, local_run, quarantine, store, summary
 from pipelines.errors import DataError, NothingToDo
 from pipelines.problem import load_problem
-from pipelines.stages import monitor
+from pipelines.stages import stage
 from tests.stages.conftest import WEEKS, configure
 
 pytestmark = pytest.mark.slow
@@ -16,20 +16,20 @@ pytestmark = pytest.mark.slow
 
 def test_truth_is_measured_once_its_labels_are_in(loop_after: Callable[..., str]) -> None:
     loop = loop_after(2)
-    first = monitor.detect(loop, monitor.profile(loop, "2013-02-11"))
+    first = stage("monitor.detect")(loop, stage("monitor.profile")(loop, "2013-02-11"))
     assert first["realised"] == [], "labels come a week late"
-    second = monitor.detect(loop, monitor.profile(loop, "2013-02-18"))
+    second = stage("monitor.detect")(loop, stage("monitor.profile")(loop, "2013-02-18"))
     assert [one["partition"] for one in second["realised"]] == ["2013-02-11"]
     assert second["realised"][0]["rows"] > 5000
     assert second["detected"]["columns"].keys() == set(load_problem(loop).feature_names)
     assert second["realised"][0]["unknown_labels"] == {}
     local_run.score(loop, "2013-01-28")
-    learnt_from = monitor.detect(loop, monitor.profile(loop, "2013-01-28"))
+    learnt_from = stage("monitor.detect")(loop, stage("monitor.profile")(loop, "2013-01-28"))
     assert learnt_from["detected"]["same_as"] is None, "the version knows it, but it is no repetition of itself"
     quarantine.hold(load_problem(loop), "2013-02-11", "a dead sensor", {})
-    third = monitor.detect(loop, monitor.profile(loop, "2013-02-18"))
+    third = stage("monitor.detect")(loop, stage("monitor.profile")(loop, "2013-02-18"))
     assert "2013-02-11" not in [one["partition"] for one in third["realised"]], "broken rows say nothing of the model"
-    again = monitor.detect(loop, monitor.profile(loop, "2013-02-11"))
+    again = stage("monitor.detect")(loop, stage("monitor.profile")(loop, "2013-02-11"))
     assert again["detected"]["rows"] == first["detected"]["rows"], "it is judged itself all the same"
 
 
@@ -59,10 +59,10 @@ def test_the_loop_writes_profiles_report_and_ledger(loop_after: Callable[..., st
 
 def test_what_another_version_did_does_not_count_against_this_one(loop_after: Callable[..., str]) -> None:
     loop = loop_after(2)
-    found = monitor.detect(loop, monitor.profile(loop, "2013-02-18"))
+    found = stage("monitor.detect")(loop, stage("monitor.profile")(loop, "2013-02-18"))
     terrible = {**found["realised"][0], "auc": 0.4, "calibration_gap": 0.4}
-    own = monitor.diagnose(loop, {**found, "realised": [terrible]})
-    others = monitor.diagnose(loop, {**found, "realised": [{**terrible, "version": "0"}]})
+    own = stage("monitor.diagnose")(loop, {**found, "realised": [terrible]})
+    others = stage("monitor.diagnose")(loop, {**found, "realised": [{**terrible, "version": "0"}]})
     assert own["diagnosis"]["bad"] == ["2013-02-11"]
     assert others["diagnosis"]["labelled"] == []
 
@@ -85,33 +85,35 @@ def test_the_summary_tells_the_loop(loop_after: Callable[..., str]) -> None:
 
 def test_a_partition_that_was_not_scored_is_told(loop: str) -> None:
     with pytest.raises(DataError, match="partition 2013-06-03 has no predictions"):
-        monitor.profile(loop, "2013-06-03")
+        stage("monitor.profile")(loop, "2013-06-03")
 
 
 def test_slices_and_what_is_usual_follow_the_config(loop_after: Callable[..., str]) -> None:
     loop = loop_after(3)  # with the reference's three, enough of a past for the last
     weeks = WEEKS[:3]
     for week in weeks[:2]:
-        monitor.profile(loop, week)
+        stage("monitor.profile")(loop, week)
     found = {}
     for rate in (0.9, 1e-6):
         configure(loop, lambda raw, rate=rate: raw["monitoring"]["policy"].update(false_alarm_rate=rate))
-        found[rate] = monitor.detect(loop, monitor.profile(loop, weeks[2]))["detected"]["columns"]["dewp"]
+        found[rate] = stage("monitor.detect")(loop, stage("monitor.profile")(loop, weeks[2]))["detected"]["columns"][
+            "dewp"
+        ]
     low, high = (found[rate]["levels"]["wasserstein"]["step_level"] for rate in (0.9, 1e-6))
     assert low < high
     assert set(store.dataset(load_problem(loop), "profiles").to_table()["slice"].to_pylist()) == {""}
     configure(loop, lambda raw: raw["evaluation"].update(slices={"by": ["origin"]}))
-    monitor.profile(loop, weeks[2])
+    stage("monitor.profile")(loop, weeks[2])
     kept = store.dataset(load_problem(loop), "profiles").to_table(filter=pc.field("partition") == weeks[2])
     assert set(kept["slice"].to_pylist()) == {"", "origin=EWR", "origin=JFK", "origin=LGA"}
 
 
 def test_the_trailing_partitions_follow_the_config(loop_after: Callable[..., str]) -> None:
     loop = loop_after(2)
-    monitor.profile(loop, "2013-02-11")
+    stage("monitor.profile")(loop, "2013-02-11")
     steps = {}
     for window in (1, 8):
         configure(loop, lambda raw, window=window: raw["monitoring"]["policy"].update(trailing_partitions=window))
-        columns = monitor.detect(loop, monitor.profile(loop, "2013-02-18"))["detected"]["columns"]
+        columns = stage("monitor.detect")(loop, stage("monitor.profile")(loop, "2013-02-18"))["detected"]["columns"]
         steps[window] = [one["levels"]["js"]["step"] for one in columns.values()]
     assert all(one >= other for one, other in zip(steps[1], steps[8], strict=True)) and steps[1] != steps[8]

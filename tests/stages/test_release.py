@@ -13,8 +13,8 @@ from pipelines.errors import EvergreenError, GateFailed
 from pipelines.paths import evaluation_uri, version_uri
 from pipelines.problem import load_problem
 from pipelines.release.reproduce import reproduce
-from pipelines.stages import release, train
-from pipelines.stages.checkpoints import StoredCheckpoint
+from pipelines.stages import stage
+from pipelines.stages.train.checkpoints import StoredCheckpoint
 from tests.stages.conftest import configure, prepared
 
 pytestmark = pytest.mark.slow
@@ -76,10 +76,12 @@ def test_no_evidence_no_promotion(loop: str) -> None:
     config = load_problem(loop)
     configure(loop, lambda raw: (only(raw, "logistic"), raw["training"].update(seed=8)))
     checked = prepared(loop)
-    evaluated = release.evaluate(loop, checked, [train.train(loop, checked, name) for name in ("prior", "logistic")])
-    store.delete(evaluated["evaluation"])
+    evaluated = stage("train.evaluate")(
+        loop, checked, [stage("train.train")(loop, checked, name) for name in ("prior", "logistic")]
+    )
+    store.delete(evaluated.evaluation)
     with pytest.raises(GateFailed, match="missing"):
-        release.gate(loop, evaluated)
+        stage("train.gate")(loop, evaluated)
     assert str(tracking.serving(config).version) == "1"
 
 
@@ -109,25 +111,25 @@ def test_parameters_are_searched_and_a_killed_search_and_fit_go_on(
 
     monkeypatch.setattr(StoredCheckpoint, "save", dying)
     with pytest.raises(Killed):
-        train.train(loop, checked, "xgboost")
+        stage("train.train")(loop, checked, "xgboost")
     monkeypatch.setattr(StoredCheckpoint, "save", lambda *a: (save(*a), saved.append(a[1]))[0])
-    done = train.train(loop, checked, "xgboost")
+    done = stage("train.train")(loop, checked, "xgboost")
     assert saved[0] == 10 and saved[1] > 10, "the second try went on where the first was"
     runs = mlflow.search_runs(experiment_names=[loop], output_format="list",
-                              filter_string=f"tags.`mlflow.parentRunId` = '{done['run_id']}'")  # fmt: skip
+                              filter_string=f"tags.`mlflow.parentRunId` = '{done.run_id}'")  # fmt: skip
     assert len(runs) == 3, "each trial is a nested run, and none was run twice"
-    lineage = tracking.run_file(done["run_id"], "lineage.json")
+    lineage = tracking.run_file(done.run_id, "lineage.json")
     assert set(lineage["parameters"]) == {"max_depth"}
-    assert train.train(loop, checked, "xgboost")["run_id"] == done["run_id"]
+    assert stage("train.train")(loop, checked, "xgboost").run_id == done.run_id
 
 
 def test_rows_beyond_the_memory_limit_are_read_from_disk(loop: str) -> None:
     configure(loop, lambda raw: (only(raw, "xgboost"), raw["training"].update(memory_limit_mb=0.2, seed=10)))
     checked = prepared(loop)
-    trained = [train.train(loop, checked, name) for name in ("prior", "xgboost")]
-    assert tracking.run_file(trained[1]["run_id"], "lineage.json")["is_streamed"]
-    evaluated = release.evaluate(loop, checked, trained)
-    registered = release.register(loop, train.refit(loop, release.gate(loop, evaluated)))
-    made = reproduce(loop, registered["version"])
+    trained = [stage("train.train")(loop, checked, name) for name in ("prior", "xgboost")]
+    assert tracking.run_file(trained[1].run_id, "lineage.json")["is_streamed"]
+    evaluated = stage("train.evaluate")(loop, checked, trained)
+    registered = stage("train.register")(loop, stage("train.refit")(loop, stage("train.gate")(loop, evaluated)))
+    made = reproduce(loop, registered.version)
     assert made.identical
-    assert Path(store.store_uri(loop, "models", registered["version"], "card.html").removeprefix("file://")).exists()
+    assert Path(store.store_uri(loop, "models", registered.version, "card.html").removeprefix("file://")).exists()

@@ -39,7 +39,7 @@ def test_a_stage_asks_for_nothing_twice(
         local_run.monitor(loop, WEEK)
     week = s3_server.seen()[before:]
     stages = [one.stage for one in week]
-    assert {"ingest.publish", "score.score", "decide.act"} <= set(stages)
+    assert {"ingest.publish", "score.score", "monitor.act"} <= set(stages)
     entered = {stage: 3 if stage == "score.score" else 1 for stage in stages}  # three shards
     asked = Counter((one.stage, one.kind, one.path) for one in week if one.kind in ("GET", "LIST"))
     assert {about: times for about, times in asked.items() if times > entered[about[0]]} == {}

@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from pipelines import local_run, store
 from pipelines.errors import DataError
 from pipelines.problem import load_problem
-from pipelines.stages import ingest, score
+from pipelines.stages import stage
 from pipelines.store.files import has_folder
 
 WEEK = "2013-02-11"
@@ -26,16 +26,17 @@ pytestmark = pytest.mark.slow
 # A scoring task that says so when its first batch is on the way to the table, and then waits to be killed.
 STUCK = """
 import sys, time
-from pipelines.stages import score
-whole = score._predictions
+from pipelines.stages import stage
+from pipelines.stages.score import publish as publishing
+whole = publishing._predictions
 def stuck(*arguments):
     for batch in whole(*arguments):
         yield batch
         print("writing", flush=True)
         time.sleep(60)
-score._predictions = stuck
-shards = score.plan("flight_delay", sys.argv[1])
-score.publish("flight_delay", sys.argv[1], [score.score("flight_delay", shard) for shard in shards])
+publishing._predictions = stuck
+shards = stage("score.plan")("flight_delay", sys.argv[1])
+stage("score.publish")("flight_delay", sys.argv[1], [stage("score.score")("flight_delay", shard) for shard in shards])
 """
 
 
@@ -46,7 +47,7 @@ def rows(problem: str) -> dict[str, int]:
 
 def test_a_partition_is_scored_one_row_per_event_and_again_without_a_change(loop_after: Callable[..., str]) -> None:
     loop = loop_after(1, is_scored=False)
-    shards = score.plan(loop, WEEK)
+    shards = stage("score.plan")(loop, WEEK)
     assert len(shards) == 3, "6,119 events in shards of at most 3,000"
     published = local_run.score(loop, WEEK)
     events = store.dataset(load_problem(loop), "events").to_table(filter=pc.field("partition") == WEEK)
@@ -58,15 +59,15 @@ def test_a_partition_is_scored_one_row_per_event_and_again_without_a_change(loop
     again = local_run.score(loop, WEEK)
     after = store.dataset(load_problem(loop), "predictions").to_table().sort_by("flight_id")
     assert after.select(before.schema.names).equals(before)
-    assert again["predictions_version"] > published["predictions_version"]
+    assert again.predictions_version > published.predictions_version
 
 
 def test_the_manifest_names_files_that_hold_the_partition(loop_after: Callable[..., str]) -> None:
     loop = loop_after(1, is_scored=False)
     published = local_run.score(loop, WEEK)
-    manifest = json.loads(Path(published["manifest"].removeprefix("file://")).read_text())
+    manifest = json.loads(Path(published.manifest.removeprefix("file://")).read_text())
     plain = sum(pq.ParquetFile(name.removeprefix("file://")).metadata.num_rows for name in manifest["files"])
-    assert plain == manifest["rows"] == published["rows"]
+    assert plain == manifest["rows"] == published.rows
     assert manifest["table_version"] == DeltaTable(manifest["table"]).version()
     assert not has_folder(store.store_uri(loop, "staging", "score", WEEK))
 
@@ -84,21 +85,21 @@ def test_a_task_killed_in_mid_write_leaves_what_was_there_and_a_retry_one_row_pe
     assert task.wait() == -signal.SIGKILL
     task.stdout.close()
     assert rows(loop) == before, "a reader sees the old rows, whole"
-    assert not store.exists(scored["manifest"]), "and whoever waits for the manifest goes on waiting"
+    assert not store.exists(scored.manifest), "and whoever waits for the manifest goes on waiting"
 
     local_run.score(loop, WEEK)
     table = store.dataset(load_problem(loop), "predictions").to_table()
     assert rows(loop) == before
     assert table["flight_id"].combine_chunks().unique().__len__() == table.num_rows
-    assert store.exists(scored["manifest"])
+    assert store.exists(scored.manifest)
 
 
 def test_a_retry_after_the_last_write_gives_what_was_done(loop: str) -> None:
-    extracted = ingest.extract(loop, WEEK, WEEK)
-    validated = ingest.validate(loop, extracted)
-    assert ingest.publish(loop, validated) == ingest.publish(loop, validated)
-    scored = [score.score(loop, shard) for shard in score.plan(loop, WEEK)]
-    assert score.publish(loop, WEEK, scored) == score.publish(loop, WEEK, scored)
+    extracted = stage("ingest.extract")(loop, WEEK, WEEK)
+    validated = stage("ingest.validate")(loop, extracted)
+    assert stage("ingest.publish")(loop, validated) == stage("ingest.publish")(loop, validated)
+    scored = [stage("score.score")(loop, shard) for shard in stage("score.plan")(loop, WEEK)]
+    assert stage("score.publish")(loop, WEEK, scored) == stage("score.publish")(loop, WEEK, scored)
 
 
 def test_the_champion_goes_on_with_its_own_features_when_the_config_changes(loop_after: Callable[..., str]) -> None:
@@ -112,12 +113,12 @@ def test_the_champion_goes_on_with_its_own_features_when_the_config_changes(loop
 
 def test_a_partition_that_was_not_ingested_is_told(loop: str) -> None:
     with pytest.raises(DataError, match="partition 2013-06-03 has no events"):
-        score.plan(loop, "2013-06-03")
+        stage("score.plan")(loop, "2013-06-03")
 
 
 def test_shards_that_miss_an_event_are_not_published(loop_after: Callable[..., str]) -> None:
     loop = loop_after(1, is_scored=False)
-    scored = [score.score(loop, shard) for shard in score.plan(loop, WEEK)]
+    scored = [stage("score.score")(loop, shard) for shard in stage("score.plan")(loop, WEEK)]
     with pytest.raises(DataError, match="scores for"):
-        score.publish(loop, WEEK, scored[:2])
+        stage("score.publish")(loop, WEEK, scored[:2])
     assert rows(loop) == {}

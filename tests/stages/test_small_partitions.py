@@ -19,11 +19,11 @@ from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.profiles.profile import reference
 from pipelines.release.versions import write_version_files
-from pipelines.stages import monitor
-from pipelines.stages.labelled import with_or_without_label
+from pipelines.stages import stage
+from pipelines.stages.monitor.labelled import with_or_without_label
 from pipelines.training.calibrate import sigmoid
 from tests.conftest import TOY
-from tests.stages.test_estimate_regression import write
+from tests.stages.monitor.test_estimate_regression import write
 
 pytestmark = pytest.mark.slow
 
@@ -80,10 +80,10 @@ def lay_out(problem: Problem, inverted: list[str]) -> None:
 
 
 def monitored(key: str) -> dict[str, Any]:
-    profiled = monitor.profile("kettle", key)
-    estimated = monitor.estimate("kettle", profiled)
-    diagnosed = monitor.diagnose("kettle", monitor.detect("kettle", profiled), estimated)
-    return monitor.decide("kettle", diagnosed)  # to explain takes a model
+    profiled = stage("monitor.profile")("kettle", key)
+    estimated = stage("monitor.estimate")("kettle", profiled)
+    diagnosed = stage("monitor.diagnose")("kettle", stage("monitor.detect")("kettle", profiled), estimated)
+    return stage("monitor.decide")("kettle", diagnosed)  # to explain takes a model
 
 
 def test_the_first_day_is_not_judged_and_the_second_is_together_with_it(kettle: Problem) -> None:
@@ -91,7 +91,7 @@ def test_the_first_day_is_not_judged_and_the_second_is_together_with_it(kettle: 
     first = monitored(SCORED[0])
     assert first["verdict"] == "not judged" and first["action"] == "none"
     assert "not judged: 120 rows of 200" in first["reason"] and "stable" not in first["reason"]
-    assert b"Verdict: not judged" in store.read_bytes(monitor.report("kettle", first)["page"])
+    assert b"Verdict: not judged" in store.read_bytes(stage("monitor.report")("kettle", first)["page"])
     second = monitored(SCORED[1])
     assert second["realised"][-1]["partitions"] == SCORED[:2] and second["realised"][-1]["rows"] == 240
     assert second["verdict"] == "stable"
@@ -100,7 +100,7 @@ def test_the_first_day_is_not_judged_and_the_second_is_together_with_it(kettle: 
 def test_labels_that_turned_round_are_found_in_pools_of_small_days(kettle: Problem) -> None:
     lay_out(kettle, inverted=SCORED[2:])
     for key in SCORED[:3]:
-        monitor.profile("kettle", key)
+        stage("monitor.profile")("kettle", key)
     fourth = monitored(SCORED[3])
     (pool, *_) = [one for one in fourth["realised"] if one["partition"] == SCORED[3]]
     assert pool["partitions"] == SCORED[2:4] and pool["auc"] < 0.3
@@ -119,8 +119,8 @@ def test_rows_without_a_label_are_known_as_such(kettle: Problem) -> None:
     assert is_labelled.tolist() == [True] * 90 + [False] * 30 + [True] * ROWS
     too_early = with_or_without_label(kettle, kettle, SCORED[:1], TESTED[-1])["_is_labelled"]
     assert not any(too_early.to_pylist()), "nothing was known then"
-    profiled = monitor.profile("kettle", SCORED[1])
-    estimated = monitor.estimate("kettle", profiled)
+    profiled = stage("monitor.profile")("kettle", SCORED[1])
+    estimated = stage("monitor.estimate")("kettle", profiled)
     assert estimated["label_shift"]["rates"] and estimated["estimated"]["positive_rate"]["low"] is not None
 
 
@@ -135,7 +135,9 @@ def test_a_unit_that_is_declared_tells_which_change_of_units_may_have_happened(k
         raw = yaml.safe_load((kettle.folder / "problem.yaml").read_text())
         raw["columns"]["litres"]["unit"] = unit
         (kettle.folder / "problem.yaml").write_text(yaml.safe_dump(raw))
-        columns = monitor.detect("kettle", monitor.profile("kettle", SCORED[0]))["detected"]["columns"]
+        columns = stage("monitor.detect")("kettle", stage("monitor.profile")("kettle", SCORED[0]))["detected"][
+            "columns"
+        ]
         found[unit] = columns["litres"]["other_unit"]
     assert found == {"litre": None, "degF": None, "kg": "pounds and kilograms"}
 
@@ -147,8 +149,11 @@ def test_what_a_version_scored_of_rows_that_it_has_learnt_from_says_nothing_of_h
     write_version_files(kettle, "1", {"lineage.json": made_of | {"refit": refit}})
     found = {}
     for key in SCORED[:4]:
-        profiled = monitor.profile("kettle", key)
-        found[key] = monitor.detect("kettle", profiled)["realised"], monitor.estimate("kettle", profiled)["realised"]
+        profiled = stage("monitor.profile")("kettle", key)
+        found[key] = (
+            stage("monitor.detect")("kettle", profiled)["realised"],
+            stage("monitor.estimate")("kettle", profiled)["realised"],
+        )
     assert [realised for realised, _ in found.values()][:2] == [[], []]
     assert [one["partitions"] for one in found[SCORED[3]][0]] == [SCORED[2:4]]
     assert {key for _, measured in found.values() for key in measured} == set(SCORED[2:4])

@@ -19,7 +19,7 @@ from pipelines.artifacts import table_schema
 from pipelines.dataset import training_sets
 from pipelines.errors import ConfigError, DataError, NothingToDo
 from pipelines.problem import load_problem
-from pipelines.stages import monitor, score, train
+from pipelines.stages import stage
 from tests.mlflow_database import mlflow_in
 
 pytestmark = pytest.mark.slow
@@ -161,14 +161,14 @@ def problem(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="module")
 def checked(problem: str) -> dict[str, Any]:
     """A training set that was looked through."""
-    sampled = train.sample(problem, train.label(problem, HISTORY[1]))
-    return train.check(problem, train.featurize(problem, sampled))
+    sampled = stage("train.sample")(problem, stage("train.label")(problem, HISTORY[1]))
+    return stage("train.check")(problem, stage("train.featurize")(problem, sampled))
 
 
 @pytest.fixture(scope="module")
 def champion(problem: str) -> str:
     """The version that serves."""
-    return str(local_run.train(problem, HISTORY[1])["version"])
+    return str(local_run.train(problem, HISTORY[1]).version)
 
 
 def is_of_numbers(problem: str) -> bool:
@@ -230,7 +230,7 @@ def test_features_look_back_on_labels(problem: str, checked: dict[str, Any]) -> 
 
 
 def test_the_datasheet_tells_what_the_labels_are_like(problem: str, checked: dict[str, Any]) -> None:
-    sheet = store.read_bytes(checked["datasheet"].replace(".html", ".md")).decode()
+    sheet = store.read_bytes(checked.datasheet.replace(".html", ".md")).decode()
     assert "positive rate" not in sheet
     if is_of_numbers(problem):
         assert "| mean | sd | min | 5% | 25% | 50% | 75% | 95% | max |" in sheet
@@ -257,9 +257,11 @@ def test_a_training_set_that_gives_the_label_away_is_stopped(
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path / "problems"))
     monkeypatch.setenv("EVERGREEN_STORE_URI", (tmp_path / "store").as_uri())
     local_run.ingest(problem, *HISTORY)
-    featurized = train.featurize(problem, train.sample(problem, train.label(problem, HISTORY[1])))
+    featurized = stage("train.featurize")(
+        problem, stage("train.sample")(problem, stage("train.label")(problem, HISTORY[1]))
+    )
     with pytest.raises(DataError, match="told alone predicts the label with an "):
-        train.check(problem, featurized)
+        stage("train.check")(problem, featurized)
 
 
 def test_numbers_are_no_strata(problem: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -271,7 +273,7 @@ def test_numbers_are_no_strata(problem: str, monkeypatch: pytest.MonkeyPatch, tm
     if is_of_numbers(problem):
         monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path))
         with pytest.raises(ConfigError, match="label is a number"):
-            train.sample(problem, train.label(problem, HISTORY[1]))
+            stage("train.sample")(problem, stage("train.label")(problem, HISTORY[1]))
 
 
 def test_a_model_is_trained_scores_and_is_monitored(problem: str, champion: str) -> None:
@@ -291,7 +293,7 @@ def test_a_model_is_trained_scores_and_is_monitored(problem: str, champion: str)
         np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-3)
         decided = [CLASSES.index(name) for name in table["decision"].to_pylist()]
         np.testing.assert_array_equal(chances[np.arange(len(decided)), decided], table["score"].to_numpy())
-    manifest = json.loads(store.read_bytes(published["manifest"]))
+    manifest = json.loads(store.read_bytes(published.manifest))
     assert manifest["unseen"] == {}, "every service was seen in training"
 
     with pytest.raises(NothingToDo):
@@ -316,10 +318,10 @@ def test_what_is_new_to_the_model_is_counted_and_noticed(problem: str, champion:
         local_run.ingest(problem, "2024-01-30", "2024-01-30")
     finally:
         path.write_text(EVENTS)
-    shards = score.plan(problem, "2024-01-30")
-    scored = [score.score(problem, shard) for shard in shards]
-    assert len(shards) == 3 and sum(one["unseen"].get("service", 0) for one in scored) == A_DAY // 10
-    published = score.publish(problem, "2024-01-30", scored)
-    assert json.loads(store.read_bytes(published["manifest"]))["unseen"] == {"service": A_DAY // 10}
-    found = monitor.detect(problem, monitor.profile(problem, "2024-01-30"))
+    shards = stage("score.plan")(problem, "2024-01-30")
+    scored = [stage("score.score")(problem, shard) for shard in shards]
+    assert len(shards) == 3 and sum(one.unseen.get("service", 0) for one in scored) == A_DAY // 10
+    published = stage("score.publish")(problem, "2024-01-30", scored)
+    assert json.loads(store.read_bytes(published.manifest))["unseen"] == {"service": A_DAY // 10}
+    found = stage("monitor.detect")(problem, stage("monitor.profile")(problem, "2024-01-30"))
     assert found["detected"]["columns"]["service"]["unseen_share"] == pytest.approx(0.1)

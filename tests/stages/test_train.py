@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,8 +8,9 @@ import pytest
 
 from pipelines import ledger, local_run, store, tracking
 from pipelines.errors import DataError, GateFailed, NothingToDo
+from pipelines.handoffs.training import Sampled
 from pipelines.problem import load_problem
-from pipelines.stages import train
+from pipelines.stages import stage
 from tests.stages.conftest import HISTORY, configure, prepared
 
 pytestmark = pytest.mark.slow
@@ -65,8 +65,8 @@ def test_resampling_and_augmentation_change_what_is_fitted_and_nothing_else(loop
     import mlflow
 
     def fitted() -> dict[str, str]:
-        done = train.train(loop, prepared(loop), "logistic")
-        return mlflow.get_run(done["run_id"]).data.params
+        done = stage("train.train")(loop, prepared(loop), "logistic")
+        return mlflow.get_run(done.run_id).data.params
 
     plain = fitted()
     configure(loop, lambda raw: raw["dataset"].update(resampling={"method": "undersample"}))
@@ -83,43 +83,45 @@ def test_weak_labels_teach_when_asked_to_and_never_measure(loop: str) -> None:
     config = load_problem(loop)
     weak = store.dataset(config, "labels").count_rows(filter=pc.field("source") == "weak")
     assert weak > 0
-    assert set(training_rows(loop, train.sample(loop, train.label(loop)))["source"].to_pylist()) == {"natural"}
+    assert set(training_rows(loop, stage("train.sample")(loop, stage("train.label")(loop)))["source"].to_pylist()) == {
+        "natural"
+    }
     configure(loop, lambda raw: raw["labels"].update(use=["natural", "weak"], weigh_by_confidence=True))
-    rows = training_rows(loop, train.sample(loop, train.label(loop)))
+    rows = training_rows(loop, stage("train.sample")(loop, stage("train.label")(loop)))
     taught = rows.filter(pc.equal(rows["source"], "weak"))
     assert 0 < taught.num_rows < weak, "where truth is known it wins"
     assert set(taught["split"].to_pylist()) == {"train"}
     assert taught["weight"].equals(taught["confidence"])
 
 
-def training_rows(problem: str, sampled: dict[str, Any]) -> pa.Table:
-    wanted = pc.field("training_set") == sampled["training_set"]
+def training_rows(problem: str, sampled: Sampled) -> pa.Table:
+    wanted = pc.field("training_set") == sampled.training_set
     return store.dataset(load_problem(problem), "training_sets").to_table(filter=wanted)
 
 
 def test_a_retry_of_a_train_task_finds_its_earlier_run(loop: str) -> None:
     checked = prepared(loop)
-    first = train.train(loop, checked, "logistic")
-    again = train.train(loop, checked, "logistic")
-    assert again["run_id"] == first["run_id"]
-    assert again["validation"] == pytest.approx(first["validation"])
+    first = stage("train.train")(loop, checked, "logistic")
+    again = stage("train.train")(loop, checked, "logistic")
+    assert again.run_id == first.run_id
+    assert again.validation == pytest.approx(first.validation)
 
 
 def test_equal_data_and_config_make_the_same_training_set(loop: str) -> None:
-    one, two = (train.sample(loop, train.label(loop)) for _ in range(2))
-    assert one["training_set"] == two["training_set"]
-    assert one["splits"] == two["splits"]
-    assert store.dataset(load_problem(loop), "training_sets").count_rows() == sum(one["splits"].values())
+    one, two = (stage("train.sample")(loop, stage("train.label")(loop)) for _ in range(2))
+    assert one.training_set == two.training_set
+    assert one.splits == two.splits
+    assert store.dataset(load_problem(loop), "training_sets").count_rows() == sum(one.splits.values())
 
 
 def test_the_sampling_switch_changes_what_is_trained_on(loop: str) -> None:
-    whole = train.sample(loop, train.label(loop))
+    whole = stage("train.sample")(loop, stage("train.label")(loop))
     path = load_problem(loop).folder / "problem.yaml"
     path.write_text(path.read_text().replace("method: all", "method: random\n    fraction: 0.5\n    seed: 1"))
-    half = train.sample(loop, train.label(loop))
-    assert half["splits"]["train"] == round(whole["splits"]["train"] / 2)
-    assert half["splits"]["test"] == whole["splits"]["test"]
-    assert half["training_set"] != whole["training_set"]
+    half = stage("train.sample")(loop, stage("train.label")(loop))
+    assert half.splits["train"] == round(whole.splits["train"] / 2)
+    assert half.splits["test"] == whole.splits["test"]
+    assert half.training_set != whole.training_set
 
 
 def test_a_gate_that_fails_leaves_the_champion_and_says_why(loop: str) -> None:
@@ -147,10 +149,10 @@ def test_the_version_that_was_replaced_can_be_gone_back_to(loop: str) -> None:
 
     aliases = mlflow.MlflowClient().get_registered_model(loop).aliases
     assert {name: str(version) for name, version in aliases.items()} == {
-        "champion": promoted["version"],
+        "champion": promoted.version,
         "previous": before,
     }
-    assert promoted["replaced"] == before
+    assert promoted.replaced == before
 
 
 def test_challenger_and_champion_are_measured_on_the_same_rows_each_with_its_own_features(loop: str) -> None:
@@ -158,8 +160,8 @@ def test_challenger_and_champion_are_measured_on_the_same_rows_each_with_its_own
     path = load_problem(loop).folder / "problem.yaml"
     path.write_text(path.read_text().replace("window_days: 28", "window_days: 14"))
     checked = prepared(loop)
-    trained = [train.train(loop, checked, name) for name in ("prior", "rule", "xgboost")]
-    evaluated = store.read_json(train.evaluate(loop, checked, trained)["evaluation"])
+    trained = [stage("train.train")(loop, checked, name) for name in ("prior", "rule", "xgboost")]
+    evaluated = store.read_json(stage("train.evaluate")(loop, checked, trained).evaluation)
     champion = evaluated["champion"]
     assert champion["metrics"].keys() == evaluated["challenger"]["metrics"].keys()
     assert champion["metrics"]["auc"] > 0.55
@@ -168,18 +170,20 @@ def test_challenger_and_champion_are_measured_on_the_same_rows_each_with_its_own
 
 def test_a_request_is_trained_for_once(loop: str) -> None:
     with pytest.raises(NothingToDo, match="a model has been trained for this request already"):
-        train.label(loop, "2013-02-04", requested=True)
-    assert train.label(loop, "2013-02-04")["partition"] == "2013-02-04", "by hand, as often as one likes"
+        stage("train.label")(loop, "2013-02-04", requested=True)
+    assert stage("train.label")(loop, "2013-02-04").partition == "2013-02-04", "by hand, as often as one likes"
 
 
 def test_a_retry_after_the_last_write_gives_what_was_done(loop: str) -> None:
-    sampled = train.sample(loop, train.label(loop))
-    featurized = train.featurize(loop, sampled)
-    checked = train.check(loop, featurized)
-    assert train.check(loop, featurized) == checked
-    assert train.sample(loop, {name: sampled[name] for name in ("partition", "training")}) == sampled
+    labelled = stage("train.label")(loop)
+    sampled = stage("train.sample")(loop, labelled)
+    featurized = stage("train.featurize")(loop, sampled)
+    checked = stage("train.check")(loop, featurized)
+    assert stage("train.check")(loop, featurized) == checked
+    again = stage("train.sample")(loop, labelled)
+    assert again.model_copy(update={"features_version": None}) == sampled, "though its staging is gone"
 
 
 def test_nothing_ingested_is_told(store_folder: Path) -> None:
     with pytest.raises(DataError, match="no events have been ingested"):
-        train.label("flight_delay")
+        stage("train.label")("flight_delay")

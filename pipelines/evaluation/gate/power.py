@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines import sql
+from pipelines.handoffs.training import HeldOutPower, SplitPower
 from pipelines.metrics.bootstrap import blocks_of, drawn_blocks, gains
 from pipelines.metrics.scored import Scored, scored
 from pipelines.problem import Problem
@@ -59,20 +60,22 @@ def power(problem: Problem, rows: pa.Table, metrics: Iterable[str]) -> Power:
     return Power(rows.num_rows, counted, error, {metric: shown * one for metric, one in error.items()})
 
 
-def told(problem: Problem, rows: pa.Table) -> dict[str, Any]:
-    """What the held-out rows of a training set can show, as JSON: for its datasheet, its result and its evaluation.
+def told(problem: Problem, rows: pa.Table) -> HeldOutPower:
+    """What the held-out rows of a training set can show: for its datasheet, its result and its evaluation.
 
-    `rows` have split, partition, event_time, label (as the tables keep it) and weight. Gives {"validation", "test":
-    {"rows", "blocks", "detectable": {metric: difference}}, "warnings": [sentence]}. A warning says where the gate's
-    margin over the champion is less than these test rows can show, and what the gate does then.
+    `rows` have split, partition, event_time, label (as the tables keep it) and weight. A
+    warning says where the gate's margin over the champion is less than these test rows can show, and what the gate does
+    then.
     """
     gate = problem.gate
     wanted = {"validation": [problem.training.select_by],
               "test": list(dict.fromkeys([*gate.gain_over_champion, *gate.gain_over_baselines]))}  # fmt: skip
     found = {split: power(problem, _numbered(problem, rows, split), metrics) for split, metrics in wanted.items()}
-    shown = {split: {"rows": one.rows, "blocks": one.blocks, "detectable": one.detectable}
-             for split, one in found.items()}  # fmt: skip
-    return shown | {"warnings": list(_warnings(problem, found["test"]))}
+    validation, test = (
+        SplitPower(rows=one.rows, blocks=one.blocks, detectable=one.detectable)
+        for one in (found["validation"], found["test"])
+    )
+    return HeldOutPower(validation=validation, test=test, warnings=list(_warnings(problem, found["test"])))
 
 
 def _warnings(problem: Problem, test: Power) -> Iterator[str]:

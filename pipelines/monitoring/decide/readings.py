@@ -24,6 +24,7 @@ from pipelines.profiles.column import Frozen
 
 PROXY = "proxy"
 WAYS: tuple[Way, ...] = ("retrain", "continue")
+CALIBRATING = 8  # labelled partitions, the newest, that a recalibration would learn from
 PROXY_ROWS = 60_000  # of each side: about half a CPU second
 PROXY_TREES = 60
 PROXY_PARAMETERS: dict[str, Any] = {"max_depth": 4, "min_child_weight": 20, "subsample": 0.8, "colsample_bytree": 0.5}

@@ -1,0 +1,68 @@
+"""What the stages of a DAG hand each other: one frozen type a stage, JSON in Airflow's XCom, attributes elsewhere.
+
+A module a DAG. Rows and evidence stay in the store: a hand-off says where, and what a person wants to read of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipelines.handoffs.annotation import Chosen, Collected, SelfTrained, Voted
+from pipelines.handoffs.base import HandOff
+from pipelines.handoffs.ingestion import Extracted, Published, Validated
+from pipelines.handoffs.monitoring import Decided, Requested
+from pipelines.handoffs.scoring import ScoredPartition, ScoredShard, Shard
+from pipelines.handoffs.training import (
+    Checked,
+    Evaluated,
+    Featurized,
+    Gated,
+    Labelled,
+    Promoted,
+    Refitted,
+    Registered,
+    Sampled,
+    Trained,
+)
+
+HANDS_ON: dict[str, type[HandOff]] = {
+    "ingest.extract": Extracted,
+    "ingest.validate": Validated,
+    "ingest.publish": Published,
+    "train.label": Labelled,
+    "train.sample": Sampled,
+    "train.featurize": Featurized,
+    "train.check": Checked,
+    "train.train": Trained,
+    "train.evaluate": Evaluated,
+    "train.gate": Gated,
+    "train.refit": Refitted,
+    "train.register": Registered,
+    "train.promote": Promoted,
+    "annotate.vote": Voted,
+    "annotate.choose": Chosen,
+    "annotate.collect": Collected,
+    "annotate.self_train": SelfTrained,
+    "score.plan": Shard,
+    "score.score": ScoredShard,
+    "score.publish": ScoredPartition,
+    "monitor.decide": Decided,
+    "monitor.act": Requested,
+}
+"""What each stage gives; `score.plan` gives several."""
+
+
+def line(stage: str, given: Any) -> str:
+    """What a stage such as `train.sample` has to say in one line, from what it gave or its JSON; empty if nothing.
+
+    >>> line("train.register", {}), line("ingest.publish", None)
+    ('', '')
+    """
+    if stage not in HANDS_ON:
+        return ""
+    try:
+        return HANDS_ON[stage].model_validate(given, from_attributes=False).line()
+    except ValidationError:  # nothing, several, or a result of before the stage said so
+        return ""

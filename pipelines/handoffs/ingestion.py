@@ -1,0 +1,87 @@
+"""What the stages of `<problem>.ingest` hand each other."""
+
+from __future__ import annotations
+
+from pipelines.handoffs.base import HandOff
+
+
+class Extracted(HandOff):
+    """Rows of the partitions `first` to `last`, staged as they came, counted twice."""
+
+    first: str
+    last: str
+    events: int
+    labels: int
+    rejected: int
+    """Rows that a source could not give."""
+    late: int
+    """Rows of both queries that came late."""
+    outside_of: dict[str, dict[str, int]]
+    """By query: rows `before` and `after` the problem's time, and in partitions that are still `open`."""
+    read: int
+    """All of these rows, counted a second time."""
+    sources: dict[str, dict[str, int]]
+    """Of each source: `rows`, and `rejected`."""
+
+
+class Validated(Extracted):
+    """Good rows and bad ones are told apart, and partitions that are too bad to publish are held."""
+
+    quarantined: int
+    """Rows set aside."""
+    held: int
+    """Those of them in refused partitions."""
+    refused: list[str]
+    """Partitions."""
+    repaired: int
+    moved: int
+    """Rows that were repaired into another partition."""
+    labels_without_event: int = 0
+    beside: list[str]
+    """What the run met beside its own rows, each in a few words."""
+    rules: dict[str, int]
+    """Rows by the rule that they broke."""
+    page: str
+    """URI."""
+    verdict: str | None = None
+    """Where partitions are refused."""
+    reason: str | None = None
+
+    def line(self) -> str:
+        return f"{self.quarantined:,} rows set aside"
+
+
+class Published(HandOff):
+    """What became of every row of a run."""
+
+    first: str
+    last: str
+    events: int
+    """Rows published."""
+    labels: int = 0
+    late: int
+    """Rows that came late."""
+    outside: int
+    """Rows outside of the problem's time, and of partitions that have not ended; `outside_of` says which."""
+    outside_of: dict[str, dict[str, int]]
+    quarantined: int
+    """All others."""
+    held: int
+    refused: list[str]
+    labels_without_event: int = 0
+    empty: int
+    """Partitions without any event."""
+    new: int
+    unchanged: int
+    corrected: int
+    withdrawn: int
+    returned: int
+    events_version: int
+    summary: str
+    """All of it in a line."""
+    verdict: str | None = None
+    """Where partitions are refused, or earlier ones were missed."""
+    reason: str | None = None
+
+    def line(self) -> str:
+        return self.summary

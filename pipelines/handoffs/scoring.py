@@ -1,0 +1,50 @@
+"""What the stages of `<problem>.score` hand each other."""
+
+from __future__ import annotations
+
+from pipelines.handoffs.base import HandOff
+
+
+class Shard(HandOff):
+    """A part of a partition's rows, and the version that scores it."""
+
+    partition: str
+    shard: int
+    shards: int
+    events: int
+    """How many are to be scored, of all shards."""
+    version: str
+    run_id: str
+    as_of: str
+    """ISO 8601: what became known later is not seen."""
+    events_version: int | None
+    labels_version: int | None
+
+
+class ScoredShard(HandOff):
+    """The scores of a shard, staged at `uri`."""
+
+    partition: str
+    version: str
+    as_of: str
+    uri: str
+    rows: int
+    events: int
+    """How many `plan` has counted, of all shards."""
+    events_version: int | None
+    unseen: dict[str, int]
+    """Rows with a category that the model did not see in training, by feature."""
+
+
+class ScoredPartition(HandOff):
+    """A partition whose scores are published."""
+
+    partition: str
+    rows: int
+    version: str
+    predictions_version: int
+    manifest: str
+    """URI."""
+
+    def line(self) -> str:
+        return f"{self.rows:,} predictions by version {self.version}"

@@ -1,0 +1,1 @@
+"""`<problem>.annotate`: vote; choose -> ask (people, in Airflow's UI) -> collect; self_train."""

@@ -1,0 +1,303 @@
+"""What an ingest takes in beside its own partitions: rows that came late, events that moved; and labels of no event."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines import quarantine, sql, store
+from pipelines.artifacts import table_schema
+from pipelines.asof.as_known import holds_now
+from pipelines.asof.ingested import ingested
+from pipelines.errors import DataError
+from pipelines.ingest.arrivals import Outside, counted, late, lookback, outside, unaccounted
+from pipelines.ingest.extract import extracted_schema, good_columns
+from pipelines.ingest.orphans import Orphans, orphans
+from pipelines.ingest.rules import LATE
+from pipelines.ingest.validate import ELSEWHERE, bad_numbers, bad_rows, some
+from pipelines.problem import Problem, Query
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow.dataset as ds
+
+NUMBERS = pa.schema([("number", pa.int64())])
+OTHER_KEYS = 0.5  # of a partition's published events: with as many new ones and none of the old, its keys have changed
+FEWEST_KEYS = 5  # published, of which none is delivered: one event that went and one that came are no other way
+
+
+class Seen(NamedTuple):
+    """What a query gave, beside the rows that are staged for the run's own partitions."""
+
+    read: int
+    """rows that the run answers for, counted apart from their staging: its own, late and outside ones"""
+    late: int
+    outside: Outside
+
+
+def looked_back(problem: Problem, first: str) -> list[str]:
+    """The ingested partitions before `first` in which the run looks for rows that came late."""
+    return lookback(problem, first, ingested(problem))
+
+
+def span_read(problem: Problem, keys: Sequence[str], back: Sequence[str]) -> tuple[str, str]:
+    """First and last partition of which sources are read: beyond the problem's own first and last one, too, so that
+    rows which lie just outside, as those of a wrong time zone do, are counted."""
+    parts, reach = problem.partitions, problem.validation.lookback_partitions
+    first, last = (back[0] if back else keys[0]), keys[-1]
+    if first <= parts.first.isoformat():
+        first = parts.shift(first, -reach)
+    if parts.last and last >= parts.last.isoformat():
+        last = parts.shift(last, reach)
+    return first, last
+
+
+def see(
+    problem: Problem,
+    query: Query,
+    database: duckdb.DuckDBPyConnection,
+    keys: Sequence[str],
+    back: Sequence[str],
+    staging: str,
+    now: datetime,
+) -> Seen:
+    """Count what the query gives beyond the run's partitions `keys`, and stage the rows that came late for `back`.
+
+    Raises:
+        DataError: a partition of `back` is delivered under other keys.
+    """
+    counts = counted(problem, query, database, keys[0])
+    beyond = outside(problem.partitions, counts, keys, now)
+    schema = extracted_schema(problem, query)
+    rows = schema.empty_table()
+    if back:
+        # What was superseded since came in its time, too.
+        there = _statements(problem, query, back, pc.field("withdrawn_time").is_null())
+        batches = late(problem, query, database, back, there)
+        rows = pa.Table.from_batches((batch.cast(schema) for batch in batches), schema)
+    if rows.num_rows:
+        _check_keys(problem, query, rows, counts, there)
+        rows = unaccounted(problem, query, rows, there, _accounted(problem, query, back))
+    store.stage(f"{staging}/{query}.late", rows, schema)
+    return Seen(sum(counts.get(key, 0) for key in keys) + rows.num_rows + beyond.rows, rows.num_rows, beyond)
+
+
+def neighbours(problem: Problem, keys: Sequence[str], staging: str, published: Collection[str]) -> pa.Table:
+    """What is published of the staged events' keys in the partitions around the run's: partition, key, `ELSEWHERE`.
+
+    As many partitions as rows are looked for in that came late, before the run's and after. An event that moved there,
+    or from there, has its former times with it. That a correction came after the cut-off makes no event younger:
+    `known_time` is the cut-off at the latest.
+    """
+    parts, back = problem.partitions, problem.validation.lookback_partitions
+    oldest, newest = parts.shift(keys[0], -back), parts.shift(keys[-1], back)
+    around = sorted(key for key in published if oldest <= key <= newest and key not in set(keys))
+    schema = table_schema(problem, "events")
+    schema = pa.schema([schema.field(name) for name in ("partition", problem.key, *ELSEWHERE)])
+    if not around:
+        return schema.empty_table()
+    key, rows = sql.quote(problem.key), store.dataset(problem, "events")
+    superseded = pc.field("superseded_time").is_valid() & pc.field("withdrawn_time").is_null()
+    found = sql.query(
+        f"""WITH there AS MATERIALIZED (
+                SELECT {key} FROM (FROM live UNION ALL FROM past WHERE partition NOT IN (SELECT key FROM run))
+                SEMI JOIN (FROM own UNION ALL FROM late) USING ({key})
+            )
+            SELECT partition, {key}, event_time, least(known_time, cutoff_time) AS known_time, cutoff_time
+            FROM (FROM live UNION ALL FROM past) SEMI JOIN there USING ({key})""",
+        {
+            "live": rows.filter(sql.is_among("partition", around) & holds_now()),
+            "past": rows.filter(sql.is_among("partition", [*keys, *around]) & superseded),
+            "run": pa.table({"key": keys}),
+            "own": store.staged(f"{staging}/events").scanner(columns=[problem.key]).to_reader(),
+            "late": store.staged(f"{staging}/events.late").to_table(columns=[problem.key]),
+        },
+    )
+    return found.cast(schema)
+
+
+def elsewhere(query: Query, around: pa.Table) -> pa.Table | None:
+    """What rules about a query have to know of `neighbours`: labels may be about events of any time."""
+    return around.drop_columns(["partition"]) if query == "events" else None
+
+
+def first_rejected(problem: Problem, rejected: pa.Table, keys: Sequence[str]) -> pa.Table:
+    """The rows that a source could not give, without those that a run of other partitions has set aside already.
+
+    They come again where a source is read by time and the run looks back.
+    """
+    if not rejected.num_rows:
+        return rejected
+    by_time = [name for name, source in problem.sources.items() if source.time_column]
+    of_others = sql.is_among("source", by_time) & ~sql.is_among("partition", keys)
+    there = store.dataset(problem, "quarantine").to_table(columns=["id"], filter=of_others)
+    return rejected.filter(pc.invert(pc.is_in(rejected["id"], value_set=there["id"].combine_chunks())))
+
+
+def part_late(problem: Problem, query: Query, staging: str, around: pa.Table | None) -> pa.Table:
+    """The late rows of a query that break a rule, shaped like the table `quarantine`; which they are is staged.
+
+    What comes late was not known by its cut-off, and need not have been.
+    """
+    rows = store.staged(f"{staging}/{query}.late").to_table()
+    if not rows.num_rows:
+        store.stage(f"{staging}/{query}.late.bad", NUMBERS.empty_table(), NUMBERS)
+        return table_schema(problem, "quarantine").empty_table()
+    if around is not None:
+        columns = [problem.key, *ELSEWHERE]
+        key, has_times = sql.quote(problem.key), " AND ".join(f"{name} IS NOT NULL" for name in ELSEWHERE)
+        own = f"SELECT {key}, {', '.join(ELSEWHERE)} FROM staged SEMI JOIN late USING ({key}) WHERE {has_times}"
+        beside = sql.query(own, {"staged": store.staged(f"{staging}/events"), "late": rows})
+        around = pa.concat_tables([around.select(columns), beside.cast(around.select(columns).schema)])
+    bad = bad_rows(problem, query, rows, exempt=[LATE], elsewhere=around)
+    numbers = bad_numbers(problem, query, rows, exempt=[LATE], elsewhere=around)
+    store.stage(f"{staging}/{query}.late.bad", pa.table({"number": numbers}), NUMBERS)
+    return bad
+
+
+def good_late(problem: Problem, query: Query, staging: str) -> pa.Table:
+    """The late rows of a query that break no rule."""
+    rows = store.staged(f"{staging}/{query}.late").to_table()
+    bad = store.staged(f"{staging}/{query}.late.bad").to_table()["number"].combine_chunks()
+    return rows.filter(pc.invert(pc.is_in(rows["number"], value_set=bad))).select(good_columns(problem, query))
+
+
+def moved_from(problem: Problem, delivered: Any, late_rows: pa.Table, staging: str) -> set[str]:
+    """Partitions in which an event is published that was delivered, or came late, with another time."""
+    key = sql.quote(problem.key)
+    found = sql.query(
+        f"SELECT DISTINCT partition FROM n SEMI JOIN (SELECT {key} FROM d UNION ALL SELECT {key} FROM l) USING ({key})",
+        {"n": store.staged(f"{staging}/elsewhere").to_table(), "d": delivered, "l": late_rows},
+    )
+    return set(found["partition"].to_pylist())
+
+
+def with_late(
+    problem: Problem, query: Query, good: ds.Dataset, late_rows: pa.Table, beside: Sequence[str], staging: str
+) -> ds.Dataset:
+    """The delivery of a run: its own good rows, those that came late, and what holds in the partitions `beside`.
+
+    So the latter's other events are delivered again as they are, and only what is new changes anything.
+    """
+    if not beside:
+        return good
+    schema = late_rows.schema
+    there = _statements(problem, query, beside, holds_now())
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from good.scanner(columns=schema.names).to_batches()
+        yield from late_rows.to_batches()
+        yield from there.scanner(columns=schema.names).to_batches()
+
+    uri = f"{staging}/{query}.delivered"
+    store.stage(uri, batches(), schema)
+    return store.staged(uri)
+
+
+def quarantined(problem: Problem, set_aside: pa.Table, keys: Sequence[str]) -> tuple[pa.Table, list[str]]:
+    """Rows of the table `quarantine` to write, and for which partitions: beside the run's own those of late rows."""
+    more = sorted(set(set_aside["partition"].to_pylist()) - set(keys))
+    if not more:
+        return set_aside, list(keys)
+    there = store.dataset(problem, "quarantine").to_table(filter=sql.is_among("partition", more))
+    is_other = pc.invert(pc.is_in(there["id"], value_set=set_aside["id"].combine_chunks()))
+    return pa.concat_tables([set_aside, there.filter(is_other).cast(set_aside.schema)]), [*keys, *more]
+
+
+def labels_without_event(problem: Problem, keys: Sequence[str], staging: str) -> Orphans:
+    """The run's good labels whose event should be there, and is not: neither published nor set aside.
+
+    Labels about partitions that were not ingested are not looked at.
+    """
+    labels = store.staged(f"{staging}/labels")
+    bad = store.staged(f"{staging}/labels.bad").to_table()["number"].combine_chunks()
+    labels = labels.filter(~pc.field("number").isin(bad) & sql.is_among("partition", keys))
+    key, place = sql.quote(problem.key), sql.partition_of(problem.partitions, "event_time")
+    given = f"SELECT {key} AS key, {place} AS partition FROM"
+    about = sql.query(
+        f"{given} labels UNION ALL {given} late", {"labels": labels, "late": good_late(problem, "labels", staging)}
+    )
+    there = {*ingested(problem), *keys}
+    about = about.filter(pc.is_in(about["partition"], value_set=pa.array(sorted(there), pa.string())))
+    its = sql.is_among("partition", about["partition"].unique().to_pylist())
+    events = sql.query(
+        f"""SELECT {key} AS key FROM published UNION SELECT {key} FROM staged UNION SELECT {key} FROM late
+            UNION SELECT row ->> {sql.literal("$." + sql.quote(problem.key))} FROM quarantine""",
+        {
+            "published": store.dataset(problem, "events").filter(its & holds_now()),
+            "staged": store.staged(f"{staging}/events"),
+            "late": store.staged(f"{staging}/events.late"),
+            "quarantine": store.dataset(problem, "quarantine").filter(its & (pc.field("source") == "events")),
+        },
+    )
+    return orphans(about["key"], events["key"])
+
+
+def check_orphans(problem: Problem, found: Orphans) -> None:
+    """Refuse labels of which too many have no event.
+
+    Raises:
+        DataError: with ids of both sides, and why they differ if that can be told.
+    """
+    limit = problem.validation.max_unmatched_label_share
+    if found.without_event > limit * found.labels:
+        raise DataError(
+            f"{found.told}; at most {limit:.1%} may have none",
+            where=str(problem.folder / "labels.sql"),
+            cure=f"nothing was published: let events.sql and labels.sql give {problem.key} as the same text; if labels "
+            "of events that are not wanted are meant to be there, leave them out in labels.sql, or raise "
+            "validation.max_unmatched_label_share; then clear this run",
+        )
+
+
+def in_words(
+    problem: Problem, late_rows: int, outside_of: Mapping[str, Mapping[str, int]], found: Orphans | None
+) -> list[str]:
+    """What a run met beside its own rows, each in a few words; nothing where there was nothing."""
+    parts = problem.partitions
+    names = {
+        "before": f"before {parts.first}",
+        "after": f"after {parts.last}",
+        "open": "in partitions that have not ended",
+    }
+    words = [f"rows that came late: {late_rows:,}"] if late_rows else []
+    for query, counts in outside_of.items():
+        words += [f"{query} {names[where]}: {rows:,}" for where, rows in counts.items() if rows]
+    return words + ([found.told] if found and found.without_event else [])
+
+
+def _statements(problem: Problem, query: Query, keys: Sequence[str], that: pc.Expression) -> ds.Dataset:
+    """What the source said of these partitions, of the statements `that` are meant."""
+    rows = store.dataset(problem, query).filter(sql.is_among("partition", keys) & that)
+    return rows.filter(pc.field("source") == "natural") if query == "labels" else rows
+
+
+def _accounted(problem: Problem, query: Query, keys: Sequence[str]) -> set[str]:
+    """Ids of the rows of these partitions that were set aside, or mended and let in since."""
+    its = sql.is_among("partition", keys) & (pc.field("source") == query)
+    ids = store.dataset(problem, "quarantine").to_table(columns=["id"], filter=its)["id"].to_pylist()
+    return {*ids, *quarantine.releases(problem)}
+
+
+def _check_keys(problem: Problem, query: Query, rows: pa.Table, counts: dict[str, int], there: ds.Dataset) -> None:
+    """A partition of which nothing that is known is delivered any more, but as much else, did not come late."""
+    held = "SELECT partition, count(*) AS rows FROM t WHERE superseded_time IS NULL GROUP BY 1 ORDER BY 1"
+    published = sql.query(held, {"t": there}).to_pylist()
+    fresh = {row["values"]: row["counts"] for row in pc.value_counts(rows["partition"]).to_pylist()}
+    changed = {
+        row["partition"]: row["rows"]
+        for row in published
+        if fresh.get(row["partition"], 0) == counts.get(row["partition"], 0) >= max(1, OTHER_KEYS * row["rows"])
+    }
+    if sum(changed.values()) >= FEWEST_KEYS:
+        raise DataError(
+            f"of {some(list(changed))} no {problem.key} that was published is delivered any more, but as many others "
+            "are",
+            where=str(problem.folder / f"{query}.sql"),
+            cure=f"if {problem.key} is made in another way now, ingest these partitions again (with restate); if the "
+            "source gives new rows only, set validation.lookback_partitions to 0",
+        )

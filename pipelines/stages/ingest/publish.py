@@ -1,0 +1,140 @@
+"""publish: the good rows are stated in the tables."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+
+from pipelines import quarantine, sql, store
+from pipelines.asof.clock import present
+from pipelines.asof.ingested import ingested, note_empty
+from pipelines.handoffs.config import problem_of
+from pipelines.handoffs.ingestion import Published, Validated
+from pipelines.problem import Problem, Query
+from pipelines.stages.ingest.staging import staging_uri
+from pipelines.summary import missed, missed_in_words
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+
+log = logging.getLogger(__name__)
+
+
+def publish(problem_name: str, validated: Validated, restate: bool = False) -> Published:
+    """Commit the staged rows of the good partitions, events last: whoever sees events sees their labels too.
+
+    What differs from an earlier delivery of the partitions is a correction, known from now on; with `restate` the
+    delivery is taken as if it were the first. Rows that came late are stated in the partitions that they belong to,
+    known from now on.
+
+    Raises:
+        DataError: the rows that were read do not add up to those that went somewhere.
+    """
+    from pipelines.ingest.publish import changes, check_accounts, event_statements, natural_label_statements
+    from pipelines.stages.ingest import arrivals
+
+    problem = problem_of(problem_name, validated)
+    first, last = validated.first, validated.last
+    keys = [key for key in problem.partitions.between(first, last) if key not in validated.refused]
+    staging = staging_uri(problem, first, last)
+    if done := store.finished(staging):
+        return Published.model_validate(done)
+    good = {query: _delivered(problem, query, staging, keys) for query in problem.queries}
+    came_late = {query: arrivals.good_late(problem, query, staging) for query in problem.queries}
+    counts: dict[str, int] = {query: rows.count_rows() for query, rows in good.items()}
+    late = sum(rows.num_rows for rows in came_late.values())
+    outside = sum(rows for of_query in validated.outside_of.values() for rows in of_query.values())
+    set_aside = store.staged(f"{staging}/quarantine").to_table()
+    check_accounts(
+        validated.read - validated.moved,
+        published=sum(counts.values()),
+        quarantined=set_aside.num_rows + validated.held,
+        late=late,
+        outside=outside,
+    )
+    # Partitions beside the run's own in which something changes: late rows, and events that moved away from there.
+    beside = {query: set(rows["partition"].to_pylist()) for query, rows in came_late.items()}
+    beside["events"] |= arrivals.moved_from(problem, good["events"], came_late["events"], staging)
+    written = {query: sorted({*keys, *beside[query]}) for query in problem.queries}
+    delivered = {
+        query: arrivals.with_late(problem, query, rows, came_late[query], sorted(beside[query] - set(keys)), staging)
+        for query, rows in good.items()
+    }
+    before = {
+        query: store.dataset(problem, query).filter(sql.is_among("partition", written[query]))
+        for query in problem.queries
+    }
+    restated = keys if restate else ()
+    now = present(problem, last)
+    known = set(ingested(problem))
+    if "labels" in delivered:
+        natural = before["labels"].filter(pc.field("source") == "natural")
+        stated = natural_label_statements(
+            problem, natural, delivered["labels"], now, ingested=known & set(written["labels"]), restated=restated
+        )
+        store.write_table(problem, "labels", stated, written["labels"], within="natural")
+    store.write_table(problem, "quarantine", *arrivals.quarantined(problem, set_aside, keys))
+    stated = event_statements(
+        problem,
+        before["events"],
+        delivered["events"],
+        now,
+        ingested=known & set(written["events"]),
+        restated=restated,
+    )
+    version = store.write_table(problem, "events", stated, written["events"])
+    is_ours = sql.is_among("partition", keys)
+    after = store.dataset(problem, "events", version).filter(is_ours)
+    without_events = sorted(set(keys) - set(store.partition_keys(problem, "events")))
+    note_empty(problem, without_events)
+    if without_events:
+        log.info("published empty: %s", problem.partitions.spans(without_events))
+    changed = changes(problem, "events", before["events"].filter(is_ours), after)
+    refused = {row["partition"] for row in quarantine.holds(problem) if row["evidence"].get("by") == quarantine.REFUSED}
+    quarantine.readmit_all(problem, sorted(refused & set(keys)), "a later delivery passed the rules")
+    before_these = [key for key in missed(problem, datetime.now(UTC), known.union(keys)) if key < last]
+    verdict, reason = validated.verdict, validated.reason
+    if left_out := missed_in_words(problem, before_these):
+        log.warning("%s", left_out)
+        verdict = f"{verdict}; partitions were missed" if verdict else "partitions were missed"
+        reason = f"{reason}\n{left_out}" if reason else left_out
+    published = Published(
+        config=validated.config,
+        first=first,
+        last=last,
+        **counts,
+        late=late,
+        outside=outside,
+        outside_of=validated.outside_of,
+        quarantined=validated.quarantined,
+        held=validated.held,
+        refused=validated.refused,
+        labels_without_event=validated.labels_without_event,
+        empty=len(without_events),
+        **changed,
+        events_version=version,
+        summary=", ".join([f"{counts['events']:,} events published", *validated.beside]),
+        verdict=verdict,
+        reason=reason,
+    )
+    store.finish(staging, published.model_dump(mode="json"))
+    return published
+
+
+def _delivered(problem: Problem, query: Query, staging: str, keys: Sequence[str]) -> ds.Dataset:
+    """The good rows of a query in the partitions `keys`, and the repaired ones."""
+    bad, repaired = (store.staged(f"{staging}/{query}.{part}").to_table() for part in ("bad", "repaired"))
+    is_bad = pc.field("number").isin(bad["number"].combine_chunks())
+    good = store.staged(f"{staging}/{query}").filter(~is_bad & sql.is_among("partition", keys))
+    if not repaired.num_rows:
+        return good
+    uri = f"{staging}/{query}.good"
+    batches = chain(good.scanner(columns=repaired.schema.names).to_batches(), repaired.to_batches())
+    store.stage(uri, batches, repaired.schema)
+    return store.staged(uri)

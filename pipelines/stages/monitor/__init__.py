@@ -1,0 +1,1 @@
+"""`<problem>.monitor`, for one scored partition: profile, detect, estimate, diagnose, explain, decide, act, report."""

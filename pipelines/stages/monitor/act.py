@@ -1,0 +1,58 @@
+"""act: the decision goes to the ledger and is carried out."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from pipelines import ledger
+from pipelines.errors import NoTraining
+from pipelines.handoffs.config import pinned_problem
+from pipelines.monitoring.decide.decide import TRAININGS
+
+TOLD = ("label_shift", "concept", "feedback", "explained")  # evidence of other stages, where they gave any
+
+
+def act(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
+    """Write the decision to the ledger and carry it out: a partition into quarantine, another version into service, or
+    a request for a training.
+
+    Result: {"partition", "action", "verdict", "reason"}: the request, which starts the train DAG.
+
+    Raises:
+        NoTraining: none is wanted, or the one for this partition has been carried out.
+    """
+    from pipelines import quarantine
+    from pipelines.release import switch
+
+    config = pinned_problem(problem, decided.get("config"))
+    outcome = {name: decided[name] for name in ("partition", "action", "verdict", "reason")}
+    evidence = {name: decided[name] for name in ("version", "detected", "realised", "diagnosis")}
+    evidence |= {name: decided.get(name) for name in ("options", "readings", "window_from", *TOLD)}
+    digest = hashlib.sha256(repr(sorted(outcome.items())).encode()).hexdigest()[:8]
+    ledger.record(
+        config,
+        decision=f"monitoring:{decided['partition']}:{decided['version']}:{digest}",
+        kind="monitoring",
+        **outcome,
+        model_version=decided["version"],
+        evidence=evidence,
+    )
+    partition, action, reason = decided["partition"], decided["action"], decided["reason"]
+    where = f"problem {problem}, partition {partition}"
+    match action:
+        case "quarantine":
+            quarantine.hold(config, partition, reason, {"by": "monitor", "diagnosis": decided["diagnosis"]})
+        case "roll_back":
+            switch.roll_back(config, partition, reason)
+        case "fall_back":
+            switch.fall_back(config, partition, reason)
+    if action not in TRAININGS:
+        raise NoTraining(f"{decided['verdict']}: {reason}", where=where, cure=f"the action is {action}")
+    if ledger.has_gate(config, partition):
+        raise NoTraining(
+            "a model has been trained for this partition already",
+            where=where,
+            cure=f"trigger {problem}.train by hand for another one",
+        )
+    return outcome

@@ -1,0 +1,82 @@
+"""decide: what each way to act is expected to gain, and the policy's choice among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines import ledger, store
+from pipelines.config import Way
+from pipelines.handoffs.config import pinned_problem
+from pipelines.monitoring.decide.decide import TRAININGS, Situation, is_alarm
+from pipelines.monitoring.decide.readings import Reading
+from pipelines.paths import version_uri
+from pipelines.problem import Problem
+from pipelines.stages.monitor.readings import ages, measure, taught_by
+from pipelines.stages.waiting import handed_on
+
+
+def decide(problem: str, explained: dict[str, Any], trainings: int = 0) -> dict[str, Any]:
+    """Measure what each way to act would have gained, and let the policy choose.
+
+    Readings of earlier partitions are those on the ledger. `trainings`: runs of the train DAG that are on, or wait.
+    Result: what was given, and {"verdict", "action", "reason",
+    "window_from", "options": [each way with its expected gain, cost and why it was not taken], "readings"}.
+    """
+    from pipelines.monitoring.decide.decide import decide as apply_policy
+    from pipelines.monitoring.decide.options import options
+    from pipelines.monitoring.diagnose.finding import Diagnosis
+
+    config = pinned_problem(problem, explained.get("config"))
+    policy, partition, version = config.monitoring.policy, explained["partition"], explained["version"]
+    diagnosis = Diagnosis.model_validate(explained["diagnosis"])
+    if diagnosis.is_empty:
+        decision = apply_policy(policy, diagnosis, (), Situation())
+        return {**explained, **decision.model_dump(mode="json"), "readings": []}
+    earlier = [row for row in ledger.decisions(config, "monitoring") if row["partition"] < partition]
+    lineage = store.read_json(version_uri(config, version, "lineage.json"))
+    chain = taught_by(config, lineage)
+    situation = _situation(config, partition, lineage, len(chain) - 1, earlier, trainings)
+    readings, new, unmeasured = _earlier_readings(earlier), list[Reading](), dict[Way, str]()
+    if policy.updates == "continual":
+        since = explained.get("explained", {}).get("since") if "concept drift" in diagnosis.kinds else None
+        new, unmeasured = measure(
+            version,
+            handed_on(config, explained),
+            chain,
+            lineage["candidate"],
+            readings,
+            is_bad=diagnosis.is_newest_bad,
+            since=since,
+        )
+    its_ages = ages(config, chain, partition)
+    considered = options(policy, [*readings, *new], version, its_ages, is_alarm(policy, diagnosis), unmeasured)
+    decision = apply_policy(policy, diagnosis, considered if policy.updates == "continual" else (), situation)
+    told = [one.model_dump(mode="json") for one in new]
+    return {**explained, **decision.model_dump(mode="json"), "readings": told}
+
+
+def _situation(
+    config: Problem,
+    partition: str,
+    lineage: dict[str, Any],
+    continued: int,
+    earlier: list[dict[str, Any]],
+    trainings: int,
+) -> Situation:
+    parts = config.partitions
+    requests = sorted(row["partition"] for row in earlier if row["action"] in TRAININGS)
+    since = len(parts.between(requests[-1], partition)) - 1 if requests else None
+    age = max(len(parts.between(lineage["partition"], partition)) - 1, 0)
+    return Situation(
+        since_request=since,
+        since_training=age if since is None else min(age, since),
+        continued=continued,
+        is_training=trainings > 0,
+    )
+
+
+def _earlier_readings(earlier: list[dict[str, Any]]) -> list[Reading]:
+    """The ledger's readings, each once: a run that was cleared has written them again."""
+    found = [Reading.model_validate(one) for row in earlier for one in row["evidence"].get("readings") or []]
+    each = {(one.way, one.partition, one.version, one.window_from): one for one in found}
+    return list(each.values())

@@ -1,0 +1,315 @@
+"""What `estimate` makes of earlier partitions: their labels, what was estimated of them, and how scores spread."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines import quarantine, sql, store
+from pipelines.asof.as_known import in_the_partition, labels_as_known, labels_of
+from pipelines.dataset.label import label_number, mature
+from pipelines.paths import reference_uri
+from pipelines.problem import Problem
+from pipelines.profiles.profile import KEPT_PARTITIONS
+from pipelines.release.versions import learnt_by, version_problem
+from pipelines.stages.waiting import Judgeable, judgeable
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+    from pipelines.monitoring.estimate.held_out import HeldOut
+
+LOOKED_BACK = 120  # mature partitions, the newest, of which estimates are read: some of them may never get a label
+
+
+def labelled_rows(its: Problem, version: str, labels_in: Judgeable, count: int) -> list[pa.Table]:
+    """The newest `count` partitions that `version` scored and has not learnt from and whose labels are in, oldest
+    first.
+
+    Neighbouring partitions with fewer than `monitoring.policy.min_labels` labels are one table together. Each has
+    features, score, decision, probabilities, `_label` (a number, null where there is none that the version knows) and
+    `_is_labelled`, as known at the end of `labels_in.partition`; of many rows 20,000, drawn by a hash of the key.
+    """
+    from pipelines.monitoring.estimate.held_out import ROWS
+    from pipelines.profiles.pooled import windows
+
+    config, partition = labels_in.config, labels_in.partition
+    fewest = config.monitoring.policy.min_labels
+    predictions = store.dataset(config, "predictions")
+    learnt = learnt_by(config, version)
+    keys = labels_in.among(_sound(config, store.partition_keys(config, "predictions")))
+    keys = [key for key in keys if key not in learnt]
+    counted = _newest_scored(predictions, keys, version, max(count, KEPT_PARTITIONS))
+    chosen = windows([rows for _, rows in counted], fewest)[-count:]
+    found = [key for key, _ in counted[chosen[0].start :]] if chosen else []
+    if not found:
+        return []
+    key, parts = sql.quote(its.key), its.partitions
+    time = pc.field("event_time")
+    span = (time >= pc.scalar(parts.start(found[0]))) & (time < pc.scalar(parts.end(found[-1])))
+    rows = sql.query(
+        f"""WITH known AS MATERIALIZED ({labels_as_known(its)}),
+            of_events AS ({labels_of(its, "p", in_the_partition(its))}),
+            chosen AS (
+                SELECT {key}, partition, event_time, score, decision, probabilities FROM p
+                QUALIFY row_number() OVER (PARTITION BY partition ORDER BY hash({key}), {key}) <= {ROWS}
+            )
+            SELECT f.*, chosen.score, chosen.decision, chosen.probabilities,
+                {label_number(its, "known.label")} AS _label, known.label IS NOT NULL AS _is_labelled
+            FROM f JOIN chosen USING ({key}, partition)
+            LEFT JOIN of_events AS known ON known.{key} = chosen.{key} AND known.event_time = chosen.event_time
+            ORDER BY f.event_time, f.{key}""",
+        {
+            "f": store.dataset(its, "features").filter(sql.is_among("partition", found)),
+            "p": predictions.filter(sql.is_among("partition", found) & (pc.field("model_version") == version)),
+            "labels": store.dataset(config, "labels").filter(span),
+        },
+        {"as_of": config.partitions.end(partition)},
+    )
+    parts_of = [rows.filter(pc.equal(rows["partition"], each)) for each in found]
+    labels = [part.num_rows - part["_label"].null_count for part in parts_of]
+    return [pa.concat_tables(parts_of[window.start : window.stop]) for window in windows(labels, fewest)]
+
+
+def _newest_scored(predictions: ds.Dataset, keys: list[str], version: str, most: int) -> list[tuple[str, int]]:
+    """The newest of `keys` with rows that `version` scored, `most` of them, and how many rows, oldest first.
+
+    So many keys are looked through at a time, newest first, until there are enough or none of a time is of the version:
+    what served before it, however long, is not read.
+    """
+    found: list[tuple[str, int]] = []
+    for end in range(len(keys), 0, -most):
+        looked_at = keys[max(end - most, 0) : end]
+        its_own = predictions.filter(sql.is_among("partition", looked_at) & (pc.field("model_version") == version))
+        rows = sql.query("SELECT partition, count(*) AS rows FROM p GROUP BY 1 ORDER BY 1", {"p": its_own})
+        if not rows.num_rows:
+            break
+        counts = zip(rows["partition"].to_pylist(), rows["rows"].to_pylist(), strict=True)
+        found = [*counts, *found][-most:]
+        if len(found) == most:
+            break
+    return found
+
+
+def estimates_until(labels_in: Judgeable) -> pa.Table:
+    """Rows of the table `estimates` up to `labels_in.partition`: of the newest partitions whose labels are in, of which
+    the past error is made and the newest may be measured now, and of those that still wait for theirs."""
+    config = labels_in.config
+    keys = [key for key in store.partition_keys(config, "estimates") if key <= labels_in.partition]
+    known = labels_in.among(keys)[-LOOKED_BACK:]
+    wanted = [key for key in keys if not known or key >= known[0]]
+    return store.dataset(config, "estimates").to_table(filter=sql.is_among("partition", wanted))
+
+
+def with_or_without_label(config: Problem, its: Problem, keys: list[str], partition: str) -> pa.Table:
+    """Rows of these partitions that have features, with `_is_labelled` as known at the end of `partition`; of many rows
+    20,000 of all, drawn by a hash of the key."""
+    from pipelines.monitoring.estimate.held_out import ROWS
+
+    key, parts = sql.quote(its.key), its.partitions
+    features = store.dataset(its, "features").filter(sql.is_among("partition", keys))
+    time = pc.field("event_time")
+    span = (time >= pc.scalar(parts.start(min(keys)))) & (time < pc.scalar(parts.end(max(keys))))
+    return sql.query(
+        f"""WITH known AS MATERIALIZED ({labels_as_known(its)}),
+            chosen AS (SELECT * FROM f ORDER BY hash({key}), {key}, event_time LIMIT {ROWS}),
+            of_events AS ({labels_of(its, "chosen", in_the_partition(its))})
+            SELECT chosen.*, known.label IS NOT NULL AS _is_labelled
+            FROM chosen LEFT JOIN of_events AS known USING ({key}, event_time)
+            ORDER BY chosen.event_time, chosen.{key}""",
+        {"f": features, "labels": store.dataset(config, "labels").filter(span)},
+        {"as_of": config.partitions.end(partition)},
+    )
+
+
+def newest_realised(config: Problem, partition: str, scored: list[str]) -> list[dict[str, Any]]:
+    """How the newest labelled partitions turned out, oldest first: `monitoring.policy.of_last` of them, by whatever
+    version scored each. What a version has learnt from is left out: it scores that well whatever it is worth.
+
+    Neighbouring partitions of one version with fewer than `monitoring.policy.min_labels` labels are pooled. Each has
+    what `performance` tells, "partition" (the newest of the pool), "partitions" (all of it), "version" and
+    "unknown_labels". A pool may still have too few rows: at most 60 partitions are looked at.
+
+    Args:
+        partition: labels are taken as known at its end.
+        scored: partitions with predictions that may tell something: none whose labels are still on their way.
+    """
+    policy = config.monitoring.policy
+    keys = mature(config, partition, scored)[-KEPT_PARTITIONS:]
+    wanted = policy.of_last
+    while True:
+        found = _realised_pools(config, partition, keys[-wanted:])
+        is_enough = sum(pool["rows"] >= policy.min_labels for pool in found) >= policy.of_last
+        if is_enough or wanted >= len(keys):
+            return found[-policy.of_last :]
+        wanted *= 2  # small partitions: it takes more of them
+
+
+def _realised_pools(config: Problem, partition: str, keys: list[str]) -> list[dict[str, Any]]:
+    from pipelines.monitoring.detect.detect import performance
+    from pipelines.monitoring.estimate.realised import realised
+    from pipelines.profiles.pooled import windows
+
+    predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
+    found: list[dict[str, Any]] = []
+    for version, scored_keys in _runs(config, keys):
+        learnt = learnt_by(config, version)
+        its_keys = [key for key in scored_keys if key not in learnt]
+        if not its_keys:
+            continue
+        its, threshold = version_problem(config, version), threshold_of(config, version)
+        moment = config.partitions.end(partition)
+        parts = realised(its, predictions, labels, its_keys, version, threshold, moment)
+        parts = [part for part in parts if len(part.scored.labels)]
+        rows = [len(part.scored.labels) for part in parts]
+        for window in windows(rows, config.monitoring.policy.min_labels):
+            first, *others = [parts[place] for place in window]
+            unknown: Counter[str] = Counter()
+            for part in (first, *others):
+                unknown.update(part.unknown_labels)
+            pool = {
+                "partition": parts[window[-1]].partition,
+                "partitions": [parts[place].partition for place in window],
+                "version": version,
+                "unknown_labels": dict(unknown),
+            }
+            found.append(pool | performance(first.scored.joined([part.scored for part in others])))
+    return found
+
+
+def _runs(config: Problem, keys: list[str]) -> list[tuple[str, list[str]]]:
+    """Neighbouring partitions that one version scored, oldest first, with that version."""
+    if not keys:
+        return []
+    scored = store.dataset(config, "predictions").filter(sql.is_among("partition", keys))
+    query = "SELECT partition, min(model_version) AS version FROM p GROUP BY 1 ORDER BY 1"
+    by_partition = sql.query(query, {"p": scored}).to_pylist()
+    grouped = groupby(by_partition, key=lambda row: str(row["version"]))
+    return [(version, [row["partition"] for row in rows]) for version, rows in grouped]
+
+
+def with_labels(its: Problem, rows: pa.Table, threshold: float) -> HeldOut:
+    """The rows that have a label, as scored rows with their features."""
+    from pipelines.metrics.scored import scored
+    from pipelines.monitoring.estimate.held_out import HeldOut
+    from pipelines.monitoring.estimate.realised import scores_of
+
+    known = rows.filter(pc.is_valid(rows["_label"]))
+    return HeldOut(known, scored(its, known["_label"].to_numpy(), scores_of(its, known), threshold=threshold))
+
+
+def _sound(config: Problem, keys: list[str]) -> list[str]:
+    """Those that are not in quarantine: what the model made of broken rows says nothing of the model."""
+    held = quarantine.held(config)
+    return [key for key in keys if key not in held]
+
+
+def threshold_of(config: Problem, version: str) -> float:
+    """The decision threshold that goes with a version."""
+    return float(store.read_json(reference_uri(config, version))["reference"].get("threshold", 0.5))
+
+
+def measure_past(labels_in: Judgeable, table: pa.Table) -> tuple[pa.Table, list[str]]:
+    """Fill `realised` of every partition that is mature by now and was not measured yet, in the store and in `table`,
+    its rows; gives the filled table and those partitions. Those that the version has learnt from are never measured."""
+    from pipelines.monitoring.estimate.estimate import metrics_of
+    from pipelines.monitoring.estimate.realised import realised
+
+    config, partition = labels_in.config, labels_in.partition
+    waiting = table.filter(pc.is_null(table["realised_rows"]))["partition"].unique().to_pylist()
+    by_then, learnt = {partition: labels_in}, dict[str, set[str]]()
+    done = []
+    for key in labels_in.among(_sound(config, waiting)):
+        rows = table.filter(pc.equal(table["partition"], key))
+        version = rows["model_version"][0].as_py()
+        if version not in learnt:
+            learnt[version] = learnt_by(config, version)
+        if key in learnt[version]:
+            continue
+        its, parts = version_problem(config, version), config.partitions
+        matured = next(then for then in parts.between(key, partition) if _is_judgeable(config, key, then, by_then))
+        predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
+        threshold, moment = threshold_of(config, version), parts.end(matured)
+        truth = realised(its, predictions, labels, [key], version, threshold, moment)[0].scored
+        if not len(truth.labels):
+            continue
+        values = {name: metric(truth) for name, metric in metrics_of(truth).items()}
+        for name, filled in (
+            ("realised", pa.array([values.get(one) for one in rows["metric"].to_pylist()], pa.float64())),
+            ("realised_rows", pa.array([len(truth.labels)] * rows.num_rows, pa.int64())),
+        ):
+            rows = rows.set_column(rows.schema.get_field_index(name), name, filled)
+        store.write_table(config, "estimates", rows, [key])
+        table = pa.concat_tables([table.filter(pc.not_equal(table["partition"], key)), rows])
+        done.append(key)
+    return table, done
+
+
+def _is_judgeable(config: Problem, key: str, then: str, by_then: dict[str, Judgeable]) -> bool:
+    """Whether the labels of `key` were in at the end of `then`; `by_then` keeps what was looked up."""
+    if not mature(config, then, [key]):
+        return False
+    if then not in by_then:
+        by_then[then] = judgeable(config, then)
+    return bool(by_then[then].among([key]))
+
+
+def label_coverage(config: Problem, its: Problem, rows: pa.Table) -> dict[str, Any] | None:
+    """How many rows of a mature partition have a label, by score."""
+    from pipelines.metrics.bootstrap import blocks_of
+    from pipelines.monitoring.diagnose.feedback import coverage
+
+    decided = rows["decision"].to_pylist() if its.task == "multiclass" else None
+    is_labelled = rows["_is_labelled"].to_numpy()
+    return coverage(
+        rows["score"].to_numpy(), decided, is_labelled, blocks_of(config, rows), config.evaluation.bootstrap
+    )
+
+
+def spread_of_scores(config: Problem, version: str, partition: str) -> tuple[dict[str, float], list[float]]:
+    """Evenness of the scores of the newest partitions up to this one, by whatever version scored each, oldest first;
+    and of the partitions that `version` was made from.
+
+    Of several classes the evenness of those decided for; else that of the score's bins. Always compared with the
+    reference of the version that scored.
+    """
+    from pipelines.monitoring.diagnose.feedback import LAST, evenness
+    from pipelines.profiles.profile import SCORE
+    from pipelines.stages.monitor.past import reference_of
+
+    keys = [key for key in store.partition_keys(config, "profiles") if key <= partition][-LAST:]
+    rows = store.dataset(config, "profiles").to_table(
+        columns=["partition", "model_version", "counts"],
+        filter=sql.is_among("partition", keys) & (pc.field("column") == SCORE) & (pc.field("slice") == ""),
+    )
+    versions = set(rows["model_version"].to_pylist()) | {version}
+    kinds = {one: version_problem(config, one).task for one in versions}
+    if kinds[version] == "multiclass":
+        return _spread_of_decisions(config, keys), []
+    usual = {one: reference_of(config, one) for one in versions}
+    pooled = {one: usual[one].columns[SCORE].profile.counts[:-2] for one in versions}
+    series = {
+        row["partition"]: evenness(row["counts"][:-2], pooled[row["model_version"]])
+        for row in rows.sort_by("partition").to_pylist()
+        if kinds[row["model_version"]] == kinds[version]
+    }
+    past = [evenness(part[SCORE].counts[:-2], pooled[version])
+            for part in usual[version].partitions.values() if SCORE in part]  # fmt: skip
+    return {key: one for key, one in series.items() if one is not None}, [one for one in past if one is not None]
+
+
+def _spread_of_decisions(config: Problem, keys: list[str]) -> dict[str, float]:
+    from pipelines.monitoring.diagnose.feedback import evenness
+
+    counts = sql.query(
+        "SELECT partition, decision, count(*) AS rows FROM p GROUP BY ALL",
+        {"p": store.dataset(config, "predictions").filter(sql.is_among("partition", keys))},
+    )
+    even = np.ones(len(config.classes))
+    found = {key: evenness(counts.filter(pc.equal(counts["partition"], key))["rows"].to_numpy(), even) for key in keys}
+    return {key: one for key, one in found.items() if one is not None}

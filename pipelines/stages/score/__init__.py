@@ -1,0 +1,1 @@
+"""`<problem>.score`: plan -> score (per shard) -> publish, for one partition."""

@@ -1,0 +1,1 @@
+"""`<problem>.train`: label, sample, featurize, check, train (mapped), evaluate, gate, refit, register, promote."""

@@ -1,0 +1,85 @@
+"""check: leaks, the datasheet, and what the held-out rows can show."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+
+from pipelines import store
+from pipelines.dataset import training_sets
+from pipelines.handoffs.config import problem_of
+from pipelines.handoffs.training import Checked, Featurized, Leaks
+from pipelines.paths import datasheet_uri
+from pipelines.problem import Problem
+from pipelines.stages.train.staging import labelled_uri, staging_uri
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+    from pipelines.dataset.leaks import Finding
+
+log = logging.getLogger(__name__)
+
+
+def check(problem_name: str, featurized: Featurized) -> Checked:
+    """Look for leaks before anything learns from the set, and write its datasheet and its feature schema.
+
+    Raises:
+        DataError: a feature knows too much, or a row stands on both sides of a split; the datasheet is written anyway.
+    """
+    from pipelines.dataset import leaks
+    from pipelines.dataset.datasheet import datasheet
+    from pipelines.evaluation.gate import power
+    from pipelines.features.schema import feature_schema
+
+    problem = problem_of(problem_name, featurized)
+    staging = staging_uri(problem, featurized.training)
+    uri = datasheet_uri(problem, featurized.training_set)
+    if done := store.finished(staging):
+        return Checked(**featurized.model_dump(), datasheet=uri, leaks=done["leaks"], power=done.get("power"))
+    labelled = store.staged(labelled_uri(problem, featurized.training))
+    rows = training_sets.with_features(problem, featurized, labelled)
+    as_of = datetime.fromisoformat(featurized.as_of)
+    findings = [*leaks.check(problem, rows, as_of, labelled), *_audit(problem, featurized, as_of, labelled)]
+    features = feature_schema(problem, rows.filter(pc.equal(rows["split"], "train")))
+    shows = power.told(problem, rows)
+    for warning in shows.warnings:
+        log.warning("%s: %s", problem_name, warning)
+    facts = training_sets.facts(problem, featurized, rows, features, findings, shows)
+    sheet = datasheet(problem, facts)
+    store.write_json(training_sets.facts_uri(problem, featurized.training_set), asdict(facts))
+    store.write_json(store.store_uri(problem.name, "feature_sets", f"{problem.feature_set}.json"), features)
+    store.write_bytes(uri.replace(".html", ".md"), sheet.markdown.encode())
+    store.write_bytes(uri, sheet.html)
+    leaks.require_clean(problem, findings)
+    accepted = [finding.reason for finding in findings if not finding.passed]
+    checked = Checked(
+        **featurized.model_dump(), datasheet=uri, leaks=Leaks(checked=True, findings=accepted), power=shows
+    )
+    store.finish(staging, checked.model_dump(mode="json"))
+    return checked
+
+
+def _audit(problem: Problem, pins: Featurized, as_of: datetime, labelled: ds.Dataset) -> list[Finding]:
+    from pipelines.dataset.audit import audit
+    from pipelines.dataset.label import Sizes, splits
+
+    rows = problem.dataset.leaks.audit_rows
+    if rows is None:
+        return []
+    made = {
+        "labelled": labelled,
+        "training_sets": training_sets.training_set(problem, pins),
+        "features": store.dataset(problem, "features", pins.features_version),
+    }
+    events = store.dataset(problem, "events", pins.events_version)
+    labels = store.dataset(problem, "labels", pins.labels_version)
+    available = store.partition_keys(problem, "events", pins.events_version)
+    sizes = Sizes(**pins.held_out.model_dump()) if pins.held_out else None
+    passed_over = {*pins.held, *pins.waiting}
+    split = splits(problem, pins.partition, available, pins.window_from, passed_over, sizes=sizes)
+    return audit(problem, events, labels, as_of, split, made, rows)

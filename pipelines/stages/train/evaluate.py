@@ -1,0 +1,194 @@
+"""evaluate: all candidates and the champion on the same test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pipelines import store
+from pipelines.dataset import training_sets
+from pipelines.dataset.fingerprint import fingerprint
+from pipelines.errors import NothingToDo
+from pipelines.handoffs.config import problem_of
+from pipelines.handoffs.training import Checked, Evaluated, Trained
+from pipelines.paths import evaluation_uri
+from pipelines.problem import Problem
+from pipelines.release.versions import learnt_by, measured_run, taught, version_problem
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+    from pipelines.evaluation.gate.compare import Contender
+    from pipelines.metrics.scored import Scored
+    from pipelines.training.model import Model
+
+
+REFERENCE_ROWS = 500_000  # training rows, at most, that monitoring compares with
+
+
+COMPARED_ROWS = 50_000  # training rows, at most, that are scored to see how far the test rows have moved
+
+
+def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Evaluated:
+    """Measure all candidates and the champion on the same test rows; the best on validation is the challenger.
+
+    Each candidate's report goes to its run, the challenger's to the store as well: what `gate` judges. Its run keeps
+    the reference for monitoring. Where the champion is updated, reference and training rows are those that it has
+    learnt from before as well.
+
+    Raises:
+        NothingToDo: baselines alone were trained, as updating the champion brought nothing.
+    """
+    from pipelines import tracking
+    from pipelines.evaluation.gate.challenger import pick_challenger, selection
+    from pipelines.evaluation.gate.compare import Contender, evidence
+    from pipelines.evaluation.page.page import page
+    from pipelines.evaluation.report.report import report
+    from pipelines.metrics.bootstrap import blocks_of
+    from pipelines.monitoring.estimate.held_out import to_parquet
+    from pipelines.profiles.profile import reference
+    from pipelines.release.history import history
+
+    problem = problem_of(problem_name, checked)
+    if all(problem.training.candidates[one.candidate].is_baseline for one in trained):
+        raise NothingToDo("there is no challenger", where=f"{problem_name}.train", cure="the champion goes on serving")
+    builds_on = checked.builds_on
+    before = builds_on.sets if builds_on else []
+    test = training_sets.split(problem, checked, "test", extra=_groups(problem))
+    seen = training_sets.drawn(problem, checked, "train", REFERENCE_ROWS, before)
+    sample = seen
+    if seen.num_rows > COMPARED_ROWS:
+        sample = training_sets.drawn(problem, checked, "train", COMPARED_ROWS, before)
+    runs = {fitted.candidate: fitted.run_id for fitted in trained}
+    contenders = {}
+    for name, run_id in runs.items():
+        model = tracking.load_model(run_id)
+        known = None if problem.training.candidates[name].is_baseline else _scored(problem, model, sample)
+        contenders[name] = Contender(name, run_id, model, _scored(problem, model, test), known=known)
+    best = pick_challenger(problem.training, {fitted.candidate: fitted.validation for fitted in trained})
+    validation = training_sets.split(problem, checked, "validation")
+    passive = {*problem.training.baselines, *(n for n in runs if problem.training.candidates[n].is_baseline)}
+    competing = {
+        name: _scored(problem, one.model, validation) for name, one in contenders.items() if name not in passive
+    }
+    chosen = selection(problem.training, best, competing, blocks_of(problem, validation), problem.evaluation.bootstrap)
+    champion = tracking.champion(problem)
+    against = None if champion is None else _champion(problem, checked, champion, test, sample)
+    baselines = [contenders[name] for name in problem.training.baselines]
+    context = {
+        "training": checked.training,
+        "partition": checked.partition,
+        "as_of": checked.as_of,
+        "task": problem.task,
+        "test_rows": test.num_rows,
+        "test_partitions": (tested := sorted(set(test["partition"].to_pylist()))),
+        "test_end": problem.partitions.end(tested[-1]).isoformat() if tested else None,
+        "leaks": checked.leaks.model_dump(mode="json"),
+        "power": checked.power.model_dump(mode="json")
+        if checked.power
+        else None,  # none of a set that was checked before there was any
+        "selection": chosen,
+        "how": checked.how,
+        "window_from": checked.window_from,
+        "builds_on": builds_on.version if builds_on else None,
+        "train_split": fingerprint(problem, _given(problem, checked)),
+        "makes_rows": _makes_rows(problem),
+        "candidates": {name: one.metrics for name, one in contenders.items()},
+    }
+    groups = test.select(problem.evaluation.fairness.groups) if problem.evaluation.fairness else None
+    for name, one in contenders.items():
+        tracking.annotate(one.run_id, metrics={f"test_{m}": v for m, v in one.metrics.items() if v is not None})
+        if problem.training.candidates[name].is_baseline:
+            continue
+        its = report(problem, one.model, test, name=name, run_id=one.run_id, train_rows=sample, groups=groups)
+        told = context | evidence(problem, one, its, baselines, against, test, sample)
+        if builds_on:  # what it was taught last it knows best: its mean score need not fit all that it was taught
+            told["learnt"]["bias"] = None
+        if champion is not None:
+            told["champion"]["is_fallback"] = champion.tags.get("kind") == "fallback"
+        files: dict[str, Any] = {"evaluation.json": told, "evaluation.html": page(told)}
+        if name == best:
+            built = reference(
+                seen.select(problem.feature_names),
+                seen["label"].to_numpy(),
+                one.scored,
+                problem.monitoring.bins,
+                history(problem, checked, one.model, before),
+            )
+            files["reference.json"] = {"trained_until": checked.trained_until,
+                                       "reference": built.model_dump(mode="json")}  # fmt: skip
+            held_out = to_parquet(problem, test, one.scored)
+            store.write_bytes(evaluation_uri(problem, checked.training, "parquet"), held_out)
+            store.write_json(evaluation_uri(problem, checked.training), told)
+            store.write_bytes(evaluation_uri(problem, checked.training, "html"), files["evaluation.html"])
+        tracking.annotate(one.run_id, files=files)
+    return Evaluated(
+        config=checked.config,
+        training=checked.training,
+        partition=checked.partition,
+        training_set=checked.training_set,
+        candidate=best,
+        tied_with=sorted(chosen["ties"]),
+        run_id=runs[best],
+        evaluation=evaluation_uri(problem, checked.training),
+        page=evaluation_uri(problem, checked.training, "html"),
+        test_rows=test.num_rows,
+        metrics=contenders[best].metrics,
+    )
+
+
+def _groups(problem: Problem) -> list[str]:
+    """Columns that decisions are compared by and that are no features."""
+    groups = problem.evaluation.fairness.groups if problem.evaluation.fairness else []
+    return [name for name in groups if name not in problem.feature_names]
+
+
+def _given(problem: Problem, checked: Checked) -> Iterator[pa.RecordBatch]:
+    """The rows that the candidates' fits were given, as the tables hold them."""
+    names = ["train", *(["validation"] if checked.how == "recalibrate" else [])]
+    return chain.from_iterable(training_sets.stream(problem, checked, name)[1] for name in names)
+
+
+def _makes_rows(problem: Problem) -> bool:
+    dataset = problem.dataset
+    return dataset.augmentation.method != "none" or dataset.resampling.method in ("oversample", "smote")
+
+
+def _scored(problem: Problem, model: Model, rows: pa.Table) -> Scored:
+    from pipelines.metrics.scored import scored
+
+    labels, weights = rows["label"].to_numpy(), rows["weight"].to_numpy()
+    return scored(problem, labels, model.scores(rows), weights, model.threshold)
+
+
+def _champion(problem: Problem, checked: Checked, version: ModelVersion, test: pa.Table, sample: pa.Table) -> Contender:
+    """The champion on the test rows, with the features that it was trained on, whatever they are today.
+
+    Of a champion that was fitted again after its gate it is the tested twin that is compared: like the challenger, it
+    has learnt nothing of the newest rows, and both will be, or were, fitted again on them. The champion itself may have
+    learnt from these very rows. It is compared where it has not, and no challenger is fitted again (training.refit).
+    """
+    from pipelines import tracking
+    from pipelines.evaluation.gate.compare import Contender, at_promotion
+
+    its = version_problem(problem, str(version.version))
+    rows = test
+    if its.feature_set != problem.feature_set:
+        training_sets.write_features(its, checked, training_sets.partitions(problem, checked, "test"))
+        rows = training_sets.split(problem, checked.model_copy(update={"features_version": None}), "test", its)
+    number, tested = str(version.version), set(rows["partition"].to_pylist())
+    twin = measured_run(problem, number)
+    is_twin = twin is not None and (problem.training.refit or not tested.isdisjoint(learnt_by(problem, number)))
+    run_id = twin if twin is not None and is_twin else version.run_id
+    model = tracking.load_model(run_id)
+    found = _scored(problem, model, rows)
+    until = tracking.run_tag(run_id, "trained_until")
+    promoted = at_promotion(tracking.run_file(run_id, "evaluation.json"))
+    learnt_from = taught(problem, number, is_twin).partitions
+    return Contender(
+        f"version {number}", run_id, model, found, number, until, promoted,
+        tuple(learnt_from), None if rows is not test else _scored(problem, model, sample),
+    )  # fmt: skip

@@ -1,0 +1,46 @@
+"""register: the challenger becomes a registry version, with its lineage and its card."""
+
+from __future__ import annotations
+
+from pipelines import store
+from pipelines.dataset import training_sets
+from pipelines.handoffs.config import problem_of
+from pipelines.handoffs.training import Refitted, Registered
+from pipelines.paths import version_uri
+from pipelines.release.versions import write_version_files
+
+
+def register(problem_name: str, refitted: Refitted) -> Registered:
+    """Make the challenger a registry version, with the alias challenger, its lineage and its model card.
+
+    The version's run is that of the model that serves; what monitoring rests on (reference.json, held_out.parquet) is
+    of the model that was tested, on rows that it had not learnt from.
+    """
+    from pipelines import tracking
+    from pipelines.release.card import card
+
+    problem = problem_of(problem_name, refitted)
+    run_id = refitted.run_id
+    made_of = tracking.run_file(run_id, "lineage.json")
+    tags = {"partition": refitted.partition, "candidate": refitted.candidate, "gate": refitted.verdict,
+            "how": made_of["how"], **({"builds_on": made_of["parent"]} if made_of["parent"] else {}),
+            **({"tested_run": refitted.tested_run} if refitted.tested_run != run_id else {})}  # fmt: skip
+    version = tracking.register(problem, run_id, tags)
+    lineage = made_of | {"version": version, "run_id": run_id}
+    facts = store.read_json(training_sets.facts_uri(problem, refitted.training_set))
+    about = card(problem, store.read_json(refitted.evaluation)["challenger"], lineage, facts)
+    write_version_files(
+        problem,
+        version,
+        {
+            "problem.json": tracking.run_file(run_id, "problem.json"),
+            "reference.json": tracking.run_file(run_id, "reference.json"),
+            "held_out.parquet": store.read_bytes(refitted.evaluation.removesuffix("json") + "parquet"),
+            "lineage.json": lineage,
+            "card.md": about.markdown.encode(),
+            "card.html": about.html,
+        },
+    )
+    tracking.annotate(run_id, files={"model_card.md": about.markdown.encode(), "model_card.html": about.html})
+    tracking.describe(problem, version, about.markdown)
+    return Registered(**refitted.model_dump(), version=version, card=version_uri(problem, version, "card.html"))

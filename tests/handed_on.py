@@ -1,0 +1,31 @@
+"""Hand-offs as their stages give them, for tests that care for some of their fields alone."""
+
+from __future__ import annotations
+
+import types
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+H = TypeVar("H", bound=BaseModel)
+
+
+def example(model: type[H], **fields: Any) -> H:
+    """A hand-off with `fields`; what else it must have is filled in, so that none is built that no stage gives."""
+    required = {name: field for name, field in model.model_fields.items() if field.is_required()}
+    filled = {name: _value(field.annotation) for name, field in required.items()}
+    return model.model_validate(filled | fields)
+
+
+def _value(kind: Any) -> Any:
+    """The plainest value of a type."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return None if type(None) in arguments else _value(arguments[0])
+    if origin is Literal:
+        return arguments[0]
+    if origin in (list, dict):
+        return origin()
+    if issubclass(kind, BaseModel):
+        return example(kind)
+    return kind()

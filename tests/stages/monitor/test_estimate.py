@@ -1,0 +1,123 @@
+"""The stage on a real store: estimates before the labels, realised after, and the same rows however often it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from pipelines import local_run, store
+from pipelines.errors import DataError, NothingToDo
+from pipelines.paths import version_uri
+from pipelines.problem import load_problem
+from pipelines.stages import stage
+from pipelines.stages.monitor.estimate import estimate
+from tests.stages.conftest import WEEKS, configure
+
+pytestmark = pytest.mark.slow
+
+
+def run(problem: str, week: str) -> dict[str, Any]:
+    return estimate(problem, {"partition": week, "version": "1"})
+
+
+def table(problem: str) -> pa.Table:
+    rows = store.dataset(load_problem(problem), "estimates").to_table()
+    return rows.sort_by([("partition", "ascending"), ("metric", "ascending")])
+
+
+def test_estimates_come_first_and_labels_after(loop_after: Callable[..., str]) -> None:
+    results = []
+    loop = loop_after(1)
+    for week in WEEKS[:3]:
+        if week != WEEKS[0]:
+            local_run.ingest(loop, week, week)
+            local_run.score(loop, week)
+        stage("monitor.profile")(loop, week)
+        results.append(run(loop, week))
+    first, second, third = results
+    assert first["realised"] == [] and "no estimate has met its labels yet" in first["verdict"]
+    assert second["realised"] == [WEEKS[0]] and third["realised"] == [WEEKS[1]]
+    assert "over the last labelled partition its error was" in second["verdict"]
+    assert third["estimated"]["auc"]["past_partitions"] == 2
+    assert "AUC" in third["verdict"] and "estimated" in third["verdict"]
+    assert 0.5 < first["domain_auc"]["value"] <= 1 and first["method"] in ("cbpe", "weighted cbpe")
+
+    assert first["concept"] is None and first["feedback"] is None
+    assert set(first["notes"]) == {"concept", "feedback"} and "its labels yet" in first["notes"]["concept"]
+    for told, week in ((second, WEEKS[0]), (third, WEEKS[1])):
+        assert told["notes"] == {} and told["concept"]["partition"] == week
+        assert len(told["concept"]["features"]) == 5 and told["concept"]["times_usual"] > 0
+        assert "compared" in told["concept"] and told["feedback"]["trend"] is None
+        assert len(told["feedback"]["coverage"]["groups"]) == 5
+        assert list(told["label_shift"]["rates"]) == ["0", "1"]
+        json.dumps(told)  # it goes through XCom
+    assert second["concept"]["usual_partitions"] == 1 and third["concept"]["usual_partitions"] == 2
+
+    rows = table(loop)
+    assert {"auc", "log_loss", "brier", "precision", "recall", "positive_rate"} <= set(rows["metric"].to_pylist())
+    by_week = {week: rows.filter(pc.equal(rows["partition"], week)) for week in WEEKS}
+    assert by_week[WEEKS[2]]["realised"].null_count == by_week[WEEKS[2]].num_rows, "its labels are not in yet"
+    for week in WEEKS[:2]:
+        assert by_week[week]["realised"].null_count == 0
+        assert 5_000 < by_week[week]["realised_rows"][0].as_py() <= by_week[week]["rows"][0].as_py()
+    for row in by_week[WEEKS[1]].to_pylist():
+        assert row["low"] <= row["value"] <= row["high"] and row["past_partitions"] == 1
+
+    for week in (WEEKS[0], WEEKS[2], WEEKS[1]):
+        run(loop, week)
+    assert table(loop).equals(rows), "a repeated run, in whatever order, writes the same"
+
+
+def test_what_was_measured_is_what_monitoring_measures(loop_after: Callable[..., str]) -> None:
+    loop = loop_after(2)
+    for week in WEEKS[:2]:
+        stage("monitor.profile")(loop, week)
+        run(loop, week)
+    (realised,) = stage("monitor.detect")(loop, stage("monitor.profile")(loop, WEEKS[1]))["realised"]
+    ours = {row["metric"]: row["realised"] for row in table(loop).to_pylist() if row["partition"] == WEEKS[0]}
+    assert all(ours[name] == pytest.approx(realised[name]) for name in ("auc", "log_loss", "precision", "recall"))
+
+
+def test_too_few_effective_rows_leave_the_estimate_unweighted(
+    loop_after: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the held-out days are given weight: used, until min_labels asks for more rows than that."""
+    from pipelines.monitoring.estimate import domain
+
+    def found(problem: Any, held_out: pa.Table, blocks: Any, *others: Any) -> domain.Domain:
+        weights = np.where(blocks > 0, 1.0, 0.01)
+        return domain.Domain({"value": 0.8, "low": 0.7, "high": 0.9}, weights / weights.mean(), 4000.0, 6.0, 1.0)
+
+    monkeypatch.setattr(domain, "domain", found)
+    loop = loop_after(1)
+    weighted = run(loop, WEEKS[0])
+    assert (weighted["method"], weighted["domain_auc"]["low"]) == ("weighted cbpe", 0.7)
+    configure(loop, lambda raw: raw["monitoring"]["policy"].update(min_labels=5000))
+    plain = run(loop, WEEKS[0])
+    assert (plain["method"], plain["note"]) == ("cbpe", "weights would leave 4000 effective rows, fewer than 5000")
+    assert plain["estimated"]["auc"]["value"] != weighted["estimated"]["auc"]["value"]
+
+
+def test_what_cannot_be_estimated_is_told(loop: str) -> None:
+    with pytest.raises(DataError, match="no predictions by version 1"):
+        run(loop, WEEKS[0])
+    store.delete(version_uri(load_problem(loop), "1", "held_out.parquet"))
+    with pytest.raises(NothingToDo, match="registered before"):
+        run(loop, WEEKS[0])
+
+
+def test_without_held_out_rows_labels_still_tell_of_feedback(loop_after: Callable[..., str]) -> None:
+    loop = loop_after(2)
+    store.delete(version_uri(load_problem(loop), "1", "held_out.parquet"))
+    for week in WEEKS[:2]:
+        stage("monitor.profile")(loop, week)
+    found = run(loop, WEEKS[1])
+    assert found["estimated"] == {} and found["feedback"]["coverage"]["gap"]["value"] >= 0
+    assert set(found["notes"]) == {"label_shift", "concept"} and "registered before" in found["notes"]["concept"]
+    assert "registered before" in found["verdict"]
