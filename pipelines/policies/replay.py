@@ -110,7 +110,7 @@ def lost(problem: Any, outcome: Outcome, against: Outcome) -> float:
 
 def _play(watch: Watch, name: str, rule: Rule, policy: Policy, start: Recipe, keys: Sequence[str]) -> Outcome:
     past, state = watch.past, State(champion=start, since=keys[0])
-    steps, held, paid, training_s, refused = [], list[str](), 0.0, 0.0, 0
+    steps, paid, training_s, refused = [], 0.0, 0.0, 0
     measured = sorted({*worth(with_policy(past.problem, policy)), *SHOWN[past.problem.task]})
     for partition in keys:
         truth, _ = past.truth(state.champion, [partition])
@@ -118,10 +118,10 @@ def _play(watch: Watch, name: str, rule: Rule, policy: Policy, start: Recipe, ke
         served, outcome = state.champion.name, ""
         decision = rule(watch, policy, state, partition)
         if decision.action == "quarantine":
-            held.append(partition)
+            state.held.append(partition)
         if decision.action in policy.costs:
             paid += policy.costs[decision.action]
-            recipe = made(watch, state, decision, partition, held)
+            recipe = made(watch, state, decision, partition)
             is_training = decision.action in TRAININGS
             if is_training:
                 state.asked.append(partition)

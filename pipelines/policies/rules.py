@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pipelines.config import Policy
@@ -26,6 +26,7 @@ class State:
     previous: Recipe | None = None
     continued: int = 0
     asked: list[str] = field(default_factory=list)  # partitions that asked for a training
+    held: list[str] = field(default_factory=list)  # partitions that it has put into quarantine
     readings: list[Reading] = field(default_factory=list)
     watching_s: float = 0.0
 
@@ -43,7 +44,7 @@ def always(_: Watch, policy: Policy, state: State, partition: str) -> Decision:
 
 def on_column_drift(watch: Watch, policy: Policy, state: State, partition: str) -> Decision:
     """Any feature's PSI to what the model learnt from is above 0.25: what many monitors do."""
-    found, cpu_s = watch.detected(state.champion, state.since, partition, policy)
+    found, cpu_s = watch.detected(state.champion, state.since, partition, policy, state.held)
     state.watching_s += cpu_s
     moved = [name for name, one in found["columns"].items() if one["psi"] > COLUMN_PSI]
     reason = f"PSI above {COLUMN_PSI} of {', '.join(moved[:3])}" if moved else "no PSI above the limit"
@@ -55,7 +56,7 @@ def on_metric_drop(watch: Watch, policy: Policy, state: State, partition: str) -
     """The newest labelled partition is below the model's own test by the policy's limit (AUC; of a regression R2)."""
     metric = SKILL[watch.problem.task]
     limit = policy.max_r2_drop if metric == "r2" else policy.max_auc_drop
-    realised = watch.realised(state.champion, state.since, partition, policy)
+    realised = watch.realised(state.champion, state.since, partition, policy, state.held)
     usual = watch.reference(state.champion).metrics.get(metric)
     value = realised[-1][metric] if realised and realised[-1]["rows"] >= policy.min_labels else None
     is_down = value is not None and usual is not None and usual - value > limit
@@ -67,13 +68,13 @@ def on_metric_drop(watch: Watch, policy: Policy, state: State, partition: str) -
 def by_policy(watch: Watch, policy: Policy, state: State, partition: str) -> Decision:
     """The problem's own policy, as the monitor DAG applies it."""
     problem, parts = watch.problem, watch.problem.partitions
-    diagnosis, cpu_s = watch.diagnosis(state.champion, state.since, partition, policy)
+    diagnosis, cpu_s = watch.diagnosis(state.champion, state.since, partition, policy, state.held)
     state.watching_s += cpu_s
     its_ages = ages(problem, state.champion, partition)
     considered = []
     if policy.updates == "continual":
         found, cpu_s = watch.readings(
-            state.champion, state.previous, state.since, partition, policy, diagnosis.is_newest_bad
+            state.champion, state.previous, state.since, partition, policy, diagnosis.is_newest_bad, state.held
         )
         state.watching_s += cpu_s
         state.readings += found
@@ -95,9 +96,9 @@ PLAIN: dict[str, Rule] = {"never": never, "always": always, f"any column's PSI >
                           "metric drop": on_metric_drop}  # fmt: skip
 
 
-def made(watch: Watch, state: State, decision: Decision, partition: str, held: Sequence[str]) -> Recipe | None:
+def made(watch: Watch, state: State, decision: Decision, partition: str) -> Recipe | None:
     """The model that a decision asks for; None where it asks for none, or it cannot be made."""
-    past, champion, kept = watch.past, state.champion, tuple(held)
+    past, champion, kept = watch.past, state.champion, tuple(state.held)
     match decision.action:
         case "retrain":
             recipe = Recipe(partition, window_from=decision.window_from, held=kept)

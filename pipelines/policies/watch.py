@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +14,7 @@ from pipelines.config import Policy, Way
 from pipelines.errors import EvergreenError
 from pipelines.features.schema import feature_units
 from pipelines.metrics.scored import scored, shown
-from pipelines.monitoring.decide.readings import Reading, as_scored, fresher, reading, recalibrated
+from pipelines.monitoring.decide.readings import CALIBRATING, Reading, as_scored, fresher, reading, recalibrated
 from pipelines.monitoring.detect.detect import detect, performance
 from pipelines.monitoring.diagnose.diagnose import diagnose
 from pipelines.monitoring.diagnose.finding import Diagnosis
@@ -40,21 +40,30 @@ class Watch:
     def save(self) -> None:
         store.write_json(self.uri, self.seen)
 
-    def detected(self, champion: Recipe, since: str, partition: str, policy: Policy) -> tuple[dict[str, Any], float]:
-        """What `detect` finds in a partition that the champion scored, as it serves from `since` on; CPU seconds."""
+    def detected(
+        self, champion: Recipe, since: str, partition: str, policy: Policy, held: Sequence[str] = ()
+    ) -> tuple[dict[str, Any], float]:
+        """What `detect` finds in a partition that the champion scored, as it serves from `since` on; CPU seconds.
+
+        What is usual is not told by partitions in quarantine, `held`.
+        """
         rule = (policy.false_alarm_rate, policy.trailing_partitions, policy.min_labels)
-        name = f"detected {champion.name} {since} {partition} {rule}"
+        name = f"detected {champion.name} {since} {partition} {rule}{_without(held)}"
         if name not in self.seen:
             start, known = time.process_time(), self.reference(champion)
-            keys = [key for key in self.past.partitions if since <= key < partition and key not in known.partitions]
+            aside = {*known.partitions, *held}
+            keys = [key for key in self.past.partitions if since <= key < partition and key not in aside]
             trailing = {key: self.profile(champion, key) for key in keys}
             found = detect(known, self.profile(champion, partition), trailing, *rule, feature_units(self.problem))
             self.seen[name] = {"value": found, "cpu_s": time.process_time() - start}
         return self.seen[name]["value"], self.seen[name]["cpu_s"]
 
-    def realised(self, champion: Recipe, since: str, partition: str, policy: Policy) -> list[dict[str, Any]]:
-        """How good the champion's newest labelled partitions turned out, of those that it served; small ones pooled."""
-        keys = [key for key in self.past.mature(partition) if key >= since][-KEPT_PARTITIONS:]
+    def realised(
+        self, champion: Recipe, since: str, partition: str, policy: Policy, held: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
+        """How good the champion's newest labelled partitions turned out, of those that it served and that are not in
+        quarantine; small ones pooled."""
+        keys = [key for key in self.past.mature(partition) if key >= since and key not in held][-KEPT_PARTITIONS:]
         rows = {key: len(self.past.labelled_at([key])) for key in keys}
         keys = [key for key in keys if rows[key]]
         pools = windows([rows[key] for key in keys], policy.min_labels)[-policy.of_last :]
@@ -67,9 +76,11 @@ class Watch:
             for pool in pools
         ]
 
-    def diagnosis(self, champion: Recipe, since: str, partition: str, policy: Policy) -> tuple[Diagnosis, float]:
-        found, cpu_s = self.detected(champion, since, partition, policy)
-        realised = self.realised(champion, since, partition, policy)
+    def diagnosis(
+        self, champion: Recipe, since: str, partition: str, policy: Policy, held: Sequence[str] = ()
+    ) -> tuple[Diagnosis, float]:
+        found, cpu_s = self.detected(champion, since, partition, policy, held)
+        realised = self.realised(champion, since, partition, policy, held)
         return diagnose(policy, self.reference(champion), found, realised), cpu_s
 
     def readings(
@@ -80,20 +91,22 @@ class Watch:
         partition: str,
         policy: Policy,
         is_bad: bool,
+        held: Sequence[str] = (),
     ) -> tuple[list[Reading], float]:
-        """What each way would have gained on the newest labelled partition, and CPU seconds; ways that need an alarm
-        only where that partition `is_bad`."""
-        mature = self.past.mature(partition)
-        if not mature or mature[-1] == self.past.partitions[0]:
+        """What each way would have gained on the newest labelled partition that is not in quarantine, and CPU seconds;
+        ways that need an alarm only where that partition `is_bad`."""
+        keys = [key for key in self.past.mature(partition) if key not in held]
+        if len(keys) < 2:
             return [], 0.0
-        newest = mature[-1]
+        newest, earlier = keys[-1], keys[:-1]
         problem = with_policy(self.problem, policy)
         worth = f" {sorted(policy.worth.items())}" if policy.worth else ""
-        name = f"fresher {champion.name} {partition}{worth}"
-        found, cpu_s = self._kept(name, lambda: self._fresher(problem, champion, partition, newest))
+        name = f"fresher {champion.name} {partition}{worth}{_without(held)}"
+        found, cpu_s = self._kept(name, lambda: self._fresher(problem, champion, partition, newest, held))
         if is_bad:
             name = f"others {champion.name} {previous.name if previous else None} {since} {newest}{worth}"
-            others, more_s = self._kept(name, lambda: self._others(problem, champion, previous, since, newest))
+            name += _without(held)
+            others, more_s = self._kept(name, lambda: self._others(problem, champion, previous, since, newest, earlier))
             found, cpu_s = [*found, *others], cpu_s + more_s
         return found, cpu_s
 
@@ -104,14 +117,20 @@ class Watch:
             self.seen[name] = {"value": told, "cpu_s": time.process_time() - start}
         return [Reading.model_validate(one) for one in self.seen[name]["value"]], self.seen[name]["cpu_s"]
 
-    def _fresher(self, problem: Problem, champion: Recipe, partition: str, newest: str) -> list[Reading]:
+    def _fresher(
+        self, problem: Problem, champion: Recipe, partition: str, newest: str, held: Sequence[str]
+    ) -> list[Reading]:
         its_ages = ages(problem, champion, partition)
         if its_ages["retrain"] < 1:
             return []
         past = self.past
         try:
-            keys = {"fresh": past.split(partition)["train"], "newest": [newest],
-                    "newer": past.since(Recipe(partition, "continue", base=champion))}  # fmt: skip
+            aside = tuple(sorted(held))
+            keys = {
+                "fresh": past.split(partition, None, aside)["train"],
+                "newest": [newest],
+                "newer": past.since(Recipe(partition, "continue", base=champion, held=aside)),
+            }
         except EvergreenError:
             return []
         rows = {part: past.take(past.labelled_at(its)) for part, its in keys.items()}
@@ -121,8 +140,16 @@ class Watch:
         return fresher(problem, past.candidate, where, its_ages, stale, rows, blocks)
 
     def _others(
-        self, problem: Problem, champion: Recipe, previous: Recipe | None, since: str, newest: str
+        self,
+        problem: Problem,
+        champion: Recipe,
+        previous: Recipe | None,
+        since: str,
+        newest: str,
+        earlier: Sequence[str],
     ) -> list[Reading]:
+        """`earlier`: the labelled partitions before the newest, oldest first. A recalibration learns from the newest of
+        them, as the monitor's does, and never from the partition that it is measured on."""
         past = self.past
         if newest < since:
             return []
@@ -130,7 +157,7 @@ class Watch:
         keep, blocks = past.truth(champion, [newest])
         rows = past.take(past.labelled_at([newest]))
         known = set(past.taught(champion))
-        older = [key for key in past.mature(newest) if key not in known]
+        older = [key for key in earlier if key not in known][-CALIBRATING:]
         scores = {"recalibrate": recalibrated(problem, past.truth(champion, older)[0], keep.scores)}
         held = {"roll_back": previous, "fall_back": Recipe(champion.as_of, "baseline")}
         scores |= {way: past.truth(one, [newest])[0].scores for way, one in held.items() if one is not None}
@@ -164,6 +191,11 @@ class Watch:
         scores = fitted.scores[places]
         of_any = scored(self.problem, np.zeros(len(places), np.int64), scores, threshold=fitted.threshold)
         return column(self.past.take(places), SCORE, shown(of_any.scores, of_any.decisions))
+
+
+def _without(held: Sequence[str]) -> str:
+    """Part of the name of what was found without these partitions."""
+    return f" without {','.join(sorted(held))}" if held else ""
 
 
 def with_policy(problem: Problem, policy: Policy) -> Problem:

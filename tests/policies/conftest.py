@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,13 @@ def past(filled: tuple[Problem, str], monkeypatch: pytest.MonkeyPatch) -> Past:
     problem, uri = filled
     monkeypatch.setenv("EVERGREEN_STORE_URI", uri)
     return Past(problem, "xgboost")
+
+
+@pytest.fixture
+def past_of(toy: Any, filled: tuple[Problem, str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Past]:
+    """The same past, of a problem with other settings."""
+    monkeypatch.setenv("EVERGREEN_STORE_URI", filled[1])
+    return lambda **changes: Past(toy(**CHANGES | changes), "xgboost")
 
 
 @pytest.fixture
