@@ -46,9 +46,17 @@ class Task:
         from xgboost import XGBClassifier
 
         model = XGBClassifier(
-            n_estimators=60, max_depth=3, learning_rate=0.1, min_child_weight=5, subsample=0.8, colsample_bytree=0.5,
-            n_jobs=1, random_state=seed, enable_categorical=True, feature_types=self.kinds,
-        )  # fmt: skip
+            n_estimators=60,
+            max_depth=3,
+            learning_rate=0.1,
+            min_child_weight=5,
+            subsample=0.8,
+            colsample_bytree=0.5,
+            n_jobs=1,
+            random_state=seed,
+            enable_categorical=True,
+            feature_types=self.kinds,
+        )
         return model.fit(self.pool[rows], self.pool_labels[rows])
 
     def test_auc(self, model: Any) -> float:

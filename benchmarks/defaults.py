@@ -44,10 +44,20 @@ def problem_of(name: str) -> Problem:
     folder = ROOT / "benchmarks" / "tables" / "problems" / name
     raw = yaml.safe_load((folder / "problem.yaml").read_text())
     raw["features"] = {"columns": raw["features"]["columns"]}
-    plain = {"n_estimators": 200, "learning_rate": 0.05, "max_depth": 4, "reg_lambda": 1, "subsample": 1,
-             "colsample_bynode": 1, "min_child_weight": 1}  # fmt: skip
-    candidates = {"prior": {"model": "prior"}, "ours": {"model": "xgboost"},
-                  "plain": {"model": "xgboost", "parameters": plain}}  # fmt: skip
+    plain = {
+        "n_estimators": 200,
+        "learning_rate": 0.05,
+        "max_depth": 4,
+        "reg_lambda": 1,
+        "subsample": 1,
+        "colsample_bynode": 1,
+        "min_child_weight": 1,
+    }
+    candidates = {
+        "prior": {"model": "prior"},
+        "ours": {"model": "xgboost"},
+        "plain": {"model": "xgboost", "parameters": plain},
+    }
     raw["training"] = {"baselines": ["prior"], "candidates": candidates, "threads": 1, "device": "cpu"}
     return parse_problem(raw, folder)
 
@@ -86,8 +96,9 @@ def histogram_boosting(problem: Problem, model: Model, rows: pa.Table, test: pa.
 
     matrix, labels = model.matrix(rows), rows["label"].to_numpy()
     highest = np.max(matrix, axis=0, initial=-1, where=~np.isnan(matrix))
-    are_small = [bool(is_one and high < CODES) for is_one, high in
-                 zip(model.prepare.is_category_, highest, strict=True)]  # fmt: skip
+    are_small = [
+        bool(is_one and high < CODES) for is_one, high in zip(model.prepare.is_category_, highest, strict=True)
+    ]
     kind = HistGradientBoostingRegressor if problem.task == "regression" else HistGradientBoostingClassifier
     fitted = kind(random_state=0, categorical_features=are_small).fit(matrix, labels)
     if problem.task == "regression":

@@ -23,13 +23,52 @@ EVENTS = f"""
     LEFT JOIN planes AS p USING (tailnum)
     LEFT JOIN weather AS w ON w.origin = f.origin AND w.time_hour = f.time_hour
 """
-RANGES = {"distance": (50, 6000), "sched_dep_hour": (0, 24), "sched_arr_hour": (0, 24), "weekday": (1, 7),
-          "plane_age": (0, 100), "seats": (1, 1000), "temp": (-40, 130), "dewp": (-60, 100), "humid": (0, 100),
-          "wind_speed": (0, 150), "precip": (0, 10), "visib": (0, 20), "pressure": (870, 1090)}  # fmt: skip
-REQUIRED = ("flight_id", "event_time", "cutoff_time", "carrier", "origin", "dest", "distance", "sched_dep_hour",
-            "sched_arr_hour", "weekday")  # fmt: skip
-COLUMNS = ("carrier", "origin", "dest", "distance", "sched_dep_hour", "sched_arr_hour", "weekday", "plane_age",
-           "seats", "manufacturer", "temp", "dewp", "humid", "wind_speed", "precip", "visib", "pressure")  # fmt: skip
+RANGES = {
+    "distance": (50, 6000),
+    "sched_dep_hour": (0, 24),
+    "sched_arr_hour": (0, 24),
+    "weekday": (1, 7),
+    "plane_age": (0, 100),
+    "seats": (1, 1000),
+    "temp": (-40, 130),
+    "dewp": (-60, 100),
+    "humid": (0, 100),
+    "wind_speed": (0, 150),
+    "precip": (0, 10),
+    "visib": (0, 20),
+    "pressure": (870, 1090),
+}
+REQUIRED = (
+    "flight_id",
+    "event_time",
+    "cutoff_time",
+    "carrier",
+    "origin",
+    "dest",
+    "distance",
+    "sched_dep_hour",
+    "sched_arr_hour",
+    "weekday",
+)
+COLUMNS = (
+    "carrier",
+    "origin",
+    "dest",
+    "distance",
+    "sched_dep_hour",
+    "sched_arr_hour",
+    "weekday",
+    "plane_age",
+    "seats",
+    "manufacturer",
+    "temp",
+    "dewp",
+    "humid",
+    "wind_speed",
+    "precip",
+    "visib",
+    "pressure",
+)
 RULES = {
     **{f"{name}: missing": f"{name} IS NULL" for name in REQUIRED},
     **{f"{name}: outside {low}..{high}": f"{name} < {low} OR {name} > {high}" for name, (low, high) in RANGES.items()},
@@ -66,9 +105,13 @@ def reference(folder: Path, bounds: dict[str, Any]) -> None:
         )
         arrived = ", 'natural' AS source, 1.0 AS confidence, 'outcome' AS labeler"
         _publish(
-            database, target, "labels", f"SELECT *{arrived}, {WEEK.format('known_time')} AS partition", LABELS,
+            database,
+            target,
+            "labels",
+            f"SELECT *{arrived}, {WEEK.format('known_time')} AS partition",
+            LABELS,
             LABEL_RULES,
-        )  # fmt: skip
+        )
         _features(database, target)
 
 

@@ -72,11 +72,16 @@ def kettles(days: int) -> pa.Table:
     first = np.datetime64(FIRST.replace(tzinfo=None), "us")
     day = np.arange(count) // ROWS
     filled = first + day.astype("timedelta64[D]") + (minutes % (24 * 60)).astype("timedelta64[m]")
-    return pa.table({
-        "kettle_id": np.char.add("k", np.arange(count).astype(str)),
-        "filled": pa.array(filled, pa.timestamp("us")).cast(pa.timestamp("us", "UTC")),
-        "litres": litres, "watts": watts, "shelf": shelf, "label": boils.astype(np.int8),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "kettle_id": np.char.add("k", np.arange(count).astype(str)),
+            "filled": pa.array(filled, pa.timestamp("us")).cast(pa.timestamp("us", "UTC")),
+            "litres": litres,
+            "watts": watts,
+            "shelf": shelf,
+            "label": boils.astype(np.int8),
+        }
+    )
 
 
 def lay_out(folder: Path, days: int) -> None:

@@ -53,9 +53,14 @@ def year(problem: Problem, copies: int, each: bool) -> dict[str, Any]:
     cutoff = f"event_time + {shift} - INTERVAL 1 HOUR" if each else "cutoff_time"
     columns = {
         "events": [*problem.columns, "partition", f"{cutoff} AS cutoff_time, {cutoff} AS known_time, 0 AS statement"],
-        "labels": ["label", "partition", f"known_time + {shift} AS known_time", "'natural' AS source, 1 AS confidence",
-                   "'' AS labeler"],
-    }  # fmt: skip
+        "labels": [
+            "label",
+            "partition",
+            f"known_time + {shift} AS known_time",
+            "'natural' AS source, 1 AS confidence",
+            "'' AS labeler",
+        ],
+    }
     made = {}
     with opened(problem, first, last) as sources:
         for name, kept in columns.items():

@@ -124,8 +124,14 @@ def write_tables(folder: Path, rows: int) -> None:
             texts = np.char.add("value ", values.astype(str)) if kind == "string" else values
             made[column] = pa.array(texts, mask=gaps)
         made["label"] = pa.array((random.random(count) < 1 / (1 + np.exp(-margin))).astype(np.int8))
-        same = {"training_set": training_set, "split": split, "source": "natural", "confidence": 1.0,
-                "probability": 1.0, "weight": 1.0}  # fmt: skip
+        same = {
+            "training_set": training_set,
+            "split": split,
+            "source": "natural",
+            "confidence": 1.0,
+            "probability": 1.0,
+            "weight": 1.0,
+        }
         made |= {one: pa.array([value] * count) for one, value in same.items()}
         schema = schemas[name]
         return pa.record_batch([made[one].cast(schema.field(one).type) for one in schema.names], schema=schema)
@@ -249,8 +255,14 @@ def reference(folder: Path) -> dict[str, Any]:
     matrix, labels = np.load(folder / "matrix.npy"), np.load(folder / "labels.npz")
     y, weight = labels["y"], labels["weight"]
     kinds = ["c" if name in problem.categorical_features else "q" for name in problem.feature_names]
-    parameters = {**TREES, "objective": "binary:logistic", "tree_method": "hist", "nthread": THREADS,
-                  "seed": problem.training.seed, "seed_per_iteration": True}  # fmt: skip
+    parameters = {
+        **TREES,
+        "objective": "binary:logistic",
+        "tree_method": "hist",
+        "nthread": THREADS,
+        "seed": problem.training.seed,
+        "seed_per_iteration": True,
+    }
     start = time.process_time()
     rows = xgboost.QuantileDMatrix(
         matrix, label=y, weight=weight, feature_types=kinds, enable_categorical=True, nthread=THREADS

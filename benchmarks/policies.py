@@ -47,8 +47,10 @@ def varied(policy: Policy) -> Iterator[tuple[str, Policy]]:
 
 def is_met(outcome: Outcome, weekly: Outcome) -> bool:
     """Within 0.005 of weekly retraining in AUC and log loss, at no more than a third of its trainings."""
-    worse = [(weekly.mean("auc") or 0) - (outcome.mean("auc") or 0),
-             (outcome.mean("log_loss") or 0) - (weekly.mean("log_loss") or 0)]  # fmt: skip
+    worse = [
+        (weekly.mean("auc") or 0) - (outcome.mean("auc") or 0),
+        (outcome.mean("log_loss") or 0) - (weekly.mean("log_loss") or 0),
+    ]
     return max(worse) <= WITHIN and outcome.trainings <= SHARE * weekly.trainings
 
 
@@ -63,8 +65,7 @@ def tables(problem: Problem, outcomes: list[Outcome]) -> dict[str, str]:
     ]
     ours = next(one for one in outcomes if one.policy == COST_AWARE)
     kept = ("partition", "model", "auc", "log_loss", "verdict", "action", "outcome", "reason")
-    acted = [{name: step[name] for name in kept} for step in decisions(ours)
-             if step["action"] not in ("none", "alert")]  # fmt: skip
+    acted = [{name: step[name] for name in kept} for step in decisions(ours) if step["action"] not in ("none", "alert")]
     return {
         "policies": markdown([{**row, "within": met[row["policy"]]} for row in rows[: len(plain)]]),
         "moved": markdown(moved),

@@ -68,12 +68,14 @@ def measured() -> list[dict[str, Any]]:
         report = tracking.run_file(run["run_id"], "evaluation.json")["challenger"]
         model = tracking.load_model(run["run_id"])
         quarter = scored(config, y, model.scores(rows), weight, model.threshold)
-        found.append({
-            "name": name + (" (picked)" if name == picked else ""),
-            "tested": report["calibration"]["ece"],
-            "ece": measure(quarter)["ece"],
-            "weeks": [measure(quarter.take(weeks == key))["auc"] for key in keys],
-        })  # fmt: skip
+        found.append(
+            {
+                "name": name + (" (picked)" if name == picked else ""),
+                "tested": report["calibration"]["ece"],
+                "ece": measure(quarter)["ece"],
+                "weeks": [measure(quarter.take(weeks == key))["auc"] for key in keys],
+            }
+        )
     return found
 
 
@@ -81,8 +83,10 @@ def show(found: list[dict[str, Any]]) -> None:
     print(f"{'candidate':20} {'mean AUC':>9} {'lowest':>7} {'highest':>8} {'ECE, test split':>16} {'ECE, quarter':>13}")
     for one in found:
         weeks = one["weeks"]
-        print(f"{one['name']:20} {np.mean(weeks):9.3f} {min(weeks):7.3f} {max(weeks):8.3f} {one['tested']:16.3f} "
-              f"{one['ece']:13.3f}")  # fmt: skip
+        print(
+            f"{one['name']:20} {np.mean(weeks):9.3f} {min(weeks):7.3f} {max(weeks):8.3f} {one['tested']:16.3f} "
+            f"{one['ece']:13.3f}"
+        )
 
 
 if __name__ == "__main__":

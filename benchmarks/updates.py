@@ -149,8 +149,17 @@ def play(bench: Bench, show: Callable[[str], None]) -> list[dict[str, Any]]:
             measured.append(measure(its))
         means = {metric: float(np.mean([one[metric] for one in measured])) for metric in ("auc", "log_loss", "cost")}
         size = len(skops.io.dumps(way.model)) / 1e6
-        found.append({"way": name, "updates": way.updates, **means, "cpu_s": way.cpu_s, "read_mb": way.read / 1e6,
-                      "size_mb": size, "rounds": way.model.estimator.rounds_})  # fmt: skip
+        found.append(
+            {
+                "way": name,
+                "updates": way.updates,
+                **means,
+                "cpu_s": way.cpu_s,
+                "read_mb": way.read / 1e6,
+                "size_mb": size,
+                "rounds": way.model.estimator.rounds_,
+            }
+        )
         show(json.dumps(found[-1]))
     return found
 
@@ -163,8 +172,16 @@ def table(found: list[dict[str, Any]]) -> str:
         "| --- " + "| ---: " * 8 + "|",
     ]
     for one in found:
-        numbers = (one["updates"], f"{one['auc']:.4f}", f"{one['log_loss']:.4f}", f"{one['cost']:.4f}",
-                   f"{one['cpu_s']:.0f}", f"{one['read_mb']:,.0f}", f"{one['size_mb']:.2f}", one["rounds"])  # fmt: skip
+        numbers = (
+            one["updates"],
+            f"{one['auc']:.4f}",
+            f"{one['log_loss']:.4f}",
+            f"{one['cost']:.4f}",
+            f"{one['cpu_s']:.0f}",
+            f"{one['read_mb']:,.0f}",
+            f"{one['size_mb']:.2f}",
+            one["rounds"],
+        )
         lines.append(f"| {one['way']} | " + " | ".join(map(str, numbers)) + " |")
     return "\n".join(lines)
 

@@ -124,8 +124,19 @@ def _tell(
     if page and (path := _path(page, ti)):
         links[page.name] = conf.get("api", "base_url", fallback="http://localhost:8080/").rstrip("/") + path
     partition = partition or _partition(context)
-    tell(problem, Alert(kind, problem.name, partition, scrub(verdict, secrets), scrub(reason, secrets), event,
-                        tuple(scrub(part, secrets) for part in same), links))  # fmt: skip
+    tell(
+        problem,
+        Alert(
+            kind,
+            problem.name,
+            partition,
+            scrub(verdict, secrets),
+            scrub(reason, secrets),
+            event,
+            tuple(scrub(part, secrets) for part in same),
+            links,
+        ),
+    )
 
 
 def tell(problem: Problem, alert: Alert) -> None:
@@ -162,8 +173,13 @@ def _send(problem: Problem, channels: Sequence[Channel], alert: Alert, judged: J
     for channel, outcome in zip(channels, outcomes, strict=True):
         place = f"alerts.channels.{problem.alerts.channels.index(channel)} ({channel.kind}) of {problem.name}"
         if isinstance(outcome, Exception):
-            log.error("alert not sent: %s\n  what:  %s\n  where: %s\n  next:  %s",
-                      alert.subject, _described(outcome), place, _cure(channel, outcome))  # fmt: skip
+            log.error(
+                "alert not sent: %s\n  what:  %s\n  where: %s\n  next:  %s",
+                alert.subject,
+                _described(outcome),
+                place,
+                _cure(channel, outcome),
+            )
         else:
             log.info("alert sent by %s: %s", place, alert.subject)
     return not all(isinstance(outcome, Exception) for outcome in outcomes)
@@ -231,5 +247,8 @@ def _partition(context: Mapping[str, Any]) -> str | None:
 
 def _secrets() -> list[str]:
     """Values of the environment that are nobody's business; short ones are words such as `admin`."""
-    return [value for name, value in os.environ.items()
-            if len(value) >= 8 and any(word in name.upper() for word in SECRET_WORDS)]  # fmt: skip
+    return [
+        value
+        for name, value in os.environ.items()
+        if len(value) >= 8 and any(word in name.upper() for word in SECRET_WORDS)
+    ]

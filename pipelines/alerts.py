@@ -257,9 +257,15 @@ def _note(problem: Problem, alert: Alert, action: Literal["claimed", "sent", "su
         verdict=alert.verdict,
         action=action,
         reason=_reason(alert),
-        evidence={"fingerprint": alert.fingerprint, "event": alert.event, "claim": number, "kind": alert.kind,
-                  "severity": alert.severity, "subject": alert.subject},
-    )  # fmt: skip
+        evidence={
+            "fingerprint": alert.fingerprint,
+            "event": alert.event,
+            "claim": number,
+            "kind": alert.kind,
+            "severity": alert.severity,
+            "subject": alert.subject,
+        },
+    )
 
 
 def _past(problem: Problem, alert: Alert) -> list[Told]:

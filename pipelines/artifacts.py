@@ -61,8 +61,10 @@ class Table:
 
         fields = [pa.field(problem.key, pa.string(), nullable=False)] if self.keyed else []
         types = [problem.label_type if field.type == "label" else field.type for field in self.fields]
-        fields += [pa.field(field.name, arrow_type(type_), nullable=field.nullable)
-                   for field, type_ in zip(self.fields, types, strict=True)]  # fmt: skip
+        fields += [
+            pa.field(field.name, arrow_type(type_), nullable=field.nullable)
+            for field, type_ in zip(self.fields, types, strict=True)
+        ]
         return pa.schema([*fields, *more])
 
     @property
@@ -81,119 +83,194 @@ SUPERSEDED = (
 TABLES: dict[TableName, Table] = {
     table.name: table
     for table in (
-        Table("events", "ingest.publish, quarantine release", "statement about an event: one, unless it was corrected",
-              "partition", (
-            PARTITION,
-            EVENT_TIME,
-            Field("known_time", "timestamp", "when we learnt what this row says"),
-            Field("cutoff_time", "timestamp", "when its prediction is due; nothing learnt later may be used"),
-            Field("statement", "int64", "0 for the first statement about the event, then 1, 2, ..."),
-            *SUPERSEDED,
-        )),
-        Table("quarantine", "ingest.publish, quarantine release", "rejected row", "partition", (
-            PARTITION,
-            Field("id", "string", "hash of source and row: the same rejected row has the same id in every run"),
-            Field("source", "string", "what gave the row: events, labels, or the name of one of the problem's sources"),
-            Field("row", "string", "the row as it came, JSON"),
-            Field("rules", "list<string>", "every rule that it broke"),
-        )),
-        Table("labels", "ingest.publish, annotate.vote, annotate.collect, annotate.self_train, quarantine release",
-              "label statement", "partition", (
-            Field("partition", "string", "partition in which the statement arrived"),
-            EVENT_TIME,
-            Field("known_time", "timestamp", "when the statement arrived here"),
-            Field("label", "label", "1 positive, 0 negative; the name of a class; a number: as the task asks"),
-            Field("source", "string", "natural, hand, weak or self_trained"),
-            Field("confidence", "float", "0 to 1"),
-            Field("labeler", "string", "who said so: events' own outcome, people, functions or a model"),
-            *SUPERSEDED,
-        ), within="source"),
-        Table("votes", "annotate.vote, annotate.collect", "voter and event", "batch", (
-            Field("batch", "string", "id of the run that asked"),
-            Field("partition", "string", "newest partition when it asked"),
-            EVENT_TIME,
-            Field("voter", "string", "labeling function, or person"),
-            Field("kind", "string", "function or person"),
-            Field("vote", "int8", "1 positive, 0 negative; who abstains has no row"),
-            Field("known_time", "timestamp", "when the vote was given"),
-        )),
-        Table("features", "train.featurize, score.publish", "event, per feature set version", "partition", (
-            PARTITION,
-            EVENT_TIME,
-        )),
-        Table("training_sets", "train.sample", "event in a training set", "training_set", (
-            Field("training_set", "string", "id: hash of everything the set is made of"),
-            PARTITION,
-            EVENT_TIME,
-            Field("split", "string", "train, validation or test"),
-            Field("label", "label", "as known at the set's cut-off"),
-            Field("source", "string", "the label's source; none: unlabelled once mature, taken as negative"),
-            Field("confidence", "float", "the label's confidence"),
-            Field("probability", "float", "chance with which the row was drawn (its inclusion probability)"),
-            Field("weight", "float", "weight in the fit and the metrics"),
-        )),
-        Table("predictions", "score.publish", "event", "partition", (
-            PARTITION,
-            EVENT_TIME,
-            Field("score", "float", "probability of class 1, or of the one decided for; or the predicted number"),
-            Field("decision", "string", "class that the model decides for: 0, 1 or a name; null of a number",
-                  nullable=True),
-            Field("probabilities", "list<float>", "of several classes, in the order of labels.classes", nullable=True),
-            Field("model_version", "string", "registry version that scored it"),
-            Field("variant", "string", "champion, or the release ladder's other rungs"),
-            Field("scored_time", "timestamp", "wall clock of the scoring run"),
-        )),
-        Table("profiles", "monitor.profile", "partition and column, and slice of the score", "partition", (
-            PARTITION,
-            Field("column", "string", "feature, or score"),
-            Field("slice", "string", "rows that it is of, such as carrier=UA; empty: all rows"),
-            Field("model_version", "string", "version whose reference gives the bins"),
-            Field("rows", "int64", "rows seen"),
-            Field("nulls", "int64", "rows without a value"),
-            Field("non_finite", "int64", "rows with a number that is none: NaN or infinite"),
-            Field("unseen", "int64", "rows with a category that the reference lacks"),
-            Field("mean", "float", "of numbers", nullable=True),
-            Field("std", "float", "standard deviation of numbers", nullable=True),
-            Field("min", "float", "of numbers", nullable=True),
-            Field("max", "float", "of numbers", nullable=True),
-            Field("counts", "list<int64>", "rows per bin of the reference; last come unseen and missing"),
-            Field("new", "list<string>", "the most frequent categories that the reference lacks"),
-            Field("new_counts", "list<int64>", "rows of each, at least"),
-        )),
-        Table("estimates", "monitor.estimate", "partition and metric, estimated before its labels come", "partition", (
-            PARTITION,
-            Field("model_version", "string", "version that scored it"),
-            Field("metric", "string", "what is estimated, such as auc"),
-            Field("value", "float", "estimated; never measured"),
-            Field("low", "float", "lower end of the interval that the realised one is expected in"),
-            Field("high", "float", "its upper end"),
-            Field("rows", "int64", "rows of the partition that it is of"),
-            Field("method", "string", "cbpe, or weighted cbpe"),
-            Field("note", "string", "why that method"),
-            Field("effective_rows", "float", "held-out rows that the weights leave", nullable=True),
-            Field("domain_auc", "float", "how well inputs are told from held-out ones; 0.5: not at all", nullable=True),
-            Field("domain_low", "float", "lower end of its interval", nullable=True),
-            Field("domain_high", "float", "its upper end", nullable=True),
-            Field("past_error", "float", "mean |estimated - realised| of partitions labelled by then", nullable=True),
-            Field("past_partitions", "int64", "how many those are"),
-            Field("realised", "float", "measured, once the labels are mature; null until then", nullable=True),
-            Field("realised_rows", "int64", "rows with a label by then", nullable=True),
-        )),
-        Table("ledger", "ingest.validate, ingest.publish, train.gate, train.refit, train.promote, monitor.act, alerts, "
-              "quarantine release, quarantine hold, quarantine readmit, roll-back, fall-back", "decision", "kind", (
-            Field("decision", "string", "id: the same decision is written once"),
-            Field("kind", "string", "ingest (of a partition without rows), gate, refit, promotion (what serves then), "
-                  "monitoring, release (of a row), partition (held, readmitted); alert: what was told, by any task"),
-            Field("partition", "string", "newest partition that the decision knew"),
-            Field("verdict", "string", "what was found"),
-            Field("action", "string", "what was done about it"),
-            Field("reason", "string", "why, in a sentence"),
-            Field("model_version", "string", "version it is about", nullable=True),
-            Field("evidence", "string", "the numbers, JSON"),
-            Field("decided_time", "timestamp", "wall clock"),
-        )),
+        Table(
+            "events",
+            "ingest.publish, quarantine release",
+            "statement about an event: one, unless it was corrected",
+            "partition",
+            (
+                PARTITION,
+                EVENT_TIME,
+                Field("known_time", "timestamp", "when we learnt what this row says"),
+                Field("cutoff_time", "timestamp", "when its prediction is due; nothing learnt later may be used"),
+                Field("statement", "int64", "0 for the first statement about the event, then 1, 2, ..."),
+                *SUPERSEDED,
+            ),
+        ),
+        Table(
+            "quarantine",
+            "ingest.publish, quarantine release",
+            "rejected row",
+            "partition",
+            (
+                PARTITION,
+                Field("id", "string", "hash of source and row: the same rejected row has the same id in every run"),
+                Field(
+                    "source", "string", "what gave the row: events, labels, or the name of one of the problem's sources"
+                ),
+                Field("row", "string", "the row as it came, JSON"),
+                Field("rules", "list<string>", "every rule that it broke"),
+            ),
+        ),
+        Table(
+            "labels",
+            "ingest.publish, annotate.vote, annotate.collect, annotate.self_train, quarantine release",
+            "label statement",
+            "partition",
+            (
+                Field("partition", "string", "partition in which the statement arrived"),
+                EVENT_TIME,
+                Field("known_time", "timestamp", "when the statement arrived here"),
+                Field("label", "label", "1 positive, 0 negative; the name of a class; a number: as the task asks"),
+                Field("source", "string", "natural, hand, weak or self_trained"),
+                Field("confidence", "float", "0 to 1"),
+                Field("labeler", "string", "who said so: events' own outcome, people, functions or a model"),
+                *SUPERSEDED,
+            ),
+            within="source",
+        ),
+        Table(
+            "votes",
+            "annotate.vote, annotate.collect",
+            "voter and event",
+            "batch",
+            (
+                Field("batch", "string", "id of the run that asked"),
+                Field("partition", "string", "newest partition when it asked"),
+                EVENT_TIME,
+                Field("voter", "string", "labeling function, or person"),
+                Field("kind", "string", "function or person"),
+                Field("vote", "int8", "1 positive, 0 negative; who abstains has no row"),
+                Field("known_time", "timestamp", "when the vote was given"),
+            ),
+        ),
+        Table(
+            "features",
+            "train.featurize, score.publish",
+            "event, per feature set version",
+            "partition",
+            (
+                PARTITION,
+                EVENT_TIME,
+            ),
+        ),
+        Table(
+            "training_sets",
+            "train.sample",
+            "event in a training set",
+            "training_set",
+            (
+                Field("training_set", "string", "id: hash of everything the set is made of"),
+                PARTITION,
+                EVENT_TIME,
+                Field("split", "string", "train, validation or test"),
+                Field("label", "label", "as known at the set's cut-off"),
+                Field("source", "string", "the label's source; none: unlabelled once mature, taken as negative"),
+                Field("confidence", "float", "the label's confidence"),
+                Field("probability", "float", "chance with which the row was drawn (its inclusion probability)"),
+                Field("weight", "float", "weight in the fit and the metrics"),
+            ),
+        ),
+        Table(
+            "predictions",
+            "score.publish",
+            "event",
+            "partition",
+            (
+                PARTITION,
+                EVENT_TIME,
+                Field("score", "float", "probability of class 1, or of the one decided for; or the predicted number"),
+                Field(
+                    "decision",
+                    "string",
+                    "class that the model decides for: 0, 1 or a name; null of a number",
+                    nullable=True,
+                ),
+                Field(
+                    "probabilities", "list<float>", "of several classes, in the order of labels.classes", nullable=True
+                ),
+                Field("model_version", "string", "registry version that scored it"),
+                Field("variant", "string", "champion, or the release ladder's other rungs"),
+                Field("scored_time", "timestamp", "wall clock of the scoring run"),
+            ),
+        ),
+        Table(
+            "profiles",
+            "monitor.profile",
+            "partition and column, and slice of the score",
+            "partition",
+            (
+                PARTITION,
+                Field("column", "string", "feature, or score"),
+                Field("slice", "string", "rows that it is of, such as carrier=UA; empty: all rows"),
+                Field("model_version", "string", "version whose reference gives the bins"),
+                Field("rows", "int64", "rows seen"),
+                Field("nulls", "int64", "rows without a value"),
+                Field("non_finite", "int64", "rows with a number that is none: NaN or infinite"),
+                Field("unseen", "int64", "rows with a category that the reference lacks"),
+                Field("mean", "float", "of numbers", nullable=True),
+                Field("std", "float", "standard deviation of numbers", nullable=True),
+                Field("min", "float", "of numbers", nullable=True),
+                Field("max", "float", "of numbers", nullable=True),
+                Field("counts", "list<int64>", "rows per bin of the reference; last come unseen and missing"),
+                Field("new", "list<string>", "the most frequent categories that the reference lacks"),
+                Field("new_counts", "list<int64>", "rows of each, at least"),
+            ),
+        ),
+        Table(
+            "estimates",
+            "monitor.estimate",
+            "partition and metric, estimated before its labels come",
+            "partition",
+            (
+                PARTITION,
+                Field("model_version", "string", "version that scored it"),
+                Field("metric", "string", "what is estimated, such as auc"),
+                Field("value", "float", "estimated; never measured"),
+                Field("low", "float", "lower end of the interval that the realised one is expected in"),
+                Field("high", "float", "its upper end"),
+                Field("rows", "int64", "rows of the partition that it is of"),
+                Field("method", "string", "cbpe, or weighted cbpe"),
+                Field("note", "string", "why that method"),
+                Field("effective_rows", "float", "held-out rows that the weights leave", nullable=True),
+                Field(
+                    "domain_auc", "float", "how well inputs are told from held-out ones; 0.5: not at all", nullable=True
+                ),
+                Field("domain_low", "float", "lower end of its interval", nullable=True),
+                Field("domain_high", "float", "its upper end", nullable=True),
+                Field(
+                    "past_error", "float", "mean |estimated - realised| of partitions labelled by then", nullable=True
+                ),
+                Field("past_partitions", "int64", "how many those are"),
+                Field("realised", "float", "measured, once the labels are mature; null until then", nullable=True),
+                Field("realised_rows", "int64", "rows with a label by then", nullable=True),
+            ),
+        ),
+        Table(
+            "ledger",
+            "ingest.validate, ingest.publish, train.gate, train.refit, train.promote, monitor.act, alerts, "
+            "quarantine release, quarantine hold, quarantine readmit, roll-back, fall-back",
+            "decision",
+            "kind",
+            (
+                Field("decision", "string", "id: the same decision is written once"),
+                Field(
+                    "kind",
+                    "string",
+                    "ingest (of a partition without rows), gate, refit, promotion (what serves then), "
+                    "monitoring, release (of a row), partition (held, readmitted); alert: what was told, by any task",
+                ),
+                Field("partition", "string", "newest partition that the decision knew"),
+                Field("verdict", "string", "what was found"),
+                Field("action", "string", "what was done about it"),
+                Field("reason", "string", "why, in a sentence"),
+                Field("model_version", "string", "version it is about", nullable=True),
+                Field("evidence", "string", "the numbers, JSON"),
+                Field("decided_time", "timestamp", "wall clock"),
+            ),
+        ),
     )
-}  # fmt: skip
+}
 
 # Files beside the tables, under <store>/<problem>/.
 FILES = {

@@ -28,16 +28,26 @@ def record(
     model_version: str | None = None,
 ) -> bool:
     """Append a decision unless its id is there already; whether it was new."""
-    row = {"decision": decision, "kind": kind, "partition": partition, "verdict": verdict, "action": action,
-           "reason": reason, "model_version": model_version, "evidence": evidence}  # fmt: skip
+    row = {
+        "decision": decision,
+        "kind": kind,
+        "partition": partition,
+        "verdict": verdict,
+        "action": action,
+        "reason": reason,
+        "model_version": model_version,
+        "evidence": evidence,
+    }
     return record_all(problem, [row])
 
 
 def record_all(problem: Problem, rows: Sequence[dict[str, Any]]) -> bool:
     """Append, in one commit, the decisions whose ids are not there yet; whether any was new. Rows as in `record`."""
     now, schema = datetime.now(UTC), table_schema(problem, "ledger")
-    made = [{"model_version": None, **row, "decided_time": now,
-             "evidence": json.dumps(row["evidence"], sort_keys=True)} for row in rows]  # fmt: skip
+    made = [
+        {"model_version": None, **row, "decided_time": now, "evidence": json.dumps(row["evidence"], sort_keys=True)}
+        for row in rows
+    ]
     return store.append_once(problem, "ledger", pa.Table.from_pylist(made, schema), "decision")
 
 

@@ -164,22 +164,30 @@ class Problem(Config):
         classes = set(self.classes)
         for name in {*costs.matrix, *(decided for row in costs.matrix.values() for decided in row)} - classes:
             yield f"costs.matrix: {name!r} is no class{did_you_mean(name, classes)}"
-        asks_for_costs = [("metric cost", any(metric == "cost" for _, metric in metrics)),
-                          ("training.threshold.by: cost", training.threshold.by == "cost")]  # fmt: skip
+        asks_for_costs = [
+            ("metric cost", any(metric == "cost" for _, metric in metrics)),
+            ("training.threshold.by: cost", training.threshold.by == "cost"),
+        ]
         only_binary = [
-            ("labels.weak", labels.weak), ("labels.hand", labels.hand), ("labels.self_training", labels.self_training),
+            ("labels.weak", labels.weak),
+            ("labels.hand", labels.hand),
+            ("labels.self_training", labels.self_training),
             ("labels.after_maturity: negative", labels.after_maturity == "negative"),
             ("training.threshold.by", training.threshold.by != "fixed"),
-        ]  # fmt: skip
-        only_classes = [("dataset.resampling", self.dataset.resampling.method != "none"),
-                        ("evaluation.fairness", self.evaluation.fairness),
-                        ("gate.max_calibration_error", self.gate.max_calibration_error)]  # fmt: skip
+        ]
+        only_classes = [
+            ("dataset.resampling", self.dataset.resampling.method != "none"),
+            ("evaluation.fairness", self.evaluation.fairness),
+            ("gate.max_calibration_error", self.gate.max_calibration_error),
+        ]
         for name in training.candidates:
             candidate, place = training.of(name), f"training.candidates.{name}"
             imbalance = candidate.imbalance.method if candidate.imbalance else "none"
             asks_for_costs.append((f"{place}.imbalance: cost_matrix", imbalance == "cost_matrix"))
-            only_classes += [(f"{place}.imbalance", imbalance != "none" and not candidate.is_baseline),
-                             (f"{place}: logistic", candidate.model == "logistic")]  # fmt: skip
+            only_classes += [
+                (f"{place}.imbalance", imbalance != "none" and not candidate.is_baseline),
+                (f"{place}: logistic", candidate.model == "logistic"),
+            ]
             calibration = candidate.calibration
             only_classes.append((f"{place}.calibration", calibration is not None and calibration.method != "none"))
             if task != "regression" and candidate.model == "linear":
@@ -190,8 +198,10 @@ class Problem(Config):
         for place, is_there in asks_for_costs:
             if is_there and not has_costs:
                 yield f"{place} needs costs, and there are none"
-        for place, is_there in (*(only_binary if task != "binary" else ()),
-                                *(only_classes if task == "regression" else ())):  # fmt: skip
+        for place, is_there in (
+            *(only_binary if task != "binary" else ()),
+            *(only_classes if task == "regression" else ()),
+        ):
             if is_there:
                 yield f"{place} does not go with the task {task}"
         if self.gate.max_unfairness and self.evaluation.fairness is None:

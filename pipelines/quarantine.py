@@ -105,10 +105,17 @@ def _turn(
     before = {key: last[key]["action"] if key in last else READMITTED for key in reasons}
     new = [key for key in reasons if before[key] != action]
     rows = [
-        {"decision": f"partition:{key}:{_turns(last[key]) + 1 if key in last else 0}", "kind": "partition",
-         "partition": key, "verdict": verdict, "action": action, "reason": reasons[key], "evidence": evidence}
+        {
+            "decision": f"partition:{key}:{_turns(last[key]) + 1 if key in last else 0}",
+            "kind": "partition",
+            "partition": key,
+            "verdict": verdict,
+            "action": action,
+            "reason": reasons[key],
+            "evidence": evidence,
+        }
         for key in new
-    ]  # fmt: skip
+    ]
     if rows:
         ledger.record_all(problem, rows)
     return new

@@ -102,8 +102,12 @@ def connection(
 
 
 def _made(spill: str, memory_limit: str, disabled_optimizers: str) -> duckdb.DuckDBPyConnection:
-    settings = {"autoinstall_known_extensions": False, "temp_directory": spill, "memory_limit": memory_limit,
-                "disabled_optimizers": disabled_optimizers}  # fmt: skip
+    settings = {
+        "autoinstall_known_extensions": False,
+        "temp_directory": spill,
+        "memory_limit": memory_limit,
+        "disabled_optimizers": disabled_optimizers,
+    }
     return duckdb.connect(config=settings)
 
 

@@ -58,8 +58,11 @@ def partitions(problem: Problem) -> list[PartitionSummary]:
     for row in watched.values():  # the newest look at a partition knows most of its labels
         quality |= {one["partition"]: one.get(headline(problem)) for one in row["evidence"]["realised"]}
     gates = {row["partition"]: row for row in ledger.decisions(problem, "gate")}
-    promoted = {row["partition"]: row["model_version"] for row in ledger.decisions(problem, "promotion")
-                if row["action"] == "promoted"}  # fmt: skip
+    promoted = {
+        row["partition"]: row["model_version"]
+        for row in ledger.decisions(problem, "promotion")
+        if row["action"] == "promoted"
+    }
     versions = _versions(problem)
     found = []
     for key in sorted({*events, *empty(problem)}):
@@ -67,10 +70,19 @@ def partitions(problem: Problem) -> list[PartitionSummary]:
         if key in gates:
             outcome = f"v{promoted[key]} promoted" if key in promoted else f"gate {gates[key]['verdict']}"
         row = watched.get(key, {})
-        found.append(PartitionSummary(
-            key, events.get(key, 0), bad.get(key, 0), scored.get(key, 0), quality.get(key), row.get("verdict", ""),
-            row.get("action", ""), outcome, versions.get(key, ""),
-        ))  # fmt: skip
+        found.append(
+            PartitionSummary(
+                key,
+                events.get(key, 0),
+                bad.get(key, 0),
+                scored.get(key, 0),
+                quality.get(key),
+                row.get("verdict", ""),
+                row.get("action", ""),
+                outcome,
+                versions.get(key, ""),
+            )
+        )
     return found
 
 

@@ -20,24 +20,47 @@ REQUIRED: dict[str, Any] = {
 # What a task requires beside that: the models that compete, and what they have to reach.
 OF_TASK: dict[str, dict[str, Any]] = {
     "binary": {
-        "training": {"candidates": {"prior": {"model": "prior"}, "logistic": {"model": "logistic"},
-                                    "xgboost": {"model": "xgboost"}}, "baselines": ["prior"]},
-        "gate": {"limits": {"auc": {"min": 0.5}}, "gain_over_baselines": {"auc": 0.0},
-                 "gain_over_champion": {"auc": 0.0}},
+        "training": {
+            "candidates": {
+                "prior": {"model": "prior"},
+                "logistic": {"model": "logistic"},
+                "xgboost": {"model": "xgboost"},
+            },
+            "baselines": ["prior"],
+        },
+        "gate": {
+            "limits": {"auc": {"min": 0.5}},
+            "gain_over_baselines": {"auc": 0.0},
+            "gain_over_champion": {"auc": 0.0},
+        },
     },
     "multiclass": {
         "task": "multiclass",
         "labels": {"classes": ["fast", "slow", "never"]},
-        "training": {"candidates": {"prior": {"model": "prior"}, "logistic": {"model": "logistic"},
-                                    "xgboost": {"model": "xgboost"}}, "baselines": ["prior"]},
-        "gate": {"limits": {"macro_f1": {"min": 0.2}}, "gain_over_baselines": {"auc": 0.0},
-                 "gain_over_champion": {"auc": 0.0}},
+        "training": {
+            "candidates": {
+                "prior": {"model": "prior"},
+                "logistic": {"model": "logistic"},
+                "xgboost": {"model": "xgboost"},
+            },
+            "baselines": ["prior"],
+        },
+        "gate": {
+            "limits": {"macro_f1": {"min": 0.2}},
+            "gain_over_baselines": {"auc": 0.0},
+            "gain_over_champion": {"auc": 0.0},
+        },
     },
     "regression": {
         "task": "regression",
-        "training": {"candidates": {"prior": {"model": "prior"}, "linear": {"model": "linear"},
-                                    "xgboost": {"model": "xgboost"}}, "baselines": ["prior"]},
-        "gate": {"limits": {"r2": {"min": 0.1}}, "gain_over_baselines": {"rmse": 0.0},
-                 "gain_over_champion": {"rmse": 0.0}},
+        "training": {
+            "candidates": {"prior": {"model": "prior"}, "linear": {"model": "linear"}, "xgboost": {"model": "xgboost"}},
+            "baselines": ["prior"],
+        },
+        "gate": {
+            "limits": {"r2": {"min": 0.1}},
+            "gain_over_baselines": {"rmse": 0.0},
+            "gain_over_champion": {"rmse": 0.0},
+        },
     },
-}  # fmt: skip
+}

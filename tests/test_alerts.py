@@ -23,9 +23,15 @@ from pipelines.problem import Problem, load_problem, problems_folder
 NOW = datetime(2024, 5, 6, 7, 8, tzinfo=UTC)
 DAY = timedelta(days=1)
 ALERT = Alert(
-    "monitoring alert", "kettle", "2024-05-05", "covariate shift", "PSI 0.31 of litres", "monitoring:1", ("litres",),
+    "monitoring alert",
+    "kettle",
+    "2024-05-05",
+    "covariate shift",
+    "PSI 0.31 of litres",
+    "monitoring:1",
+    ("litres",),
     {"Task": "http://airflow/task", "Drift report": "http://airflow/page"},
-)  # fmt: skip
+)
 FIRST = Judgement(True, 1)
 TEXTS = st.text(max_size=3000)
 
@@ -109,10 +115,15 @@ def test_what_makes_it_the_same() -> None:
 
 def test_every_kind_has_its_severity() -> None:
     assert {kind: about.severity for kind, about in KINDS.items()} == {
-        "task failed": "error", "data refused": "error", "gate refused": "warning", "monitoring alert": "warning",
-        "partition quarantined": "error", "version switched": "warning", "retraining requested": "info",
+        "task failed": "error",
+        "data refused": "error",
+        "gate refused": "warning",
+        "monitoring alert": "warning",
+        "partition quarantined": "error",
+        "version switched": "warning",
+        "retraining requested": "info",
         "promoted": "info",
-    }  # fmt: skip
+    }
 
 
 # De-duplication -------------------------------------------------------------------------------------------
@@ -237,8 +248,10 @@ def test_an_address_in_the_file_is_refused_and_not_told(toy: Callable[..., Probl
 
 def test_defaults() -> None:
     assert Alerts().channels == [] and Alerts().repeat_after == DAY
-    took = {least: [one for one in ("info", "warning", "error") if Channel(webhook="w", min_severity=least).takes(one)]
-            for least in ("info", "warning", "error")}  # fmt: skip
+    took = {
+        least: [one for one in ("info", "warning", "error") if Channel(webhook="w", min_severity=least).takes(one)]
+        for least in ("info", "warning", "error")
+    }
     assert took == {"info": ["info", "warning", "error"], "warning": ["warning", "error"], "error": ["error"]}
     assert Channel(webhook="w").min_severity == "warning"
 

@@ -42,11 +42,24 @@ def frame(days: int) -> pd.DataFrame:
     import pandas as pd
 
     rows = [
-        {"day_date": pd.Timestamp("2013-01-01") + pd.Timedelta(days=day), "carrier": carrier, "flight": flight,
-         "origin": "JFK", "dest": "LAX", "sched_dep_time": 900, "dep_hour": 9.0, "distance": 2475, "temp": 40.0,
-         "dewp": 30.0, "plane_age": 3.0, "label": float(carrier == "AA" and flight % 2)}
-        for day in range(days) for carrier in ("AA", "UA") for flight in range(5)
-    ]  # fmt: skip
+        {
+            "day_date": pd.Timestamp("2013-01-01") + pd.Timedelta(days=day),
+            "carrier": carrier,
+            "flight": flight,
+            "origin": "JFK",
+            "dest": "LAX",
+            "sched_dep_time": 900,
+            "dep_hour": 9.0,
+            "distance": 2475,
+            "temp": 40.0,
+            "dewp": 30.0,
+            "plane_age": 3.0,
+            "label": float(carrier == "AA" and flight % 2),
+        }
+        for day in range(days)
+        for carrier in ("AA", "UA")
+        for flight in range(5)
+    ]
     return pd.DataFrame(rows)
 
 

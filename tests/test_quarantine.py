@@ -31,8 +31,10 @@ def test_a_partition_is_held_and_readmitted_each_with_its_row(toy: ToyProblem, s
     assert quarantine.held(problem) == set()
     assert quarantine.hold(problem, DAYS[0], "dead again", {})
     assert [row["action"] for row in ledger.decisions(problem, "partition")] == [
-        "quarantine", "readmitted", "quarantine",
-    ]  # fmt: skip
+        "quarantine",
+        "readmitted",
+        "quarantine",
+    ]
 
 
 def test_what_is_no_partition_is_refused(toy: ToyProblem, store_folder: Path) -> None:

@@ -31,12 +31,16 @@ def test_rows_of_no_partitions_are_thinned_to_none() -> None:
 
 def test_no_membership_test_leaves_it_to_arrow_to_guess_the_type_of_a_list() -> None:
     """Of an empty list Arrow guesses null, and raises when it compares texts with that."""
-    code = [path for folder in ("pipelines", "include", "dags", "plugins", "benchmarks")
-            for path in sorted((ROOT / folder).rglob("*.py"))]  # fmt: skip
+    code = [
+        path
+        for folder in ("pipelines", "include", "dags", "plugins", "benchmarks")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    ]
     calls = [(path, call) for path in code for call in ast.walk(ast.parse(path.read_text())) if is_membership(call)]
     assert len(calls) > 30
-    untyped = [f"{path.relative_to(ROOT)}:{call.lineno}: {ast.unparse(call)}" for path, call in calls
-               if not is_typed(call)]  # fmt: skip
+    untyped = [
+        f"{path.relative_to(ROOT)}:{call.lineno}: {ast.unparse(call)}" for path, call in calls if not is_typed(call)
+    ]
     assert not untyped, "use sql.is_among, or give pa.array a type:\n" + "\n".join(untyped)
 
 

@@ -40,8 +40,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture
 def problem(toy: ToyProblem, request: pytest.FixtureRequest) -> Problem:
     """An experiment of the test's own; its logistic candidate has something to search."""
-    searched = {"model": "logistic", "parameters": {"tol": 0.15},
-                "search": {"tol": {"low": 1e-5, "high": 10.0, "log": True}}}  # fmt: skip
+    searched = {
+        "model": "logistic",
+        "parameters": {"tol": 0.15},
+        "search": {"tol": {"low": 1e-5, "high": 10.0, "log": True}},
+    }
     found = toy(**{"training.candidates.logistic": searched, "training.search": {"trials": 4, "folds": 2}})
     copy = found.model_copy()
     copy._folder = Path(found.folder.parent, request.node.name.partition("[")[0])
@@ -64,9 +67,14 @@ def tags(training: str = "t1") -> dict[str, str]:
 
 def log(problem: Problem, model: Model, run_id: str | None = None, **changes: Any) -> str:
     given: dict[str, Any] = {
-        "tags": tags(), "parameters": {"C": 1.0}, "metrics": {"validation_auc": 0.7}, "dataset_uri": "file:///sets",
-        "dataset_version": 3, "example": TRAIN.select(problem.feature_names).slice(0, 5), "files": {},
-    }  # fmt: skip
+        "tags": tags(),
+        "parameters": {"C": 1.0},
+        "metrics": {"validation_auc": 0.7},
+        "dataset_uri": "file:///sets",
+        "dataset_version": 3,
+        "example": TRAIN.select(problem.feature_names).slice(0, 5),
+        "files": {},
+    }
     return tracking.log_candidate(problem, "logistic", model, **{**given, **changes}, run_id=run_id)
 
 
@@ -221,16 +229,28 @@ def test_a_run_that_was_killed_while_it_was_logged_ends_with_the_model_of_its_re
 
 
 REGRESSION = {
-    "task": "regression", "training.select_by": "rmse", "gate": {"limits": {"rmse": {"max": 9}}, "slices": None,
-    "gain_over_baselines": {"rmse": 0}, "gain_over_champion": {"rmse": 0}},
+    "task": "regression",
+    "training.select_by": "rmse",
+    "gate": {
+        "limits": {"rmse": {"max": 9}},
+        "slices": None,
+        "gain_over_baselines": {"rmse": 0},
+        "gain_over_champion": {"rmse": 0},
+    },
     "training.candidates.logistic": {"model": "linear"},
-}  # fmt: skip
+}
 COUNT = {"by": ["shelf"], "function": "count", "window_days": 3}
-MULTICLASS = {"task": "multiclass", "labels": {"classes": ["dry", "wet", "soaked"]},
-              "features.history": {"shelf_rate_3d": COUNT, "shelf_count_2d": COUNT},
-              "training.candidates.logistic": {"model": "logistic"},
-              "gate": {"limits": {"log_loss": {"max": 9}}, "gain_over_baselines": {"log_loss": 0},
-                       "gain_over_champion": {"log_loss": 0}}}  # fmt: skip
+MULTICLASS = {
+    "task": "multiclass",
+    "labels": {"classes": ["dry", "wet", "soaked"]},
+    "features.history": {"shelf_rate_3d": COUNT, "shelf_count_2d": COUNT},
+    "training.candidates.logistic": {"model": "logistic"},
+    "gate": {
+        "limits": {"log_loss": {"max": 9}},
+        "gain_over_baselines": {"log_loss": 0},
+        "gain_over_champion": {"log_loss": 0},
+    },
+}
 
 
 @pytest.mark.parametrize(("task", "changes"), [("regression", REGRESSION), ("multiclass", MULTICLASS)])

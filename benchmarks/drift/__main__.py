@@ -86,8 +86,10 @@ def judged(stretch: Stretch, world: World, groups: list[str] | None = None) -> P
         fixed = by_columns(by_psi(world, world.look(harmed[first])), columns[first])
         return Trial(plant.name, plant.group, plant.kinds, plant.features, first, cost, alarm, delay, fixed, preset)
 
-    false = {key: tuple(f"{one.kind}: {one.evidence}" for one in found.findings if one.kind not in (*QUIET, *HARM))
-             for key, found in unharmed.items()}  # fmt: skip
+    false = {
+        key: tuple(f"{one.kind}: {one.evidence}" for one in found.findings if one.kind not in (*QUIET, *HARM))
+        for key, found in unharmed.items()
+    }
     return Played(
         name=world.problem.name,
         rows=sum(rows.num_rows for rows in world.weeks.values()),

@@ -157,12 +157,16 @@ def shown(played: Iterable[Played]) -> str:
         costly = [trial for trial in one.trials if trial.is_costly]
         lines.append(f"\n{one.name}: {len(one.partitions)} partitions, {one.rows} rows, {len(costly)} costly trials")
         lines += [f"  false {key}: {'; '.join(told)}" for key, told in one.false.items() if told]
-        lines.append(f"  false {sum(map(bool, one.false.values()))}, harm {sum(map(bool, one.harm.values()))}, "
-                     f"psi {len(one.psi)}, evidently {one.evidently}")  # fmt: skip
+        lines.append(
+            f"  false {sum(map(bool, one.false.values()))}, harm {sum(map(bool, one.harm.values()))}, "
+            f"psi {len(one.psi)}, evidently {one.evidently}"
+        )
         for name, judge in (("ours", ours), ("psi", fixed), ("evidently", preset)):
             chosen = costly if judge is not preset else [trial for trial in costly if trial.evidently != "not run"]
-            lines.append(f"  {name:10} found {found(chosen, judge)}  kind {right_kind(chosen, judge)}  feature "
-                         f"{right_feature(chosen, judge)}")  # fmt: skip
+            lines.append(
+                f"  {name:10} found {found(chosen, judge)}  kind {right_kind(chosen, judge)}  feature "
+                f"{right_feature(chosen, judge)}"
+            )
         for trial in costly:
             alarm = trial.alarm
             if (
@@ -182,34 +186,50 @@ def page(played: Sequence[Played]) -> str:
     partitions = sum(len(one.partitions) for one in played)
     evidently = [count for one in played for count in one.evidently.values()]
     judges: list[tuple[str, str, Sequence[Trial], Judge]] = [
-        ("**Evergreen**", str(Count(sum(bool(told) for one in played for told in one.false.values()), partitions)),
-         costly, ours),
+        (
+            "**Evergreen**",
+            str(Count(sum(bool(told) for one in played for told in one.false.values()), partitions)),
+            costly,
+            ours,
+        ),
         (f"PSI above {SHIFTED_PSI}", str(Count(sum(len(one.psi) for one in played), partitions)), costly, fixed),
         ("Evidently's DataDriftPreset", str(Count(sum(map(bool, evidently)), len(evidently))), looked_at, preset),
-    ]  # fmt: skip
+    ]
     return TEXT.format(
         problems="\n".join(map(_problem, played)),
-        judges="\n".join(
-            f"| {name} | {false} | {_figures(trials, judge)} |" for name, false, trials, judge in judges
-        ),
+        judges="\n".join(f"| {name} | {false} | {_figures(trials, judge)} |" for name, false, trials, judge in judges),
         by_problem="\n".join(_by_problem(one) for one in played),
         by_group="\n".join(_by_group(group, costly) for group in dict.fromkeys(trial.group for trial in costly)),
-        delays=", ".join(f"{sum(trial.delay == after and trial.alarm is not None for trial in costly)} after {after}"
-                         for after in range(3)),
+        delays=", ".join(
+            f"{sum(trial.delay == after and trial.alarm is not None for trial in costly)} after {after}"
+            for after in range(3)
+        ),
         actions=right_action([trial for trial in costly if trial.alarm]),
-        trainings=sum(trial.alarm is not None and trial.alarm.action in ("retrain", "continue", "recalibrate")
-                      for trial in costly if "data fault" in trial.kinds),
-        false="\n".join(f"- {one.name}, {key}: {'; '.join(told)}" for one in played for key, told in one.false.items()
-                        if told) or "None.",
-        missed="\n".join(f"- {one.name}, {trial.onset}: {trial.name} (cost {trial.cost:.3f})" for one in played
-                         for trial in one.trials if trial.is_costly and trial.alarm is None) or "None.",
+        trainings=sum(
+            trial.alarm is not None and trial.alarm.action in ("retrain", "continue", "recalibrate")
+            for trial in costly
+            if "data fault" in trial.kinds
+        ),
+        false="\n".join(
+            f"- {one.name}, {key}: {'; '.join(told)}" for one in played for key, told in one.false.items() if told
+        )
+        or "None.",
+        missed="\n".join(
+            f"- {one.name}, {trial.onset}: {trial.name} (cost {trial.cost:.3f})"
+            for one in played
+            for trial in one.trials
+            if trial.is_costly and trial.alarm is None
+        )
+        or "None.",
         harm=", ".join(f"{sum(map(bool, one.harm.values()))} of {len(one.partitions)} ({one.name})" for one in played),
-        cheap=Count(sum(trial.alarm is not None for one in played for trial in one.trials if not trial.is_costly),
-                    sum(not trial.is_costly for one in played for trial in one.trials)),
+        cheap=Count(
+            sum(trial.alarm is not None for one in played for trial in one.trials if not trial.is_costly),
+            sum(not trial.is_costly for one in played for trial in one.trials),
+        ),
         seconds=", ".join(f"{one.seconds:.1f} against {one.evidently_seconds:.1f} ({one.name})" for one in played),
         psi=SHIFTED_PSI,
         costly=COSTLY,
-    )  # fmt: skip
+    )
 
 
 def right_action(trials: Sequence[Trial]) -> Count:

@@ -212,8 +212,10 @@ def _relabelled(name: str, share: float, seen: pa.ChunkedArray, change: Callable
 def _region(seen: pa.ChunkedArray, share: float) -> Sequence[str]:
     """Categories, the most frequent left out first where they are more than `share`, of about so many rows."""
     counts = pc.value_counts(seen.drop_null())
-    shares = {str(name): count / len(seen) for name, count in
-              zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)}  # fmt: skip
+    shares = {
+        str(name): count / len(seen)
+        for name, count in zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
+    }
     chosen: list[str] = []
     for name in sorted(shares, key=lambda one: -shares[one]):
         if sum(shares[one] for one in chosen) + shares[name] <= share * 1.2:

@@ -14,8 +14,22 @@ from pipelines.errors import DataError, EvergreenError, GateFailed
 from pipelines.handoffs.base import to_json
 
 BASELINE, CHALLENGER = "prior", "xgboost"
-STAGES = ("extract", "validate", "publish", "label", "sample", "featurize", "check", "baseline", "train", "evaluate",
-          "gate", "refit", "register", "promote")  # fmt: skip
+STAGES = (
+    "extract",
+    "validate",
+    "publish",
+    "label",
+    "sample",
+    "featurize",
+    "check",
+    "baseline",
+    "train",
+    "evaluate",
+    "gate",
+    "refit",
+    "register",
+    "promote",
+)
 
 
 @dataclass

@@ -10,8 +10,14 @@ from benchmarks.gauntlet.run import WHOLE_SEEDS
 from benchmarks.gauntlet.world import HISTORY_WEEKS, LATER_WEEKS, NEW_WEEKS, settings
 
 Row = dict[str, Any]
-WORDS = {"history": "source files", "labelled": "labelled rows", "featurized": "features", "checked": "fit",
-         "trained": "trained models", "evaluated": "evaluation"}  # fmt: skip
+WORDS = {
+    "history": "source files",
+    "labelled": "labelled rows",
+    "featurized": "features",
+    "checked": "fit",
+    "trained": "trained models",
+    "evaluated": "evaluation",
+}
 
 TEXT = """# The gauntlet
 
@@ -61,13 +67,21 @@ def is_caught(row: Row) -> bool:
 def summary(rows: list[Row]) -> str:
     """The misses, the alarms and the rates."""
     faults, clean = _of(rows, "fault"), _of(rows, "clean")
-    lines = [f"MISSED  seed {row['seed']}, {row['name']} {row['by']} {row['reason'][:160]}"
-             for row in faults if not is_caught(row)]  # fmt: skip
-    lines += [f"ALARM   seed {row['seed']}, start {row['start']}, {row['name']}: {row['stage']} {row['reason'][:200]}"
-              for row in clean if row["stage"]]  # fmt: skip
+    lines = [
+        f"MISSED  seed {row['seed']}, {row['name']} {row['by']} {row['reason'][:160]}"
+        for row in faults
+        if not is_caught(row)
+    ]
+    lines += [
+        f"ALARM   seed {row['seed']}, start {row['start']}, {row['name']}: {row['stage']} {row['reason'][:200]}"
+        for row in clean
+        if row["stage"]
+    ]
     critical = [row for row in faults if FAULTS[row["name"]].is_critical]
-    lines.append(f"recall {_rate(faults)} over all, {_rate(critical)} critical; "
-                 f"{sum(bool(row['stage']) for row in clean)} false alarms in {len(clean)} clean runs")  # fmt: skip
+    lines.append(
+        f"recall {_rate(faults)} over all, {_rate(critical)} critical; "
+        f"{sum(bool(row['stage']) for row in clean)} false alarms in {len(clean)} clean runs"
+    )
     return "\n".join(lines)
 
 
@@ -77,16 +91,29 @@ def page(rows: list[Row]) -> str:
     stopped = [row for row in clean if row["stage"]]
     missed = sorted({row["name"]: 0 for row in faults if not is_caught(row)})
     return TEXT.format(
-        seeds=len({row["seed"] for row in faults}), whole=WHOLE_SEEDS, kinds=len(FAULTS),
+        seeds=len({row["seed"] for row in faults}),
+        whole=WHOLE_SEEDS,
+        kinds=len(FAULTS),
         core=sum(fault.is_core for fault in FAULTS.values()),
-        history=HISTORY_WEEKS, new=NEW_WEEKS, later=LATER_WEEKS, gate=_gate(),
-        table=_table(faults), recall=_rate(faults), runs=len(faults), critical=_rate(critical),
+        history=HISTORY_WEEKS,
+        new=NEW_WEEKS,
+        later=LATER_WEEKS,
+        gate=_gate(),
+        table=_table(faults),
+        recall=_rate(faults),
+        runs=len(faults),
+        critical=_rate(critical),
         critical_runs=len(critical),
         missed="\n".join(f"- {name}: {_missed(faults, name)}" for name in missed) or "None.",
-        alarms=len(stopped), clean=len(clean), share=f"{len(stopped) / max(len(clean), 1):.1%}",
-        stopped="\n".join(f"- weeks from {row['start'] + 1}, {row['name']}: {row['stage']} ({', '.join(row['by'][:3])})"
-                          for row in stopped) or "None.",
-    )  # fmt: skip
+        alarms=len(stopped),
+        clean=len(clean),
+        share=f"{len(stopped) / max(len(clean), 1):.1%}",
+        stopped="\n".join(
+            f"- weeks from {row['start'] + 1}, {row['name']}: {row['stage']} ({', '.join(row['by'][:3])})"
+            for row in stopped
+        )
+        or "None.",
+    )
 
 
 def _of(rows: list[Row], kind: str) -> list[Row]:
@@ -125,8 +152,15 @@ def _missed(faults: list[Row], name: str) -> str:
 def _gate() -> str:
     gate = settings()["gate"]
     bounds = [f"{metric} {side} {bound}" for metric, limit in gate["limits"].items() for side, bound in limit.items()]
-    margins = [f"gain over {who} {metric} ≥ {least}" for who in ("baselines", "champion")
-               for metric, least in gate[f"gain_over_{who}"].items()]  # fmt: skip
-    more = [f"slices may lose {gate['slices']['max_loss']}", f"shift of the scores ≤ {gate['max_prediction_shift']}",
-            f"test at most {gate['max_age_days']} days old", f"{gate['min_rows']} test rows"]  # fmt: skip
+    margins = [
+        f"gain over {who} {metric} ≥ {least}"
+        for who in ("baselines", "champion")
+        for metric, least in gate[f"gain_over_{who}"].items()
+    ]
+    more = [
+        f"slices may lose {gate['slices']['max_loss']}",
+        f"shift of the scores ≤ {gate['max_prediction_shift']}",
+        f"test at most {gate['max_age_days']} days old",
+        f"{gate['min_rows']} test rows",
+    ]
     return ", ".join([*bounds, *margins, *more])

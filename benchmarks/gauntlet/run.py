@@ -65,8 +65,9 @@ def run_seed(plan: Plan, seed: int) -> None:
     """
     done = [one for one in read(plan.results) if one["seed"] == seed]
     known = {one["name"] for one in done}
-    missing = [FAULTS[name] for name in plan.faults
-               if name not in known and (seed <= WHOLE_SEEDS or FAULTS[name].is_core)]  # fmt: skip
+    missing = [
+        FAULTS[name] for name in plan.faults if name not in known and (seed <= WHOLE_SEEDS or FAULTS[name].is_core)
+    ]
     if not missing and any(one["kind"] == "end" for one in done):
         return
     home = plan.keep / f"seed-{seed}"

@@ -82,8 +82,14 @@ def _play(name: str, rows: pa.Table, folder: Path) -> Played:
     run = Run(name)
     if not run.attempt("check", "", lambda: check(name)):
         settings = yaml.safe_load((folder / "problem.yaml").read_text())
-        return Played(name=name, task=settings.get("task", "binary"), every=settings["partitions"]["every"],
-                      rows=rows.num_rows, stops=tuple(run.stops), cpu_seconds=dict(run.seconds))  # fmt: skip
+        return Played(
+            name=name,
+            task=settings.get("task", "binary"),
+            every=settings["partitions"]["every"],
+            rows=rows.num_rows,
+            stops=tuple(run.stops),
+            cpu_seconds=dict(run.seconds),
+        )
     config = load_problem(name)
     first_scored = TABLES[name].first_scored
     with_features = prepared(config, rows)
@@ -184,8 +190,10 @@ def prepared(config: Problem, rows: pa.Table) -> pa.Table:
     local = f"event_time AT TIME ZONE {zone}" if is_instant else "CAST(event_time AS TIMESTAMP)"
     # An hour has its minutes, as in Evergreen: in whole hours the plain model would know less of the time.
     minutes = {"hour": " + date_part('minute', local_time) / 60"}
-    parts = [f"date_part('{part.part}', local_time){minutes.get(part.part, '')} AS {sql.quote(name)}"
-             for name, part in config.features.datetime.items()]  # fmt: skip
+    parts = [
+        f"date_part('{part.part}', local_time){minutes.get(part.part, '')} AS {sql.quote(name)}"
+        for name, part in config.features.datetime.items()
+    ]
     every = config.partitions.every
     return sql.query(
         f"""

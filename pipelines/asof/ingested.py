@@ -27,10 +27,17 @@ def note_empty(problem: Problem, keys: Sequence[str]) -> None:
     """Remember that partitions were ingested and have no rows, in one commit. Safe to repeat."""
     reason = "the source has no rows of it"
     rows = [
-        {"decision": f"empty:{key}", "kind": "ingest", "partition": key, "verdict": EMPTY, "action": "published",
-         "reason": reason, "evidence": {}}
+        {
+            "decision": f"empty:{key}",
+            "kind": "ingest",
+            "partition": key,
+            "verdict": EMPTY,
+            "action": "published",
+            "reason": reason,
+            "evidence": {},
+        }
         for key in keys
-    ]  # fmt: skip
+    ]
     if rows:
         ledger.record_all(problem, rows)
 

@@ -237,8 +237,15 @@ def run(
 
     load_environment()
     _show_progress()
-    options = {"partition": partition, "first": first or partition, "last": last or partition, "candidate": candidate,
-               "restate": restate, "how": how, "window_from": window_from}  # fmt: skip
+    options = {
+        "partition": partition,
+        "first": first or partition,
+        "last": last or partition,
+        "candidate": candidate,
+        "restate": restate,
+        "how": how,
+        "window_from": window_from,
+    }
     print(json.dumps(to_json(local_run.run(stage, problem, options, _read_json(input))), indent=1))
 
 

@@ -47,8 +47,10 @@ def list_rows(
     waiting = rows.listing(load_problem(problem), partition)
     table = Table("id", "partition", "source", "rules", "row", title=f"{problem}: {len(waiting)} rows in quarantine")
     for row in waiting[:limit]:
-        table.add_row(*(escape(str(v)) for v in (row["id"], row["partition"], row["source"], "; ".join(row["rules"]))),
-                      escape(row["row"]))  # fmt: skip
+        table.add_row(
+            *(escape(str(v)) for v in (row["id"], row["partition"], row["source"], "; ".join(row["rules"]))),
+            escape(row["row"]),
+        )
     console.print(table)
     if len(waiting) > limit:
         console.print(f"{len(waiting) - limit} more: --limit {len(waiting)} shows them all")

@@ -43,8 +43,10 @@ def reproduce(
             f"{made.max_difference:.3g}"
         )
     if made.builds_on:
-        console.print(f"  it goes on from version {made.builds_on}, taken as it is kept: see `evergreen reproduce "
-                      f"{escape(problem)}@{made.builds_on}`")  # fmt: skip
+        console.print(
+            f"  it goes on from version {made.builds_on}, taken as it is kept: see `evergreen reproduce "
+            f"{escape(problem)}@{made.builds_on}`"
+        )
     for line in made.differences:
         console.print(f"  {escape(line)}")
     if not made.differences:

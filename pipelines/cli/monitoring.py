@@ -28,10 +28,12 @@ def decide(
     first: Annotated[str | None, typer.Option(help="first partition to play; default: after replay's history")] = None,
     last: Annotated[str | None, typer.Option(help="last partition to play; default: the newest with labels")] = None,
     policy: Annotated[Path | None, typer.Option(help="YAML with settings over monitoring.policy")] = None,
-    candidate: Annotated[str | None, typer.Option(help="that is trained; default: the first that is no baseline and "
-                                                  "is boosted, or else the first")] = None,
+    candidate: Annotated[
+        str | None,
+        typer.Option(help="that is trained; default: the first that is no baseline and is boosted, or else the first"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-) -> None:  # fmt: skip
+) -> None:
     """What monitoring decided, partition by partition; with --replay what other policies would have done, and cost.
 
     A replay fits models as of each partition (the first time; they are kept), without Airflow and without the registry.
@@ -82,10 +84,16 @@ def _replay(
 def _tell_ledger(config: Problem, first: str | None, last: str | None, as_json: bool) -> None:
     from pipelines import ledger
 
-    found = [row for row in ledger.decisions(config, "monitoring")
-             if (first or "") <= row["partition"] and (last is None or row["partition"] <= last)]  # fmt: skip
-    rows = [{name: row[name] for name in ("partition", "model_version", "verdict", "action", "reason")}
-            | {"options": row["evidence"].get("options") or []} for row in found]  # fmt: skip
+    found = [
+        row
+        for row in ledger.decisions(config, "monitoring")
+        if (first or "") <= row["partition"] and (last is None or row["partition"] <= last)
+    ]
+    rows = [
+        {name: row[name] for name in ("partition", "model_version", "verdict", "action", "reason")}
+        | {"options": row["evidence"].get("options") or []}
+        for row in found
+    ]
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return

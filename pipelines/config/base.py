@@ -12,24 +12,66 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
 ColumnType = Literal["string", "integer", "float", "boolean", "timestamp"]
 Task = Literal["binary", "multiclass", "regression"]
 Metric = Literal[
-    "auc", "average_precision", "log_loss", "brier", "ece", "accuracy", "precision", "recall", "f_beta", "macro_f1",
-    "rmse", "mae", "r2", "bias", "cost",
-]  # fmt: skip
+    "auc",
+    "average_precision",
+    "log_loss",
+    "brier",
+    "ece",
+    "accuracy",
+    "precision",
+    "recall",
+    "f_beta",
+    "macro_f1",
+    "rmse",
+    "mae",
+    "r2",
+    "bias",
+    "cost",
+]
 METRICS_OF: dict[Task, frozenset[str]] = {
-    "binary": frozenset({
-        "auc", "average_precision", "log_loss", "brier", "ece", "accuracy", "precision", "recall", "f_beta", "cost",
-    }),
+    "binary": frozenset(
+        {
+            "auc",
+            "average_precision",
+            "log_loss",
+            "brier",
+            "ece",
+            "accuracy",
+            "precision",
+            "recall",
+            "f_beta",
+            "cost",
+        }
+    ),
     "multiclass": frozenset({"auc", "log_loss", "brier", "ece", "accuracy", "macro_f1", "cost"}),
     "regression": frozenset({"rmse", "mae", "r2", "bias", "cost"}),
-}  # fmt: skip
+}
 # What is looked at where a problem does not say: of its task the loss that a model is fitted by.
 LOSS_OF: dict[Task, Metric] = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
 LabelSource = Literal["natural", "hand", "weak", "self_trained"]
-RESERVED_COLUMNS = frozenset({
-    "event_time", "known_time", "cutoff_time", "superseded_time", "withdrawn_time", "statement", "partition", "label",
-    "score", "decision", "probabilities", "split", "weight", "probability", "source", "confidence", "label_known_time",
-    "faults", "raw",
-})  # fmt: skip
+RESERVED_COLUMNS = frozenset(
+    {
+        "event_time",
+        "known_time",
+        "cutoff_time",
+        "superseded_time",
+        "withdrawn_time",
+        "statement",
+        "partition",
+        "label",
+        "score",
+        "decision",
+        "probabilities",
+        "split",
+        "weight",
+        "probability",
+        "source",
+        "confidence",
+        "label_known_time",
+        "faults",
+        "raw",
+    }
+)
 
 
 def _as_text(value: Any) -> Any:

@@ -15,9 +15,11 @@ class Split(Config):
     validation_partitions: int = Field(1, ge=1, description="at least")
     test_partitions: int = Field(2, ge=1, description="at least")
     min_rows: int = Field(
-        1_000, ge=1, description="rows with a label that validation and test each are to have: smaller ones take more "
+        1_000,
+        ge=1,
+        description="rows with a label that validation and test each are to have: smaller ones take more "
         "partitions until then, up to a fifth of the mature ones each",
-    )  # fmt: skip
+    )
     embargo: bool = Field(
         True, description="leave out rows whose label was not known yet when the next split's first prediction was due"
     )
@@ -36,9 +38,10 @@ class Sampling(Config):
     rows: int | None = Field(None, ge=1, description="rows to draw, instead of fraction")
     by: list[str] = Field([], description="columns (or label) that form the strata, the clusters or the groups")
     shares: dict[str, float] = Field(
-        {}, description="share of each stratum in the sample; or, for importance, in the world that is learnt for. "
-        "Values of several columns are joined by |. Empty: as in the population"
-    )  # fmt: skip
+        {},
+        description="share of each stratum in the sample; or, for importance, in the world that is learnt for. "
+        "Values of several columns are joined by |. Empty: as in the population",
+    )
     weight_column: str | None = Field(None, description="column that the chance to be drawn is proportional to")
     half_life_days: float | None = Field(None, gt=0, description="a row's chance halves with so many days of age")
     correct: bool = Field(
@@ -108,28 +111,42 @@ class Leaks(Config):
         0.85, gt=0.5, le=1, description="task binary: a feature that alone predicts the label better is suspicious"
     )
     max_single_feature_share: float = Field(
-        0.7, gt=0, le=1, description="task multiclass: share of the uncertainty about the class (Theil's U); a feature "
+        0.7,
+        gt=0,
+        le=1,
+        description="task multiclass: share of the uncertainty about the class (Theil's U); a feature "
         "that alone removes more of it is suspicious",
-    )  # fmt: skip
+    )
     max_class_overlap: float = Field(
-        0.8, gt=0, le=1, description="task multiclass: rows that have one value of a feature and one class, over rows "
+        0.8,
+        gt=0,
+        le=1,
+        description="task multiclass: rows that have one value of a feature and one class, over rows "
         "that have either; beyond it the value is suspected to be that class in other words",
-    )  # fmt: skip
+    )
     max_single_feature_r2: float = Field(
-        0.9, gt=0, le=1, description="task regression: a feature that alone explains more of the label is suspicious, "
+        0.9,
+        gt=0,
+        le=1,
+        description="task regression: a feature that alone explains more of the label is suspicious, "
         "unless the other features together explain it as well",
-    )  # fmt: skip
+    )
     accepted: list[str] = Field([], description="features that may: somebody has looked, and it is no leak")
     entities: list[str] = Field([], description="columns of which no value may stand in two splits")
     duplicates: bool = Field(False, description="whether equal feature rows may not stand in two splits")
     max_copied_share: float | None = Field(
-        0.05, ge=0, le=1, description="share of held-out rows that may have the features of a training row, beyond the "
+        0.05,
+        ge=0,
+        le=1,
+        description="share of held-out rows that may have the features of a training row, beyond the "
         "share of training rows that have those of another one",
-    )  # fmt: skip
+    )
     max_unlabelled_rise: float | None = Field(
-        0.25, ge=0, le=1, description="share of a held-out partition's events without a label, beyond what training "
-        "partitions have",
-    )  # fmt: skip
+        0.25,
+        ge=0,
+        le=1,
+        description="share of a held-out partition's events without a label, beyond what training partitions have",
+    )
     audit_rows: int | None = Field(
         2_000,
         ge=1,

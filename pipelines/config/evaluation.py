@@ -46,9 +46,11 @@ class Behaviour(Config):
     shuffle: bool = Field(False, description="values are shuffled over the rows")
     expect: Literal["up", "down"] | None = Field(None, description="directional: where the scores go")
     max_change: float | None = Field(
-        None, gt=0, description="perturbation, invariance: mean absolute change of the score (regression: in standard "
+        None,
+        gt=0,
+        description="perturbation, invariance: mean absolute change of the score (regression: in standard "
         "deviations of the label) at most",
-    )  # fmt: skip
+    )
     min_share: float = Field(0.9, gt=0, le=1, description="directional: share of rows that do not move the wrong way")
 
     @model_validator(mode="after")
@@ -94,10 +96,12 @@ class Limit(Config):
 class SliceGate(Config):
     metric: Metric = Field("log_loss", description="of a regression rmse, unless it is given")
     max_loss: float | None = Field(
-        None, ge=0, description="how much worse than the champion a slice may be; it fails when its whole interval is. "
+        None,
+        ge=0,
+        description="how much worse than the champion a slice may be; it fails when its whole interval is. "
         "null: 0.05; of an error in the label's unit (rmse, mae, bias) or a cost, a twentieth of the champion's on all "
         "test rows",
-    )  # fmt: skip
+    )
 
 
 class Gate(Config):
@@ -112,33 +116,49 @@ class Gate(Config):
     gain_over_baselines: dict[Metric, float] = Field(min_length=1)
     gain_over_champion: dict[Metric, float] = Field(min_length=1)
     ties_pass: float | None = Field(
-        0.9, ge=0.5, lt=1, description="share of the challengers exactly as good as the champion that pass a "
+        0.9,
+        ge=0.5,
+        lt=1,
+        description="share of the challengers exactly as good as the champion that pass a "
         "gain_over_champion of 0 or below, on however few rows; null: the interval alone decides",
-    )  # fmt: skip
+    )
     max_tie_loss: float = Field(
-        0.25, gt=0, le=1, description="share of the champion's advantage over the best baseline that a challenger may "
+        0.25,
+        gt=0,
+        le=1,
+        description="share of the champion's advantage over the best baseline that a challenger may "
         "lie below the champion and still pass as a tie",
-    )  # fmt: skip
+    )
     max_jump: float | None = Field(
-        0.1, gt=0, description="AUC (of a regression R2) by which a challenger may beat the champion, for sure, before "
+        0.1,
+        gt=0,
+        description="AUC (of a regression R2) by which a challenger may beat the champion, for sure, before "
         "somebody looks: a sudden gain is a leak more often than a find",
-    )  # fmt: skip
+    )
     max_champion_fall: float | None = Field(
-        0.7, gt=0, le=1, description="share of its advantage over the baselines (AUC, of a regression R2) that the "
+        0.7,
+        gt=0,
+        le=1,
+        description="share of its advantage over the baselines (AUC, of a regression R2) that the "
         "champion may have lost on these rows since it was promoted; beyond, their labels or features are suspect",
-    )  # fmt: skip
+    )
     max_forgotten: float | None = Field(
-        0.03, gt=0, description="AUC (of a regression R2) by which a challenger may be worse than the champion on "
+        0.03,
+        gt=0,
+        description="AUC (of a regression R2) by which a challenger may be worse than the champion on "
         "training rows that both have learnt from; or half of what the champion loses on rows that are new to it, if "
         "that is more. A worse one was not fitted as it should have been",
-    )  # fmt: skip
+    )
     min_learnt_share: float | None = Field(
         0.5, gt=0, le=1, description="rows that a challenger learnt from, over those that the champion did, at least"
     )
     max_bias: float | None = Field(
-        0.05, gt=0, le=1, description="of the mean score on training rows, against their labels. Not of a regression, "
+        0.05,
+        gt=0,
+        le=1,
+        description="of the mean score on training rows, against their labels. Not of a regression, "
         "nor where classes are reweighed or resampled, or scores calibrated on later rows",
-    )  # fmt: skip
+    )
     slices: SliceGate | None = SliceGate()
     max_calibration_error: float | None = Field(None, gt=0, le=1, description="expected calibration error")
     max_unfairness: dict[FairnessMeasure, float] = Field({}, description="difference between groups, by upper bound")

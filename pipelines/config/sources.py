@@ -81,8 +81,17 @@ class Source(Config):
         name = (self.file or self.path or "").rstrip("/")
         name = re.sub(r"\.(gz|zip)$", "", name)
         suffix = name.rpartition(".")[2].lower()
-        return {"csv": "csv", "tsv": "csv", "txt": "csv", "jsonl": "jsonl", "ndjson": "jsonl", "json": "jsonl",
-                "parquet": "parquet", "pq": "parquet", "avro": "avro"}.get(suffix, "unknown")  # fmt: skip
+        return {
+            "csv": "csv",
+            "tsv": "csv",
+            "txt": "csv",
+            "jsonl": "jsonl",
+            "ndjson": "jsonl",
+            "json": "jsonl",
+            "parquet": "parquet",
+            "pq": "parquet",
+            "avro": "avro",
+        }.get(suffix, "unknown")
 
 
 class Column(Config):

@@ -196,9 +196,11 @@ class Update(Config):
         2_000, ge=1, description="rounds of a model in all: one that has them is trained from scratch again"
     )
     recalibrate_partitions: int = Field(
-        4, ge=1, description="newest partitions of the training split that a recalibration learns from, beside the "
+        4,
+        ge=1,
+        description="newest partitions of the training split that a recalibration learns from, beside the "
         "validation split",
-    )  # fmt: skip
+    )
 
 
 class Training(Config):

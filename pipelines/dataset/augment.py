@@ -25,8 +25,9 @@ def augment(rows: pa.Table, features: list[str], categorical: list[str], augment
     points = round(rows.num_rows * augmentation.share)
     first = random.permutation(rows.num_rows)[np.arange(points) % rows.num_rows]
     make = _perturbed if augmentation.method == "perturb" else _mixed
-    made = make(rows, first, [name for name in features if not is_category(rows[name], name, categorical)],
-                augmentation, random)  # fmt: skip
+    made = make(
+        rows, first, [name for name in features if not is_category(rows[name], name, categorical)], augmentation, random
+    )
     return pa.concat_tables([rows, made])
 
 

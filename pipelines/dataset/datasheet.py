@@ -41,18 +41,23 @@ def _purpose(problem: Problem, facts: Facts) -> Section:
         "multiclass": ("the probability of each class", ", ".join(problem.classes)),
         "regression": ("a number", "any finite number"),
     }[problem.task]
-    return Section("What it is for", [
-        problem.description,
-        Pairs({
-            "Owner": problem.owner,
-            "Tags": ", ".join(problem.tags) or "none",
-            "A row stands for": f"one event, named by {problem.key}, as it is known when its prediction is due",
-            "What is predicted": f"{predicted}. {problem.labels.description}".strip(),
-            "Values of the label": values,
-            "Made for": "training, choosing and testing the models of this problem; it was not made for anything else",
-            "Knows nothing learnt at or after": facts.as_of,
-        }),
-    ])  # fmt: skip
+    return Section(
+        "What it is for",
+        [
+            problem.description,
+            Pairs(
+                {
+                    "Owner": problem.owner,
+                    "Tags": ", ".join(problem.tags) or "none",
+                    "A row stands for": f"one event, named by {problem.key}, as it is known when its prediction is due",
+                    "What is predicted": f"{predicted}. {problem.labels.description}".strip(),
+                    "Values of the label": values,
+                    "Made for": "training, choosing and testing the models of this problem; and for nothing else",
+                    "Knows nothing learnt at or after": facts.as_of,
+                }
+            ),
+        ],
+    )
 
 
 def _counts(problem: Problem, facts: Facts) -> Section:
@@ -137,30 +142,40 @@ def _checks(problem: Problem, facts: Facts) -> Section:
     for one in facts.findings:
         cure = f"; next: {one['cure']}" if one["cure"] else ""
         rows.append([one["name"], "passed" if one["passed"] else "FAILED", one["reason"] + cure])
-    return Section("Whether it leaks", [
-        f"{len(rows)} checks, {failed} failed." + " The set must not be used." * bool(failed),
-        Table([text("check"), text("verdict"), text("found")], rows),
-        f"May predict well alone, since somebody has looked at them: {', '.join(leaks.accepted) or 'no feature'}.",
-        *([] if leaks.duplicates else ["Equal rows in two splits are not looked for (dataset.leaks.duplicates)."]),
-    ])  # fmt: skip
+    return Section(
+        "Whether it leaks",
+        [
+            f"{len(rows)} checks, {failed} failed." + " The set must not be used." * bool(failed),
+            Table([text("check"), text("verdict"), text("found")], rows),
+            f"May predict well alone, since somebody has looked at them: {', '.join(leaks.accepted) or 'no feature'}.",
+            *([] if leaks.duplicates else ["Equal rows in two splits are not looked for (dataset.leaks.duplicates)."]),
+        ],
+    )
 
 
 def _keeping(problem: Problem, facts: Facts) -> Section:
-    versions = {f"Table {name}": "not written" if version is None else f"version {version}"
-                for name, version in facts.table_versions.items()}  # fmt: skip
-    return Section("How it is kept", [
-        "In Delta Lake tables (Parquet files and a log of versions): the rows in training_sets under this set's id, "
-        "their features in features. A set is never changed: other data or settings make another set.",
-        Pairs({
-            "Training set": facts.training_set,
-            "Newest partition": facts.partition,
-            "Feature set": problem.feature_set,
-            "Configuration": problem.config_hash,
-            "Git commit": facts.git_commit or "not known",
-            **versions,
-        }),
-        f"Ask {problem.owner} about it.",
-    ])  # fmt: skip
+    versions = {
+        f"Table {name}": "not written" if version is None else f"version {version}"
+        for name, version in facts.table_versions.items()
+    }
+    return Section(
+        "How it is kept",
+        [
+            "In Delta Lake tables (Parquet files and a log of versions): the rows in training_sets under this "
+            "set's id, their features in features. A set is never changed: other data or settings make another set.",
+            Pairs(
+                {
+                    "Training set": facts.training_set,
+                    "Newest partition": facts.partition,
+                    "Feature set": problem.feature_set,
+                    "Configuration": problem.config_hash,
+                    "Git commit": facts.git_commit or "not known",
+                    **versions,
+                }
+            ),
+            f"Ask {problem.owner} about it.",
+        ],
+    )
 
 
 def _limits(problem: Problem, facts: Facts) -> Section:
@@ -174,16 +189,22 @@ def _limits(problem: Problem, facts: Facts) -> Section:
         "checks look for contradictions and cannot prove it.",
     ]
     if labels.after_maturity == "negative":
-        items.append("Events without a label count as negative: those whose label was lost, or is later than "
-                     f"{labels.mature_after_days} days, are wrong.")  # fmt: skip
+        items.append(
+            "Events without a label count as negative: those whose label was lost, or is later than "
+            f"{labels.mature_after_days} days, are wrong."
+        )
     elif unlabelled:
-        items.append(f"{figure(unlabelled)} events have no label and are not in the set. If they differ from the "
-                     "others, the set speaks for the labelled ones alone.")  # fmt: skip
+        items.append(
+            f"{figure(unlabelled)} events have no label and are not in the set. If they differ from the "
+            "others, the set speaks for the labelled ones alone."
+        )
     for one in facts.splits if problem.task == "multiclass" else ():
         absent = [name for name in problem.classes if not one["classes"][name]]
         if absent:
-            items.append(f"The {one['split']} split has no row of {', '.join(absent)}: of these classes nothing is "
-                         f"{'learnt' if one['split'] == 'train' else 'measured'} there.")  # fmt: skip
+            items.append(
+                f"The {one['split']} split has no row of {', '.join(absent)}: of these classes nothing is "
+                f"{'learnt' if one['split'] == 'train' else 'measured'} there."
+            )
     guesses = sorted(set(labels.use) & {"weak", "self_trained"})
     if guesses:
         items.append(f"Labels of the sources {', '.join(guesses)} are guesses: their confidence is an estimate.")
@@ -203,6 +224,8 @@ def _power(facts: Facts) -> list[str]:
     for split in ("validation", "test"):
         if shown := facts.power.get(split):
             differences = ", ".join(f"{value:.3g} in {metric}" for metric, value in shown["detectable"].items())
-            items.append(f"{figure(shown['rows'])} {split} rows in {figure(shown['blocks'])} blocks show a difference "
-                         f"between two models of {differences or 'no size'}.")  # fmt: skip
+            items.append(
+                f"{figure(shown['rows'])} {split} rows in {figure(shown['blocks'])} blocks show a difference "
+                f"between two models of {differences or 'no size'}."
+            )
     return items + [f"{warning[0].upper()}{warning[1:]}." for warning in facts.power.get("warnings", [])]

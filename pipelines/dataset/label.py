@@ -357,14 +357,21 @@ def _moments(problem: Problem, split: dict[str, str]) -> pa.Table:
                 deadline[name] = parts.start(min(keys))
     time = pa.timestamp("us", "UTC")
     are_whole = problem.labels.after_maturity == "negative"
-    return pa.table({
-        "partition": pa.array(split, pa.string()),
-        "split": pa.array(split.values(), pa.string()),
-        "matured": pa.array([parts.end(key) + _wait(problem) - LAST_MOMENT for key in split], time),
-        "deadline": pa.array([deadline.get(name) for name in split.values()], time),
-        "cut": pa.array([None if are_whole or name not in deadline else _cut(problem, deadline[name])
-                         for name in split.values()], time),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "partition": pa.array(split, pa.string()),
+            "split": pa.array(split.values(), pa.string()),
+            "matured": pa.array([parts.end(key) + _wait(problem) - LAST_MOMENT for key in split], time),
+            "deadline": pa.array([deadline.get(name) for name in split.values()], time),
+            "cut": pa.array(
+                [
+                    None if are_whole or name not in deadline else _cut(problem, deadline[name])
+                    for name in split.values()
+                ],
+                time,
+            ),
+        }
+    )
 
 
 def _label_sql(problem: Problem) -> str:
@@ -448,8 +455,10 @@ def _require_rows(problem: Problem, rows: pa.Table, split: dict[str, str]) -> No
     for name in SPLITS:
         planned = [one for one in counts if split[one["partition"]] == name and one["label_count"]]
         if planned and not any(one["split"] == name for one in planned):
-            lost = {reason: sum(one["label_count"] for one in planned if one["split"] == reason)
-                    for reason in ("embargo", "grouped_out")}  # fmt: skip
+            lost = {
+                reason: sum(one["label_count"] for one in planned if one["split"] == reason)
+                for reason in ("embargo", "grouped_out")
+            }
             raise DataError(
                 f"the {name} split has no labelled row left: the labels of {lost['embargo']} were not known at the "
                 f"start of the next split, the groups of {lost['grouped_out']} stand in a newer one",

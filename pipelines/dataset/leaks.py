@@ -63,8 +63,17 @@ def check(problem: Problem, rows: pa.Table, as_of: datetime, events: Any = None)
                 cure=f"features: {', '.join(problem.feature_names)}",
             )
     entities = list(dict.fromkeys(name for name in [*leaks.entities, problem.dataset.split.group_by] if name))
-    wanted = [problem.key, "partition", "event_time", "split", "label", "source", "label_known_time",
-              *problem.feature_names, *entities]  # fmt: skip
+    wanted = [
+        problem.key,
+        "partition",
+        "event_time",
+        "split",
+        "label",
+        "source",
+        "label_known_time",
+        *problem.feature_names,
+        *entities,
+    ]
     missing = [name for name in dict.fromkeys(wanted) if name not in rows.column_names]
     if missing:
         raise SchemaError(
@@ -81,9 +90,12 @@ def check(problem: Problem, rows: pa.Table, as_of: datetime, events: Any = None)
         *(_entity(name, rows) for name in entities),
         *([_duplicates(problem, rows)] if leaks.duplicates else []),
         *([_copies(problem, rows, leaks.max_copied_share)] if leaks.max_copied_share is not None else []),
-        *([_coverage(rows if events is None else events, leaks.max_unlabelled_rise)]
-          if leaks.max_unlabelled_rise is not None else []),
-    ]  # fmt: skip
+        *(
+            [_coverage(rows if events is None else events, leaks.max_unlabelled_rise)]
+            if leaks.max_unlabelled_rise is not None
+            else []
+        ),
+    ]
 
 
 def require_clean(problem: Problem, findings: Sequence[Finding]) -> None:
@@ -139,8 +151,11 @@ def _single_feature(problem: Problem, rows: pa.Table) -> Finding:
         "regression": (single_feature_r2s, "an R2 of", leaks.max_single_feature_r2),
     }[problem.task]
     found = alone(train, problem.feature_names, problem.training.seed)
-    suspicious = {name: f"{name} alone predicts the label with {measure} {one.value:.3f} (by {one.by}); allowed: "
-                        f"{allowed:g}" for name, one in found.items() if one.value > allowed}  # fmt: skip
+    suspicious = {
+        name: f"{name} alone predicts the label with {measure} {one.value:.3f} (by {one.by}); allowed: {allowed:g}"
+        for name, one in found.items()
+        if one.value > allowed
+    }
     beside: list[str] = []
     if problem.task == "multiclass":
         suspicious |= _stand_ins(problem, train)
@@ -194,12 +209,14 @@ def _unlike_the_others(
 
 def _label_times(problem: Problem, rows: pa.Table, as_of: datetime) -> Finding:
     """Labels that a split learns from, against the start of the next split's first partition, and against as_of."""
-    firsts = {one["split"]: one["first"] for one in _query(
-        "SELECT split, min(partition) AS first FROM rows GROUP BY 1", rows)}  # fmt: skip
+    firsts = {
+        one["split"]: one["first"] for one in _query("SELECT split, min(partition) AS first FROM rows GROUP BY 1", rows)
+    }
     limits = dict.fromkeys(SPLITS, as_of)
     if problem.dataset.split.embargo:
-        limits |= {older: problem.partitions.start(firsts[newer])
-                   for older, newer in pairwise(SPLITS) if newer in firsts}  # fmt: skip
+        limits |= {
+            older: problem.partitions.start(firsts[newer]) for older, newer in pairwise(SPLITS) if newer in firsts
+        }
     limit = pa.table({"split": list(limits), "due": pa.array(limits.values(), pa.timestamp("us", "UTC"))})
     late = _query(
         """SELECT split, due, count(*) AS rows FROM rows JOIN limits USING (split)
@@ -223,11 +240,16 @@ def _label_times(problem: Problem, rows: pa.Table, as_of: datetime) -> Finding:
 
 
 def _event_times(rows: pa.Table) -> Finding:
-    spans = {row["split"]: row for row in _query(
-        "SELECT split, min(event_time) AS first, max(event_time) AS last FROM rows GROUP BY 1", rows)}  # fmt: skip
+    spans = {
+        row["split"]: row
+        for row in _query("SELECT split, min(event_time) AS first, max(event_time) AS last FROM rows GROUP BY 1", rows)
+    }
     present = [name for name in SPLITS if name in spans]
-    told = [f"{older} goes on until {spans[older]['last']}, {newer} begins at {spans[newer]['first']}"
-            for older, newer in pairwise(present) if spans[older]["last"] >= spans[newer]["first"]]  # fmt: skip
+    told = [
+        f"{older} goes on until {spans[older]['last']}, {newer} begins at {spans[newer]['first']}"
+        for older, newer in pairwise(present)
+        if spans[older]["last"] >= spans[newer]["first"]
+    ]
     strange = sorted(set(spans) - set(SPLITS))
     told += [f"there are rows of {', '.join(strange)}, which is no split to learn from"] if strange else []
     if told:
@@ -342,8 +364,11 @@ def _coverage(events: Any, allowed: float) -> Finding:
     usual = max(known) + 2 * (max(known) - min(known))
     gone = {key: share for name in SPLITS[1:] for key, share in shares[name].items() if share > usual + allowed}
     if not gone:
-        return Finding("label_coverage", True, f"at most {max(known):.1%} of a training partition have no label, of "
-                       "the held-out ones about as few")  # fmt: skip
+        return Finding(
+            "label_coverage",
+            True,
+            f"at most {max(known):.1%} of a training partition have no label, of the held-out ones about as few",
+        )
     return Finding(
         "label_coverage",
         False,

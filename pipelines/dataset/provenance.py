@@ -41,13 +41,16 @@ def collection(problem: Problem, facts: Facts) -> Section:
         digest = hashlib.sha256(query.encode()).hexdigest()[:12]
         queries += [f"{name}.sql, SHA-256 {digest}:", Code(query)]
     last = parts.last.isoformat() if parts.last else "goes on"
-    return Section("How it was collected", [
-        f"Every {parts.every} is ingested once it is over, in the time zone {parts.timezone}; the data begins at "
-        f"{parts.first.isoformat()}; its last {parts.every}: {last}. Of {len(facts.available)} ingested partitions "
-        f"{len(facts.partitions)} are looked at here.",
-        Table([*map(text, ("source", "kind", "where", "what is read"))], sources),
-        *(queries or ["The texts of the queries were not handed over."]),
-    ])  # fmt: skip
+    return Section(
+        "How it was collected",
+        [
+            f"Every {parts.every} is ingested once it is over, in the time zone {parts.timezone}; the data begins at "
+            f"{parts.first.isoformat()}; its last {parts.every}: {last}. Of {len(facts.available)} ingested partitions "
+            f"{len(facts.partitions)} are looked at here.",
+            Table([*map(text, ("source", "kind", "where", "what is read"))], sources),
+            *(queries or ["The texts of the queries were not handed over."]),
+        ],
+    )
 
 
 def labels(problem: Problem, facts: Facts) -> Section:
@@ -97,17 +100,24 @@ def splits(problem: Problem, facts: Facts) -> Section:
         if rule.embargo
         else "none: a label may have been learnt after the next split had to be predicted"
     )
-    return Section("How it is split", [
-        f"By time, never at random: at least the newest {rule.test_partitions} labelled {every}s are the test split, "
-        f"at least the {rule.validation_partitions} before them validate, the rest trains. Both take more until "
-        f"they have {figure(rule.min_rows)} rows, or a fifth of the {every}s.",
-        Table([text("split"), number(f"{every}s"), text("which")], rows),
-        Pairs({
-            "Window": f"the newest {window} {every}s train" if window else "everything before trains",
-            "Embargo": embargo,
-            "Groups": f"no {rule.group_by} stands in two splits; the newest keeps it" if rule.group_by else "none",
-        }),
-    ])  # fmt: skip
+    return Section(
+        "How it is split",
+        [
+            f"By time, never at random: at least the newest {rule.test_partitions} labelled {every}s are the test "
+            f"split, at least the {rule.validation_partitions} before them validate, the rest trains. Both take more "
+            f"until they have {figure(rule.min_rows)} rows, or a fifth of the {every}s.",
+            Table([text("split"), number(f"{every}s"), text("which")], rows),
+            Pairs(
+                {
+                    "Window": f"the newest {window} {every}s train" if window else "everything before trains",
+                    "Embargo": embargo,
+                    "Groups": f"no {rule.group_by} stands in two splits; the newest keeps it"
+                    if rule.group_by
+                    else "none",
+                }
+            ),
+        ],
+    )
 
 
 def preparation(problem: Problem) -> Section:
@@ -120,8 +130,11 @@ def preparation(problem: Problem) -> Section:
         "corrected is taken as it stood at its cut-off.",
     ]
     dataset = problem.dataset
-    for name, settings in (("Sampling", dataset.sampling), ("Resampling", dataset.resampling),
-                           ("Augmentation", dataset.augmentation)):  # fmt: skip
+    for name, settings in (
+        ("Sampling", dataset.sampling),
+        ("Resampling", dataset.resampling),
+        ("Augmentation", dataset.augmentation),
+    ):
         blocks.append(f"{name} (training split alone): {_settings(settings)}.")
     return Section("How it was prepared", blocks)
 

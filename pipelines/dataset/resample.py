@@ -62,8 +62,11 @@ def resample(rows: pa.Table, features: list[str], categorical: list[str], resamp
             return rows.filter(pa.array(_without_links(encoded, label, smallest, resampling.seed)))
         case "smote":
             least = round(counts.max() * resampling.ratio)
-            grown = [(np.flatnonzero(label == one), least - count) for one, count in _counted(classes, counts)
-                     if count < least]  # fmt: skip
+            grown = [
+                (np.flatnonzero(label == one), least - count)
+                for one, count in _counted(classes, counts)
+                if count < least
+            ]
             if not grown:
                 return rows
             encoded = _encoded(rows, features, categorical)

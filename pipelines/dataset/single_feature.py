@@ -125,8 +125,12 @@ def stand_ins(rows: pa.Table, features: Sequence[str], seed: int) -> dict[str, S
         best = int(overlap.argmax())
         rest = rows.num_rows - of_label[best]
         is_told, is_alarm = both[best] / of_label[best], (of_value[best] - both[best]) / rest if rest else 0.0
-        found[name] = Stand(counts["value"][best].as_py(), counts["label"][best].as_py(), float(overlap[best]),
-                            float((1 + is_told - is_alarm) / 2))  # fmt: skip
+        found[name] = Stand(
+            counts["value"][best].as_py(),
+            counts["label"][best].as_py(),
+            float(overlap[best]),
+            float((1 + is_told - is_alarm) / 2),
+        )
     return found
 
 
@@ -151,8 +155,9 @@ def single_feature_r2s(rows: pa.Table, features: Sequence[str], seed: int) -> di
             rank[~missing] = _ranks(values[~missing])
             yield Prediction(_either_half(half, labels, lambda learn: _tree(rank, labels, learn)), "its value")
         absent = missing.astype(np.int64)
-        yield Prediction(_either_half(half, labels, lambda learn: _means(absent, labels, learn)),
-                         "whether it is missing")  # fmt: skip
+        yield Prediction(
+            _either_half(half, labels, lambda learn: _means(absent, labels, learn)), "whether it is missing"
+        )
 
     return _best_first(rows, features, measured, nothing=0.0)
 

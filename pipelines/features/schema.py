@@ -29,11 +29,16 @@ def feature_schema(problem: Problem, rows: pa.Table | None) -> list[dict[str, An
     seen = _seen(problem, rows) if rows is not None else {}
     empty = {"coverage": None, "min": None, "max": None, "distinct": None}
     return [
-        {"name": name, **facts, "owner": facts["owner"] or problem.owner, "available": _available(problem, used),
-         "source_columns": sorted({one for column in used for one in origin.get(column, [])}),
-         **seen.get(name, empty)}
+        {
+            "name": name,
+            **facts,
+            "owner": facts["owner"] or problem.owner,
+            "available": _available(problem, used),
+            "source_columns": sorted({one for column in used for one in origin.get(column, [])}),
+            **seen.get(name, empty),
+        }
         for name, (facts, used) in _facts(problem).items()
-    ]  # fmt: skip
+    ]
 
 
 def feature_units(problem: Problem) -> dict[str, str]:
@@ -116,7 +121,11 @@ def _seen(problem: Problem, rows: pa.Table) -> dict[str, dict[str, Any]]:
     (found,) = sql.query(f"SELECT {named} FROM rows", {"rows": rows}).to_pylist()
     values, count = list(found.values()), rows.num_rows
     return {
-        name: {"coverage": values[4 * n] / count if count else None,
-               "min": values[4 * n + 1], "max": values[4 * n + 2], "distinct": values[4 * n + 3]}
+        name: {
+            "coverage": values[4 * n] / count if count else None,
+            "min": values[4 * n + 1],
+            "max": values[4 * n + 2],
+            "distinct": values[4 * n + 3],
+        }
         for n, name in enumerate(names)
-    }  # fmt: skip
+    }

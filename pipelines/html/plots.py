@@ -18,11 +18,23 @@ from markupsafe import Markup
 INK, FAINT, FIRST, SECOND, GOOD, BAD = "#101112", "#202122", "#303132", "#404142", "#505152", "#606162"
 VARIABLES = {INK: "--ink", FAINT: "--faint", FIRST: "--first", SECOND: "--second", GOOD: "--good", BAD: "--bad"}
 STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "text.color": INK, "axes.labelcolor": INK,
-    "axes.edgecolor": FAINT, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.grid": True, "grid.color": FAINT, "grid.linewidth": 0.4, "axes.axisbelow": True,
-    "lines.linewidth": 1.8, "text.parse_math": False,
-}  # fmt: skip
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.4,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.8,
+    "text.parse_math": False,
+}
 SQUARE, WIDE = (3.7, 3.1), 7.2  # inches: three squares fit side by side
 Interval = Mapping[str, float | None]
 Axes = Any
@@ -49,8 +61,15 @@ def curve(
         axes.plot(x, y, color=FIRST)
         for place, word in marks:
             axes.axvline(place, color=SECOND, linewidth=1.2, linestyle=(0, (4, 3)))
-            axes.annotate(word, (place, 1), xycoords=("data", "axes fraction"), xytext=(3, -2),
-                          textcoords="offset points", color=SECOND, va="top")  # fmt: skip
+            axes.annotate(
+                word,
+                (place, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(3, -2),
+                textcoords="offset points",
+                color=SECOND,
+                va="top",
+            )
         if is_share:
             axes.set(xlim=(0, 1), ylim=(0, 1.02))
         axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
@@ -64,14 +83,25 @@ def reliability(name: str, bins: Sequence[Mapping[str, Any]], labels: tuple[str,
     if not shown:
         return None
     x, y = (np.array([one[key] for one in shown], dtype=float) for key in ("mean_score", "rate"))
-    low, high = (np.array([one[key] if one.get(key) is not None else one["rate"] for one in shown], dtype=float)
-                 for key in ("low", "high"))  # fmt: skip
+    low, high = (
+        np.array([one[key] if one.get(key) is not None else one["rate"] for one in shown], dtype=float)
+        for key in ("low", "high")
+    )
 
     def draw(axes: Axes) -> None:
         ends = [0.0, 1.0] if is_share else [min(x.min(), low.min()), max(x.max(), high.max())]
         axes.plot(ends, ends, color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
-        axes.errorbar(x, y, yerr=[np.maximum(y - low, 0), np.maximum(high - y, 0)], fmt="o-", color=FIRST,
-                      markersize=4, elinewidth=1, capsize=2, linewidth=1)  # fmt: skip
+        axes.errorbar(
+            x,
+            y,
+            yerr=[np.maximum(y - low, 0), np.maximum(high - y, 0)],
+            fmt="o-",
+            color=FIRST,
+            markersize=4,
+            elinewidth=1,
+            capsize=2,
+            linewidth=1,
+        )
         if is_share:
             top = min(1.0, 1.08 * max(x.max(), high.max(), 0.05))
             axes.set(xlim=(0, top), ylim=(0, top))

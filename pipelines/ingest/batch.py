@@ -98,8 +98,11 @@ def batch_rules(
     found = [BatchRule(SHARE, share, max=settings.max_quarantined_share)]
     if summary.query == "labels":
         return found
-    must_have_rows = {key: count for key, count in zip(keys, rows, strict=True)
-                      if not (may_be_empty and problem.partitions.holds(key))}  # fmt: skip
+    must_have_rows = {
+        key: count
+        for key, count in zip(keys, rows, strict=True)
+        if not (may_be_empty and problem.partitions.holds(key))
+    }
     if must_have_rows:
         found.insert(0, BatchRule(EMPTY, must_have_rows, min=1))
     for name, column in problem.columns.items():
@@ -130,8 +133,11 @@ def check_sources(problem: Problem, counts: Mapping[str, Mapping[str, int]], set
         DataError: with every such source.
     """
     limit = problem.validation.max_quarantined_share
-    bad = [f"{one['rejected']} of {one['rows']} rows of {name}" for name, one in counts.items()
-           if one["rejected"] > limit * one["rows"]]  # fmt: skip
+    bad = [
+        f"{one['rejected']} of {one['rows']} rows of {name}"
+        for name, one in counts.items()
+        if one["rejected"] > limit * one["rows"]
+    ]
     if bad:
         raise DataError(
             f"too much could not be read: {some(bad)}; at most {limit:.1%} may be set aside",

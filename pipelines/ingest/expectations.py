@@ -30,8 +30,14 @@ if TYPE_CHECKING:
 os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported
 
 EXAMPLES = 5
-PANDAS_TYPES = {"string": "str", "integer": "int64", "int8": "int8", "float": "float64", "boolean": "bool",
-                "timestamp": "Timestamp"}  # fmt: skip
+PANDAS_TYPES = {
+    "string": "str",
+    "integer": "int64",
+    "int8": "int8",
+    "float": "float64",
+    "boolean": "bool",
+    "timestamp": "Timestamp",
+}
 
 Check = tuple[str, str, dict[str, Any]]  # name of the rule, expectation type, its arguments
 
@@ -67,15 +73,17 @@ def expectations(problem: Problem, query: Query, staged: Any, elsewhere: pa.Tabl
         return []
     frame = _frame(rows.select([name for name in rows.column_names if not name.startswith(("_broken_", "_compared_"))]))
     asked = [
-        (one.name, one.expectation or "expect_column_values_to_be_in_set",
-         one.arguments if one.expectation else {"column": f"_fulfilled_{n}", "value_set": [True]})
+        (
+            one.name,
+            one.expectation or "expect_column_values_to_be_in_set",
+            one.arguments if one.expectation else {"column": f"_fulfilled_{n}", "value_set": [True]},
+        )
         for n, one in enumerate(checks)
-    ]  # fmt: skip
+    ]
     types = [
-        (f"{name}: of type {kind}", "expect_column_values_to_be_of_type",
-         {"column": name, "type_": PANDAS_TYPES[kind]})
+        (f"{name}: of type {kind}", "expect_column_values_to_be_of_type", {"column": name, "type_": PANDAS_TYPES[kind]})
         for name, kind in declared(problem, query).items()
-    ]  # fmt: skip
+    ]
     results = _results(frame, [*asked, *types])
     found = []
     for n, one in enumerate(checks):
@@ -120,17 +128,21 @@ def batch_expectations(checked: Sequence[BatchRule]) -> list[Expected]:
         return []
     # What has to be there and is not lies beyond every bound; other missing values are not evaluated.
     values = {
-        f"_{n}": [np.inf if key in one.observed and one.observed[key] is None and one.is_required
-                  else one.observed.get(key) for key in keys]
+        f"_{n}": [
+            np.inf if key in one.observed and one.observed[key] is None and one.is_required else one.observed.get(key)
+            for key in keys
+        ]
         for n, one in enumerate(checked)
-    }  # fmt: skip
+    }
     frame = pd.DataFrame(values, dtype="float64")
     kind = "expect_column_values_to_be_between"
     results = _results(
         frame,
-        [(one.name, kind, {"column": f"_{n}", "min_value": one.min, "max_value": one.max})
-         for n, one in enumerate(checked)],
-    )  # fmt: skip
+        [
+            (one.name, kind, {"column": f"_{n}", "min_value": one.min, "max_value": one.max})
+            for n, one in enumerate(checked)
+        ],
+    )
     found = []
     for n, one in enumerate(checked):
         failed = [keys[place] for place in results[one.name].get("unexpected_index_list") or []]
@@ -159,8 +171,10 @@ def _chosen(problem: Problem, query: Query, checks: Sequence[Rule]) -> str:
     once = "CASE WHEN {key} IS NULL OR row_number() OVER (PARTITION BY {key}, {name}) = 1 THEN {name} END AS _once_{to}"
     derived = [once.format(key=key, name=sql.quote(name), to=name) for name in unique]
     derived += ["CASE WHEN NOT _later THEN known_time END AS _first_known_time"]
-    verdicts = [f"coalesce({one.broken}, false) AS _broken_{n}" if one.is_fault else f"_broken_{n}"
-                for n, one in enumerate(checks)]  # fmt: skip
+    verdicts = [
+        f"coalesce({one.broken}, false) AS _broken_{n}" if one.is_fault else f"_broken_{n}"
+        for n, one in enumerate(checks)
+    ]
     fulfilled = [f"NOT _broken_{n} AS _fulfilled_{n}" for n, one in enumerate(checks) if not one.expectation]
     compared = [f"coalesce({one.compared}, false) AS _compared_{n}" for n, one in enumerate(checks)]
     columns = [*map(sql.quote, declared(problem, query)), "_first_known_time", *(f"_once_{name}" for name in unique)]

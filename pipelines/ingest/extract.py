@@ -17,8 +17,14 @@ from pipelines.errors import ConfigError, SchemaError
 from pipelines.ingest.sources.moments import moment
 from pipelines.problem import Problem, Query
 
-DUCKDB_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "int8": "TINYINT", "float": "DOUBLE", "boolean": "BOOLEAN",
-                "timestamp": "TIMESTAMPTZ"}  # fmt: skip
+DUCKDB_TYPES = {
+    "string": "VARCHAR",
+    "integer": "BIGINT",
+    "int8": "TINYINT",
+    "float": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "timestamp": "TIMESTAMPTZ",
+}
 SHOWN_CHARACTERS = 80  # of a value that is no good
 BATCH_ROWS = 16_384  # staged together: who scans them reads many batches ahead
 
@@ -163,8 +169,10 @@ def found_columns(problem: Problem, query: Query, text: str, database: duckdb.Du
     missing = [name for name in types if name not in found and name not in optional]
     extra = [name for name in found if name not in types]
     if missing or extra:
-        lines = [*(f"  - {name} ({types[name]}) is declared and missing" for name in missing),
-                 *(f"  + {name} ({found[name]}) is not declared" for name in extra)]  # fmt: skip
+        lines = [
+            *(f"  - {name} ({types[name]}) is declared and missing" for name in missing),
+            *(f"  + {name} ({found[name]}) is not declared" for name in extra),
+        ]
         raise SchemaError(
             "columns differ from the declared ones\n" + "\n".join(lines),
             where=str(problem.folder / f"{query}.sql"),

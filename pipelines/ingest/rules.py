@@ -43,8 +43,12 @@ class Rule:
 
 def rules(problem: Problem, query: Query) -> list[Rule]:
     """Every rule for the rows of a query: types, missing values, then what the values are."""
-    return [*_readable(problem, query), *_present(problem, query), *_keys(problem, query),
-            *(_labels(problem) if query == "labels" else _events(problem))]  # fmt: skip
+    return [
+        *_readable(problem, query),
+        *_present(problem, query),
+        *_keys(problem, query),
+        *(_labels(problem) if query == "labels" else _events(problem)),
+    ]
 
 
 def unique_columns(problem: Problem, query: Query) -> list[str]:
@@ -130,17 +134,27 @@ def _labels(problem: Problem) -> list[Rule]:
             EARLY,
             "known_time < event_time",
             "expect_column_pair_values_a_to_be_greater_than_b",
-            {"column_A": "known_time", "column_B": "event_time", "or_equal": True,
-             "ignore_row_if": "either_value_is_missing"},
+            {
+                "column_A": "known_time",
+                "column_B": "event_time",
+                "or_equal": True,
+                "ignore_row_if": "either_value_is_missing",
+            },
         )
-    ]  # fmt: skip
+    ]
     match problem.task:
         case "binary":
             found.append(Rule("label: not 0 or 1", "label NOT IN (0, 1)", expectation, {**column, "value_set": [0, 1]}))
         case "multiclass":
             known = ", ".join(map(sql.literal, problem.classes))
-            found.append(Rule("label: not one of labels.classes", f"label NOT IN ({known})", expectation,
-                              {**column, "value_set": problem.classes}))  # fmt: skip
+            found.append(
+                Rule(
+                    "label: not one of labels.classes",
+                    f"label NOT IN ({known})",
+                    expectation,
+                    {**column, "value_set": problem.classes},
+                )
+            )
         case "regression":
             pass
     return found
@@ -153,27 +167,50 @@ def _events(problem: Problem) -> list[Rule]:
             LATE,
             "known_time > cutoff_time AND NOT _later",  # a correction may come when it comes
             "expect_column_pair_values_a_to_be_greater_than_b",
-            {"column_A": "cutoff_time", "column_B": "_first_known_time", "or_equal": True,
-             "ignore_row_if": "either_value_is_missing"},
-        )
-    ]  # fmt: skip
+            {
+                "column_A": "cutoff_time",
+                "column_B": "_first_known_time",
+                "or_equal": True,
+                "ignore_row_if": "either_value_is_missing",
+            },
+        ),
+    ]
     for name, column in problem.columns.items():
         value = sql.quote(name)
         if column.min is not None or column.max is not None:
             low, high = ("" if bound is None else f"{bound:g}" for bound in (column.min, column.max))
             bounds = [("<", column.min), (">", column.max)]
             broken = " OR ".join(f"{value} {sign} '{bound!r}'::DOUBLE" for sign, bound in bounds if bound is not None)
-            found.append(Rule(f"{name}: outside {low}..{high}", broken, "expect_column_values_to_be_between",
-                              {"column": name, "min_value": column.min, "max_value": column.max}))  # fmt: skip
+            found.append(
+                Rule(
+                    f"{name}: outside {low}..{high}",
+                    broken,
+                    "expect_column_values_to_be_between",
+                    {"column": name, "min_value": column.min, "max_value": column.max},
+                )
+            )
         if column.allowed is not None:
             allowed = ", ".join(sql.literal(one) for one in column.allowed)
             broken = f"{value} NOT IN ({allowed})" if allowed else f"{value} IS NOT NULL"
-            found.append(Rule(f"{name}: not an allowed value", broken, "expect_column_values_to_be_in_set",
-                              {"column": name, "value_set": column.allowed}))  # fmt: skip
+            found.append(
+                Rule(
+                    f"{name}: not an allowed value",
+                    broken,
+                    "expect_column_values_to_be_in_set",
+                    {"column": name, "value_set": column.allowed},
+                )
+            )
         if column.unique:
             once = f"_once_{name}"
-            found.append(Rule(f"{name}: twice", f"_shared_{name}", "expect_column_values_to_be_unique",
-                              {"column": once}, f"{once} IS NOT NULL"))  # fmt: skip
+            found.append(
+                Rule(
+                    f"{name}: twice",
+                    f"_shared_{name}",
+                    "expect_column_values_to_be_unique",
+                    {"column": once},
+                    f"{once} IS NOT NULL",
+                )
+            )
     for name, condition in problem.validation.rules.items():
         found.append(Rule(f"{name}: not fulfilled", f"NOT ({condition}\n)"))
     return found

@@ -79,8 +79,10 @@ def summary(
     with judged(problem, query, staged, elsewhere=elsewhere) as (database, checks):
         columns = list(problem.columns) if query == "events" else []
         counts = [f"count(*) FILTER (_good AND {sql.quote(name)} IS NULL)" for name in columns]
-        nulls = [f"{count} / nullif(count(*) FILTER (_good), 0) AS null_share_{name}"
-                 for name, count in zip(columns, counts, strict=True)]  # fmt: skip
+        nulls = [
+            f"{count} / nullif(count(*) FILTER (_good), 0) AS null_share_{name}"
+            for name, count in zip(columns, counts, strict=True)
+        ]
         told = [f"count(*) FILTER (_broken_{n}) AS _broken_{n}" for n, one in enumerate(checks) if not one.is_fault]
         found = database.sql(f"""
             SELECT partition, count(*) AS rows, count(*) FILTER (NOT _good) AS bad,
@@ -134,8 +136,11 @@ def bad_rows(
         bounded = "" if limit is None else f"LIMIT {limit}"
         within = "" if partitions is None else f"AND {_among(partitions)}"
         database.execute(f"CREATE TEMP TABLE _bad AS SELECT * FROM judged WHERE NOT _good {within} {bounded}")
-        names = [f"CASE WHEN _broken_{n} THEN {sql.literal(one.name)} END"
-                 for n, one in enumerate(checks) if not one.is_fault]  # fmt: skip
+        names = [
+            f"CASE WHEN _broken_{n} THEN {sql.literal(one.name)} END"
+            for n, one in enumerate(checks)
+            if not one.is_fault
+        ]
         rules_broken = f"list_concat(faults, list_filter([{', '.join(names)}], lambda rule: rule IS NOT NULL))"
         rows = f"SELECT partition, source, row, rules FROM ({_as_it_came(problem, query, '_bad', rules_broken)})"
         return identified(problem, database, rows)
@@ -215,8 +220,7 @@ def judged(
         if query == "events":
             joined.append(_others(problem, database))
         joined += [_shared(problem, name, database) for name in unique_columns(problem, query)]
-        verdicts = [f"coalesce({one.broken}, false) AS _broken_{n}"
-                    for n, one in enumerate(checks) if not one.is_fault]  # fmt: skip
+        verdicts = [f"coalesce({one.broken}, false) AS _broken_{n}" for n, one in enumerate(checks) if not one.is_fault]
         any_broken = " OR ".join(f"_broken_{n}" for n, one in enumerate(checks) if not one.is_fault)
         database.execute(f"""
             CREATE TEMP VIEW judged AS

@@ -95,8 +95,12 @@ def _checked(where: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
     if pa.types.is_null(kind):
         return column.cast(pa.int8())
-    if not (pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
-            or pa.types.is_decimal(kind)):  # fmt: skip
+    if not (
+        pa.types.is_boolean(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+    ):
         raise ConfigError(f"votes are {kind}, neither boolean nor a number", where=where, cure=cure)
     numbers = column.cast(pa.float64(), safe=False)
     strange = pc.unique(numbers.filter(pc.invert(pc.is_in(numbers, pa.array([0.0, 1.0, None], pa.float64())))))

@@ -76,9 +76,11 @@ def warnings(records: Sequence[dict[str, Any]]) -> list[str]:
         f"{one['voter']} is estimated at {one['accuracy_estimated']:.0%} and measured at {one['accuracy']:.0%}: it "
         "errs together with others, or on other events than those whose truth is known"
         for one in records
-        if one["accuracy"] is not None and one["accuracy_estimated"] is not None and one["checked"] >= FEW
+        if one["accuracy"] is not None
+        and one["accuracy_estimated"] is not None
+        and one["checked"] >= FEW
         and abs(one["accuracy"] - one["accuracy_estimated"]) > 0.15
-    ]  # fmt: skip
+    ]
     for name, word in (("positive", "1"), ("negative", "0")):
         if records and not any(one[name] for one in records):
             found.append(f"no function ever votes for {word}: nothing can be told apart; add one that does")

@@ -69,9 +69,12 @@ def self_train(problem: Problem, rows: pa.Table) -> pa.Table:
         warnings.filterwarnings("ignore", "y contains no unlabeled samples")
         trainer.fit(np.arange(rows.num_rows, dtype=np.float64)[:, None], label)
     found = np.flatnonzero(trainer.labeled_iter_ > 0)
-    return rows.select([problem.key, "event_time"]).take(found).append_column(
-        "label", pa.array(trainer.transduction_[found], pa.int8())
-    ).append_column("confidence", pa.array(taken_at[found]))  # fmt: skip
+    return (
+        rows.select([problem.key, "event_time"])
+        .take(found)
+        .append_column("label", pa.array(trainer.transduction_[found], pa.int8()))
+        .append_column("confidence", pa.array(taken_at[found]))
+    )
 
 
 def _plain(problem: Problem) -> Problem:

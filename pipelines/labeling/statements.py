@@ -98,8 +98,13 @@ def state(config: Problem, window: Window, source: LabelSource, rows: pa.Table, 
     others = f"SELECT * FROM former ANTI JOIN about USING ({sql.quote(config.key)}, event_time)"
     kept = sql.query(others, {"former": former, "about": about}).cast(former.schema)
     stated = rows.select([config.key, "event_time", "label", "confidence"]).append_column("labeler", labeler)
-    constants = {"partition": window.arrival, "known_time": window.present - INSTANT, "source": source,
-                 "superseded_time": None, "withdrawn_time": None}  # fmt: skip
+    constants = {
+        "partition": window.arrival,
+        "known_time": window.present - INSTANT,
+        "source": source,
+        "superseded_time": None,
+        "withdrawn_time": None,
+    }
     stated = _with_constants(config, "labels", stated, constants)
     store.write_table(config, "labels", pa.concat_tables([kept, stated]), [window.arrival], within=source)
 

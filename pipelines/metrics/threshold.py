@@ -13,8 +13,9 @@ def cost_matrix(problem: Problem) -> list[list[float]] | None:
     if not problem.costs.matrix:
         return None
     costs = problem.costs.matrix
-    return [[float(costs.get(actual, {}).get(decided, 0.0)) for decided in problem.classes]
-            for actual in problem.classes]  # fmt: skip
+    return [
+        [float(costs.get(actual, {}).get(decided, 0.0)) for decided in problem.classes] for actual in problem.classes
+    ]
 
 
 def choose_threshold(problem: Problem, scores: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:

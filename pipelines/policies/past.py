@@ -241,8 +241,21 @@ class Past:
 
 def _settings(problem: Problem) -> dict[str, Any]:
     """What decides over rows, models and readings; a policy does not."""
-    return problem.model_dump(mode="json", include={"key", "partitions", "columns", "labels", "dataset", "features",
-                                                    "training", "costs", "evaluation", "gate"})  # fmt: skip
+    return problem.model_dump(
+        mode="json",
+        include={
+            "key",
+            "partitions",
+            "columns",
+            "labels",
+            "dataset",
+            "features",
+            "training",
+            "costs",
+            "evaluation",
+            "gate",
+        },
+    )
 
 
 def _whole(problem: Problem, scores: np.ndarray) -> np.ndarray:

@@ -130,8 +130,11 @@ def _play(watch: Watch, name: str, rule: Rule, policy: Policy, start: Recipe, ke
                 refused, outcome = refused + 1, "refused"
             else:
                 outcome = "serves"
-                state.continued = state.continued + 1 if decision.action == "continue" else (
-                    0 if decision.action == "retrain" else state.continued)  # fmt: skip
+                state.continued = (
+                    state.continued + 1
+                    if decision.action == "continue"
+                    else (0 if decision.action == "retrain" else state.continued)
+                )
                 # What was left by rolling back is not gone back to.
                 state.previous = None if decision.action == "roll_back" else state.champion
                 state.champion = recipe

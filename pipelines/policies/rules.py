@@ -48,8 +48,9 @@ def on_column_drift(watch: Watch, policy: Policy, state: State, partition: str) 
     state.watching_s += cpu_s
     moved = [name for name, one in found["columns"].items() if one["psi"] > COLUMN_PSI]
     reason = f"PSI above {COLUMN_PSI} of {', '.join(moved[:3])}" if moved else "no PSI above the limit"
-    return Decision(verdict="covariate shift" if moved else "stable", action="retrain" if moved else "none",
-                    reason=reason)  # fmt: skip
+    return Decision(
+        verdict="covariate shift" if moved else "stable", action="retrain" if moved else "none", reason=reason
+    )
 
 
 def on_metric_drop(watch: Watch, policy: Policy, state: State, partition: str) -> Decision:
@@ -61,8 +62,9 @@ def on_metric_drop(watch: Watch, policy: Policy, state: State, partition: str) -
     value = realised[-1][metric] if realised and realised[-1]["rows"] >= policy.min_labels else None
     is_down = value is not None and usual is not None and usual - value > limit
     reason = f"{metric} {value:.3f} in {realised[-1]['partition']}, {usual:.3f} tested" if is_down else "no drop"
-    return Decision(verdict="performance drop" if is_down else "stable", action="retrain" if is_down else "none",
-                    reason=reason)  # fmt: skip
+    return Decision(
+        verdict="performance drop" if is_down else "stable", action="retrain" if is_down else "none", reason=reason
+    )
 
 
 def by_policy(watch: Watch, policy: Policy, state: State, partition: str) -> Decision:
@@ -92,8 +94,12 @@ def by_policy(watch: Watch, policy: Policy, state: State, partition: str) -> Dec
     return decide(policy, diagnosis, considered, situation)
 
 
-PLAIN: dict[str, Rule] = {"never": never, "always": always, f"any column's PSI > {COLUMN_PSI}": on_column_drift,
-                          "metric drop": on_metric_drop}  # fmt: skip
+PLAIN: dict[str, Rule] = {
+    "never": never,
+    "always": always,
+    f"any column's PSI > {COLUMN_PSI}": on_column_drift,
+    "metric drop": on_metric_drop,
+}
 
 
 def made(watch: Watch, state: State, decision: Decision, partition: str) -> Recipe | None:

@@ -18,23 +18,39 @@ def summary(problem: Problem, outcomes: Sequence[Outcome]) -> list[dict[str, Any
     for one in outcomes:
         worse = None if against is None else lost(problem, one, against)
         cost = None if worse is None else one.paid + worse
-        rows.append({
-            "policy": one.policy, "trainings": one.trainings, "refused": one.refused,
-            skill: one.mean(skill), loss: one.mean(loss), "training_cpu_s": one.training_s,
-            "watching_cpu_s": one.watching_s, "paid": one.paid, "lost": worse, "cost": cost,
-            "saved": None if cost is None or against is None else against.paid - cost,
-        })  # fmt: skip
+        rows.append(
+            {
+                "policy": one.policy,
+                "trainings": one.trainings,
+                "refused": one.refused,
+                skill: one.mean(skill),
+                loss: one.mean(loss),
+                "training_cpu_s": one.training_s,
+                "watching_cpu_s": one.watching_s,
+                "paid": one.paid,
+                "lost": worse,
+                "cost": cost,
+                "saved": None if cost is None or against is None else against.paid - cost,
+            }
+        )
     return rows
 
 
 def decisions(outcome: Outcome) -> list[dict[str, Any]]:
     """A row per partition: how it turned out, and what was decided at its end."""
     return [
-        {"partition": step.partition, "model": step.champion, **step.metrics, "verdict": step.decision.verdict,
-         "action": step.decision.action, "outcome": step.outcome, "reason": step.decision.reason,
-         "options": [one.model_dump(mode="json") for one in step.decision.options]}
+        {
+            "partition": step.partition,
+            "model": step.champion,
+            **step.metrics,
+            "verdict": step.decision.verdict,
+            "action": step.decision.action,
+            "outcome": step.outcome,
+            "reason": step.decision.reason,
+            "options": [one.model_dump(mode="json") for one in step.decision.options],
+        }
         for step in outcome.steps
-    ]  # fmt: skip
+    ]
 
 
 def shown(value: Any) -> str:

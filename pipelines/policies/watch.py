@@ -208,5 +208,7 @@ def ages(problem: Problem, champion: Recipe, partition: str) -> dict[Way, int]:
     """By how many partitions a training at the end of `partition` knows more than the champion's, from scratch, or
     gone on with."""
     between = problem.partitions.between
-    return {"retrain": len(between(champion.began, partition)) - 1,
-            "continue": len(between(champion.learnt, partition)) - 1}  # fmt: skip
+    return {
+        "retrain": len(between(champion.began, partition)) - 1,
+        "continue": len(between(champion.learnt, partition)) - 1,
+    }

@@ -126,9 +126,11 @@ def _merged_std(one: ColumnProfile, other: ColumnProfile) -> float | None:
         return None
     share = one.told / (one.told + other.told)
     apart = np.sqrt(share * (1 - share))
-    return float(np.hypot(
-        np.hypot(np.sqrt(share) * one.std, np.sqrt(1 - share) * other.std), apart * one.mean - apart * other.mean
-    ))  # fmt: skip
+    return float(
+        np.hypot(
+            np.hypot(np.sqrt(share) * one.std, np.sqrt(1 - share) * other.std), apart * one.mean - apart * other.mean
+        )
+    )
 
 
 def heavy(*counts: Mapping[str, int], most: int = KEPT_NEW) -> dict[str, int]:

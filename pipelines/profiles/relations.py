@@ -67,8 +67,10 @@ def left_over(found: Relations, partitions: Sequence[Mapping[str, ColumnProfile]
     Models, 1996), so that the column with the largest is the likeliest to have moved alone. NaN where a column has no
     value.
     """
-    means = np.array([[one[name].mean if one[name].mean is not None else np.nan for name in found.names]
-                      for one in partitions], np.float64).reshape(len(partitions), len(found.names))  # fmt: skip
+    means = np.array(
+        [[one[name].mean if one[name].mean is not None else np.nan for name in found.names] for one in partitions],
+        np.float64,
+    ).reshape(len(partitions), len(found.names))
     shift = (means - found.means) / found.stds
     precision = np.array(found.precision)
     off = np.nan_to_num(shift) @ precision / np.sqrt(np.diag(precision))

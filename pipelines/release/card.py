@@ -48,28 +48,38 @@ def _details(problem: Problem, report: Dict, lineage: Dict) -> Section:
     candidate = problem.training.candidates.get(str(lineage.get("candidate")))
     own = candidate.parameters if candidate else {}
     size = report.get("size_bytes")
-    return Section("The model", [Pairs({
-        "Problem": problem.name,
-        "Version": _known(lineage.get("version")),
-        "Candidate": _known(lineage.get("candidate")),
-        "Kind": _known(lineage.get("model")),
-        "Parameters": _settings({**own, **searched}),
-        "Of these searched": ", ".join(searched) or "none",
-        "Made": _made(lineage),
-        "Fitted again": _fitted_again(lineage),
-        "Run": _known(lineage.get("run_id") or report.get("run_id")),
-        "Size": f"{size / 1e6:,.2f} MB" if is_number(size) else NOT_MEASURED,
-        "Time for one row": f"{figure(report.get('latency_ms'))} ms (median)" if is_number(report.get("latency_ms"))
-                            else NOT_MEASURED,
-        "Owner": problem.owner,
-    })])  # fmt: skip
+    return Section(
+        "The model",
+        [
+            Pairs(
+                {
+                    "Problem": problem.name,
+                    "Version": _known(lineage.get("version")),
+                    "Candidate": _known(lineage.get("candidate")),
+                    "Kind": _known(lineage.get("model")),
+                    "Parameters": _settings({**own, **searched}),
+                    "Of these searched": ", ".join(searched) or "none",
+                    "Made": _made(lineage),
+                    "Fitted again": _fitted_again(lineage),
+                    "Run": _known(lineage.get("run_id") or report.get("run_id")),
+                    "Size": f"{size / 1e6:,.2f} MB" if is_number(size) else NOT_MEASURED,
+                    "Time for one row": f"{figure(report.get('latency_ms'))} ms (median)"
+                    if is_number(report.get("latency_ms"))
+                    else NOT_MEASURED,
+                    "Owner": problem.owner,
+                }
+            )
+        ],
+    )
 
 
 def _made(lineage: Dict) -> str:
     parent, start = lineage.get("parent"), lineage.get("window_from")
-    words = {"continue": "continued from version {}: its trees, and more that learnt from newer rows alone",
-             "recalibrate": "version {}, its scores calibrated again on newer rows",
-             "fallback": "a baseline, that serves because version {} was not good enough"}  # fmt: skip
+    words = {
+        "continue": "continued from version {}: its trees, and more that learnt from newer rows alone",
+        "recalibrate": "version {}, its scores calibrated again on newer rows",
+        "fallback": "a baseline, that serves because version {} was not good enough",
+    }
     how = words.get(str(lineage.get("how")), "from scratch").format(parent or lineage.get("replaces"))
     return how + f"; of partitions from {start} on" * (start is not None)
 
@@ -93,28 +103,40 @@ def _use(problem: Problem, report: Dict) -> Section:
     }[problem.task]
     decision = {
         "binary": f"1 from a score of {figure(report.get('threshold'))} on",
-        "multiclass": "the class that costs least by the costs below" if problem.costs.matrix
-                      else "the class with the highest probability",
+        "multiclass": "the class that costs least by the costs below"
+        if problem.costs.matrix
+        else "the class with the highest probability",
         "regression": "none: the number is the answer",
-    }[problem.task]  # fmt: skip
-    costs = [f"{actual}, decided {decided}: {figure(cost)} {problem.costs.unit}".strip()
-             for actual, row in problem.costs.matrix.items() for decided, cost in row.items()]  # fmt: skip
-    costs += [f"predicted one too {word}: {figure(value)} {problem.costs.unit}".strip()
-              for word, value in (("much", problem.costs.over), ("little", problem.costs.under)) if value]  # fmt: skip
-    return Section("What it is for", [
-        problem.description,
-        Pairs({
-            "A row stands for": f"one event, named by {problem.key}, as it is known when its prediction is due",
-            "It predicts": answer,
-            "It decides": decision,
-            "The label": problem.labels.description or "not described",
-            "Features it asks for": ", ".join(problem.feature_names),
-            "Costs of decisions": "; ".join(costs) or "none are declared",
-            "Tags": ", ".join(problem.tags) or "none",
-        }),
-        "Out of scope: any other question, label or kind of row than these, and rows without these features as they "
-        "are known at the cut-off. Nothing here was measured on such.",
-    ])  # fmt: skip
+    }[problem.task]
+    costs = [
+        f"{actual}, decided {decided}: {figure(cost)} {problem.costs.unit}".strip()
+        for actual, row in problem.costs.matrix.items()
+        for decided, cost in row.items()
+    ]
+    costs += [
+        f"predicted one too {word}: {figure(value)} {problem.costs.unit}".strip()
+        for word, value in (("much", problem.costs.over), ("little", problem.costs.under))
+        if value
+    ]
+    return Section(
+        "What it is for",
+        [
+            problem.description,
+            Pairs(
+                {
+                    "A row stands for": f"one event, named by {problem.key}, as it is known when its prediction is due",
+                    "It predicts": answer,
+                    "It decides": decision,
+                    "The label": problem.labels.description or "not described",
+                    "Features it asks for": ", ".join(problem.feature_names),
+                    "Costs of decisions": "; ".join(costs) or "none are declared",
+                    "Tags": ", ".join(problem.tags) or "none",
+                }
+            ),
+            "Out of scope: any other question, label or kind of row than these, and rows without these features as "
+            "they are known at the cut-off. Nothing here was measured on such.",
+        ],
+    )
 
 
 def _data(report: Dict, lineage: Dict, datasheet: Dict) -> Section:
@@ -163,19 +185,27 @@ def _limits(problem: Problem, report: Dict, datasheet: Dict) -> Section:
     named = dict.fromkeys(str(one.get("name")) for one in worst)
     items = [f"Does worse where {name}." for name in list(named)[:WORST]]
     failed = [one for one in report.get("behaviours") or [] if one.get("passed") is not True]
-    items += [f"Failed the behaviour test {one.get('name')}: {figure(one.get('value'))}, wanted {one.get('wanted')}."
-              for one in failed]  # fmt: skip
+    items += [
+        f"Failed the behaviour test {one.get('name')}: {figure(one.get('value'))}, wanted {one.get('wanted')}."
+        for one in failed
+    ]
     items += [f"Does not see {feature}: {why}." for feature, why in (report.get("dropped") or {}).items()]
-    items += [f"Test rows with a value of {feature} that training had not: {figure(rows)}."
-              for feature, rows in (report.get("unseen") or {}).items() if rows]  # fmt: skip
+    items += [
+        f"Test rows with a value of {feature} that training had not: {figure(rows)}."
+        for feature, rows in (report.get("unseen") or {}).items()
+        if rows
+    ]
     drift = report.get("drift") or {}
     moved = {name: value for name, value in (drift.get("columns") or {}).items() if is_number(value) and value > MOVED}
     items += [f"{name} had moved between training and test rows: PSI {figure(value)}." for name, value in moved.items()]
     guesses = sorted(set(problem.labels.use) & {"weak", "self_trained"})
     if guesses:
         items.append(f"Learnt from labels that are guesses: {', '.join(guesses)}.")
-    items += [f"A check of its training set failed: {one.get('reason')}."
-              for one in datasheet.get("findings") or [] if one.get("passed") is not True]  # fmt: skip
+    items += [
+        f"A check of its training set failed: {one.get('reason')}."
+        for one in datasheet.get("findings") or []
+        if one.get("passed") is not True
+    ]
     gaps = [name for name in MEASURED if report.get(name) is None]
     if gaps:
         items.append(f"Not measured: {', '.join(gaps)}.")
@@ -185,32 +215,40 @@ def _limits(problem: Problem, report: Dict, datasheet: Dict) -> Section:
 def _lineage(lineage: Dict) -> Section:
     around = lineage.get("surroundings") or {}
     splits, seeds = _splits(lineage), lineage.get("seeds") or {}
-    return Section("What it is made of", [
-        Pairs({
-            "Training set": _known(lineage.get("training_set")),
-            "Feature set": _known(lineage.get("feature_set")),
-            "Configuration": _known(lineage.get("config_hash")),
-            **{f"Table {name}": version for name, version in table_versions(lineage).items()},
-            **{f"Rows of {name} (SHA-256)": _known(facts.get("hash")) for name, facts in splits.items()},
-            **{f"{name}.sql (SHA-256)": value for name, value in (lineage.get("queries") or {}).items()},
-            "Seeds": _settings(seeds),
-            "Git commit": _known(around.get("git_commit")),
-            "Lock file (SHA-256)": _known(around.get("lock_file")),
-            "Python": _known(around.get("python")),
-            "System": _known(around.get("system")),
-            "Packages": _settings(around.get("packages") or {}),
-        }),
-    ])  # fmt: skip
+    return Section(
+        "What it is made of",
+        [
+            Pairs(
+                {
+                    "Training set": _known(lineage.get("training_set")),
+                    "Feature set": _known(lineage.get("feature_set")),
+                    "Configuration": _known(lineage.get("config_hash")),
+                    **{f"Table {name}": version for name, version in table_versions(lineage).items()},
+                    **{f"Rows of {name} (SHA-256)": _known(facts.get("hash")) for name, facts in splits.items()},
+                    **{f"{name}.sql (SHA-256)": value for name, value in (lineage.get("queries") or {}).items()},
+                    "Seeds": _settings(seeds),
+                    "Git commit": _known(around.get("git_commit")),
+                    "Lock file (SHA-256)": _known(around.get("lock_file")),
+                    "Python": _known(around.get("python")),
+                    "System": _known(around.get("system")),
+                    "Packages": _settings(around.get("packages") or {}),
+                }
+            ),
+        ],
+    )
 
 
 def _again(problem: Problem, lineage: Dict) -> Section:
     version = lineage.get("version")
     if version is None:
         return Section("How to make it again", ["It has no version yet, so it cannot be named."])
-    return Section("How to make it again", [
-        f"evergreen reproduce {problem.name}@{version} rebuilds the rows from the tables at the versions above, fits "
-        "the candidate again and compares the predictions of the test rows; it names what is different today.",
-    ])  # fmt: skip
+    return Section(
+        "How to make it again",
+        [
+            f"evergreen reproduce {problem.name}@{version} rebuilds the rows from the tables at the versions above, "
+            "fits the candidate again and compares the predictions of the test rows; it names what is different today.",
+        ],
+    )
 
 
 def _splits(lineage: Dict) -> Dict:

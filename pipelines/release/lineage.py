@@ -19,9 +19,19 @@ from pipelines.problem import ROOT, Problem
 # Distributions that decide over bits of a model or of its rows; a run keeps the whole environment beside. XGBoost has
 # two, of which one is installed: a build with a GPU's code gives other bits, so which one it was is told.
 PACKAGES = (
-    "deltalake", "duckdb", "imbalanced-learn", "numpy", "optuna", "pandas", "pyarrow", "scikit-learn", "scipy", "skops",
-    "xgboost", "xgboost-cpu",
-)  # fmt: skip
+    "deltalake",
+    "duckdb",
+    "imbalanced-learn",
+    "numpy",
+    "optuna",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+    "scipy",
+    "skops",
+    "xgboost",
+    "xgboost-cpu",
+)
 TABLES = ("events", "labels", "features", "training_sets")
 
 
@@ -97,7 +107,7 @@ def lineage(
         },
         "splits": {name: dict(facts) for name, facts in splits.items()},
         "surroundings": dict(surroundings),
-    }  # fmt: skip
+    }
 
 
 def query_hashes(problem: Problem) -> dict[str, str]:
@@ -131,8 +141,14 @@ def surroundings_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> lis
     package numpy: 2.1 -> not there
     """
     lines = []
-    for name, word in {"git_commit": "code", "lock_file": "lock file", "python": "Python", "system": "system",
-                       "machine": "machine", "cpus": "CPUs"}.items():  # fmt: skip
+    for name, word in {
+        "git_commit": "code",
+        "lock_file": "lock file",
+        "python": "Python",
+        "system": "system",
+        "machine": "machine",
+        "cpus": "CPUs",
+    }.items():
         before, after = then.get(name), now.get(name)
         if before != after:
             lines.append(f"{word}: {_short(before)} -> {_short(after)}")
@@ -149,8 +165,10 @@ def table_versions(lineage: Mapping[str, Any]) -> dict[str, str]:
     >>> table_versions({"tables": {"events": 3, "labels": None}})
     {'events': 'version 3', 'labels': 'was not written'}
     """
-    return {name: "was not written" if version is None else f"version {version}"
-            for name, version in lineage.get("tables", {}).items()}  # fmt: skip
+    return {
+        name: "was not written" if version is None else f"version {version}"
+        for name, version in lineage.get("tables", {}).items()
+    }
 
 
 class _NotThere:

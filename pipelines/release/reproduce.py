@@ -75,8 +75,14 @@ def reproduce(problem_name: str, version: str) -> Reproduced:
         train = on_disk(rows["train"], folder) if recorded["is_streamed"] else rows["train"]
         state = NoCheckpoint(problem.training.checkpoint_rounds)
         if before is None:
-            again = fit(problem, recorded["candidate"], train, rows["validation"], parameters=recorded["parameters"],
-                        checkpoint=state)  # fmt: skip
+            again = fit(
+                problem,
+                recorded["candidate"],
+                train,
+                rows["validation"],
+                parameters=recorded["parameters"],
+                checkpoint=state,
+            )
         else:
             again = updated(problem, recorded["candidate"], recorded["how"], before, rows["train"], rows["validation"])
         if refit:
@@ -232,5 +238,6 @@ def _row_changes(problem: Problem, recorded: dict[str, Any], rows: dict[str, pa.
 
 def _query_changes(recorded: dict[str, Any], today: Problem) -> list[str]:
     changes = setting_changes(recorded["queries"], query_hashes(today))
-    return [f"{line.partition(':')[0]}.sql is another text than then (the rows are those it gave then)"
-            for line in changes]  # fmt: skip
+    return [
+        f"{line.partition(':')[0]}.sql is another text than then (the rows are those it gave then)" for line in changes
+    ]

@@ -118,8 +118,14 @@ def _register(problem: Problem, its: Problem, champion: ModelVersion, evaluation
         seen.select(its.feature_names), seen["label"].to_numpy(), found, its.monitoring.bins, history(its, pins, model)
     )
     metrics = {metric: {"value": value} for metric, value in evaluation["baselines"][name]["metrics"].items()}
-    report = {"run_id": run_id, "task": its.task, "rows": test.num_rows, "metrics": metrics,
-              "threshold": model.threshold, "partitions": sorted(set(test["partition"].to_pylist()))}  # fmt: skip
+    report = {
+        "run_id": run_id,
+        "task": its.task,
+        "rows": test.num_rows,
+        "metrics": metrics,
+        "threshold": model.threshold,
+        "partitions": sorted(set(test["partition"].to_pylist())),
+    }
     # What a later gate compares it with: how it did when it came in, and the baselines beside it.
     tracking.annotate(run_id, files={"evaluation.json": {**evaluation, "challenger": report}})
     tags = {"partition": str(made_of["partition"]), "candidate": name, "kind": "fallback", "gate": "none"}

@@ -137,8 +137,9 @@ def find_run(problem: Problem, tags: dict[str, str]) -> tuple[str, dict[str, flo
         runs = mlflow.search_runs(
             experiment_names=[problem.name],
             filter_string=f"{_wanted(tags)} AND attributes.status = 'FINISHED' AND {_NO_TRIAL}",
-            max_results=1, output_format="list",
-        )  # fmt: skip
+            max_results=1,
+            output_format="list",
+        )
     return (str(runs[0].info.run_id), dict(runs[0].data.metrics)) if runs else None
 
 

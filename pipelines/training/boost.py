@@ -160,17 +160,25 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
         settings = self._settings()
         fingerprint = Fingerprint() if checkpoint else None
         train = matrix_on_disk(
-            batches, folder, feature_types=self._kinds, max_bin=settings.max_bin, threads=self.threads,
+            batches,
+            folder,
+            feature_types=self._kinds,
+            max_bin=settings.max_bin,
+            threads=self.threads,
             fingerprint=fingerprint,
-        )  # fmt: skip
+        )
         self._boost(settings, "cpu", train, held_out, checkpoint, fingerprint)
 
     def _settings(self) -> BoostSettings:
         self._require(len(self.is_category) > 0, "there is no feature to learn from")
         return boost_settings(
-            self.parameters, self.task, classes=self.classes, is_category=self.is_category, names=self.names,
+            self.parameters,
+            self.task,
+            classes=self.classes,
+            is_category=self.is_category,
+            names=self.names,
             is_focal=self.focal is not None,
-        )  # fmt: skip
+        )
 
     @property
     def _kinds(self) -> list[str]:
@@ -202,9 +210,12 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
         assert settings.rounds is not None, "sized settings say how long"
         self._require(float(train.get_weight().sum()) > 0, "all rows weigh nothing")
         native = settings.native | {
-            "tree_method": "hist", "device": device, "nthread": self.threads, "seed": self.seed,
+            "tree_method": "hist",
+            "device": device,
+            "nthread": self.threads,
+            "seed": self.seed,
             "seed_per_iteration": True,
-        }  # fmt: skip
+        }
         objective = None
         if self.focal is not None:
             y, weight = train.get_label(), train.get_weight()
@@ -219,8 +230,16 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
             matrices.append(self._held_out(held_out, settings, train))
         if checkpoint is not None and fingerprint is not None:
             seen = [] if len(matrices) == 1 or held_out is None else Fingerprint().add(*held_out).digest()
-            made_of = [native | {"nthread": 0, "device": ""}, self.focal, settings.rounds, settings.patience,
-                       checkpoint.every, fingerprint.digest(), seen, xgboost.__version__]  # fmt: skip
+            made_of = [
+                native | {"nthread": 0, "device": ""},
+                self.focal,
+                settings.rounds,
+                settings.patience,
+                checkpoint.every,
+                fingerprint.digest(),
+                seen,
+                xgboost.__version__,
+            ]
             key = hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
         kept = unpacked(checkpoint.load(), key) if checkpoint else None
         begun = 0 if start is None else int(start.num_boosted_rounds())

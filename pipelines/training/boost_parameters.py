@@ -16,32 +16,70 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {  # the first is the default
     "binary": ("binary:logistic",),
     "multiclass": ("multi:softprob",),
     "regression": (
-        "reg:squarederror", "reg:absoluteerror", "reg:quantileerror", "reg:pseudohubererror", "reg:squaredlogerror",
-        "reg:gamma", "reg:tweedie", "count:poisson",
+        "reg:squarederror",
+        "reg:absoluteerror",
+        "reg:quantileerror",
+        "reg:pseudohubererror",
+        "reg:squaredlogerror",
+        "reg:gamma",
+        "reg:tweedie",
+        "count:poisson",
     ),
-}  # fmt: skip
+}
 ONLY_WITH = {
     "quantile_alpha": "reg:quantileerror",
     "huber_slope": "reg:pseudohubererror",
     "tweedie_variance_power": "reg:tweedie",
     "scale_pos_weight": "binary:logistic",
 }
-TAKEN = frozenset({
-    "n_estimators", "early_stopping_rounds", "eval_metric", "objective", "base_score", "learning_rate", "max_depth",
-    "max_leaves", "max_bin", "grow_policy", "gamma", "min_child_weight", "max_delta_step", "subsample",
-    "sampling_method", "colsample_bytree", "colsample_bylevel", "colsample_bynode", "reg_alpha", "reg_lambda",
-    "num_parallel_tree", "max_cat_to_onehot", "max_cat_threshold", "monotone_constraints", "interaction_constraints",
-    *ONLY_WITH,
-})  # fmt: skip
+TAKEN = frozenset(
+    {
+        "n_estimators",
+        "early_stopping_rounds",
+        "eval_metric",
+        "objective",
+        "base_score",
+        "learning_rate",
+        "max_depth",
+        "max_leaves",
+        "max_bin",
+        "grow_policy",
+        "gamma",
+        "min_child_weight",
+        "max_delta_step",
+        "subsample",
+        "sampling_method",
+        "colsample_bytree",
+        "colsample_bylevel",
+        "colsample_bynode",
+        "reg_alpha",
+        "reg_lambda",
+        "num_parallel_tree",
+        "max_cat_to_onehot",
+        "max_cat_threshold",
+        "monotone_constraints",
+        "interaction_constraints",
+        *ONLY_WITH,
+    }
+)
 CALLED = {
-    "eta": "learning_rate", "lambda": "reg_lambda", "alpha": "reg_alpha", "num_boost_round": "n_estimators",
-    "num_round": "n_estimators", "min_split_loss": "gamma",
-}  # fmt: skip
+    "eta": "learning_rate",
+    "lambda": "reg_lambda",
+    "alpha": "reg_alpha",
+    "num_boost_round": "n_estimators",
+    "num_round": "n_estimators",
+    "min_split_loss": "gamma",
+}
 SET_ELSEWHERE = {
-    "n_jobs": "training.threads", "nthread": "training.threads", "random_state": "training.seed",
-    "seed": "training.seed", "device": "training.device", "feature_types": "preprocessing.encoding: native",
-    "enable_categorical": "preprocessing.encoding: native", "missing": "preprocessing.missing",
-}  # fmt: skip
+    "n_jobs": "training.threads",
+    "nthread": "training.threads",
+    "random_state": "training.seed",
+    "seed": "training.seed",
+    "device": "training.device",
+    "feature_types": "preprocessing.encoding: native",
+    "enable_categorical": "preprocessing.encoding: native",
+    "missing": "preprocessing.missing",
+}
 FIXED = {"tree_method": "hist", "booster": "gbtree", "multi_strategy": "one_output_per_tree"}
 SAMPLES = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
 HIGHER_IS_BETTER = ("auc", "aucpr")
@@ -163,8 +201,10 @@ def boost_settings(
     if "monotone_constraints" in given:
         native["monotone_constraints"] = _monotone(given["monotone_constraints"], is_category, names)
     if "interaction_constraints" in given:
-        groups = [[_position(one, len(is_category), names, "interaction_constraints") for one in group]
-                  for group in given["interaction_constraints"]]  # fmt: skip
+        groups = [
+            [_position(one, len(is_category), names, "interaction_constraints") for one in group]
+            for group in given["interaction_constraints"]
+        ]
         native["interaction_constraints"] = json.dumps(groups)
     return BoostSettings(
         None if rounds is None else _whole("n_estimators", rounds),

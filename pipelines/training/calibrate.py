@@ -29,9 +29,9 @@ def fit_calibrator(calibration: Calibration, scores: np.ndarray, y: np.ndarray, 
     kind = Platt if calibration.method == "platt" else Isotonic
     if scores.ndim == 1:
         return Calibrator([kind().fit(scores, y == 1, weight)])
-    return Calibrator([
-        kind().fit(scores[:, code], y == code, weight) if code in known else None for code in range(scores.shape[1])
-    ])  # fmt: skip
+    return Calibrator(
+        [kind().fit(scores[:, code], y == code, weight) if code in known else None for code in range(scores.shape[1])]
+    )
 
 
 class Calibrator(BaseEstimator):  # type: ignore[misc]
@@ -45,8 +45,9 @@ class Calibrator(BaseEstimator):  # type: ignore[misc]
         if scores.ndim == 1:
             only = self.maps[0]
             return scores if only is None else only.transform(scores)
-        columns = [scores[:, code] if one is None else one.transform(scores[:, code])
-                   for code, one in enumerate(self.maps)]  # fmt: skip
+        columns = [
+            scores[:, code] if one is None else one.transform(scores[:, code]) for code, one in enumerate(self.maps)
+        ]
         mapped = np.column_stack(columns)
         return np.asarray(mapped / mapped.sum(axis=1, keepdims=True))
 
@@ -72,9 +73,13 @@ class Platt(BaseEstimator):  # type: ignore[misc]
         start = float(logit(np.array([share @ target]))[0])
         # A convex loss of two numbers. A slope below 0 would turn the ranking round: such scores say nothing.
         found = minimize(
-            loss, [0.0, start], jac=True, method="L-BFGS-B", bounds=[(0, None), (None, None)],
+            loss,
+            [0.0, start],
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(0, None), (None, None)],
             options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000},
-        )  # fmt: skip
+        )
         self.slope_, self.intercept_ = float(found.x[0]), float(found.x[1])
         return self
 

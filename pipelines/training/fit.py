@@ -160,9 +160,16 @@ def _by_matrix(
     is_category = list(model.prepare.is_category_)
     if candidate.selection is not None and candidate.selection.method != "none":
         model.kept, unselected = select(
-            candidate.selection, matrix[:real], y[:real], weight[:real], list(model.prepare.names_),
-            list(model.prepare.origin_), is_category, problem.task, training.seed,
-        )  # fmt: skip
+            candidate.selection,
+            matrix[:real],
+            y[:real],
+            weight[:real],
+            list(model.prepare.names_),
+            list(model.prepare.origin_),
+            is_category,
+            problem.task,
+            training.seed,
+        )
         model.dropped |= unselected
         matrix, is_category = matrix[:, model.kept], [is_category[column] for column in model.kept]
     require_columns(matrix.shape[1], name)

@@ -37,9 +37,15 @@ def fit_number(
     if fill is not None and has_gaps:
         used, its_weight = np.where(there, values, fill), weight
     plan: dict[str, Any] = {
-        "kind": "number", "fill": fill, "edges": None, "log": scaling == "log", "shift": 0.0, "scale": 1.0,
-        "has_value": True, "has_indicator": missing.indicator and has_gaps,
-    }  # fmt: skip
+        "kind": "number",
+        "fill": fill,
+        "edges": None,
+        "log": scaling == "log",
+        "shift": 0.0,
+        "scale": 1.0,
+        "has_value": True,
+        "has_indicator": missing.indicator and has_gaps,
+    }
     if discretise is not None:
         plan["edges"] = _edges(used, its_weight, discretise, seed)
     found = _prepared(plan, used)
@@ -105,9 +111,13 @@ def _edges(values: np.ndarray, weight: np.ndarray, discretise: Discretise, seed:
     from sklearn.preprocessing import KBinsDiscretizer
 
     binner = KBinsDiscretizer(
-        discretise.bins, encode="ordinal", strategy=discretise.strategy, subsample=None, random_state=seed,
+        discretise.bins,
+        encode="ordinal",
+        strategy=discretise.strategy,
+        subsample=None,
+        random_state=seed,
         quantile_method="averaged_inverted_cdf",
-    )  # fmt: skip
+    )
     with warnings.catch_warnings():  # that there are fewer values than bins, or bins of no width
         warnings.simplefilter("ignore")
         # Equal widths know no weights, and scikit-learn refuses them there.

@@ -94,9 +94,14 @@ def _l1(columns: Columns, selection: Selection, seed: int) -> dict[int, str]:
         classes = np.unique(columns.y)
         for one in classes[len(classes) == 2 :] if len(classes) > 1 else ():
             model = LogisticRegression(
-                C=1 / (strength * weight.sum()), l1_ratio=1, solver="liblinear", max_iter=200, tol=1e-3,
-                intercept_scaling=100, random_state=seed,  # liblinear shrinks the intercept as well: hardly, so scaled
-            )  # fmt: skip
+                C=1 / (strength * weight.sum()),
+                l1_ratio=1,
+                solver="liblinear",
+                max_iter=200,
+                tol=1e-3,
+                intercept_scaling=100,
+                random_state=seed,  # liblinear shrinks the intercept as well: hardly, so scaled
+            )
             used |= model.fit(design, columns.y == one, sample_weight=weight).coef_[0] != 0
     kept = set(column[used].tolist())
     reason = f"l1: weight 0 at strength {strength:g}"
@@ -230,9 +235,14 @@ def _boost(
     }
     # One thread: the trees are small, and threads that wait for each other cost more than they save.
     rows = xgboost.QuantileDMatrix(
-        matrix, columns.y, weight=columns.weight, feature_types=["c" if one else "q" for one in is_category],
-        enable_categorical=True, nthread=1, max_bin=BINS,
-    )  # fmt: skip
+        matrix,
+        columns.y,
+        weight=columns.weight,
+        feature_types=["c" if one else "q" for one in is_category],
+        enable_categorical=True,
+        nthread=1,
+        max_bin=BINS,
+    )
     fixed = {"tree_method": "hist", "max_bin": BINS, "max_depth": DEPTH, "seed": seed, "nthread": 1}
     return xgboost.train(fixed | objectives[columns.task] | settings, rows, rounds)
 

@@ -147,9 +147,15 @@ def _method(problem: Problem, champion: Model) -> Calibration:
 def _copied(champion: Model) -> Model:
     """As it is, without calibration; what is in it is shared, and nothing changes it."""
     return Model(
-        champion.task, champion.classes, champion.prepare, champion.kept, champion.estimator,
-        threshold=champion.threshold, costs=champion.costs, dropped=dict(champion.dropped),
-    )  # fmt: skip
+        champion.task,
+        champion.classes,
+        champion.prepare,
+        champion.kept,
+        champion.estimator,
+        threshold=champion.threshold,
+        costs=champion.costs,
+        dropped=dict(champion.dropped),
+    )
 
 
 def _threshold(problem: Problem, model: Model, rows: pa.Table) -> float:

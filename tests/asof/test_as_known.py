@@ -38,10 +38,18 @@ def said(
     withdrawn: int | None = None,
     confidence: float = 1.0,
 ) -> dict[str, Any]:
-    return {"kettle_id": key, "partition": DAY, "event_time": START, "known_time": at(known), "label": label,
-            "source": source, "confidence": confidence, "labeler": "somebody",
-            "superseded_time": None if superseded is None else at(superseded),
-            "withdrawn_time": None if withdrawn is None else at(withdrawn)}  # fmt: skip
+    return {
+        "kettle_id": key,
+        "partition": DAY,
+        "event_time": START,
+        "known_time": at(known),
+        "label": label,
+        "source": source,
+        "confidence": confidence,
+        "labeler": "somebody",
+        "superseded_time": None if superseded is None else at(superseded),
+        "withdrawn_time": None if withdrawn is None else at(withdrawn),
+    }
 
 
 def taken(problem: Problem, labels: list[dict[str, Any]], *sources: LabelSource) -> list[tuple[Any, ...]]:
@@ -97,11 +105,17 @@ def test_what_holds_holds_from_after_it_is_known_to_the_moment_that_ends_it(toy:
 
 SAID = st.lists(
     st.tuples(
-        st.sampled_from("abcdef"), st.integers(0, 10), st.integers(0, 1), st.sampled_from(["natural", "hand", "weak"]),
-        st.none() | st.integers(1, 6), st.none() | st.integers(1, 6), st.sampled_from([0.5, 1.0]),
+        st.sampled_from("abcdef"),
+        st.integers(0, 10),
+        st.integers(0, 1),
+        st.sampled_from(["natural", "hand", "weak"]),
+        st.none() | st.integers(1, 6),
+        st.none() | st.integers(1, 6),
+        st.sampled_from([0.5, 1.0]),
     ),
-    max_size=30, unique_by=lambda made: (made[0], made[1], made[3]),
-)  # fmt: skip
+    max_size=30,
+    unique_by=lambda made: (made[0], made[1], made[3]),
+)
 SOURCES = st.permutations(["natural", "hand", "weak"]).flatmap(
     lambda order: st.integers(1, 3).map(lambda count: order[:count])
 )
@@ -111,8 +125,10 @@ SOURCES = st.permutations(["natural", "hand", "weak"]).flatmap(
 @given(made=SAID, sources=SOURCES)
 def test_the_label_at_any_moment_is_the_best_of_what_holds_then(toy: ToyProblem, made: Any, sources: Any) -> None:
     """Against a loop: of what holds, the most trusted source; of that the newest. And no row of it is cut in two."""
-    labels = [said(key, known, label, source, *(None if wait is None else known + wait for wait in ends), confidence)
-              for key, known, label, source, *ends, confidence in made]  # fmt: skip
+    labels = [
+        said(key, known, label, source, *(None if wait is None else known + wait for wait in ends), confidence)
+        for key, known, label, source, *ends, confidence in made
+    ]
     moments = pa.table({"t": pa.array([at(hour) for hour in range(20)], pa.timestamp("us", "UTC"))})
     found = sql.query(
         f"SELECT t, s.* FROM moments, ({label_statements(toy(), sources)}) AS s WHERE {holds('t', 's.')}",
@@ -131,10 +147,12 @@ def test_the_label_at_any_moment_is_the_best_of_what_holds_then(toy: ToyProblem,
 
 def best_of(labels: list[dict[str, Any]], key: str, hour: int, sources: list[str]) -> dict[str, Any] | None:
     holding = [
-        row for row in labels
-        if row["kettle_id"] == key and row["source"] in sources
+        row
+        for row in labels
+        if row["kettle_id"] == key
+        and row["source"] in sources
         and hours(row["known_time"]) < hour <= min(hours(row["superseded_time"]), hours(row["withdrawn_time"]))
-    ]  # fmt: skip
+    ]
     return max(
         holding,
         key=lambda row: (-sources.index(row["source"]), row["known_time"], row["confidence"], row["label"]),
@@ -145,12 +163,16 @@ def best_of(labels: list[dict[str, Any]], key: str, hour: int, sources: list[str
 # What was known stays known ---------------------------------------------------------------------------------
 
 ROWS = st.tuples(
-    st.sampled_from("abcdef"), st.integers(-4, 5), st.sampled_from([1.0, 2.0, None]), st.sampled_from([5, 10, 20]),
-)  # fmt: skip
+    st.sampled_from("abcdef"),
+    st.integers(-4, 5),
+    st.sampled_from([1.0, 2.0, None]),
+    st.sampled_from([5, 10, 20]),
+)
 DELIVERIES = st.lists(
     st.tuples(st.integers(0, 6), st.lists(ROWS, max_size=14, unique_by=lambda made: (made[0], max(made[1], -1)))),
-    min_size=2, max_size=4,
-)  # fmt: skip
+    min_size=2,
+    max_size=4,
+)
 
 
 @settings(max_examples=20)
@@ -166,10 +188,19 @@ def test_what_is_learnt_later_changes_nothing_that_was_known(toy: ToyProblem, ma
     for wait, rows in made:
         before, now = now, now + wait
         delivered = [
-            {"kettle_id": key, "partition": DAY, "event_time": at(22), "cutoff_time": at(cutoff), "shelf": "top",
-             "litres": litres, "age": 1, "known_time": at(0 if when < 0 else before + when), "label": int(litres == 1)}
+            {
+                "kettle_id": key,
+                "partition": DAY,
+                "event_time": at(22),
+                "cutoff_time": at(cutoff),
+                "shelf": "top",
+                "litres": litres,
+                "age": 1,
+                "known_time": at(0 if when < 0 else before + when),
+                "label": int(litres == 1),
+            }
             for key, when, litres, cutoff in [("z", -1, 1.0, 10), *rows]  # no partition is ingested empty
-        ]  # fmt: skip
+        ]
         both = [pa.Table.from_pylist(delivered, schema=schema_of(problem, name)) for name in ("events", "labels")]
         events = event_statements(problem, events, both[0], at(now)).read_all()
         labels = natural_label_statements(problem, labels, both[1], at(now), ingested=[DAY]).read_all()
@@ -189,8 +220,11 @@ def schema_of(problem: Problem, name: Any) -> pa.Schema:
 
 def as_known(problem: Problem, events: pa.Table, labels: pa.Table, now: int) -> dict[tuple[str, int], list[Any]]:
     """(what, hour) -> rows, for every hour up to `now`: what a run at that hour read."""
-    tables = {"events": events, "labels": labels,
-              "hours": pa.table({"hour": range(now + 1), "t": [at(hour) for hour in range(now + 1)]})}  # fmt: skip
+    tables = {
+        "events": events,
+        "labels": labels,
+        "hours": pa.table({"hour": range(now + 1), "t": [at(hour) for hour in range(now + 1)]}),
+    }
     rest = "EXCLUDE (t, superseded_time, withdrawn_time)"
     queries = {
         "events": f"SELECT * {rest} FROM hours, events WHERE {holds('t')}",

@@ -60,9 +60,16 @@ def test_what_was_decided_is_told(kettle: Any) -> None:
     option = {"action": "retrain", "gain": 0.25, "cost": 0.04, "low": None, "high": None, "why_not": ""}
     for number, partition in enumerate((key(1), key(2))):
         ledger.record(
-            kettle, decision=f"monitoring:{number}", kind="monitoring", partition=partition, verdict="staleness",
-            action="retrain", reason="old", evidence={"options": [option]}, model_version="1",
-        )  # fmt: skip
+            kettle,
+            decision=f"monitoring:{number}",
+            kind="monitoring",
+            partition=partition,
+            verdict="staleness",
+            action="retrain",
+            reason="old",
+            evidence={"options": [option]},
+            model_version="1",
+        )
     shown = run(app, ["decide", "kettle"])
     assert "staleness" in shown.stdout and "retrain +0.250 for 0.04" in shown.stdout
     (row,) = json.loads(run(app, ["decide", "kettle", "--first", key(2), "--json"]).stdout)

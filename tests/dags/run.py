@@ -54,8 +54,9 @@ class Run:
     @property
     def is_red(self) -> bool:
         """Airflow fails a run for its last tasks."""
-        return any(state in ("failed", "upstream_failed") for leaf in self.dag.leaves
-                   for state in self.states[leaf.task_id])  # fmt: skip
+        return any(
+            state in ("failed", "upstream_failed") for leaf in self.dag.leaves for state in self.states[leaf.task_id]
+        )
 
     def _held_up(self, task_id: str) -> str | None:
         """The state that Airflow's trigger rule gives the task at once; None: it starts."""
@@ -63,9 +64,13 @@ class Run:
         from airflow.ti_deps.deps.trigger_rule_dep import TriggerRuleDep
 
         task, given = self.serialized.get_task(task_id), list[str]()
-        before = [Mock(task_id=one, state=state, map_index=index if len(states) > 1 else -1,
-                       task=self.serialized.get_task(one))
-                  for one, states in self.states.items() for index, state in enumerate(states)]  # fmt: skip
+        before = [
+            Mock(
+                task_id=one, state=state, map_index=index if len(states) > 1 else -1, task=self.serialized.get_task(one)
+            )
+            for one, states in self.states.items()
+            for index, state in enumerate(states)
+        ]
         context = DepContext(flag_upstream_failed=True, finished_tis=before)
         counts = [(one, len(self.states[one])) for one in task.upstream_task_ids]
         session = Mock(**{"execute.return_value": counts})

@@ -17,8 +17,19 @@ if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
-HEAVY = {"pandas", "xgboost", "mlflow", "great_expectations", "evidently", "duckdb", "pyarrow", "deltalake", "sklearn",
-         "matplotlib", "jinja2"}  # fmt: skip
+HEAVY = {
+    "pandas",
+    "xgboost",
+    "mlflow",
+    "great_expectations",
+    "evidently",
+    "duckdb",
+    "pyarrow",
+    "deltalake",
+    "sklearn",
+    "matplotlib",
+    "jinja2",
+}
 PARSE = """
 import sys
 from airflow.dag_processing.dagbag import DagBag

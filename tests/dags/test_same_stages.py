@@ -39,8 +39,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "score": {"partition": PARTITION},
     "monitor": {"partition": PARTITION},
 }
-SPECIAL = {"train.train": [f"train.{name}" for name in CANDIDATES],
-           "score.score": [f"score.{shard}" for shard in range(SHARDS)]}  # fmt: skip
+SPECIAL = {
+    "train.train": [f"train.{name}" for name in CANDIDATES],
+    "score.score": [f"score.{shard}" for shard in range(SHARDS)],
+}
 
 
 def steps(dag: str) -> list[str]:

@@ -17,16 +17,18 @@ METHODS = ["perturb", "mixup"]
 
 def rows(count: int = 200, seed: int = 0) -> pa.Table:
     random = np.random.default_rng(seed)
-    return pa.table({
-        "kettle_id": [f"k{n}" for n in range(count)],
-        "weight": random.uniform(0.5, 1.5, count),
-        "shelf": pa.array(random.choice(["top", "bottom"], count), mask=random.random(count) < 0.1),
-        "litres": random.normal(5, 2, size=count),
-        "age": random.integers(0, 90, count),
-        "lid": pa.array(random.random(count) < 0.5),
-        "wind": pa.array(random.normal(size=count) * 1000, mask=random.random(count) < 0.3),
-        "label": pa.array(random.random(count) < 0.3).cast(pa.int8()),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "kettle_id": [f"k{n}" for n in range(count)],
+            "weight": random.uniform(0.5, 1.5, count),
+            "shelf": pa.array(random.choice(["top", "bottom"], count), mask=random.random(count) < 0.1),
+            "litres": random.normal(5, 2, size=count),
+            "age": random.integers(0, 90, count),
+            "lid": pa.array(random.random(count) < 0.5),
+            "wind": pa.array(random.normal(size=count) * 1000, mask=random.random(count) < 0.3),
+            "label": pa.array(random.random(count) < 0.3).cast(pa.int8()),
+        }
+    )
 
 
 def augmented(table: pa.Table, method: str, **settings_: Any) -> pa.Table:
@@ -97,10 +99,15 @@ def test_a_column_of_one_value_or_none_stays_so() -> None:
 
 def test_mixup_lies_between_two_rows_and_shares_their_weight_and_label() -> None:
     """Two rows: every made point is on the line between them, and tells by its place what its parents' shares are."""
-    table = pa.table({
-        "x": [0.0, 1.0], "n": [0, 1000], "shelf": ["top", "bottom"],
-        "label": pa.array([0, 1], pa.int8()), "weight": [1.0, 3.0],
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "x": [0.0, 1.0],
+            "n": [0, 1000],
+            "shelf": ["top", "bottom"],
+            "label": pa.array([0, 1], pa.int8()),
+            "weight": [1.0, 3.0],
+        }
+    )
     found = augment(table, ["x", "n", "shelf"], ["shelf"], Augmentation(method="mixup", share=10, alpha=1.0)).slice(2)
     assert found["n"].to_numpy() == pytest.approx(found["x"].to_numpy() * 1000, abs=0.5)
     between = [row for row in found.to_pylist() if 0 < row["x"] < 1]
@@ -131,10 +138,15 @@ def test_mixup_pairs_have_the_same_features_and_the_weights_of_their_parents() -
 
 
 def test_mixup_takes_a_category_of_the_first_with_its_share_and_a_null_of_either() -> None:
-    table = pa.table({
-        "x": [0.0, 1.0] * 2000, "wind": [None, 2.0] * 2000, "shelf": ["top", "bottom"] * 2000,
-        "label": pa.array([0] * 4000, pa.int8()), "weight": [1.0] * 4000,
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "x": [0.0, 1.0] * 2000,
+            "wind": [None, 2.0] * 2000,
+            "shelf": ["top", "bottom"] * 2000,
+            "label": pa.array([0] * 4000, pa.int8()),
+            "weight": [1.0] * 4000,
+        }
+    )
     found = augment(table, ["x", "wind", "shelf"], ["shelf"], Augmentation(method="mixup", share=5, alpha=1.0))
     made = found.slice(4000)
     x, bottom = made["x"].to_numpy(), np.array(made["shelf"].to_pylist()) == "bottom"
@@ -186,14 +198,16 @@ def test_any_rows_keep_types_and_known_values(data: Any, count: int, seed: int, 
         found: list[Any] = data.draw(st.lists(values, min_size=count, max_size=count))
         return found
 
-    table = pa.table({
-        "litres": pa.array(column(NUMBERS), pa.float64()),
-        "age": pa.array(column(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1))), pa.int64()),
-        "shelf": pa.array(column(st.sampled_from(["top", "bottom", "", None])), pa.string()),
-        "lid": pa.array(column(st.sampled_from([True, False, None])), pa.bool_()),
-        "label": pa.array(column(st.sampled_from([0, 1])), pa.int8()),
-        "weight": pa.array(column(st.floats(0.01, 100)), pa.float64()),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "litres": pa.array(column(NUMBERS), pa.float64()),
+            "age": pa.array(column(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1))), pa.int64()),
+            "shelf": pa.array(column(st.sampled_from(["top", "bottom", "", None])), pa.string()),
+            "lid": pa.array(column(st.sampled_from([True, False, None])), pa.bool_()),
+            "label": pa.array(column(st.sampled_from([0, 1])), pa.int8()),
+            "weight": pa.array(column(st.floats(0.01, 100)), pa.float64()),
+        }
+    )
     share = data.draw(st.floats(0.01, 10))
     config = Augmentation(method=method, share=share, seed=seed)
     found = augment(table, ["litres", "age", "shelf", "lid"], ["shelf", "lid"], config)

@@ -152,11 +152,14 @@ def test_any_pooling_is_a_split_that_the_least_one_would_have_been(
 
 def test_labels_that_may_measure_are_counted(toy: ToyProblem) -> None:
     problem = toy()
-    told = pa.table({
-        "kettle_id": ["a", "a", "b", "c", "d"], "partition": ["2024-01-01"] * 4 + ["2024-01-02"],
-        "source": ["natural", "natural", "hand", "weak", "natural"],
-        "known_time": pa.array([START, START, START, START, START + DAY * 9], pa.timestamp("us", "UTC")),
-    })  # fmt: skip
+    told = pa.table(
+        {
+            "kettle_id": ["a", "a", "b", "c", "d"],
+            "partition": ["2024-01-01"] * 4 + ["2024-01-02"],
+            "source": ["natural", "natural", "hand", "weak", "natural"],
+            "known_time": pa.array([START, START, START, START, START + DAY * 9], pa.timestamp("us", "UTC")),
+        }
+    )
     assert labelled_counts(problem, told, told, START + DAY) == {"2024-01-01": 2}
     negative = toy(**{"labels.after_maturity": "negative"})
     assert labelled_counts(negative, told, told, START + DAY) == {"2024-01-01": 3}
@@ -234,8 +237,15 @@ def test_labels_that_are_lost_are_not_taken_for_late_ones(toy: ToyProblem) -> No
 def test_an_embargo_leaves_gaps_in_which_the_labels_come_in(toy: ToyProblem) -> None:
     problem = toy(**{"labels.delay_days": 2})
     assert list(splits(problem, "2024-01-10", days(10)).values()) == [
-        "train", "embargo", "embargo", "validation", "embargo", "embargo", "test", "test",
-    ]  # fmt: skip
+        "train",
+        "embargo",
+        "embargo",
+        "validation",
+        "embargo",
+        "embargo",
+        "test",
+        "test",
+    ]
     plain = toy(**{"labels.delay_days": 2, "dataset.split": {"embargo": False}})
     assert list(splits(plain, "2024-01-10", days(10)).values()) == [*["train"] * 5, "validation", "test", "test"]
 
@@ -244,8 +254,14 @@ def test_weeks_whose_labels_take_a_week(toy: ToyProblem) -> None:
     problem = toy(**{"labels.delay_days": 7, "partitions.every": "week"})
     weeks = problem.partitions.between("2024-01-01", "2024-02-19")
     assert list(splits(problem, weeks[-1], weeks).values()) == [
-        "train", "train", "embargo", "validation", "embargo", "test", "test",
-    ]  # fmt: skip
+        "train",
+        "train",
+        "embargo",
+        "validation",
+        "embargo",
+        "test",
+        "test",
+    ]
 
 
 def test_the_gap_is_as_long_as_labels_take_and_not_a_whole_partition(toy: ToyProblem) -> None:
@@ -253,8 +269,14 @@ def test_the_gap_is_as_long_as_labels_take_and_not_a_whole_partition(toy: ToyPro
     problem = toy(**settings)
     weeks = problem.partitions.between("2024-01-01", "2024-02-19")
     assert list(splits(problem, weeks[-1], weeks).values()) == [
-        "train", "train", "train", "validation", "validation", "test", "test",
-    ]  # fmt: skip
+        "train",
+        "train",
+        "train",
+        "validation",
+        "validation",
+        "test",
+        "test",
+    ]
     whole = ["train", "train", "embargo", "validation", "embargo", "test", "test"]
     assert list(splits(problem, weeks[-1], weeks, are_cut=False).values()) == whole
     negative = toy(**settings, **{"labels.after_maturity": "negative"})
@@ -373,8 +395,15 @@ def test_the_latest_statement_known_before_the_moment_wins(toy: ToyProblem) -> N
     )
     assert column(found, "label_known_time") == {"k0": START + DAY * 2, "k1": None, "k2": None}
     assert found.column_names == [
-        "kettle_id", "partition", "event_time", "split", "label", "source", "confidence", "label_known_time",
-    ]  # fmt: skip
+        "kettle_id",
+        "partition",
+        "event_time",
+        "split",
+        "label",
+        "source",
+        "confidence",
+        "label_known_time",
+    ]
 
 
 def test_only_the_named_sources_teach_and_the_first_is_trusted_most(toy: ToyProblem) -> None:
@@ -408,11 +437,16 @@ def test_unlabelled_is_negative_once_mature_where_the_problem_says_so(toy: ToyPr
     told = labels(problem, said("k1", 1.5, 1), said("k2", 2.5, 1, withdrawn_time=START + DAY * 7))
     found = label(problem, one_a_day(problem, 3), told, START + DAY * 9, dict.fromkeys(days(3), "test"))
     assert found.drop_columns(["partition", "event_time", "split"]).to_pylist() == [
-        {"kettle_id": "k0", "label": 0, "source": "none", "confidence": 1.0,
-         "label_known_time": START + DAY * 3 - BEFORE},
+        {
+            "kettle_id": "k0",
+            "label": 0,
+            "source": "none",
+            "confidence": 1.0,
+            "label_known_time": START + DAY * 3 - BEFORE,
+        },
         {"kettle_id": "k1", "label": 1, "source": "natural", "confidence": 1.0, "label_known_time": START + DAY * 1.5},
         {"kettle_id": "k2", "label": 0, "source": "none", "confidence": 1.0, "label_known_time": START + DAY * 7},
-    ]  # fmt: skip
+    ]
 
 
 def test_a_late_label_is_embargoed(toy: ToyProblem) -> None:
@@ -424,8 +458,13 @@ def test_a_late_label_is_embargoed(toy: ToyProblem) -> None:
     table = events(problem, *(happened(f"k{n}", n) for n in range(4)), happened("late", 2), happened("none", 2))
     found = label(problem, table, told, START + DAY * 10, split)
     assert column(found, "split") == {
-        "k0": "embargo", "k1": "train", "k2": "validation", "late": "embargo", "none": "validation", "k3": "test",
-    }  # fmt: skip
+        "k0": "embargo",
+        "k1": "train",
+        "k2": "validation",
+        "late": "embargo",
+        "none": "validation",
+        "k3": "test",
+    }
     assert excluded(found) == {"embargo": 2, "grouped_out": 0, "unlabelled": 1}
     plain = toy(**{"dataset.split": {"embargo": False}})
     assert column(label(plain, table, told, START + DAY * 10, split), "split")["k0"] == "train"
@@ -440,8 +479,13 @@ def test_events_too_young_for_their_labels_are_embargoed_whether_or_not_a_label_
     told = labels(problem, said("k3", 5, 1), said("k4", 6, 0), said("k5", 5.1, 1), said("k8", 9, 1), said("k14", 16, 0))
     found = label(problem, table, told, START + DAY * 30, split)
     assert column(found, "split") == {
-        "k3": "train", "k4": "train", "k5": "embargo", "k6": "embargo", "k8": "validation", "k14": "test",
-    }  # fmt: skip
+        "k3": "train",
+        "k4": "train",
+        "k5": "embargo",
+        "k6": "embargo",
+        "k8": "validation",
+        "k14": "test",
+    }
 
 
 def test_negatives_are_known_when_their_partition_matures(toy: ToyProblem) -> None:
@@ -481,8 +525,13 @@ def test_a_group_stands_in_its_newest_split_alone(toy: ToyProblem) -> None:
     assert column(found, "split") == {
         "k0": "grouped_out",  # 1 stands in validation
         "k1": "train",  # 2 in test has no label, and so is not in the set
-        "k2": "train", "k3": "validation", "k4": "grouped_out", "k5": "test", "k6": "test", "unlabelled": "test",
-    }  # fmt: skip
+        "k2": "train",
+        "k3": "validation",
+        "k4": "grouped_out",
+        "k5": "test",
+        "k6": "test",
+        "unlabelled": "test",
+    }
     assert column(found, "age")["k5"] == 3
     assert excluded(found) == {"embargo": 0, "grouped_out": 2, "unlabelled": 1}
 
@@ -495,11 +544,13 @@ def test_groups_that_live_on_leave_nothing_to_learn_from(toy: ToyProblem) -> Non
 
 
 def test_columns_that_others_ask_for_are_carried_once(toy: ToyProblem) -> None:
-    problem = toy(**{
-        "dataset.sampling": {"method": "stratified", "by": ["label", "shelf"], "rows": 5},
-        "dataset.split": {"group_by": "age"},
-        "dataset.leaks": {"entities": ["age", "shelf"]},
-    })  # fmt: skip
+    problem = toy(
+        **{
+            "dataset.sampling": {"method": "stratified", "by": ["label", "shelf"], "rows": 5},
+            "dataset.split": {"group_by": "age"},
+            "dataset.leaks": {"entities": ["age", "shelf"]},
+        }
+    )
     assert carried(problem) == ["shelf", "age"]
     found = label(problem, one_a_day(problem, 1), labels(problem), START + DAY, {"2024-01-01": "train"})
     assert found.column_names[-2:] == ["shelf", "age"]
@@ -527,21 +578,34 @@ def histories(draw: st.DrawFn) -> tuple[list[Row], list[Row]]:
         times = sorted(draw(st.sets(HOUR, min_size=1, max_size=3)))
         gone = draw(st.none() | st.integers(1, 48).map(lambda hours, times=times: times[-1] + hours / 24))
         for place, (known, following) in enumerate(zip(times, [*times[1:], None], strict=True)):
-            told.append(happened(
-                key, day, known, cutoff_time=cutoff, statement=place, age=draw(st.none() | st.integers(1, 3)),
-                superseded_time=None if following is None else START + DAY * following,
-                withdrawn_time=None if gone is None else START + DAY * gone,
-            ))  # fmt: skip
+            told.append(
+                happened(
+                    key,
+                    day,
+                    known,
+                    cutoff_time=cutoff,
+                    statement=place,
+                    age=draw(st.none() | st.integers(1, 3)),
+                    superseded_time=None if following is None else START + DAY * following,
+                    withdrawn_time=None if gone is None else START + DAY * gone,
+                )
+            )
         times = sorted(draw(st.sets(HOUR, max_size=2)))
         gone = draw(st.none() | st.just((times or [0])[-1] + 1.0))
         for known, following in zip(times, [*times[1:], None][: len(times)], strict=True):
-            stated.append(said(
-                key, known, draw(st.integers(0, 1)),
-                superseded_time=None if following is None else START + DAY * following,
-                withdrawn_time=None if gone is None else START + DAY * gone,
-            ))  # fmt: skip
-        stated += [said(key, known, draw(st.integers(0, 1)), source="hand", confidence=0.5)
-                   for known in draw(st.sets(HOUR, max_size=2))]  # fmt: skip
+            stated.append(
+                said(
+                    key,
+                    known,
+                    draw(st.integers(0, 1)),
+                    superseded_time=None if following is None else START + DAY * following,
+                    withdrawn_time=None if gone is None else START + DAY * gone,
+                )
+            )
+        stated += [
+            said(key, known, draw(st.integers(0, 1)), source="hand", confidence=0.5)
+            for known in draw(st.sets(HOUR, max_size=2))
+        ]
     return told, stated
 
 
@@ -552,8 +616,10 @@ def is_past(time: datetime | None, moment: datetime) -> bool:
 def known_label(problem: Problem, stated: list[Row], key: str, as_of: datetime, matured: datetime) -> Row:
     """The label as a person would look it up who goes from moment to moment: the most trusted, then the newest."""
     use = problem.labels.use
-    said = sorted((row for row in stated if row["kettle_id"] == key),
-                  key=lambda row: (row["known_time"], row["confidence"], row["label"]))  # fmt: skip
+    said = sorted(
+        (row for row in stated if row["kettle_id"] == key),
+        key=lambda row: (row["known_time"], row["confidence"], row["label"]),
+    )
     ends = [
         min((time for time in (row["superseded_time"], row["withdrawn_time"]) if time), default=None) for row in said
     ]
@@ -568,8 +634,12 @@ def known_label(problem: Problem, stated: list[Row], key: str, as_of: datetime, 
             current, since = best, since if best == before else moment
     if current is not None:
         row = said[current]
-        return {"label": row["label"], "source": row["source"], "confidence": row["confidence"],
-                "label_known_time": since}  # fmt: skip
+        return {
+            "label": row["label"],
+            "source": row["source"],
+            "confidence": row["confidence"],
+            "label_known_time": since,
+        }
     taken_back = [end for end in ends if is_past(end, as_of)]
     if problem.labels.after_maturity == "negative":
         return {"label": 0, "source": "none", "confidence": 1.0, "label_known_time": max([matured, *taken_back])}
@@ -585,8 +655,11 @@ def by_hand(
         key, partition = row["kettle_id"], row["partition"]
         if row["known_time"] >= as_of or is_past(row["withdrawn_time"], as_of) or partition not in split:
             continue
-        in_time = [other for other in told if other["kettle_id"] == key and other["known_time"] <= row["cutoff_time"]
-                   and other["known_time"] < as_of]  # fmt: skip
+        in_time = [
+            other
+            for other in told
+            if other["kettle_id"] == key and other["known_time"] <= row["cutoff_time"] and other["known_time"] < as_of
+        ]
         if row is not (in_time[-1] if in_time else next(o for o in told if o["kettle_id"] == key)):
             continue
         matured = parts.end(partition) + DAY * problem.labels.mature_after_days - BEFORE
@@ -639,10 +712,13 @@ def test_labels_and_splits_for_every_history(
     group_by: str | None,
     wait: int,
 ) -> None:
-    problem = toy(**{
-        "labels.after_maturity": after_maturity, "labels.maturity_days": wait,
-        "dataset.split": {"embargo": embargo, "group_by": group_by},
-    })  # fmt: skip
+    problem = toy(
+        **{
+            "labels.after_maturity": after_maturity,
+            "labels.maturity_days": wait,
+            "dataset.split": {"embargo": embargo, "group_by": group_by},
+        }
+    )
     told, stated = history
     newest, as_of = (START + DAY * (until - 1)).date().isoformat(), START + DAY * until
     split = splits(problem, newest, days(10))
@@ -665,8 +741,11 @@ def test_labels_and_splits_for_every_history(
     # What was learnt at as_of or later, of any kind, might as well not have been said.
     def unsaid(rows: list[Row]) -> list[Row]:
         ends = ("superseded_time", "withdrawn_time")
-        return [row | {name: row[name] if is_past(row[name], as_of) else None for name in ends}
-                for row in rows if row["known_time"] < as_of]  # fmt: skip
+        return [
+            row | {name: row[name] if is_past(row[name], as_of) else None for name in ends}
+            for row in rows
+            if row["known_time"] < as_of
+        ]
 
     assert label(problem, events(problem, *unsaid(told)), labels(problem, *unsaid(stated)), as_of, split).equals(found)
 
@@ -680,8 +759,12 @@ def test_labels_and_splits_for_every_history(
 
     # A group stands in one split.
     if group_by:
-        inside = found.filter(pc.and_(pc.is_in(found["split"], pa.array(["train", "validation", "test"])),
-                                      pc.and_(pc.is_valid(found["label"]), pc.is_valid(found["age"]))))  # fmt: skip
+        inside = found.filter(
+            pc.and_(
+                pc.is_in(found["split"], pa.array(["train", "validation", "test"])),
+                pc.and_(pc.is_valid(found["label"]), pc.is_valid(found["age"])),
+            )
+        )
         homes = inside.group_by(["age", "split"]).aggregate([])
         assert len(set(homes["age"].to_pylist())) == homes.num_rows
 

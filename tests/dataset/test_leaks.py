@@ -56,9 +56,16 @@ def test_an_honest_set_passes_and_every_check_says_so(toy: ToyProblem) -> None:
     problem = toy(**{"dataset.leaks": {"entities": ["age"], "duplicates": True}})
     findings = check(problem, assembled(problem), AS_OF)
     assert [finding.name for finding in findings] == [
-        "availability", "single_feature", "label_times", "event_times", "events_once", "entity age", "duplicates",
-        "copies", "label_coverage",
-    ]  # fmt: skip
+        "availability",
+        "single_feature",
+        "label_times",
+        "event_times",
+        "events_once",
+        "entity age",
+        "duplicates",
+        "copies",
+        "label_coverage",
+    ]
     assert all(finding.passed and finding.reason and not finding.cure for finding in findings)
     require_clean(problem, findings)
 
@@ -75,20 +82,29 @@ def test_a_feature_that_says_when_it_is_known_too_late_or_not_at_all(toy: ToyPro
 
 
 def test_columns_that_features_are_made_of_have_to_say_it_too(toy: ToyProblem) -> None:
-    problem = toy(**{
-        "columns.lid": {"type": "string"},
-        "columns.bought": {"type": "timestamp"},
-        "columns.heat": {"type": "float", "available": "later"},
-        "columns.note": {"type": "string"},
-        "features.history": {"heat_3d": {"by": ["shelf"], "of": "heat", "function": "max", "window_days": 3}},
-        "features.crosses": {"shelf_lid": {"of": ["shelf", "lid"]}},
-        "features.datetime": {"bought_hour": {"of": "bought", "part": "hour", "cyclical": True},
-                              "month": {"part": "month"}},
-    })  # fmt: skip
+    problem = toy(
+        **{
+            "columns.lid": {"type": "string"},
+            "columns.bought": {"type": "timestamp"},
+            "columns.heat": {"type": "float", "available": "later"},
+            "columns.note": {"type": "string"},
+            "features.history": {"heat_3d": {"by": ["shelf"], "of": "heat", "function": "max", "window_days": 3}},
+            "features.crosses": {"shelf_lid": {"of": ["shelf", "lid"]}},
+            "features.datetime": {
+                "bought_hour": {"of": "bought", "part": "hour", "cyclical": True},
+                "month": {"part": "month"},
+            },
+        }
+    )
     assert feature_sources(problem) == {
-        "shelf": ["shelf"], "litres": ["litres"], "heat_3d": ["shelf", "heat"], "shelf_lid": ["shelf", "lid"],
-        "bought_hour_sin": ["bought"], "bought_hour_cos": ["bought"], "month": [],
-    }  # fmt: skip
+        "shelf": ["shelf"],
+        "litres": ["litres"],
+        "heat_3d": ["shelf", "heat"],
+        "shelf_lid": ["shelf", "lid"],
+        "bought_hour_sin": ["bought"],
+        "bought_hour_cos": ["bought"],
+        "month": [],
+    }
     assert list(feature_sources(problem)) == problem.feature_names
     made = {name: np.zeros(600) for name in problem.feature_names[2:]}
     finding = found(problem, assembled(problem, **made))["availability"]
@@ -220,9 +236,13 @@ def test_a_set_of_no_rows_is_no_accident(toy: ToyProblem) -> None:
 
 
 OF_NUMBERS = {
-    "task": "regression", "training.select_by": "rmse", "gate.limits": {"rmse": {"max": 9}}, "gate.slices": None,
-    "gate.gain_over_baselines": {"rmse": 0}, "gate.gain_over_champion": {"rmse": 0},
-}  # fmt: skip
+    "task": "regression",
+    "training.select_by": "rmse",
+    "gate.limits": {"rmse": {"max": 9}},
+    "gate.slices": None,
+    "gate.gain_over_baselines": {"rmse": 0},
+    "gate.gain_over_champion": {"rmse": 0},
+}
 
 
 def test_a_feature_that_explains_a_number_is_suspicious_beyond_its_own_limit(toy: ToyProblem) -> None:

@@ -29,9 +29,17 @@ def at(hour: float) -> datetime:
 
 
 def row(key: str, hour: int, known: int, litres: float = 1.0, label: int = 1) -> dict[str, Any]:
-    return {"kettle_id": key, "partition": YESTERDAY if hour < 24 else TODAY, "event_time": at(hour),
-            "cutoff_time": at(hour), "known_time": at(known), "shelf": "top", "litres": litres, "age": 3,
-            "label": label}  # fmt: skip
+    return {
+        "kettle_id": key,
+        "partition": YESTERDAY if hour < 24 else TODAY,
+        "event_time": at(hour),
+        "cutoff_time": at(hour),
+        "known_time": at(known),
+        "shelf": "top",
+        "litres": litres,
+        "age": 3,
+        "label": label,
+    }
 
 
 def empty(problem: Problem) -> Tables:
@@ -101,11 +109,13 @@ DELIVERIES = st.lists(
         st.integers(1, 8),
         st.lists(
             st.tuples(st.sampled_from("abcdef"), st.integers(-3, 5), st.sampled_from([1.0, 2.0]), st.integers(0, 1)),
-            max_size=6, unique_by=lambda made: made[0],
+            max_size=6,
+            unique_by=lambda made: made[0],
         ),
     ),
-    min_size=2, max_size=3,
-)  # fmt: skip
+    min_size=2,
+    max_size=3,
+)
 HOURS = dict(zip("abcdef", (4, 9, 26, 30, 36, 45), strict=True))
 
 
@@ -123,15 +133,26 @@ def test_rebuilding_gives_the_same_after_later_corrections(toy: ToyProblem, made
 
 
 VALUES = st.lists(
-    st.fixed_dictionaries({
-        "word": st.none() | st.text(max_size=4), "other": st.none() | st.text(max_size=4),
-        "number": st.none() | st.floats(), "time": st.none() | st.datetimes(timezones=st.just(UTC)),
-        "list": st.none() | st.lists(st.text(max_size=2), max_size=2),
-    }),
+    st.fixed_dictionaries(
+        {
+            "word": st.none() | st.text(max_size=4),
+            "other": st.none() | st.text(max_size=4),
+            "number": st.none() | st.floats(),
+            "time": st.none() | st.datetimes(timezones=st.just(UTC)),
+            "list": st.none() | st.lists(st.text(max_size=2), max_size=2),
+        }
+    ),
     max_size=5,
-)  # fmt: skip
-SCHEMA = pa.schema([("word", pa.string()), ("other", pa.string()), ("number", pa.float64()),
-                    ("time", pa.timestamp("us", "UTC")), ("list", pa.list_(pa.string()))])  # fmt: skip
+)
+SCHEMA = pa.schema(
+    [
+        ("word", pa.string()),
+        ("other", pa.string()),
+        ("number", pa.float64()),
+        ("time", pa.timestamp("us", "UTC")),
+        ("list", pa.list_(pa.string())),
+    ]
+)
 
 
 def canonical(rows: list[dict[str, Any]]) -> list[str]:
@@ -160,7 +181,14 @@ def test_two_tables_hash_alike_if_their_rows_are_the_same(rows: Any, others: Any
 
 def test_a_name_a_type_and_a_repetition_count() -> None:
     table = pa.table({"x": [1, 2]})
-    others = [table.rename_columns(["y"]), pa.table({"x": [1.0, 2.0]}), pa.table({"x": [1, 2, 2]}),
-              pa.table({"x": [1, None]}), pa.table({"x": ["1", "2"]}), pa.table({"x": [0.1 + 0.2, 1.0]}),
-              pa.table({"x": [0.3, 1.0]}), table.slice(0, 0)]  # fmt: skip
+    others = [
+        table.rename_columns(["y"]),
+        pa.table({"x": [1.0, 2.0]}),
+        pa.table({"x": [1, 2, 2]}),
+        pa.table({"x": [1, None]}),
+        pa.table({"x": ["1", "2"]}),
+        pa.table({"x": [0.1 + 0.2, 1.0]}),
+        pa.table({"x": [0.3, 1.0]}),
+        table.slice(0, 0),
+    ]
     assert len({content_hash(one) for one in [table, *others]}) == len(others) + 1

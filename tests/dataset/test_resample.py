@@ -22,17 +22,20 @@ def rows(few: int = 40, many: int = 160, seed: int = 0) -> pa.Table:
     random = np.random.default_rng(seed)
     label = random.permutation(np.repeat([1, 0], [few, many])).astype(np.int8)
     count = len(label)
-    return pa.table({
-        "kettle_id": [f"k{n}" for n in range(count)],
-        "label": label,
-        "shelf": pa.array(np.where(random.random(count) < 0.2 + 0.6 * label, "top", "bottom"),
-                          mask=random.random(count) < 0.1),
-        "litres": random.normal(size=count) + label,
-        "age": random.integers(0, 9, count),
-        "lid": pa.array(random.random(count) < 0.5),
-        "wind": pa.array(random.normal(size=count) * 1000, mask=random.random(count) < 0.6),
-        "weight": random.uniform(0.5, 1.5, count),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "kettle_id": [f"k{n}" for n in range(count)],
+            "label": label,
+            "shelf": pa.array(
+                np.where(random.random(count) < 0.2 + 0.6 * label, "top", "bottom"), mask=random.random(count) < 0.1
+            ),
+            "litres": random.normal(size=count) + label,
+            "age": random.integers(0, 9, count),
+            "lid": pa.array(random.random(count) < 0.5),
+            "wind": pa.array(random.normal(size=count) * 1000, mask=random.random(count) < 0.6),
+            "weight": random.uniform(0.5, 1.5, count),
+        }
+    )
 
 
 def counts(table: pa.Table) -> tuple[int, int]:
@@ -188,23 +191,27 @@ def test_one_class_is_refused() -> None:
 
 def test_tomek_removes_the_majority_side_of_a_link_and_nothing_else() -> None:
     """On a line: 1.0 and 1.1 are each other's nearest and of two classes; 5.0 and 5.1 are of one class."""
-    table = pa.table({
-        "x": [1.0, 1.1, 5.0, 5.1, 9.0, 9.3, 9.5],
-        "label": pa.array([1, 0, 0, 0, 1, 0, 0], pa.int8()),
-        "weight": [1.0] * 7,
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "x": [1.0, 1.1, 5.0, 5.1, 9.0, 9.3, 9.5],
+            "label": pa.array([1, 0, 0, 0, 1, 0, 0], pa.int8()),
+            "weight": [1.0] * 7,
+        }
+    )
     found = resample(table, ["x"], [], Resampling(method="tomek"))
     assert found["x"].to_pylist() == [1.0, 5.0, 5.1, 9.0, 9.3, 9.5], "9.0 is nearest to 9.3, but not the reverse"
 
 
 def test_tomek_sees_categories_and_missing_values() -> None:
     """Rows that differ in a category, or in what they lack, are not each other's nearest."""
-    table = pa.table({
-        "x": [1.0, 1.1, 1.2, 1.3, None, 3.0],
-        "shelf": ["top", "bottom", "bottom", "top", "top", None],
-        "label": pa.array([1, 0, 0, 0, 0, 1], pa.int8()),
-        "weight": [1.0] * 6,
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "x": [1.0, 1.1, 1.2, 1.3, None, 3.0],
+            "shelf": ["top", "bottom", "bottom", "top", "top", None],
+            "label": pa.array([1, 0, 0, 0, 0, 1], pa.int8()),
+            "weight": [1.0] * 6,
+        }
+    )
     found = resample(table, ["x", "shelf"], ["shelf"], Resampling(method="tomek"))
     kept = list(zip(found["x"].to_pylist(), found["shelf"].to_pylist(), strict=True))
     assert kept == [(1.0, "top"), (1.1, "bottom"), (1.2, "bottom"), (None, "top"), (3.0, None)]
@@ -224,15 +231,17 @@ def several(sizes: tuple[int, ...], seed: int = 0) -> pa.Table:
     random = np.random.default_rng(seed)
     label = random.permutation(np.repeat(np.arange(len(sizes)), sizes))
     count = len(label)
-    return pa.table({
-        "label": label,
-        "shelf": pa.array(random.choice(["top", "bottom"], count), mask=random.random(count) < 0.1),
-        "litres": random.normal(size=count) + 3 * label,
-        "age": random.integers(0, 9, count),
-        "lid": pa.array(random.random(count) < 0.5),
-        "wind": pa.array(random.normal(size=count), mask=random.random(count) < 0.6),
-        "weight": 1.0 + label,
-    })  # fmt: skip
+    return pa.table(
+        {
+            "label": label,
+            "shelf": pa.array(random.choice(["top", "bottom"], count), mask=random.random(count) < 0.1),
+            "litres": random.normal(size=count) + 3 * label,
+            "age": random.integers(0, 9, count),
+            "lid": pa.array(random.random(count) < 0.5),
+            "wind": pa.array(random.normal(size=count), mask=random.random(count) < 0.6),
+            "weight": 1.0 + label,
+        }
+    )
 
 
 @pytest.mark.parametrize(
@@ -285,14 +294,16 @@ def test_any_rows_keep_types_and_known_values(data: Any, few: int, many: int, se
         found: list[Any] = data.draw(st.lists(values, min_size=count, max_size=count))
         return found
 
-    table = pa.table({
-        "litres": pa.array(column(NUMBERS), pa.float64()),
-        "age": pa.array(column(st.one_of(st.none(), st.integers(-(2**62), 2**62))), pa.int64()),
-        "shelf": pa.array(column(st.sampled_from(["top", "bottom", "", None])), pa.string()),
-        "lid": pa.array(column(st.sampled_from([True, False, None])), pa.bool_()),
-        "label": pa.array([1] * few + [0] * many, pa.int8()),
-        "weight": [1.0] * count,
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "litres": pa.array(column(NUMBERS), pa.float64()),
+            "age": pa.array(column(st.one_of(st.none(), st.integers(-(2**62), 2**62))), pa.int64()),
+            "shelf": pa.array(column(st.sampled_from(["top", "bottom", "", None])), pa.string()),
+            "lid": pa.array(column(st.sampled_from([True, False, None])), pa.bool_()),
+            "label": pa.array([1] * few + [0] * many, pa.int8()),
+            "weight": [1.0] * count,
+        }
+    )
     features = data.draw(st.sets(st.sampled_from(["litres", "age", "shelf", "lid"]), min_size=1).map(sorted))
     method = data.draw(st.sampled_from(["undersample", "oversample", "smote", "tomek"]))
     resampling = Resampling(method=method, neighbours=2, seed=seed)

@@ -23,13 +23,15 @@ def rows(train: int = 400, **columns: list[Any]) -> pa.Table:
     """`train` training rows, one an hour, then ten of validation and ten of test; labels take turns."""
     split = ["train"] * train + ["validation"] * 10 + ["test"] * 10
     held_out = {name: [*values, *values[:1] * 20] for name, values in columns.items()}
-    return pa.table({
-        "kettle_id": [f"k{n}" for n in range(len(split))],
-        "event_time": pa.array([START + timedelta(hours=n) for n in range(len(split))], pa.timestamp("us", "UTC")),
-        "split": split,
-        "label": pa.array([n % 2 for n in range(len(split))], pa.int8()),
-        **held_out,
-    })  # fmt: skip
+    return pa.table(
+        {
+            "kettle_id": [f"k{n}" for n in range(len(split))],
+            "event_time": pa.array([START + timedelta(hours=n) for n in range(len(split))], pa.timestamp("us", "UTC")),
+            "split": split,
+            "label": pa.array([n % 2 for n in range(len(split))], pa.int8()),
+            **held_out,
+        }
+    )
 
 
 def count(table: pa.Table, split: str) -> int:
@@ -63,7 +65,7 @@ METHODS = {
     "importance with shares": Sampling(
         method="importance", rows=15, by=["size"], shares={"small": 0.5, "large": 0.5}, half_life_days=1
     ),
-}  # fmt: skip
+}
 
 
 def population() -> pa.Table:
@@ -135,9 +137,18 @@ def test_random_draws_from_the_training_split_alone_and_by_its_seed() -> None:
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("random", 18), ("systematic", 17), ("stratified", 15), ("weighted", 15), ("weighted by age", 15),
-     ("reservoir", 20), ("importance", 15), ("importance with shares", 15), ("cluster", 24)],
-)  # fmt: skip
+    [
+        ("random", 18),
+        ("systematic", 17),
+        ("stratified", 15),
+        ("weighted", 15),
+        ("weighted by age", 15),
+        ("reservoir", 20),
+        ("importance", 15),
+        ("importance with shares", 15),
+        ("cluster", 24),
+    ],
+)
 def test_the_size_does_not_depend_on_the_seed(name: str, size: int) -> None:
     assert {count(table, "train") for table in draws(METHODS[name], population(), 60)} == {size}
 
@@ -340,8 +351,9 @@ WEIGHTS = st.floats(0, allow_nan=False, allow_infinity=False)
 @given(data=st.data(), labels=LABELS, seed=st.integers(0, 1000), rows_wanted=st.integers(1, 80))
 def test_any_sampling_keeps_its_promises(data: Any, labels: list[int | None], seed: int, rows_wanted: int) -> None:
     """Held-out splits whole, probabilities in (0, 1], weights finite and positive, equal seeds equal samples."""
-    method = data.draw(st.sampled_from(["all", "random", "systematic", "stratified", "cluster", "weighted",
-                                        "reservoir", "importance"]))  # fmt: skip
+    method = data.draw(
+        st.sampled_from(["all", "random", "systematic", "stratified", "cluster", "weighted", "reservoir", "importance"])
+    )
     size = {} if method == "all" else {"rows": rows_wanted}
     by = {"by": ["size"]} if method in ("stratified", "cluster") else {}
     weight = {"weight_column": "steep"} if method in ("weighted", "importance") else {}

@@ -123,10 +123,14 @@ def test_the_departure_delay_gives_the_flight_away() -> None:
 def test_the_best_come_first_and_seeds_repeat(random: np.random.Generator) -> None:
     rows = SAMPLE_ROWS + 50_000
     labels = random.integers(0, 2, rows)
-    table = pa.table({
-        "label": labels, "noise": random.normal(size=rows), "good": labels + random.normal(size=rows),
-        "better": labels + random.normal(0, 0.5, size=rows),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "label": labels,
+            "noise": random.normal(size=rows),
+            "good": labels + random.normal(size=rows),
+            "better": labels + random.normal(0, 0.5, size=rows),
+        }
+    )
     found = single_feature_aucs(table, ["noise", "good", "better"], 3)
     assert list(found) == ["better", "good", "noise"]
     assert found == single_feature_aucs(table, ["noise", "good", "better"], 3)
@@ -143,9 +147,13 @@ def test_the_best_come_first_and_seeds_repeat(random: np.random.Generator) -> No
 )
 def test_any_column_has_an_auc(values: list[tuple[float | None, str | None, int]], seed: int) -> None:
     numbers, texts, labels = zip(*values, strict=True) if values else ((), (), ())
-    table = pa.table({
-        "label": pa.array(labels, pa.int8()), "x": pa.array(numbers, pa.float64()), "t": pa.array(texts, pa.string()),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "label": pa.array(labels, pa.int8()),
+            "x": pa.array(numbers, pa.float64()),
+            "t": pa.array(texts, pa.string()),
+        }
+    )
     for found in single_feature_aucs(table, ["x", "t"], seed).values():
         assert 0.5 <= found.value <= 1
 
@@ -155,12 +163,16 @@ def test_any_column_has_an_auc(values: list[tuple[float | None, str | None, int]
 
 def test_one_class_given_away_is_enough(random: np.random.Generator) -> None:
     label = random.choice(["a", "b", "c"], ROWS)
-    table = pa.table({
-        "label": label, "told": label == "b", "noise": random.normal(size=ROWS),
-        "text": random.choice(["x", "y"], ROWS),
-        "gap": pa.array(random.normal(size=ROWS), mask=label == "c"),
-        "middle": np.where(label == "a", 0, random.choice([-9, 9], ROWS)) + random.normal(size=ROWS),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "label": label,
+            "told": label == "b",
+            "noise": random.normal(size=ROWS),
+            "text": random.choice(["x", "y"], ROWS),
+            "gap": pa.array(random.normal(size=ROWS), mask=label == "c"),
+            "middle": np.where(label == "a", 0, random.choice([-9, 9], ROWS)) + random.normal(size=ROWS),
+        }
+    )
     found = single_feature_aucs(table, ["told", "noise", "text", "gap", "middle"], 0)
     assert found["told"] == Prediction(1.0, "its categories, for b")
     assert found["gap"].value == 1.0 and found["gap"].by.endswith("for c")
@@ -171,12 +183,20 @@ def test_one_class_given_away_is_enough(random: np.random.Generator) -> None:
 def test_numbers_given_away_in_another_unit_or_shape(random: np.random.Generator) -> None:
     label = np.exp(random.normal(0, 0.8, ROWS))  # a long tail
     shelf = random.choice(["a", "b", "c"], ROWS)
-    table = pa.table({
-        "label": label, "unit": label * -25.4, "root": np.sqrt(label), "noise": random.normal(size=ROWS),
-        "folded": np.where(random.random(ROWS) < 0.5, label, -label),
-        "half": label + random.normal(0, label.std(), ROWS),
-        "id": np.arange(ROWS), "shelf": shelf, "constant": np.ones(ROWS), "empty": pa.nulls(ROWS, pa.float64()),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "label": label,
+            "unit": label * -25.4,
+            "root": np.sqrt(label),
+            "noise": random.normal(size=ROWS),
+            "folded": np.where(random.random(ROWS) < 0.5, label, -label),
+            "half": label + random.normal(0, label.std(), ROWS),
+            "id": np.arange(ROWS),
+            "shelf": shelf,
+            "constant": np.ones(ROWS),
+            "empty": pa.nulls(ROWS, pa.float64()),
+        }
+    )
     found = single_feature_r2s(table, table.column_names[1:], 0)
     for name in ("unit", "root", "folded"):
         assert found[name].value > 0.9 and found[name].by == "its value", name
@@ -201,10 +221,13 @@ def test_numbers_given_away_in_another_unit_or_shape(random: np.random.Generator
 )
 def test_any_column_has_an_r2(values: list[tuple[float | None, str | None, float]], seed: int) -> None:
     numbers, texts, labels = zip(*values, strict=True) if values else ((), (), ())
-    table = pa.table({
-        "label": pa.array(labels, pa.float64()), "x": pa.array(numbers, pa.float64()),
-        "t": pa.array(texts, pa.string()),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "label": pa.array(labels, pa.float64()),
+            "x": pa.array(numbers, pa.float64()),
+            "t": pa.array(texts, pa.string()),
+        }
+    )
     for found in single_feature_r2s(table, ["x", "t"], seed).values():
         assert 0 <= found.value <= 1
 
@@ -213,12 +236,18 @@ def test_to_tell_one_of_nine_classes_well_is_to_tell_little(random: np.random.Ge
     """The outermost of nine classes in a row is told best of all, and half of the uncertainty stays."""
     label = random.choice(9, ROWS)
     wrong = np.where(random.random(ROWS) < 0.1, random.choice(9, ROWS), label)
-    table = pa.table({
-        "label": [f"class {n}" for n in label], "sound": label + random.normal(size=ROWS),
-        "words": [f"status {n}" for n in label], "number": label * -3.5, "wrong": [f"status {n}" for n in wrong],
-        "noise": random.normal(size=ROWS), "id": [f"row {n}" for n in range(ROWS)],
-        "empty": pa.nulls(ROWS, pa.float64()),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "label": [f"class {n}" for n in label],
+            "sound": label + random.normal(size=ROWS),
+            "words": [f"status {n}" for n in label],
+            "number": label * -3.5,
+            "wrong": [f"status {n}" for n in wrong],
+            "noise": random.normal(size=ROWS),
+            "id": [f"row {n}" for n in range(ROWS)],
+            "empty": pa.nulls(ROWS, pa.float64()),
+        }
+    )
     assert single_feature_aucs(table, ["sound"], 0)["sound"].value > 0.95
     found = single_feature_shares(table, table.column_names[1:], 0)
     assert 0.3 < found["sound"].value < 0.65 and found["sound"].by == "its ranges"
@@ -229,11 +258,15 @@ def test_to_tell_one_of_nine_classes_well_is_to_tell_little(random: np.random.Ge
 
 def test_a_value_that_is_one_of_several_classes_is_found_and_a_measurement_is_none(random: np.random.Generator) -> None:
     label = np.array(["a", "b", "c"])[random.choice(3, ROWS)]
-    table = pa.table({
-        "label": label, "flag": label == "b", "gap": pa.array(random.normal(size=ROWS), mask=label == "c"),
-        "half": np.where(random.random(ROWS) < 0.5, label == "a", False),
-        "measured": np.where(label == "a", -9, 9) + random.normal(size=ROWS),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "label": label,
+            "flag": label == "b",
+            "gap": pa.array(random.normal(size=ROWS), mask=label == "c"),
+            "half": np.where(random.random(ROWS) < 0.5, label == "a", False),
+            "measured": np.where(label == "a", -9, 9) + random.normal(size=ROWS),
+        }
+    )
     found = stand_ins(table, ["flag", "gap", "half", "measured"], 0)
     assert found["flag"] == Stand(True, "b", 1.0, 1.0)
     assert found["gap"] == Stand(None, "c", 1.0, 1.0)
@@ -247,12 +280,18 @@ def test_what_several_features_tell_of_a_number_is_no_secret(random: np.random.G
     place = random.integers(0, 40, ROWS)
     level = random.normal(0, 10, 40)[place]
     label = level + random.normal(size=ROWS)
-    table = pa.table({
-        "label": label, "place": [f"place {n}" for n in place], "last_week": level + random.normal(size=ROWS),
-        "last_year": level + random.normal(size=ROWS), "noise": random.normal(size=ROWS), "leak": 2.54 * label,
-        "twin": label - 7,
-        "parts": [f"part {n}" for n in np.searchsorted(np.quantile(label, np.arange(0, 1, 0.02)), label)],
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "label": label,
+            "place": [f"place {n}" for n in place],
+            "last_week": level + random.normal(size=ROWS),
+            "last_year": level + random.normal(size=ROWS),
+            "noise": random.normal(size=ROWS),
+            "leak": 2.54 * label,
+            "twin": label - 7,
+            "parts": [f"part {n}" for n in np.searchsorted(np.quantile(label, np.arange(0, 1, 0.02)), label)],
+        }
+    )
     sound = ["place", "last_week", "last_year", "noise"]
     alone = single_feature_r2s(table, sound, 0)
     for name in sound[:3]:
@@ -276,9 +315,13 @@ def test_any_column_removes_a_share_of_the_uncertainty(
     values: list[tuple[float | None, str | None, str]], seed: int
 ) -> None:
     numbers, texts, labels = zip(*values, strict=True) if values else ((), (), ())
-    table = pa.table({
-        "label": pa.array(labels, pa.string()), "x": pa.array(numbers, pa.float64()), "t": pa.array(texts, pa.string()),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "label": pa.array(labels, pa.string()),
+            "x": pa.array(numbers, pa.float64()),
+            "t": pa.array(texts, pa.string()),
+        }
+    )
     for found in single_feature_shares(table, ["x", "t"], seed).values():
         assert 0 <= found.value <= 1
     for stand in stand_ins(table, ["x", "t"], seed).values():

@@ -50,8 +50,13 @@ def write_problem(folder: Path, name: str, policy: dict[str, Any]) -> Problem:
     quick = {"n_estimators": 80, "learning_rate": 0.1, "min_child_weight": 20, "monotone_constraints": None}
     xgboost = raw["training"]["candidates"]["xgboost"]["parameters"] | quick
     raw["training"]["candidates"]["xgboost"]["parameters"] = {k: v for k, v in xgboost.items() if v is not None}
-    raw["gate"] |= {"limits": {"auc": {"min": 0.51}}, "gain_over_baselines": {"auc": 0.0}, "slices": None,
-                    "gain_over_champion": {"auc": 0.0}, "max_prediction_shift": None}  # fmt: skip
+    raw["gate"] |= {
+        "limits": {"auc": {"min": 0.51}},
+        "gain_over_baselines": {"auc": 0.0},
+        "slices": None,
+        "gain_over_champion": {"auc": 0.0},
+        "max_prediction_shift": None,
+    }
     raw["evaluation"] |= {"behaviours": {}}
     raw["monitoring"] = {"report_rows": None, "policy": policy}  # Evidently's is looked at by test_loop
     path.write_text(yaml.safe_dump(raw, sort_keys=False))

@@ -84,7 +84,8 @@ def test_every_stage_ran_in_airflow(told: list[replay.Finished]) -> None:
     assert wanted <= stages
     assert not [one for one in told if one.state == "failed"]
     assert {one.stage for one in told if one.stage.startswith("train.train")} == {
-        f"train.train {candidate}" for candidate in CANDIDATES}  # fmt: skip
+        f"train.train {candidate}" for candidate in CANDIDATES
+    }
 
 
 def test_the_history_woke_nobody_and_each_week_woke_its_chain(

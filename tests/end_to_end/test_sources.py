@@ -30,8 +30,11 @@ def folder(services: Embedded) -> str:
     """Two rows in each format, below one folder of the bucket."""
     root = f"{os.environ['EVERGREEN_STORE_URI']}/sources"
     packed, parquet = io.BytesIO(), io.BytesIO()
-    schema = {"type": "record", "name": "kettle", "fields": [
-        {"name": "id", "type": "string"}, {"name": "litres", "type": "double"}]}  # fmt: skip
+    schema = {
+        "type": "record",
+        "name": "kettle",
+        "fields": [{"name": "id", "type": "string"}, {"name": "litres", "type": "double"}],
+    }
     fastavro.writer(packed, schema, ROWS.to_pylist())
     pq.write_table(ROWS, parquet)
     for name, content in {

@@ -30,12 +30,22 @@ def test_a_cross_joins_the_texts_of_its_values(toy: ToyProblem) -> None:
 
 @pytest.mark.parametrize(
     ("part", "value"),
-    [("minute", 30), ("hour", 22.5), ("weekday", 7), ("day", 31), ("week", 52), ("month", 12), ("quarter", 4),
-     ("year", 2023)],
-)  # fmt: skip
+    [
+        ("minute", 30),
+        ("hour", 22.5),
+        ("weekday", 7),
+        ("day", 31),
+        ("week", 52),
+        ("month", 12),
+        ("quarter", 4),
+        ("year", 2023),
+    ],
+)
 def test_parts_of_a_time_are_those_of_the_problems_time_zone(toy: ToyProblem, part: str, value: float) -> None:
-    settings = {"partitions": {"every": "day", "first": "2023-01-01", "timezone": "America/New_York"},
-                "features.datetime": {"then": {"part": part}}}  # fmt: skip
+    settings = {
+        "partitions": {"every": "day", "first": "2023-01-01", "timezone": "America/New_York"},
+        "features.datetime": {"then": {"part": part}},
+    }
     assert derived(toy(**settings))["then"] == value
 
 

@@ -19,15 +19,36 @@ HOUR = timedelta(hours=1)
 
 def event(number: int, hour: int, shelf: str | None = "top", cutoff: int | None = None, **more: Any) -> dict[str, Any]:
     cutoff_time = START + HOUR * (hour if cutoff is None else cutoff)
-    return {"kettle_id": f"k{number}", "partition": "2024-01-01", "event_time": START + HOUR * hour,
-            "known_time": cutoff_time, "cutoff_time": cutoff_time, "statement": 0, "superseded_time": None,
-            "withdrawn_time": None, "shelf": shelf, "litres": 1.0, "age": 3, **more}  # fmt: skip
+    return {
+        "kettle_id": f"k{number}",
+        "partition": "2024-01-01",
+        "event_time": START + HOUR * hour,
+        "known_time": cutoff_time,
+        "cutoff_time": cutoff_time,
+        "statement": 0,
+        "superseded_time": None,
+        "withdrawn_time": None,
+        "shelf": shelf,
+        "litres": 1.0,
+        "age": 3,
+        **more,
+    }
 
 
 def statement(number: int, hour: int, known: int, label: int, **more: Any) -> dict[str, Any]:
-    return {"kettle_id": f"k{number}", "partition": "2024-01-01", "event_time": START + HOUR * hour,
-            "known_time": START + HOUR * known, "label": label, "source": "natural", "confidence": 1.0, "labeler": "",
-            "superseded_time": None, "withdrawn_time": None, **more}  # fmt: skip
+    return {
+        "kettle_id": f"k{number}",
+        "partition": "2024-01-01",
+        "event_time": START + HOUR * hour,
+        "known_time": START + HOUR * known,
+        "label": label,
+        "source": "natural",
+        "confidence": 1.0,
+        "labeler": "",
+        "superseded_time": None,
+        "withdrawn_time": None,
+        **more,
+    }
 
 
 def features(
@@ -133,18 +154,25 @@ def test_columns_may_have_any_name(toy: ToyProblem) -> None:
     """Even those that the generated SQL might use for itself."""
     names = ["n", "x", "level", "block", "since", "until", "oldest", "low", "h", "r", "t", "k", "whole", "c"]
     functions = ("mean", "std", "last", "distinct", "time_since")
-    problem = toy(**{
-        "columns": {name: {"type": "integer"} for name in names},
-        "key": "s",
-        "features.columns": names,
-        "features.history": {f"{of}_{name}": {"by": names, "of": of, "function": name, "window_days": 1}
-                             for of in ("label", "x") for name in functions},
-    })  # fmt: skip
+    problem = toy(
+        **{
+            "columns": {name: {"type": "integer"} for name in names},
+            "key": "s",
+            "features.columns": names,
+            "features.history": {
+                f"{of}_{name}": {"by": names, "of": of, "function": name, "window_days": 1}
+                for of in ("label", "x")
+                for name in functions
+            },
+        }
+    )
     shared = {key: value for key, value in event(1, 0).items() if key not in ("kettle_id", "shelf", "litres", "age")}
     rows = [{**shared, **dict.fromkeys(names, 7), "s": "k1"}]
     label = {**{key: value for key, value in statement(1, 0, 1, 1).items() if key != "kettle_id"}, "s": "k1"}
-    tables = [pa.Table.from_pylist(rows, schema=table_schema(problem, "events")),
-              pa.Table.from_pylist([label, label], schema=table_schema(problem, "labels"))]  # fmt: skip
+    tables = [
+        pa.Table.from_pylist(rows, schema=table_schema(problem, "events")),
+        pa.Table.from_pylist([label, label], schema=table_schema(problem, "labels")),
+    ]
     later = START + 12 * HOUR
     target = {**dict.fromkeys(names, 7), "s": "k2", "event_time": later}
     row = featurize_row(problem, target, *tables)
@@ -196,8 +224,15 @@ def one(problem: Problem, row: dict[str, Any]) -> dict[str, Any]:
 
 def test_one_row_needs_only_what_its_features_are_made_of(toy: ToyProblem) -> None:
     row = one(toy(), {"kettle_id": "k1", "event_time": START, "shelf": "top", "litres": None})
-    assert row == {"kettle_id": "k1", "partition": "2024-01-01", "event_time": START, "shelf": "top", "litres": None,
-                   "shelf_rate_3d": None, "shelf_count_2d": 0.0}  # fmt: skip
+    assert row == {
+        "kettle_id": "k1",
+        "partition": "2024-01-01",
+        "event_time": START,
+        "shelf": "top",
+        "litres": None,
+        "shelf_rate_3d": None,
+        "shelf_count_2d": 0.0,
+    }
 
 
 @pytest.mark.parametrize(

@@ -71,13 +71,15 @@ def naive_history(
     if not values:
         return None
     newest = max(counted)
-    return float({
-        "mean": lambda: sum(values) / len(values),
-        "min": lambda: min(values),
-        "max": lambda: max(values),
-        "last": lambda: newest[2],
-        "time_since": lambda: (moment - newest[0]) / timedelta(days=1),
-    }[feature.function]())  # fmt: skip
+    return float(
+        {
+            "mean": lambda: sum(values) / len(values),
+            "min": lambda: min(values),
+            "max": lambda: max(values),
+            "last": lambda: newest[2],
+            "time_since": lambda: (moment - newest[0]) / timedelta(days=1),
+        }[feature.function]()
+    )
 
 
 def moment(hour: int) -> datetime:
@@ -95,26 +97,38 @@ def worlds(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
         happens = draw(hours)
         cutoff = START + HOUR * draw(hours)
         for place, known in enumerate(chain):
-            events.append({
-                "kettle_id": f"k{number}", "partition": "2024-01-01",
-                "event_time": START + HOUR * draw(st.just(happens) | hours), "known_time": START + HOUR * known,
-                "cutoff_time": cutoff, "statement": place,
-                "superseded_time": START + HOUR * chain[place + 1] if place + 1 < len(chain) else None,
-                "withdrawn_time": None if gone is None or gone <= chain[-1] else START + HOUR * gone,
-                "shelf": draw(st.sampled_from(["top", "bottom", None])),
-                "litres": draw(st.none() | st.integers(-8, 8).map(lambda n: n / 4)),
-                "age": draw(st.none() | st.integers(0, 3)),
-                "hot": draw(st.none() | st.booleans()),
-            })  # fmt: skip
+            events.append(
+                {
+                    "kettle_id": f"k{number}",
+                    "partition": "2024-01-01",
+                    "event_time": START + HOUR * draw(st.just(happens) | hours),
+                    "known_time": START + HOUR * known,
+                    "cutoff_time": cutoff,
+                    "statement": place,
+                    "superseded_time": START + HOUR * chain[place + 1] if place + 1 < len(chain) else None,
+                    "withdrawn_time": None if gone is None or gone <= chain[-1] else START + HOUR * gone,
+                    "shelf": draw(st.sampled_from(["top", "bottom", None])),
+                    "litres": draw(st.none() | st.integers(-8, 8).map(lambda n: n / 4)),
+                    "age": draw(st.none() | st.integers(0, 3)),
+                    "hot": draw(st.none() | st.booleans()),
+                }
+            )
         for source in draw(st.lists(st.sampled_from(["natural", "natural", "hand", "weak"]), max_size=3)):
             known = draw(hours)
-            labels.append({
-                "kettle_id": f"k{number}", "partition": "2024-01-01",
-                "event_time": START + HOUR * draw(st.just(happens) | hours), "known_time": START + HOUR * known,
-                "label": draw(st.integers(0, 1)), "source": source, "confidence": 1.0, "labeler": "",
-                "superseded_time": draw(st.none() | st.integers(known + 1, known + 50).map(moment)),
-                "withdrawn_time": draw(st.none() | st.integers(known + 1, known + 50).map(moment)),
-            })  # fmt: skip
+            labels.append(
+                {
+                    "kettle_id": f"k{number}",
+                    "partition": "2024-01-01",
+                    "event_time": START + HOUR * draw(st.just(happens) | hours),
+                    "known_time": START + HOUR * known,
+                    "label": draw(st.integers(0, 1)),
+                    "source": source,
+                    "confidence": 1.0,
+                    "labeler": "",
+                    "superseded_time": draw(st.none() | st.integers(known + 1, known + 50).map(moment)),
+                    "withdrawn_time": draw(st.none() | st.integers(known + 1, known + 50).map(moment)),
+                }
+            )
     return events, labels
 
 
@@ -122,12 +136,21 @@ def worlds(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
 def declared(draw: st.DrawFn) -> dict[str, Any]:
     """All functions of the label and of each column that has them, by random groups, over random windows."""
     found = {}
-    for of, functions in (("label", FUNCTIONS), ("litres", FUNCTIONS), ("age", FUNCTIONS), ("hot", FUNCTIONS),
-                          ("shelf", ("count", "distinct", "time_since"))):  # fmt: skip
+    for of, functions in (
+        ("label", FUNCTIONS),
+        ("litres", FUNCTIONS),
+        ("age", FUNCTIONS),
+        ("hot", FUNCTIONS),
+        ("shelf", ("count", "distinct", "time_since")),
+    ):
         for function in draw(st.sets(st.sampled_from(functions), max_size=2)):
             by = sorted(draw(st.sets(st.sampled_from(COLUMNS), max_size=2)))
-            found[f"{of}_{function}"] = {"by": by, "of": of, "function": function,
-                                         "window_days": draw(st.integers(1, 4))}  # fmt: skip
+            found[f"{of}_{function}"] = {
+                "by": by,
+                "of": of,
+                "function": function,
+                "window_days": draw(st.integers(1, 4)),
+            }
     return found
 
 
@@ -202,16 +225,23 @@ def test_a_row_alone_equals_the_same_row_among_others(toy: ToyProblem, world: An
 
 
 OF_NUMBERS = {
-    "task": "regression", "training.select_by": "rmse", "gate.limits": {"rmse": {"max": 9}}, "gate.slices": None,
-    "gate.gain_over_baselines": {"rmse": 0}, "gate.gain_over_champion": {"rmse": 0},
-}  # fmt: skip
+    "task": "regression",
+    "training.select_by": "rmse",
+    "gate.limits": {"rmse": {"max": 9}},
+    "gate.slices": None,
+    "gate.gain_over_baselines": {"rmse": 0},
+    "gate.gain_over_champion": {"rmse": 0},
+}
 OF_CLASSES = {"task": "multiclass", "labels.classes": ["a", "b", "c"]}
 
 
-@pytest.mark.parametrize(("task", "functions", "values"), [
-    (OF_NUMBERS, FUNCTIONS, [-2.75, 0.25, 1.5, 1e6 + 0.125]),
-    (OF_CLASSES, ("count", "distinct", "time_since"), ["a", "b", "c"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "functions", "values"),
+    [
+        (OF_NUMBERS, FUNCTIONS, [-2.75, 0.25, 1.5, 1e6 + 0.125]),
+        (OF_CLASSES, ("count", "distinct", "time_since"), ["a", "b", "c"]),
+    ],
+)
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(world=worlds(), by=st.sets(st.sampled_from(COLUMNS), max_size=2).map(sorted), window=st.integers(1, 4))
 def test_labels_of_other_tasks_have_a_history_too(
@@ -236,15 +266,34 @@ def test_a_label_counts_for_the_event_of_its_own_time_where_a_key_comes_again(to
 
     def event(hour: int, shelf: str, key: str = "again") -> dict[str, Any]:
         time = START + HOUR * hour
-        return {"kettle_id": key, "partition": time.date().isoformat(), "event_time": time, "known_time": time,
-                "cutoff_time": time, "statement": 0, "superseded_time": None, "withdrawn_time": None, "shelf": shelf,
-                "litres": 1.0, "age": 1}  # fmt: skip
+        return {
+            "kettle_id": key,
+            "partition": time.date().isoformat(),
+            "event_time": time,
+            "known_time": time,
+            "cutoff_time": time,
+            "statement": 0,
+            "superseded_time": None,
+            "withdrawn_time": None,
+            "shelf": shelf,
+            "litres": 1.0,
+            "age": 1,
+        }
 
     def said(hour: int, label: int) -> dict[str, Any]:
         time = START + HOUR * hour
-        return {"kettle_id": "again", "partition": "2024-01-01", "event_time": time, "known_time": time + HOUR,
-                "label": label, "source": "natural", "confidence": 1.0, "labeler": "", "superseded_time": None,
-                "withdrawn_time": None}  # fmt: skip
+        return {
+            "kettle_id": "again",
+            "partition": "2024-01-01",
+            "event_time": time,
+            "known_time": time + HOUR,
+            "label": label,
+            "source": "natural",
+            "confidence": 1.0,
+            "labeler": "",
+            "superseded_time": None,
+            "withdrawn_time": None,
+        }
 
     asked = [event(48, "top", "a"), event(48, "bottom", "b")]
     schema = table_schema(problem, "events")

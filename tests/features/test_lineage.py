@@ -31,8 +31,13 @@ def test_lineage_follows_values_to_their_sources(text: str, expected: dict[str, 
 def test_declared_columns_settle_names_without_a_table() -> None:
     sources = {"t": ["k", "a"], "u": ["k", "b"]}
     assert lineage("SELECT a, b, a + b AS c FROM t JOIN u USING (k)", sources) == {
-        "a": ["t.a"], "b": ["u.b"], "c": ["t.a", "u.b"],
-    }  # fmt: skip
+        "a": ["t.a"],
+        "b": ["u.b"],
+        "c": ["t.a", "u.b"],
+    }
     assert lineage("SELECT u.*, a AS d, d + 1 AS e FROM t JOIN u USING (k)", sources) == {
-        "k": ["u.k"], "b": ["u.b"], "d": ["t.a"], "e": ["t.a"],
-    }  # fmt: skip
+        "k": ["u.k"],
+        "b": ["u.b"],
+        "d": ["t.a"],
+        "e": ["t.a"],
+    }

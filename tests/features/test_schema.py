@@ -16,18 +16,23 @@ SQL = "SELECT k.id AS kettle_id, k.boiled AS event_time, k.shelf, k.ml / 1000 AS
 
 @pytest.fixture
 def kettles(toy: ToyProblem) -> Iterator[Problem]:
-    problem = toy(**{
-        "columns.shelf": {"type": "string", "available": "cutoff", "owner": "carpenter"},
-        "columns.litres": {"type": "float", "available": "cutoff", "source_columns": ["scales.weight"]},
-        "columns.age": {"type": "integer", "unit": "year"},
-        "features.history": {
-            "shelf_rate": {"by": ["shelf"], "function": "mean", "window_days": 3, "description": "how often"},
-            "age_max": {"by": [], "of": "age", "function": "max", "window_days": 2},
-            "since": {"by": ["shelf"], "function": "time_since", "window_days": 2},
-        },
-        "features.crosses": {"kind": {"of": ["shelf", "litres"]}},
-        "features.datetime": {"at": {"part": "hour", "cyclical": True}, "day": {"of": "cutoff_time", "part": "day"}},
-    })  # fmt: skip
+    problem = toy(
+        **{
+            "columns.shelf": {"type": "string", "available": "cutoff", "owner": "carpenter"},
+            "columns.litres": {"type": "float", "available": "cutoff", "source_columns": ["scales.weight"]},
+            "columns.age": {"type": "integer", "unit": "year"},
+            "features.history": {
+                "shelf_rate": {"by": ["shelf"], "function": "mean", "window_days": 3, "description": "how often"},
+                "age_max": {"by": [], "of": "age", "function": "max", "window_days": 2},
+                "since": {"by": ["shelf"], "function": "time_since", "window_days": 2},
+            },
+            "features.crosses": {"kind": {"of": ["shelf", "litres"]}},
+            "features.datetime": {
+                "at": {"part": "hour", "cyclical": True},
+                "day": {"of": "cutoff_time", "part": "day"},
+            },
+        }
+    )
     query = problem.folder / "events.sql"
     query.write_text(SQL)
     yield problem
@@ -43,10 +48,19 @@ def test_each_feature_says_what_it_is_and_where_it_comes_from(kettles: Problem) 
     schema = {record["name"]: record for record in feature_schema(kettles, rows(kettles))}
     assert list(schema) == kettles.feature_names
     assert schema["shelf"] == {
-        "name": "shelf", "type": "string", "unit": "", "description": "", "owner": "carpenter",
-        "definition": "shelf of events.sql", "available": "cutoff", "source_columns": ["kettles.shelf"],
-        "coverage": 0.75, "min": None, "max": None, "distinct": 2,
-    }  # fmt: skip
+        "name": "shelf",
+        "type": "string",
+        "unit": "",
+        "description": "",
+        "owner": "carpenter",
+        "definition": "shelf of events.sql",
+        "available": "cutoff",
+        "source_columns": ["kettles.shelf"],
+        "coverage": 0.75,
+        "min": None,
+        "max": None,
+        "distinct": 2,
+    }
     assert schema["litres"]["source_columns"] == ["scales.weight"], "what is declared goes first"
     assert (schema["litres"]["min"], schema["litres"]["max"], schema["litres"]["owner"]) == (0.0, 2.5, "kitchen")
     rate = schema["shelf_rate"]

@@ -15,10 +15,17 @@ from pipelines.problem import ROOT
 
 CHEAP = [one.name for one in FAULTS.values() if one.state == "evaluated" or one.is_critical]
 MORE = [
-    "temperature in Celsius", "temperature and dew point", "all weather frozen", "1 % of the distances negative",
-    "an old delivery with new dates", "a column renamed", "half of the labels missing", "scores cubed",
-    "learnt from 2 % of the rows", "champion compared with itself",
-]  # fmt: skip
+    "temperature in Celsius",
+    "temperature and dew point",
+    "all weather frozen",
+    "1 % of the distances negative",
+    "an old delivery with new dates",
+    "a column renamed",
+    "half of the labels missing",
+    "scores cubed",
+    "learnt from 2 % of the rows",
+    "champion compared with itself",
+]
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(590)]
@@ -26,8 +33,22 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(590)]
 
 def test_no_fault_comes_through_and_nothing_else_is_stopped(tmp_path: Path) -> None:
     names = ",".join(dict.fromkeys([*CHEAP, *MORE]))
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.gauntlet", "--quick", "--seeds", "1", "--workers", "1",
-               "--keep", str(tmp_path), "--faults", names]  # fmt: skip
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "benchmarks.gauntlet",
+        "--quick",
+        "--seeds",
+        "1",
+        "--workers",
+        "1",
+        "--keep",
+        str(tmp_path),
+        "--faults",
+        names,
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=580, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     rows = read(tmp_path / "results.jsonl")

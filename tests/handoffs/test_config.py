@@ -63,7 +63,10 @@ def test_an_edit_takes_effect_with_the_next_run(kettle: Path, change: Edit) -> N
     assert during.resolved() == before.resolved()
     assert list(during.features.columns) == list(before.features.columns)
     assert (during.feature_set, during.config_hash, during.folder) == (
-        before.feature_set, before.config_hash, before.folder)  # fmt: skip
+        before.feature_set,
+        before.config_hash,
+        before.folder,
+    )
 
 
 def test_the_text_of_a_query_is_part_of_it(kettle: Path) -> None:

@@ -50,8 +50,14 @@ def test_every_text_is_escaped_and_every_cell_is_shown_by_its_kind() -> None:
     html = rendering.render("page.html", EVIL, page_data()).decode()
     assert "<script" not in html
     assert html.count("&lt;script&gt;") == 12
-    for part in ('<td class="number">1,234</td>', '<td class="number">50.0 %</td>', "1 (0.5 to 2)</td>",
-                 '<td class="failed">failed</td>', "<td><code>&lt;script", "<figure>&lt;script"):  # fmt: skip
+    for part in (
+        '<td class="number">1,234</td>',
+        '<td class="number">50.0 %</td>',
+        "1 (0.5 to 2)</td>",
+        '<td class="failed">failed</td>',
+        "<td><code>&lt;script",
+        "<figure>&lt;script",
+    ):
         assert part in html
     assert html.count('<div class="pictures">') == 1, "no frame of no picture"
 

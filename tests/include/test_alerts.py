@@ -176,8 +176,15 @@ def context(dag: str, task: str, raises: Exception | None = None, key: str | Non
 
 def decision(action: str, partition: str = "2013-04-01", **changes: Any) -> dict[str, Any]:
     finding = {"kind": "covariate shift", "evidence": "PSI 0.31 of temp", "numbers": {"temp": 0.31}}
-    return {"partition": partition, "version": "3", "action": action, "verdict": "covariate shift",
-            "reason": "PSI 0.31 of temp", "diagnosis": {"findings": [finding]}, **changes}  # fmt: skip
+    return {
+        "partition": partition,
+        "version": "3",
+        "action": action,
+        "verdict": "covariate shift",
+        "reason": "PSI 0.31 of temp",
+        "diagnosis": {"findings": [finding]},
+        **changes,
+    }
 
 
 def test_a_failed_task_is_told(receiver: Receiver, configured: Callable[..., None]) -> None:
@@ -200,15 +207,25 @@ def test_a_bulk_history_is_named_by_its_last_partition(receiver: Receiver, confi
 @pytest.mark.parametrize(
     ("dag", "task", "error", "kind", "page"),
     [
-        ("ingest", "validate", DataError("too bad"), "data refused",
-         ("Validation", "reports/2013-04-01_2013-04-01/validation.html")),
-        ("ingest", "validate", SchemaError("gone"), "data refused",
-         ("Validation", "reports/2013-04-01_2013-04-01/validation.html")),
+        (
+            "ingest",
+            "validate",
+            DataError("too bad"),
+            "data refused",
+            ("Validation", "reports/2013-04-01_2013-04-01/validation.html"),
+        ),
+        (
+            "ingest",
+            "validate",
+            SchemaError("gone"),
+            "data refused",
+            ("Validation", "reports/2013-04-01_2013-04-01/validation.html"),
+        ),
         ("train", "check", DataError("a leak"), "task failed", None),
         ("train", "gate", GateFailed("AUC 0.6 < 0.7"), "gate refused", ("Evaluation", "evaluations/t-1.html")),
         ("ask", "ask", AirflowFailException("Airflow's own"), "task failed", None),
     ],
-)  # fmt: skip
+)
 def test_kinds_of_failure(
     receiver: Receiver,
     configured: Callable[..., None],
@@ -372,10 +389,13 @@ def test_slack_is_airflows_own(monkeypatch: pytest.MonkeyPatch, configured: Call
         ('{{"conn_type": "http", "host": "127.0.0.1", "schema": "http", "port": {port}}}', "/", ""),
         ('{{"conn_type": "http", "host": "http://127.0.0.1/h", "port": {port}, "password": "t"}}', "/h", "Bearer t"),
         ("http://me:pw@127.0.0.1:{port}/h", "/h", "Basic bWU6cHc="),
-        ('{{"conn_type": "http", "host": "http://127.0.0.1:{port}/h", "extra": {{"Authorization": "Key k"}}}}',
-         "/h", "Key k"),
+        (
+            '{{"conn_type": "http", "host": "http://127.0.0.1:{port}/h", "extra": {{"Authorization": "Key k"}}}}',
+            "/h",
+            "Key k",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_webhooks_connection(
     receiver: Receiver,
     configured: Callable[..., None],

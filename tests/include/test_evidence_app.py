@@ -121,7 +121,15 @@ def add_run(session: Session, dag_id: str, values: dict[str, Any], key: str = "v
     session.flush()
     for second, (task_id, value) in enumerate(values.items()):
         session.add(
-            XComModel(dag_run_id=1, task_id=task_id, map_index=-1, key=key, dag_id=dag_id, run_id="r1",
-                      value=value, timestamp=NOW.replace(second=second))
-        )  # fmt: skip
+            XComModel(
+                dag_run_id=1,
+                task_id=task_id,
+                map_index=-1,
+                key=key,
+                dag_id=dag_id,
+                run_id="r1",
+                value=value,
+                timestamp=NOW.replace(second=second),
+            )
+        )
     session.commit()

@@ -16,13 +16,18 @@ BUTTONS = [
     (Monitoring, "monitor", "2013-04-01", {}, "reports/2013-04-01/monitoring.html"),
     (DriftReport, "monitor", "2013-04-01", {}, "reports/2013-04-01/drift.html"),
     (Validation, "ingest", "2013-04-01", {}, "reports/2013-04-01_2013-04-01/validation.html"),
-    (Validation, "ingest", None, {"first": "2013-01-07", "last": "2013-04-01"},
-     "reports/2013-01-07_2013-04-01/validation.html"),
+    (
+        Validation,
+        "ingest",
+        None,
+        {"first": "2013-01-07", "last": "2013-04-01"},
+        "reports/2013-01-07_2013-04-01/validation.html",
+    ),
     (Datasheet, "train", None, {}, "datasheets/0123456789ab.html"),
     (Evaluation, "train", None, {}, "evaluations/2013-04-01-01234567.html"),
     (ModelCard, "train", None, {}, "models/3/card.html"),
     (WeakSupervision, "annotate", None, {}, "reports/2013-04-08/weak_supervision.html"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("button", "dag", "key", "params", "path"), BUTTONS)

@@ -28,12 +28,24 @@ ToyProblem = Callable[..., Problem]
 def counted(
     *partitions: dict[str, Any], query: Any = "events", broken: dict[str, dict[str, int]] | None = None
 ) -> Summary:
-    usual = {"rows": 100, "bad": 0, "newest": None, "null_share_litres": 0.0, "null_share_age": 0.0,
-             "null_share_shelf": 0.0}  # fmt: skip
+    usual = {
+        "rows": 100,
+        "bad": 0,
+        "newest": None,
+        "null_share_litres": 0.0,
+        "null_share_age": 0.0,
+        "null_share_shelf": 0.0,
+    }
     rows = [{**usual, "partition": f"2024-01-{n:02d}", **one} for n, one in enumerate(partitions, start=1)]
-    schema = pa.schema([("partition", pa.string()), ("rows", pa.int64()), ("bad", pa.int64()),
-                        ("newest", pa.timestamp("us", "UTC")),
-                        *((f"null_share_{name}", pa.float64()) for name in ("litres", "age", "shelf"))])  # fmt: skip
+    schema = pa.schema(
+        [
+            ("partition", pa.string()),
+            ("rows", pa.int64()),
+            ("bad", pa.int64()),
+            ("newest", pa.timestamp("us", "UTC")),
+            *((f"null_share_{name}", pa.float64()) for name in ("litres", "age", "shelf")),
+        ]
+    )
     return Summary(query, pa.Table.from_pylist(rows, schema), broken or {})
 
 

@@ -23,8 +23,17 @@ NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 
 
 def events(problem: Problem, *changes: dict[str, Any]) -> pa.Table:
-    usual = {"event_time": NOON, "known_time": NOON, "cutoff_time": NOON, "shelf": "top", "litres": 1.0, "age": 3,
-             "partition": "2024-01-01", "faults": [], "raw": None}  # fmt: skip
+    usual = {
+        "event_time": NOON,
+        "known_time": NOON,
+        "cutoff_time": NOON,
+        "shelf": "top",
+        "litres": 1.0,
+        "age": 3,
+        "partition": "2024-01-01",
+        "faults": [],
+        "raw": None,
+    }
     rows = [{**usual, "kettle_id": f"k{number}", **change} for number, change in enumerate(changes)]
     return pa.Table.from_pylist(rows, schema=extracted_schema(problem, "events"))
 
@@ -54,12 +63,14 @@ EVERYTHING: list[dict[str, Any]] = [
 
 @pytest.fixture
 def problem(toy: ToyProblem) -> Problem:
-    return toy(**{
-        "columns.age.unique": True,
-        "columns.lid": {"type": "boolean", "available": "cutoff"},
-        "columns.made": {"type": "timestamp", "available": "cutoff"},
-        "validation.rules": {"young": "age < 100000 OR litres < 2"},
-    })  # fmt: skip
+    return toy(
+        **{
+            "columns.age.unique": True,
+            "columns.lid": {"type": "boolean", "available": "cutoff"},
+            "columns.made": {"type": "timestamp", "available": "cutoff"},
+            "validation.rules": {"young": "age < 100000 OR litres < 2"},
+        }
+    )
 
 
 def test_both_agree_on_every_kind_of_damage(problem: Problem) -> None:

@@ -73,8 +73,10 @@ def test_an_hour_that_clocks_put_back_into_the_day_before_comes_with_that_day_an
     (made.folder / "events.sql").write_text(EVENTS)
     start = datetime(2006, 10, 29, 2, 15, tzinfo=UTC)  # 23:45, 00:00, 23:14 again, ...
     source = kettles(*({"moment": start + n * timedelta(minutes=15)} for n in range(7)))
-    days = {day: [row["kettle_id"] for row in rows(made, "events", source, day, day)]
-            for day in ("2006-10-28", "2006-10-29")}  # fmt: skip
+    days = {
+        day: [row["kettle_id"] for row in rows(made, "events", source, day, day)]
+        for day in ("2006-10-28", "2006-10-29")
+    }
     assert days == {"2006-10-28": ["k0", "k2", "k3", "k4"], "2006-10-29": ["k1", "k5", "k6"]}
 
 
@@ -90,8 +92,12 @@ def test_a_value_of_another_type_is_named_and_the_row_kept_as_it_came(problem: P
     assert (good["faults"], good["raw"], good["litres"], good["age"]) == ([], None, 1.5, 3)
     assert bad["faults"] == ["litres: not of type float: 'much'", "age: not of type integer: '3.5'"]
     assert json.loads(bad["raw"]) == {
-        "kettle_id": "k1", "event_time": "2024-01-02 12:00:00+00", "shelf": "top", "litres": "much", "age": 3.5,
-    }  # fmt: skip
+        "kettle_id": "k1",
+        "event_time": "2024-01-02 12:00:00+00",
+        "shelf": "top",
+        "litres": "much",
+        "age": 3.5,
+    }
 
 
 @pytest.mark.parametrize(

@@ -193,8 +193,12 @@ def test_what_would_stop_an_ingest_or_a_training_is_seen(
 
 
 def test_an_ingest_that_stops_for_a_rule_or_a_source_is_seen_before(made: Made) -> None:
-    settings = {"columns": {"price": {"type": "float", "available": "cutoff", "max": 100},
-                            "colour": {"type": "string", "available": "cutoff"}}}  # fmt: skip
+    settings = {
+        "columns": {
+            "price": {"type": "float", "available": "cutoff", "max": 100},
+            "colour": {"type": "string", "available": "cutoff"},
+        }
+    }
     assert told(made(dear, **settings), "odd") == ["events: 60 of 100 rows are set aside: price: outside ..100"]
     (wrong,) = told(made(dear, **settings), "wrong")
     assert wrong.startswith("an ingest of 2024-01-01 to 2024-01-10 stops: 6 of 10 partitions are refused, and 50% may")

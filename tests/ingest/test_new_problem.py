@@ -79,23 +79,28 @@ def shop(tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) ->
     placed = [START + timedelta(days=n // A_DAY, minutes=n % A_DAY) for n in range(count)]
     products = random.integers(0, 20, count)
     csv.write_csv(
-        pa.table({
-            "order_id": [f"o{n}" for n in range(count)],
-            "placed_at": pa.array(placed, pa.timestamp("s", "UTC")),
-            "customer_id": random.integers(0, 50, count),
-            "product": [f"p{n}" for n in products],
-            "paid": random.gamma(2, 20, count).round(2),
-        }),
+        pa.table(
+            {
+                "order_id": [f"o{n}" for n in range(count)],
+                "placed_at": pa.array(placed, pa.timestamp("s", "UTC")),
+                "customer_id": random.integers(0, 50, count),
+                "product": [f"p{n}" for n in products],
+                "paid": random.gamma(2, 20, count).round(2),
+            }
+        ),
         data / "orders.csv",
-    )  # fmt: skip
+    )
     for part in range(2):
         ids = list(range(part * 25, part * 25 + 25))
         pq.write_table(
             pa.table({"customer_id": ids, "country": [("DE", "FR", "IT")[n % 3] for n in ids]}),
             data / "customers" / f"{part}.parquet",
         )
-    schema = {"type": "record", "name": "product", "fields": [
-        {"name": "product", "type": "string"}, {"name": "weight", "type": ["null", "double"]}]}  # fmt: skip
+    schema = {
+        "type": "record",
+        "name": "product",
+        "fields": [{"name": "product", "type": "string"}, {"name": "weight", "type": ["null", "double"]}],
+    }
     with (data / "products.avro").open("wb") as stream:
         fastavro.writer(stream, schema, [{"product": f"p{n}", "weight": n / 4 if n else None} for n in range(20)])
 

@@ -29,8 +29,16 @@ def at(hour: float) -> datetime:
 
 
 def row(key: str, known: float, litres: float | None = 1.0, cutoff: float = 10, partition: str = P1) -> dict[str, Any]:
-    return {"kettle_id": key, "partition": partition, "event_time": at(12), "known_time": at(known),
-            "cutoff_time": at(cutoff), "shelf": "top", "litres": litres, "age": None}  # fmt: skip
+    return {
+        "kettle_id": key,
+        "partition": partition,
+        "event_time": at(12),
+        "known_time": at(known),
+        "cutoff_time": at(cutoff),
+        "shelf": "top",
+        "litres": litres,
+        "age": None,
+    }
 
 
 def label(key: str, known: float, value: int, partition: str = P1) -> dict[str, Any]:
@@ -72,10 +80,16 @@ def told(table: pa.Table) -> list[tuple[Any, ...]]:
 
     value = "litres" if "litres" in table.schema.names else "label"
     return [
-        (row["kettle_id"], hour(row["known_time"]), row[value], hour(row["superseded_time"]),
-         hour(row["withdrawn_time"]), row.get("statement"))
+        (
+            row["kettle_id"],
+            hour(row["known_time"]),
+            row[value],
+            hour(row["superseded_time"]),
+            hour(row["withdrawn_time"]),
+            row.get("statement"),
+        )
         for row in table.to_pylist()
-    ]  # fmt: skip
+    ]
 
 
 def test_a_first_delivery_is_believed_and_chains_are_linked(toy: ToyProblem) -> None:
@@ -227,9 +241,12 @@ def test_labels_become_natural_statements(toy: ToyProblem) -> None:
     }
     second = publish_labels(problem, first, [label("a", 2, 1), label("c", 4, 0)], 30, ingested=[P1])
     assert told(second) == [
-        ("a", 1, 1, 2, None, None), ("a", 2, 0, 30, None, None), ("a", 30, 1, None, None, None),
-        ("b", 3, 1, None, 30, None), ("c", 30, 0, None, None, None),
-    ]  # fmt: skip
+        ("a", 1, 1, 2, None, None),
+        ("a", 2, 0, 30, None, None),
+        ("a", 30, 1, None, None, None),
+        ("b", 3, 1, None, 30, None),
+        ("c", 30, 0, None, None, None),
+    ]
     assert list(changes(problem, "labels", first, second).values()) == [1, 0, 1, 1, 0]
 
 
@@ -258,9 +275,12 @@ def test_rows_are_accounted_for() -> None:
 # Against the rules written out, one event after the other -------------------------------------------------
 
 ROWS = st.tuples(
-    st.sampled_from("abcdefghij"), st.integers(0, 20), st.sampled_from([1.0, 2.0, None]), st.sampled_from([6, 12, 15]),
+    st.sampled_from("abcdefghij"),
+    st.integers(0, 20),
+    st.sampled_from([1.0, 2.0, None]),
+    st.sampled_from([6, 12, 15]),
     st.sampled_from([P1, P1, P2]),
-)  # fmt: skip
+)
 DELIVERIES = st.lists(
     st.tuples(st.integers(0, 6), st.lists(ROWS, max_size=30, unique_by=lambda made: made[:2])), min_size=2, max_size=4
 )
@@ -281,8 +301,13 @@ def test_publishing_equals_its_rules_written_out(toy: ToyProblem, made: Any) -> 
 def expected(current: list[dict[str, Any]], delivered: list[dict[str, Any]], now: datetime) -> list[dict[str, Any]]:
     ingested = {one["partition"] for one in current}
     keys = {one["kettle_id"] for one in [*current, *delivered]}
-    return [one for key in keys for one in expected_of(*([r for r in rows if r["kettle_id"] == key]
-            for rows in (current, delivered)), now, ingested)]  # fmt: skip
+    return [
+        one
+        for key in keys
+        for one in expected_of(
+            *([r for r in rows if r["kettle_id"] == key] for rows in (current, delivered)), now, ingested
+        )
+    ]
 
 
 def expected_of(
@@ -320,7 +345,13 @@ def expected_of(
                 continue
             last["superseded_time"] = last["superseded_time"] or known
         number = last["statement"] + 1 if last else 0
-        last = {**one, "known_time": known, "cutoff_time": due, "statement": number, "superseded_time": None,
-                "withdrawn_time": None}  # fmt: skip
+        last = {
+            **one,
+            "known_time": known,
+            "cutoff_time": due,
+            "statement": number,
+            "superseded_time": None,
+            "withdrawn_time": None,
+        }
         added.append(last)
     return [*gone, *live, *added]

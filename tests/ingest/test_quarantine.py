@@ -45,9 +45,15 @@ def staged(problem: Problem, query: Any, day: str, rows: list[dict[str, Any]]) -
 def test_a_mended_row_is_cast_and_belongs_to_its_own_partition_but_is_known_only_now(problem: Problem) -> None:
     (row,) = repair(problem, "events", {**GOOD, "age": "7"}, RELEASED).to_pylist()
     assert row == {
-        "kettle_id": "k1", "event_time": NOON, "known_time": RELEASED, "cutoff_time": NOON, "shelf": "top",
-        "litres": 1.5, "age": 7, "partition": "2024-01-02",
-    }  # fmt: skip
+        "kettle_id": "k1",
+        "event_time": NOON,
+        "known_time": RELEASED,
+        "cutoff_time": NOON,
+        "shelf": "top",
+        "litres": 1.5,
+        "age": 7,
+        "partition": "2024-01-02",
+    }
     label = {"kettle_id": "k1", "event_time": str(NOON), "known_time": str(NOON), "label": 1}
     (row,) = repair(problem, "labels", label, RELEASED).to_pylist()
     assert (row["partition"], row["known_time"], row["label"]) == ("2024-01-04", RELEASED, 1)
@@ -56,8 +62,13 @@ def test_a_mended_row_is_cast_and_belongs_to_its_own_partition_but_is_known_only
 def test_a_row_that_is_still_bad_is_told_with_every_rule(problem: Problem) -> None:
     with pytest.raises(DataError) as caught:
         repair(problem, "events", {**GOOD, "age": "old", "shelf": "floor", "litres": -1, "event_time": None}, RELEASED)
-    for rule in ("age: not of type integer: 'old'", "shelf: not an allowed value", "litres: outside 0..5",
-                 "event_time: missing", "cutoff_time: missing"):  # fmt: skip
+    for rule in (
+        "age: not of type integer: 'old'",
+        "shelf: not an allowed value",
+        "litres: outside 0..5",
+        "event_time: missing",
+        "cutoff_time: missing",
+    ):
         assert rule in caught.value.what
     assert "after cutoff_time" not in caught.value.what
     with pytest.raises(DataError, match="kettle_id: missing, shelf: missing"):
@@ -170,12 +181,14 @@ def test_a_label_comes_back_without_its_delay_counted_twice(problem: Problem) ->
 
 @settings(max_examples=20)
 @given(
-    st.fixed_dictionaries({
-        "litres": st.one_of(st.none(), st.text(max_size=5), st.floats(-1, 6).map(repr)),
-        "age": st.one_of(st.none(), st.text(max_size=5), st.integers(-(2**70), 2**70).map(str)),
-        "shelf": st.one_of(st.none(), st.text(max_size=5), st.just("top")),
-    })
-)  # fmt: skip
+    st.fixed_dictionaries(
+        {
+            "litres": st.one_of(st.none(), st.text(max_size=5), st.floats(-1, 6).map(repr)),
+            "age": st.one_of(st.none(), st.text(max_size=5), st.integers(-(2**70), 2**70).map(str)),
+            "shelf": st.one_of(st.none(), st.text(max_size=5), st.just("top")),
+        }
+    )
+)
 def test_a_row_in_quarantine_breaks_the_same_rules_when_nobody_has_mended_it(
     toy: ToyProblem, row: dict[str, Any]
 ) -> None:

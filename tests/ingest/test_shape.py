@@ -97,21 +97,36 @@ HARMS: dict[str, tuple[Callable[[Columns], dict[str, Any]], str, set[str]]] = {
     "another distribution": (lambda c: {"litres": c["litres"] ** 2}, "litres: other values", {"litres"}),
     "one value for all": (lambda c: {"litres": np.full(ROWS, 2.0)}, "litres: frozen", {"litres"}),
     "nearly one value": (lambda c: {"litres": 2 + c["litres"] / 50}, "litres: frozen", {"litres"}),
-    "gaps": (lambda c: {"litres": np.where(np.arange(ROWS) % 4, c["litres"], np.nan)}, "litres: missing values",
-             {"litres"}),
+    "gaps": (
+        lambda c: {"litres": np.where(np.arange(ROWS) % 4, c["litres"], np.nan)},
+        "litres: missing values",
+        {"litres"},
+    ),
     "no value at all": (lambda c: {"dew": np.full(ROWS, np.nan)}, "dew: missing values", {"dew"}),
-    "a category renamed": (lambda c: {"shelf": np.where(c["shelf"] == "top", "TOP", c["shelf"])}, "shelf: other values",
-                           {"shelf"}),
+    "a category renamed": (
+        lambda c: {"shelf": np.where(c["shelf"] == "top", "TOP", c["shelf"])},
+        "shelf: other values",
+        {"shelf"},
+    ),
     "a category gone": (lambda c: {"shelf": np.full(ROWS, "top", object)}, "shelf: other values", {"shelf"}),
-    "mostly one value, and then another": (lambda c: {"glow": np.where(c["glow"] == 0, 1.0, c["glow"])},
-                                           "glow: other values", {"glow"}),
+    "mostly one value, and then another": (
+        lambda c: {"glow": np.where(c["glow"] == 0, 1.0, c["glow"])},
+        "glow: other values",
+        {"glow"},
+    ),
     "all events at one hour": (lambda c: {"second": c["second"] / 24}, "(hour of the event): other values", {"(hour"}),
-    "values of other rows": (lambda c: {"dew": swapped(c)}, "dew: out of step with the other columns",
-                             {"dew", "temp", "humid"}),
-    "half of the rows in another unit": (lambda c: {"temp": np.where(np.arange(ROWS) % 2, c["temp"], c["temp"] - 18)},
-                                         "temp: other values", {"temp"}),
+    "values of other rows": (
+        lambda c: {"dew": swapped(c)},
+        "dew: out of step with the other columns",
+        {"dew", "temp", "humid"},
+    ),
+    "half of the rows in another unit": (
+        lambda c: {"temp": np.where(np.arange(ROWS) % 2, c["temp"], c["temp"] - 18)},
+        "temp: other values",
+        {"temp"},
+    ),
     "yesterday's rows": (lambda c: made(PAST - 1) | {"second": c["second"]}, "rows that were there before", {"rows"}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("harm", HARMS)
@@ -130,10 +145,11 @@ def test_a_change_of_units_is_named(toy: ToyProblem, past: dict[str, PartitionSh
     problem, columns = toy(**WEATHER | {"columns.temp": NUMBER | {"unit": declared}}), made(PAST)
     changes, is_declared = changes_of(declared)
     changed = {
-        PAST + 2 * place + back: columns | {"temp": (columns["temp"] - offset) / factor if back else
-                                            columns["temp"] * factor + offset}
-        for place, (factor, offset) in enumerate(changes.values()) for back in (0, 1)
-    }  # fmt: skip
+        PAST + 2 * place + back: columns
+        | {"temp": (columns["temp"] - offset) / factor if back else columns["temp"] * factor + offset}
+        for place, (factor, offset) in enumerate(changes.values())
+        for back in (0, 1)
+    }
     wanted = [unit for unit in changes for _ in ("there", "back")]
     for (name, shape), unit in zip(seen(problem, changed).items(), wanted, strict=True):
         found = suspicious(problem, past, {name: shape})[name]
@@ -277,15 +293,31 @@ def labelled(day: int, values: np.ndarray) -> pa.Table:
 CLASSES = np.array(["boils", "spills", "rests"])
 LABELS: dict[str, tuple[dict[str, Any], Callable[..., np.ndarray], Callable[..., np.ndarray], str]] = {
     "binary": ({}, lambda rng: (rng.random(ROWS) < 0.2).astype(np.int8), lambda y: 1 - y, "label: classes swapped"),
-    "multiclass": ({"task": "multiclass", "labels.classes": CLASSES.tolist(), "gate.limits": {"accuracy": {"min": 0}},
-                    "features.history": {}},
-                   lambda rng: CLASSES[rng.integers(0, 3, ROWS)],
-                   lambda y: np.full(ROWS, "boils"), "label: one value for all"),
-    "regression": ({"task": "regression", "training.select_by": "rmse", "gate.limits": {"rmse": {"max": 9}},
-                    "gate.gain_over_baselines": {"rmse": 0}, "gate.gain_over_champion": {"rmse": 0},
-                    "gate.slices": None},
-                   lambda rng: rng.normal(20, 4, ROWS), lambda y: y * 60, "label: other unit (a factor of 60)"),
-}  # fmt: skip
+    "multiclass": (
+        {
+            "task": "multiclass",
+            "labels.classes": CLASSES.tolist(),
+            "gate.limits": {"accuracy": {"min": 0}},
+            "features.history": {},
+        },
+        lambda rng: CLASSES[rng.integers(0, 3, ROWS)],
+        lambda y: np.full(ROWS, "boils"),
+        "label: one value for all",
+    ),
+    "regression": (
+        {
+            "task": "regression",
+            "training.select_by": "rmse",
+            "gate.limits": {"rmse": {"max": 9}},
+            "gate.gain_over_baselines": {"rmse": 0},
+            "gate.gain_over_champion": {"rmse": 0},
+            "gate.slices": None,
+        },
+        lambda rng: rng.normal(20, 4, ROWS),
+        lambda y: y * 60,
+        "label: other unit (a factor of 60)",
+    ),
+}
 
 
 @pytest.mark.parametrize("task", LABELS)
@@ -439,8 +471,10 @@ def test_a_price_is_not_measured_in_miles(toy: ToyProblem) -> None:
     """Two levels that differ by 2.2, as pounds and kilograms do, or miles an hour and metres a second."""
     for unit, is_named in (("euro", False), ("kg", True)):
         problem = toy(**{"columns.litres.unit": unit})
-        every = seen(problem, {day: made(day) | {"litres": made(day)["litres"] / (2.2 if day == PAST else 1)}
-                               for day in range(PAST + 1)})  # fmt: skip
+        every = seen(
+            problem,
+            {day: made(day) | {"litres": made(day)["litres"] / (2.2 if day == PAST else 1)} for day in range(PAST + 1)},
+        )
         (found,) = suspicious(problem, {}, every).values()
         assert "litres: other values" in found
         assert ("litres: other unit (pounds and kilograms)" in found) is is_named
@@ -590,11 +624,23 @@ GONE = np.full(ROWS, np.nan)
 
 @pytest.mark.parametrize(
     "change",
-    [{"litres": GONE}, {"temp": GONE, "dew": GONE, "humid": GONE}, {"litres": np.full(ROWS, 1.0)},
-     {"shelf": np.full(ROWS, None)}, {"litres": GONE, "age": GONE, "temp": GONE, "dew": GONE, "humid": GONE,
-                                      "glow": GONE, "shelf": np.full(ROWS, None)}],
+    [
+        {"litres": GONE},
+        {"temp": GONE, "dew": GONE, "humid": GONE},
+        {"litres": np.full(ROWS, 1.0)},
+        {"shelf": np.full(ROWS, None)},
+        {
+            "litres": GONE,
+            "age": GONE,
+            "temp": GONE,
+            "dew": GONE,
+            "humid": GONE,
+            "glow": GONE,
+            "shelf": np.full(ROWS, None),
+        },
+    ],
     ids=["one missing", "related ones missing", "constant", "no category", "nothing"],
-)  # fmt: skip
+)
 def test_columns_that_say_nothing_are_no_fault_where_they_never_did(weather: Problem, change: Columns) -> None:
     world = {day: made(day) | change for day in range(5)}
     every = list(seen(weather, world).items())

@@ -29,17 +29,28 @@ AT = datetime(2024, 1, 1, 12, tzinfo=UTC)
 ROWS: list[dict[str, Any]] = [
     {"id": "k1", "litres": 1.5, "age": 3, "is_hot": True, "at": AT},
     {"id": "007", "litres": None, "age": None, "is_hot": False, "at": AT + timedelta(days=1)},
-    {"id": "k, \"3\"\nüñí", "litres": -1e-300, "age": -(2**62), "is_hot": None, "at": None},
-]  # fmt: skip
-SCHEMA = pa.schema([("id", pa.string()), ("litres", pa.float64()), ("age", pa.int64()), ("is_hot", pa.bool_()),
-                    ("at", pa.timestamp("us", "UTC"))])  # fmt: skip
+    {"id": 'k, "3"\nüñí', "litres": -1e-300, "age": -(2**62), "is_hot": None, "at": None},
+]
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("litres", pa.float64()),
+        ("age", pa.int64()),
+        ("is_hot", pa.bool_()),
+        ("at", pa.timestamp("us", "UTC")),
+    ]
+)
 AVRO: dict[str, Any] = {
-    "type": "record", "name": "kettle", "fields": [
-        {"name": "id", "type": "string"}, {"name": "litres", "type": ["null", "double"]},
-        {"name": "age", "type": ["null", "long"]}, {"name": "is_hot", "type": ["null", "boolean"]},
+    "type": "record",
+    "name": "kettle",
+    "fields": [
+        {"name": "id", "type": "string"},
+        {"name": "litres", "type": ["null", "double"]},
+        {"name": "age", "type": ["null", "long"]},
+        {"name": "is_hot", "type": ["null", "boolean"]},
         {"name": "at", "type": ["null", {"type": "long", "logicalType": "timestamp-micros"}]},
     ],
-}  # fmt: skip
+}
 
 
 def as_csv(rows: list[dict[str, Any]], delimiter: str = ",") -> bytes:
@@ -159,11 +170,23 @@ def test_characters_of_a_glob_in_a_files_name_stand_for_themselves(kettles: Kett
 def test_parquet_files_of_different_widths_become_the_declared_type(kettles: Kettles, tmp_path: Path) -> None:
     tables = [
         pa.table({"n": pa.array([1], pa.int8()), "x": pa.array([1.5], pa.float32()), "s": ["a"], "at": [AT]}),
-        pa.table({"s": pa.array(["b"]).dictionary_encode(), "at": [date(2024, 1, 2)], "n": pa.array([2], pa.uint32()),
-                  "x": pa.array([Decimal("2.25")], pa.decimal128(9, 2))}),
-        pa.table({"n": pa.nulls(1), "x": pa.array([3], pa.int32()), "s": pa.array(["c"], pa.large_string()),
-                  "at": pa.array([AT], pa.timestamp("ns", "America/New_York"))}),
-    ]  # fmt: skip
+        pa.table(
+            {
+                "s": pa.array(["b"]).dictionary_encode(),
+                "at": [date(2024, 1, 2)],
+                "n": pa.array([2], pa.uint32()),
+                "x": pa.array([Decimal("2.25")], pa.decimal128(9, 2)),
+            }
+        ),
+        pa.table(
+            {
+                "n": pa.nulls(1),
+                "x": pa.array([3], pa.int32()),
+                "s": pa.array(["c"], pa.large_string()),
+                "at": pa.array([AT], pa.timestamp("ns", "America/New_York")),
+            }
+        ),
+    ]
     for number, table in enumerate(tables):
         pq.write_table(table, tmp_path / f"{number}.parquet")
     columns = {"n": "integer", "x": "float", "s": "string", "at": "timestamp"}
@@ -226,9 +249,13 @@ def test_types_are_inferred_from_all_rows(kettles: Kettles, tmp_path: Path) -> N
         kinds = [(row[0], row[1]) for row in sources.database.sql("DESCRIBE kettles").fetchall()]
         assert sources.counts == {"kettles": Count(50_001, 0)}
     assert kinds == [
-        ("number", "VARCHAR"), ("code", "VARCHAR"), ("share", "DOUBLE"), ("day", "TIMESTAMP WITH TIME ZONE"),
-        ("flag", "BOOLEAN"), ("nothing", "VARCHAR"),
-    ]  # fmt: skip
+        ("number", "VARCHAR"),
+        ("code", "VARCHAR"),
+        ("share", "DOUBLE"),
+        ("day", "TIMESTAMP WITH TIME ZONE"),
+        ("flag", "BOOLEAN"),
+        ("nothing", "VARCHAR"),
+    ]
 
 
 def test_json_keeps_texts_apart_from_numbers_and_objects_as_json(kettles: Kettles, tmp_path: Path) -> None:
@@ -255,24 +282,42 @@ def test_one_text_is_parsed_once_however_often_it_is_read(kettles: Kettles, tmp_
 @pytest.mark.parametrize("declared", [True, False])
 def test_only_the_rows_of_the_partitions_are_read(kettles: Kettles, tmp_path: Path, name: str, declared: bool) -> None:
     start = datetime(2024, 1, 10, tzinfo=UTC)
-    moments = [start - timedelta(days=3, microseconds=1), start - timedelta(days=3), start, None,
-               start + timedelta(days=2) - timedelta(microseconds=1), start + timedelta(days=2)]  # fmt: skip
+    moments = [
+        start - timedelta(days=3, microseconds=1),
+        start - timedelta(days=3),
+        start,
+        None,
+        start + timedelta(days=2) - timedelta(microseconds=1),
+        start + timedelta(days=2),
+    ]
     rows = [ROWS[0] | {"id": f"k{n}", "at": moment} for n, moment in enumerate(moments)]
     if name == "delta":
         write_deltalake(str(tmp_path / name), pa.Table.from_pylist(rows, schema=SCHEMA))
     else:
         (tmp_path / name).write_bytes(FILES[name](rows))
     kind = "delta" if name == "delta" else None
-    problem = kettles(path=name, columns=COLUMNS if declared else {}, time_column="at", lookback_days=1, format=kind,
-                      labels={"delay_days": 2})  # fmt: skip
+    problem = kettles(
+        path=name,
+        columns=COLUMNS if declared else {},
+        time_column="at",
+        lookback_days=1,
+        format=kind,
+        labels={"delay_days": 2},
+    )
     assert same(served(problem, "2024-01-10", "2024-01-11"), rows[1:5])
 
 
 @pytest.mark.parametrize("kind", [pa.date32(), pa.timestamp("s"), pa.timestamp("ns"), pa.timestamp("ms", "Asia/Tokyo")])
 def test_a_window_compares_in_the_columns_own_type(kettles: Kettles, tmp_path: Path, kind: pa.DataType) -> None:
     days = pa.array([date(2024, 1, day) for day in (9, 10, 11)]).cast(pa.timestamp("s"))
-    table = pa.table({"id": ["a", "b", "c"], "at": days.cast(pa.timestamp("s", "UTC") if kind.equals(
-        pa.timestamp("ms", "Asia/Tokyo")) else pa.timestamp("s")).cast(kind)})  # fmt: skip
+    table = pa.table(
+        {
+            "id": ["a", "b", "c"],
+            "at": days.cast(
+                pa.timestamp("s", "UTC") if kind.equals(pa.timestamp("ms", "Asia/Tokyo")) else pa.timestamp("s")
+            ).cast(kind),
+        }
+    )
     pq.write_table(table, tmp_path / "k.parquet")
     problem = kettles(path="k.parquet", time_column="at")
     assert [row["id"] for row in served(problem, "2024-01-10", "2024-01-10")] == ["b"]
@@ -310,8 +355,10 @@ def test_extra_columns_can_be_ignored(kettles: Kettles, tmp_path: Path) -> None:
 def test_the_default_problems_package_has_what_it_should() -> None:
     with opened(load_problem("flight_delay"), "2012-12-31", "2013-12-30") as sources:
         assert {name: count.rows for name, count in sources.counts.items()} == {
-            "flights": 336_776, "planes": 3_322, "weather": 26_115,
-        }  # fmt: skip
+            "flights": 336_776,
+            "planes": 3_322,
+            "weather": 26_115,
+        }
         assert sources.rejected().num_rows == 0
         sums = sources.database.sql("SELECT sum(dep_delay), count(dep_time), sum(air_time) FROM flights").fetchall()
     assert sums == [(4_152_200, 328_521, 49_326_610)]

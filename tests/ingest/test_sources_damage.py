@@ -38,10 +38,25 @@ CSV = "\n".join([",".join(NAMES), *(",".join([f"k{n}", *GOOD[1:]]) for n in rang
 JSONL = "".join(
     json.dumps({"id": f"k{n}", "litres": 1.5, "age": 3, "is_hot": True, "at": GOOD[4]}) + "\n" for n in range(ROWS)
 )
-SCHEMA = pa.schema([("id", pa.string()), ("litres", pa.float64()), ("age", pa.int64()), ("is_hot", pa.bool_()),
-                    ("at", pa.timestamp("us", "UTC"))])  # fmt: skip
-RECORDS = [{"id": f"k{n}", "litres": 1.5, "age": n, "is_hot": True, "at": datetime(2024, 1, 1, tzinfo=UTC)
-            + timedelta(minutes=n)} for n in range(500)]  # fmt: skip
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("litres", pa.float64()),
+        ("age", pa.int64()),
+        ("is_hot", pa.bool_()),
+        ("at", pa.timestamp("us", "UTC")),
+    ]
+)
+RECORDS = [
+    {
+        "id": f"k{n}",
+        "litres": 1.5,
+        "age": n,
+        "is_hot": True,
+        "at": datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=n),
+    }
+    for n in range(500)
+]
 
 
 @contextmanager
@@ -78,29 +93,111 @@ def survives(problem: Problem, name: str, written: int) -> None:
 # Values ---------------------------------------------------------------------------------------------------
 
 BAD_VALUES = {
-    "litres": ["abc", "1,5", "1.5.2", "inf", "-inf", "Infinity", "1e400", "1_000", "0x1F", "1e", "--1", "1 5", "$3",
-               "٣"],
-    "age": ["3.7", "abc", "1e3", "9223372036854775808", "-9223372036854775809", "1_000", "0x1F", "3,", "+-3", "true",
-            "NaN", "inf", "1 000", ".5"],
+    "litres": [
+        "abc",
+        "1,5",
+        "1.5.2",
+        "inf",
+        "-inf",
+        "Infinity",
+        "1e400",
+        "1_000",
+        "0x1F",
+        "1e",
+        "--1",
+        "1 5",
+        "$3",
+        "٣",
+    ],
+    "age": [
+        "3.7",
+        "abc",
+        "1e3",
+        "9223372036854775808",
+        "-9223372036854775809",
+        "1_000",
+        "0x1F",
+        "3,",
+        "+-3",
+        "true",
+        "NaN",
+        "inf",
+        "1 000",
+        ".5",
+    ],
     "is_hot": ["maybe", "2", "-1", "truee", "0.5", "yess", "None", "on"],
-    "at": ["01/02/2024", "2024-13-01", "2024-02-30", "20240101", "yesterday", "2024-1-5", "2024/01/05", "infinity",
-           "epoch", "1704067200", "2024-01-01T25:00:00Z", "2024-01-01 10:00:00 Europe/Paris", "12:00",
-           "2024-01-01T10:61Z", "Jan 1 2024", "2024-01-01T10:00:00+99:99x"],
-}  # fmt: skip
+    "at": [
+        "01/02/2024",
+        "2024-13-01",
+        "2024-02-30",
+        "20240101",
+        "yesterday",
+        "2024-1-5",
+        "2024/01/05",
+        "infinity",
+        "epoch",
+        "1704067200",
+        "2024-01-01T25:00:00Z",
+        "2024-01-01 10:00:00 Europe/Paris",
+        "12:00",
+        "2024-01-01T10:61Z",
+        "Jan 1 2024",
+        "2024-01-01T10:00:00+99:99x",
+    ],
+}
 GOOD_VALUES = {
-    "litres": [("1.5", 1.5), ("-.5", -0.5), ("5.", 5.0), ("1e3", 1000.0), ("+2", 2.0), (" 2 ", 2.0), ("NaN", None),
-               ("NA", None),
-               ("", None), ("007.5", 7.5), ("1E-3", 0.001), ("-nan", None)],
-    "age": [("3", 3), ("-3", -3), ("+3", 3), ("003", 3), ("3.0", 3), ("3.", 3), (" 3 ", 3), ("NA", None), ("", None),
-            ("9223372036854775807", 2**63 - 1), ("-9223372036854775808", -(2**63)), ("9007199254740993.0", 2**53 + 1)],
-    "is_hot": [("true", True), ("FALSE", False), ("T", True), ("no", False), ("1", True), ("0", False), ("", None),
-               ("NA", None)],
-    "at": [(text, datetime(2024, 1, 5, 10, tzinfo=UTC)) for text in (
-               "2024-01-05T10:00:00Z", "2024-01-05 10:00:00", "2024-01-05T10:00", "2024-01-05T11:00:00+01:00",
-               "2024-01-05 15:30:00.000000+0530", "2024-01-05T08:00:00.000-02")]
-          + [("2024-01-05", datetime(2024, 1, 5, tzinfo=UTC)), ("", None), ("NA", None)],
+    "litres": [
+        ("1.5", 1.5),
+        ("-.5", -0.5),
+        ("5.", 5.0),
+        ("1e3", 1000.0),
+        ("+2", 2.0),
+        (" 2 ", 2.0),
+        ("NaN", None),
+        ("NA", None),
+        ("", None),
+        ("007.5", 7.5),
+        ("1E-3", 0.001),
+        ("-nan", None),
+    ],
+    "age": [
+        ("3", 3),
+        ("-3", -3),
+        ("+3", 3),
+        ("003", 3),
+        ("3.0", 3),
+        ("3.", 3),
+        (" 3 ", 3),
+        ("NA", None),
+        ("", None),
+        ("9223372036854775807", 2**63 - 1),
+        ("-9223372036854775808", -(2**63)),
+        ("9007199254740993.0", 2**53 + 1),
+    ],
+    "is_hot": [
+        ("true", True),
+        ("FALSE", False),
+        ("T", True),
+        ("no", False),
+        ("1", True),
+        ("0", False),
+        ("", None),
+        ("NA", None),
+    ],
+    "at": [
+        (text, datetime(2024, 1, 5, 10, tzinfo=UTC))
+        for text in (
+            "2024-01-05T10:00:00Z",
+            "2024-01-05 10:00:00",
+            "2024-01-05T10:00",
+            "2024-01-05T11:00:00+01:00",
+            "2024-01-05 15:30:00.000000+0530",
+            "2024-01-05T08:00:00.000-02",
+        )
+    ]
+    + [("2024-01-05", datetime(2024, 1, 5, tzinfo=UTC)), ("", None), ("NA", None)],
     "id": [("", None), ("NA", None), ("na", "na"), (" ", " "), ("0", "0"), ("ü𝄞", "ü𝄞")],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ["k.csv", "k.jsonl"])
@@ -125,8 +222,10 @@ def test_a_value_of_another_type_rejects_its_row_and_no_other(
 
 @pytest.mark.parametrize("column", GOOD_VALUES)
 def test_values_that_are_of_the_type_are_served(kettles: Kettles, tmp_path: Path, column: str) -> None:
-    cells = [dict.fromkeys(NAMES, "") | {"id": f"k{n:02}"} | {column: text} for n, (text, _) in
-             enumerate(GOOD_VALUES[column])]  # fmt: skip
+    cells = [
+        dict.fromkeys(NAMES, "") | {"id": f"k{n:02}"} | {column: text}
+        for n, (text, _) in enumerate(GOOD_VALUES[column])
+    ]
     (tmp_path / "k.csv").write_text("\n".join([",".join(NAMES), *(",".join(cell.values()) for cell in cells)]))
     with read(kettles(path="k.csv", columns=COLUMNS)) as sources:
         assert sources.rejected().num_rows == 0
@@ -138,9 +237,11 @@ def test_all_reasons_are_told_and_long_values_cut(kettles: Kettles, tmp_path: Pa
     (tmp_path / "k.csv").write_text(f"{','.join(NAMES)}\nk,it's,{'9' * 500},?,2024\n")
     _, rejected = outcome(kettles(path="k.csv", columns=COLUMNS))
     assert rejected[0]["rules"] == [
-        "litres: not of type float: 'it's'", f"age: not of type integer: '{'9' * 100}...'",
-        "is_hot: not of type boolean: '?'", "at: not of type timestamp: '2024'",
-    ]  # fmt: skip
+        "litres: not of type float: 'it's'",
+        f"age: not of type integer: '{'9' * 100}...'",
+        "is_hot: not of type boolean: '?'",
+        "at: not of type timestamp: '2024'",
+    ]
     assert json.loads(rejected[0]["row"])["age"] == "9" * 500
 
 
@@ -456,8 +557,13 @@ def zipped() -> bytes:
     return sink.getvalue()
 
 
-PACKED = {"k.parquet": parquet(), "k.avro": avro(), "k.csv.gz": gzip.compress(CSV.encode()), "k.csv.zip": zipped(),
-          "k.jsonl.gz": gzip.compress(JSONL.encode())}  # fmt: skip
+PACKED = {
+    "k.parquet": parquet(),
+    "k.avro": avro(),
+    "k.csv.gz": gzip.compress(CSV.encode()),
+    "k.csv.zip": zipped(),
+    "k.jsonl.gz": gzip.compress(JSONL.encode()),
+}
 
 
 @pytest.mark.parametrize("share", [0.001, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999])

@@ -47,8 +47,18 @@ def rows_of(problem: Problem, query: str = "FROM kettles ORDER BY 1") -> list[tu
 
 
 def test_postgres_gives_the_declared_types(kettles: Kettles, postgres: Any, table: str) -> None:
-    columns = {"id": "string", "litres": "float", "age": "integer", "is_hot": "boolean", "at": "timestamp",
-               "mood": "string", "whole": "integer", "price": "float", "day": "timestamp", "uid": "string"}  # fmt: skip
+    columns = {
+        "id": "string",
+        "litres": "float",
+        "age": "integer",
+        "is_hot": "boolean",
+        "at": "timestamp",
+        "mood": "string",
+        "whole": "integer",
+        "price": "float",
+        "day": "timestamp",
+        "uid": "string",
+    }
     problem = kettles(database=postgres.uri, table=table, columns=columns, extra_columns="ignore")
     first = rows_of(problem)[0]
     assert first[:8] == ("k1", 1.5, 3, True, NOON, "calm", 7, 2.5)
@@ -110,13 +120,15 @@ def test_postgres_infinite_times_are_rejected_and_told(kettles: Kettles, postgre
         ({"time_column": "id"}, SchemaError, "time_column"),
         ({"time_column": "nothing"}, SchemaError, "time_column"),
     ],
-)  # fmt: skip
+)
 def test_what_postgres_refuses_is_told_without_the_password(
     kettles: Kettles, postgres: Any, table: str, change: dict[str, Any], error: type[EvergreenError], told: str
 ) -> None:
     source = {"database": postgres.uri, "table": table} | change
-    source = {name: value.format(port=postgres.port) if name == "database" and name in change else value
-              for name, value in source.items()}  # fmt: skip
+    source = {
+        name: value.format(port=postgres.port) if name == "database" and name in change else value
+        for name, value in source.items()
+    }
     with pytest.raises(error, match=told) as caught, opened(kettles(**source), *DAY):
         pass
     assert "sources.kettles" in str(caught.value) or "127.0.0.1" in str(caught.value)
@@ -162,9 +174,11 @@ def test_sqlite_rejects_values_of_another_type(kettles: Kettles, shop: Path, uri
         assert sources.counts["kettles"] == Count(5, 2)
     assert rows[:2] == [("007", 0.1, 2**62, True, NOON), (None,) * 5]
     assert rejected[0]["rules"] == [
-        "litres: not of type float: 'much'", "age: not of type integer: '3.7'", "is_hot: not of type boolean: 'maybe'",
+        "litres: not of type float: 'much'",
+        "age: not of type integer: '3.7'",
+        "is_hot: not of type boolean: 'maybe'",
         "at: not of type timestamp: 'yesterday'",
-    ]  # fmt: skip
+    ]
     assert rejected[1]["rules"] == ["litres: not of type float: '\\xFF'"]
 
 

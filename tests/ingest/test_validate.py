@@ -27,8 +27,17 @@ DAY = "2024-01-01"
 
 
 def events(problem: Problem, *changes: dict[str, Any]) -> pa.Table:
-    usual = {"event_time": NOON, "known_time": NOON, "cutoff_time": NOON, "shelf": "top", "litres": 1.0, "age": 3,
-             "partition": DAY, "faults": [], "raw": None}  # fmt: skip
+    usual = {
+        "event_time": NOON,
+        "known_time": NOON,
+        "cutoff_time": NOON,
+        "shelf": "top",
+        "litres": 1.0,
+        "age": 3,
+        "partition": DAY,
+        "faults": [],
+        "raw": None,
+    }
     rows = [{**usual, "kettle_id": f"k{n}", **change, "number": n} for n, change in enumerate(changes)]
     return pa.Table.from_pylist(rows, schema=extracted_schema(problem, "events"))
 
@@ -150,9 +159,14 @@ def test_a_row_set_aside_is_kept_whole(toy: ToyProblem) -> None:
     told = [json.loads(row) for row in bad_rows(toy(), "events", staged)["row"].to_pylist()]
     first, second = sorted(told, key=len, reverse=True)
     assert first == {
-        "kettle_id": "k0", "event_time": "2024-01-01 12:00:00+00", "known_time": "2024-01-01 12:00:00+00",
-        "cutoff_time": "2024-01-01 12:00:00+00", "shelf": "top", "litres": 9.0, "age": 3,
-    }  # fmt: skip
+        "kettle_id": "k0",
+        "event_time": "2024-01-01 12:00:00+00",
+        "known_time": "2024-01-01 12:00:00+00",
+        "cutoff_time": "2024-01-01 12:00:00+00",
+        "shelf": "top",
+        "litres": 9.0,
+        "age": 3,
+    }
     assert second == {"age": "old"}
 
 
@@ -166,8 +180,10 @@ def test_labels_are_nought_or_one_and_said_once(toy: ToyProblem) -> None:
     assert good["label"].to_pylist() == [0, 1]
     bad = bad_rows(problem, "labels", staged)
     assert Counter(rule for rules in bad["rules"].to_pylist() for rule in rules) == {
-        "label: not 0 or 1": 1, "kettle_id: twice": 2, "label: missing": 1,
-    }  # fmt: skip
+        "label: not 0 or 1": 1,
+        "kettle_id: twice": 2,
+        "label: missing": 1,
+    }
     assert {json.loads(row)["known_time"] for row in bad["row"].to_pylist()} == {"2023-12-30 12:00:00+00"}, "no delay"
 
 
@@ -195,8 +211,10 @@ def test_a_batch_is_counted_by_partition_and_rule(toy: ToyProblem) -> None:
     assert found.broken_in["litres: outside 0..5"] == {"2024-01-01": 0, "2024-01-02": 1}
     assert (found.rows_in(["2024-01-02", "2024-01-03"]), found.rows_in([])) == (1, 0)
     assert {name: count for name, count in found.broken.items() if count} == {
-        "litres: outside 0..5": 1, "shelf: not an allowed value": 1, "age: not of type integer": 1,
-    }  # fmt: skip
+        "litres: outside 0..5": 1,
+        "shelf: not an allowed value": 1,
+        "age: not of type integer": 1,
+    }
     with pytest.raises(DataError, match="rows of 2024-01-02 in a batch of 2024-01-01"):
         summary(toy(), "events", staged, ["2024-01-01"])
 
@@ -232,11 +250,21 @@ def test_good_rows_come_in_their_order_from_files_too(toy: ToyProblem, tmp_path:
     ages = list(range(count))
     ages[77] = 100_000
     staged = pa.table(
-        {"kettle_id": keys, "event_time": [NOON] * count, "known_time": [NOON] * count, "cutoff_time": [NOON] * count,
-         "shelf": ["top"] * count, "litres": [1.0] * count, "age": ages, "partition": [DAY] * count,
-         "faults": [[]] * count, "raw": [None] * count, "number": range(count)},
+        {
+            "kettle_id": keys,
+            "event_time": [NOON] * count,
+            "known_time": [NOON] * count,
+            "cutoff_time": [NOON] * count,
+            "shelf": ["top"] * count,
+            "litres": [1.0] * count,
+            "age": ages,
+            "partition": [DAY] * count,
+            "faults": [[]] * count,
+            "raw": [None] * count,
+            "number": range(count),
+        },
         schema=extracted_schema(problem, "events"),
-    )  # fmt: skip
+    )
     pq.write_table(staged, tmp_path / "staged.parquet", row_group_size=20_000)
     dataset = ds.dataset(tmp_path / "staged.parquet")
     good = good_rows(problem, "events", dataset)
@@ -248,18 +276,22 @@ def test_good_rows_come_in_their_order_from_files_too(toy: ToyProblem, tmp_path:
 
 # What may be wrong with a row, and its rule, written down a second time: row by row, in plain Python.
 ROWS = st.lists(
-    st.fixed_dictionaries({
-        "kettle_id": st.sampled_from(["a", "b", "c", "d", None]),
-        "known_time": st.sampled_from([NOON - timedelta(days=1), NOON, NOON + timedelta(days=1), None]),
-        "cutoff_time": st.sampled_from([NOON, None]),
-        "event_time": st.sampled_from([NOON, NOON, None]),
-        "shelf": st.sampled_from(["top", "bottom", "floor", "", None]),
-        "litres": st.sampled_from([-0.0, 0.0, 2.5, 5.0, 5.000001, -1e-9, 1e300, None]),
-        "age": st.sampled_from([0, 1, 2**62, 2**62 + 1, None]),
-        "faults": st.sampled_from([[], [], [], ["age: not of type integer: 'x'"], ["shelf: not of type string: 'y'"]]),
-    }),
+    st.fixed_dictionaries(
+        {
+            "kettle_id": st.sampled_from(["a", "b", "c", "d", None]),
+            "known_time": st.sampled_from([NOON - timedelta(days=1), NOON, NOON + timedelta(days=1), None]),
+            "cutoff_time": st.sampled_from([NOON, None]),
+            "event_time": st.sampled_from([NOON, NOON, None]),
+            "shelf": st.sampled_from(["top", "bottom", "floor", "", None]),
+            "litres": st.sampled_from([-0.0, 0.0, 2.5, 5.0, 5.000001, -1e-9, 1e300, None]),
+            "age": st.sampled_from([0, 1, 2**62, 2**62 + 1, None]),
+            "faults": st.sampled_from(
+                [[], [], [], ["age: not of type integer: 'x'"], ["shelf: not of type string: 'y'"]]
+            ),
+        }
+    ),
     max_size=12,
-)  # fmt: skip
+)
 
 
 def naive(rows: list[dict[str, Any]]) -> list[set[str]]:
@@ -269,8 +301,11 @@ def naive(rows: list[dict[str, Any]]) -> list[set[str]]:
         known = [one["known_time"] for one in same if one["known_time"] is not None]
         told = {fault.split(":")[0] for fault in row["faults"]}
         out = set(row["faults"])
-        out |= {f"{name}: missing" for name in ("kettle_id", "event_time", "known_time", "cutoff_time", "shelf")
-                if row[name] is None and name not in told}  # fmt: skip
+        out |= {
+            f"{name}: missing"
+            for name in ("kettle_id", "event_time", "known_time", "cutoff_time", "shelf")
+            if row[name] is None and name not in told
+        }
         if row["known_time"] is not None and known.count(row["known_time"]) > 1:
             out.add("kettle_id: twice")
         is_first = not known or row["known_time"] == min(known)
@@ -280,8 +315,11 @@ def naive(rows: list[dict[str, Any]]) -> list[set[str]]:
             out.add("litres: outside 0..5")
         if row["shelf"] not in ("top", "bottom", None):
             out.add("shelf: not an allowed value")
-        events_with = {n if one["kettle_id"] is None else one["kettle_id"] for n, one in enumerate(rows)
-                       if one["age"] == row["age"]}  # fmt: skip
+        events_with = {
+            n if one["kettle_id"] is None else one["kettle_id"]
+            for n, one in enumerate(rows)
+            if one["age"] == row["age"]
+        }
         if row["age"] is not None and len(events_with) > 1:
             out.add("age: twice")
         if row["litres"] is not None and row["age"] is not None and not row["litres"] < row["age"] + 4:
@@ -313,9 +351,13 @@ def test_good_and_bad_are_all_rows_whatever_the_damage(toy: ToyProblem, rows: li
 
 OF_CLASSES = {"task": "multiclass", "labels.classes": ["dry", "wet", "it's"], "features.history": {}}
 OF_NUMBERS = {
-    "task": "regression", "training.select_by": "rmse", "gate.limits": {"rmse": {"max": 9}}, "gate.slices": None,
-    "gate.gain_over_baselines": {"rmse": 0}, "gate.gain_over_champion": {"rmse": 0},
-}  # fmt: skip
+    "task": "regression",
+    "training.select_by": "rmse",
+    "gate.limits": {"rmse": {"max": 9}},
+    "gate.slices": None,
+    "gate.gain_over_baselines": {"rmse": 0},
+    "gate.gain_over_champion": {"rmse": 0},
+}
 
 
 def extracted_labels(problem: Problem, column: str, tmp_path: Any) -> pa.Table:
@@ -337,15 +379,27 @@ def extracted_labels(problem: Problem, column: str, tmp_path: Any) -> pa.Table:
     ("settings", "column", "good", "rules"),
     [
         ({}, "[1, 0, 2, NULL]", [1, 0], ["label: missing", "label: not 0 or 1"]),
-        (OF_CLASSES, "['dry', 'it''s', 'Dry', 'x', NULL]", ["dry", "it's"],
-         ["label: missing", "label: not one of labels.classes", "label: not one of labels.classes"]),
+        (
+            OF_CLASSES,
+            "['dry', 'it''s', 'Dry', 'x', NULL]",
+            ["dry", "it's"],
+            ["label: missing", "label: not one of labels.classes", "label: not one of labels.classes"],
+        ),
         ({**OF_CLASSES, "labels.classes": [0, 1, 2]}, "[0, 2, 3]", ["0", "2"], ["label: not one of labels.classes"]),
-        (OF_NUMBERS, "['1.5', '-3e9', 'x', 'inf', NULL]", [1.5, -3e9],
-         ["label: missing", "label: not a finite number: 'inf'", "label: not of type float: 'x'"]),
-        (OF_NUMBERS, "[2.5::DOUBLE, 'nan'::DOUBLE, '-inf'::DOUBLE]", [2.5],
-         ["label: missing", "label: not a finite number: '-inf'"]),
+        (
+            OF_NUMBERS,
+            "['1.5', '-3e9', 'x', 'inf', NULL]",
+            [1.5, -3e9],
+            ["label: missing", "label: not a finite number: 'inf'", "label: not of type float: 'x'"],
+        ),
+        (
+            OF_NUMBERS,
+            "[2.5::DOUBLE, 'nan'::DOUBLE, '-inf'::DOUBLE]",
+            [2.5],
+            ["label: missing", "label: not a finite number: '-inf'"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_label_is_what_the_task_says(
     toy: ToyProblem, tmp_path: Any, settings: dict[str, Any], column: str, good: list[Any], rules: list[str]
 ) -> None:

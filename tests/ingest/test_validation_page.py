@@ -50,17 +50,28 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def problem(toy: ToyProblem) -> Problem:
-    return toy(**{
-        "description": NASTY,
-        "validation.rules": {"odd": f"shelf <> '{NASTY.replace(chr(39), chr(39) * 2)}'"},
-        "validation.max_quarantined_share": 0.9,
-        "columns.litres.max_null_share": 0.5,
-    })  # fmt: skip
+    return toy(
+        **{
+            "description": NASTY,
+            "validation.rules": {"odd": f"shelf <> '{NASTY.replace(chr(39), chr(39) * 2)}'"},
+            "validation.max_quarantined_share": 0.9,
+            "columns.litres.max_null_share": 0.5,
+        }
+    )
 
 
 def events(problem: Problem, *changes: dict[str, Any]) -> pa.Table:
-    usual = {"event_time": NOON, "known_time": NOON, "cutoff_time": NOON, "shelf": "top", "litres": 1.0, "age": 3,
-             "partition": DAY, "faults": [], "raw": None}  # fmt: skip
+    usual = {
+        "event_time": NOON,
+        "known_time": NOON,
+        "cutoff_time": NOON,
+        "shelf": "top",
+        "litres": 1.0,
+        "age": 3,
+        "partition": DAY,
+        "faults": [],
+        "raw": None,
+    }
     rows = [{**usual, "kettle_id": f"k{number}", **change} for number, change in enumerate(changes)]
     return pa.Table.from_pylist(rows, schema=extracted_schema(problem, "events"))
 
@@ -77,8 +88,28 @@ def test_the_page_has_every_rule_and_needs_nothing_else(problem: Problem) -> Non
     bad = bad_rows(problem, "events", staged)
     page = Page(validation_page(problem, DAY, DAY, SOURCES, [found], bad, {}))
     assert page.open == []
-    assert page.tags <= {"html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "span", "table", "tr",
-                         "th", "td", "nav", "a", "section", "div", "code"}  # fmt: skip
+    assert page.tags <= {
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "h1",
+        "h2",
+        "h3",
+        "p",
+        "span",
+        "table",
+        "tr",
+        "th",
+        "td",
+        "nav",
+        "a",
+        "section",
+        "div",
+        "code",
+    }
     assert page.attributes <= {"lang", "charset", "name", "content", "class", "http-equiv", "id", "href"}
     for rule in rules(problem, "events"):
         assert any(rule.name in text for text in page.texts), rule.name

@@ -153,9 +153,16 @@ def test_the_report_counts_as_snorkel_does() -> None:
     truth = np.array([1, 0, -1, 1], np.int8)
     one, two, three = report(votes, ["one", "two", "three"], truth)
     assert one | {"accuracy_estimated": None} == {
-        "voter": "one", "positive": 2, "negative": 0, "coverage": 0.5, "overlap": 0.5, "conflict": 0.25,
-        "accuracy_estimated": None, "accuracy": 0.5, "checked": 2,
-    }  # fmt: skip
+        "voter": "one",
+        "positive": 2,
+        "negative": 0,
+        "coverage": 0.5,
+        "overlap": 0.5,
+        "conflict": 0.25,
+        "accuracy_estimated": None,
+        "accuracy": 0.5,
+        "checked": 2,
+    }
     assert (two["accuracy"], two["conflict"]) == (1.0, 0.25)
     assert (three["coverage"], three["overlap"], three["conflict"]) == (0.25, 0.0, 0.0)
     assert (three["accuracy"], three["checked"]) == (None, 0), "of its event no truth is known"

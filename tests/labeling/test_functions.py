@@ -13,12 +13,14 @@ from pipelines.errors import ConfigError
 from pipelines.labeling.functions import votes
 from pipelines.problem import Problem
 
-EVENTS = pa.table({
-    "kettle_id": ["a", "b", "c", "d"],
-    "shelf": ["top", "bottom", "top", None],
-    "litres": [4.0, 1.0, None, 2.5],
-    "age": pa.array([9, 1, 3, None], pa.int64()),
-})  # fmt: skip
+EVENTS = pa.table(
+    {
+        "kettle_id": ["a", "b", "c", "d"],
+        "shelf": ["top", "bottom", "top", None],
+        "litres": [4.0, 1.0, None, 2.5],
+        "age": pa.array([9, 1, 3, None], pa.int64()),
+    }
+)
 
 
 def declared(toy: Callable[..., Problem], **functions: dict[str, str]) -> Problem:

@@ -14,13 +14,15 @@ from pipelines.labeling.hand import ANSWERS, answers, escape, form, parameter
 from pipelines.problem import Problem
 
 ADA, BOB = {"id": "1", "name": "ada"}, {"id": "2", "name": "bob"}
-EVENTS = pa.table({
-    "kettle_id": ["a", "b|b"],
-    "shelf": ["top", "{{ var.value.secret }}"],
-    "litres": [4.0, None],
-    "age": pa.array([9, 1], pa.int64()),
-    "event_time": pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * 2),
-})  # fmt: skip
+EVENTS = pa.table(
+    {
+        "kettle_id": ["a", "b|b"],
+        "shelf": ["top", "{{ var.value.secret }}"],
+        "litres": [4.0, None],
+        "age": pa.array([9, 1], pa.int64()),
+        "event_time": pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * 2),
+    }
+)
 
 
 @pytest.fixture
@@ -30,8 +32,12 @@ def problem(toy: Callable[..., Problem]) -> Problem:
 
 def response(user: dict[str, str] | None, *said: str, at: int = 0) -> dict[str, Any]:
     given_answers = {parameter(number): answer for number, answer in enumerate(said, start=1)}
-    return {"chosen_options": ["OK"], "params_input": given_answers, "responded_by_user": user,
-            "responded_at": datetime(2024, 1, 2, at, tzinfo=UTC)}  # fmt: skip
+    return {
+        "chosen_options": ["OK"],
+        "params_input": given_answers,
+        "responded_by_user": user,
+        "responded_at": datetime(2024, 1, 2, at, tzinfo=UTC),
+    }
 
 
 def test_a_form_shows_the_events_and_asks_about_each(problem: Problem) -> None:
@@ -47,8 +53,11 @@ def test_a_form_shows_the_events_and_asks_about_each(problem: Problem) -> None:
     ]
     assert list(asked["params"]) == ["event_01", "event_02"]
     assert asked["params"]["event_02"] == {
-        "default": "cannot tell", "type": "string", "enum": ["positive", "negative", "cannot tell"], "title": "2. b|b",
-    }  # fmt: skip
+        "default": "cannot tell",
+        "type": "string",
+        "enum": ["positive", "negative", "cannot tell"],
+        "title": "2. b|b",
+    }
 
 
 def test_without_show_it_shows_the_features_and_says_what_positive_means(toy: Callable[..., Problem]) -> None:

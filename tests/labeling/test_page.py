@@ -6,13 +6,29 @@ from typing import Any
 from pipelines.labeling.page import page, warnings
 from pipelines.problem import Problem
 
-SUMMARY = {"events": 1000, "voted": 900, "labelled": 800, "positive": 200, "accuracy": 0.91, "checked": 500,
-           "partitions": ("2024-01-01", "2024-01-08")}  # fmt: skip
+SUMMARY = {
+    "events": 1000,
+    "voted": 900,
+    "labelled": 800,
+    "positive": 200,
+    "accuracy": 0.91,
+    "checked": 500,
+    "partitions": ("2024-01-01", "2024-01-08"),
+}
 
 
 def record(**changes: Any) -> dict[str, Any]:
-    return {"voter": "full", "positive": 40, "negative": 60, "coverage": 0.1, "overlap": 0.05, "conflict": 0.01,
-            "accuracy_estimated": 0.8, "accuracy": 0.82, "checked": 70} | changes  # fmt: skip
+    return {
+        "voter": "full",
+        "positive": 40,
+        "negative": 60,
+        "coverage": 0.1,
+        "overlap": 0.05,
+        "conflict": 0.01,
+        "accuracy_estimated": 0.8,
+        "accuracy": 0.82,
+        "checked": 70,
+    } | changes
 
 
 def test_the_page_has_every_function_and_escapes_it(toy: Callable[..., Problem]) -> None:
@@ -34,10 +50,12 @@ def test_the_page_has_every_function_and_escapes_it(toy: Callable[..., Problem])
 def test_what_is_worth_a_look_is_said() -> None:
     three = [record(voter=name) for name in ("a", "b", "c")]
     assert warnings(three) == []
-    lines = warnings([
-        record(voter="mute", positive=0, negative=0, accuracy=None, checked=0),
-        record(voter="wrong", accuracy=0.3, accuracy_estimated=0.35, negative=0),
-        record(voter="together", accuracy=0.6, accuracy_estimated=0.95, negative=0),
-    ])  # fmt: skip
+    lines = warnings(
+        [
+            record(voter="mute", positive=0, negative=0, accuracy=None, checked=0),
+            record(voter="wrong", accuracy=0.3, accuracy_estimated=0.35, negative=0),
+            record(voter="together", accuracy=0.6, accuracy_estimated=0.95, negative=0),
+        ]
+    )
     for part in ("mute never votes", "worse than a coin", "estimated at 95% and measured at 60%", "ever votes for 0"):
         assert sum(part in line for line in lines) == 1, part

@@ -23,10 +23,14 @@ CANDIDATES = {
 
 
 def declared(toy: Callable[..., Problem], candidate: str, threshold: float = 0.95) -> Problem:
-    return toy(**{
-        "features.columns": ["litres", "age"], "features.history": {}, "training.candidates": CANDIDATES,
-        "labels.self_training": {"candidate": candidate, "threshold": threshold},
-    })  # fmt: skip
+    return toy(
+        **{
+            "features.columns": ["litres", "age"],
+            "features.history": {},
+            "training.candidates": CANDIDATES,
+            "labels.self_training": {"candidate": candidate, "threshold": threshold},
+        }
+    )
 
 
 def rows(labelled: int, unlabelled: int, seed: int = 0) -> tuple[pa.Table, np.ndarray]:
@@ -36,15 +40,18 @@ def rows(labelled: int, unlabelled: int, seed: int = 0) -> tuple[pa.Table, np.nd
     litres = rng.uniform(0, 5, count)
     truth = (litres + rng.normal(0, 0.7, count) > 2.5).astype(int)
     known = rng.permutation(count) < labelled
-    return pa.table({
-        "kettle_id": [f"k{row}" for row in range(count)],
-        "partition": ["2024-01-01"] * count,
-        "event_time": pa.array([datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=row) for row in range(count)]),
-        "litres": litres,
-        "age": pa.array(rng.integers(0, 9, count)),
-        "label": pa.array([int(value) if is_known else None for value, is_known in zip(truth, known, strict=True)],
-                          pa.int8()),
-    }), truth  # fmt: skip
+    return pa.table(
+        {
+            "kettle_id": [f"k{row}" for row in range(count)],
+            "partition": ["2024-01-01"] * count,
+            "event_time": pa.array([datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=row) for row in range(count)]),
+            "litres": litres,
+            "age": pa.array(rng.integers(0, 9, count)),
+            "label": pa.array(
+                [int(value) if is_known else None for value, is_known in zip(truth, known, strict=True)], pa.int8()
+            ),
+        }
+    ), truth
 
 
 @pytest.mark.parametrize("candidate", ["logistic", "xgboost"])

@@ -232,9 +232,11 @@ def test_blocks_are_rows_local_days_or_partitions(toy: ToyProblem, block: str, w
     midnight = datetime(2024, 3, 2, 5, tzinfo=UTC)  # in New York
     times = [midnight + timedelta(hours=hours) for hours in (-20, -1, 0, 23)]
     for zone in ("UTC", "Asia/Tokyo"):
-        rows = pa.table({
-            "event_time": pa.array(times, pa.timestamp("us", zone)),
-            "partition": ["2024-03-01", "2024-03-01", "2024-03-01", "2024-03-02"],
-        })  # fmt: skip
+        rows = pa.table(
+            {
+                "event_time": pa.array(times, pa.timestamp("us", zone)),
+                "partition": ["2024-03-01", "2024-03-01", "2024-03-01", "2024-03-02"],
+            }
+        )
         assert blocks_of(problem, rows).tolist() == wanted
     assert blocks_of(problem, rows.slice(0, 0)).tolist() == []

@@ -44,19 +44,31 @@ def test_rows_are_taken_by_mask_or_position(which: np.ndarray) -> None:
 
 
 def test_settings_come_from_the_problem(toy: ToyProblem) -> None:
-    problem = toy(**{
-        "costs": {"matrix": {"0": {"1": 2}, 1: {0: 5.5}}}, "evaluation.beta": 2, "evaluation.calibration_bins": 4,
-    })  # fmt: skip
+    problem = toy(
+        **{
+            "costs": {"matrix": {"0": {"1": 2}, 1: {0: 5.5}}},
+            "evaluation.beta": 2,
+            "evaluation.calibration_bins": 4,
+        }
+    )
     found = scored(problem, np.array([0, 1]), np.array([0.2, 0.7]), threshold=0.3)
     assert found.costs is not None
     assert found.costs.tolist() == [[0, 2], [5.5, 0]]
     assert (found.beta, found.bins, found.threshold, found.weights.tolist()) == (2, 4, 0.3, [1, 1])
     assert scored(toy(), np.array([0]), np.array([0.2])).costs is None
-    number = toy(**{
-        "task": "regression", "training.select_by": "rmse", "costs": {"over": 2, "under": 7},
-        "gate": {"limits": {"rmse": {"max": 9}}, "gain_over_baselines": {"rmse": 0}, "gain_over_champion": {"rmse": 0},
-                 "slices": None},
-    })  # fmt: skip
+    number = toy(
+        **{
+            "task": "regression",
+            "training.select_by": "rmse",
+            "costs": {"over": 2, "under": 7},
+            "gate": {
+                "limits": {"rmse": {"max": 9}},
+                "gain_over_baselines": {"rmse": 0},
+                "gain_over_champion": {"rmse": 0},
+                "slices": None,
+            },
+        }
+    )
     assert (found := scored(number, np.array([1.0]), np.array([2.0]))).has_costs
     assert (found.over, found.under) == (2, 7)
 

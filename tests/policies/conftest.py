@@ -46,14 +46,34 @@ def fill(problem: Problem, days: int = DAYS, turn: int = TURN) -> None:
     chance = 1 / (1 + np.exp(-2 * (litres - 2.5) * np.where(day < turn, 1, -1)))
     keys, names = [key(int(one)) for one in day], [f"k{n}" for n in range(rows)]
     nothing = pa.nulls(rows, pa.timestamp("us", "UTC"))
-    shared = {problem.key: names, "partition": keys, "event_time": time, "superseded_time": nothing,
-              "withdrawn_time": nothing}  # fmt: skip
-    events = pa.table({**shared, "known_time": time, "cutoff_time": time, "statement": [0] * rows,
-                       "shelf": random.choice(["top", "bottom"], rows), "litres": litres,
-                       "age": random.integers(0, 9, rows)})  # fmt: skip
-    labels = pa.table({**shared, "known_time": [one + timedelta(days=1) for one in time],
-                       "label": (random.random(rows) < chance).astype(np.int8), "source": ["natural"] * rows,
-                       "confidence": [1.0] * rows, "labeler": ["boil"] * rows})  # fmt: skip
+    shared = {
+        problem.key: names,
+        "partition": keys,
+        "event_time": time,
+        "superseded_time": nothing,
+        "withdrawn_time": nothing,
+    }
+    events = pa.table(
+        {
+            **shared,
+            "known_time": time,
+            "cutoff_time": time,
+            "statement": [0] * rows,
+            "shelf": random.choice(["top", "bottom"], rows),
+            "litres": litres,
+            "age": random.integers(0, 9, rows),
+        }
+    )
+    labels = pa.table(
+        {
+            **shared,
+            "known_time": [one + timedelta(days=1) for one in time],
+            "label": (random.random(rows) < chance).astype(np.int8),
+            "source": ["natural"] * rows,
+            "confidence": [1.0] * rows,
+            "labeler": ["boil"] * rows,
+        }
+    )
     for name, table in (("events", events), ("labels", labels)):
         schema = table_schema(problem, name)  # type: ignore[arg-type]
         store.write_table(problem, name, table.select(schema.names).cast(schema), sorted(set(keys)))  # type: ignore[arg-type]

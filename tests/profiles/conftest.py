@@ -40,10 +40,12 @@ def _rows(count: int, seed: int = 2) -> pa.Table:
     random = np.random.default_rng(seed)
     temp = random.normal(50, 10, count)
     gap = random.random(count) < 0.1
-    return pa.table({
-        "temp": pa.array(temp, mask=gap),
-        "seats": pa.array(random.integers(1, 5, count)),
-        "carrier": pa.array(random.choice(["AA", "UA", "B6"], count, p=[0.5, 0.3, 0.2]), pa.string(), mask=gap),
-        "is_holiday": pa.array(random.random(count) < 0.05),
-        "score": pa.array(random.random(count)),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "temp": pa.array(temp, mask=gap),
+            "seats": pa.array(random.integers(1, 5, count)),
+            "carrier": pa.array(random.choice(["AA", "UA", "B6"], count, p=[0.5, 0.3, 0.2]), pa.string(), mask=gap),
+            "is_holiday": pa.array(random.random(count) < 0.05),
+            "score": pa.array(random.random(count)),
+        }
+    )

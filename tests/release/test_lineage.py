@@ -22,16 +22,31 @@ from pipelines.release.lineage import (
 
 ToyProblem = Callable[..., Problem]
 PINS = {
-    "training": "2024-01-09-1a2b", "training_set": "0123456789ab", "partition": "2024-01-09", "trained_until":
-    "2024-01-06", "as_of": "2024-01-10T00:00:00+00:00", "events_version": 3, "labels_version": None,
-    "features_version": 5, "training_set_version": 2,
-}  # fmt: skip
+    "training": "2024-01-09-1a2b",
+    "training_set": "0123456789ab",
+    "partition": "2024-01-09",
+    "trained_until": "2024-01-06",
+    "as_of": "2024-01-10T00:00:00+00:00",
+    "events_version": 3,
+    "labels_version": None,
+    "features_version": 5,
+    "training_set_version": 2,
+}
 
 
 @pytest.fixture
 def rows(toy: ToyProblem) -> pa.Table:
-    one = {"kettle_id": "a", "partition": "2024-01-02", "event_time": datetime(2024, 1, 2, tzinfo=UTC), "shelf": "top",
-           "litres": 1.5, "shelf_rate_3d": None, "shelf_count_2d": 0, "label": 1, "weight": 1.0}  # fmt: skip
+    one = {
+        "kettle_id": "a",
+        "partition": "2024-01-02",
+        "event_time": datetime(2024, 1, 2, tzinfo=UTC),
+        "shelf": "top",
+        "litres": 1.5,
+        "shelf_rate_3d": None,
+        "shelf_count_2d": 0,
+        "label": 1,
+        "weight": 1.0,
+    }
     schema = table_schema(toy(), "features")
     schema = schema.append(pa.field("label", pa.int8())).append(pa.field("weight", pa.float64()))
     return pa.Table.from_pylist([one, {**one, "kettle_id": "b", "label": 0, "partition": "2024-01-01"}], schema)
@@ -56,9 +71,18 @@ def test_a_lineage_holds_all_and_goes_to_json(toy: ToyProblem, rows: pa.Table, t
     assert json.loads(json.dumps(found)) == found
     assert found["tables"] == {"events": 3, "labels": None, "features": 5, "training_sets": 2}
     assert found["seeds"] == {"sampling": 6, "resampling": 0, "augmentation": 0, "training": 4, "bootstrap": 0}
-    wanted = {"problem": problem.name, "candidate": "xgboost", "model": "xgboost", "parameters": {"max_depth": 3},
-              "parent": "6", "is_streamed": True, "feature_set": problem.feature_set, "splits": splits,
-              "config_hash": problem.config_hash, **{name: PINS[name] for name in list(PINS)[:5]}}  # fmt: skip
+    wanted = {
+        "problem": problem.name,
+        "candidate": "xgboost",
+        "model": "xgboost",
+        "parameters": {"max_depth": 3},
+        "parent": "6",
+        "is_streamed": True,
+        "feature_set": problem.feature_set,
+        "splits": splits,
+        "config_hash": problem.config_hash,
+        **{name: PINS[name] for name in list(PINS)[:5]},
+    }
     assert {name: found[name] for name in wanted} == wanted
     assert found["queries"].keys() == {"events", "labels"}
     assert found["queries"]["events"] != found["queries"]["labels"]

@@ -70,17 +70,30 @@ def kettles(days: int, seed: int = 0) -> tuple[pa.Table, pa.Table]:
     labels = (litres + rng.normal(0, 1, count) > 2.5).astype(int)
     shelves = rng.choice(["top", "bottom"], count)
     events = [
-        {"kettle_id": f"k{n:04}", "event_time": at, "cutoff_time": at, "known_time": at - timedelta(hours=1),
-         "shelf": str(shelves[n]), "litres": None if n % 17 == 0 else float(litres[n]), "statement": 0,
-         "partition": at.date().isoformat()}
+        {
+            "kettle_id": f"k{n:04}",
+            "event_time": at,
+            "cutoff_time": at,
+            "known_time": at - timedelta(hours=1),
+            "shelf": str(shelves[n]),
+            "litres": None if n % 17 == 0 else float(litres[n]),
+            "statement": 0,
+            "partition": at.date().isoformat(),
+        }
         for n, at in enumerate(times)
-    ]  # fmt: skip
+    ]
     said = [
-        {**{name: one[name] for name in ("kettle_id", "event_time", "partition")}, "label": int(label), "statement": 0,
-         "known_time": one["event_time"] + timedelta(hours=1), "source": "natural" if n % 5 else "hand",
-         "confidence": 1.0 if n % 5 else 0.75, "labeler": "" if n % 5 else "ann"}
+        {
+            **{name: one[name] for name in ("kettle_id", "event_time", "partition")},
+            "label": int(label),
+            "statement": 0,
+            "known_time": one["event_time"] + timedelta(hours=1),
+            "source": "natural" if n % 5 else "hand",
+            "confidence": 1.0 if n % 5 else 0.75,
+            "labeler": "" if n % 5 else "ann",
+        }
         for n, (one, label) in enumerate(zip(events, labels, strict=True))
-    ]  # fmt: skip
+    ]
     schemas = (table_schema(problem, "events"), table_schema(problem, "labels"))
     return pa.Table.from_pylist(events, schemas[0]), pa.Table.from_pylist(said, schemas[1])
 
@@ -124,15 +137,26 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         rows = {split: training_sets.split(problem, pins, split) for split in SPLITS}
         model = fit(problem, CANDIDATE, rows["train"], rows["validation"], parameters=SEARCHED)
         made_of = lineage(
-            problem, pins, {split: fingerprint(problem, one) for split, one in rows.items()}, CANDIDATE, SEARCHED,
+            problem,
+            pins,
+            {split: fingerprint(problem, one) for split, one in rows.items()},
+            CANDIDATE,
+            SEARCHED,
             surroundings(),
-        )  # fmt: skip
+        )
         tags = {"partition": PARTITION, "training_set": pins.training_set, "training": pins.training}
         run_id = tracking.log_candidate(
-            problem, CANDIDATE, model, tags=tags, parameters={}, metrics={}, files={},
-            dataset_uri=store.table_uri(problem, "training_sets"), dataset_version=pins.training_set_version,
+            problem,
+            CANDIDATE,
+            model,
+            tags=tags,
+            parameters={},
+            metrics={},
+            files={},
+            dataset_uri=store.table_uri(problem, "training_sets"),
+            dataset_version=pins.training_set_version,
             example=rows["train"].select(problem.feature_names).slice(0, 5),
-        )  # fmt: skip
+        )
         settings = tracking.run_file(run_id, "problem.json")
         files = {"problem.json": settings, "lineage.json": {**made_of, "run_id": run_id, "version": VERSION}}
         write_version_files(problem, VERSION, files)
@@ -205,8 +229,14 @@ def test_what_changed_since_is_named_and_the_recorded_settings_are_used(kettle: 
         "config training.seed: 0 -> 9 (made again with what it was)",
     ]
     rest = "\n".join(found.differences[2:])
-    for part in ("events.sql is another text", "code: 1234abcd -> ", "Python: 3.9.1 -> 3.", "package numpy: 1.0 -> ",
-                 f"lock file: {'f' * 64} -> ", "system: Plan 9 -> "):  # fmt: skip
+    for part in (
+        "events.sql is another text",
+        "code: 1234abcd -> ",
+        "Python: 3.9.1 -> 3.",
+        "package numpy: 1.0 -> ",
+        f"lock file: {'f' * 64} -> ",
+        "system: Plan 9 -> ",
+    ):
         assert part in rest
     assert "labels.sql" not in rest
 

@@ -11,9 +11,11 @@ from pipelines.release.versions import learnt_by, taught, write_version_files
 from tests.conftest import ToyProblem
 
 SCRATCH: dict[str, Any] = {
-    "how": "scratch", "parent": None, "training_set": "1",
+    "how": "scratch",
+    "parent": None,
+    "training_set": "1",
     "splits": {"train": {"partitions": ["a"]}, "validation": {"partitions": ["b"]}, "test": {"partitions": ["c"]}},
-}  # fmt: skip
+}
 UPDATED = SCRATCH | {"how": "recalibrate", "parent": "1", "parent_run": "first", "training_set": "2"}
 UPDATED |= {"splits": {name: {"partitions": [name]} for name in ("train", "validation", "test")}}
 REFIT = {"of": "tested", "base": "first", "rows": {"partitions": ["validation", "test"]}}

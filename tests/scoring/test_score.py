@@ -34,8 +34,11 @@ def test_each_row_gets_its_score_batch_by_batch() -> None:
     found = list(score(Constant("binary", 0.25), iter(batches)))
     assert [batch.num_rows for batch in found] == [2, 1]
     assert pa.Table.from_batches(found).to_pydict() == {
-        "litres": [1.0, 2.0, 3.0], "score": [0.25] * 3, "decision": ["0"] * 3, "probabilities": [None] * 3,
-    }  # fmt: skip
+        "litres": [1.0, 2.0, 3.0],
+        "score": [0.25] * 3,
+        "decision": ["0"] * 3,
+        "probabilities": [None] * 3,
+    }
 
 
 def test_a_decision_is_by_the_models_own_threshold() -> None:
@@ -76,12 +79,17 @@ def test_the_columns_are_of_the_contracts_types(task: str, value: Any) -> None:
             assert found.schema.field(field.name).type == arrow_type(field.type)
 
 
-@pytest.mark.parametrize(("task", "value", "told"), [
-    *(("binary", value, "no probabilities") for value in (float("nan"), 1.1, -0.1, float("inf"))),
-    *(("multiclass", value, "no probabilities")
-      for value in ([0.5, 0.5, 0.5], [1.5, -0.5, 0.0], [float("nan"), 0.5, 0.5])),
-    *(("regression", value, "no finite numbers") for value in (float("nan"), float("-inf"))),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "value", "told"),
+    [
+        *(("binary", value, "no probabilities") for value in (float("nan"), 1.1, -0.1, float("inf"))),
+        *(
+            ("multiclass", value, "no probabilities")
+            for value in ([0.5, 0.5, 0.5], [1.5, -0.5, 0.0], [float("nan"), 0.5, 0.5])
+        ),
+        *(("regression", value, "no finite numbers") for value in (float("nan"), float("-inf"))),
+    ],
+)
 def test_what_is_no_score_is_refused(task: str, value: Any, told: str) -> None:
     with pytest.raises(DataError, match=told):
         list(score(Constant(task, value), pa.table({"litres": [1.0]}).to_batches()))

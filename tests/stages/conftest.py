@@ -62,8 +62,13 @@ def configure(problem: str, change: Callable[[dict[str, Any]], object]) -> None:
 
 def let_in(problem: str) -> None:
     """A gate for tests of what follows it: one test week says little, and two weeks of training less."""
-    lax = {"max_champion_fall": None, "max_forgotten": 0.9, "max_prediction_shift": None, "slices": None,
-           "limits": {"auc": {"min": 0.5}}}  # fmt: skip
+    lax = {
+        "max_champion_fall": None,
+        "max_forgotten": 0.9,
+        "max_prediction_shift": None,
+        "slices": None,
+        "limits": {"auc": {"min": 0.5}},
+    }
     for over in ("baselines", "champion"):
         lax[f"gain_over_{over}"] = {"auc": -0.5, "log_loss": -0.5}
     configure(problem, lambda raw: (raw["gate"].update(lax), raw["evaluation"].update(bootstrap={"resamples": 50})))

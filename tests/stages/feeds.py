@@ -30,8 +30,13 @@ def row(
 ) -> dict[str, Any]:
     """A row of the feed; times count hours since the start of 2024."""
     at = START + timedelta(hours=hour)
-    return {"ticket": ticket, "happens": at, "told": None if told is None else START + timedelta(hours=told),
-            "litres": litres, "hot": None} | more  # fmt: skip
+    return {
+        "ticket": ticket,
+        "happens": at,
+        "told": None if told is None else START + timedelta(hours=told),
+        "litres": litres,
+        "hot": None,
+    } | more
 
 
 def day(number: int) -> str:
@@ -50,10 +55,14 @@ class Feed:
             source = {"path": PATHS[kind], "columns": COLUMNS}
         known = changes.pop("known", "")
         labels = changes.pop("labels_sql", LABELS)
-        raw = {**toy, "key": "ticket", "sources": {"feed": source | changes.pop("source", {})},
-               "columns": {"litres": {"type": "float", "available": "cutoff", "min": 0}},
-               "features": {"columns": ["litres"]},
-               "validation": {"shape": None, "max_quarantined_share": 1.0}}  # fmt: skip
+        raw = {
+            **toy,
+            "key": "ticket",
+            "sources": {"feed": source | changes.pop("source", {})},
+            "columns": {"litres": {"type": "float", "available": "cutoff", "min": 0}},
+            "features": {"columns": ["litres"]},
+            "validation": {"shape": None, "max_quarantined_share": 1.0},
+        }
         for path, value in changes.items():
             section, _, name = path.partition(".")
             raw[section] = {**raw.get(section, {}), name: value} if name else value

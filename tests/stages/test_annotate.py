@@ -57,17 +57,34 @@ def fill(problem: Problem) -> np.ndarray:
     litres = rng.uniform(0, 5, count)
     truth = (litres + rng.normal(0, 0.6, count) > 2.5).astype(int)
     day = np.repeat(np.arange(DAYS), PER_DAY)
-    times = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=int(d), minutes=int(m))
-             for d, m in zip(day, np.tile(np.arange(PER_DAY), DAYS), strict=True)]  # fmt: skip
+    times = [
+        datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=int(d), minutes=int(m))
+        for d, m in zip(day, np.tile(np.arange(PER_DAY), DAYS), strict=True)
+    ]
     keys = [f"2024-01-{d + 1:02d}" for d in day]
-    shared = {"superseded_time": [None] * count, "withdrawn_time": [None] * count, "event_time": times,
-              "kettle_id": [f"k{row:03d}" for row in range(count)]}  # fmt: skip
-    events = shared | {"partition": keys, "known_time": times, "cutoff_time": times, "statement": [0] * count,
-                       "shelf": rng.choice(["top", "bottom"], count).tolist(), "litres": litres.tolist(),
-                       "age": rng.integers(0, 9, count).tolist()}  # fmt: skip
-    labels = shared | {"partition": keys, "known_time": [time + timedelta(hours=1) for time in times],
-                       "label": truth.tolist(), "source": ["natural"] * count, "confidence": [1.0] * count,
-                       "labeler": [""] * count}  # fmt: skip
+    shared = {
+        "superseded_time": [None] * count,
+        "withdrawn_time": [None] * count,
+        "event_time": times,
+        "kettle_id": [f"k{row:03d}" for row in range(count)],
+    }
+    events = shared | {
+        "partition": keys,
+        "known_time": times,
+        "cutoff_time": times,
+        "statement": [0] * count,
+        "shelf": rng.choice(["top", "bottom"], count).tolist(),
+        "litres": litres.tolist(),
+        "age": rng.integers(0, 9, count).tolist(),
+    }
+    labels = shared | {
+        "partition": keys,
+        "known_time": [time + timedelta(hours=1) for time in times],
+        "label": truth.tolist(),
+        "source": ["natural"] * count,
+        "confidence": [1.0] * count,
+        "labeler": [""] * count,
+    }
     schema = table_schema(problem, "events")
     store.write_table(problem, "events", pa.table(events).select(schema.names).cast(schema), sorted(set(keys)))
     schema = table_schema(problem, "labels")
@@ -272,19 +289,32 @@ def train(problem: Problem, names: tuple[str, ...] = ("prior", "logistic", "xgbo
     rows = rows.append_column("weight", pa.array(np.ones(rows.num_rows)))
     for name in names:
         run_id = tracking.log_candidate(
-            problem, name, fit(problem, name, rows, rows),
-            tags={"training": "t1", "candidate": name, "partition": NEWEST, "training_set": "s"}, parameters={},
-            metrics={}, dataset_uri="file:///nowhere", dataset_version=0,
-            example=rows.select(problem.feature_names).slice(0, 3), files={},
-        )  # fmt: skip
+            problem,
+            name,
+            fit(problem, name, rows, rows),
+            tags={"training": "t1", "candidate": name, "partition": NEWEST, "training_set": "s"},
+            parameters={},
+            metrics={},
+            dataset_uri="file:///nowhere",
+            dataset_version=0,
+            example=rows.select(problem.feature_names).slice(0, 3),
+            files={},
+        )
         if name == "logistic":
             version = tracking.register(problem, run_id, {})
             config = problem.model_dump(mode="json")
             write_version_files(problem, version, {"problem.json": config, "reference.json": {}})
             tracking.promote(problem, version)
-    ledger.record(problem, decision="gate:t1", kind="gate", partition=NEWEST, verdict="passed", action="register",
-                  reason="", evidence={"evaluation": {"training": "t1", "candidates": dict.fromkeys(
-                      ["prior", "logistic", "xgboost"])}})  # fmt: skip
+    ledger.record(
+        problem,
+        decision="gate:t1",
+        kind="gate",
+        partition=NEWEST,
+        verdict="passed",
+        action="register",
+        reason="",
+        evidence={"evaluation": {"training": "t1", "candidates": dict.fromkeys(["prior", "logistic", "xgboost"])}},
+    )
 
 
 @pytest.mark.parametrize("strategy", ["uncertainty", "disagreement"])
@@ -307,12 +337,19 @@ def test_models_choose_what_they_are_unsure_of(write: Callable[..., Problem]) ->
 
     schema = table_schema(problem, "predictions")
     unsure = [f"k{row}" for row in range(290, 296)]
-    predictions = pa.table({
-        "kettle_id": unsure, "partition": [NEWEST] * 6, "event_time": [datetime(2024, 1, 5, tzinfo=UTC)] * 6,
-        "score": [0.5] * 6, "decision": ["1"] * 6, "probabilities": [None] * 6,
-        "model_version": ["1"] * 6, "variant": ["champion"] * 6,
-        "scored_time": [datetime(2024, 1, 6, tzinfo=UTC)] * 6,
-    })  # fmt: skip
+    predictions = pa.table(
+        {
+            "kettle_id": unsure,
+            "partition": [NEWEST] * 6,
+            "event_time": [datetime(2024, 1, 5, tzinfo=UTC)] * 6,
+            "score": [0.5] * 6,
+            "decision": ["1"] * 6,
+            "probabilities": [None] * 6,
+            "model_version": ["1"] * 6,
+            "variant": ["champion"] * 6,
+            "scored_time": [datetime(2024, 1, 6, tzinfo=UTC)] * 6,
+        }
+    )
     store.write_table(problem, "predictions", predictions.cast(schema), [NEWEST])
     assert sorted(stage("annotate.choose")(KETTLE).events) == unsure, "scores that are there are not made again"
 
@@ -340,15 +377,28 @@ def test_one_model_is_no_committee(write: Callable[..., Problem]) -> None:
         found = tracking.find_run(problem, {"training": "t1", "candidate": name})
         assert found is not None
         tracking.annotate(found[0], tags={"training": "t2"})
-    ledger.record(problem, decision="gate:t2", kind="gate", partition=NEWEST, verdict="passed", action="register",
-                  reason="", evidence={"evaluation": evaluation})  # fmt: skip
+    ledger.record(
+        problem,
+        decision="gate:t2",
+        kind="gate",
+        partition=NEWEST,
+        verdict="passed",
+        action="register",
+        reason="",
+        evidence={"evaluation": evaluation},
+    )
     with pytest.raises(ConfigError, match="1 candidate that learns"):
         stage("annotate.choose")(KETTLE)
 
 
 def test_a_model_labels_what_it_is_sure_of(write: Callable[..., Problem]) -> None:
-    problem = write(**LEARNERS, **{"labels.self_training": {"candidate": "xgboost", "threshold": 0.9},
-                                   "labels.use": ["natural", "self_trained"]})  # fmt: skip
+    problem = write(
+        **LEARNERS,
+        **{
+            "labels.self_training": {"candidate": "xgboost", "threshold": 0.9},
+            "labels.use": ["natural", "self_trained"],
+        },
+    )
     truth = fill(problem)
     result = stage("annotate.self_train")(KETTLE)
     assert (result.labelled_before, result.unlabelled) == (180, 120)

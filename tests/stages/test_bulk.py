@@ -63,8 +63,16 @@ def deliver(folder: Path, mended: bool = False) -> int:
                 label = number == 7 or label
             time = START + timedelta(days=number, hours=1 + 20 * row / A_DAY)
             if mended or number != 9:
-                rows.append({"kettle_id": f"{number}/{row}", "event_time": time, "litres": litres, "shelf": shelf,
-                             "label": int(label), "known_time": time + timedelta(days=1)})  # fmt: skip
+                rows.append(
+                    {
+                        "kettle_id": f"{number}/{row}",
+                        "event_time": time,
+                        "litres": litres,
+                        "shelf": shelf,
+                        "label": int(label),
+                        "known_time": time + timedelta(days=1),
+                    }
+                )
     table = pa.Table.from_pylist(rows)
     pq.write_table(table.select(["kettle_id", "event_time", "litres", "shelf"]), folder / "kettles.parquet")
     pq.write_table(table.select(["kettle_id", "event_time", "known_time", "label"]), folder / "spills.parquet")

@@ -76,11 +76,16 @@ def kettles(task: str) -> pa.Table:
     elif task == "multiclass":
         label = np.array(["fast", "slow", "never"])[np.digitize(minutes, [1.0, 3.0])]
     start, between = datetime(2024, 1, 1, tzinfo=UTC), timedelta(weeks=WEEKS) / count
-    return pa.table({
-        "kettle_id": [f"k{n}" for n in range(count)],
-        "filled": pa.array([start + n * between for n in range(count)], pa.timestamp("us", "UTC")),
-        "litres": litres, "watts": watts, "shelf": shelf, "label": label,
-    })  # fmt: skip
+    return pa.table(
+        {
+            "kettle_id": [f"k{n}" for n in range(count)],
+            "filled": pa.array([start + n * between for n in range(count)], pa.timestamp("us", "UTC")),
+            "litres": litres,
+            "watts": watts,
+            "shelf": shelf,
+            "label": label,
+        }
+    )
 
 
 def test_a_problem_with_the_required_settings_alone_is_trained(kitchen: str, trained: Run) -> None:

@@ -36,11 +36,13 @@ PROBLEM: dict[str, Any] = {
     "sources": {"kettles": {"path": "kettles.parquet"}},
     "columns": {"litres": {"type": "float", "available": "cutoff"}, "watts": {"type": "float", "available": "cutoff"}},
     "features": {"columns": ["litres", "watts"]},
-    "training": {"candidates": {"prior": {"model": "prior"}, "logistic": {"model": "logistic"}},
-                 "baselines": ["prior"]},
+    "training": {
+        "candidates": {"prior": {"model": "prior"}, "logistic": {"model": "logistic"}},
+        "baselines": ["prior"],
+    },
     "gate": {"limits": {"auc": {"min": 0.5}}, "gain_over_baselines": {"auc": -0.1}, "gain_over_champion": {"auc": 0.0}},
     "monitoring": {"report_rows": None, "policy": {"updates": "manual"}},
-}  # fmt: skip
+}
 
 
 def kettles(closed: list[str] = CLOSED) -> pa.Table:
@@ -51,10 +53,15 @@ def _week(place: int) -> pa.Table:
     random, start = np.random.default_rng(place), datetime.fromisoformat(WEEKS[place]).replace(tzinfo=UTC)
     litres, watts, noise = random.normal(size=(3, A_WEEK))
     times = [start + timedelta(hours=n) for n in range(A_WEEK)]
-    return pa.table({
-        "kettle_id": [f"{WEEKS[place]} {n}" for n in range(A_WEEK)], "litres": litres, "watts": watts,
-        "filled": pa.array(times, pa.timestamp("us", "UTC")), "label": (litres + watts + noise > 0).astype(np.int8),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "kettle_id": [f"{WEEKS[place]} {n}" for n in range(A_WEEK)],
+            "litres": litres,
+            "watts": watts,
+            "filled": pa.array(times, pa.timestamp("us", "UTC")),
+            "label": (litres + watts + noise > 0).astype(np.int8),
+        }
+    )
 
 
 @pytest.fixture(scope="module")

@@ -83,8 +83,9 @@ def test_a_refused_week_is_held_until_a_delivery_is_good_and_no_other_is(loop: s
     local_run.ingest(loop, WEEK, "2013-02-18")
     assert quarantine.held(config) == {"2013-02-18"}, "who held it lets it in"
     assert [row["action"] for row in ledger.decisions(config, "partition") if row["partition"] == WEEK] == [
-        "quarantine", "readmitted",
-    ]  # fmt: skip
+        "quarantine",
+        "readmitted",
+    ]
 
 
 def test_a_week_in_another_unit_publishes_nothing_until_somebody_accepts_it(loop: str) -> None:

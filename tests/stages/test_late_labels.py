@@ -42,12 +42,17 @@ def kettle(took: timedelta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     random, count = np.random.default_rng(5), DAYS * A_DAY
     filled = [datetime(2024, 1, 1, tzinfo=UTC) + n * timedelta(days=1) / A_DAY for n in range(count)]
     litres = random.normal(size=count)
-    kettles = pa.table({
-        "kettle_id": [f"k{n}" for n in range(count)],
-        "filled": filled, "known_time": [time + took for time in filled],
-        "litres": litres, "watts": random.normal(size=count), "shelf": random.choice(["top", "low"], count),
-        "label": (litres + 2 * random.normal(size=count) > 0).astype(np.int8),
-    })  # fmt: skip
+    kettles = pa.table(
+        {
+            "kettle_id": [f"k{n}" for n in range(count)],
+            "filled": filled,
+            "known_time": [time + took for time in filled],
+            "litres": litres,
+            "watts": random.normal(size=count),
+            "shelf": random.choice(["top", "low"], count),
+            "label": (litres + 2 * random.normal(size=count) > 0).astype(np.int8),
+        }
+    )
     pq.write_table(kettles, folder / "kettles.parquet")
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(folder.parent))
     monkeypatch.setenv("EVERGREEN_STORE_URI", (tmp_path / "store").as_uri())

@@ -92,10 +92,10 @@ def test_parameters_are_searched_and_a_killed_search_and_fit_go_on(
 
     loop = loop_after(3, is_bulk=True)
     configure(loop, lambda raw: only(raw, "xgboost"))
-    configure(loop, lambda raw: raw["training"].update(
-        checkpoint_rounds=10, search={"trials": 3, "folds": 1}, seed=9))  # fmt: skip
-    configure(loop, lambda raw: raw["training"]["candidates"]["xgboost"].update(
-        search={"max_depth": {"low": 2, "high": 6}}))  # fmt: skip
+    configure(loop, lambda raw: raw["training"].update(checkpoint_rounds=10, search={"trials": 3, "folds": 1}, seed=9))
+    configure(
+        loop, lambda raw: raw["training"]["candidates"]["xgboost"].update(search={"max_depth": {"low": 2, "high": 6}})
+    )
     checked = prepared(loop)
 
     class Killed(EvergreenError):
@@ -115,8 +115,9 @@ def test_parameters_are_searched_and_a_killed_search_and_fit_go_on(
     monkeypatch.setattr(StoredCheckpoint, "save", lambda *a: (save(*a), saved.append(a[1]))[0])
     done = stage("train.train")(loop, checked, "xgboost")
     assert saved[0] == 10 and saved[1] > 10, "the second try went on where the first was"
-    runs = mlflow.search_runs(experiment_names=[loop], output_format="list",
-                              filter_string=f"tags.`mlflow.parentRunId` = '{done.run_id}'")  # fmt: skip
+    runs = mlflow.search_runs(
+        experiment_names=[loop], output_format="list", filter_string=f"tags.`mlflow.parentRunId` = '{done.run_id}'"
+    )
     assert len(runs) == 3, "each trial is a nested run, and none was run twice"
     lineage = tracking.run_file(done.run_id, "lineage.json")
     assert set(lineage["parameters"]) == {"max_depth"}

@@ -49,11 +49,19 @@ def day_of(problem: Problem, key: str, is_inverted: bool = False) -> pa.Table:
     labels = (random.random(ROWS) < scores) != is_inverted
     start = problem.partitions.start(key)
     times = pa.array([start + timedelta(minutes=minute) for minute in range(ROWS)], pa.timestamp("us", "UTC"))
-    return pa.table({
-        "kettle_id": [f"{key} {place}" for place in range(ROWS)], "partition": [key] * ROWS, "event_time": times,
-        "shelf": random.choice(["top", "bottom"], ROWS), "litres": litres, "shelf_rate_3d": random.random(ROWS),
-        "shelf_count_2d": random.random(ROWS), "score": scores, "label": labels.astype(np.int8),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "kettle_id": [f"{key} {place}" for place in range(ROWS)],
+            "partition": [key] * ROWS,
+            "event_time": times,
+            "shelf": random.choice(["top", "bottom"], ROWS),
+            "litres": litres,
+            "shelf_rate_3d": random.random(ROWS),
+            "shelf_count_2d": random.random(ROWS),
+            "score": scores,
+            "label": labels.astype(np.int8),
+        }
+    )
 
 
 def lay_out(problem: Problem, inverted: list[str]) -> None:
@@ -65,17 +73,29 @@ def lay_out(problem: Problem, inverted: list[str]) -> None:
     known = reference(test.select(problem.feature_names), found.labels, found, history=history)
     train = {"train": {"partitions": TESTED[:8]}}
     lineage = {"partition": TESTED[-1], "candidate": "xgboost", "training_set": "1", "splits": train}
-    write_version_files(problem, "1", {
-        "held_out.parquet": to_parquet(problem, test, found),
-        "problem.json": problem.model_dump(mode="json", exclude={"folder"}),
-        "reference.json": {"reference": known.model_dump(mode="json")},
-        "lineage.json": lineage,
-    })  # fmt: skip
+    write_version_files(
+        problem,
+        "1",
+        {
+            "held_out.parquet": to_parquet(problem, test, found),
+            "problem.json": problem.model_dump(mode="json", exclude={"folder"}),
+            "reference.json": {"reference": known.model_dump(mode="json")},
+            "lineage.json": lineage,
+        },
+    )
     for key in SCORED:
         seen = problem.partitions.end(key)
         write(problem, "features", parts[key], key)
-        write(problem, "labels", parts[key], key, known_time=seen - timedelta(minutes=1), source="natural",
-              confidence=1.0, labeler="outcome")  # fmt: skip
+        write(
+            problem,
+            "labels",
+            parts[key],
+            key,
+            known_time=seen - timedelta(minutes=1),
+            source="natural",
+            confidence=1.0,
+            labeler="outcome",
+        )
         write(problem, "predictions", parts[key], key, model_version="1", variant="champion", scored_time=seen)
 
 
@@ -111,8 +131,16 @@ def test_rows_without_a_label_are_known_as_such(kettle: Problem) -> None:
     lay_out(kettle, inverted=[])
     key, rows = SCORED[0], day_of(kettle, SCORED[0])
     seen = kettle.partitions.end(key)
-    write(kettle, "labels", rows.slice(0, 90), key, known_time=seen - timedelta(minutes=1), source="natural",
-          confidence=1.0, labeler="outcome")  # fmt: skip
+    write(
+        kettle,
+        "labels",
+        rows.slice(0, 90),
+        key,
+        known_time=seen - timedelta(minutes=1),
+        source="natural",
+        confidence=1.0,
+        labeler="outcome",
+    )
     found = with_or_without_label(kettle, kettle, SCORED[:2], SCORED[1])
     is_labelled = found["_is_labelled"].to_numpy()
     assert found.num_rows == 2 * ROWS and set(kettle.feature_names) <= set(found.column_names)

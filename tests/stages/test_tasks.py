@@ -123,15 +123,18 @@ def parcels(name: str) -> pa.Table:
         place = np.clip(np.searchsorted([24.0, 36, 55], hours), 0, 3)
         told = [CLASSES[3 - n] for n in place]
         told[3] = "eaten"
-    return pa.table({
-        "parcel_id": [f"p{n}" for n in range(count)],
-        "sent_at": pa.array([START + timedelta(days=n // A_DAY, minutes=n % A_DAY) for n in range(count)],
-                            pa.timestamp("s", "UTC")),
-        "service": [("air", "road", "sea")[n] for n in service],
-        "region": [("north", "south")[n] for n in random.integers(0, 2, count)],
-        "kilos": kilos.round(3),
-        "told": told,
-    })  # fmt: skip
+    return pa.table(
+        {
+            "parcel_id": [f"p{n}" for n in range(count)],
+            "sent_at": pa.array(
+                [START + timedelta(days=n // A_DAY, minutes=n % A_DAY) for n in range(count)], pa.timestamp("s", "UTC")
+            ),
+            "service": [("air", "road", "sea")[n] for n in service],
+            "region": [("north", "south")[n] for n in random.integers(0, 2, count)],
+            "kilos": kilos.round(3),
+            "told": told,
+        }
+    )
 
 
 def write_problem(name: str, folder: Path) -> None:
@@ -191,8 +194,9 @@ def test_a_corrected_label_is_a_statement_of_its_own(problem: str) -> None:
     config = load_problem(problem)
     told = store.dataset(config, "labels").to_table(filter=pc.field("partition") == "2024-01-05")
     other: Any = 1.5 if is_of_numbers(problem) else "lost"
-    label = pc.if_else(pc.equal(told["parcel_id"], told["parcel_id"][0]), pa.scalar(other, told["label"].type),
-                       told["label"])  # fmt: skip
+    label = pc.if_else(
+        pc.equal(told["parcel_id"], told["parcel_id"][0]), pa.scalar(other, told["label"].type), told["label"]
+    )
     columns = [config.key, "event_time", "known_time", "label", "partition"]
     delivered = told.set_column(told.column_names.index("label"), "label", label).select(columns)
     now = datetime(2024, 2, 1, tzinfo=UTC)

@@ -31,8 +31,16 @@ def newer(loop_after: Callable[..., str]) -> str:
 
 
 def asked(problem: str, partition: str, action: str, **evidence: Any) -> None:
-    ledger.record(load_problem(problem), decision=f"monitoring:{partition}", kind="monitoring", partition=partition,
-                  verdict="v", action=action, reason="r", evidence=evidence)  # fmt: skip
+    ledger.record(
+        load_problem(problem),
+        decision=f"monitoring:{partition}",
+        kind="monitoring",
+        partition=partition,
+        verdict="v",
+        action=action,
+        reason="r",
+        evidence=evidence,
+    )
 
 
 def lineage(problem: str, version: str) -> dict[str, Any]:
@@ -148,8 +156,9 @@ def test_a_version_of_a_window_is_let_in_and_made_again(newer: str) -> None:
     configure(newer, lambda raw: raw["gate"].update(min_learnt_share=1.0))
     done = local_run.train(newer, window_from="2013-01-14")
     checks = ledger.decisions(load_problem(newer), "gate")[-1]["evidence"]["checks"]
-    assert any(check["reason"] == "the challenger was to learn from 2013-01-14 on and from nothing before"
-               for check in checks)  # fmt: skip
+    assert any(
+        check["reason"] == "the challenger was to learn from 2013-01-14 on and from nothing before" for check in checks
+    )
     made = reproduce(newer, done.version)
     assert made.identical and not [line for line in made.differences if line.startswith("rows of")]
 
@@ -175,8 +184,16 @@ def test_of_requests_that_wait_in_line_only_the_newest_is_carried_out(newer: str
         stage("train.label")(newer, "2013-02-18", requested=True)
     assert stage("train.label")(newer, "2013-02-25", requested=True, how=None).how == "recalibrate"
     assert stage("train.label")(newer, "2013-02-18").how == "scratch", "by hand it is done all the same"
-    ledger.record(load_problem(newer), decision="gate:x", kind="gate", partition="2013-02-25", verdict="failed",
-                  action="keep champion", reason="r", evidence={})  # fmt: skip
+    ledger.record(
+        load_problem(newer),
+        decision="gate:x",
+        kind="gate",
+        partition="2013-02-25",
+        verdict="failed",
+        action="keep champion",
+        reason="r",
+        evidence={},
+    )
     with pytest.raises(NothingToDo, match="trained for this request already"):
         stage("train.label")(newer, "2013-02-25", requested=True)
     assert stage("train.label")(newer, "2013-02-18", requested=True).partition == "2013-02-18", "none waits any more"

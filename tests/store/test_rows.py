@@ -51,12 +51,14 @@ def test_rows_are_those_that_delta_reads(
 ) -> None:
     """Of groups of one file, of several, and of all; whatever is asked for."""
     folder = tmp_path_factory.mktemp("rows")
-    rows = pa.table({
-        "partition": [partition or "none" for partition, _, _ in cells],
-        "source": pa.array([source for _, source, _ in cells], pa.string()),
-        "event_time": pa.array([None if after is None else START + after for _, _, after in cells], TIMES),
-        "number": range(len(cells)),
-    })  # fmt: skip
+    rows = pa.table(
+        {
+            "partition": [partition or "none" for partition, _, _ in cells],
+            "source": pa.array([source for _, source, _ in cells], pa.string()),
+            "event_time": pa.array([None if after is None else START + after for _, _, after in cells], TIMES),
+            "number": range(len(cells)),
+        }
+    )
     table = written(folder, rows)
     everything = table.to_pyarrow_dataset().to_table()
     since_then, is_among = pc.field("event_time") >= START + since, sql.is_among("partition", [*keys, cells[0][0]])
@@ -75,10 +77,14 @@ def test_rows_are_those_that_delta_reads(
 
 def test_files_of_other_partitions_and_times_are_not_read(tmp_path: Path) -> None:
     days = [START + timedelta(days=day) for day in range(4)]
-    rows = pa.table({
-        "partition": [f"{day:%Y-%m-%d}" for day in days], "source": ["natural"] * 4, "number": range(4),
-        "event_time": pa.array(days, TIMES),
-    })  # fmt: skip
+    rows = pa.table(
+        {
+            "partition": [f"{day:%Y-%m-%d}" for day in days],
+            "source": ["natural"] * 4,
+            "number": range(4),
+            "event_time": pa.array(days, TIMES),
+        }
+    )
     dataset = ours(written(tmp_path, rows), tmp_path)
     assert len(list(dataset.get_fragments())) == 4
     for wanted in (pc.field("partition") == "2024-01-04", pc.field("event_time") >= days[3]):
@@ -88,10 +94,14 @@ def test_files_of_other_partitions_and_times_are_not_read(tmp_path: Path) -> Non
 
 def day_files(count: int) -> pa.Table:
     days = [START + timedelta(days=day) for day in range(count)]
-    return pa.table({
-        "partition": [f"{day:%Y-%m-%d}" for day in days], "source": ["natural"] * count, "number": range(count),
-        "event_time": pa.array(days, TIMES),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "partition": [f"{day:%Y-%m-%d}" for day in days],
+            "source": ["natural"] * count,
+            "number": range(count),
+            "event_time": pa.array(days, TIMES),
+        }
+    )
 
 
 def test_a_scan_describes_the_groups_that_it_needs_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

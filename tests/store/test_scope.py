@@ -55,8 +55,9 @@ def test_a_task_keeps_to_what_it_has_opened_until_it_is_told(toy: ToyProblem, pl
             pool.submit(note, "b").result()
 
     def note(decision: str) -> None:
-        ledger.record(toy(), decision=decision, kind="test", partition="2024-01-01", verdict="", action="",
-                      reason="", evidence={})  # fmt: skip
+        ledger.record(
+            toy(), decision=decision, kind="test", partition="2024-01-01", verdict="", action="", reason="", evidence={}
+        )
 
     with store.task():
         note("a")
@@ -120,8 +121,16 @@ def test_of_many_that_append_the_same_and_others_each_comes_in_once(toy: ToyProb
     name = "a decision whose name is longer than what Delta keeps of a text in a file's statistics " * 2
 
     def note(decision: str) -> bool:
-        return ledger.record(toy(), decision=f"{name}{decision}", kind="test", partition="2024-01-01", verdict="",
-                             action="", reason="", evidence={})  # fmt: skip
+        return ledger.record(
+            toy(),
+            decision=f"{name}{decision}",
+            kind="test",
+            partition="2024-01-01",
+            verdict="",
+            action="",
+            reason="",
+            evidence={},
+        )
 
     with ThreadPoolExecutor(8) as pool:
         new = list(pool.map(note, "abcdabcd"))

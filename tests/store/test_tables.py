@@ -44,8 +44,16 @@ def test_a_table_keeps_its_log_short(toy: ToyProblem, store_folder: Path) -> Non
 
 
 def decision(problem: Problem, number: int, kind: str = "monitoring") -> pa.Table:
-    row = {"decision": f"{kind}:{number}", "kind": kind, "partition": "2024-01-01", "verdict": "", "action": "none",
-           "reason": "", "evidence": "{}", "decided_time": NOON}  # fmt: skip
+    row = {
+        "decision": f"{kind}:{number}",
+        "kind": kind,
+        "partition": "2024-01-01",
+        "verdict": "",
+        "action": "none",
+        "reason": "",
+        "evidence": "{}",
+        "decided_time": NOON,
+    }
     return pa.Table.from_pylist([row], table_schema(problem, "ledger"))
 
 
@@ -151,8 +159,18 @@ def test_names_may_hold_any_characters(toy: ToyProblem, place: str) -> None:
 
 def test_a_column_that_is_declared_later_is_null_in_old_rows(toy: ToyProblem, place: str) -> None:
     def event(problem: Problem, day: str) -> pa.Table:
-        row = {"kettle_id": day, "partition": day, "event_time": NOON, "known_time": NOON, "cutoff_time": NOON,
-               "statement": 0, "shelf": "top", "litres": 1.0, "age": 2, "colour": "red"}  # fmt: skip
+        row = {
+            "kettle_id": day,
+            "partition": day,
+            "event_time": NOON,
+            "known_time": NOON,
+            "cutoff_time": NOON,
+            "statement": 0,
+            "shelf": "top",
+            "litres": 1.0,
+            "age": 2,
+            "colour": "red",
+        }
         return pa.Table.from_pylist([row], schema=table_schema(problem, "events"))
 
     more = toy(**{"columns.colour": {"type": "string"}})

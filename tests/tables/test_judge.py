@@ -88,11 +88,13 @@ def test_a_gain_is_positive_where_the_champion_is_better(better: str) -> None:
 def test_the_plain_model_learns_from_all_labelled_rows_and_takes_a_new_text_as_missing() -> None:
     problem = problem_of("paid: {type: float, available: cutoff}", "country: {type: string, available: cutoff}")
     count = 400
-    known = pa.table({
-        "paid": [float(n % 20) for n in range(count)],
-        "country": ["DE" if n % 2 else "FR" for n in range(count)],
-        "label": pa.array([None if n % 7 == 0 else int(n % 20 >= 10) for n in range(count)], pa.int8()),
-    })  # fmt: skip
+    known = pa.table(
+        {
+            "paid": [float(n % 20) for n in range(count)],
+            "country": ["DE" if n % 2 else "FR" for n in range(count)],
+            "label": pa.array([None if n % 7 == 0 else int(n % 20 >= 10) for n in range(count)], pa.int8()),
+        }
+    )
     asked = pa.table({"paid": [1.0, 18.0, 18.0], "country": ["DE", "FR", "XX"]})
     low, high, unseen = plain_scores(problem, known, asked)
     assert low < 0.1 < 0.9 < high

@@ -16,8 +16,19 @@ from benchmarks.tables.played import Alarm, Gain, Played, Stop, kept
 from tests.tables.conftest import problem_of
 
 FACTS = {"timezone", "last"}  # of the data: no choice of whoever uses it
-SECTIONS = {"description", "owner", "task", "key", "partitions", "sources", "columns", "labels", "features", "training",
-            "gate"}  # fmt: skip
+SECTIONS = {
+    "description",
+    "owner",
+    "task",
+    "key",
+    "partitions",
+    "sources",
+    "columns",
+    "labels",
+    "features",
+    "training",
+    "gate",
+}
 REQUIRED = {
     "partitions": {"every", "first"} | FACTS,
     "labels": {"classes"},
@@ -69,11 +80,23 @@ def test_a_row_lies_in_the_week_of_its_own_zone_whatever_kind_of_time_it_has(tmp
 
 def played(name: str, **more: object) -> Played:
     settings = {
-        "name": name, "task": "binary", "every": "week", "features": 3, "rows": 1_000, "history": ("a", "b", "c"),
-        "scored": ("d", "e"), "empty": 1, "quarantined": 0, "refused": {}, "stops": (),
-        "verdicts": {"d": "stable", "e": "label shift"}, "alarms": (), "candidate": "xgboost", "gains": (),
+        "name": name,
+        "task": "binary",
+        "every": "week",
+        "features": 3,
+        "rows": 1_000,
+        "history": ("a", "b", "c"),
+        "scored": ("d", "e"),
+        "empty": 1,
+        "quarantined": 0,
+        "refused": {},
+        "stops": (),
+        "verdicts": {"d": "stable", "e": "label shift"},
+        "alarms": (),
+        "candidate": "xgboost",
+        "gains": (),
         "cpu_seconds": {"ingest": 1.25, "train": 2.5},
-    }  # fmt: skip
+    }
     return Played.model_validate(settings | more)
 
 
@@ -85,10 +108,12 @@ def test_the_page_counts_what_stopped_what_was_refused_and_which_alarms_were_fal
     stop = Stop(stage="ingest", partitions=("c",), message="too\n  few", went_on=NO_SHAPE)
     worse = Gain(metric="auc", champion=0.6, plain=0.7, gain=-0.1, low=-0.2, high=-0.05)
     as_good = Gain(metric="auc", champion=0.6, plain=0.61, gain=-0.01, low=-0.03, high=0.01)
-    text = page([
-        played("stops", alarms=alarms, gains=(worse,)),
-        played("flights", refused={"c": "unlike those before it"}, stops=(stop,), gains=(as_good,)),
-    ])  # fmt: skip
+    text = page(
+        [
+            played("stops", alarms=alarms, gains=(worse,)),
+            played("flights", refused={"c": "unlike those before it"}, stops=(stop,), gains=(as_good,)),
+        ]
+    )
     assert "| tables that go through without a stop | all | 1 of 2 |" in text
     assert "| sound partitions that ingest did not publish | at most 0.01 | 1 of 10 (0.100) |" in text
     assert "| partitions with a false alarm | at most 0.05 | 1 of 4 (0.250) |" in text

@@ -198,9 +198,15 @@ def test_parameters_that_are_null_or_what_they_always_are_are_taken() -> None:
 
 @pytest.mark.parametrize(
     ("objective", "extra"),
-    [("reg:absoluteerror", {}), ("reg:pseudohubererror", {"huber_slope": 2.0}), ("count:poisson", {}),
-     ("reg:tweedie", {"tweedie_variance_power": 1.3}), ("reg:gamma", {}), ("reg:squaredlogerror", {})],
-)  # fmt: skip
+    [
+        ("reg:absoluteerror", {}),
+        ("reg:pseudohubererror", {"huber_slope": 2.0}),
+        ("count:poisson", {}),
+        ("reg:tweedie", {"tweedie_variance_power": 1.3}),
+        ("reg:gamma", {}),
+        ("reg:squaredlogerror", {}),
+    ],
+)
 def test_regression_has_objectives_to_choose_from(objective: str, extra: dict[str, float]) -> None:
     matrix, y, weight = _rows("regression")
     y = np.exp(y / 4)

@@ -38,7 +38,7 @@ def _settings(task: str, parameters: dict[str, Any], *, is_focal: bool = False) 
         ("binary", {"monotone_constraints": [0, 0, 0, 0, 1]}, "categories have no order"),
         ("binary", {"monotone_constraints": {"f9": 1}}, "'f9' is no column"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_refused_by_name(task: str, parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _settings(task, parameters)
@@ -104,13 +104,24 @@ def test_what_nobody_wrote_is_regularised_by_the_size_of_the_data(
 
 @given(
     written=st.dictionaries(
-        st.sampled_from(["learning_rate", "max_depth", "reg_lambda", "subsample", "colsample_bynode",
-                         "min_child_weight", "n_estimators", "early_stopping_rounds"]),
-        st.integers(1, 1)),
+        st.sampled_from(
+            [
+                "learning_rate",
+                "max_depth",
+                "reg_lambda",
+                "subsample",
+                "colsample_bynode",
+                "min_child_weight",
+                "n_estimators",
+                "early_stopping_rounds",
+            ]
+        ),
+        st.integers(1, 1),
+    ),
     rows=st.integers(1, 10**7),
     columns=st.integers(1, 500),
     has_held_out=st.booleans(),
-)  # fmt: skip
+)
 @settings(max_examples=50)
 def test_each_parameter_that_is_written_wins_over_its_default(
     written: dict[str, int], rows: int, columns: int, has_held_out: bool
@@ -142,9 +153,14 @@ def test_constraints_are_by_name_or_position() -> None:
 
 @pytest.mark.parametrize(
     ("parameters", "sampled", "rises"),
-    [({}, False, False), ({"subsample": 1.0}, False, False), ({"subsample": 0.5}, True, False),
-     ({"colsample_bylevel": 0.5, "eval_metric": "aucpr"}, True, True), ({"eval_metric": "error@0.7"}, False, False)],
-)  # fmt: skip
+    [
+        ({}, False, False),
+        ({"subsample": 1.0}, False, False),
+        ({"subsample": 0.5}, True, False),
+        ({"colsample_bylevel": 0.5, "eval_metric": "aucpr"}, True, True),
+        ({"eval_metric": "error@0.7"}, False, False),
+    ],
+)
 def test_what_follows_from_the_parameters(parameters: dict[str, Any], sampled: bool, rises: bool) -> None:
     found = _settings("binary", parameters)
     assert (found.is_sampled, found.is_higher_better) == (sampled, rises)

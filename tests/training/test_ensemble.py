@@ -35,11 +35,17 @@ def kettles(count: int, seed: int, task: str = "binary") -> pa.Table:
         label = np.digitize(pressure + random.normal(size=count), [-1, 1])
     else:
         label = 10 * pressure + random.normal(size=count)
-    return pa.table({
-        "shelf": random.choice(["top", "bottom"], count), "litres": litres, "shelf_rate_3d": rate,
-        "shelf_count_2d": random.integers(0, 9, count).astype(float), "label": label, "weight": np.ones(count),
-        "partition": pa.array(DAYS).take(pa.array(np.arange(count) * 6 // count)),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "shelf": random.choice(["top", "bottom"], count),
+            "litres": litres,
+            "shelf_rate_3d": rate,
+            "shelf_count_2d": random.integers(0, 9, count).astype(float),
+            "label": label,
+            "weight": np.ones(count),
+            "partition": pa.array(DAYS).take(pa.array(np.arange(count) * 6 // count)),
+        }
+    )
 
 
 ROWS = {
@@ -56,15 +62,30 @@ def problem(toy: ToyProblem) -> ToyProblem:
     def build(kind: str, task: str = "binary", changes: dict[str, Any] | None = None, **spec: Any) -> Problem:
         parts = PARTS | ({"linear_one": {"model": "linear"}} if task == "regression" else {})
         metric = "rmse" if task == "regression" else "log_loss"
-        gate = {"limits": {metric: {"max": 9.0}}, "gain_over_baselines": {metric: 0.0},
-                "gain_over_champion": {metric: 0.0}, "slices": None}  # fmt: skip
-        counts = {name: {"by": ["shelf"], "function": "count", "window_days": 3}
-                  for name in ("shelf_rate_3d", "shelf_count_2d")}  # fmt: skip
+        gate = {
+            "limits": {metric: {"max": 9.0}},
+            "gain_over_baselines": {metric: 0.0},
+            "gain_over_champion": {metric: 0.0},
+            "slices": None,
+        }
+        counts = {
+            name: {"by": ["shelf"], "function": "count", "window_days": 3}
+            for name in ("shelf_rate_3d", "shelf_count_2d")
+        }
         labels = {"labels.classes": CLASSES, "features.history": counts} if task == "multiclass" else {}
         candidates = {**parts, "both": {"model": kind, "of": list(parts), **spec}, "prior": {"model": "prior"}}
-        return toy(**{"task": task, "gate": gate, "training.select_by": metric, "training.threads": 1,
-                      "training.search.folds": 2, "training.candidates": candidates, **labels,
-                      **(changes or {})})  # fmt: skip
+        return toy(
+            **{
+                "task": task,
+                "gate": gate,
+                "training.select_by": metric,
+                "training.threads": 1,
+                "training.search.folds": 2,
+                "training.candidates": candidates,
+                **labels,
+                **(changes or {}),
+            }
+        )
 
     return build
 
@@ -126,9 +147,14 @@ def test_stacking_learns_from_scores_of_rows_newer_than_all_its_parts_had(
     monkeypatch.setattr(module, "fit_scorer", watched)
     fit(problem("stacking"), "both", TRAIN, VALIDATION)
     assert calls == [
-        ("both", DAYS), ("linear_one", DAYS), ("trees", DAYS),
-        ("linear_one", DAYS[:4]), ("trees", DAYS[:3]), ("linear_one", DAYS[:5]), ("trees", DAYS[:4]),
-    ]  # fmt: skip
+        ("both", DAYS),
+        ("linear_one", DAYS),
+        ("trees", DAYS),
+        ("linear_one", DAYS[:4]),
+        ("trees", DAYS[:3]),
+        ("linear_one", DAYS[:5]),
+        ("trees", DAYS[:4]),
+    ]
 
 
 def test_parameters_reach_the_level_above_and_the_parts(problem: ToyProblem) -> None:

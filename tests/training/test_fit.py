@@ -43,15 +43,17 @@ def kettles(count: int, seed: int, task: str = "binary") -> pa.Table:
     else:
         label = 10 * pressure + random.normal(size=count)
     day = np.arange(count) * 6 // count + 1
-    return pa.table({
-        "shelf": pa.array(shelf),
-        "litres": pa.array(litres, mask=random.random(count) < 0.1),
-        "shelf_rate_3d": random.random(count),
-        "shelf_count_2d": random.integers(0, 9, count).astype(float),
-        "label": label,
-        "weight": np.ones(count),
-        "partition": pa.array([f"2024-01-{n:02d}" for n in range(1, 7)]).take(pa.array(day - 1)),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "shelf": pa.array(shelf),
+            "litres": pa.array(litres, mask=random.random(count) < 0.1),
+            "shelf_rate_3d": random.random(count),
+            "shelf_count_2d": random.integers(0, 9, count).astype(float),
+            "label": label,
+            "weight": np.ones(count),
+            "partition": pa.array([f"2024-01-{n:02d}" for n in range(1, 7)]).take(pa.array(day - 1)),
+        }
+    )
 
 
 ROWS = {
@@ -67,16 +69,31 @@ def problem(toy: ToyProblem) -> ToyProblem:
 
     def build(task: str, candidates: dict[str, dict[str, Any]], **changes: Any) -> Problem:
         metric = METRIC[task]
-        gate = {"limits": {metric: {"max": 9.0}}, "gain_over_baselines": {metric: 0.0},
-                "gain_over_champion": {metric: 0.0}, "slices": None}  # fmt: skip
-        counts = {name: {"by": ["shelf"], "function": "count", "window_days": 3}
-                  for name in ("shelf_rate_3d", "shelf_count_2d")}  # fmt: skip
+        gate = {
+            "limits": {metric: {"max": 9.0}},
+            "gain_over_baselines": {metric: 0.0},
+            "gain_over_champion": {metric: 0.0},
+            "slices": None,
+        }
+        counts = {
+            name: {"by": ["shelf"], "function": "count", "window_days": 3}
+            for name in ("shelf_rate_3d", "shelf_count_2d")
+        }
         labels = {"labels.classes": CLASSES, "features.history": counts} if task == "multiclass" else {}
         made = {name: {"model": name} | spec for name, spec in candidates.items()}
         made.setdefault("prior", {"model": "prior"})
         made.setdefault("unused", {"model": "xgboost"})
-        return toy(**{"task": task, "gate": gate, "training.select_by": metric, "training.threads": 1, **labels,
-                      "training.candidates": made, **changes})  # fmt: skip
+        return toy(
+            **{
+                "task": task,
+                "gate": gate,
+                "training.select_by": metric,
+                "training.threads": 1,
+                **labels,
+                "training.candidates": made,
+                **changes,
+            }
+        )
 
     return build
 
@@ -218,8 +235,9 @@ def test_costs_of_several_classes_reach_the_decisions(problem: ToyProblem) -> No
 def test_imbalance_makes_the_rare_class_count(problem: ToyProblem, kind: str, imbalance: dict[str, Any]) -> None:
     rare = TRAIN.filter(pa.array((TRAIN["label"].to_numpy() == 0) | (np.arange(1200) % 4 == 0)))
     costs = {"costs.matrix": {"0": {"1": 1.0}, "1": {"0": 9.0}}}
-    config = problem("binary", {kind: KINDS[kind] | {"imbalance": imbalance}, "plain": KINDS[kind] | {"model": kind}},
-                     **costs)  # fmt: skip
+    config = problem(
+        "binary", {kind: KINDS[kind] | {"imbalance": imbalance}, "plain": KINDS[kind] | {"model": kind}}, **costs
+    )
     plain, counted = (fit(config, name, rare, VALIDATION).scores(TEST) for name in ("plain", kind))
     assert counted.mean() > plain.mean() + 0.08
 
@@ -227,13 +245,18 @@ def test_imbalance_makes_the_rare_class_count(problem: ToyProblem, kind: str, im
 def test_rows_are_made_for_the_fit_of_what_learns_and_not_of_the_baselines(problem: ToyProblem) -> None:
     rare = TRAIN.filter(pa.array((TRAIN["label"].to_numpy() == 0) | (np.arange(1200) % 5 == 0)))
     share = rare["label"].to_numpy().mean()
-    for changes in ({"dataset.resampling": {"method": "oversample"}}, {"dataset.resampling": {"method": "smote"}},
-                    {"dataset.resampling": {"method": "undersample"}}):  # fmt: skip
+    for changes in (
+        {"dataset.resampling": {"method": "oversample"}},
+        {"dataset.resampling": {"method": "smote"}},
+        {"dataset.resampling": {"method": "undersample"}},
+    ):
         config = problem("binary", {"logistic": {}}, **changes)
         assert fit(config, "logistic", rare, VALIDATION).scores(rare).mean() > share + 0.1
         assert fit(config, "prior", rare, VALIDATION).scores(rare) == pytest.approx(share)
-    plain, mixed = (trained(problem, "logistic", **{"dataset.augmentation": {"method": method, "share": 2.0}})
-                    for method in ("none", "mixup"))  # fmt: skip
+    plain, mixed = (
+        trained(problem, "logistic", **{"dataset.augmentation": {"method": method, "share": 2.0}})
+        for method in ("none", "mixup")
+    )
     assert not np.array_equal(plain.scores(TEST), mixed.scores(TEST))
     several = ROWS["multiclass"][0]
     few = several.filter(pa.array((several["label"].to_numpy() != 2) | (np.arange(1200) % 5 == 0)))
@@ -413,8 +436,12 @@ def test_a_constraint_on_a_column_that_is_constant_constrains_nothing(problem: T
     dry = TRAIN.set_column(TRAIN.schema.get_field_index("shelf_count_2d"), "shelf_count_2d", pa.array([1.0] * 1200))
     model = fit(config, "xgboost", dry, VALIDATION)
     assert "shelf_count_2d" in model.dropped
-    alike = {"litres": np.linspace(0, 5, 50), "shelf": ["top"] * 50, "shelf_rate_3d": [0.5] * 50,
-             "shelf_count_2d": [1.0] * 50}  # fmt: skip
+    alike = {
+        "litres": np.linspace(0, 5, 50),
+        "shelf": ["top"] * 50,
+        "shelf_rate_3d": [0.5] * 50,
+        "shelf_count_2d": [1.0] * 50,
+    }
     same = pa.table(alike)
     assert (np.diff(model.scores(same)) >= 0).all()
     unknown = problem("binary", {"xgboost": {"parameters": {"monotone_constraints": {"liters": 1}}}})

@@ -99,12 +99,14 @@ def test_rows_without_a_partition_are_in_no_fold(toy: ToyProblem) -> None:
 def test_no_fold_ever_learns_from_the_future(
     toy: ToyProblem, numbers: set[int], wait: int, count: int, length: int, is_weekly: bool, embargo: bool
 ) -> None:
-    problem = toy(**{
-        "partitions": {"every": "week" if is_weekly else "day", "first": "2024-01-01", "timezone": "Europe/Berlin"},
-        "labels.delay_days": wait,
-        "dataset.split": {"embargo": embargo},
-        "training.search": {"folds": count, "fold_partitions": length},
-    })  # fmt: skip
+    problem = toy(
+        **{
+            "partitions": {"every": "week" if is_weekly else "day", "first": "2024-01-01", "timezone": "Europe/Berlin"},
+            "labels.delay_days": wait,
+            "dataset.split": {"embargo": embargo},
+            "training.search": {"folds": count, "fold_partitions": length},
+        }
+    )
     parts = problem.partitions
     rows = days(*(number * parts.days for number in numbers))
     try:

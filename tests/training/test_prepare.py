@@ -85,16 +85,19 @@ EVERY = [
     {"missing": {"method": "mean"}, "scaling": "standard", "encoding": "ordinal", "min_frequency": 3},
     {"min_frequency": 2, "missing": {"method": "native", "indicator": True}, "discretise": {"bins": 2}},
 ]
-TRAIN = pa.table({
-    "n": [1.0, 2.0, None, 4.0, 5.0, -6.0, 7.0, 7.0],
-    "c": ["a", "b", "a", None, "b", "c", "", "a"],
-})  # fmt: skip
+TRAIN = pa.table(
+    {
+        "n": [1.0, 2.0, None, 4.0, 5.0, -6.0, 7.0, 7.0],
+        "c": ["a", "b", "a", None, "b", "c", "", "a"],
+    }
+)
 LABELS = np.array([0, 1, 1, 0, 1, 0, 1, 0])
 FITTED = [
-    Preparation(["n", "c"], ["c"], Preprocessing.model_validate(one).model_dump(mode="json"), "binary", 0)
-    .fit(TRAIN, LABELS)
+    Preparation(["n", "c"], ["c"], Preprocessing.model_validate(one).model_dump(mode="json"), "binary", 0).fit(
+        TRAIN, LABELS
+    )
     for one in EVERY
-]  # fmt: skip
+]
 
 numbers = st.one_of(st.none(), st.floats(width=64), st.integers(-9, 9).map(float))
 words = st.one_of(st.none(), st.sampled_from(["a", "b", "c", "", "new", "ä"]))
@@ -141,9 +144,17 @@ def test_fitting_again_gives_the_same_and_leaves_the_rows_alone() -> None:
 # Missing values
 
 
-@pytest.mark.parametrize(("method", "filled"), [
-    ("native", NAN), ("constant", -9), ("mean", 4.0), ("median", 2.0), ("most_frequent", 2.0), ("drop", 2.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "filled"),
+    [
+        ("native", NAN),
+        ("constant", -9),
+        ("mean", 4.0),
+        ("median", 2.0),
+        ("most_frequent", 2.0),
+        ("drop", 2.0),
+    ],
+)
 def test_missing_numbers(method: str, filled: float) -> None:
     found = matrix([2.0, None, 9.0, 2.0, 2.0, 5.0], missing={"method": method, "value": -9})
     assert same(found, [2, filled, 9, 2, 2, 5])
@@ -189,13 +200,16 @@ def test_drop_that_leaves_no_row_is_told() -> None:
 # Scales and bins
 
 
-@pytest.mark.parametrize(("scaling", "expected"), [
-    ("none", [1, 2, 3, 10]),
-    ("standard", (np.array([1, 2, 3, 10]) - 4) / np.sqrt(12.5)),
-    ("min_max", [0, 1 / 9, 2 / 9, 1]),
-    ("robust", (np.array([1, 2, 3, 10]) - 2.5) / 5),
-    ("log", (lambda x: (x - x.mean()) / x.std())(np.log1p([1, 2, 3, 10]))),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("scaling", "expected"),
+    [
+        ("none", [1, 2, 3, 10]),
+        ("standard", (np.array([1, 2, 3, 10]) - 4) / np.sqrt(12.5)),
+        ("min_max", [0, 1 / 9, 2 / 9, 1]),
+        ("robust", (np.array([1, 2, 3, 10]) - 2.5) / 5),
+        ("log", (lambda x: (x - x.mean()) / x.std())(np.log1p([1, 2, 3, 10]))),
+    ],
+)
 def test_scaling(scaling: str, expected: Any) -> None:
     assert same(matrix([1, 2, 3, 10], scaling=scaling), expected)
     assert same(matrix([1, 2, None, 3, 10], scaling=scaling)[2], NAN)
@@ -260,11 +274,14 @@ def test_booleans_are_categories() -> None:
     assert matrix([True, False], scored=[True, False]) == [1, 0]
 
 
-@pytest.mark.parametrize(("encoding", "found"), [
-    ("native", [0, 1, 2, 2, NAN, 2]),
-    ("ordinal", [0, 1, 2, 2, -2, 2]),
-    ("one_hot", [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 1, 0]]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("encoding", "found"),
+    [
+        ("native", [0, 1, 2, 2, NAN, 2]),
+        ("ordinal", [0, 1, 2, 2, -2, 2]),
+        ("one_hot", [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 1, 0]]),
+    ],
+)
 def test_rare_categories_are_one_and_the_unseen_are_with_them(encoding: str, found: list[Any]) -> None:
     column = ["a", "b", "a", "b", "x", "y", None]
     scored = ["a", "b", "x", "y", None, "new"]
@@ -355,25 +372,31 @@ def test_features_are_prepared_otherwise_where_columns_says_so() -> None:
     assert same(found, [[0, 0, 0, 1, 0], [10, 1, 1, 0, 1], [NAN, 1, 0, 1, 0]])
 
 
-@pytest.mark.parametrize(("columns", "message"), [
-    ({"shelv": {"encoding": "target"}}, "'shelv' is no feature; did you mean 'shelf'"),
-    ({"shelf": {"scaling": "standard"}}, "columns.shelf.scaling has no effect: shelf is a category"),
-    ({"n": {"encoding": "one_hot"}}, "columns.n.encoding has no effect: n is a number"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"shelv": {"encoding": "target"}}, "'shelv' is no feature; did you mean 'shelf'"),
+        ({"shelf": {"scaling": "standard"}}, "columns.shelf.scaling has no effect: shelf is a category"),
+        ({"n": {"encoding": "one_hot"}}, "columns.n.encoding has no effect: n is a number"),
+    ],
+)
 def test_settings_that_would_do_nothing_are_told(columns: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Preparation(["shelf", "n"], ["shelf"], {"columns": columns}, "binary", 0).fit(ROWS)
 
 
-@pytest.mark.parametrize(("column", "options", "why"), [
-    ([4.0, 4.0], {}, "all values are the same"),
-    ([4.0, None], {"missing": {"method": "mean"}}, "all values are the same"),
-    ([None, np.inf], {}, "all values are missing"),
-    ([0.0] * 99 + [1.0], {"discretise": {"bins": 4}}, "all values are in one bin"),
-    (["a", "a"], {}, "all values are the same"),
-    (["a", "b"], {"min_frequency": 5}, "all values are rare"),
-    (["a", "a"], {"encoding": "hashing"}, "all values are the same"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("column", "options", "why"),
+    [
+        ([4.0, 4.0], {}, "all values are the same"),
+        ([4.0, None], {"missing": {"method": "mean"}}, "all values are the same"),
+        ([None, np.inf], {}, "all values are missing"),
+        ([0.0] * 99 + [1.0], {"discretise": {"bins": 4}}, "all values are in one bin"),
+        (["a", "a"], {}, "all values are the same"),
+        (["a", "b"], {"min_frequency": 5}, "all values are rare"),
+        (["a", "a"], {"encoding": "hashing"}, "all values are the same"),
+    ],
+)
 def test_what_says_nothing_is_dropped(column: list[Any], options: dict[str, Any], why: str) -> None:
     made = prepared(column, **options)
     assert list(made.dropped_.values()) == [why]
@@ -422,10 +445,11 @@ WEIGHED = [
         st.tuples(
             st.one_of(st.none(), st.integers(-5, 5)), st.sampled_from("abc"), st.integers(0, 1), st.integers(0, 3)
         ),
-        min_size=2, max_size=12,
+        min_size=2,
+        max_size=12,
     ).filter(lambda rows: any(row[3] for row in rows)),
     options=st.sampled_from(WEIGHED),
-)  # fmt: skip
+)
 def test_a_weight_of_three_is_a_row_three_times(
     values: list[tuple[Any, str, int, int]], options: dict[str, Any]
 ) -> None:
@@ -450,11 +474,13 @@ def test_a_weight_of_three_is_a_row_three_times(
 def dataset(tmp_path: Any) -> ds.Dataset:
     random = np.random.default_rng(0)
     for part in range(3):
-        rows = pa.table({
-            "n": pa.array(random.normal(size=400), mask=random.random(400) < 0.1),
-            "c": [*random.choice(["a", "b"], 399), f"only in {part}"],
-            "weight": np.r_[0.0, random.uniform(0.5, 2, 399)],
-        })  # fmt: skip
+        rows = pa.table(
+            {
+                "n": pa.array(random.normal(size=400), mask=random.random(400) < 0.1),
+                "c": [*random.choice(["a", "b"], 399), f"only in {part}"],
+                "weight": np.r_[0.0, random.uniform(0.5, 2, 399)],
+            }
+        )
         pq.write_table(rows, tmp_path / f"{part}.parquet")
     return ds.dataset(tmp_path)
 

@@ -221,8 +221,11 @@ def test_the_newest_of_the_earlier_partitions_tells_a_fit_when_to_stop(
 def test_what_is_searched_can_switch_the_stopping_on(
     toy: ToyProblem, fitted: list[tuple[list[str], list[str]]]
 ) -> None:
-    candidate = {"model": "xgboost", "parameters": {"n_estimators": 3},
-                 "search": {"early_stopping_rounds": {"low": 2, "high": 3}}}  # fmt: skip
+    candidate = {
+        "model": "xgboost",
+        "parameters": {"n_estimators": 3},
+        "search": {"early_stopping_rounds": {"low": 2, "high": 3}},
+    }
     problem = toy(**{"training.candidates.trees": candidate, "training.search": {"trials": 2, "folds": 1}})
     search(problem, "trees", kettles(4), Kept())
     assert [len(learnt) for learnt, _ in fitted] == [3, 2]
@@ -266,8 +269,11 @@ def test_folds_of_one_class_are_left_out(toy: ToyProblem, train: pa.Table) -> No
 
 def test_a_trial_without_the_metric_fails_and_the_others_go_on(toy: ToyProblem, train: pa.Table) -> None:
     # Precision needs a positive decision, and a model that stays where it began decides for 0 alone.
-    settings = {"training__search__metric": "precision", "training__threshold__value": 0.6,
-                "training__search__trials": 4}  # fmt: skip
+    settings = {
+        "training__search__metric": "precision",
+        "training__threshold__value": 0.6,
+        "training__search__trials": 4,
+    }
     kept = Kept()
     problem = searching(toy, {**TOLERANCE, "parameters": {"tol": 5.0}}, **settings)
     found = search(problem, "logistic", train, kept)
@@ -275,8 +281,12 @@ def test_a_trial_without_the_metric_fails_and_the_others_go_on(toy: ToyProblem, 
     assert found.parameters != kept[0].parameters and found.trials == 4
     assert search(problem, "logistic", train, Kept(kept[:2])) == found
     with pytest.raises(DataError, match="none of 1 trials has a precision: precision is not defined on fold 1"):
-        search(searching(toy, {**TOLERANCE, "parameters": {"tol": 5.0}}, **{**settings, "training__search__trials": 1}),
-               "logistic", train, Kept())  # fmt: skip
+        search(
+            searching(toy, {**TOLERANCE, "parameters": {"tol": 5.0}}, **{**settings, "training__search__trials": 1}),
+            "logistic",
+            train,
+            Kept(),
+        )
 
 
 def test_parameters_that_come_up_again_are_not_fitted_again(
@@ -292,13 +302,25 @@ def test_parameters_that_come_up_again_are_not_fitted_again(
 def test_a_regression_is_searched_too(toy: ToyProblem, train: pa.Table) -> None:
     label = pc.add(pc.multiply(train["litres"], 3.0), 100.0)
     rows = train.set_column(train.schema.get_field_index("label"), "label", label)
-    ridge = {"model": "linear", "search": {"alpha": {"low": 0.001, "high": 1e6, "log": True}},
-             "parameters": {"alpha": 1e5}}  # fmt: skip
-    problem = toy(**{
-        "task": "regression", "training.candidates.linear": ridge, "training.select_by": "bias",
-        "training.search.trials": 8, "gate": {"limits": {"rmse": {"max": 9}}, "slices": None,
-        "gain_over_baselines": {"rmse": 0}, "gain_over_champion": {"rmse": 0}},
-    })  # fmt: skip
+    ridge = {
+        "model": "linear",
+        "search": {"alpha": {"low": 0.001, "high": 1e6, "log": True}},
+        "parameters": {"alpha": 1e5},
+    }
+    problem = toy(
+        **{
+            "task": "regression",
+            "training.candidates.linear": ridge,
+            "training.select_by": "bias",
+            "training.search.trials": 8,
+            "gate": {
+                "limits": {"rmse": {"max": 9}},
+                "slices": None,
+                "gain_over_baselines": {"rmse": 0},
+                "gain_over_champion": {"rmse": 0},
+            },
+        }
+    )
     kept = Kept()
     found = search(problem, "linear", rows, kept)
     assert 0 < found.value == min(trial.value for trial in kept if trial.state == "finished") < kept[0].value

@@ -18,8 +18,10 @@ NOISE = [f"noise {n}" for n in range(7)]
 NAMES = SIGNAL + NOISE
 IS_CATEGORY = [name in ("group", "noise 0") for name in NAMES]
 METHODS: list[dict[str, Any]] = [
-    {"method": "l1", "strength": 0.04}, {"method": "boruta", "rounds": 12}, {"method": "permutation", "rounds": 5},
-]  # fmt: skip
+    {"method": "l1", "strength": 0.04},
+    {"method": "boruta", "rounds": 12},
+    {"method": "permutation", "rounds": 5},
+]
 by_method = pytest.mark.parametrize("options", METHODS, ids=lambda options: options["method"])
 by_task = pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 
@@ -131,10 +133,19 @@ def test_l1_is_the_same_for_more_of_the_same_rows_and_other_units(task: str) -> 
 def test_boruta_needs_rounds_to_drop_and_drops_earlier_at_a_laxer_significance() -> None:
     matrix, y = drawn(0, "binary")
     reasons = [
-        select(Selection(method="boruta", rounds=14, significance=level), matrix, y, np.ones(len(y)), NAMES, NAMES,
-               IS_CATEGORY, "binary", 0)[1]
+        select(
+            Selection(method="boruta", rounds=14, significance=level),
+            matrix,
+            y,
+            np.ones(len(y)),
+            NAMES,
+            NAMES,
+            IS_CATEGORY,
+            "binary",
+            0,
+        )[1]
         for level in (0.01, 0.3)
-    ]  # fmt: skip
+    ]
     forests = [min(int(why.split(" forests")[0].split()[-1]) for why in found.values()) for found in reasons]
     assert forests[0] > forests[1]
 

@@ -23,13 +23,17 @@ def kettles(count: int, seed: int) -> pa.Table:
     random = np.random.default_rng(seed)
     litres, shelf = random.uniform(0, 5, count), random.choice(["top", "bottom"], count)
     chance = 1 / (1 + np.exp(4 - litres - (shelf == "top")))
-    return pa.table({
-        "shelf": shelf, "litres": pa.array(litres, mask=random.random(count) < 0.1),
-        "shelf_rate_3d": random.random(count),
-        "shelf_count_2d": random.integers(0, 9, count).astype(float),
-        "label": (random.random(count) < chance).astype(np.int8), "weight": random.choice([0.0, 1.0, 2.0], count),
-        "partition": pa.array(["2024-01-01", "2024-01-02"]).take(pa.array(np.arange(count) * 2 // count)),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "shelf": shelf,
+            "litres": pa.array(litres, mask=random.random(count) < 0.1),
+            "shelf_rate_3d": random.random(count),
+            "shelf_count_2d": random.integers(0, 9, count).astype(float),
+            "label": (random.random(count) < chance).astype(np.int8),
+            "weight": random.choice([0.0, 1.0, 2.0], count),
+            "partition": pa.array(["2024-01-01", "2024-01-02"]).take(pa.array(np.arange(count) * 2 // count)),
+        }
+    )
 
 
 TRAIN, VALIDATION, TEST = kettles(6000, 1), kettles(500, 2), kettles(1000, 3)
@@ -89,9 +93,12 @@ def test_baselines_need_only_labels_and_weights(toy: ToyProblem, on_disk: Callab
     ],
 )
 def test_what_needs_all_rows_at_once_is_refused(
-    toy: ToyProblem, on_disk: Callable[[pa.Table], ds.Dataset],
-    candidates: dict[str, Any], changes: dict[str, Any], said: str,
-) -> None:  # fmt: skip
+    toy: ToyProblem,
+    on_disk: Callable[[pa.Table], ds.Dataset],
+    candidates: dict[str, Any],
+    changes: dict[str, Any],
+    said: str,
+) -> None:
     with pytest.raises(ConfigError, match=rf"{said}[\s\S]*memory_limit_mb"):
         fit(problem_of(toy, candidates, **changes), "other", on_disk(TRAIN), VALIDATION)
 

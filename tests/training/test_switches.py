@@ -72,8 +72,10 @@ FITS: dict[str, tuple[Changes, Changes]] = {
     "Imbalance.gamma": (TREES | {f"{OWN}.imbalance": {"method": "focal"}}, {f"{OWN}.imbalance.gamma": 0.5}),
     "Imbalance.alpha": (TREES | {f"{OWN}.imbalance": {"method": "focal"}}, {f"{OWN}.imbalance.alpha": 0.9}),
     "Calibration.method": (LOGISTIC, {f"{OWN}.calibration": {"method": "platt"}}),
-    "Calibration.partitions": (LOGISTIC | {f"{OWN}.calibration": {"method": "platt"}},
-                               {f"{OWN}.calibration.partitions": 3}),
+    "Calibration.partitions": (
+        LOGISTIC | {f"{OWN}.calibration": {"method": "platt"}},
+        {f"{OWN}.calibration.partitions": 3},
+    ),
     "Candidate.model": (LOGISTIC, {f"{OWN}.model": "forest"}),
     "Candidate.parameters": (LOGISTIC, {f"{OWN}.parameters": {"C": 0.01}}),
     "Candidate.sql": (RULE, {f"{OWN}.sql": "least(1, greatest(0, litres / 9))"}),
@@ -81,10 +83,14 @@ FITS: dict[str, tuple[Changes, Changes]] = {
     "Candidate.weights": (VOTING, {f"{OWN}.weights": [1.0, 9.0]}),
     "Candidate.preprocessing": (BARE, {f"{OWN}.preprocessing": PLAIN | {"scaling": "none"}}),
     "Candidate.selection": (BARE, L1),
-    "Candidate.imbalance": (BARE | {"training.imbalance": {"method": "class_weight"}},
-                            {f"{OWN}.imbalance": {"method": "none"}}),
-    "Candidate.calibration": (BARE | {"training.calibration": {"method": "platt"}},
-                              {f"{OWN}.calibration": {"method": "isotonic"}}),
+    "Candidate.imbalance": (
+        BARE | {"training.imbalance": {"method": "class_weight"}},
+        {f"{OWN}.imbalance": {"method": "none"}},
+    ),
+    "Candidate.calibration": (
+        BARE | {"training.calibration": {"method": "platt"}},
+        {f"{OWN}.calibration": {"method": "isotonic"}},
+    ),
     "Threshold.by": (LOGISTIC | COSTS, {"training.threshold.by": "cost"}),
     "Threshold.value": (LOGISTIC, {"training.threshold.value": 0.3}),
     "Training.seed": (TREES, {"training.seed": 5}),
@@ -95,7 +101,7 @@ FITS: dict[str, tuple[Changes, Changes]] = {
     "Training.threshold": (LOGISTIC, {"training.threshold": {"by": "f_beta"}}),
     "Costs.matrix": (LOGISTIC | COSTS | {"training.threshold.by": "cost"}, {"costs.matrix": {"0": {"1": 9.0}}}),
     "Evaluation.beta": (LOGISTIC | CHOSEN, {"evaluation.beta": 0.3}),
-}  # fmt: skip
+}
 
 
 def with_gaps(rows: pa.Table, seed: int) -> pa.Table:
@@ -228,23 +234,26 @@ ELSEWHERE: dict[str, dict[str, str]] = {  # file under tests -> test -> switches
         "test_each_switch_of_the_search_does_something": "Slices.false_discovery_rate",
     },
     "evaluation/report/test_behaviour": {
-        "test_values_are_what_the_rule_says":
+        "test_values_are_what_the_rule_says": (
             "Behaviour.kind Behaviour.columns Behaviour.add Behaviour.multiply Behaviour.set Behaviour.shuffle "
-            "Behaviour.expect Behaviour.max_change Behaviour.min_share",
+            "Behaviour.expect Behaviour.max_change Behaviour.min_share"
+        ),
         "test_noise_is_in_standard_deviations_and_the_seed_gives_it": "Behaviour.noise",
     },
     "evaluation/gate/test_checks": {
         "test_each_fault_fails_with_its_reason": "Limit.min Limit.max",
-        "test_a_stricter_threshold_counts":
+        "test_a_stricter_threshold_counts": (
             "SliceGate.metric SliceGate.max_loss Gate.limits Gate.gain_over_baselines Gate.gain_over_champion "
-            "Gate.max_jump Gate.max_champion_fall Gate.min_learnt_share Gate.max_bias Gate.min_rows",
-        "test_a_threshold_that_is_not_set_makes_no_check":
+            "Gate.max_jump Gate.max_champion_fall Gate.min_learnt_share Gate.max_bias Gate.min_rows"
+        ),
+        "test_a_threshold_that_is_not_set_makes_no_check": (
             "Gate.slices Gate.max_forgotten Gate.max_calibration_error Gate.max_unfairness Gate.max_latency_ms "
-            "Gate.max_size_mb Gate.max_age_days Gate.max_prediction_shift",
+            "Gate.max_size_mb Gate.max_age_days Gate.max_prediction_shift"
+        ),
         "test_a_tie_is_not_enough_where_more_is_asked_for": "Gate.ties_pass",
         "test_rows_that_show_nothing_let_nothing_much_worse_in": "Gate.max_tie_loss",
     },
-}  # fmt: skip
+}
 
 
 def sections() -> list[type[Config]]:

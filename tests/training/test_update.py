@@ -108,8 +108,12 @@ def test_rounds_are_bounded_each_time_and_in_all(toy: ToyProblem, change: dict[s
 def test_the_learning_rate_is_the_champions_unless_it_is_set(toy: ToyProblem) -> None:
     same, slow = (with_trees(toy, **{"training.update": {"learning_rate": rate}}) for rate in (None, 0.01))
     champion = champion_of(same)
-    moved = [np.abs(continued(problem, "xgboost", champion, flipped(NEW), NEWEST).scores(NEWEST)
-                    - champion.scores(NEWEST)).mean() for problem in (same, slow)]  # fmt: skip
+    moved = [
+        np.abs(
+            continued(problem, "xgboost", champion, flipped(NEW), NEWEST).scores(NEWEST) - champion.scores(NEWEST)
+        ).mean()
+        for problem in (same, slow)
+    ]
     assert 0 < moved[1] < 0.5 * moved[0]
 
 
@@ -131,22 +135,33 @@ def test_a_category_that_is_new_is_to_the_new_trees_what_it_is_to_the_old(toy: T
 
 
 def test_several_classes_and_numbers_are_continued_too(toy: ToyProblem) -> None:
-    gate = {"limits": {"log_loss": {"max": 9}}, "gain_over_baselines": {"log_loss": 0}, "slices": None,
-            "gain_over_champion": {"log_loss": 0}}  # fmt: skip
+    gate = {
+        "limits": {"log_loss": {"max": 9}},
+        "gain_over_baselines": {"log_loss": 0},
+        "slices": None,
+        "gain_over_champion": {"log_loss": 0},
+    }
     counts = {n: {"by": ["shelf"], "function": "count", "window_days": 3} for n in ("shelf_rate_3d", "shelf_count_2d")}
-    several = with_trees(toy, **{"task": "multiclass", "labels.classes": ["a", "b", "c"], "gate": gate,
-                                 "features.history": counts})  # fmt: skip
+    several = with_trees(
+        toy, **{"task": "multiclass", "labels.classes": ["a", "b", "c"], "gate": gate, "features.history": counts}
+    )
     values = {n: gate[n] if n == "slices" else {"rmse": {"max": 9.0} if n == "limits" else 0} for n in gate}
-    number = with_trees(toy, **{"task": "regression", "gate": values, "training.select_by": "rmse",
-                                "features.history": counts})  # fmt: skip
+    number = with_trees(
+        toy, **{"task": "regression", "gate": values, "training.select_by": "rmse", "features.history": counts}
+    )
     for problem, label in ((several, lambda t: np.digitize(t, [1.5, 2.5])), (number, lambda t: 3.0 * t)):
         old, new, newest = (with_labels(rows, label(rows["litres"].to_numpy())) for rows in (OLD, NEW, NEWEST))
         champion = fit(problem, "xgboost", old, new)
         model = continued(problem, "xgboost", champion, new, newest)
         truth = newest["label"].to_numpy()
-        errors = [(np.abs(each.scores(newest) - truth).mean() if problem is number
-                   else -np.log(each.scores(newest)[np.arange(len(truth)), truth]).mean())
-                  for each in (champion, model)]  # fmt: skip
+        errors = [
+            (
+                np.abs(each.scores(newest) - truth).mean()
+                if problem is number
+                else -np.log(each.scores(newest)[np.arange(len(truth)), truth]).mean()
+            )
+            for each in (champion, model)
+        ]
         assert errors[1] < errors[0]
 
 
@@ -247,8 +262,12 @@ def test_the_threshold_is_chosen_again_as_the_problem_says(toy: ToyProblem) -> N
 
 
 def test_any_classifier_can_be_recalibrated_and_no_regression(toy: ToyProblem) -> None:
-    problem = toy(**{"training.candidates.logistic": {"model": "logistic"},
-                     "training.candidates.both": {"model": "voting", "of": ["xgboost", "logistic"]}})  # fmt: skip
+    problem = toy(
+        **{
+            "training.candidates.logistic": {"model": "logistic"},
+            "training.candidates.both": {"model": "voting", "of": ["xgboost", "logistic"]},
+        }
+    )
     for name in ("logistic", "both", "prior"):
         model = recalibrated(problem, champion_of(problem, name), NEW)
         assert abs(model.scores(NEW).mean() - NEW["label"].to_numpy().mean()) < 0.02
@@ -266,8 +285,10 @@ def test_few_rows_give_probabilities_or_a_plain_error(toy: ToyProblem, rows: int
     label = (np.random.default_rng(seed).random(rows) < share).astype(np.int8)
     given_rows = with_labels(drawn, label)
     champion = champion_of(problem)
-    for update in (lambda: recalibrated(problem, champion, given_rows),
-                   lambda: continued(problem, "xgboost", champion, given_rows, NEWEST)):  # fmt: skip
+    for update in (
+        lambda: recalibrated(problem, champion, given_rows),
+        lambda: continued(problem, "xgboost", champion, given_rows, NEWEST),
+    ):
         if len(np.unique(label)) < 2:
             with pytest.raises(DataError):
                 update()

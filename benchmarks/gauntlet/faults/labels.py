@@ -32,33 +32,50 @@ def _few(site: Site) -> None:
 
 
 def _without_positives(site: Site) -> None:
-    restage(site, f"""SELECT * REPLACE (CASE WHEN split = 'test' AND label = 1 AND {chance(0.5, *ROW)} THEN NULL
-        ELSE label END AS label) FROM rows""")  # fmt: skip
+    restage(
+        site,
+        f"""SELECT * REPLACE (CASE WHEN split = 'test' AND label = 1 AND {chance(0.5, *ROW)} THEN NULL
+        ELSE label END AS label) FROM rows""",
+    )
 
 
 FAULTS = [
     Fault(name, "labels", state, harm, is_critical)
     for name, state, harm, is_critical in (
         ("labels flipped in the new weeks", "history", in_sources(flights(FLIPPED, "arr_delay IS NOT NULL")), True),
-        ("labels flipped in the test rows", "labelled",
-         in_labelled("CASE WHEN split = 'test' THEN 1 - label ELSE label END"), True),
-        ("labels flipped in the training rows", "labelled",
-         in_labelled("CASE WHEN split = 'train' THEN 1 - label ELSE label END"), True),
+        (
+            "labels flipped in the test rows",
+            "labelled",
+            in_labelled("CASE WHEN split = 'test' THEN 1 - label ELSE label END"),
+            True,
+        ),
+        (
+            "labels flipped in the training rows",
+            "labelled",
+            in_labelled("CASE WHEN split = 'train' THEN 1 - label ELSE label END"),
+            True,
+        ),
         ("labels known before the event", "history", _early, True),
         ("labels shuffled", "history", in_sources(SHUFFLED), False),
-        ("labels shuffled in the training rows", "labelled",
-         in_labelled(GUESSED), False),
-        ("30 % of the labels wrong", "history",
-         in_sources(flights(FLIPPED, f"arr_delay IS NOT NULL AND {chance(0.3, *FLIGHT)}")), False),
-        ("half of the labels missing", "history",
-         in_sources(flights("arr_delay = NULL", chance(0.5, *FLIGHT))), False),
+        ("labels shuffled in the training rows", "labelled", in_labelled(GUESSED), False),
+        (
+            "30 % of the labels wrong",
+            "history",
+            in_sources(flights(FLIPPED, f"arr_delay IS NOT NULL AND {chance(0.3, *FLIGHT)}")),
+            False,
+        ),
+        ("half of the labels missing", "history", in_sources(flights("arr_delay = NULL", chance(0.5, *FLIGHT))), False),
         ("only late flights have a label", "history", in_sources(flights("arr_delay = NULL", "arr_delay < 15")), False),
         ("half of the late flights have no label", "labelled", _without_positives, False),
         ("no labels", "history", in_sources(flights("arr_delay = NULL")), False),
         ("delays in hours", "history", in_sources(flights("arr_delay = arr_delay // 60")), False),
         ("late means half an hour", "history", in_sources(flights("arr_delay = arr_delay - 15")), False),
-        ("30 % of the test rows' labels wrong", "labelled",
-         in_labelled(f"CASE WHEN split = 'test' AND {chance(0.3, *ROW)} THEN 1 - label ELSE label END"), False),
+        (
+            "30 % of the test rows' labels wrong",
+            "labelled",
+            in_labelled(f"CASE WHEN split = 'test' AND {chance(0.3, *ROW)} THEN 1 - label ELSE label END"),
+            False,
+        ),
         ("too few test rows", "labelled", _few, False),
     )
-]  # fmt: skip
+]

@@ -33,14 +33,33 @@ def _set(change: Callable[[dict[str, Any]], object]) -> Callable[[Site], None]:
 
 
 FAULTS = [
-    Fault("departure delay as a feature", "leaks", "history",
-          _outcome_as_feature("dep_delay", "f.dep_delay", "cutoff"), is_critical=True),
-    Fault("time in the air as a feature", "leaks", "history",
-          _outcome_as_feature("air_time", "f.air_time", "later"), is_critical=True),
-    Fault("arrival time as a feature", "leaks", "history",
-          _outcome_as_feature("arrived", "f.arr_time + 0.0 * f.dep_delay", "cutoff"), is_critical=True),
+    Fault(
+        "departure delay as a feature",
+        "leaks",
+        "history",
+        _outcome_as_feature("dep_delay", "f.dep_delay", "cutoff"),
+        is_critical=True,
+    ),
+    Fault(
+        "time in the air as a feature",
+        "leaks",
+        "history",
+        _outcome_as_feature("air_time", "f.air_time", "later"),
+        is_critical=True,
+    ),
+    Fault(
+        "arrival time as a feature",
+        "leaks",
+        "history",
+        _outcome_as_feature("arrived", "f.arr_time + 0.0 * f.dep_delay", "cutoff"),
+        is_critical=True,
+    ),
     Fault("gate without thresholds", "thresholds", "evaluated", _set(lambda raw: raw.update(gate={}))),
     Fault("gate without limits", "thresholds", "evaluated", _set(lambda raw: raw["gate"].update(limits={}))),
-    Fault("gate without a champion's threshold", "thresholds", "evaluated",
-          _set(lambda raw: raw["gate"].pop("gain_over_champion"))),
-]  # fmt: skip
+    Fault(
+        "gate without a champion's threshold",
+        "thresholds",
+        "evaluated",
+        _set(lambda raw: raw["gate"].pop("gain_over_champion")),
+    ),
+]

@@ -116,9 +116,7 @@ _ALL: dict[str, dict[str, tuple[str, ...]]] = {
         "planes missing": (flights("tailnum = NULL"),),
     },
     "values out of range": {
-        "30 % of the hours at 999 degrees": (
-            f"UPDATE weather SET temp = 999 WHERE is_new AND {chance(0.3, *HOUR)}",
-        ),
+        "30 % of the hours at 999 degrees": (f"UPDATE weather SET temp = 999 WHERE is_new AND {chance(0.3, *HOUR)}",),
         "5 % of the distances negative": (flights("distance = -distance", chance(0.05, *FLIGHT)),),
     },
     "rows": {
@@ -138,12 +136,12 @@ _ALL: dict[str, dict[str, tuple[str, ...]]] = {
     "time": {
         "events five hours late": (flights("time_hour = time_hour + to_hours(5)"),),
         "schedule in another time zone": (
-            flights(f"sched_dep_time = {SHIFTED.format('sched_dep_time')}, "
-                    f"sched_arr_time = {SHIFTED.format('sched_arr_time')}"),
+            flights(
+                f"sched_dep_time = {SHIFTED.format('sched_dep_time')}, "
+                f"sched_arr_time = {SHIFTED.format('sched_arr_time')}"
+            ),
         ),
-        "weather of half a day before": (
-            "UPDATE weather SET time_hour = time_hour + to_hours(12) WHERE is_new",
-        ),
+        "weather of half a day before": ("UPDATE weather SET time_hour = time_hour + to_hours(12) WHERE is_new",),
     },
     "categories": {
         "airlines in lower case": (flights("carrier = lower(carrier)"),),
@@ -154,11 +152,13 @@ _ALL: dict[str, dict[str, tuple[str, ...]]] = {
             flights("origin = CASE origin WHEN 'EWR' THEN '1' WHEN 'JFK' THEN '2' ELSE '3' END"),
         ),
         "airlines' codes exchanged": (
-            flights("carrier = CASE carrier WHEN 'UA' THEN 'MQ' WHEN 'MQ' THEN 'UA' "
-                    "WHEN 'DL' THEN 'EV' WHEN 'EV' THEN 'DL' ELSE carrier END"),
+            flights(
+                "carrier = CASE carrier WHEN 'UA' THEN 'MQ' WHEN 'MQ' THEN 'UA' "
+                "WHEN 'DL' THEN 'EV' WHEN 'EV' THEN 'DL' ELSE carrier END"
+            ),
         ),
     },
-}  # fmt: skip
+}
 
 FAULTS = [
     Fault(name, group, "history", in_sources(*statements))

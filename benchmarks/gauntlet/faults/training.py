@@ -47,13 +47,17 @@ FAULTS = [
     Fault("the label as a feature with 25 % wrong", "leaks", "featurized", _label_as_seats(0.25), is_critical=True),
     Fault("the future in a history feature", "leaks", "featurized", _features(FUTURE), is_critical=True),
     Fault("test rows copied from training rows", "leaks", "featurized", _features(COPIES)),
-    Fault("test features of other flights", "features", "featurized",
-          _features(STALE.format(order="hash(flight_id)"))),
-    Fault("test weather scrambled", "features", "featurized", _features("""
+    Fault("test features of other flights", "features", "featurized", _features(STALE.format(order="hash(flight_id)"))),
+    Fault(
+        "test weather scrambled",
+        "features",
+        "featurized",
+        _features("""
         SELECT r.* EXCLUDE (n) REPLACE (o.temp AS temp, o.humid AS humid, o.precip AS precip, o.visib AS visib,
             o.wind_speed AS wind_speed, o.dewp AS dewp, o.pressure AS pressure)
         FROM (SELECT *, row_number() OVER (ORDER BY flight_id) AS n FROM rows WHERE split = 'test') AS r
         JOIN (SELECT *, row_number() OVER (ORDER BY hash(flight_id)) AS n FROM rows
             WHERE split = 'test') AS o USING (n)
-        UNION ALL BY NAME SELECT * FROM rows WHERE split IS DISTINCT FROM 'test'""")),
-]  # fmt: skip
+        UNION ALL BY NAME SELECT * FROM rows WHERE split IS DISTINCT FROM 'test'"""),
+    ),
+]

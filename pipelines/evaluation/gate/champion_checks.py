@@ -225,8 +225,10 @@ def _slices(champion: Any, report: Any, wanted: SliceGate) -> Check:
     """
     metric, name = wanted.metric, "slices"
     compared, declared, found = (
-        entries(champion, "slices"), entries(report, "slices", "declared"), entries(report, "slices", "found")
-    )  # fmt: skip
+        entries(champion, "slices"),
+        entries(report, "slices", "declared"),
+        entries(report, "slices", "found"),
+    )
     if compared is None or declared is None or found is None:
         return Check(name, False, "no evidence about slices")
     gains = [(text(one, "name"), span(one, "gain") if at(one, "metric") == metric else None) for one in compared]

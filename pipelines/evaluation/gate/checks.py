@@ -65,8 +65,9 @@ def _is_about_it(evaluation: Any, report: Any) -> Check:
         (text(evaluation, "judged", "training"), text(evaluation, "training"), "training"),
         (text(evaluation, "judged", "run_id"), text(report, "run_id"), "run"),
     ]
-    wrong = [f"{name} {wanted}, not {found or 'known'}" for wanted, found, name in pairs
-             if wanted is None or wanted != found]  # fmt: skip
+    wrong = [
+        f"{name} {wanted}, not {found or 'known'}" for wanted, found, name in pairs if wanted is None or wanted != found
+    ]
     told = f"the evidence has to be about {' and '.join(wrong)}" if wrong else "the evidence is about this challenger"
     return Check("evidence", not wrong, told)
 
@@ -127,8 +128,10 @@ def _keeps_rows(evaluation: Any, thresholds: Gate) -> Iterator[Check]:
 def _the_same_rows(evaluation: Any, learnt: Any) -> Check:
     """What the fit was given is the training split as the tables hold it: not less, not more, and not changed."""
     name, parts = "training split", ("rows", "hash")
-    given, there = ([at(told, *path, part) for part in parts] for told, path in (
-        (learnt, ("from",)), (evaluation, ("train_split",))))  # fmt: skip
+    given, there = (
+        [at(told, *path, part) for part in parts]
+        for told, path in ((learnt, ("from",)), (evaluation, ("train_split",)))
+    )
     if None in given or None in there:
         return Check(name, False, "which rows the challenger was given, or the training split has, is missing")
     is_same = given == there

@@ -68,8 +68,10 @@ def told(problem: Problem, rows: pa.Table) -> HeldOutPower:
     then.
     """
     gate = problem.gate
-    wanted = {"validation": [problem.training.select_by],
-              "test": list(dict.fromkeys([*gate.gain_over_champion, *gate.gain_over_baselines]))}  # fmt: skip
+    wanted = {
+        "validation": [problem.training.select_by],
+        "test": list(dict.fromkeys([*gate.gain_over_champion, *gate.gain_over_baselines])),
+    }
     found = {split: power(problem, _numbered(problem, rows, split), metrics) for split, metrics in wanted.items()}
     validation, test = (
         SplitPower(rows=one.rows, blocks=one.blocks, detectable=one.detectable)
@@ -129,8 +131,10 @@ def equals(
     shape = (count, len(problem.classes)) if problem.task == "multiclass" else (count,)
     shared = random.normal(size=shape)
     noises = [np.sqrt(AGREEMENT) * shared + np.sqrt(1 - AGREEMENT) * random.normal(size=shape) for _ in range(2)]
-    return tuple(scored(problem, labels, _scores(problem, labels, weights, noise, separation, r2), weights)  # type: ignore[return-value]
-                 for noise in noises)  # fmt: skip
+    return tuple(
+        scored(problem, labels, _scores(problem, labels, weights, noise, separation, r2), weights)  # type: ignore[return-value]
+        for noise in noises
+    )
 
 
 def _scores(problem: Problem, labels: Array, weights: Array, noise: Array, separation: float, r2: float) -> Array:

@@ -9,8 +9,12 @@ from pipelines.config import ColumnType, Source, did_you_mean
 from pipelines.errors import DataError, SchemaError
 
 DUCKDB_TYPES: dict[ColumnType, str] = {
-    "string": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMPTZ",
-}  # fmt: skip
+    "string": "VARCHAR",
+    "integer": "BIGINT",
+    "float": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "timestamp": "TIMESTAMPTZ",
+}
 
 
 def check_names(names: Sequence[str], where: str) -> None:

@@ -17,8 +17,12 @@ from pipelines.problem import Problem
 from pipelines.sql import literal, quote
 
 # What a value of a type looks like: to tell a row from a line of somebody's prose.
-LOOKS = {"integer": r"[+-]?\d+(\.0*)?", "float": r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", "timestamp": ISO_8601,
-         "boolean": r"true|false|t|f|yes|no|y|n|1|0"}  # fmt: skip
+LOOKS = {
+    "integer": r"[+-]?\d+(\.0*)?",
+    "float": r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?",
+    "timestamp": ISO_8601,
+    "boolean": r"true|false|t|f|yes|no|y|n|1|0",
+}
 MIN_FIELDS_OF_PROSE = 4  # a line of prose seldom has as many commas as a row
 SHOWN_BYTES = 10_000
 
@@ -48,8 +52,10 @@ def read_csv(problem: Problem, name: str, source: Source, files: list[File], pat
             check_columns(name, source, expected, dict.fromkeys(found, ""), file.name)
             check_names([one for one in found if one in expected], file.name)
             if writer is None:
-                schema = pa.schema([(f"c{i}", pa.string()) for i in range(len(expected))]
-                                   + [("unreadable", pa.string()), ("line", pa.string())])  # fmt: skip
+                schema = pa.schema(
+                    [(f"c{i}", pa.string()) for i in range(len(expected))]
+                    + [("unreadable", pa.string()), ("line", pa.string())]
+                )
                 writer = pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=False, write_statistics=False)
             if head and (source.columns or file is not files[0]):
                 continue

@@ -30,8 +30,19 @@ SUFFIXES = {"csv": "csv|tsv|txt", "jsonl": "jsonl|ndjson|json", "parquet": "parq
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 # What unpacking raises when a file is damaged.
-DAMAGED = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, ValueError,
-           IndexError, OverflowError, NotImplementedError, RuntimeError)  # fmt: skip
+DAMAGED = (
+    EOFError,
+    gzip.BadGzipFile,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    ValueError,
+    IndexError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 # Text that cannot be decoded becomes a NUL, which no row may hold: the row is set aside, the others are read.
 codecs.register_error("evergreen_nul", lambda error: ("\0", getattr(error, "end", 0)))
@@ -218,8 +229,11 @@ def store_fault(text: str, where: str) -> EvergreenError:
     if re.search(r"NETWORK_CONNECTION|onnect|timed out|[Tt]imeout|SLOW_DOWN|SlowDown", text):
         endpoint = os.environ.get("AWS_ENDPOINT_URL", "AWS")
         return ServiceUnavailable("the store does not answer", where=f"{where} at {endpoint}", cure="is it running?")
-    return DataError(f"not readable: {text.splitlines()[0] if text else 'no reason given'}", where=where,
-                     cure="look whether the file is complete, and copy it again")  # fmt: skip
+    return DataError(
+        f"not readable: {text.splitlines()[0] if text else 'no reason given'}",
+        where=where,
+        cure="look whether the file is complete, and copy it again",
+    )
 
 
 def text_blocks(file: File, encoding: str = "utf-8") -> Iterator[bytes]:

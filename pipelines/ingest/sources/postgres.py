@@ -72,8 +72,13 @@ def open_postgres(
             SELECT *, CASE WHEN cardinality({FAULTS}) > 0 THEN row_to_json(selected)::text END AS {ROW}
             FROM (SELECT {", ".join(cells)} FROM {rows} WHERE {condition}) AS selected""")
         reader = cursor.fetch_record_batch()
-        landed = pa.schema([*(schema.field(one) for one in wanted), (FAULTS.strip('"'), pa.list_(pa.string())),
-                            (ROW.strip('"'), pa.string())])  # fmt: skip
+        landed = pa.schema(
+            [
+                *(schema.field(one) for one in wanted),
+                (FAULTS.strip('"'), pa.list_(pa.string())),
+                (ROW.strip('"'), pa.string()),
+            ]
+        )
         with pq.ParquetWriter(path, landed, compression="lz4") as writer:
             for batch in reader:
                 writer.write_batch(batch.cast(landed))

@@ -118,10 +118,11 @@ def _by_gain(policy: Policy, diagnosis: Diagnosis, options: Sequence[Option], si
     chosen: Way | None = worthy[0].action if worthy else "retrain" if unmeasured else None
     waits = None if chosen is None else _pauses(policy, chosen, situation)
     judged = tuple(
-        one if one.action == chosen and not waits
+        one
+        if one.action == chosen and not waits
         else _refused(one, _is_open(policy, one, situation, alarm) or waits or f"{chosen} is expected to gain more")
         for one in options
-    )  # fmt: skip
+    )
     if chosen is None:
         few = diagnosis.is_newest_bad and not alarm
         why = [f"acting takes {policy.at_least} of {policy.of_last}"] if few else []
@@ -209,8 +210,13 @@ def _refused(option: Option, why: str) -> Option:
 
 
 def _named(way: Way) -> str:
-    return {"retrain": "a training from scratch", "continue": "continuing the champion", "recalibrate": "a calibration",
-            "roll_back": "the version before", "fall_back": "the baseline"}[way]  # fmt: skip
+    return {
+        "retrain": "a training from scratch",
+        "continue": "continuing the champion",
+        "recalibrate": "a calibration",
+        "roll_back": "the version before",
+        "fall_back": "the baseline",
+    }[way]
 
 
 def _count(partitions: int, more: str = "") -> str:

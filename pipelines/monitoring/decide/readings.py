@@ -28,8 +28,11 @@ CALIBRATING = 8  # labelled partitions, the newest, that a recalibration would l
 PROXY_ROWS = 60_000  # of each side: about half a CPU second
 PROXY_TREES = 60
 PROXY_PARAMETERS: dict[str, Any] = {"max_depth": 4, "min_child_weight": 20, "subsample": 0.8, "colsample_bytree": 0.5}
-DEFAULT_WORTH = {"binary": {"auc": 1.0, "log_loss": 1.0}, "multiclass": {"auc": 1.0, "log_loss": 1.0},
-                 "regression": {"r2": 1.0}}  # fmt: skip
+DEFAULT_WORTH = {
+    "binary": {"auc": 1.0, "log_loss": 1.0},
+    "multiclass": {"auc": 1.0, "log_loss": 1.0},
+    "regression": {"r2": 1.0},
+}
 
 
 class Reading(Frozen):

@@ -124,8 +124,11 @@ def _moved(
     bins: Bins, found: ColumnProfile, before: Sequence[ColumnProfile], told: Mapping[str, Any], unit: str
 ) -> dict[str, Any]:
     means = [one.mean for one in before if one.mean is not None]
-    is_step = any(one["step_level"] is not None and one["step"] is not None and one["step"] > one["step_level"]
-                  for name, one in told.items() if not name.startswith(POOLED))  # fmt: skip
+    is_step = any(
+        one["step_level"] is not None and one["step"] is not None and one["step"] > one["step_level"]
+        for name, one in told.items()
+        if not name.startswith(POOLED)
+    )
     far = [wasserstein(bins, one.counts, found.counts) for one in before if one.told and isinstance(bins, Numbers)]
     is_far = min(far, default=0.0) > FAR
     other = other_unit(found, before, unit, is_step=is_step, is_far=is_far) if is_step or is_far else None
@@ -175,10 +178,18 @@ def performance(found: Scored) -> dict[str, Any]:
     of auc, r2, calibration_gap and bias, as far as they are defined.
     """
     rows = len(found.labels)
-    score, label = (float(np.mean(values)) if rows else None
-                    for values in (shown(found.scores, found.decisions), found.labels))  # fmt: skip
-    result: dict[str, Any] = {"rows": rows, "auc": None, "positive_rate": None, "mean_score": score,
-                              "calibration_gap": None, **measure(found), "errors": standard_errors(found)}  # fmt: skip
+    score, label = (
+        float(np.mean(values)) if rows else None for values in (shown(found.scores, found.decisions), found.labels)
+    )
+    result: dict[str, Any] = {
+        "rows": rows,
+        "auc": None,
+        "positive_rate": None,
+        "mean_score": score,
+        "calibration_gap": None,
+        **measure(found),
+        "errors": standard_errors(found),
+    }
     if found.task == "binary":
         gap = None if score is None or label is None else score - label
         result |= {"positive_rate": label, "calibration_gap": gap}

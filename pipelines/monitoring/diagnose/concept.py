@@ -155,10 +155,12 @@ def _beyond(
             is_worse = _is_worse(now.squares[name], [one.squares[name] for one in known])
             by_bin = np.where(is_worse, by_bin, np.minimum(by_bin, 0.0))
         gains[name] = float(by_bin.sum()) / now.loss
-        sizes[name] = np.array([
-            max(float(gained(one.sums[name], total - its[name]).sum()) / one.loss, 0.0)
-            for one, its in zip(known, own, strict=True)
-        ])  # fmt: skip
+        sizes[name] = np.array(
+            [
+                max(float(gained(one.sums[name], total - its[name]).sum()) / one.loss, 0.0)
+                for one, its in zip(known, own, strict=True)
+            ]
+        )
     typical = float(np.median([one.mean() for one in sizes.values()]))
     count = len(known)
     return {

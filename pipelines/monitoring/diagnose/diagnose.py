@@ -244,8 +244,11 @@ def _feature_shift(policy: Policy, detected: Mapping[str, Any]) -> Iterator[Find
     steps = {name: beyond for name, found in columns.items() if (beyond := _beyond(found, "step"))}
     if policy.max_prediction_psi is None:
         columns[SCORE] = detected["prediction"]
-    fars = {name: beyond for name, found in columns.items()
-            if not _beyond(found, "step") and (beyond := _beyond(found, "far"))}  # fmt: skip
+    fars = {
+        name: beyond
+        for name, found in columns.items()
+        if not _beyond(found, "step") and (beyond := _beyond(found, "far"))
+    }
     for kind, start, beyond_of in (
         ("covariate shift", "unlike the partitions before: ", steps),
         ("feature change", "away from training in usual steps: ", fars),

@@ -47,11 +47,14 @@ def coverage(
     most, least = told[shares[told].argmax()], told[shares[told].argmin()]
     drawn = drawn_blocks(blocks)
     count = int(drawn.max()) + 1
-    sums = np.stack([
-        np.bincount(drawn, values * (place == group), count)
-        for group in (most, least)
-        for values in (is_labelled.astype(np.float64), np.ones(len(place)))
-    ], axis=1)  # fmt: skip
+    sums = np.stack(
+        [
+            np.bincount(drawn, values * (place == group), count)
+            for group in (most, least)
+            for values in (is_labelled.astype(np.float64), np.ones(len(place)))
+        ],
+        axis=1,
+    )
     each = np.concatenate([one @ sums for one in draws(count, rule)])
     resampled = ratio(each[:, 0], each[:, 1]) - ratio(each[:, 2], each[:, 3])
     return {
@@ -128,8 +131,11 @@ def feedback(
     if gap is not None:
         depends = gap["low"] is not None and gap["low"] > 0
         spread = f"{gap['value']:.0%} between the groups with most and with fewest"
-        note = (f"labels are a selected sample: whether one comes depends on the score ({spread})" if depends
-                else f"labels come whatever the score ({spread})")  # fmt: skip
+        note = (
+            f"labels are a selected sample: whether one comes depends on the score ({spread})"
+            if depends
+            else f"labels come whatever the score ({spread})"
+        )
     return {
         "coverage": covered,
         "trend": its_trend,

@@ -150,8 +150,10 @@ def _sums(columns: Array, weights: Array, blocks: Array, count: int) -> Array:
 def _class_sums(known: Scored, blocks: Array, count: int) -> Array:
     """(blocks, classes, k): weighted sums of the scores of each class's rows."""
     columns = _columns(known.scores)
-    return np.stack([_sums(columns, known.weights * (known.labels == code), blocks, count)
-                     for code in range(len(known.classes))], axis=1)  # fmt: skip
+    return np.stack(
+        [_sums(columns, known.weights * (known.labels == code), blocks, count) for code in range(len(known.classes))],
+        axis=1,
+    )
 
 
 def _resampled(

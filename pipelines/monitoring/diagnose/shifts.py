@@ -39,8 +39,11 @@ def _concept(policy: Policy, concept: Mapping[str, Any], label_spread: float) ->
         off += f" for {where['class']}"
     numbers = {"times_usual": times, "gain": carriers[0]["gain"], "error": where["error"]}
     for metric, one in concept["compared"].items():
-        numbers |= {f"{name}_{metric}": one[name]["value"] for name in ("expected", "realised")
-                    if one[name]["value"] is not None}  # fmt: skip
+        numbers |= {
+            f"{name}_{metric}": one[name]["value"]
+            for name in ("expected", "realised")
+            if one[name]["value"] is not None
+        }
     yield Finding(
         kind="concept drift",
         evidence=f"labels in {concept['partition']} follow {carriers[0]['feature']} otherwise than before ({times:.1f} "
@@ -55,8 +58,10 @@ def _label_shift(policy: Policy, label_shift: Mapping[str, Any], partition: str)
         return
     rates = label_shift["rates"]
     told = list(rates)[1:] if len(rates) == 2 else list(rates)  # of two classes one says it all
-    beyond = {name: max(rates[name]["low"] - rates[name]["usual"], rates[name]["usual"] - rates[name]["high"])
-              for name in told}  # fmt: skip
+    beyond = {
+        name: max(rates[name]["low"] - rates[name]["usual"], rates[name]["usual"] - rates[name]["high"])
+        for name in told
+    }
     most = max(told, key=lambda name: beyond[name])
     if beyond[most] > 0 and abs(rates[most]["value"] - rates[most]["usual"]) > policy.max_label_rate_shift:
         one = rates[most]

@@ -25,8 +25,15 @@ Array = NDArray[Any]
 FOLDS = 5
 LEAST_OVERLAP = 0.5
 MOST_WEIGHT = 20.0  # of a row before norming: a single one must not speak for hundreds
-TREES = {"n_estimators": 60, "max_depth": 3, "learning_rate": 0.1, "min_child_weight": 20, "subsample": 0.8,
-         "colsample_bytree": 0.5, "reg_lambda": 5.0}  # fmt: skip
+TREES = {
+    "n_estimators": 60,
+    "max_depth": 3,
+    "learning_rate": 0.1,
+    "min_child_weight": 20,
+    "subsample": 0.8,
+    "colsample_bytree": 0.5,
+    "reg_lambda": 5.0,
+}
 
 
 class Domain(NamedTuple):

@@ -69,8 +69,9 @@ def changes_of(
     found += [metric_series(performance), column_series(reference, profiles, SCORE, "mean") if profiles else None]
     named = {one.name: one for one in reversed(found) if one is not None}
     order = dict.fromkeys(one.name for one in found if one is not None)
-    return tuple(Change(series=named[name], change=change_point(named[name].keys, named[name].values))
-                 for name in order)  # fmt: skip
+    return tuple(
+        Change(series=named[name], change=change_point(named[name].keys, named[name].values)) for name in order
+    )
 
 
 def scores_since(changes: Sequence[Change]) -> str | None:
@@ -181,8 +182,10 @@ def _is_of_mean_score(explained: Explained) -> bool:
 def _where(slices: Sequence[ErrorSlice], loss: str) -> str:
     if not slices:
         return "No part of the rows got worse for sure beyond all others."
-    told = [f"{one.name} ({loss} {_number(one.loss)}, before {_number(one.loss_before)}; {one.rows:,} rows)"
-            for one in slices[:SHOWN]]  # fmt: skip
+    told = [
+        f"{one.name} ({loss} {_number(one.loss)}, before {_number(one.loss_before)}; {one.rows:,} rows)"
+        for one in slices[:SHOWN]
+    ]
     return f"Errors rose most, beyond those of all other rows, where {_joined(told)}."
 
 

@@ -16,13 +16,23 @@ OF_KIND = {"calibration drift": ("calibration_gap", "bias"), "label shift": ("po
 OF_SCORE = {"prediction drift": "mean", "feedback loop": "std"}
 OF_COLUMNS = ("data fault", "covariate shift", "feature change")
 NAMES = {
-    "auc": "AUC", "r2": "R2", "log_loss": "log loss", "calibration_gap": "mean score less positive rate",
-    "bias": "mean score less mean label", "positive_rate": "positive rate", "mean_label": "mean label",
-}  # fmt: skip
+    "auc": "AUC",
+    "r2": "R2",
+    "log_loss": "log loss",
+    "calibration_gap": "mean score less positive rate",
+    "bias": "mean score less mean label",
+    "positive_rate": "positive rate",
+    "mean_label": "mean label",
+}
 MEASURES = {"null share": "null_share", "unseen share": "unseen_share", "non-finite share": "non_finite_share"}
-WORDS = {"mean": "mean of {}", "std": "standard deviation of {}", "null_share": "share of {} that is empty",
-         "unseen_share": "share of {} that is new to the model", "js": "Jensen-Shannon distance of {} to training",
-         "non_finite_share": "share of {} that is NaN or infinite"}  # fmt: skip
+WORDS = {
+    "mean": "mean of {}",
+    "std": "standard deviation of {}",
+    "null_share": "share of {} that is empty",
+    "unseen_share": "share of {} that is new to the model",
+    "js": "Jensen-Shannon distance of {} to training",
+    "non_finite_share": "share of {} that is NaN or infinite",
+}
 
 
 class Series(Frozen):
@@ -76,9 +86,7 @@ def column_series(
     measure = measure or ("mean" if isinstance(found.bins, Numbers) else "js")
     values = tuple(measured(each[column], measure, found.profile) for each in profiles.values())
     name = WORDS[measure].format("the scores" if column == SCORE else column)
-    return Series(
-        name=name, table="profiles", column=column, measure=measure, keys=tuple(profiles), values=values
-    )  # fmt: skip
+    return Series(name=name, table="profiles", column=column, measure=measure, keys=tuple(profiles), values=values)
 
 
 def measured(found: ColumnProfile, measure: str, trained: ColumnProfile) -> float | None:
@@ -95,8 +103,11 @@ def measured(found: ColumnProfile, measure: str, trained: ColumnProfile) -> floa
         return None
     if measure == "js":
         return float(jensen_shannon(trained.counts, found.counts))
-    counts: dict[str, int] = {"null_share": found.nulls, "unseen_share": found.unseen,
-                              "non_finite_share": found.non_finite}  # fmt: skip
+    counts: dict[str, int] = {
+        "null_share": found.nulls,
+        "unseen_share": found.unseen,
+        "non_finite_share": found.non_finite,
+    }
     return counts[measure] / found.rows
 
 

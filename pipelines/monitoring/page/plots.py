@@ -44,9 +44,16 @@ def timeline(
             level = change.before if change.shape == "gradual" else change.after
             axes.plot([start, x[-1]], [level, change.after], color=SECOND, linewidth=1.2)
             side = 1 if start < 0.7 * len(keys) else -1
-            axes.annotate(f"since {change.since}", (start - 0.5, 1), xycoords=("data", "axes fraction"),
-                          xytext=(4 * side, -2), textcoords="offset points", color=SECOND, va="top",
-                          ha="left" if side > 0 else "right")  # fmt: skip
+            axes.annotate(
+                f"since {change.since}",
+                (start - 0.5, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(4 * side, -2),
+                textcoords="offset points",
+                color=SECOND,
+                va="top",
+                ha="left" if side > 0 else "right",
+            )
         _partitions(axes, keys)
         axes.set(title=title)
 
@@ -73,9 +80,18 @@ def estimates(
         if guessed:
             x = np.array(list(guessed), dtype=float)
             value, low, high = (np.array(part) for part in zip(*guessed.values(), strict=True))
-            axes.errorbar(x, value, yerr=[np.maximum(value - low, 0), np.maximum(high - value, 0)], fmt="o",
-                          color=SECOND, markerfacecolor="none", markersize=5, elinewidth=1, capsize=2,
-                          label="estimated, before labels")  # fmt: skip
+            axes.errorbar(
+                x,
+                value,
+                yerr=[np.maximum(value - low, 0), np.maximum(high - value, 0)],
+                fmt="o",
+                color=SECOND,
+                markerfacecolor="none",
+                markersize=5,
+                elinewidth=1,
+                capsize=2,
+                label="estimated, before labels",
+            )
         if came:
             axes.plot(list(came), list(came.values()), "o", color=FIRST, markersize=5, label="realised, by labels")
         axes.legend(frameon=False, fontsize=9, loc="best")
@@ -125,8 +141,16 @@ def bins(name: str, title: str, labels: Sequence[str], sides: Mapping[str, Seque
 def _shade(axes: Axes, places: Sequence[int]) -> None:
     if places:
         axes.axvspan(min(places) - 0.5, max(places) + 0.5, color=FAINT, alpha=0.35, linewidth=0)
-        axes.annotate("no labels yet", (max(places) + 0.4, 0), xycoords=("data", "axes fraction"), xytext=(0, 3),
-                      textcoords="offset points", ha="right", va="bottom", fontsize=8)  # fmt: skip
+        axes.annotate(
+            "no labels yet",
+            (max(places) + 0.4, 0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=8,
+        )
 
 
 def _partitions(axes: Axes, keys: Sequence[str]) -> None:

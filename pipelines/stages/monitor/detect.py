@@ -28,8 +28,12 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
 
     config = pinned_problem(problem, profiled.get("config"))
     if profiled.get("rows") == 0:
-        return {**profiled, "detected": {"rows": 0, "columns": {}, "prediction": {}, "same_as": None}, "realised": [],
-                "waiting": []}  # fmt: skip
+        return {
+            **profiled,
+            "detected": {"rows": 0, "columns": {}, "prediction": {}, "same_as": None},
+            "realised": [],
+            "waiting": [],
+        }
     partition, policy = profiled["partition"], config.monitoring.policy
     labels_in = handed_on(config, profiled)
     before, held = past.past(profiled["version"], labels_in), quarantine.held(config) - {partition}

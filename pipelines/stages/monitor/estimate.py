@@ -89,9 +89,18 @@ def estimate(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
             cure=f"wait for labels; the next version of {config.name}.train has held-out rows",
         )
     rows, scores = _scored_rows(config, its, partition, version)
-    result = {"partition": partition, "version": version, "rows": rows.num_rows, "method": None, "note": why_not,
-              "domain_auc": dict.fromkeys(("value", "low", "high")), "estimated": {}, "realised": [],
-              "verdict": why_not, "label_shift": None}  # fmt: skip
+    result = {
+        "partition": partition,
+        "version": version,
+        "rows": rows.num_rows,
+        "method": None,
+        "note": why_not,
+        "domain_auc": dict.fromkeys(("value", "low", "high")),
+        "estimated": {},
+        "realised": [],
+        "verdict": why_not,
+        "label_shift": None,
+    }
     if held_out is not None and not why_not:
         result |= _estimates(its, held_out, rows, scores, version, labels_in, labelled)
     found = {"label_shift": (result["label_shift"], why_not), "concept": concept, "feedback": feedback}
@@ -137,11 +146,20 @@ def _estimates(
         }
         realised, realised_rows = kept.get(metric, (None, None))
         estimated[metric] = told
-        written.append({
-            "partition": partition, "model_version": version, "metric": metric, **told, "rows": rows.num_rows,
-            "method": _method(weighing), "note": weighing.note, **weighing.facts,
-            "realised": realised, "realised_rows": realised_rows,
-        })  # fmt: skip
+        written.append(
+            {
+                "partition": partition,
+                "model_version": version,
+                "metric": metric,
+                **told,
+                "rows": rows.num_rows,
+                "method": _method(weighing),
+                "note": weighing.note,
+                **weighing.facts,
+                "realised": realised,
+                "realised_rows": realised_rows,
+            }
+        )
     new = pa.Table.from_pylist(written, table_schema(config, "estimates"))
     store.write_table(config, "estimates", new, [partition])
     _, itself = measure_past(labels_in, new)  # where labels come at once

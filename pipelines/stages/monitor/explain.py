@@ -134,6 +134,18 @@ def _model(what_was: Past) -> Model:
 
 def shown_performance(one: dict[str, Any]) -> dict[str, Any]:
     """What the page shows of a partition's performance."""
-    names = ("partition", "is_held_out", "rows", "auc", "r2", "log_loss", "rmse", "positive_rate", "mean_label",
-             "mean_score", "calibration_gap", "bias")  # fmt: skip
+    names = (
+        "partition",
+        "is_held_out",
+        "rows",
+        "auc",
+        "r2",
+        "log_loss",
+        "rmse",
+        "positive_rate",
+        "mean_label",
+        "mean_score",
+        "calibration_gap",
+        "bias",
+    )
     return {name: one[name] for name in names if one.get(name) is not None}

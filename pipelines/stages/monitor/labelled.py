@@ -298,8 +298,11 @@ def spread_of_scores(config: Problem, version: str, partition: str) -> tuple[dic
         for row in rows.sort_by("partition").to_pylist()
         if kinds[row["model_version"]] == kinds[version]
     }
-    past = [evenness(part[SCORE].counts[:-2], pooled[version])
-            for part in usual[version].partitions.values() if SCORE in part]  # fmt: skip
+    past = [
+        evenness(part[SCORE].counts[:-2], pooled[version])
+        for part in usual[version].partitions.values()
+        if SCORE in part
+    ]
     return {key: one for key, one in series.items() if one is not None}, [one for one in past if one is not None]
 
 

@@ -76,14 +76,18 @@ class Past:
         held_out = self.held_out()
         if held_out:
             parts = np.asarray(held_out.rows["partition"].to_pylist())
-            told += [{"partition": str(key), "is_held_out": True, **performance(held_out.scored.take(parts == key))}
-                     for key in np.unique(parts)]  # fmt: skip
+            told += [
+                {"partition": str(key), "is_held_out": True, **performance(held_out.scored.take(parts == key))}
+                for key in np.unique(parts)
+            ]
         keys = self.labelled_keys()
         rows, found = self.labelled(keys, [], {key: {key} for key in keys}) if keys else (None, None)
         if rows is not None and found is not None:
             parts = np.asarray(rows["partition"].to_pylist())
-            told += [{"partition": str(key), "is_held_out": False, **performance(found.take(parts == key))}
-                     for key in np.unique(parts)]  # fmt: skip
+            told += [
+                {"partition": str(key), "is_held_out": False, **performance(found.take(parts == key))}
+                for key in np.unique(parts)
+            ]
         return sorted(told, key=lambda one: str(one["partition"]))
 
     def labelled(

@@ -146,8 +146,10 @@ def _fresher(
     window = [key for key in fresh if since is not None and key >= since]
     if window and len(window) < len(fresh):
         parts["window"], where = window, {**where, "window_from": since}
-    tables = {name: labelled_rows(config, partition, sorted(keys)[-PROXY_PARTITIONS:]) if keys else rows.slice(0, 0)
-              for name, keys in parts.items()}  # fmt: skip
+    tables = {
+        name: labelled_rows(config, partition, sorted(keys)[-PROXY_PARTITIONS:]) if keys else rows.slice(0, 0)
+        for name, keys in parts.items()
+    }
     its = [labelled_rows(config, partition, sorted(keys)[-PROXY_PARTITIONS:]) for keys in stale if keys]
     if not its:
         return []

@@ -33,8 +33,10 @@ def report(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
         return told
     its = version_problem(config, version)
     until = store.read_json(reference_uri(config, version))["trained_until"]
-    current, seen = (sample(_thinned(its, side, rows), rows, seed)
-                     for side in (pc.field("partition") == partition, pc.field("partition") <= until))  # fmt: skip
+    current, seen = (
+        sample(_thinned(its, side, rows), rows, seed)
+        for side in (pc.field("partition") == partition, pc.field("partition") <= until)
+    )
     html = evidently_report(current, seen, its)
     return told | {"report": store.write_bytes(store.store_uri(problem, "reports", partition, "drift.html"), html)}
 

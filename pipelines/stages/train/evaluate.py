@@ -118,8 +118,10 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
                 problem.monitoring.bins,
                 history(problem, checked, one.model, before),
             )
-            files["reference.json"] = {"trained_until": checked.trained_until,
-                                       "reference": built.model_dump(mode="json")}  # fmt: skip
+            files["reference.json"] = {
+                "trained_until": checked.trained_until,
+                "reference": built.model_dump(mode="json"),
+            }
             held_out = to_parquet(problem, test, one.scored)
             store.write_bytes(evaluation_uri(problem, checked.training, "parquet"), held_out)
             store.write_json(evaluation_uri(problem, checked.training), told)
@@ -189,6 +191,13 @@ def _champion(problem: Problem, checked: Checked, version: ModelVersion, test: p
     promoted = at_promotion(tracking.run_file(run_id, "evaluation.json"))
     learnt_from = taught(problem, number, is_twin).partitions
     return Contender(
-        f"version {number}", run_id, model, found, number, until, promoted,
-        tuple(learnt_from), None if rows is not test else _scored(problem, model, sample),
-    )  # fmt: skip
+        f"version {number}",
+        run_id,
+        model,
+        found,
+        number,
+        until,
+        promoted,
+        tuple(learnt_from),
+        None if rows is not test else _scored(problem, model, sample),
+    )

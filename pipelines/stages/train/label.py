@@ -107,8 +107,11 @@ def by_hand(problem: Problem, how: str, window_from: str | None) -> Request:
 
 def by_monitor(problem: Problem, partition: str) -> Request:
     """What the monitor's newest decision about a partition asks for; from scratch where there is none."""
-    asked = [row for row in ledger.decisions(problem, "monitoring")
-             if row["partition"] == partition and row["action"] in ASKED]  # fmt: skip
+    asked = [
+        row
+        for row in ledger.decisions(problem, "monitoring")
+        if row["partition"] == partition and row["action"] in ASKED
+    ]
     if not asked:
         return Request("scratch", None)
     return by_hand(problem, ASKED[asked[-1]["action"]], asked[-1]["evidence"].get("window_from"))
@@ -127,8 +130,11 @@ def require_open(problem: Problem, partition: str) -> None:
             where=where,
             cure=f"trigger {problem.name}.train by hand, without a partition key, for another one",
         )
-    newer = {row["partition"] for row in ledger.decisions(problem, "monitoring")
-             if row["action"] in ASKED and row["partition"] > partition}  # fmt: skip
+    newer = {
+        row["partition"]
+        for row in ledger.decisions(problem, "monitoring")
+        if row["action"] in ASKED and row["partition"] > partition
+    }
     waiting = sorted(key for key in newer if not ledger.has_gate(problem, key))
     if waiting:
         raise NothingToDo(

@@ -108,14 +108,21 @@ def _refit(problem: Problem, gated: Gated, recorded: dict[str, Any], run_id: str
         gated.candidate,
         model,
         tags=tags | {"training_set": learnt["hash"][:12], "trained_until": learnt["partitions"][-1]},
-        parameters={"model": spec.model, **spec.parameters, **recorded["parameters"], "threshold": model.threshold,
-                    "train_rows": learnt["rows"], "fitted_rows": model.fitted_rows},
+        parameters={
+            "model": spec.model,
+            **spec.parameters,
+            **recorded["parameters"],
+            "threshold": model.threshold,
+            "train_rows": learnt["rows"],
+            "fitted_rows": model.fitted_rows,
+        },
         # Of rows that it has learnt from: they say how well it fits, and nothing of how good it is.
         metrics={f"in_sample_{name}": value for name, value in metrics.items() if value is not None},
         dataset_uri=store.table_uri(problem, "events"),
         dataset_version=recorded["tables"]["events"],
         example=test.select(problem.feature_names).slice(0, 5),
-        files=training_sets.training_files(problem, pins) | {
+        files=training_sets.training_files(problem, pins)
+        | {
             name: json.dumps(content, indent=1).encode()
             for name, content in {
                 "lineage.json": recorded | {"refit": refit},
@@ -125,7 +132,7 @@ def _refit(problem: Problem, gated: Gated, recorded: dict[str, Any], run_id: str
             }.items()
         },
         run_id=run_id,
-    )  # fmt: skip
+    )
     store.delete(state.uri)
     return check
 

@@ -22,9 +22,14 @@ def register(problem_name: str, refitted: Refitted) -> Registered:
     problem = problem_of(problem_name, refitted)
     run_id = refitted.run_id
     made_of = tracking.run_file(run_id, "lineage.json")
-    tags = {"partition": refitted.partition, "candidate": refitted.candidate, "gate": refitted.verdict,
-            "how": made_of["how"], **({"builds_on": made_of["parent"]} if made_of["parent"] else {}),
-            **({"tested_run": refitted.tested_run} if refitted.tested_run != run_id else {})}  # fmt: skip
+    tags = {
+        "partition": refitted.partition,
+        "candidate": refitted.candidate,
+        "gate": refitted.verdict,
+        "how": made_of["how"],
+        **({"builds_on": made_of["parent"]} if made_of["parent"] else {}),
+        **({"tested_run": refitted.tested_run} if refitted.tested_run != run_id else {}),
+    }
     version = tracking.register(problem, run_id, tags)
     lineage = made_of | {"version": version, "run_id": run_id}
     facts = store.read_json(training_sets.facts_uri(problem, refitted.training_set))

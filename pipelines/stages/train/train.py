@@ -99,33 +99,47 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
         measured[split] = measure(scored(problem, labels, model.scores(rows), weights, model.threshold))
     test = training_sets.split(problem, checked, "test")
     taught = fingerprint(problem, learnt_from) if champion else model.learnt_from
-    prints = {"train": taught, "validation": fingerprint(problem, validation),
-              "test": fingerprint(problem, test)}  # fmt: skip
-    made_of = lineage(problem, checked, prints, candidate, searched, surroundings(),
-                      is_streamed=not isinstance(learnt_from, pa.Table))  # fmt: skip
+    prints = {"train": taught, "validation": fingerprint(problem, validation), "test": fingerprint(problem, test)}
+    made_of = lineage(
+        problem, checked, prints, candidate, searched, surroundings(), is_streamed=not isinstance(learnt_from, pa.Table)
+    )
     tracking.log_candidate(
         problem,
         candidate,
         model,
         tags=tags,
-        parameters={"model": spec.model, **spec.parameters, **searched, "seed": problem.training.seed,
-                    "threshold": model.threshold, "sampling": problem.dataset.sampling.method,
-                    "resampling": problem.dataset.resampling.method,
-                    "augmentation": problem.dataset.augmentation.method, "train_rows": prints["train"]["rows"],
-                    "fitted_rows": model.fitted_rows,
-                    **_settings(spec), "events_version": checked.events_version,
-                    "labels_version": checked.labels_version, "features_version": checked.features_version},
-        metrics={f"{split}_{name}": value for split, found in measured.items() for name, value in found.items()
-                 if value is not None},
+        parameters={
+            "model": spec.model,
+            **spec.parameters,
+            **searched,
+            "seed": problem.training.seed,
+            "threshold": model.threshold,
+            "sampling": problem.dataset.sampling.method,
+            "resampling": problem.dataset.resampling.method,
+            "augmentation": problem.dataset.augmentation.method,
+            "train_rows": prints["train"]["rows"],
+            "fitted_rows": model.fitted_rows,
+            **_settings(spec),
+            "events_version": checked.events_version,
+            "labels_version": checked.labels_version,
+            "features_version": checked.features_version,
+        },
+        metrics={
+            f"{split}_{name}": value
+            for split, found in measured.items()
+            for name, value in found.items()
+            if value is not None
+        },
         dataset_uri=store.table_uri(problem, "training_sets"),
         dataset_version=checked.training_set_version,
         example=validation.select(problem.feature_names).slice(0, 5),
-        files=training_sets.training_files(problem, checked) | {
+        files=training_sets.training_files(problem, checked)
+        | {
             "lineage.json": json.dumps(made_of, indent=1).encode(),
             "dropped_features.json": json.dumps(model.dropped, indent=1).encode(),
         },
         run_id=run_id,
-    )  # fmt: skip
+    )
     store.delete(state.uri)
     return Trained(config=checked.config, candidate=candidate, run_id=run_id, validation=measured["validation"])
 
@@ -200,7 +214,14 @@ def _evenly(rows: pa.Table, most: int) -> pa.Table:
 
 def _settings(spec: Candidate) -> dict[str, Any]:
     """What else a candidate was given, as far as it is not the default: for comparing runs in MLflow."""
-    sections = {"preprocessing": spec.preprocessing, "selection": spec.selection, "imbalance": spec.imbalance,
-                "calibration": spec.calibration}  # fmt: skip
-    return {name: one.model_dump(mode="json", exclude_defaults=True) or "default"
-            for name, one in sections.items() if one is not None}  # fmt: skip
+    sections = {
+        "preprocessing": spec.preprocessing,
+        "selection": spec.selection,
+        "imbalance": spec.imbalance,
+        "calibration": spec.calibration,
+    }
+    return {
+        name: one.model_dump(mode="json", exclude_defaults=True) or "default"
+        for name, one in sections.items()
+        if one is not None
+    }

@@ -39,8 +39,11 @@ def test_the_bias_that_is_nearest_to_zero_is_the_best() -> None:
 
 def test_a_baseline_is_never_picked_whether_named_or_by_its_kind() -> None:
     validation: dict[str, dict[str, float | None]] = {
-        "prior": {"log_loss": 0.1}, "rule": {"log_loss": 0.1}, "old": {"log_loss": 0.1}, "b": {"log_loss": 0.6},
-    }  # fmt: skip
+        "prior": {"log_loss": 0.1},
+        "rule": {"log_loss": 0.1},
+        "old": {"log_loss": 0.1},
+        "b": {"log_loss": 0.6},
+    }
     assert pick_challenger(training(), validation) == "b"
 
 

@@ -49,7 +49,9 @@ EVALUATION: dict[str, Any] = {
     "train_split": {"rows": 2_000, "hash": "7"},
     "makes_rows": False,
     "learnt": {
-        "from": {"rows": 2_000, "hash": "7"}, "fitted_rows": 1_900, "bias": 0.01,
+        "from": {"rows": 2_000, "hash": "7"},
+        "fitted_rows": 1_900,
+        "bias": 0.01,
         "shared": {"rows": 900, "champion": 0.75, "gain": span(-0.01)},
     },
     "test_rows": 500,
@@ -77,10 +79,16 @@ EVALUATION: dict[str, Any] = {
         "size_bytes": 200_000,
     },
     "baselines": {
-        "prior": {"run_id": "b1", "metrics": {"auc": 0.5, "log_loss": 0.6},
-                  "gain": {"auc": span(0.2), "log_loss": span(0.1)}},
-        "rule": {"run_id": "b2", "metrics": {"auc": 0.6, "log_loss": 0.55},
-                 "gain": {"auc": span(0.1), "log_loss": span(0.05)}},
+        "prior": {
+            "run_id": "b1",
+            "metrics": {"auc": 0.5, "log_loss": 0.6},
+            "gain": {"auc": span(0.2), "log_loss": span(0.1)},
+        },
+        "rule": {
+            "run_id": "b2",
+            "metrics": {"auc": 0.6, "log_loss": 0.55},
+            "gain": {"auc": span(0.1), "log_loss": span(0.05)},
+        },
     },
     "champion": {
         "version": "3",
@@ -88,32 +96,53 @@ EVALUATION: dict[str, Any] = {
         "trained_until": "2024-01-05",
         "fitted_rows": 2_500,
         "metrics": {"auc": 0.69, "log_loss": 0.5},
-        "promoted": {"metrics": {"auc": 0.7},
-                     "baselines": {"prior": {"metrics": {"auc": 0.5}}, "rule": {"metrics": {"auc": 0.6}}}},
+        "promoted": {
+            "metrics": {"auc": 0.7},
+            "baselines": {"prior": {"metrics": {"auc": 0.5}}, "rule": {"metrics": {"auc": 0.6}}},
+        },
         "gain": {"auc": span(0.01), "log_loss": span(0.0)},
         "slices": [
             {"name": "shelf = top", "rows": 200, "metric": "log_loss", "gain": span(-0.06, 0.02)},
             {"name": "litres > 2", "rows": 100, "metric": "log_loss", "gain": span(0.1)},
         ],
     },
-}  # fmt: skip
+}
 
 # No check needs these: what says how the champion is called, and what the pages show.
 NOT_NEEDED = (
-    "baselines.prior.run_id", "baselines.rule.run_id", "challenger.slices.looked_at",
+    "baselines.prior.run_id",
+    "baselines.rule.run_id",
+    "challenger.slices.looked_at",
     "learnt.shared.rows",
-    "champion.promoted.baselines.prior", "champion.promoted.baselines.rule",  # the other one is there
-    "challenger.calibration.bins", "challenger.calibration.brier", "challenger.fairness.shelf.groups",
-    "challenger.drift.columns", "challenger.behaviours.0.kind", "challenger.behaviours.0.value",
-    "challenger.behaviours.0.wanted", "champion.slices.0.rows", "champion.slices.1.rows",
-    "challenger.metrics.log_loss.low", "challenger.metrics.log_loss.high", "challenger.metrics.auc.low",
-    "challenger.metrics.auc.high", "challenger.metrics.brier.low", "challenger.metrics.brier.high",
-    "challenger.metrics.ece.low", "challenger.metrics.ece.high",
-    "challenger.slices.declared.0.metrics", "challenger.slices.found.0.metrics",  # the gains are there
-    "challenger.slices.declared.0", "challenger.slices.found.0",
-    "leaks.findings.0", "challenger.declared.groups.0", "challenger.declared.behaviours.0",  # found all the same
-    "challenger.declared.baselines.0", "challenger.declared.baselines.1",
-)  # fmt: skip
+    "champion.promoted.baselines.prior",
+    "champion.promoted.baselines.rule",  # the other one is there
+    "challenger.calibration.bins",
+    "challenger.calibration.brier",
+    "challenger.fairness.shelf.groups",
+    "challenger.drift.columns",
+    "challenger.behaviours.0.kind",
+    "challenger.behaviours.0.value",
+    "challenger.behaviours.0.wanted",
+    "champion.slices.0.rows",
+    "champion.slices.1.rows",
+    "challenger.metrics.log_loss.low",
+    "challenger.metrics.log_loss.high",
+    "challenger.metrics.auc.low",
+    "challenger.metrics.auc.high",
+    "challenger.metrics.brier.low",
+    "challenger.metrics.brier.high",
+    "challenger.metrics.ece.low",
+    "challenger.metrics.ece.high",
+    "challenger.slices.declared.0.metrics",
+    "challenger.slices.found.0.metrics",  # the gains are there
+    "challenger.slices.declared.0",
+    "challenger.slices.found.0",
+    "leaks.findings.0",
+    "challenger.declared.groups.0",
+    "challenger.declared.behaviours.0",  # found all the same
+    "challenger.declared.baselines.0",
+    "challenger.declared.baselines.1",
+)
 SAY_THAT_THERE_IS_NONE = (("learnt", "bias"), ("learnt", "shared"))
 GONE = object()
 BROKEN = [GONE, None, math.nan, math.inf, "", [None], {"": None}]
@@ -334,8 +363,11 @@ def test_over_a_fallback_any_skill_is_a_jump_and_no_leak() -> None:
     much = changed("champion.metrics.auc", 0.5)
     much["champion"]["gain"]["auc"] = span(0.2)
     assert [check.name for check in gate(much, THRESHOLDS).checks if check.name == "no jump" and not check.passed]
-    assert all(check.passed for check in gate(changed("champion.is_fallback", True, much), THRESHOLDS).checks
-               if check.name == "no jump")  # fmt: skip
+    assert all(
+        check.passed
+        for check in gate(changed("champion.is_fallback", True, much), THRESHOLDS).checks
+        if check.name == "no jump"
+    )
 
 
 @pytest.mark.parametrize(
@@ -380,9 +412,16 @@ def faced(challenger: Scored, champion: Scored) -> dict[str, Any]:
     return evaluation
 
 
-JUST_CHAMPION = Gate(limits={"auc": Limit(min=0.5)}, gain_over_baselines={"f_beta": -9}, slices=None,
-                     gain_over_champion={"auc": -0.01, "log_loss": -0.01}, max_prediction_shift=None, max_jump=None,
-                     max_champion_fall=None, max_forgotten=None)  # fmt: skip
+JUST_CHAMPION = Gate(
+    limits={"auc": Limit(min=0.5)},
+    gain_over_baselines={"f_beta": -9},
+    slices=None,
+    gain_over_champion={"auc": -0.01, "log_loss": -0.01},
+    max_prediction_shift=None,
+    max_jump=None,
+    max_champion_fall=None,
+    max_forgotten=None,
+)
 
 
 def reasons(evaluation: dict[str, Any]) -> str:

@@ -33,12 +33,16 @@ def labels_of(task: str, rows: int, random: np.random.Generator) -> Any:
 
 def held_out(task: str, rows: int, days: int) -> pa.Table:
     start = datetime(2024, 1, 1, tzinfo=UTC)
-    return pa.table({
-        "label": labels_of(task, rows, np.random.default_rng(1)), "weight": np.ones(rows),
-        "partition": ["2024-01-01"] * rows,
-        "event_time": pa.array([start + timedelta(days=days) * n / rows for n in range(rows)],
-                               pa.timestamp("us", "UTC")),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "label": labels_of(task, rows, np.random.default_rng(1)),
+            "weight": np.ones(rows),
+            "partition": ["2024-01-01"] * rows,
+            "event_time": pa.array(
+                [start + timedelta(days=days) * n / rows for n in range(rows)], pa.timestamp("us", "UTC")
+            ),
+        }
+    )
 
 
 @pytest.mark.parametrize("task", METRIC)
@@ -92,11 +96,15 @@ def test_nine_of_ten_equals_pass_the_gate_on_few_rows_and_what_is_clearly_worse_
             scores[lost] = scores[random.permutation(lost)]
         for name, ours in (("equal", equal), ("worse", scored(problem, labels, scores, weights))):
             evaluation: dict[str, Any] = {
-                "confidence": rule.confidence, "serves": "1",
+                "confidence": rule.confidence,
+                "serves": "1",
                 "baselines": {"prior": {"metrics": measure(scored(problem, labels, chance, weights))}},
-                "champion": {"version": "1", "metrics": measure(champion),
-                             "gain": gains(ours, champion, blocks, rule, [metric])},
-            }  # fmt: skip
+                "champion": {
+                    "version": "1",
+                    "metrics": measure(champion),
+                    "gain": gains(ours, champion, blocks, rule, [metric]),
+                },
+            }
             report = {"metrics": {metric: {"value": measure(ours)[metric]}}}
             checks = over_champion(evaluation, report, problem.gate)
             passed[name].append(next(one.passed for one in checks if one.name == f"{metric} over champion"))

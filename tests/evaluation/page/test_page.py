@@ -23,48 +23,99 @@ def interval(value: float, width: float = 0.02) -> dict[str, float]:
 
 
 def a_slice(name: str, loss: float, significant: bool = True) -> dict[str, Any]:
-    return {"name": name, "conditions": [], "rows": 410, "share": 0.033, "metrics": {"log_loss": interval(0.7)},
-            "loss": interval(loss, 0.01), "p_value": 0.001, "is_significant": significant}  # fmt: skip
+    return {
+        "name": name,
+        "conditions": [],
+        "rows": 410,
+        "share": 0.033,
+        "metrics": {"log_loss": interval(0.7)},
+        "loss": interval(loss, 0.01),
+        "p_value": 0.001,
+        "is_significant": significant,
+    }
 
 
 def an_evaluation() -> dict[str, Any]:
     report: dict[str, Any] = {
-        "candidate": "xgboost", "run_id": "0f9a", "task": "binary", "classes": ["0", "1"], "rows": 12345,
-        "partitions": ["2013-03-11", "2013-03-18"], "first_event": "2013-03-11T09:30", "last_event": "2013-03-24T23:10",
+        "candidate": "xgboost",
+        "run_id": "0f9a",
+        "task": "binary",
+        "classes": ["0", "1"],
+        "rows": 12345,
+        "partitions": ["2013-03-11", "2013-03-18"],
+        "first_event": "2013-03-11T09:30",
+        "last_event": "2013-03-24T23:10",
         "metrics": {"auc": interval(0.712), "log_loss": interval(0.482)},
         "bootstrap": {"block": "day", "blocks": 14, "resamples": 400, "confidence": 0.95},
-        "threshold": 0.37, "confusion": [[9000.0, 800.0], [1500.0, 1045.0]],
+        "threshold": 0.37,
+        "confusion": [[9000.0, 800.0], [1500.0, 1045.0]],
         "curves": {
             "precision_recall": {"recall": GRID.tolist(), "precision": (1 - 0.8 * GRID).tolist()},
             "roc": {"false_positive_rate": GRID.tolist(), "true_positive_rate": (GRID**0.4).tolist()},
             "threshold_cost": {"threshold": GRID.tolist(), "cost": (30 * (GRID - 0.37) ** 2).tolist()},
         },
-        "calibration": {"bins": [{"mean_score": 0.1, "rate": 0.12, "rows": 900, "low": 0.1, "high": 0.14},
-                                 {"mean_score": 0.5, "rate": 0.47, "rows": 901, "low": 0.4, "high": 0.5}],
-                        "ece": 0.0214, "brier": 0.151},
-        "slices": {"looked_at": 412, "declared": [a_slice("origin = JFK", -0.02, False)],
-                   "found": [a_slice("visib < 3.1", 0.15), a_slice("dest = ATL", 0.22)]},
-        "fairness": {"origin": {"groups": [{"group": "EWR", "rows": 4000, "selection_rate": 0.21,
-                                            "true_positive_rate": 0.44, "false_positive_rate": 0.09}],
-                                "demographic_parity": interval(0.0613), "equal_opportunity": interval(0.08),
-                                "equalised_odds": interval(0.09)}},
-        "behaviours": [{"name": "rain", "kind": "directional", "passed": True, "value": 0.97, "wanted": "0.9"},
-                       {"name": "noise", "kind": "perturbation", "passed": False, "value": 0.08, "wanted": "0.05"}],
+        "calibration": {
+            "bins": [
+                {"mean_score": 0.1, "rate": 0.12, "rows": 900, "low": 0.1, "high": 0.14},
+                {"mean_score": 0.5, "rate": 0.47, "rows": 901, "low": 0.4, "high": 0.5},
+            ],
+            "ece": 0.0214,
+            "brier": 0.151,
+        },
+        "slices": {
+            "looked_at": 412,
+            "declared": [a_slice("origin = JFK", -0.02, False)],
+            "found": [a_slice("visib < 3.1", 0.15), a_slice("dest = ATL", 0.22)],
+        },
+        "fairness": {
+            "origin": {
+                "groups": [
+                    {
+                        "group": "EWR",
+                        "rows": 4000,
+                        "selection_rate": 0.21,
+                        "true_positive_rate": 0.44,
+                        "false_positive_rate": 0.09,
+                    }
+                ],
+                "demographic_parity": interval(0.0613),
+                "equal_opportunity": interval(0.08),
+                "equalised_odds": interval(0.09),
+            }
+        },
+        "behaviours": [
+            {"name": "rain", "kind": "directional", "passed": True, "value": 0.97, "wanted": "0.9"},
+            {"name": "noise", "kind": "perturbation", "passed": False, "value": 0.08, "wanted": "0.05"},
+        ],
         "importances": [{"feature": "dest", "importance": 0.62, "share": 0.7, "method": "xgboost"}],
         "drift": {"columns": {"temp": 0.61, "carrier": 0.01, "odd": None}, "prediction": 0.124},
-        "latency_ms": 1.82, "rows_per_s": 412345.6, "size_bytes": 812345, "dropped": {"speed": "all missing"},
+        "latency_ms": 1.82,
+        "rows_per_s": 412345.6,
+        "size_bytes": 812345,
+        "dropped": {"speed": "all missing"},
         "unseen": {"dest": 12},
-    }  # fmt: skip
+    }
     return {
-        "training": "2013-03-25-1a2b", "partition": "2013-03-25", "as_of": "2013-04-01T04:00:00+00:00",
-        "task": "binary", "test_rows": 12345, "test_partitions": ["2013-03-11", "2013-03-18"],
-        "test_end": "2013-03-25T04:00:00+00:00", "challenger": report,
+        "training": "2013-03-25-1a2b",
+        "partition": "2013-03-25",
+        "as_of": "2013-04-01T04:00:00+00:00",
+        "task": "binary",
+        "test_rows": 12345,
+        "test_partitions": ["2013-03-11", "2013-03-18"],
+        "test_end": "2013-03-25T04:00:00+00:00",
+        "challenger": report,
         "baselines": {"prior": {"run_id": "p", "metrics": {"auc": 0.5}, "gain": {"auc": interval(0.2134)}}},
-        "champion": {"version": "6", "run_id": "c", "trained_until": "2013-03-04", "metrics": {"auc": 0.7111},
-                     "gain": {"auc": interval(0.002), "log_loss": interval(-0.03)},
-                     "slices": [{"name": "dest = ATL", "rows": 410, "metric": "log_loss", "gain": interval(-0.0221)}]},
-        "leaks": {"checked": True, "findings": []}, "candidates": {"prior": {"auc": 0.5}, "xgboost": {"auc": 0.712}},
-    }  # fmt: skip
+        "champion": {
+            "version": "6",
+            "run_id": "c",
+            "trained_until": "2013-03-04",
+            "metrics": {"auc": 0.7111},
+            "gain": {"auc": interval(0.002), "log_loss": interval(-0.03)},
+            "slices": [{"name": "dest = ATL", "rows": 410, "metric": "log_loss", "gain": interval(-0.0221)}],
+        },
+        "leaks": {"checked": True, "findings": []},
+        "candidates": {"prior": {"auc": 0.5}, "xgboost": {"auc": 0.712}},
+    }
 
 
 VERDICT = {
@@ -90,16 +141,34 @@ def branches(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def test_all_that_was_found_stands_on_the_page_and_the_verdict_first() -> None:
     text = text_of(page(an_evaluation(), VERDICT))
     wanted = [
-        "Failed: it may not serve. 2 checks, 1 failed. noise: 0.08, wanted at most 0.05", "version 6 (run c)",
-        "12,345", "2013-03-11 to 2013-03-18 (2)", "0.712 (0.692 to 0.732) 0.5 0.7111",
+        "Failed: it may not serve. 2 checks, 1 failed. noise: 0.08, wanted at most 0.05",
+        "version 6 (run c)",
+        "12,345",
+        "2013-03-11 to 2013-03-18 (2)",
+        "0.712 (0.692 to 0.732) 0.5 0.7111",
         "0.2134 (0.1934 to 0.2334) better",
-        "0.002 (-0.018 to 0.022) not told apart", "-0.03 (-0.05 to -0.01) worse", "from 400 resamples of 14 blocks",
-        "xgboost (challenger) 0.712", "from a score of 0.37 on", "9,000 91.8 %", "0.12 (0.1 to 0.14) 900",
-        "Expected calibration error 0.0214", "412 slices were looked at", "0.0613", "-0.0221 (-0.0421 to -0.0021)",
-        "noise perturbation failed 0.08 0.05", "dest 0.62 70.0 %", "temp 0.61", "PSI of odd: not measured",
-        "1.82 ms", "412,346 rows a second", "0.81 MB", "speed all missing", "dest 12",
+        "0.002 (-0.018 to 0.022) not told apart",
+        "-0.03 (-0.05 to -0.01) worse",
+        "from 400 resamples of 14 blocks",
+        "xgboost (challenger) 0.712",
+        "from a score of 0.37 on",
+        "9,000 91.8 %",
+        "0.12 (0.1 to 0.14) 900",
+        "Expected calibration error 0.0214",
+        "412 slices were looked at",
+        "0.0613",
+        "-0.0221 (-0.0421 to -0.0021)",
+        "noise perturbation failed 0.08 0.05",
+        "dest 0.62 70.0 %",
+        "temp 0.61",
+        "PSI of odd: not measured",
+        "1.82 ms",
+        "412,346 rows a second",
+        "0.81 MB",
+        "speed all missing",
+        "dest 12",
         "Leak checks of the training set: passed",
-    ]  # fmt: skip
+    ]
     assert [one for one in wanted if one not in text] == []
     assert text.index("it may not serve") < text.index("Metrics On the test rows")
     assert text.index("noise perturbation failed") < text.index("rain directional passed"), "failures first"
@@ -178,8 +247,19 @@ def test_other_tasks_have_pages(task: str) -> None:
 
 def test_what_is_missing_is_called_so() -> None:
     text = text_of(page({}))
-    for part in ("Metrics", "Gains", "Candidates", "Confusion", "Calibration", "Slices", "Fairness", "Behaviour",
-                 "Importance", "Drift", "Leak checks of the training set"):  # fmt: skip
+    for part in (
+        "Metrics",
+        "Gains",
+        "Candidates",
+        "Confusion",
+        "Calibration",
+        "Slices",
+        "Fairness",
+        "Behaviour",
+        "Importance",
+        "Drift",
+        "Leak checks of the training set",
+    ):
         assert f"{part}: {NOT_MEASURED}" in text
     evaluation = an_evaluation()
     evaluation["champion"] = None

@@ -25,15 +25,17 @@ CALM = {"kind": "perturbation", "columns": ["litres"], "noise": 0.1, "max_change
 
 def kettles(count: int = 400) -> pa.Table:
     random = np.random.default_rng(0)
-    return pa.table({
-        "shelf": random.choice(["top", "bottom"], count),
-        "litres": pa.array(random.random(count) * 4, mask=random.random(count) < 0.1),
-        "shelf_rate_3d": random.random(count),
-        "shelf_count_2d": random.integers(0, 9, count),
-        "label": random.integers(0, 2, count),
-        "weight": np.ones(count),
-        "partition": np.where(np.arange(count) < count // 2, "2024-01-01", "2024-01-02"),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "shelf": random.choice(["top", "bottom"], count),
+            "litres": pa.array(random.random(count) * 4, mask=random.random(count) < 0.1),
+            "shelf_rate_3d": random.random(count),
+            "shelf_count_2d": random.integers(0, 9, count),
+            "label": random.integers(0, 2, count),
+            "weight": np.ones(count),
+            "partition": np.where(np.arange(count) < count // 2, "2024-01-01", "2024-01-02"),
+        }
+    )
 
 
 def ruled(toy: ToyProblem, behaviour: dict[str, Any] | None, **changes: Any) -> tuple[Problem, Model]:
@@ -75,14 +77,17 @@ def outcome(toy: ToyProblem, behaviour: dict[str, Any], rows: pa.Table | None = 
         ({"kind": "invariance", "columns": ["shelf_count_2d"], "add": 3, "max_change": 1e-9}, 0.0, True),
         ({"kind": "invariance", "columns": ["shelf_rate_3d"], "shuffle": True, "max_change": 1e-9}, 0.0, True),
     ],
-)  # fmt: skip
+)
 def test_values_are_what_the_rule_says(toy: ToyProblem, behaviour: dict[str, Any], value: Any, passed: bool) -> None:
     rows = kettles()
     missing = float(rows["litres"].null_count) / rows.num_rows
     bottom = float((np.array(rows["shelf"]) == "bottom").mean())
     expected = {
-        "gaps": missing, "bottom": bottom, "half a tenth": 0.05 * (1 - missing), "a fifth of bottom": 0.2 * bottom,
-    }.get(value, value)  # fmt: skip
+        "gaps": missing,
+        "bottom": bottom,
+        "half a tenth": 0.05 * (1 - missing),
+        "a fifth of bottom": 0.2 * bottom,
+    }.get(value, value)
     found = outcome(toy, behaviour)
     assert found["value"] == pytest.approx(expected)
     assert (found["name"], found["kind"], found["passed"]) == ("it", behaviour["kind"], passed)
@@ -143,10 +148,13 @@ def test_a_regression_is_measured_in_deviations_of_the_label(toy: ToyProblem) ->
 
 def test_several_classes_are_measured_over_all_probabilities_and_have_no_direction(toy: ToyProblem) -> None:
     multi = {
-        "task": "multiclass", "labels.classes": ["a", "b", "c"], "features.history": {},
-        "gate.limits": {"log_loss": {"max": 9}}, "gate.gain_over_baselines": {"log_loss": 0},
+        "task": "multiclass",
+        "labels.classes": ["a", "b", "c"],
+        "features.history": {},
+        "gate.limits": {"log_loss": {"max": 9}},
+        "gate.gain_over_baselines": {"log_loss": 0},
         "sql": "CASE WHEN shelf = 'top' THEN 'a' ELSE 'c' END",
-    }  # fmt: skip
+    }
     behaviour = {"kind": "invariance", "columns": ["shelf"], "set": "top", "max_change": 1}
     bottom = float((np.array(kettles()["shelf"]) == "bottom").mean())
     assert outcome(toy, behaviour, **multi)["value"] == pytest.approx(bottom * 2 / 3)
@@ -201,9 +209,12 @@ def test_many_rows_are_sampled(toy: ToyProblem, monkeypatch: pytest.MonkeyPatch)
 
 
 REGRESSION: dict[str, Any] = {
-    "task": "regression", "training.select_by": "rmse",
+    "task": "regression",
+    "training.select_by": "rmse",
     "gate": {
-        "limits": {"rmse": {"max": 9}}, "gain_over_baselines": {"rmse": 0}, "gain_over_champion": {"rmse": 0},
+        "limits": {"rmse": {"max": 9}},
+        "gain_over_baselines": {"rmse": 0},
+        "gain_over_champion": {"rmse": 0},
         "slices": {"metric": "rmse"},
     },
-}  # fmt: skip
+}

@@ -47,8 +47,11 @@ def test_each_row_lies_in_one_slice_and_the_conditions_find_it(column: pa.Array,
 def test_numbers_are_cut_into_quarters_and_few_of_them_into_their_values() -> None:
     rows = pa.table({"many": np.arange(1, 101), "few": np.arange(100) % 3})
     assert [name_of(one) for one in cut(rows, "many", min_rows=1).slices] == [
-        "many <= 25", "many > 25 and many <= 50", "many > 50 and many <= 75", "many > 75",
-    ]  # fmt: skip
+        "many <= 25",
+        "many > 25 and many <= 50",
+        "many > 50 and many <= 75",
+        "many > 75",
+    ]
     assert [name_of(one) for one in cut(rows, "few", min_rows=1).slices] == ["few = 0", "few = 1", "few = 2"]
 
 
@@ -56,8 +59,11 @@ def test_rare_categories_are_one_slice_and_a_search_leaves_them_out() -> None:
     rows = pa.table({"c": ["a"] * 5 + ["b"] * 4 + ["c", "d", None]})
     axis = cut(rows, "c", min_rows=3)
     assert [(name_of(one), int(axis.rows_of(at).sum())) for at, one in enumerate(axis.slices)] == [
-        ("c = a", 5), ("c = b", 4), ("c = any other", 2), ("c is missing", 1),
-    ]  # fmt: skip
+        ("c = a", 5),
+        ("c = b", 4),
+        ("c = any other", 2),
+        ("c is missing", 1),
+    ]
     searched = ranges(rows, "c", min_rows=3, at=(), max_values=1)
     assert [name_of(one) for one in searched.slices] == ["c = a", "c is missing"]
 
@@ -65,8 +71,12 @@ def test_rare_categories_are_one_slice_and_a_search_leaves_them_out() -> None:
 def test_a_search_looks_at_all_that_lies_below_and_above_a_cut_as_well() -> None:
     axis = ranges(pa.table({"x": np.arange(1, 101)}), "x", min_rows=1, at=(0.2, 0.8), max_values=9)
     assert {name_of(one) for one in axis.slices} == {
-        "x <= 20", "x > 20", "x > 20 and x <= 80", "x <= 80", "x > 80",
-    }  # fmt: skip
+        "x <= 20",
+        "x > 20",
+        "x > 20 and x <= 80",
+        "x <= 80",
+        "x > 80",
+    }
 
 
 @pytest.mark.parametrize(

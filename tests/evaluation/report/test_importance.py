@@ -28,31 +28,39 @@ CANDIDATES: dict[str, Any] = {
     "voting": {"model": "voting", "of": ["logistic", "xgboost"]},
 }
 MULTICLASS: dict[str, Any] = {
-    "task": "multiclass", "labels.classes": ["a", "b", "c"], "features.history": {},
-    "gate.limits": {"log_loss": {"max": 9}}, "gate.gain_over_baselines": {"log_loss": 0},
-}  # fmt: skip
+    "task": "multiclass",
+    "labels.classes": ["a", "b", "c"],
+    "features.history": {},
+    "gate.limits": {"log_loss": {"max": 9}},
+    "gate.gain_over_baselines": {"log_loss": 0},
+}
 REGRESSION: dict[str, Any] = {
-    "task": "regression", "training.select_by": "rmse",
+    "task": "regression",
+    "training.select_by": "rmse",
     "gate": {
-        "limits": {"rmse": {"max": 9}}, "gain_over_baselines": {"rmse": 0}, "gain_over_champion": {"rmse": 0},
+        "limits": {"rmse": {"max": 9}},
+        "gain_over_baselines": {"rmse": 0},
+        "gain_over_champion": {"rmse": 0},
         "slices": {"metric": "rmse"},
     },
-}  # fmt: skip
+}
 
 
 def kettles(count: int = 1200) -> pa.Table:
     """Litres decide, the shelf helps a little, the rest is noise."""
     random = np.random.default_rng(0)
     litres, is_top = random.random(count) * 4, random.random(count) < 0.5
-    return pa.table({
-        "shelf": np.where(is_top, "top", "bottom"),
-        "litres": litres,
-        "shelf_rate_3d": random.random(count),
-        "shelf_count_2d": random.integers(0, 9, count),
-        "label": (random.random(count) < 1 / (1 + np.exp(-2 * (litres - 2) - is_top))).astype(np.int64),
-        "weight": np.ones(count),
-        "partition": np.where(np.arange(count) < count // 2, "2024-01-01", "2024-01-02"),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "shelf": np.where(is_top, "top", "bottom"),
+            "litres": litres,
+            "shelf_rate_3d": random.random(count),
+            "shelf_count_2d": random.integers(0, 9, count),
+            "label": (random.random(count) < 1 / (1 + np.exp(-2 * (litres - 2) - is_top))).astype(np.int64),
+            "weight": np.ones(count),
+            "partition": np.where(np.arange(count) < count // 2, "2024-01-01", "2024-01-02"),
+        }
+    )
 
 
 def fitted(
@@ -113,9 +121,10 @@ def test_sampled_values_of_an_additive_model_are_exact_but_for_the_rows_turned_f
     problem, model = fitted(toy, "rule")
     found = {one["feature"]: one for one in importances(problem, model, kettles())}
     assert found["shelf"]["importance"] == found["shelf_count_2d"]["importance"] == 0
-    litres, rate = (np.abs(values - values.mean()).mean() for values in (
-        0.1 * kettles()["litres"].to_numpy(), 0.4 * kettles()["shelf_rate_3d"].to_numpy()
-    ))  # fmt: skip
+    litres, rate = (
+        np.abs(values - values.mean()).mean()
+        for values in (0.1 * kettles()["litres"].to_numpy(), 0.4 * kettles()["shelf_rate_3d"].to_numpy())
+    )
     assert found["litres"]["importance"] == pytest.approx(litres, rel=0.15)
     assert found["shelf_rate_3d"]["importance"] == pytest.approx(rate, rel=0.15)
 
@@ -139,9 +148,9 @@ def test_sampled_values_are_shapleys(toy: ToyProblem, monkeypatch: pytest.Monkey
 
 
 def test_sampling_agrees_with_xgboosts_own_values(toy: ToyProblem) -> None:
-    problem, model = fitted(toy, "xgboost", **REGRESSION, candidates={
-        "prior": {"model": "prior"}, "xgboost": CANDIDATES["xgboost"]
-    })  # fmt: skip
+    problem, model = fitted(
+        toy, "xgboost", **REGRESSION, candidates={"prior": {"model": "prior"}, "xgboost": CANDIDATES["xgboost"]}
+    )
     own = {one["feature"]: one["share"] for one in importances(problem, model, kettles())}
     sampled = np.abs(sampled_values(model, kettles().select(model.features), seed=0)).mean(axis=0)
     for share, feature in zip(sampled / sampled.sum(), model.features, strict=True):

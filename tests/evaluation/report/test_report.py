@@ -32,15 +32,20 @@ SETTINGS: dict[str, dict[str, Any]] = {
         },
     },
     "multiclass": {
-        "task": "multiclass", "labels.classes": ["cold", "warm", "hot"], "gate.limits": {"auc": {"min": 0.5}},
+        "task": "multiclass",
+        "labels.classes": ["cold", "warm", "hot"],
+        "gate.limits": {"auc": {"min": 0.5}},
         "features.history.shelf_rate_3d.function": "count",
     },
     "regression": {
-        "task": "regression", "training.select_by": "rmse", "gate.limits": {"rmse": {"max": 9}},
-        "gate.gain_over_baselines": {"rmse": 0.0}, "gate.gain_over_champion": {"rmse": -0.1},
+        "task": "regression",
+        "training.select_by": "rmse",
+        "gate.limits": {"rmse": {"max": 9}},
+        "gate.gain_over_baselines": {"rmse": 0.0},
+        "gate.gain_over_champion": {"rmse": -0.1},
         "gate.slices": {"metric": "rmse"},
     },
-}  # fmt: skip
+}
 
 
 def rows(task: str, start: int, days: int, seed: int) -> pa.Table:
@@ -54,16 +59,18 @@ def rows(task: str, start: int, days: int, seed: int) -> pa.Table:
         datetime(2024, 1, 1, 12, tzinfo=UTC) + timedelta(days=start + day)
         for day in np.repeat(range(days), 50).tolist()
     ]
-    return pa.table({
-        "shelf": np.where(top, "top", "bottom"),
-        "litres": pa.array(litres, pa.float64(), mask=random.random(count) < 0.1),
-        "shelf_rate_3d": random.random(count),
-        "shelf_count_2d": pa.array(random.integers(0, 9, count), pa.int64()),
-        "label": label,
-        "weight": np.ones(count),
-        "partition": [f"{time:%Y-%m-%d}" for time in times],
-        "event_time": pa.array(times, pa.timestamp("us", "UTC")),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "shelf": np.where(top, "top", "bottom"),
+            "litres": pa.array(litres, pa.float64(), mask=random.random(count) < 0.1),
+            "shelf_rate_3d": random.random(count),
+            "shelf_count_2d": pa.array(random.integers(0, 9, count), pa.int64()),
+            "label": label,
+            "weight": np.ones(count),
+            "partition": [f"{time:%Y-%m-%d}" for time in times],
+            "event_time": pa.array(times, pa.timestamp("us", "UTC")),
+        }
+    )
 
 
 class Fitted:
@@ -173,18 +180,23 @@ def evaluation(fitted: Fitted, challenger: str) -> dict[str, Any]:
         "leaks": {"checked": True, "findings": []},
         "challenger": told,
         "learnt": {
-            "from": {"rows": fitted_rows, "hash": "7"}, "fitted_rows": fitted_rows, "bias": None,
+            "from": {"rows": fitted_rows, "hash": "7"},
+            "fitted_rows": fitted_rows,
+            "bias": None,
             "shared": {"rows": 1, "champion": measured["metrics"][skill], "gain": measured["gain"][skill]},
         },
         "baselines": {"prior": {"run_id": "run of prior", **measured}},
         "serves": "1",
         "champion": {
-            "version": "1", "run_id": "another run", "trained_until": "2024-01-20", "fitted_rows": fitted_rows,
+            "version": "1",
+            "run_id": "another run",
+            "trained_until": "2024-01-20",
+            "fitted_rows": fitted_rows,
             **measured,
             "promoted": {"metrics": measure(prior), "baselines": {"prior": {"metrics": measure(prior)}}},
             "slices": compared_slices(problem, listed, test, ours, prior, blocks),
         },
-    }  # fmt: skip
+    }
 
 
 def test_the_gate_passes_a_good_model_and_no_prior(fitted: Fitted) -> None:

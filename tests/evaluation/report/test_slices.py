@@ -17,12 +17,14 @@ BINARY = ("0", "1")
 
 
 def features(random: np.random.Generator, count: int) -> pa.Table:
-    return pa.table({
-        "shelf": random.choice(["top", "bottom", "mid"], count),
-        "litres": random.random(count) * 5,
-        "shelf_rate_3d": random.random(count),
-        "shelf_count_2d": random.integers(0, 9, count),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "shelf": random.choice(["top", "bottom", "mid"], count),
+            "litres": random.random(count) * 5,
+            "shelf_rate_3d": random.random(count),
+            "shelf_count_2d": random.integers(0, 9, count),
+        }
+    )
 
 
 def planted(
@@ -142,8 +144,10 @@ def test_rare_values_are_counted_together_and_not_tested(toy: ToyProblem) -> Non
     rows = rows.set_column(0, "shelf", pa.array(shelf, mask=np.arange(1000) < 20))
     declared = slices(toy(**{"evaluation.slices.by": ["shelf"]}), rows, scored, blocks)["declared"]
     assert {one["name"]: one["rows"] for one in declared} == {
-        "shelf = top": 880, "shelf = any other": 100, "shelf is missing": 20,
-    }  # fmt: skip
+        "shelf = top": 880,
+        "shelf = any other": 100,
+        "shelf is missing": 20,
+    }
     for one in declared:
         assert (one["p_value"], one["is_significant"]) == (None, False)  # even of the first: it leaves but 120 rows
         assert (one["loss"]["low"] is None) == (one["rows"] < 200)
@@ -194,10 +198,14 @@ def test_a_handful_of_rows_gives_no_verdict(toy: ToyProblem, count: int) -> None
 
 def test_columns_without_anything_to_tell(toy: ToyProblem) -> None:
     _, scored, blocks = planted(0, 1000)
-    rows = pa.table({
-        "shelf": pa.nulls(1000, pa.string()), "litres": pa.nulls(1000, pa.float64()),
-        "shelf_rate_3d": np.full(1000, 2.0), "shelf_count_2d": np.zeros(1000, dtype=np.int64),
-    })  # fmt: skip
+    rows = pa.table(
+        {
+            "shelf": pa.nulls(1000, pa.string()),
+            "litres": pa.nulls(1000, pa.float64()),
+            "shelf_rate_3d": np.full(1000, 2.0),
+            "shelf_count_2d": np.zeros(1000, dtype=np.int64),
+        }
+    )
     one_class = Scored("binary", BINARY, np.zeros(1000, dtype=int), scored.scores, scored.weights)
     for its in (scored, one_class):
         result = slices(toy(**{"evaluation.slices.by": ["shelf", "litres", "shelf_rate_3d"]}), rows, its, blocks)
@@ -234,14 +242,21 @@ def test_slices_without_an_interval_are_not_compared(toy: ToyProblem) -> None:
 
 
 MULTICLASS: dict[str, Any] = {
-    "task": "multiclass", "labels.classes": ["a", "b", "c"], "features.history": {},
-    "gate.limits": {"log_loss": {"max": 9}}, "gate.gain_over_baselines": {"log_loss": 0},
+    "task": "multiclass",
+    "labels.classes": ["a", "b", "c"],
+    "features.history": {},
+    "gate.limits": {"log_loss": {"max": 9}},
+    "gate.gain_over_baselines": {"log_loss": 0},
     "evaluation.bootstrap.resamples": 50,
-}  # fmt: skip
+}
 REGRESSION: dict[str, Any] = {
-    "task": "regression", "training.select_by": "rmse", "evaluation.bootstrap.resamples": 50,
+    "task": "regression",
+    "training.select_by": "rmse",
+    "evaluation.bootstrap.resamples": 50,
     "gate": {
-        "limits": {"rmse": {"max": 9}}, "gain_over_baselines": {"rmse": 0}, "gain_over_champion": {"rmse": 0},
+        "limits": {"rmse": {"max": 9}},
+        "gain_over_baselines": {"rmse": 0},
+        "gain_over_champion": {"rmse": 0},
         "slices": {"metric": "rmse"},
     },
-}  # fmt: skip
+}

@@ -103,9 +103,7 @@ def test_the_window_is_handed_on() -> None:
 def test_one_bad_partition_is_no_alarm() -> None:
     found = decide(POLICY, diagnosis("calibration drift", bad="c"), ways(recalibrate=0.5), NOW)
     assert found.action == "alert"
-    assert found.reason == (
-        "CALIBRATION DRIFT, 1 of the last 3 labelled partitions is off, acting takes 2 of 3"
-    )  # fmt: skip
+    assert found.reason == ("CALIBRATION DRIFT, 1 of the last 3 labelled partitions is off, acting takes 2 of 3")
     recovered = decide(POLICY, diagnosis("label shift", bad="ab"), ways(recalibrate=0.5), NOW)
     assert recovered.action == "alert"
 

@@ -41,8 +41,10 @@ def test_ageing_is_learnt_from_all_versions() -> None:
 
 
 def test_the_prior_draws_to_nothing() -> None:
-    gains = [of("retrain", options(Policy(prior_readings=prior), ageing(0.002), "1", both(10), alarm=False)).gain
-             for prior in (0, 4, 100)]  # fmt: skip
+    gains = [
+        of("retrain", options(Policy(prior_readings=prior), ageing(0.002), "1", both(10), alarm=False)).gain
+        for prior in (0, 4, 100)
+    ]
     assert gains[0] and gains[1] and gains[2] and gains[0] > gains[1] > gains[2] > 0
     assert gains[1] == pytest.approx(gains[0] * 12 / 16)
 

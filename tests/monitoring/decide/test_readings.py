@@ -93,8 +93,11 @@ def test_the_same_rows_give_the_same_readings(problem: Any) -> None:
 @pytest.mark.parametrize("bad", ["one class", "no rows", "one row"])
 def test_what_cannot_be_fitted_is_left_out(problem: Any, bad: str) -> None:
     newest = kettles(4, 100, seed=9)
-    poor = {"no rows": newest.slice(0, 0), "one row": newest.slice(0, 1),
-            "one class": newest.filter(pa.compute.equal(newest["label"], 1))}[bad]  # fmt: skip
+    poor = {
+        "no rows": newest.slice(0, 0),
+        "one row": newest.slice(0, 1),
+        "one class": newest.filter(pa.compute.equal(newest["label"], 1)),
+    }[bad]
     assert read(problem, parts(newest, newest), stale=[poor]) == []
     alone = proxies(problem, "xgboost", [newest], poor, poor, newest)
     assert set(alone) == {"keep"}
@@ -112,9 +115,14 @@ def test_other_models_have_no_continuation(toy: Any) -> None:
 def test_regression(toy: Any) -> None:
     candidates = {"prior": {"model": "prior"}, "xgboost": {"model": "xgboost"}}
     gate = {"limits": {"r2": {"min": 0}}, "gain_over_baselines": {"r2": 0}, "gain_over_champion": {"r2": 0}}
-    changes = {"task": "regression", "training.candidates": candidates, "training.threads": 1,
-               "training.select_by": "rmse", "gate": {"slices": None, **gate},
-               "evaluation.bootstrap": {"block": "row"}}  # fmt: skip
+    changes = {
+        "task": "regression",
+        "training.candidates": candidates,
+        "training.threads": 1,
+        "training.select_by": "rmse",
+        "gate": {"slices": None, **gate},
+        "evaluation.bootstrap": {"block": "row"},
+    }
     problem = toy(**changes)
     rows = kettles(6, 100)
     rows = rows.set_column(rows.schema.get_field_index("label"), "label", rows["litres"])
@@ -133,8 +141,14 @@ def test_a_calibration_mends_scores_that_are_off(problem: Any) -> None:
     mended = recalibrated(problem, as_scored(problem, rows, off), off)
     assert mended is not None
     keep = as_scored(problem, rows, off)
-    found = reading(problem, "recalibrate", {"partition": "a", "version": "1"}, as_scored(problem, rows, mended), keep,
-                    np.arange(2_000))  # fmt: skip
+    found = reading(
+        problem,
+        "recalibrate",
+        {"partition": "a", "version": "1"},
+        as_scored(problem, rows, mended),
+        keep,
+        np.arange(2_000),
+    )
     assert found is not None and found.low is not None and found.low > 0
     assert found.metrics["auc"] == pytest.approx(0, abs=1e-9)
     one_class = pa.table({"label": np.ones(9, np.int8), "weight": np.ones(9)})
@@ -150,6 +164,7 @@ def test_worth_decides_what_counts(toy: Any) -> None:
     rows = kettles(4, 50)
     ours, keep = rows["litres"].to_numpy(), np.full(200, 0.5)
     ours = (ours - ours.min()) / np.ptp(ours)
-    found = reading(problem, "retrain", WHERE, as_scored(problem, rows, ours), as_scored(problem, rows, keep),
-                    np.arange(200))  # fmt: skip
+    found = reading(
+        problem, "retrain", WHERE, as_scored(problem, rows, ours), as_scored(problem, rows, keep), np.arange(200)
+    )
     assert found is not None and found.value == pytest.approx(300 * found.metrics["auc"])

@@ -24,12 +24,14 @@ def week(place: int, *, rows: int = ROWS, warmer: float = 0.0, share: float = 0.
     random = np.random.default_rng(place)
     gust = random.normal(0, 0.4)
     temp = random.normal(3 * place + warmer, 10, rows)
-    return pa.table({
-        "temp": temp,
-        "wind": random.normal(gust + wind, 1, rows),
-        "carrier": np.where(random.random(rows) < share, "AA", random.choice(["UA", "B6", "DL"], rows)),
-        "score": np.clip(0.4 + 0.004 * (temp - 3 * place) + random.normal(0, 0.1, rows), 0, 1),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "temp": temp,
+            "wind": random.normal(gust + wind, 1, rows),
+            "carrier": np.where(random.random(rows) < share, "AA", random.choice(["UA", "B6", "DL"], rows)),
+            "score": np.clip(0.4 + 0.004 * (temp - 3 * place) + random.normal(0, 0.1, rows), 0, 1),
+        }
+    )
 
 
 def without_wind(rows: pa.Table) -> pa.Table:

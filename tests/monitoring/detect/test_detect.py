@@ -109,10 +109,13 @@ def test_performance_of_numbers() -> None:
     json.dumps(found, allow_nan=False)
 
 
-@pytest.mark.parametrize("test", [
-    Scored("multiclass", ("a", "b", "c"), np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0)),
-    Scored("regression", (), np.zeros(0), np.zeros(0), np.zeros(0)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "test",
+    [
+        Scored("multiclass", ("a", "b", "c"), np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0)),
+        Scored("regression", (), np.zeros(0), np.zeros(0), np.zeros(0)),
+    ],
+)
 def test_undefined_performance_of_other_tasks_is_json(test: Scored) -> None:
     found = json.loads(json.dumps(performance(test), allow_nan=False))
     assert found["rows"] == 0 and found["mean_score"] is None

@@ -32,10 +32,16 @@ def week(place: int, *, flip: float = 0.0, level: float = 0.0, litres: float = 0
     labels = random.random(rows) < sigmoid(margin + level)
     labels = np.where((shelf == "top") & (random.random(rows) < flip), ~labels, labels)
     times = [START + timedelta(weeks=place, days=int(one)) for one in day]
-    table = pa.table({
-        "partition": [f"week {place:02}"] * rows, "event_time": pa.array(times, pa.timestamp("us", "UTC")),
-        "shelf": shelf, "litres": size, "shelf_rate_3d": random.random(rows), "shelf_count_2d": np.full(rows, 5.0),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "partition": [f"week {place:02}"] * rows,
+            "event_time": pa.array(times, pa.timestamp("us", "UTC")),
+            "shelf": shelf,
+            "litres": size,
+            "shelf_rate_3d": random.random(rows),
+            "shelf_count_2d": np.full(rows, 5.0),
+        }
+    )
     return HeldOut(table, Scored("binary", ("0", "1"), labels, sigmoid(size - 3.5), np.ones(rows)))
 
 

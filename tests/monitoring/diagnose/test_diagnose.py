@@ -52,8 +52,14 @@ def realised(
     partition: str, auc: float | None = 1.0, score: float = 0.2, rate: float = 0.2, rows: int = 1_000
 ) -> dict[str, Any]:
     """What `performance` gives; the reference's AUC is 1 and its label rate .2."""
-    return {"partition": partition, "rows": rows, "auc": auc, "mean_score": score, "positive_rate": rate,
-            "calibration_gap": score - rate}  # fmt: skip
+    return {
+        "partition": partition,
+        "rows": rows,
+        "auc": auc,
+        "mean_score": score,
+        "positive_rate": rate,
+        "calibration_gap": score - rate,
+    }
 
 
 def kinds(trained: Reference, found: dict[str, Any], *labelled: dict[str, Any]) -> tuple[str, ...]:
@@ -95,8 +101,12 @@ def test_what_is_not_known_is_no_shift(trained: Reference, level: float | None) 
 
 def test_fixed_limits(trained: Reference) -> None:
     policy = POLICY.model_copy(update={"max_column_psi": 0.25, "max_prediction_psi": 0.25})
-    moved = detected(temp={"psi": 3.2} | levels(step=9), seats={"psi": 0.3}, carrier=levels(9, 9),
-                     prediction={"psi": 0.3, "mean": 0.7} | levels(9, 9))  # fmt: skip
+    moved = detected(
+        temp={"psi": 3.2} | levels(step=9),
+        seats={"psi": 0.3},
+        carrier=levels(9, 9),
+        prediction={"psi": 0.3, "mean": 0.7} | levels(9, 9),
+    )
     scores, columns = diagnose(policy, trained, moved, []).findings
     assert (scores.kind, scores.evidence) == ("prediction drift", "mean score 0.70 instead of 0.50 (PSI 0.30)")
     assert (columns.evidence, columns.numbers) == ("PSI 3.20 of temp, 0.30 of seats", {"temp": 3.2, "seats": 0.3})
@@ -153,7 +163,7 @@ def test_calibration_drift_either_way(trained: Reference, score: float, gap: str
         ({"non_finite_share": 0.05}, "5.0% of carrier is NaN or infinite (usual: up to 0.0%)"),
         ({"std": 0.01}, "carrier is frozen (standard deviation 0.01, usual: 4 or more)"),
     ],
-)  # fmt: skip
+)
 def test_data_fault(trained: Reference, column: dict[str, Any], evidence: str) -> None:
     diagnosis = diagnose(POLICY, trained, detected(carrier=column), [])
     assert diagnosis.kinds == ("data fault",)
@@ -291,8 +301,15 @@ def of_classes(trained: Reference) -> Reference:
 
 
 def of_several(partition: str, auc: float | None, **rates: float) -> dict[str, Any]:
-    return {"partition": partition, "rows": 1_000, "auc": auc, "mean_score": 0.7, "positive_rate": None,
-            "calibration_gap": None, "class_rates": rates}  # fmt: skip
+    return {
+        "partition": partition,
+        "rows": 1_000,
+        "auc": auc,
+        "mean_score": 0.7,
+        "positive_rate": None,
+        "calibration_gap": None,
+        "class_rates": rates,
+    }
 
 
 def test_several_classes_shift_and_are_told_apart_worse(of_classes: Reference) -> None:
@@ -300,8 +317,9 @@ def test_several_classes_shift_and_are_told_apart_worse(of_classes: Reference) -
     diagnosis = diagnose(POLICY, of_classes, detected(), [of_several("w1", 0.8, a=0.3, b=0.3, c=0.4)])
     assert diagnosis.kinds == ("performance drop", "label shift") and diagnosis.bad == ("w1",)
     assert diagnosis.findings[1].evidence in (
-        "share of a 0.30 in w1, 0.50 in training", "share of c 0.40 in w1, 0.20 in training",
-    )  # fmt: skip
+        "share of a 0.30 in w1, 0.50 in training",
+        "share of c 0.40 in w1, 0.20 in training",
+    )
     assert kinds(of_classes, detected(), of_several("w1", None, a=0.5, b=0.3, c=0.2)) == ()
 
 
@@ -320,8 +338,18 @@ def test_a_class_that_is_new_or_has_vanished(of_classes: Reference) -> None:
 
 
 def of_numbers(r2: float, bias: float) -> dict[str, Any]:
-    return {"partition": "w1", "rows": 1_000, "auc": None, "mean_score": 4.0 + bias, "positive_rate": None,
-            "calibration_gap": None, "rmse": 8.0, "r2": r2, "bias": bias, "mean_label": 4.0}  # fmt: skip
+    return {
+        "partition": "w1",
+        "rows": 1_000,
+        "auc": None,
+        "mean_score": 4.0 + bias,
+        "positive_rate": None,
+        "calibration_gap": None,
+        "rmse": 8.0,
+        "r2": r2,
+        "bias": bias,
+        "mean_label": 4.0,
+    }
 
 
 @pytest.fixture

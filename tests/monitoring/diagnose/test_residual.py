@@ -33,8 +33,10 @@ def gains(table: pa.Table, truth: Scored, days: Any, scale: float = 1.0) -> dict
     """Share of the loss, over nothing usual."""
     cuts = cut(table, NAMES)
     found = residual(cuts, table, truth, days, scale)
-    return {name: float(gained(sums, np.zeros_like(totals(found)[name])).sum()) / found.loss
-            for name, sums in found.sums.items()}  # fmt: skip
+    return {
+        name: float(gained(sums, np.zeros_like(totals(found)[name])).sum()) / found.loss
+        for name, sums in found.sums.items()
+    }
 
 
 def test_a_column_with_one_value_is_left_out_and_bins_have_names() -> None:

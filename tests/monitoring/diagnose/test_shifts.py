@@ -45,8 +45,10 @@ def test_nothing_is_found(estimated: dict[str, Any], policy: dict[str, Any]) -> 
 
 
 def test_a_class_of_several_is_named() -> None:
-    rates = {name: {"value": value, "low": value - 0.05, "high": value + 0.05, "usual": usual}
-             for name, value, usual in (("x", 0.5, 0.6), ("y", 0.1, 0.3), ("z", 0.4, 0.1))}  # fmt: skip
+    rates = {
+        name: {"value": value, "low": value - 0.05, "high": value + 0.05, "usual": usual}
+        for name, value, usual in (("x", 0.5, 0.6), ("y", 0.1, 0.3), ("z", 0.4, 0.1))
+    }
     estimated = {"partition": "p", "label_shift": {"rates": rates, "rows": 900, "why_not": None}}
     (finding,) = shifts(Policy(), estimated)
     assert "rate of z 0.40" in finding.evidence

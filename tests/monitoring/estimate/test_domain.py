@@ -24,12 +24,14 @@ def kettles(count: int, seed: int, litres: float = 1.0, top: float = 0.5, weathe
     """Features of the toy problem; with `weather`, the rate is one number a day for so many rows a day."""
     random = np.random.default_rng(seed)
     rate = random.random(count // weather + 1)[np.arange(count) // weather] if weather else random.random(count)
-    return pa.table({
-        "shelf": np.where(random.random(count) < top, "top", "bottom"),
-        "litres": pa.array(random.normal(litres, 0.5, count), mask=random.random(count) < 0.1),
-        "shelf_rate_3d": rate,
-        "shelf_count_2d": random.integers(0, 9, count).astype(float),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "shelf": np.where(random.random(count) < top, "top", "bottom"),
+            "litres": pa.array(random.normal(litres, 0.5, count), mask=random.random(count) < 0.1),
+            "shelf_rate_3d": rate,
+            "shelf_count_2d": random.integers(0, 9, count).astype(float),
+        }
+    )
 
 
 def days(count: int, a_day: int = 100) -> Any:

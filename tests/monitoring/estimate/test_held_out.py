@@ -20,8 +20,14 @@ ToyProblem = Callable[..., Problem]
 def rows(problem: Problem, count: int) -> pa.Table:
     times = pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * count, pa.timestamp("us", "UTC"))
     numbers = dict.fromkeys(problem.feature_names, pa.array(np.arange(count, dtype=float)))
-    return pa.table({"kettle_id": pa.array(map(str, range(count))), "partition": pa.array(["2024-01-01"] * count),
-                     "event_time": times, **numbers})  # fmt: skip
+    return pa.table(
+        {
+            "kettle_id": pa.array(map(str, range(count))),
+            "partition": pa.array(["2024-01-01"] * count),
+            "event_time": times,
+            **numbers,
+        }
+    )
 
 
 def test_two_classes_with_weights_and_threshold(toy: ToyProblem) -> None:

@@ -15,12 +15,14 @@ FOUND = {"value": 0.7, "low": 0.68, "high": 0.73}
 
 def test_only_measured_partitions_that_are_asked_for_count_the_newest_last() -> None:
     keys = [f"2024-01-{day:02}" for day in range(1, 31)]
-    rows = pa.table({
-        "partition": keys[::-1],
-        "metric": ["auc"] * 30,
-        "value": np.arange(30)[::-1] / 100,
-        "realised": pa.array([None, *np.zeros(29)], pa.float64()),
-    })  # fmt: skip
+    rows = pa.table(
+        {
+            "partition": keys[::-1],
+            "metric": ["auc"] * 30,
+            "value": np.arange(30)[::-1] / 100,
+            "realised": pa.array([None, *np.zeros(29)], pa.float64()),
+        }
+    )
     found = past_errors(rows, keys[:29])["auc"]
     assert len(found) == LAST and found[-1] == pytest.approx(0.28)
     assert past_errors(rows, keys[:2])["auc"].tolist() == pytest.approx([0, 0.01])

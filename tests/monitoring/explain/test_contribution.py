@@ -34,15 +34,17 @@ def kettles(seed: int, top: float = 0.5, litres: float = 2.0, missing: float = 0
     """The shelf helps, litres help more, counts are noise."""
     random = np.random.default_rng(seed)
     is_top, amount = random.random(COUNT) < top, random.normal(litres, 1, COUNT).round()
-    return pa.table({
-        "shelf": np.where(is_top, "top", "bottom"),
-        "litres": pa.array(amount, mask=random.random(COUNT) < missing),
-        "shelf_rate_3d": np.full(COUNT, 0.5),
-        "shelf_count_2d": random.integers(0, 3, COUNT),
-        "label": (random.random(COUNT) < 1 / (1 + np.exp(2 - amount - 1.5 * is_top))).astype(np.int64),
-        "weight": np.ones(COUNT),
-        "partition": np.where(np.arange(COUNT) < COUNT // 2, "2024-01-01", "2024-01-02"),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "shelf": np.where(is_top, "top", "bottom"),
+            "litres": pa.array(amount, mask=random.random(COUNT) < missing),
+            "shelf_rate_3d": np.full(COUNT, 0.5),
+            "shelf_count_2d": random.integers(0, 3, COUNT),
+            "label": (random.random(COUNT) < 1 / (1 + np.exp(2 - amount - 1.5 * is_top))).astype(np.int64),
+            "weight": np.ones(COUNT),
+            "partition": np.where(np.arange(COUNT) < COUNT // 2, "2024-01-01", "2024-01-02"),
+        }
+    )
 
 
 def compared(toy: ToyProblem, name: str, now: pa.Table, **changes: Any) -> tuple[Problem, Model, Any]:
@@ -114,11 +116,17 @@ def test_a_model_that_looks_at_nothing_has_no_parts(toy: ToyProblem) -> None:
 
 
 def test_of_several_classes_the_one_that_moved_most(toy: ToyProblem) -> None:
-    problem = toy(**{
-        "task": "multiclass", "labels.classes": ["a", "b", "c"], "features.history": {},
-        "training.candidates": CANDIDATES, "training.threads": 1,
-        "gate.limits": {"log_loss": {"max": 9}}, "gate.gain_over_baselines": {"log_loss": 0},
-    })  # fmt: skip
+    problem = toy(
+        **{
+            "task": "multiclass",
+            "labels.classes": ["a", "b", "c"],
+            "features.history": {},
+            "training.candidates": CANDIDATES,
+            "training.threads": 1,
+            "gate.limits": {"log_loss": {"max": 9}},
+            "gate.gain_over_baselines": {"log_loss": 0},
+        }
+    )
 
     def classed(rows: pa.Table) -> pa.Table:
         classes = np.digitize(rows["litres"].to_numpy(), [1.5, 3.5])
@@ -149,9 +157,15 @@ def test_nothing_to_compare(toy: ToyProblem) -> None:
 
 
 def test_places_are_those_that_profiles_count_in(trained: Reference, training: pa.Table) -> None:
-    strange = pa.table({"temp": [None, np.inf, np.nan, 1e9, -1e9], "seats": [None, 1, 2, 99, 3],
-                        "carrier": ["AA", "ZZ", None, "UA", "B6"], "is_holiday": [True, None, False, True, True],
-                        "score": np.linspace(0, 1, 5)})  # fmt: skip
+    strange = pa.table(
+        {
+            "temp": [None, np.inf, np.nan, 1e9, -1e9],
+            "seats": [None, 1, 2, 99, 3],
+            "carrier": ["AA", "ZZ", None, "UA", "B6"],
+            "is_holiday": [True, None, False, True, True],
+            "score": np.linspace(0, 1, 5),
+        }
+    )
     for rows in (training.append_column("score", pa.array(np.linspace(0, 1, len(training)))), strange):
         found = profile(rows.to_batches(), trained)[0]
         for name, column in trained.columns.items():

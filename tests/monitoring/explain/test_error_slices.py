@@ -26,12 +26,14 @@ def rows(seed: int = 0) -> tuple[pa.Table, np.ndarray[Any, Any], np.ndarray[Any,
     """Rows of 40 days, of which the last 12 come after; losses of one distribution."""
     random = np.random.default_rng(seed)
     blocks = np.sort(random.integers(0, DAYS, COUNT))
-    table = pa.table({
-        "shelf": random.choice(["top", "bottom"], COUNT),
-        "litres": random.random(COUNT) * 5,
-        "shelf_rate_3d": random.random(COUNT),
-        "shelf_count_2d": random.integers(0, 30, COUNT),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "shelf": random.choice(["top", "bottom"], COUNT),
+            "litres": random.random(COUNT) * 5,
+            "shelf_rate_3d": random.random(COUNT),
+            "shelf_count_2d": random.integers(0, 30, COUNT),
+        }
+    )
     return table, random.exponential(0.5, COUNT), blocks >= 28, blocks
 
 

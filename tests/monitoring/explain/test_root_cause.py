@@ -38,8 +38,9 @@ def series(name: str = "mean of the scores", column: str = "score") -> Series:
 
 
 def changed(shape: Any = "step", first: str = WEEKS[2], last: str = WEEKS[2]) -> ChangePoint:
-    return ChangePoint(since=WEEKS[2], shape=shape, before=0.42, after=0.31, p_value=0.01, first=first, last=last,
-                       partitions=4)  # fmt: skip
+    return ChangePoint(
+        since=WEEKS[2], shape=shape, before=0.42, after=0.31, p_value=0.01, first=first, last=last, partitions=4
+    )
 
 
 def part(feature: str, share: float | None, **more: Any) -> Contribution:
@@ -48,8 +49,17 @@ def part(feature: str, share: float | None, **more: Any) -> Contribution:
 
 
 def shift(**more: Any) -> ScoreShift:
-    values = {"before": 0.42, "after": 0.31, "label": None, "method": "xgboost", "rows": 100, "slope": 0.2,
-              "margin": -0.5, "remainder_margin": 0.0, "remainder_score": 0.0}  # fmt: skip
+    values = {
+        "before": 0.42,
+        "after": 0.31,
+        "label": None,
+        "method": "xgboost",
+        "rows": 100,
+        "slope": 0.2,
+        "margin": -0.5,
+        "remainder_margin": 0.0,
+        "remainder_score": 0.0,
+    }
     return ScoreShift.model_validate(values | more)
 
 
@@ -60,8 +70,17 @@ def told(*findings: Finding, **more: Any) -> str:
 
 
 def test_a_whole_paragraph() -> None:
-    slice_ = ErrorSlice(name="carrier = EV", conditions=(), rows_before=3000, rows=1812, loss_before=0.48, loss=0.61,
-                        excess=0.1, low=0.05, high=0.15)  # fmt: skip
+    slice_ = ErrorSlice(
+        name="carrier = EV",
+        conditions=(),
+        rows_before=3000,
+        rows=1812,
+        loss_before=0.48,
+        loss=0.61,
+        excess=0.1,
+        low=0.05,
+        high=0.15,
+    )
     text = told(
         changes=(Change(series=series(), change=changed(first=WEEKS[1], last=WEEKS[2])),),
         shift=shift(),
@@ -139,13 +158,17 @@ def test_since_when_of_the_scores_stands_in(trained: Reference) -> None:
 
 def test_each_finding_shows_in_its_series(trained: Reference, rows: Any) -> None:
     profiles = {key: profile(rows(300, seed).to_batches(), trained)[0] for seed, key in enumerate(WEEKS)}
-    labelled = [{"partition": key, "auc": 0.7, "log_loss": 0.5, "calibration_gap": 0.1, "positive_rate": 0.2}
-                for key in WEEKS]  # fmt: skip
+    labelled = [
+        {"partition": key, "auc": 0.7, "log_loss": 0.5, "calibration_gap": 0.1, "positive_rate": 0.2} for key in WEEKS
+    ]
     expected = {
-        "performance drop": "AUC", "concept drift": "AUC", "calibration drift": "mean score less positive rate",
-        "label shift": "positive rate", "prediction drift": "mean of the scores",
+        "performance drop": "AUC",
+        "concept drift": "AUC",
+        "calibration drift": "mean score less positive rate",
+        "label shift": "positive rate",
+        "prediction drift": "mean of the scores",
         "feedback loop": "standard deviation of the scores",
-    }  # fmt: skip
+    }
     for kind, name in expected.items():
         found = series_of(finding(kind), trained, profiles, labelled)
         assert found is not None and found.name == name and found.keys == WEEKS

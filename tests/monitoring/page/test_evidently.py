@@ -28,21 +28,25 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_report_of_faulty_columns_says_nothing_but_the_html(capfd: pytest.CaptureFixture[str]) -> None:
     random = np.random.default_rng(0)
-    training = pa.table({
-        "temp": random.normal(50, 10, 300),
-        "pressure": random.normal(1_000, 5, 300),
-        "precip": np.zeros(300),
-        "seats": pa.array([None, 100, 180] * 100),
-        "carrier": pa.array(["AA", "UA", None] * 100),
-    })  # fmt: skip
-    current = pa.table({
-        "temp": np.where(random.random(200) < 0.1, np.inf, random.normal(80, 10, 200)),
-        "pressure": pa.nulls(200, pa.float64()),  # empty: left out
-        "precip": np.zeros(200),
-        "seats": pa.array([None, 100] * 100),
-        "carrier": pa.array(["AA", "ZZ"] * 100),
-        "score": random.random(200),  # the training side has none: left out
-    })  # fmt: skip
+    training = pa.table(
+        {
+            "temp": random.normal(50, 10, 300),
+            "pressure": random.normal(1_000, 5, 300),
+            "precip": np.zeros(300),
+            "seats": pa.array([None, 100, 180] * 100),
+            "carrier": pa.array(["AA", "UA", None] * 100),
+        }
+    )
+    current = pa.table(
+        {
+            "temp": np.where(random.random(200) < 0.1, np.inf, random.normal(80, 10, 200)),
+            "pressure": pa.nulls(200, pa.float64()),  # empty: left out
+            "precip": np.zeros(200),
+            "seats": pa.array([None, 100] * 100),
+            "carrier": pa.array(["AA", "ZZ"] * 100),
+            "score": random.random(200),  # the training side has none: left out
+        }
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         html = evidently_report(current, training, load_problem("flight_delay"))

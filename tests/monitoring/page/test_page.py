@@ -60,10 +60,17 @@ def seen(rows: Any, *, evil: bool = False, **more: Any) -> tuple[Seen, dict[str,
     profiles = {key: profile(table.to_batches(), known)[0] for key, table in tables.items()}
     found = detect(known, profiles[WEEKS[3]], {WEEKS[2]: profiles[WEEKS[2]]})
     values = {
-        "problem": "kettle", "every": "week", "partition": WEEKS[3], "version": "1", "reference": known,
-        "profiles": profiles, "estimates": [], "unlabelled": [WEEKS[3]], "labels_until": "2013-06-03T00:00:00+00:00",
+        "problem": "kettle",
+        "every": "week",
+        "partition": WEEKS[3],
+        "version": "1",
+        "reference": known,
+        "profiles": profiles,
+        "estimates": [],
+        "unlabelled": [WEEKS[3]],
+        "labels_until": "2013-06-03T00:00:00+00:00",
         "units": {"temp": "degF"},
-    }  # fmt: skip
+    }
     return Seen(**{**values, **more}), found
 
 
@@ -86,21 +93,45 @@ def a_whole(evil: bool, rows: Any) -> tuple[Seen, dict[str, Any], Explained]:
     of, found = seen(rows, evil=evil, estimates=[estimate])
     findings = [{"kind": "covariate shift", "evidence": f"{name} by 3", "numbers": {name: 3.0}, "features": [name]}]
     decided = {
-        "verdict": "covariate shift", "action": "retrain", "reason": f"because {name}", "detected": found,
+        "verdict": "covariate shift",
+        "action": "retrain",
+        "reason": f"because {name}",
+        "detected": found,
         "diagnosis": {"findings": findings, "labelled": [WEEKS[2]], "bad": []},
-        "options": [{"action": "retrain", "gain": 0.02, "low": -0.01, "high": 0.05, "cost": 0.01, "why_not": ""},
-                    {"action": "roll_back", "gain": -0.1, "cost": None, "why_not": f"worse {name}"}],
-    }  # fmt: skip
+        "options": [
+            {"action": "retrain", "gain": 0.02, "low": -0.01, "high": 0.05, "cost": 0.01, "why_not": ""},
+            {"action": "roll_back", "gain": -0.1, "cost": None, "why_not": f"worse {name}"},
+        ],
+    }
     explained = Explained(
-        since=WEEKS[2], shape="step", changes=({"series": series(), "change": changed()},),
-        before=WEEKS[:2], after=WEEKS[2:], shift=shift(),
+        since=WEEKS[2],
+        shape="step",
+        changes=({"series": series(), "change": changed()},),
+        before=WEEKS[:2],
+        after=WEEKS[2:],
+        shift=shift(),
         contributions=(part(name, 0.6, category="AA", before=0.5, after=0.2), part("temp", 0.3)),
         performance=({"partition": WEEKS[2], "is_held_out": False, "rows": 380, "auc": 0.65, "log_loss": 0.6},),
-        slices=({"name": name, "conditions": (), "rows_before": 9, "rows": 8, "loss_before": 0.1, "loss": 0.2,
-                 "excess": 0.1, "low": 0.05, "high": 0.2},),
-        slices_looked_at=77, labelled_before=WEEKS[:1], labelled_after=WEEKS[2:3], has_held_out=True,
-        notes=(f"note {name}",), paragraph=f"paragraph {name}",
-    )  # fmt: skip
+        slices=(
+            {
+                "name": name,
+                "conditions": (),
+                "rows_before": 9,
+                "rows": 8,
+                "loss_before": 0.1,
+                "loss": 0.2,
+                "excess": 0.1,
+                "low": 0.05,
+                "high": 0.2,
+            },
+        ),
+        slices_looked_at=77,
+        labelled_before=WEEKS[:1],
+        labelled_after=WEEKS[2:3],
+        has_held_out=True,
+        notes=(f"note {name}",),
+        paragraph=f"paragraph {name}",
+    )
     return of, decided, explained
 
 
@@ -109,8 +140,18 @@ def test_a_whole_page_tells_all_first_things_first(rows: Any) -> None:
     html = page(of, decided, explained)
     assert html == page(of, decided, explained), "equal inputs give equal bytes"
     text = text_of(html)
-    places = [text.rindex(part) for part in ("Verdict: covariate shift. Action: retrain.", ACTIONS["retrain"],
-              "paragraph carrier", "What shifted", "Since when", "Does it matter", "why not")]  # fmt: skip
+    places = [
+        text.rindex(part)
+        for part in (
+            "Verdict: covariate shift. Action: retrain.",
+            ACTIONS["retrain"],
+            "paragraph carrier",
+            "What shifted",
+            "Since when",
+            "Does it matter",
+            "why not",
+        )
+    ]
     assert places == sorted(places)
     assert html.count(b"<svg") >= 5 and b"no labels yet" in html and b"estimated, before labels" in html
     assert (

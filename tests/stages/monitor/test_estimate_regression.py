@@ -30,8 +30,12 @@ ROWS = 400
 @pytest.fixture
 def kettle(tmp_path: Path, store_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Problem:
     """How many seconds over: version 1 was tested on the first three days and scored the others."""
-    values = {"limits": {"rmse": {"max": 9}}, "gain_over_baselines": {"rmse": 0}, "gain_over_champion": {"rmse": 0},
-              "slices": {"metric": "rmse"}}  # fmt: skip
+    values = {
+        "limits": {"rmse": {"max": 9}},
+        "gain_over_baselines": {"rmse": 0},
+        "gain_over_champion": {"rmse": 0},
+        "slices": {"metric": "rmse"},
+    }
     changes = {"task": "regression", "gate": values, "training": TOY["training"] | {"select_by": "rmse"}}
     folder = tmp_path / "problems" / "kettle"
     folder.mkdir(parents=True)
@@ -45,11 +49,19 @@ def rows_of(problem: Problem, key: str, off: float) -> pa.Table:
     shelf, litres = random.choice(["top", "bottom"], ROWS), random.normal(2, 0.5, ROWS)
     start = problem.partitions.start(key)
     times = pa.array([start + timedelta(minutes=minute) for minute in range(ROWS)], pa.timestamp("us", "UTC"))
-    return pa.table({
-        "kettle_id": [f"{key} {place}" for place in range(ROWS)], "partition": [key] * ROWS, "event_time": times,
-        "shelf": shelf, "litres": litres, "shelf_rate_3d": random.random(ROWS), "shelf_count_2d": random.random(ROWS),
-        "score": litres, "label": litres + random.normal(0, 0.3, ROWS) + off * (shelf == "top"),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "kettle_id": [f"{key} {place}" for place in range(ROWS)],
+            "partition": [key] * ROWS,
+            "event_time": times,
+            "shelf": shelf,
+            "litres": litres,
+            "shelf_rate_3d": random.random(ROWS),
+            "shelf_count_2d": random.random(ROWS),
+            "score": litres,
+            "label": litres + random.normal(0, 0.3, ROWS) + off * (shelf == "top"),
+        }
+    )
 
 
 def write(problem: Problem, name: TableName, rows: pa.Table, key: str, **more: Any) -> None:
@@ -67,16 +79,27 @@ def lay_out(problem: Problem, drifts_from: str | None) -> None:
     test = pa.concat_tables([parts[key] for key in DAYS[:3]])
     found = scored(problem, test["label"].to_numpy(), test["score"].to_numpy())
     known = reference(test.select(problem.feature_names), found.labels, found)
-    files = {"held_out.parquet": to_parquet(problem, test, found), "problem.json": problem.model_dump(mode="json"),
-             "reference.json": {"reference": known.model_dump(mode="json")}}  # fmt: skip
+    files = {
+        "held_out.parquet": to_parquet(problem, test, found),
+        "problem.json": problem.model_dump(mode="json"),
+        "reference.json": {"reference": known.model_dump(mode="json")},
+    }
     files["problem.json"].pop("folder", None)
     write_version_files(problem, "1", files)
     for key, rows in parts.items():
         seen = problem.partitions.end(key)
         profiles, _ = profile(rows.to_batches(), known)
         write(problem, "features", rows, key)
-        write(problem, "labels", rows, key, known_time=seen - timedelta(minutes=1), source="natural", confidence=1.0,
-              labeler="outcome")  # fmt: skip
+        write(
+            problem,
+            "labels",
+            rows,
+            key,
+            known_time=seen - timedelta(minutes=1),
+            source="natural",
+            confidence=1.0,
+            labeler="outcome",
+        )
         if key > DAYS[2]:
             write(problem, "predictions", rows, key, model_version="1", variant="champion", scored_time=seen)
             store.write_table(problem, "profiles", to_rows(problem, key, "1", profiles), [key])

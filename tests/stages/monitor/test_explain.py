@@ -111,8 +111,16 @@ def test_a_fault_is_explained_and_every_number_is_found_again(loop_after: Callab
     for one in numbers:
         assert again.value(one) == pytest.approx(one["value"], rel=1e-6, abs=1e-9), one
     tables = {source["table"] for one in numbers for source in one["from"]}
-    assert {"profiles", "predictions", "labels", "features", "estimates", "ledger", "models/1/reference.json",
-            "models/1/held_out.parquet"} <= tables  # fmt: skip
+    assert {
+        "profiles",
+        "predictions",
+        "labels",
+        "features",
+        "estimates",
+        "ledger",
+        "models/1/reference.json",
+        "models/1/held_out.parquet",
+    } <= tables
     assert len(numbers) > 300
 
 
@@ -152,9 +160,10 @@ class Again:
             if one["table"] == "profiles":
                 column = where["column"]
                 rows = store.dataset(self.config, "profiles").to_table(
-                    filter=pc.field("partition").isin(where["partition"]) & (pc.field("slice") == where["slice"])
+                    filter=pc.field("partition").isin(where["partition"])
+                    & (pc.field("slice") == where["slice"])
                     & (pc.field("model_version") == where["model_version"])
-                )  # fmt: skip
+                )
                 by_key = {key: rows.filter(pc.field("partition") == key) for key in where["partition"]}
                 found += [from_rows(part)[column] for part in by_key.values()]
             elif isinstance(where.get("partitions"), list):
@@ -175,8 +184,11 @@ class Again:
         bins = self.reference.columns[column].bins
         if len(sources) == 1:  # the series of a category is its distance to the training split
             known = np.asarray(self.reference.columns[column].profile.counts)
-        return {"psi": lambda: psi(known, counts), "js": lambda: jensen_shannon(known, counts),
-                "wasserstein": lambda: wasserstein(bins, known, counts)}[measure]()  # type: ignore[arg-type, no-any-return]  # fmt: skip
+        return {
+            "psi": lambda: psi(known, counts),
+            "js": lambda: jensen_shannon(known, counts),
+            "wasserstein": lambda: wasserstein(bins, known, counts),
+        }[measure]()  # type: ignore[arg-type, no-any-return]
 
     def _share(self, measure: str, sources: list[dict[str, Any]]) -> float:
         column, found = self._profiles(sources)
@@ -212,10 +224,12 @@ class Again:
                 )
                 truth = scored(self.config, rows["label"].to_numpy(), rows["score"].to_numpy())
             self.metrics[key] = {
-                "rows": len(truth.labels), "auc": METRICS["auc"].function(truth) or 0,
-                "log_loss": METRICS["log_loss"].function(truth) or 0, "mean_score": float(truth.scores.mean()),
+                "rows": len(truth.labels),
+                "auc": METRICS["auc"].function(truth) or 0,
+                "log_loss": METRICS["log_loss"].function(truth) or 0,
+                "mean_score": float(truth.scores.mean()),
                 "positive_rate": float(truth.labels.mean()),
-            }  # fmt: skip
+            }
         return self.metrics[key][measure]
 
     def _estimate(self, where: dict[str, Any], measure: str) -> float:
@@ -249,8 +263,10 @@ class Again:
 
     def _shift(self) -> Any:
         profiles = self.past.profiles()
-        sides = [pooled([profiles[key] for key in keys], self.reference)
-                 for keys in (self.explained.before, self.explained.after)]  # fmt: skip
+        sides = [
+            pooled([profiles[key] for key in keys], self.reference)
+            for keys in (self.explained.before, self.explained.after)
+        ]
         lineage = store.read_json(store.store_uri(self.config.name, "models", "1", "lineage.json"))
         rows, is_after = self.past.explained_rows(self.explained.before, self.explained.after)
         return score_shift(self.reference, *sides, tracking.load_model(lineage["run_id"]), rows, is_after, 0)
@@ -273,10 +289,13 @@ class Again:
         rows = sql.query(
             f"""SELECT f.{", f.".join(names)}, p.score, l.label FROM p JOIN l USING ({self.config.key})
                 JOIN f USING ({self.config.key}) WHERE l.known_time < $known_before""",
-            {"p": store.dataset(self.config, "predictions"), "l": store.dataset(self.config, "labels"),
-             "f": store.dataset(self.config, "features")},
+            {
+                "p": store.dataset(self.config, "predictions"),
+                "l": store.dataset(self.config, "labels"),
+                "f": store.dataset(self.config, "features"),
+            },
             {"known_before": self.config.partitions.end(WEEKS[3])},
-        )  # fmt: skip
+        )
         score, label = rows["score"].to_numpy(), rows["label"].to_numpy()
         is_after = np.isin(rows["partition"].to_pylist(), self.explained.labelled_after)
         inside = mask(rows, list(one.conditions)) & (is_after if part in ("loss", "rows") else ~is_after)

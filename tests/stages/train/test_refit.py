@@ -30,9 +30,19 @@ from tests.release.test_reproduce import NAME, RAW, kettles, write
 pytestmark = pytest.mark.slow
 
 FIRST, LATER = 10, 18  # days of the first training, and of those after it
-GATE = {"limits": {"auc": {"min": 0.5}}, "gain_over_baselines": {"auc": -0.2}, "gain_over_champion": {"auc": -0.3},
-        "slices": None, "max_prediction_shift": None, "max_champion_fall": None, "max_forgotten": 0.9, "min_rows": 20,
-        "max_bias": None, "min_learnt_share": None, "max_jump": None}  # fmt: skip
+GATE = {
+    "limits": {"auc": {"min": 0.5}},
+    "gain_over_baselines": {"auc": -0.2},
+    "gain_over_champion": {"auc": -0.3},
+    "slices": None,
+    "max_prediction_shift": None,
+    "max_champion_fall": None,
+    "max_forgotten": 0.9,
+    "min_rows": 20,
+    "max_bias": None,
+    "min_learnt_share": None,
+    "max_jump": None,
+}
 
 
 def day(number: int) -> str:
