@@ -101,62 +101,68 @@ def present(value: Any) -> Any:
     return None if isinstance(value, Missing) else value
 
 
-def ingest(problem: str, first: str, last: str, restate: bool = False) -> Published:
-    extracted = logged("ingest.extract", problem, first, last)
-    published: Published = logged("ingest.publish", problem, logged("ingest.validate", problem, extracted), restate)
+def ingest(problem_name: str, first: str, last: str, restate: bool = False) -> Published:
+    extracted = logged("ingest.extract", problem_name, first, last)
+    published: Published = logged(
+        "ingest.publish", problem_name, logged("ingest.validate", problem_name, extracted), restate
+    )
     if published.refused:
         log.warning("%s\n%s", published.verdict, published.reason)
     return published
 
 
-def annotate(problem: str, partition: str | None = None) -> dict[str, HandOff]:
+def annotate(problem_name: str, partition: str | None = None) -> dict[str, HandOff]:
     """What needs no people: the labeling functions vote, and the model labels, as far as they are declared."""
     chain = Chain()
-    labelled = {name: chain.run(f"annotate.{name}", problem, partition) for name in ("vote", "self_train")}
+    labelled = {name: chain.run(f"annotate.{name}", problem_name, partition) for name in ("vote", "self_train")}
     done = {name: value for name, value in labelled.items() if not isinstance(value, Missing)}
-    nothing = NothingToDo("nothing labels by itself", where=problem, cure="declare labels.weak or labels.self_training")
+    nothing = NothingToDo(
+        "nothing labels by itself", where=problem_name, cure="declare labels.weak or labels.self_training"
+    )
     return chain.outcome(done or Missing(nothing))  # type: ignore[no-any-return]
 
 
-def train(problem: str, partition: str | None = None, how: str = "scratch", window_from: str | None = None) -> Promoted:
+def train(
+    problem_name: str, partition: str | None = None, how: str = "scratch", window_from: str | None = None
+) -> Promoted:
     """Raises NothingToDo where the DAG skips what follows `label`, or `evaluate`."""
     chain = Chain()
-    labelled = chain.run("train.label", problem, partition, how=how, window_from=window_from)
-    sampled = chain.run("train.sample", problem, labelled)
-    checked = chain.run("train.check", problem, chain.run("train.featurize", problem, sampled))
-    candidates = load_problem(problem).training.candidates
-    fitted = [chain.run("train.train", problem, checked, candidate) for candidate in candidates]
+    labelled = chain.run("train.label", problem_name, partition, how=how, window_from=window_from)
+    sampled = chain.run("train.sample", problem_name, labelled)
+    checked = chain.run("train.check", problem_name, chain.run("train.featurize", problem_name, sampled))
+    candidates = load_problem(problem_name).training.candidates
+    fitted = [chain.run("train.train", problem_name, checked, candidate) for candidate in candidates]
     # Where the champion is updated, the other candidates are not trained: those are no reason to stop.
     trained = [model for model in fitted if not (isinstance(model, Missing) and isinstance(model.reason, NothingToDo))]
-    evaluated = chain.run("train.evaluate", problem, checked, trained)
-    refitted = chain.run("train.refit", problem, chain.run("train.gate", problem, evaluated))
-    promoted = chain.run("train.promote", problem, chain.run("train.register", problem, refitted))
+    evaluated = chain.run("train.evaluate", problem_name, checked, trained)
+    refitted = chain.run("train.refit", problem_name, chain.run("train.gate", problem_name, evaluated))
+    promoted = chain.run("train.promote", problem_name, chain.run("train.register", problem_name, refitted))
     return chain.outcome(promoted)  # type: ignore[no-any-return]
 
 
-def score(problem: str, partition: str) -> ScoredPartition:
+def score(problem_name: str, partition: str) -> ScoredPartition:
     chain = Chain()
-    shards = chain.run("score.plan", problem, partition)
+    shards = chain.run("score.plan", problem_name, partition)
     scored = shards
     if not isinstance(shards, Missing):
-        scored = [chain.run("score.score", problem, shard) for shard in shards]
-    return chain.outcome(chain.run("score.publish", problem, partition, scored))  # type: ignore[no-any-return]
+        scored = [chain.run("score.score", problem_name, shard) for shard in shards]
+    return chain.outcome(chain.run("score.publish", problem_name, partition, scored))  # type: ignore[no-any-return]
 
 
-def monitor(problem: str, partition: str) -> Requested:
+def monitor(problem_name: str, partition: str) -> Requested:
     """Raises NothingToDo where the DAG skips `act`; what `estimate` or `report` failed with, after all the others."""
     chain = Chain()
-    profiled = chain.run("monitor.profile", problem, partition)
-    detected = chain.run("monitor.detect", problem, profiled)
-    estimated = chain.run("monitor.estimate", problem, profiled)
-    diagnosed = chain.run("monitor.diagnose", problem, present(detected), present(estimated))
-    explained = chain.run("monitor.explain", problem, diagnosed, after=(detected,))
-    decided = chain.run("monitor.decide", problem, explained)
-    chain.run("monitor.report", problem, decided)
-    return chain.outcome(chain.run("monitor.act", problem, decided))  # type: ignore[no-any-return]
+    profiled = chain.run("monitor.profile", problem_name, partition)
+    detected = chain.run("monitor.detect", problem_name, profiled)
+    estimated = chain.run("monitor.estimate", problem_name, profiled)
+    diagnosed = chain.run("monitor.diagnose", problem_name, present(detected), present(estimated))
+    explained = chain.run("monitor.explain", problem_name, diagnosed, after=(detected,))
+    decided = chain.run("monitor.decide", problem_name, explained)
+    chain.run("monitor.report", problem_name, decided)
+    return chain.outcome(chain.run("monitor.act", problem_name, decided))  # type: ignore[no-any-return]
 
 
-def run(name: str, problem: str, options: dict[str, Any], given: Any = None) -> Any:
+def run(name: str, problem_name: str, options: dict[str, Any], given: Any = None) -> Any:
     """Run a whole DAG (`ingest`) or one stage of it (`ingest.validate`).
 
     Args:
@@ -189,13 +195,13 @@ def run(name: str, problem: str, options: dict[str, Any], given: Any = None) -> 
         raise ConfigError(
             f"{name} needs {', '.join(missing)}", where="evergreen run", cure="give " + " and ".join(hints)
         )
-    _check_keys(load_problem(problem), values)
+    _check_keys(load_problem(problem_name), values)
     _require_places(dag)
     given_values = {p.name: values[p.name] for p in wanted if p.name in values}
     if not stage:
-        return function(problem, **given_values)
+        return function(problem_name, **given_values)
     with store.task():
-        return stages.stage(name)(problem, **given_values)
+        return stages.stage(name)(problem_name, **given_values)
 
 
 def _check_keys(problem: Problem, values: Mapping[str, Any]) -> None:

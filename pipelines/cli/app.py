@@ -180,10 +180,10 @@ def _is_sound(name: str, quick: bool) -> bool:
 
     remarks: list[Remark] = []
     try:
-        config = load_problem(name)
-        faults = check_sources(config)
-        closed = [] if faults or quick else config.partitions.due(datetime.now(UTC))
-        remarks = look(config, closed[-1]) if closed else []
+        problem = load_problem(name)
+        faults = check_sources(problem)
+        closed = [] if faults or quick else problem.partitions.due(datetime.now(UTC))
+        remarks = look(problem, closed[-1]) if closed else []
     except EvergreenError as error:
         faults = [error]
     except Exception as error:  # of ours, and no reason to look at no other problem
@@ -197,8 +197,8 @@ def _is_sound(name: str, quick: bool) -> bool:
     is_sound = not faults and all(remark.level != "wrong" for remark in remarks)
     if is_sound:
         console.print(
-            f"[green]ok[/]     {name}: {len(config.feature_names)} features, "
-            f"{len(config.training.candidates)} candidates, feature set {config.feature_set}"
+            f"[green]ok[/]     {name}: {len(problem.feature_names)} features, "
+            f"{len(problem.training.candidates)} candidates, feature set {problem.feature_set}"
         )
     marks = {"wrong": f"[bold red]wrong[/]  {name}: ", "odd": "[yellow]look[/]   ", "fact": "       "}
     for remark in remarks:
@@ -282,7 +282,7 @@ def _read_json(path: Path | None) -> Any:
         ) from error
 
 
-def _play(config: Problem, until: str | None) -> None:
+def _play(problem: Problem, until: str | None) -> None:
     """History, first model, then every partition up to `until`, with a progress bar and a line per stage."""
     from datetime import date
 
@@ -291,15 +291,15 @@ def _play(config: Problem, until: str | None) -> None:
     from pipelines.cli import replay
     from pipelines.cli.airflow_client import AirflowClient
 
-    if config.replay is None:
+    if problem.replay is None:
         raise ConfigError(
-            f"{config.name} has no past to play",
-            where=str(config.folder / "problem.yaml"),
+            f"{problem.name} has no past to play",
+            where=str(problem.folder / "problem.yaml"),
             cure="add `replay:` with history_until and until",
         )
-    parts = config.partitions
+    parts = problem.partitions
     try:
-        last = parts.key_of(date.fromisoformat(until)) if until else config.replay.until.isoformat()
+        last = parts.key_of(date.fromisoformat(until)) if until else problem.replay.until.isoformat()
     except ValueError as error:
         raise ConfigError(f"{until!r} is no date", where="--until", cure="give a day such as 2013-12-31") from error
     if parts.last and last > parts.last.isoformat():
@@ -308,18 +308,18 @@ def _play(config: Problem, until: str | None) -> None:
             where="--until",
             cure=f"give {parts.last} or earlier",
         )
-    keys = parts.between(parts.shift(config.replay.history_until.isoformat(), 1), last)
+    keys = parts.between(parts.shift(problem.replay.history_until.isoformat(), 1), last)
     client = AirflowClient()
-    replay.prepare(client, config)
+    replay.prepare(client, problem)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("history and first model", total=len(keys) + 1)
         tell = _teller(progress.console)
-        replay.start(client, config, tell)
+        replay.start(client, problem, tell)
         progress.advance(bar)
         for key in keys:
-            progress.update(bar, description=f"{config.name} {key}")
-            replay.play(client, config, key, tell)
+            progress.update(bar, description=f"{problem.name} {key}")
+            replay.play(client, problem, key, tell)
             progress.advance(bar)
 
 
@@ -334,18 +334,18 @@ def _teller(to: Console) -> Callable[[Finished], None]:
     return tell
 
 
-def _print_summary(config: Problem) -> None:
+def _print_summary(problem: Problem) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from pipelines import summary
 
-    table = Table(title=f"{config.name}, by {config.partitions.every}", title_justify="left", box=SIMPLE_HEAD)
-    for name in ("partition", "rows in", "quarantined", "scored", summary.headline(config).upper()):
+    table = Table(title=f"{problem.name}, by {problem.partitions.every}", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("partition", "rows in", "quarantined", "scored", summary.headline(problem).upper()):
         table.add_column(name, justify="left" if name == "partition" else "right", no_wrap=True)
     for name in ("verdict", "action", "champion"):
         table.add_column(name)
-    for row in summary.partitions(config):
+    for row in summary.partitions(problem):
         action = f"{row.action} → {row.outcome}" if row.action and row.outcome else row.action or row.outcome
         style = "bold" if row.action == "retrain" else None
         table.add_row(

@@ -12,11 +12,11 @@ from pipelines.stages.train.label import label
 from pipelines.stages.train.sample import sample
 
 
-def curves(problem: str, candidate: str) -> pa.Table:
+def curves(problem_name: str, candidate: str) -> pa.Table:
     """Learning curves of a candidate, as `learning_curve` gives them: of what is known by now."""
     from pipelines.training.curves import learning_curve
 
-    config = load_problem(problem)
-    checked = check(problem, featurize(problem, sample(problem, label(problem))))
-    train, validation = (training_sets.split(config, checked, split) for split in ("train", "validation"))
-    return learning_curve(config, candidate, train, validation)
+    problem = load_problem(problem_name)
+    checked = check(problem_name, featurize(problem_name, sample(problem_name, label(problem_name))))
+    train, validation = (training_sets.split(problem, checked, split) for split in ("train", "validation"))
+    return learning_curve(problem, candidate, train, validation)

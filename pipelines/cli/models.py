@@ -124,13 +124,13 @@ def fall_back(problem: ProblemName, reason: Reason = "") -> None:
     console.print(f"version {done['version']}, the baseline {name}, serves in place of {replaced}")
 
 
-def _now(problem: str, reason: str) -> tuple[Problem, str]:
+def _now(problem_name: str, reason: str) -> tuple[Problem, str]:
     """The problem, and its newest partition, that the decision is written down with."""
     from pipelines.asof.ingested import ingested
 
     if not reason:
         raise ConfigError("the ledger needs a reason", where="--reason", cure="say why in a few words: it is kept")
     load_environment()
-    config = load_problem(problem)
-    newest = max(ingested(config), default=config.partitions.first.isoformat())
-    return config, newest
+    problem = load_problem(problem_name)
+    newest = max(ingested(problem), default=problem.partitions.first.isoformat())
+    return problem, newest

@@ -53,7 +53,7 @@ def decide(
 
 
 def _replay(
-    config: Problem, first: str | None, last: str | None, policy: Policy, candidate: str | None, as_json: bool
+    problem: Problem, first: str | None, last: str | None, policy: Policy, candidate: str | None, as_json: bool
 ) -> None:
     from pipelines.policies.past import Past
     from pipelines.policies.replay import COST_AWARE, compared, ranges
@@ -61,17 +61,17 @@ def _replay(
     from pipelines.policies.table import decisions, summary
     from pipelines.policies.watch import with_policy
 
-    config = with_policy(config, policy)
-    past = Past(config, _candidate(config, candidate))
-    begin, end = ranges(config, past.partitions, first, last)
+    problem = with_policy(problem, policy)
+    past = Past(problem, _candidate(problem, candidate))
+    begin, end = ranges(problem, past.partitions, first, last)
     with console.status("", spinner="dots") as status:
         outcomes = play(past, begin, end, compared(policy), lambda name: status.update(f"playing: {name}"))
-    rows, steps = summary(config, outcomes), decisions(next(one for one in outcomes if one.policy == COST_AWARE))
+    rows, steps = summary(problem, outcomes), decisions(next(one for one in outcomes if one.policy == COST_AWARE))
     if as_json:
         typer.echo(json.dumps({"policies": rows, "decisions": steps}, indent=1))
         return
     played = [step["partition"] for step in steps]
-    _print(f"{config.name}, {played[0]} to {played[-1]}, candidate {past.candidate}", rows)
+    _print(f"{problem.name}, {played[0]} to {played[-1]}, candidate {past.candidate}", rows)
     # Only what was done, and the newest.
     names = ("partition", "verdict", "action", "outcome", "reason")
     acted = [{name: step[name] for name in names} for step in steps if step["action"] not in ("none", "alert")]
@@ -81,12 +81,12 @@ def _replay(
         console.print("the policy of problem.yaml asked for nothing")
 
 
-def _tell_ledger(config: Problem, first: str | None, last: str | None, as_json: bool) -> None:
+def _tell_ledger(problem: Problem, first: str | None, last: str | None, as_json: bool) -> None:
     from pipelines import ledger
 
     found = [
         row
-        for row in ledger.decisions(config, "monitoring")
+        for row in ledger.decisions(problem, "monitoring")
         if (first or "") <= row["partition"] and (last is None or row["partition"] <= last)
     ]
     rows = [
@@ -100,7 +100,7 @@ def _tell_ledger(config: Problem, first: str | None, last: str | None, as_json: 
     if not rows:
         console.print("nothing was decided yet")
         return
-    _print(f"{config.name}: decisions", [{**row, "options": _brief(row["options"])} for row in rows])
+    _print(f"{problem.name}: decisions", [{**row, "options": _brief(row["options"])} for row in rows])
 
 
 def _brief(options: list[dict[str, Any]]) -> str:
@@ -110,8 +110,8 @@ def _brief(options: list[dict[str, Any]]) -> str:
     )
 
 
-def _candidate(config: Problem, name: str | None) -> str:
-    training = config.training
+def _candidate(problem: Problem, name: str | None) -> str:
+    training = problem.training
     known = [one for one in training.candidates if one not in training.baselines]
     if name is None:
         return next((one for one in known if training.candidates[one].model == "xgboost"), known[0])
@@ -120,7 +120,7 @@ def _candidate(config: Problem, name: str | None) -> str:
     return name
 
 
-def _policy(config: Problem, path: Path | None) -> Policy:
+def _policy(problem: Problem, path: Path | None) -> Policy:
     """The problem's policy, with the file's settings over it."""
     import yaml
     from pydantic import ValidationError
@@ -128,10 +128,10 @@ def _policy(config: Problem, path: Path | None) -> Policy:
     from pipelines.config import Policy
 
     if path is None:
-        return config.monitoring.policy
+        return problem.monitoring.policy
     try:
         changes = yaml.safe_load(path.read_text()) or {}
-        return Policy.model_validate({**config.monitoring.policy.model_dump(), **changes})
+        return Policy.model_validate({**problem.monitoring.policy.model_dump(), **changes})
     except (OSError, yaml.YAMLError, TypeError, ValidationError) as error:
         raise ConfigError(
             f"no policy: {error}", where=str(path), cure="give settings as they stand under monitoring.policy"

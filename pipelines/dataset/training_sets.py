@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from pipelines.dataset.leaks import Finding
 
 
-def usable(config: Problem, labelled: ds.Dataset) -> pa.Table:
+def usable(problem: Problem, labelled: ds.Dataset) -> pa.Table:
     """Labelled rows that may be used: in a split, and truth where they measure a model rather than teach it."""
     usable = sql.is_among("split", SPLITS)
-    if set(config.labels.use) & set(TRUTH):
+    if set(problem.labels.use) & set(TRUTH):
         usable &= (pc.field("split") == "train") | sql.is_among("source", [*TRUTH, "none"])
     return labelled.to_table(filter=usable)
 
 
-def sampled(config: Problem, labelled: ds.Dataset, splits: Sequence[str] = SPLITS) -> pa.Table:
+def sampled(problem: Problem, labelled: ds.Dataset, splits: Sequence[str] = SPLITS) -> pa.Table:
     """The rows of a training set, with the chance that each was drawn with, and its weight; of `splits`."""
     from pipelines.dataset.sample import sample
 
-    rows = sample(usable(config, labelled), config.dataset.sampling, splits)
-    if not config.labels.weigh_by_confidence:
+    rows = sample(usable(problem, labelled), problem.dataset.sampling, splits)
+    if not problem.labels.weigh_by_confidence:
         return rows
     is_train = pc.equal(rows["split"], "train")
     weight = pc.if_else(is_train, pc.multiply(rows["weight"], rows["confidence"]), rows["weight"])
@@ -50,7 +50,7 @@ def sampled(config: Problem, labelled: ds.Dataset, splits: Sequence[str] = SPLIT
 
 
 def training_set(
-    config: Problem,
+    problem: Problem,
     pins: TrainingSet,
     split: str | None = None,
     columns: Sequence[str] | None = None,
@@ -60,16 +60,16 @@ def training_set(
     wanted = sql.is_among("training_set", [pins.training_set, *and_sets])
     if split is not None:
         wanted &= pc.field("split") == split
-    rows = store.dataset(config, "training_sets", pins.training_set_version)
+    rows = store.dataset(problem, "training_sets", pins.training_set_version)
     return rows.to_table(columns=None if columns is None else list(columns), filter=wanted)
 
 
-def partitions(config: Problem, pins: TrainingSet, split: str) -> list[str]:
-    return sorted(training_set(config, pins, split, ["partition"])["partition"].unique().to_pylist())
+def partitions(problem: Problem, pins: TrainingSet, split: str) -> list[str]:
+    return sorted(training_set(problem, pins, split, ["partition"])["partition"].unique().to_pylist())
 
 
 def split(
-    config: Problem,
+    problem: Problem,
     pins: TrainingSet,
     split: str,
     features_of: Problem | None = None,
@@ -80,30 +80,30 @@ def split(
     `label` is a number: int8 0 or 1, int64 position in labels.classes, or the float64 to predict. `extra` are columns
     of events that need not be features, as the event is predicted from; the features among them come once.
     """
-    text, tables = _joined(config, pins, split, features_of, extra)
-    return sql.query(f"{text} ORDER BY f.event_time, f.{sql.quote(config.key)}", tables)
+    text, tables = _joined(problem, pins, split, features_of, extra)
+    return sql.query(f"{text} ORDER BY f.event_time, f.{sql.quote(problem.key)}", tables)
 
 
-def stream(config: Problem, pins: TrainingSet, split: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def stream(problem: Problem, pins: TrainingSet, split: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """The rows of `split`, in the same order, batch by batch: for more than fit in memory."""
-    text, tables = _joined(config, pins, split)
+    text, tables = _joined(problem, pins, split)
     schema = sql.query(f"{text} LIMIT 0", tables).schema
-    return schema, sql.stream(f"{text} ORDER BY f.event_time, f.{sql.quote(config.key)}", tables)
+    return schema, sql.stream(f"{text} ORDER BY f.event_time, f.{sql.quote(problem.key)}", tables)
 
 
-def drawn(config: Problem, pins: TrainingSet, split: str, most: int, and_sets: Sequence[str] = ()) -> pa.Table:
+def drawn(problem: Problem, pins: TrainingSet, split: str, most: int, and_sets: Sequence[str] = ()) -> pa.Table:
     """`most` rows of a split, or all if there are fewer, in time's order: by a hash of the key, always the same.
 
     With those of the same split of other sets: what a model that was continued has learnt from before.
     """
-    key = sql.quote(config.key)
-    text, tables = _joined(config, pins, split, and_sets=and_sets)
+    key = sql.quote(problem.key)
+    text, tables = _joined(problem, pins, split, and_sets=and_sets)
     chosen = f"SELECT * FROM ({text}) ORDER BY hash({key}), {key} LIMIT {most}"
     return sql.query(f"SELECT * FROM ({chosen}) ORDER BY event_time, {key}", tables)
 
 
 def _joined(
-    config: Problem,
+    problem: Problem,
     pins: TrainingSet,
     split: str,
     features_of: Problem | None = None,
@@ -111,35 +111,35 @@ def _joined(
     and_sets: Sequence[str] = (),
 ) -> tuple[str, dict[str, Any]]:
     """Query and tables of a split's rows, in no order."""
-    features = store.dataset(features_of or config, "features", pins.features_version)
-    rows = training_set(config, pins, split, [config.key, "partition", "label", "weight"], and_sets)
+    features = store.dataset(features_of or problem, "features", pins.features_version)
+    rows = training_set(problem, pins, split, [problem.key, "partition", "label", "weight"], and_sets)
     in_split = pc.field("partition").isin(rows["partition"].unique())
     more = [name for name in dict.fromkeys(extra) if name not in features.schema.names]
-    key, tables = sql.quote(config.key), {"s": rows, "f": features.filter(in_split)}
+    key, tables = sql.quote(problem.key), {"s": rows, "f": features.filter(in_split)}
     chosen, joined = "", ""
     if more:
-        events = store.dataset(config, "events", pins.events_version).filter(in_split)
+        events = store.dataset(problem, "events", pins.events_version).filter(in_split)
         tables["e"] = targets(events, datetime.fromisoformat(pins.as_of))
         chosen = "".join(f"e.{sql.quote(name)}, " for name in more)
         joined = f"JOIN e USING ({key}, partition)"
-    text = f"""SELECT f.*, {chosen} {label_number(config, "s.label")} AS label, s.weight
+    text = f"""SELECT f.*, {chosen} {label_number(problem, "s.label")} AS label, s.weight
         FROM s JOIN f USING ({key}, partition) {joined}"""
     return text, tables
 
 
-def with_features(config: Problem, pins: TrainingSet, labelled: ds.Dataset) -> pa.Table:
+def with_features(problem: Problem, pins: TrainingSet, labelled: ds.Dataset) -> pa.Table:
     """Every row of the training set with all that is known of it: what `label` gave, weight, features."""
-    key = sql.quote(config.key)
-    known = [name for name in labelled.schema.names if name not in config.feature_names]
+    key = sql.quote(problem.key)
+    known = [name for name in labelled.schema.names if name not in problem.feature_names]
     return sql.query(
         f"""SELECT {", ".join(f"l.{sql.quote(name)}" for name in known)}, s.probability, s.weight,
-                {", ".join(f"f.{sql.quote(name)}" for name in config.feature_names)}
+                {", ".join(f"f.{sql.quote(name)}" for name in problem.feature_names)}
             FROM l JOIN s USING ({key}, partition) JOIN f USING ({key}, partition)
             ORDER BY l.event_time, l.{key}""",
         {
             "l": labelled,
-            "s": training_set(config, pins).select([config.key, "partition", "probability", "weight"]),
-            "f": store.dataset(config, "features", pins.features_version),
+            "s": training_set(problem, pins).select([problem.key, "partition", "probability", "weight"]),
+            "f": store.dataset(problem, "features", pins.features_version),
         },
     )
 
@@ -156,10 +156,10 @@ def write_features(features_of: Problem, pins: Moment, keys: list[str]) -> int:
     return store.write_table(features_of, "features", pa.RecordBatchReader.from_batches(schema, batches), keys)
 
 
-def training_files(config: Problem, pins: TrainingSet) -> dict[str, bytes]:
+def training_files(problem: Problem, pins: TrainingSet) -> dict[str, bytes]:
     """What each candidate's run keeps of its training set: the datasheet and the feature schema."""
-    page = datasheet_uri(config, pins.training_set)
-    schema = store.store_uri(config.name, "feature_sets", f"{config.feature_set}.json")
+    page = datasheet_uri(problem, pins.training_set)
+    schema = store.store_uri(problem.name, "feature_sets", f"{problem.feature_set}.json")
     return {
         "datasheet.html": store.read_bytes(page),
         "datasheet.md": store.read_bytes(page.replace(".html", ".md")),
@@ -167,13 +167,13 @@ def training_files(config: Problem, pins: TrainingSet) -> dict[str, bytes]:
     }
 
 
-def facts_uri(config: Problem, training_set: str) -> str:
+def facts_uri(problem: Problem, training_set: str) -> str:
     """What the datasheet says, for machines."""
-    return datasheet_uri(config, training_set).replace(".html", ".json")
+    return datasheet_uri(problem, training_set).replace(".html", ".json")
 
 
 def facts(
-    config: Problem,
+    problem: Problem,
     pins: Featurized,
     rows: pa.Table,
     features: list[dict[str, Any]],
@@ -185,11 +185,11 @@ def facts(
     from pipelines.dataset.label import Sizes, splits
     from pipelines.surroundings import git_commit
 
-    available = store.partition_keys(config, "events")
-    events = store.dataset(config, "events", pins.events_version)
+    available = store.partition_keys(problem, "events")
+    events = store.dataset(problem, "events", pins.events_version)
     sizes = Sizes(**pins.held_out.model_dump()) if pins.held_out else None
     passed_over = {*pins.held, *pins.waiting}
-    planned = splits(config, pins.partition, available, pins.window_from, passed_over, sizes=sizes)
+    planned = splits(problem, pins.partition, available, pins.window_from, passed_over, sizes=sizes)
     return Facts(
         training_set=pins.training_set,
         partition=pins.partition,
@@ -200,12 +200,12 @@ def facts(
         young_events=events.count_rows(filter=sql.is_among("partition", pins.too_young)),
         excluded=pins.left_out,
         not_drawn=pins.not_drawn,
-        quarantined=_quarantined(config, list(planned)),
-        splits=split_counts(config, rows),
-        label_sources=source_counts(config, rows),
+        quarantined=_quarantined(problem, list(planned)),
+        splits=split_counts(problem, rows),
+        label_sources=source_counts(problem, rows),
         features=features,
         findings=[asdict(finding) for finding in findings],
-        queries={name: config.sql(name) for name in config.queries},
+        queries={name: problem.sql(name) for name in problem.queries},
         table_versions={
             "events": pins.events_version,
             "labels": pins.labels_version,
@@ -217,7 +217,7 @@ def facts(
     )
 
 
-def _quarantined(config: Problem, keys: list[str]) -> dict[str, int]:
-    rows = store.dataset(config, "quarantine").to_table(columns=["rules"], filter=sql.is_among("partition", keys))
+def _quarantined(problem: Problem, keys: list[str]) -> dict[str, int]:
+    rows = store.dataset(problem, "quarantine").to_table(columns=["rules"], filter=sql.is_among("partition", keys))
     counts = pc.value_counts(pc.list_flatten(rows["rules"].combine_chunks())).to_pylist()
     return {one["values"]: one["counts"] for one in sorted(counts, key=lambda one: (-one["counts"], one["values"]))}

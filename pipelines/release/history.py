@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HISTORY_ROWS = 200_000  # at most, over all partitions: they are held in memory and scored
 
 
-def history(config: Problem, pins: TrainingSet, model: Model, and_sets: Sequence[str] = ()) -> pa.Table:
+def history(problem: Problem, pins: TrainingSet, model: Model, and_sets: Sequence[str] = ()) -> pa.Table:
     """`partition`, features and `score` of the events in the training set's partitions, whatever split they are in.
 
     With the partitions of other sets that the model has learnt from before.
@@ -30,18 +30,18 @@ def history(config: Problem, pins: TrainingSet, model: Model, and_sets: Sequence
     """
     from pipelines.metrics.scored import scored, shown
 
-    rows = training_sets.training_set(config, pins, None, ["partition"], and_sets)
+    rows = training_sets.training_set(problem, pins, None, ["partition"], and_sets)
     keys = sorted(rows["partition"].unique().to_pylist())
     wanted = sql.is_among("partition", keys)
-    features = store.dataset(config, "features", pins.features_version).filter(wanted)
-    names = ["partition", *config.feature_names]
+    features = store.dataset(problem, "features", pins.features_version).filter(wanted)
+    names = ["partition", *problem.feature_names]
     counted = sql.query("SELECT partition, count(*) AS rows FROM f GROUP BY 1", {"f": features}).to_pylist()
     counts = {one["partition"]: one["rows"] for one in counted}
-    chosen = sql.thinned(config.key, counts, max(HISTORY_ROWS // max(len(counts), 1), 1))
+    chosen = sql.thinned(problem.key, counts, max(HISTORY_ROWS // max(len(counts), 1), 1))
     rows = sql.query(
         f"SELECT {', '.join(map(sql.quote, names))} FROM f WHERE {chosen}",
         {"f": features},
     )
     scores = model.scores(rows)
-    found = scored(config, np.zeros(rows.num_rows, np.int64), scores, threshold=model.threshold)
+    found = scored(problem, np.zeros(rows.num_rows, np.int64), scores, threshold=model.threshold)
     return rows.append_column("score", pa.array(shown(found.scores, found.decisions), pa.float64()))

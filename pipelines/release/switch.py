@@ -71,24 +71,24 @@ def fall_back(problem: Problem, partition: str, reason: str) -> dict[str, Any]:
             cure=f"train a challenger: {problem.name}.train",
         )
     evaluation = tracking.run_file(champion.run_id, "evaluation.json")
-    its = version_problem(problem, str(champion.version))
-    name = best_baseline(its, evaluation)
-    version = _register(problem, its, champion, evaluation, name)
+    trained_problem = version_problem(problem, str(champion.version))
+    name = best_baseline(trained_problem, evaluation)
+    version = _register(problem, trained_problem, champion, evaluation, name)
     told = _switch(problem, version, str(champion.version), partition, FELL_BACK, reason, {"candidate": name})
     return {**told, "candidate": name}
 
 
-def best_baseline(its: Problem, evaluation: dict[str, Any]) -> str:
+def best_baseline(trained_problem: Problem, evaluation: dict[str, Any]) -> str:
     """The baseline that would serve: the best by training.select_by of those that are not random.
 
     Raises:
         ConfigError: there is none.
     """
-    metric: str = its.training.select_by
+    metric: str = trained_problem.training.select_by
     known: dict[str, float] = {
         name: goodness(metric, one["metrics"][metric])
         for name, one in evaluation.get("baselines", {}).items()
-        if its.training.candidates[name].model != "random" and one["metrics"].get(metric) is not None
+        if trained_problem.training.candidates[name].model != "random" and one["metrics"].get(metric) is not None
     }
     if not known:
         raise ConfigError(
@@ -99,7 +99,9 @@ def best_baseline(its: Problem, evaluation: dict[str, Any]) -> str:
     return max(known, key=lambda name: known[name])
 
 
-def _register(problem: Problem, its: Problem, champion: ModelVersion, evaluation: dict[str, Any], name: str) -> str:
+def _register(
+    problem: Problem, trained_problem: Problem, champion: ModelVersion, evaluation: dict[str, Any], name: str
+) -> str:
     """The baseline as a version, with all files that scoring and monitoring read of one."""
     from pipelines import tracking
     from pipelines.metrics.scored import scored
@@ -111,16 +113,22 @@ def _register(problem: Problem, its: Problem, champion: ModelVersion, evaluation
     run_id = str(evaluation["baselines"][name]["run_id"])
     model, made_of = tracking.load_model(run_id), tracking.run_file(run_id, "lineage.json")
     pins = training_set_of(made_of)
-    test = training_sets.split(its, pins, "test")
-    seen = training_sets.drawn(its, pins, "train", REFERENCE_ROWS)
-    found = scored(its, test["label"].to_numpy(), model.scores(test), test["weight"].to_numpy(), model.threshold)
+    test = training_sets.split(trained_problem, pins, "test")
+    seen = training_sets.drawn(trained_problem, pins, "train", REFERENCE_ROWS)
+    found = scored(
+        trained_problem, test["label"].to_numpy(), model.scores(test), test["weight"].to_numpy(), model.threshold
+    )
     built = reference(
-        seen.select(its.feature_names), seen["label"].to_numpy(), found, its.monitoring.bins, history(its, pins, model)
+        seen.select(trained_problem.feature_names),
+        seen["label"].to_numpy(),
+        found,
+        trained_problem.monitoring.bins,
+        history(trained_problem, pins, model),
     )
     metrics = {metric: {"value": value} for metric, value in evaluation["baselines"][name]["metrics"].items()}
     report = {
         "run_id": run_id,
-        "task": its.task,
+        "task": trained_problem.task,
         "rows": test.num_rows,
         "metrics": metrics,
         "threshold": model.threshold,
@@ -131,12 +139,14 @@ def _register(problem: Problem, its: Problem, champion: ModelVersion, evaluation
     tags = {"partition": str(made_of["partition"]), "candidate": name, "kind": "fallback", "gate": "none"}
     version: str = tracking.register(problem, run_id, tags)
     lineage = made_of | {"version": version, "run_id": run_id, "how": "fallback", "replaces": str(champion.version)}
-    about = card(its, report, lineage, store.read_json(training_sets.facts_uri(its, pins.training_set)))
+    about = card(
+        trained_problem, report, lineage, store.read_json(training_sets.facts_uri(trained_problem, pins.training_set))
+    )
     until = tracking.run_tag(run_id, "trained_until")
     files = {
         "problem.json": tracking.run_file(run_id, "problem.json"),
         "reference.json": {"trained_until": until, "reference": built.model_dump(mode="json")},
-        "held_out.parquet": to_parquet(its, test, found),
+        "held_out.parquet": to_parquet(trained_problem, test, found),
         "lineage.json": lineage,
         "card.md": about.markdown.encode(),
         "card.html": about.html,

@@ -17,7 +17,7 @@ LOOKED_AT = 60  # newest partitions that tell how long labels take
 
 
 def waiting(
-    config: Problem,
+    problem: Problem,
     partition: str,
     available: Sequence[str],
     as_of: datetime | None = None,
@@ -32,21 +32,21 @@ def waiting(
     """
     from pipelines.asof.as_known import targets
 
-    as_of = as_of or config.partitions.end(partition)
-    looked_at = config.partitions.between(config.partitions.shift(partition, 1 - LOOKED_AT), partition)
+    as_of = as_of or problem.partitions.end(partition)
+    looked_at = problem.partitions.between(problem.partitions.shift(partition, 1 - LOOKED_AT), partition)
     keys = sorted({*available} & {*looked_at})
-    if not keys or config.labels.maturity_days is not None:
+    if not keys or problem.labels.maturity_days is not None:
         return set()
-    labels = store.dataset(config, "labels") if labels is None else labels
+    labels = store.dataset(problem, "labels") if labels is None else labels
     labels = labels.filter(sql.is_among("partition", looked_at))  # those in which labels arrived
-    wait = usual_wait(config, labels, as_of)
-    recent = [key for key in keys if config.partitions.end(key) + wait > as_of]
+    wait = usual_wait(problem, labels, as_of)
+    recent = [key for key in keys if problem.partitions.end(key) + wait > as_of]
     if not recent:
         return set()
-    events = store.dataset(config, "events") if events is None else events
+    events = store.dataset(problem, "events") if events is None else events
     its_own = targets(events.filter(sql.is_among("partition", recent)), as_of)
-    is_about = pc.field("event_time") >= pc.scalar(config.partitions.start(recent[0]))
-    return set(awaiting(config, its_own, labels.filter(is_about), as_of, wait))
+    is_about = pc.field("event_time") >= pc.scalar(problem.partitions.start(recent[0]))
+    return set(awaiting(problem, its_own, labels.filter(is_about), as_of, wait))
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,17 @@ class Judgeable:
         return [key for key in mature(self.config, self.partition, list(available)) if key not in self.late]
 
 
-def judgeable(config: Problem, partition: str) -> Judgeable:
+def judgeable(problem: Problem, partition: str) -> Judgeable:
     """What the tables tell of all partitions that have been ingested: labels of 60 partitions are read for it."""
-    return Judgeable(config, partition, frozenset(waiting(config, partition, store.partition_keys(config, "events"))))
+    return Judgeable(
+        problem, partition, frozenset(waiting(problem, partition, store.partition_keys(problem, "events")))
+    )
 
 
-def handed_on(config: Problem, result: Mapping[str, Any]) -> Judgeable:
+def handed_on(problem: Problem, result: Mapping[str, Any]) -> Judgeable:
     """What `monitor.profile` has found, as a later stage is given it: "late", and "partition".
 
     Where nobody handed it on, as for a stage that somebody runs by itself, it is looked up.
     """
     late, partition = result.get("late"), result["partition"]
-    return judgeable(config, partition) if late is None else Judgeable(config, partition, frozenset(late))
+    return judgeable(problem, partition) if late is None else Judgeable(problem, partition, frozenset(late))

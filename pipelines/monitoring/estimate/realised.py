@@ -28,7 +28,7 @@ class Realised(NamedTuple):
 
 
 def realised(
-    its: Problem,
+    trained_problem: Problem,
     predictions: Any,
     labels: Any,
     partitions: Sequence[str],
@@ -41,12 +41,17 @@ def realised(
     `predictions` and `labels` are the tables, as datasets. `its` is the config that the model was trained with: a
     label is a number, the place of its class there. A score that is no number is left out: `detect` tells it.
     """
-    key, parts, label = sql.quote(its.key), its.partitions, label_number(its, "known.label")
+    key, parts, label = (
+        sql.quote(trained_problem.key),
+        trained_problem.partitions,
+        label_number(trained_problem, "known.label"),
+    )
     time = pc.field("event_time")
     start, end = pc.scalar(parts.start(min(partitions))), pc.scalar(parts.end(max(partitions)))
     is_its = sql.is_among("partition", partitions) & (pc.field("model_version") == version)
     tables = {"p": predictions.filter(is_its), "labels": labels.filter((time >= start) & (time < end))}
-    joined = f"""WITH known AS MATERIALIZED ({labels_as_known(its)}), of_events AS ({labels_of(its, "p")})
+    joined = f"""WITH known AS MATERIALIZED ({labels_as_known(trained_problem)}),
+            of_events AS ({labels_of(trained_problem, "p")})
         SELECT {{}} FROM p JOIN of_events AS known USING ({key}, event_time)"""
     moment = {"as_of": as_of}
     rows = sql.query(
@@ -61,7 +66,7 @@ def realised(
         tables,
         moment,
     ).to_pylist()
-    found = scored(its, rows["label"].to_numpy(), scores_of(its, rows), threshold=threshold)
+    found = scored(trained_problem, rows["label"].to_numpy(), scores_of(trained_problem, rows), threshold=threshold)
     return [
         Realised(
             partition,
@@ -72,9 +77,9 @@ def realised(
     ]
 
 
-def scores_of(its: Problem, predictions: pa.Table) -> np.ndarray[Any, Any]:
+def scores_of(trained_problem: Problem, predictions: pa.Table) -> np.ndarray[Any, Any]:
     """Scores as metrics take them: (n,), or of several classes (n, k)."""
-    if its.task != "multiclass":
+    if trained_problem.task != "multiclass":
         return np.asarray(predictions["score"].to_numpy())
     flat = pc.list_flatten(predictions["probabilities"].combine_chunks())
-    return np.asarray(flat).reshape(predictions.num_rows, len(its.classes))
+    return np.asarray(flat).reshape(predictions.num_rows, len(trained_problem.classes))

@@ -13,7 +13,7 @@ from pipelines.monitoring.decide.decide import TRAININGS
 TOLD = ("label_shift", "concept", "feedback", "explained")  # evidence of other stages, where they gave any
 
 
-def act(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
+def act(problem_name: str, decided: dict[str, Any]) -> dict[str, Any]:
     """Write the decision to the ledger and carry it out: a partition into quarantine, another version into service, or
     a request for a training.
 
@@ -25,13 +25,13 @@ def act(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
     from pipelines import quarantine
     from pipelines.release import switch
 
-    config = pinned_problem(problem, decided.get("config"))
+    problem = pinned_problem(problem_name, decided.get("config"))
     outcome = {name: decided[name] for name in ("partition", "action", "verdict", "reason")}
     evidence = {name: decided[name] for name in ("version", "detected", "realised", "diagnosis")}
     evidence |= {name: decided.get(name) for name in ("options", "readings", "window_from", *TOLD)}
     digest = hashlib.sha256(repr(sorted(outcome.items())).encode()).hexdigest()[:8]
     ledger.record(
-        config,
+        problem,
         decision=f"monitoring:{decided['partition']}:{decided['version']}:{digest}",
         kind="monitoring",
         **outcome,
@@ -39,20 +39,20 @@ def act(problem: str, decided: dict[str, Any]) -> dict[str, Any]:
         evidence=evidence,
     )
     partition, action, reason = decided["partition"], decided["action"], decided["reason"]
-    where = f"problem {problem}, partition {partition}"
+    where = f"problem {problem_name}, partition {partition}"
     match action:
         case "quarantine":
-            quarantine.hold(config, partition, reason, {"by": "monitor", "diagnosis": decided["diagnosis"]})
+            quarantine.hold(problem, partition, reason, {"by": "monitor", "diagnosis": decided["diagnosis"]})
         case "roll_back":
-            switch.roll_back(config, partition, reason)
+            switch.roll_back(problem, partition, reason)
         case "fall_back":
-            switch.fall_back(config, partition, reason)
+            switch.fall_back(problem, partition, reason)
     if action not in TRAININGS:
         raise NoTraining(f"{decided['verdict']}: {reason}", where=where, cure=f"the action is {action}")
-    if ledger.has_gate(config, partition):
+    if ledger.has_gate(problem, partition):
         raise NoTraining(
             "a model has been trained for this partition already",
             where=where,
-            cure=f"trigger {problem}.train by hand for another one",
+            cure=f"trigger {problem_name}.train by hand for another one",
         )
     return outcome

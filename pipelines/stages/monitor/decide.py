@@ -15,7 +15,7 @@ from pipelines.stages.monitor.readings import ages, measure, taught_by
 from pipelines.stages.waiting import handed_on
 
 
-def decide(problem: str, explained: dict[str, Any], trainings: int = 0) -> dict[str, Any]:
+def decide(problem_name: str, explained: dict[str, Any], trainings: int = 0) -> dict[str, Any]:
     """Measure what each way to act would have gained, and let the policy choose.
 
     Readings of earlier partitions are those on the ledger. `trainings`: runs of the train DAG that are on, or wait.
@@ -26,29 +26,29 @@ def decide(problem: str, explained: dict[str, Any], trainings: int = 0) -> dict[
     from pipelines.monitoring.decide.options import options
     from pipelines.monitoring.diagnose.finding import Diagnosis
 
-    config = pinned_problem(problem, explained.get("config"))
-    policy, partition, version = config.monitoring.policy, explained["partition"], explained["version"]
+    problem = pinned_problem(problem_name, explained.get("config"))
+    policy, partition, version = problem.monitoring.policy, explained["partition"], explained["version"]
     diagnosis = Diagnosis.model_validate(explained["diagnosis"])
     if diagnosis.is_empty:
         decision = apply_policy(policy, diagnosis, (), Situation())
         return {**explained, **decision.model_dump(mode="json"), "readings": []}
-    earlier = [row for row in ledger.decisions(config, "monitoring") if row["partition"] < partition]
-    lineage = store.read_json(version_uri(config, version, "lineage.json"))
-    chain = taught_by(config, lineage)
-    situation = _situation(config, partition, lineage, len(chain) - 1, earlier, trainings)
+    earlier = [row for row in ledger.decisions(problem, "monitoring") if row["partition"] < partition]
+    lineage = store.read_json(version_uri(problem, version, "lineage.json"))
+    chain = taught_by(problem, lineage)
+    situation = _situation(problem, partition, lineage, len(chain) - 1, earlier, trainings)
     readings, new, unmeasured = _earlier_readings(earlier), list[Reading](), dict[Way, str]()
     if policy.updates == "continual":
         since = explained.get("explained", {}).get("since") if "concept drift" in diagnosis.kinds else None
         new, unmeasured = measure(
             version,
-            handed_on(config, explained),
+            handed_on(problem, explained),
             chain,
             lineage["candidate"],
             readings,
             is_bad=diagnosis.is_newest_bad,
             since=since,
         )
-    its_ages = ages(config, chain, partition)
+    its_ages = ages(problem, chain, partition)
     considered = options(policy, [*readings, *new], version, its_ages, is_alarm(policy, diagnosis), unmeasured)
     decision = apply_policy(policy, diagnosis, considered if policy.updates == "continual" else (), situation)
     told = [one.model_dump(mode="json") for one in new]
@@ -56,14 +56,14 @@ def decide(problem: str, explained: dict[str, Any], trainings: int = 0) -> dict[
 
 
 def _situation(
-    config: Problem,
+    problem: Problem,
     partition: str,
     lineage: dict[str, Any],
     continued: int,
     earlier: list[dict[str, Any]],
     trainings: int,
 ) -> Situation:
-    parts = config.partitions
+    parts = problem.partitions
     requests = sorted(row["partition"] for row in earlier if row["action"] in TRAININGS)
     since = len(parts.between(requests[-1], partition)) - 1 if requests else None
     age = max(len(parts.between(lineage["partition"], partition)) - 1, 0)

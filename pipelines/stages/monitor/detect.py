@@ -12,7 +12,7 @@ from pipelines.stages.monitor import past
 from pipelines.stages.waiting import handed_on
 
 
-def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
+def detect(problem_name: str, profiled: dict[str, Any]) -> dict[str, Any]:
     """How far the partition lies from the reference, and how good the newest labelled partitions turned out.
 
     What is usual is told by the reference's partitions and by those that the same version scored since. Partitions in
@@ -26,7 +26,7 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
     from pipelines.monitoring.detect.detect import detect as measure_drift
     from pipelines.stages.monitor.labelled import newest_realised
 
-    config = pinned_problem(problem, profiled.get("config"))
+    problem = pinned_problem(problem_name, profiled.get("config"))
     if profiled.get("rows") == 0:
         return {
             **profiled,
@@ -34,16 +34,16 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
             "realised": [],
             "waiting": [],
         }
-    partition, policy = profiled["partition"], config.monitoring.policy
-    labels_in = handed_on(config, profiled)
-    before, held = past.past(profiled["version"], labels_in), quarantine.held(config) - {partition}
+    partition, policy = profiled["partition"], problem.monitoring.policy
+    labels_in = handed_on(problem, profiled)
+    before, held = past.past(profiled["version"], labels_in), quarantine.held(problem) - {partition}
     # One that a new version learnt from is no repetition of itself.
     others = {key: part for key, part in before.reference.partitions.items() if key != partition}
     before = replace(before, reference=before.reference.model_copy(update={"partitions": others}))
     profiles = {key: part for key, part in before.profiles().items() if key not in others and key not in held}
     found = profiles.pop(partition)
     # A unit that was declared after the version was made counts at once.
-    units = feature_units(before.its) | feature_units(config)
+    units = feature_units(before.its) | feature_units(problem)
     detected = measure_drift(
         before.reference,
         found,
@@ -53,7 +53,7 @@ def detect(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
         policy.min_labels,
         units,
     )
-    scored = [key for key in store.partition_keys(config, "predictions") if key not in held]
-    late = labels_in.late.intersection(mature(config, partition, scored))
-    realised = newest_realised(config, partition, [key for key in scored if key not in late])
+    scored = [key for key in store.partition_keys(problem, "predictions") if key not in held]
+    late = labels_in.late.intersection(mature(problem, partition, scored))
+    realised = newest_realised(problem, partition, [key for key in scored if key not in late])
     return {**profiled, "detected": detected, "realised": realised, "waiting": sorted(late - {partition})}

@@ -45,7 +45,7 @@ class _Weighing:
     )
 
 
-def estimate(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
+def estimate(problem_name: str, profiled: dict[str, Any]) -> dict[str, Any]:
     """Estimate the partition's metrics without its labels; measure those estimated before whose labels have come; and
     say what labels show, before they come and after: label shift, concept drift, feedback.
 
@@ -65,30 +65,32 @@ def estimate(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
         NothingToDo: there is nothing to say, such as of a version registered before there were estimates.
         DataError: the partition has no predictions by this version.
     """
-    config = pinned_problem(problem, profiled.get("config"))
+    problem = pinned_problem(problem_name, profiled.get("config"))
     partition, version = profiled["partition"], profiled["version"]
     if profiled.get("rows") == 0:
         raise NothingToDo(
-            "the partition has no rows", where=f"problem {problem}, {partition}", cure="there is nothing to estimate"
+            "the partition has no rows",
+            where=f"problem {problem_name}, {partition}",
+            cure="there is nothing to estimate",
         )
-    its = version_problem(config, version)
-    held_out = held_out_of(config, its, version)
+    trained_problem = version_problem(problem, version)
+    held_out = held_out_of(problem, trained_problem, version)
     why_not = None
     if held_out is None:
         why_not = f"version {version} has no held-out rows: it was registered before there were estimates"
-    labels_in = handed_on(config, profiled)
-    labelled = labelled_rows(its, version, labels_in, config.monitoring.policy.trailing_partitions + 1)
-    concept = (None, why_not) if held_out is None else _concept(config, its, held_out, labelled)
-    feedback = _feedback(config, its, version, labelled, partition)
-    if its.task == "regression":
+    labels_in = handed_on(problem, profiled)
+    labelled = labelled_rows(trained_problem, version, labels_in, problem.monitoring.policy.trailing_partitions + 1)
+    concept = (None, why_not) if held_out is None else _concept(problem, trained_problem, held_out, labelled)
+    feedback = _feedback(problem, trained_problem, version, labelled, partition)
+    if trained_problem.task == "regression":
         why_not = "a regression has no estimates: its scores are no chances"
     if why_not and concept[0] is None and feedback[0] is None:
         raise NothingToDo(
             why_not,
-            where=f"problem {config.name}, version {version}",
-            cure=f"wait for labels; the next version of {config.name}.train has held-out rows",
+            where=f"problem {problem.name}, version {version}",
+            cure=f"wait for labels; the next version of {problem.name}.train has held-out rows",
         )
-    rows, scores = _scored_rows(config, its, partition, version)
+    rows, scores = _scored_rows(problem, trained_problem, partition, version)
     result = {
         "partition": partition,
         "version": version,
@@ -102,14 +104,14 @@ def estimate(problem: str, profiled: dict[str, Any]) -> dict[str, Any]:
         "label_shift": None,
     }
     if held_out is not None and not why_not:
-        result |= _estimates(its, held_out, rows, scores, version, labels_in, labelled)
+        result |= _estimates(trained_problem, held_out, rows, scores, version, labels_in, labelled)
     found = {"label_shift": (result["label_shift"], why_not), "concept": concept, "feedback": feedback}
     result |= {name: one for name, (one, _) in found.items()}
     return result | {"notes": {name: why for name, (one, why) in found.items() if one is None}}
 
 
 def _estimates(
-    its: Problem,
+    trained_problem: Problem,
     held_out: HeldOut,
     rows: pa.Table,
     scores: np.ndarray,
@@ -127,8 +129,8 @@ def _estimates(
     rule = config.evaluation.bootstrap
     table, measured = measure_past(labels_in, estimates_until(labels_in))
     blocks, its_blocks = blocks_of(config, held_out.rows), blocks_of(config, rows)
-    chance = _label_chance(config, its, held_out, rows, its_blocks, partition, labelled)
-    weighing, truth = _weigh(config, its, held_out, blocks, rows, its_blocks, chance)
+    chance = _label_chance(config, trained_problem, held_out, rows, its_blocks, partition, labelled)
+    weighing, truth = _weigh(config, trained_problem, held_out, blocks, rows, its_blocks, chance)
     found = estimate_metrics(truth, blocks, scores, its_blocks, rule, chance)
 
     is_this = pc.equal(table["partition"], partition)
@@ -170,14 +172,14 @@ def _estimates(
         "domain_auc": {"value": facts["domain_auc"], "low": facts["domain_low"], "high": facts["domain_high"]},
         "estimated": estimated,
         "realised": measured + itself,
-        "verdict": _sentence(its, estimated),
+        "verdict": _sentence(trained_problem, estimated),
         "label_shift": label_shift(held_out.scored, blocks, scores, its_blocks, rule, facts["domain_low"], chance),
     }
 
 
 def _label_chance(
-    config: Problem,
-    its: Problem,
+    problem: Problem,
+    trained_problem: Problem,
     held_out: HeldOut,
     rows: pa.Table,
     its_blocks: np.ndarray,
@@ -189,74 +191,76 @@ def _label_chance(
     from pipelines.metrics.bootstrap import blocks_of
     from pipelines.monitoring.estimate.label_chance import label_chance
 
-    if config.labels.after_maturity == "negative":
+    if problem.labels.after_maturity == "negative":
         return None
-    tested = with_or_without_label(config, its, held_out.rows["partition"].unique().to_pylist(), partition)
-    columns = ["event_time", *its.feature_names, "_is_labelled"]
-    if config.evaluation.bootstrap.block == "partition":
+    tested = with_or_without_label(problem, trained_problem, held_out.rows["partition"].unique().to_pylist(), partition)
+    columns = ["event_time", *trained_problem.feature_names, "_is_labelled"]
+    if problem.evaluation.bootstrap.block == "partition":
         columns = ["partition", *columns]
     past = pa.concat_tables([part.select(columns) for part in (tested, *labelled)], promote_options="permissive")
     is_labelled = past["_is_labelled"].to_numpy()
-    rule = config.evaluation.bootstrap
-    return label_chance(its, past, is_labelled, blocks_of(config, past), rows, its_blocks, rule)
+    rule = problem.evaluation.bootstrap
+    return label_chance(trained_problem, past, is_labelled, blocks_of(problem, past), rows, its_blocks, rule)
 
 
 def _concept(
-    config: Problem, its: Problem, held_out: HeldOut, labelled: list[pa.Table]
+    problem: Problem, trained_problem: Problem, held_out: HeldOut, labelled: list[pa.Table]
 ) -> tuple[dict[str, Any] | None, str | None]:
     from pipelines.monitoring.diagnose.concept import concept
 
-    policy, threshold = config.monitoring.policy, held_out.scored.threshold
-    known = [with_labels(its, rows, threshold) for rows in labelled]
+    policy, threshold = problem.monitoring.policy, held_out.scored.threshold
+    known = [with_labels(trained_problem, rows, threshold) for rows in labelled]
     known = [one for one in known if one.rows.num_rows]
     if not known:
         return None, "no partition that this version scored has its labels yet"
-    rule = config.evaluation.bootstrap
-    found = concept(its, held_out, known, rule, policy.max_concept_shift, policy.min_labels)
+    rule = problem.evaluation.bootstrap
+    found = concept(trained_problem, held_out, known, rule, policy.max_concept_shift, policy.min_labels)
     return found, None if found else "no feature has two values in the newest labelled partition"
 
 
 def _feedback(
-    config: Problem, its: Problem, version: str, labelled: list[pa.Table], partition: str
+    problem: Problem, trained_problem: Problem, version: str, labelled: list[pa.Table], partition: str
 ) -> tuple[dict[str, Any] | None, str | None]:
     from pipelines.monitoring.diagnose.feedback import feedback, trend
 
-    if config.labels.after_maturity == "negative":
+    if problem.labels.after_maturity == "negative":
         return None, "events without a label are taken as negative: none is missing"
     if not labelled:
         return None, "no partition that this version scored has its labels yet"
-    series, usual = spread_of_scores(config, version, partition)
-    confidence = config.evaluation.bootstrap.confidence
-    return feedback(label_coverage(config, its, labelled[-1]), trend(series, confidence), usual), None
+    series, usual = spread_of_scores(problem, version, partition)
+    confidence = problem.evaluation.bootstrap.confidence
+    return feedback(label_coverage(problem, trained_problem, labelled[-1]), trend(series, confidence), usual), None
 
 
-def _scored_rows(config: Problem, its: Problem, partition: str, version: str) -> tuple[pa.Table, np.ndarray]:
+def _scored_rows(
+    problem: Problem, trained_problem: Problem, partition: str, version: str
+) -> tuple[pa.Table, np.ndarray]:
     """Features of the partition's rows, and their scores; of many rows a sample, drawn by a hash of the key."""
     from pipelines.monitoring.estimate.held_out import ROWS
     from pipelines.monitoring.estimate.realised import scores_of
 
-    key = sql.quote(its.key)
-    predictions = store.dataset(config, "predictions").filter(
+    key = sql.quote(trained_problem.key)
+    predictions = store.dataset(problem, "predictions").filter(
         (pc.field("partition") == partition) & (pc.field("model_version") == version)
     )
     rows = sql.query(
         f"""WITH chosen AS (SELECT {key}, score, probabilities FROM p ORDER BY hash({key}), {key} LIMIT {ROWS})
             SELECT f.*, chosen.score, chosen.probabilities FROM f JOIN chosen USING ({key})
             ORDER BY f.event_time, f.{key}""",
-        {"f": store.dataset(its, "features").filter(pc.field("partition") == partition), "p": predictions},
+        {"f": store.dataset(trained_problem, "features").filter(pc.field("partition") == partition), "p": predictions},
     )
     if not rows.num_rows:
         raise DataError(
             f"partition {partition} has no predictions by version {version}",
-            where=f"problem {config.name}",
-            cure=f"run {config.name}.score for it first",
+            where=f"problem {problem.name}",
+            cure=f"run {problem.name}.score for it first",
         )
-    return rows, scores_of(its, rows)
+    return rows, scores_of(trained_problem, rows)
 
 
 def _weigh(
-    config: Problem,
-    its: Problem,
+    problem: Problem,
+    trained_problem: Problem,
     held_out: HeldOut,
     blocks: np.ndarray,
     rows: pa.Table,
@@ -267,12 +271,12 @@ def _weigh(
     from pipelines.monitoring.estimate.domain import domain
 
     weights = None if chance is None else chance.values
-    found = domain(its, held_out.rows, blocks, rows, its_blocks, config.evaluation.bootstrap, weights)
+    found = domain(trained_problem, held_out.rows, blocks, rows, its_blocks, problem.evaluation.bootstrap, weights)
     if found is None:
         return _Weighing("no input tells rows apart"), held_out.scored
     names = {"domain_auc": "value", "domain_low": "low", "domain_high": "high"}
     facts = {name: found.auc[of] for name, of in names.items()} | {"effective_rows": found.rows}
-    if reason := found.why_not(config.monitoring.policy.min_labels):
+    if reason := found.why_not(problem.monitoring.policy.min_labels):
         return _Weighing(reason, facts=facts), held_out.scored
     weighing = _Weighing(f"held-out rows weighted, {found.rows:.0f} effective ones", is_weighted=True, facts=facts)
     return weighing, replace(held_out.scored, weights=held_out.scored.weights * found.weights)
@@ -282,11 +286,11 @@ def _method(weighing: _Weighing) -> str:
     return "weighted cbpe" if weighing.is_weighted else "cbpe"
 
 
-def _sentence(its: Problem, estimated: dict[str, Any]) -> str:
+def _sentence(trained_problem: Problem, estimated: dict[str, Any]) -> str:
     """For people; never to be read as a measurement."""
     from pipelines.metrics.metrics import SKILL
 
-    name = next((name for name in (SKILL[its.task], "log_loss") if name in estimated), None)
+    name = next((name for name in (SKILL[trained_problem.task], "log_loss") if name in estimated), None)
     if name is None:
         return "too few rows to estimate anything"
     one = estimated[name]

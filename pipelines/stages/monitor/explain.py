@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipelines.training.model import Model
 
 
-def explain(problem: str, diagnosed: dict[str, Any]) -> dict[str, Any]:
+def explain(problem_name: str, diagnosed: dict[str, Any]) -> dict[str, Any]:
     """Explain the findings; of a partition without any it says so, and reads nothing.
 
     Result: what `diagnose` gave, and "explained": `root_cause.Explained` as JSON.
@@ -25,12 +25,12 @@ def explain(problem: str, diagnosed: dict[str, Any]) -> dict[str, Any]:
     from pipelines.monitoring.diagnose.finding import Diagnosis
     from pipelines.monitoring.explain.root_cause import nothing_to_explain
 
-    config = pinned_problem(problem, diagnosed.get("config"))
+    problem = pinned_problem(problem_name, diagnosed.get("config"))
     diagnosis = Diagnosis.model_validate(diagnosed["diagnosis"])
     if not diagnosis.findings:
         told = nothing_to_explain(diagnosis.unjudged.values())
     else:
-        told = _explained(past(diagnosed["version"], handed_on(config, diagnosed)), diagnosis)
+        told = _explained(past(diagnosed["version"], handed_on(problem, diagnosed)), diagnosis)
     return {**diagnosed, "explained": told.model_dump(mode="json")}
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LOOKED_BACK = 120  # mature partitions, the newest, of which estimates are read: some of them may never get a label
 
 
-def labelled_rows(its: Problem, version: str, labels_in: Judgeable, count: int) -> list[pa.Table]:
+def labelled_rows(trained_problem: Problem, version: str, labels_in: Judgeable, count: int) -> list[pa.Table]:
     """The newest `count` partitions that `version` scored and has not learnt from and whose labels are in, oldest
     first.
 
@@ -49,23 +49,23 @@ def labelled_rows(its: Problem, version: str, labels_in: Judgeable, count: int) 
     found = [key for key, _ in counted[chosen[0].start :]] if chosen else []
     if not found:
         return []
-    key, parts = sql.quote(its.key), its.partitions
+    key, parts = sql.quote(trained_problem.key), trained_problem.partitions
     time = pc.field("event_time")
     span = (time >= pc.scalar(parts.start(found[0]))) & (time < pc.scalar(parts.end(found[-1])))
     rows = sql.query(
-        f"""WITH known AS MATERIALIZED ({labels_as_known(its)}),
-            of_events AS ({labels_of(its, "p", in_the_partition(its))}),
+        f"""WITH known AS MATERIALIZED ({labels_as_known(trained_problem)}),
+            of_events AS ({labels_of(trained_problem, "p", in_the_partition(trained_problem))}),
             chosen AS (
                 SELECT {key}, partition, event_time, score, decision, probabilities FROM p
                 QUALIFY row_number() OVER (PARTITION BY partition ORDER BY hash({key}), {key}) <= {ROWS}
             )
             SELECT f.*, chosen.score, chosen.decision, chosen.probabilities,
-                {label_number(its, "known.label")} AS _label, known.label IS NOT NULL AS _is_labelled
+                {label_number(trained_problem, "known.label")} AS _label, known.label IS NOT NULL AS _is_labelled
             FROM f JOIN chosen USING ({key}, partition)
             LEFT JOIN of_events AS known ON known.{key} = chosen.{key} AND known.event_time = chosen.event_time
             ORDER BY f.event_time, f.{key}""",
         {
-            "f": store.dataset(its, "features").filter(sql.is_among("partition", found)),
+            "f": store.dataset(trained_problem, "features").filter(sql.is_among("partition", found)),
             "p": predictions.filter(sql.is_among("partition", found) & (pc.field("model_version") == version)),
             "labels": store.dataset(config, "labels").filter(span),
         },
@@ -106,28 +106,28 @@ def estimates_until(labels_in: Judgeable) -> pa.Table:
     return store.dataset(config, "estimates").to_table(filter=sql.is_among("partition", wanted))
 
 
-def with_or_without_label(config: Problem, its: Problem, keys: list[str], partition: str) -> pa.Table:
+def with_or_without_label(problem: Problem, trained_problem: Problem, keys: list[str], partition: str) -> pa.Table:
     """Rows of these partitions that have features, with `_is_labelled` as known at the end of `partition`; of many rows
     20,000 of all, drawn by a hash of the key."""
     from pipelines.monitoring.estimate.held_out import ROWS
 
-    key, parts = sql.quote(its.key), its.partitions
-    features = store.dataset(its, "features").filter(sql.is_among("partition", keys))
+    key, parts = sql.quote(trained_problem.key), trained_problem.partitions
+    features = store.dataset(trained_problem, "features").filter(sql.is_among("partition", keys))
     time = pc.field("event_time")
     span = (time >= pc.scalar(parts.start(min(keys)))) & (time < pc.scalar(parts.end(max(keys))))
     return sql.query(
-        f"""WITH known AS MATERIALIZED ({labels_as_known(its)}),
+        f"""WITH known AS MATERIALIZED ({labels_as_known(trained_problem)}),
             chosen AS (SELECT * FROM f ORDER BY hash({key}), {key}, event_time LIMIT {ROWS}),
-            of_events AS ({labels_of(its, "chosen", in_the_partition(its))})
+            of_events AS ({labels_of(trained_problem, "chosen", in_the_partition(trained_problem))})
             SELECT chosen.*, known.label IS NOT NULL AS _is_labelled
             FROM chosen LEFT JOIN of_events AS known USING ({key}, event_time)
             ORDER BY chosen.event_time, chosen.{key}""",
-        {"f": features, "labels": store.dataset(config, "labels").filter(span)},
-        {"as_of": config.partitions.end(partition)},
+        {"f": features, "labels": store.dataset(problem, "labels").filter(span)},
+        {"as_of": problem.partitions.end(partition)},
     )
 
 
-def newest_realised(config: Problem, partition: str, scored: list[str]) -> list[dict[str, Any]]:
+def newest_realised(problem: Problem, partition: str, scored: list[str]) -> list[dict[str, Any]]:
     """How the newest labelled partitions turned out, oldest first: `monitoring.policy.of_last` of them, by whatever
     version scored each. What a version has learnt from is left out: it scores that well whatever it is worth.
 
@@ -139,35 +139,35 @@ def newest_realised(config: Problem, partition: str, scored: list[str]) -> list[
         partition: labels are taken as known at its end.
         scored: partitions with predictions that may tell something: none whose labels are still on their way.
     """
-    policy = config.monitoring.policy
-    keys = mature(config, partition, scored)[-KEPT_PARTITIONS:]
+    policy = problem.monitoring.policy
+    keys = mature(problem, partition, scored)[-KEPT_PARTITIONS:]
     wanted = policy.of_last
     while True:
-        found = _realised_pools(config, partition, keys[-wanted:])
+        found = _realised_pools(problem, partition, keys[-wanted:])
         is_enough = sum(pool["rows"] >= policy.min_labels for pool in found) >= policy.of_last
         if is_enough or wanted >= len(keys):
             return found[-policy.of_last :]
         wanted *= 2  # small partitions: it takes more of them
 
 
-def _realised_pools(config: Problem, partition: str, keys: list[str]) -> list[dict[str, Any]]:
+def _realised_pools(problem: Problem, partition: str, keys: list[str]) -> list[dict[str, Any]]:
     from pipelines.monitoring.detect.detect import performance
     from pipelines.monitoring.estimate.realised import realised
     from pipelines.profiles.pooled import windows
 
-    predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
+    predictions, labels = store.dataset(problem, "predictions"), store.dataset(problem, "labels")
     found: list[dict[str, Any]] = []
-    for version, scored_keys in _runs(config, keys):
-        learnt = learnt_by(config, version)
+    for version, scored_keys in _runs(problem, keys):
+        learnt = learnt_by(problem, version)
         its_keys = [key for key in scored_keys if key not in learnt]
         if not its_keys:
             continue
-        its, threshold = version_problem(config, version), threshold_of(config, version)
-        moment = config.partitions.end(partition)
+        its, threshold = version_problem(problem, version), threshold_of(problem, version)
+        moment = problem.partitions.end(partition)
         parts = realised(its, predictions, labels, its_keys, version, threshold, moment)
         parts = [part for part in parts if len(part.scored.labels)]
         rows = [len(part.scored.labels) for part in parts]
-        for window in windows(rows, config.monitoring.policy.min_labels):
+        for window in windows(rows, problem.monitoring.policy.min_labels):
             first, *others = [parts[place] for place in window]
             unknown: Counter[str] = Counter()
             for part in (first, *others):
@@ -182,36 +182,39 @@ def _realised_pools(config: Problem, partition: str, keys: list[str]) -> list[di
     return found
 
 
-def _runs(config: Problem, keys: list[str]) -> list[tuple[str, list[str]]]:
+def _runs(problem: Problem, keys: list[str]) -> list[tuple[str, list[str]]]:
     """Neighbouring partitions that one version scored, oldest first, with that version."""
     if not keys:
         return []
-    scored = store.dataset(config, "predictions").filter(sql.is_among("partition", keys))
+    scored = store.dataset(problem, "predictions").filter(sql.is_among("partition", keys))
     query = "SELECT partition, min(model_version) AS version FROM p GROUP BY 1 ORDER BY 1"
     by_partition = sql.query(query, {"p": scored}).to_pylist()
     grouped = groupby(by_partition, key=lambda row: str(row["version"]))
     return [(version, [row["partition"] for row in rows]) for version, rows in grouped]
 
 
-def with_labels(its: Problem, rows: pa.Table, threshold: float) -> HeldOut:
+def with_labels(trained_problem: Problem, rows: pa.Table, threshold: float) -> HeldOut:
     """The rows that have a label, as scored rows with their features."""
     from pipelines.metrics.scored import scored
     from pipelines.monitoring.estimate.held_out import HeldOut
     from pipelines.monitoring.estimate.realised import scores_of
 
     known = rows.filter(pc.is_valid(rows["_label"]))
-    return HeldOut(known, scored(its, known["_label"].to_numpy(), scores_of(its, known), threshold=threshold))
+    return HeldOut(
+        known,
+        scored(trained_problem, known["_label"].to_numpy(), scores_of(trained_problem, known), threshold=threshold),
+    )
 
 
-def _sound(config: Problem, keys: list[str]) -> list[str]:
+def _sound(problem: Problem, keys: list[str]) -> list[str]:
     """Those that are not in quarantine: what the model made of broken rows says nothing of the model."""
-    held = quarantine.held(config)
+    held = quarantine.held(problem)
     return [key for key in keys if key not in held]
 
 
-def threshold_of(config: Problem, version: str) -> float:
+def threshold_of(problem: Problem, version: str) -> float:
     """The decision threshold that goes with a version."""
-    return float(store.read_json(reference_uri(config, version))["reference"].get("threshold", 0.5))
+    return float(store.read_json(reference_uri(problem, version))["reference"].get("threshold", 0.5))
 
 
 def measure_past(labels_in: Judgeable, table: pa.Table) -> tuple[pa.Table, list[str]]:
@@ -250,28 +253,28 @@ def measure_past(labels_in: Judgeable, table: pa.Table) -> tuple[pa.Table, list[
     return table, done
 
 
-def _is_judgeable(config: Problem, key: str, then: str, by_then: dict[str, Judgeable]) -> bool:
+def _is_judgeable(problem: Problem, key: str, then: str, by_then: dict[str, Judgeable]) -> bool:
     """Whether the labels of `key` were in at the end of `then`; `by_then` keeps what was looked up."""
-    if not mature(config, then, [key]):
+    if not mature(problem, then, [key]):
         return False
     if then not in by_then:
-        by_then[then] = judgeable(config, then)
+        by_then[then] = judgeable(problem, then)
     return bool(by_then[then].among([key]))
 
 
-def label_coverage(config: Problem, its: Problem, rows: pa.Table) -> dict[str, Any] | None:
+def label_coverage(problem: Problem, trained_problem: Problem, rows: pa.Table) -> dict[str, Any] | None:
     """How many rows of a mature partition have a label, by score."""
     from pipelines.metrics.bootstrap import blocks_of
     from pipelines.monitoring.diagnose.feedback import coverage
 
-    decided = rows["decision"].to_pylist() if its.task == "multiclass" else None
+    decided = rows["decision"].to_pylist() if trained_problem.task == "multiclass" else None
     is_labelled = rows["_is_labelled"].to_numpy()
     return coverage(
-        rows["score"].to_numpy(), decided, is_labelled, blocks_of(config, rows), config.evaluation.bootstrap
+        rows["score"].to_numpy(), decided, is_labelled, blocks_of(problem, rows), problem.evaluation.bootstrap
     )
 
 
-def spread_of_scores(config: Problem, version: str, partition: str) -> tuple[dict[str, float], list[float]]:
+def spread_of_scores(problem: Problem, version: str, partition: str) -> tuple[dict[str, float], list[float]]:
     """Evenness of the scores of the newest partitions up to this one, by whatever version scored each, oldest first;
     and of the partitions that `version` was made from.
 
@@ -282,16 +285,16 @@ def spread_of_scores(config: Problem, version: str, partition: str) -> tuple[dic
     from pipelines.profiles.profile import SCORE
     from pipelines.stages.monitor.past import reference_of
 
-    keys = [key for key in store.partition_keys(config, "profiles") if key <= partition][-LAST:]
-    rows = store.dataset(config, "profiles").to_table(
+    keys = [key for key in store.partition_keys(problem, "profiles") if key <= partition][-LAST:]
+    rows = store.dataset(problem, "profiles").to_table(
         columns=["partition", "model_version", "counts"],
         filter=sql.is_among("partition", keys) & (pc.field("column") == SCORE) & (pc.field("slice") == ""),
     )
     versions = set(rows["model_version"].to_pylist()) | {version}
-    kinds = {one: version_problem(config, one).task for one in versions}
+    kinds = {one: version_problem(problem, one).task for one in versions}
     if kinds[version] == "multiclass":
-        return _spread_of_decisions(config, keys), []
-    usual = {one: reference_of(config, one) for one in versions}
+        return _spread_of_decisions(problem, keys), []
+    usual = {one: reference_of(problem, one) for one in versions}
     pooled = {one: usual[one].columns[SCORE].profile.counts[:-2] for one in versions}
     series = {
         row["partition"]: evenness(row["counts"][:-2], pooled[row["model_version"]])
@@ -306,13 +309,13 @@ def spread_of_scores(config: Problem, version: str, partition: str) -> tuple[dic
     return {key: one for key, one in series.items() if one is not None}, [one for one in past if one is not None]
 
 
-def _spread_of_decisions(config: Problem, keys: list[str]) -> dict[str, float]:
+def _spread_of_decisions(problem: Problem, keys: list[str]) -> dict[str, float]:
     from pipelines.monitoring.diagnose.feedback import evenness
 
     counts = sql.query(
         "SELECT partition, decision, count(*) AS rows FROM p GROUP BY ALL",
-        {"p": store.dataset(config, "predictions").filter(sql.is_among("partition", keys))},
+        {"p": store.dataset(problem, "predictions").filter(sql.is_among("partition", keys))},
     )
-    even = np.ones(len(config.classes))
+    even = np.ones(len(problem.classes))
     found = {key: evenness(counts.filter(pc.equal(counts["partition"], key))["rows"].to_numpy(), even) for key in keys}
     return {key: one for key, one in found.items() if one is not None}

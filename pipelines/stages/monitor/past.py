@@ -176,18 +176,18 @@ class Past:
         return dict(zip(found["partition"].to_pylist(), found["rows"].to_pylist(), strict=True))
 
 
-def reference_of(config: Problem, version: str) -> Reference:
+def reference_of(problem: Problem, version: str) -> Reference:
     """What monitoring holds a version's partitions against."""
-    return Reference.model_validate(store.read_json(reference_uri(config, version))["reference"])
+    return Reference.model_validate(store.read_json(reference_uri(problem, version))["reference"])
 
 
-def held_out_of(config: Problem, its: Problem, version: str) -> HeldOut | None:
+def held_out_of(problem: Problem, trained_problem: Problem, version: str) -> HeldOut | None:
     """The test rows that went with a version; None of one from before there were any."""
     from pipelines.monitoring.estimate.held_out import from_parquet
 
-    uri = version_uri(config, version, "held_out.parquet")
+    uri = version_uri(problem, version, "held_out.parquet")
     content = store.find_bytes(uri)
-    return None if content is None else from_parquet(its, content)
+    return None if content is None else from_parquet(trained_problem, content)
 
 
 def past(version: str, labels_in: Judgeable) -> Past:

@@ -17,7 +17,7 @@ from pipelines.stages.monitor import past
 from pipelines.stages.waiting import judgeable
 
 
-def profile(problem: str, partition: str) -> dict[str, Any]:
+def profile(problem_name: str, partition: str) -> dict[str, Any]:
     """Profile the partition's features and scores in one pass, on the bins of the model that scored it.
 
     The scores also by the slices that the problem declares (evaluation.slices.by). A partition that was scored empty
@@ -27,46 +27,48 @@ def profile(problem: str, partition: str) -> dict[str, Any]:
     from pipelines.profiles.profile import profile as profile_rows
     from pipelines.profiles.profile import to_rows
 
-    config = load_problem(problem)
-    config.partitions.parse(partition)
-    late = sorted(judgeable(config, partition).late)
-    predictions = store.dataset(config, "predictions").to_table(filter=pc.field("partition") == partition)
+    problem = load_problem(problem_name)
+    problem.partitions.parse(partition)
+    late = sorted(judgeable(problem, partition).late)
+    predictions = store.dataset(problem, "predictions").to_table(filter=pc.field("partition") == partition)
     if not predictions.num_rows:
-        version = _scored_empty(config, partition)
-        store.write_table(config, "profiles", table_schema(config, "profiles").empty_table(), [partition])
-        return {"partition": partition, "version": version, "rows": 0, "late": late, "config": pin(config)}
+        version = _scored_empty(problem, partition)
+        store.write_table(problem, "profiles", table_schema(problem, "profiles").empty_table(), [partition])
+        return {"partition": partition, "version": version, "rows": 0, "late": late, "config": pin(problem)}
     version = predictions["model_version"][0].as_py()
-    key = sql.quote(config.key)
+    key = sql.quote(problem.key)
     batches = sql.stream(
         f"SELECT f.*, p.score FROM f JOIN p USING ({key})",
         {
-            "f": store.dataset(version_problem(config, version), "features").filter(pc.field("partition") == partition),
+            "f": store.dataset(version_problem(problem, version), "features").filter(
+                pc.field("partition") == partition
+            ),
             "p": predictions,
         },
     )
-    profiles, slices = profile_rows(batches, past.reference_of(config, version), config.evaluation.slices.by)
-    store.write_table(config, "profiles", to_rows(config, partition, version, profiles, slices), [partition])
+    profiles, slices = profile_rows(batches, past.reference_of(problem, version), problem.evaluation.slices.by)
+    store.write_table(problem, "profiles", to_rows(problem, partition, version, profiles, slices), [partition])
     return {
         "partition": partition,
         "version": version,
         "rows": predictions.num_rows,
         "late": late,
-        "config": pin(config),
+        "config": pin(problem),
     }
 
 
-def _scored_empty(config: Problem, partition: str) -> str:
+def _scored_empty(problem: Problem, partition: str) -> str:
     """The version that scored a partition without rows.
 
     Raises:
         DataError: it was not scored at all.
     """
-    uri = manifest_uri(config, partition)
+    uri = manifest_uri(problem, partition)
     manifest = store.find_json(uri)
     if manifest is None or manifest["rows"] != 0:
         raise DataError(
             f"partition {partition} has no predictions",
-            where=f"problem {config.name}",
-            cure=f"run {config.name}.score for it first",
+            where=f"problem {problem.name}",
+            cure=f"run {problem.name}.score for it first",
         )
     return str(manifest["model_version"])

@@ -77,38 +77,38 @@ def measure(
     return new, why_not
 
 
-def taught_by(config: Problem, lineage: dict[str, Any]) -> list[dict[str, Any]]:
+def taught_by(problem: Problem, lineage: dict[str, Any]) -> list[dict[str, Any]]:
     """Lineages of the trainings that taught a version: from scratch first, then each time that it was continued."""
     found = [] if lineage.get("how") == "recalibrate" else [lineage]
     while lineage.get("how") in ("continue", "recalibrate"):
-        lineage = store.read_json(version_uri(config, lineage["parent"], "lineage.json"))
+        lineage = store.read_json(version_uri(problem, lineage["parent"], "lineage.json"))
         found = found if lineage.get("how") == "recalibrate" else [lineage, *found]
     return found
 
 
-def ages(config: Problem, chain: list[dict[str, Any]], partition: str) -> dict[Way, int]:
+def ages(problem: Problem, chain: list[dict[str, Any]], partition: str) -> dict[Way, int]:
     """Partitions, up to `partition`, since a version was trained from scratch, and since it last learnt."""
     since: dict[Way, str] = {"retrain": chain[0]["partition"], "continue": chain[-1]["partition"]}
-    return {way: max(len(config.partitions.between(one, partition)) - 1, 0) for way, one in since.items()}
+    return {way: max(len(problem.partitions.between(one, partition)) - 1, 0) for way, one in since.items()}
 
 
-def labelled_rows(config: Problem, partition: str, keys: Sequence[str], most: int = PROXY_ROWS) -> pa.Table:
+def labelled_rows(problem: Problem, partition: str, keys: Sequence[str], most: int = PROXY_ROWS) -> pa.Table:
     """Rows of some partitions with features, `label` as known at the end of `partition`, and `weight` 1, in time's
     order; a part of each partition, by a hash of the key, where they are more than `most`."""
-    key, as_of = sql.quote(config.key), config.partitions.end(partition)
+    key, as_of = sql.quote(problem.key), problem.partitions.end(partition)
     wanted = sql.is_among("partition", keys)
-    features = store.dataset(config, "features").filter(wanted)
-    events, labels = store.dataset(config, "events"), store.dataset(config, "labels")
+    features = store.dataset(problem, "features").filter(wanted)
+    events, labels = store.dataset(problem, "events"), store.dataset(problem, "labels")
     predicted = targets(events.filter(wanted), as_of)
-    with_labels = labelled(config, predicted, events, labels, as_of, dict.fromkeys(keys, "train"))
+    with_labels = labelled(problem, predicted, events, labels, as_of, dict.fromkeys(keys, "train"))
     with_labels = with_labels.filter(pc.is_valid(with_labels["label"]))
     counted = sql.query("SELECT partition, count(*) AS rows FROM l GROUP BY 1", {"l": with_labels}).to_pylist()
     counts = {one["partition"]: one["rows"] for one in counted}
     if not counts:
         return with_labels.slice(0, 0)
-    chosen = sql.thinned(config.key, counts, max(most // len(counts), 1))
+    chosen = sql.thinned(problem.key, counts, max(most // len(counts), 1))
     return sql.query(
-        f"""SELECT f.*, {label_number(config, "l.label")} AS label, CAST(1 AS DOUBLE) AS weight
+        f"""SELECT f.*, {label_number(problem, "l.label")} AS label, CAST(1 AS DOUBLE) AS weight
             FROM f JOIN (SELECT {key}, partition, label FROM l WHERE {chosen}) AS l USING ({key}, partition)
             ORDER BY f.event_time, f.{key}""",
         {"f": features, "l": with_labels},
@@ -116,7 +116,7 @@ def labelled_rows(config: Problem, partition: str, keys: Sequence[str], most: in
 
 
 def _fresher(
-    config: Problem,
+    problem: Problem,
     partition: str,
     candidate: str,
     where: dict[str, Any],
@@ -127,33 +127,33 @@ def _fresher(
     since: str | None,
     aside: set[str],
 ) -> list[Reading]:
-    available = store.partition_keys(config, "features")
+    available = store.partition_keys(problem, "features")
     try:
-        split = splits(config, partition, available, held=aside, are_cut=False)
+        split = splits(problem, partition, available, held=aside, are_cut=False)
     except EvergreenError:
         return []
     newest = where["partition"]
     fresh = [key for key, name in split.items() if name == "train"]
-    if config.training.refit:  # what could be learnt from when the newest began; nothing is held out in the end
-        before = mature(config, config.partitions.shift(newest, -1), [key for key in available if key not in aside])
-        fresh = before[-(config.dataset.window_partitions or 0) :]
+    if problem.training.refit:  # what could be learnt from when the newest began; nothing is held out in the end
+        before = mature(problem, problem.partitions.shift(newest, -1), [key for key in available if key not in aside])
+        fresh = before[-(problem.dataset.window_partitions or 0) :]
     usable = {*available} - aside - {newest}
     stale = [[key for key in _learnt(one) if key in usable] for one in chain]
     known = {key for keys in stale for key in keys}
     parts = {"fresh": fresh, "newer": [key for key in fresh if key not in known]}
-    if config.training.refit and known.issuperset(fresh):
+    if problem.training.refit and known.issuperset(fresh):
         return []  # the champion is as fresh as a training of then would have been: what age costs does not show yet
     window = [key for key in fresh if since is not None and key >= since]
     if window and len(window) < len(fresh):
         parts["window"], where = window, {**where, "window_from": since}
     tables = {
-        name: labelled_rows(config, partition, sorted(keys)[-PROXY_PARTITIONS:]) if keys else rows.slice(0, 0)
+        name: labelled_rows(problem, partition, sorted(keys)[-PROXY_PARTITIONS:]) if keys else rows.slice(0, 0)
         for name, keys in parts.items()
     }
-    its = [labelled_rows(config, partition, sorted(keys)[-PROXY_PARTITIONS:]) for keys in stale if keys]
+    its = [labelled_rows(problem, partition, sorted(keys)[-PROXY_PARTITIONS:]) for keys in stale if keys]
     if not its:
         return []
-    return fresher(config, candidate, where, its_ages, its, {**tables, "newest": rows}, blocks)
+    return fresher(problem, candidate, where, its_ages, its, {**tables, "newest": rows}, blocks)
 
 
 def _learnt(lineage: dict[str, Any]) -> list[str]:
@@ -164,7 +164,7 @@ def _learnt(lineage: dict[str, Any]) -> list[str]:
 
 
 def _others(
-    config: Problem,
+    problem: Problem,
     partition: str,
     version: str,
     where: dict[str, Any],
@@ -175,47 +175,47 @@ def _others(
     """Readings of the ways that keep or replace the champion's model without a training from scratch."""
     from pipelines import tracking
 
-    champion, previous = tracking.serving(config), tracking.previous(config)
-    known = learnt_by(config, version)
+    champion, previous = tracking.serving(problem), tracking.previous(problem)
+    known = learnt_by(problem, version)
     # Of rows that what serves has learnt from, its tested twin says how good it is.
-    twin = measured_run(config, version) if where["partition"] in known else None
+    twin = measured_run(problem, version) if where["partition"] in known else None
     model = tracking.load_model(twin or champion.run_id)
-    its = version_problem(config, version)
-    if its.feature_set != config.feature_set or str(champion.version) != version:
+    trained_problem = version_problem(problem, version)
+    if trained_problem.feature_set != problem.feature_set or str(champion.version) != version:
         why = "the version that served here does not serve any more, or has other features"
         return [], dict.fromkeys(("recalibrate", "roll_back", "fall_back"), why)
     older = [key for key in keys[:-1] if key not in known][-CALIBRATING:]
-    past = labelled_rows(config, partition, older) if older else rows.slice(0, 0)
+    past = labelled_rows(problem, partition, older) if older else rows.slice(0, 0)
     keep = model.scores(rows)
     scores: dict[Way, np.ndarray | None] = {}
     why_not: dict[Way, str] = {}
-    scores["recalibrate"] = recalibrated(config, as_scored(config, past, model.scores(past)), keep)
+    scores["recalibrate"] = recalibrated(problem, as_scored(problem, past, model.scores(past)), keep)
     if previous is None or previous.version == champion.version:
         why_not["roll_back"] = "there is no version before"
-    elif version_problem(config, str(previous.version)).feature_set != config.feature_set:
+    elif version_problem(problem, str(previous.version)).feature_set != problem.feature_set:
         why_not["roll_back"] = "the version before has other features"
     else:
         scores["roll_back"] = tracking.load_model(previous.run_id).scores(rows)
-    baseline = None if champion.tags.get("kind") == "fallback" else _baseline(its, champion.run_id)
+    baseline = None if champion.tags.get("kind") == "fallback" else _baseline(trained_problem, champion.run_id)
     if baseline is None:
         why_not["fall_back"] = "no baseline that could serve is known"
     else:
         scores["fall_back"] = tracking.load_model(baseline).scores(rows)
     found = [
-        reading(config, way, where, as_scored(config, rows, ours), as_scored(config, rows, keep), blocks)
+        reading(problem, way, where, as_scored(problem, rows, ours), as_scored(problem, rows, keep), blocks)
         for way, ours in scores.items()
         if ours is not None
     ]
     return [one for one in found if one is not None], why_not
 
 
-def _baseline(its: Problem, run_id: str) -> str | None:
+def _baseline(trained_problem: Problem, run_id: str) -> str | None:
     """MLflow run of the best baseline of the champion's training; None: none could serve."""
     from pipelines import tracking
     from pipelines.release.switch import best_baseline
 
     evaluation = tracking.run_file(run_id, "evaluation.json")
     try:
-        return str(evaluation["baselines"][best_baseline(its, evaluation)]["run_id"])
+        return str(evaluation["baselines"][best_baseline(trained_problem, evaluation)]["run_id"])
     except ConfigError:
         return None

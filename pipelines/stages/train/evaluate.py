@@ -176,11 +176,13 @@ def _champion(problem: Problem, checked: Checked, version: ModelVersion, test: p
     from pipelines import tracking
     from pipelines.evaluation.gate.compare import Contender, at_promotion
 
-    its = version_problem(problem, str(version.version))
+    trained_problem = version_problem(problem, str(version.version))
     rows = test
-    if its.feature_set != problem.feature_set:
-        training_sets.write_features(its, checked, training_sets.partitions(problem, checked, "test"))
-        rows = training_sets.split(problem, checked.model_copy(update={"features_version": None}), "test", its)
+    if trained_problem.feature_set != problem.feature_set:
+        training_sets.write_features(trained_problem, checked, training_sets.partitions(problem, checked, "test"))
+        rows = training_sets.split(
+            problem, checked.model_copy(update={"features_version": None}), "test", trained_problem
+        )
     number, tested = str(version.version), set(rows["partition"].to_pylist())
     twin = measured_run(problem, number)
     is_twin = twin is not None and (problem.training.refit or not tested.isdisjoint(learnt_by(problem, number)))
