@@ -173,11 +173,12 @@ def write_tables(folder: Path, rows: int) -> None:
 def write_matrix(folder: Path) -> None:
     """The matrix that the stage boosts on, for the reference."""
     from pipelines.dataset import training_sets
+    from pipelines.handoffs.training import Checked
     from pipelines.problem import load_problem
     from pipelines.training.prepare import Preparation
 
     problem = load_problem(PROBLEM)
-    rows = training_sets.split(problem, json.loads((folder / "pins.json").read_text()), "train")
+    rows = training_sets.split(problem, Checked.model_validate_json((folder / "pins.json").read_text()), "train")
     prepare = Preparation(problem.feature_names, problem.categorical_features, {}, problem.task, problem.training.seed)
     np.save(folder / "matrix.npy", prepare.fit_transform(rows))
     np.savez(folder / "labels.npz", y=rows["label"].to_numpy(), weight=rows["weight"].to_numpy())

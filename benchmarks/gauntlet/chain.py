@@ -93,7 +93,7 @@ def _stage(name: str, known: dict[str, Any], weeks: tuple[str, str]) -> Any:
         "register": lambda: stage("train.register")(PROBLEM, known["refit"]),
         "promote": lambda: stage("train.promote")(PROBLEM, known["register"]),
     }
-    return steps[stage]()
+    return steps[name]()
 
 
 def _gains(evaluation: str) -> dict[str, Any]:

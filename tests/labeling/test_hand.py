@@ -42,8 +42,8 @@ def response(user: dict[str, str] | None, *said: str, at: int = 0) -> dict[str, 
 
 def test_a_form_shows_the_events_and_asks_about_each(problem: Problem) -> None:
     asked = form(problem, EVENTS)
-    assert asked["subject"] == "kettle: Did it boil over?"
-    assert asked["body"].splitlines() == [
+    assert asked.subject == "kettle: Did it boil over?"
+    assert asked.body.splitlines() == [
         "Did it boil over?",
         "",
         "|  | kettle\\_id | litres (litre) | shelf |",
@@ -51,8 +51,8 @@ def test_a_form_shows_the_events_and_asks_about_each(problem: Problem) -> None:
         "| 1 | a | 4 | top |",
         "| 2 | b\\|b |  | &#123;&#123; var.value.secret &#125;&#125; |",
     ]
-    assert list(asked["params"]) == ["event_01", "event_02"]
-    assert asked["params"]["event_02"] == {
+    assert list(asked.params) == ["event_01", "event_02"]
+    assert asked.params["event_02"] == {
         "default": "cannot tell",
         "type": "string",
         "enum": ["positive", "negative", "cannot tell"],
@@ -62,7 +62,7 @@ def test_a_form_shows_the_events_and_asks_about_each(problem: Problem) -> None:
 
 def test_without_show_it_shows_the_features_and_says_what_positive_means(toy: Callable[..., Problem]) -> None:
     problem = toy(**{"labels.hand": {"question": "Well?"}, "labels.description": "1 if it boiled over"})
-    body = form(problem, EVENTS)["body"]
+    body = form(problem, EVENTS).body
     assert "| shelf | litres (litre) |" in body
     assert "Positive means: 1 if it boiled over" in body
 

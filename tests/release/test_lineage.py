@@ -11,6 +11,7 @@ import pytest
 
 from pipelines.artifacts import table_schema
 from pipelines.dataset.fingerprint import fingerprint
+from pipelines.handoffs.training import BuildsOn, Checked
 from pipelines.problem import ROOT, Problem
 from pipelines.release.lineage import (
     PACKAGES,
@@ -19,6 +20,7 @@ from pipelines.release.lineage import (
     surroundings,
     surroundings_changes,
 )
+from tests.handed_on import example
 
 ToyProblem = Callable[..., Problem]
 PINS = {
@@ -58,12 +60,14 @@ def test_a_lineage_holds_all_and_goes_to_json(toy: ToyProblem, rows: pa.Table, t
     for name in ("events", "labels"):
         (tmp_path / f"{name}.sql").write_text(name)
     splits = {"train": fingerprint(problem, rows)}
-    pins = PINS | {
-        "how": "continue",
-        "window_from": "2024-01-02",
-        "held": ["2024-01-03"],
-        "builds_on": {"version": "6"},
-    }
+    pins = example(
+        Checked,
+        **PINS,
+        how="continue",
+        window_from="2024-01-02",
+        held=["2024-01-03"],
+        builds_on=example(BuildsOn, version="6"),
+    )
     found = lineage(problem, pins, splits, "xgboost", {"max_depth": 3}, surroundings(), is_streamed=True)
     assert (found["how"], found["window_from"], found["held"]) == ("continue", "2024-01-02", ["2024-01-03"])
     beside = lineage(problem, pins, splits, "prior", {}, surroundings())

@@ -222,7 +222,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {  # file under tests -> test -> switches
         "test_rows_beyond_the_memory_limit_are_read_from_disk": "Training.memory_limit_mb",
         "test_parameters_are_searched_and_a_killed_search_and_fit_go_on": "Training.checkpoint_rounds",
     },
-    "stages/test_refit": {"test_without_a_refit_the_tested_model_serves": "Training.refit"},
+    "stages/train/test_refit": {"test_without_a_refit_the_tested_model_serves": "Training.refit"},
     "release/test_card": {"test_a_card_tells_what_was_declared_and_measured": "Costs.unit"},
     "evaluation/gate/test_challenger": {
         "test_a_baseline_is_never_picked_whether_named_or_by_its_kind": "Training.baselines",

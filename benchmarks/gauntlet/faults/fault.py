@@ -35,7 +35,15 @@ class Site:
             yield database
 
     def configure(self, change: Callable[[dict[str, Any]], object]) -> None:
+        """Change problem.yaml, as if the run had begun with it: what its stages hand on names no pinned config."""
         configure(self.run, change)
+        self.pin(
+            **{
+                name: {**value, "config": None}
+                for name, value in self.pins.items()
+                if isinstance(value, dict) and "config" in value
+            }
+        )
 
     @property
     def folder(self) -> Path:
@@ -101,11 +109,14 @@ def refeature(site: Site, query: str) -> None:
     """The features of the training set, replaced by what a query over `rows` gives: features, `split` and `label`."""
     from pipelines import sql, store
     from pipelines.dataset import training_sets
+    from pipelines.handoffs.training import Featurized
     from pipelines.problem import load_problem
 
     config, featurized = load_problem(PROBLEM), site.pins["featurize"]
     features = store.dataset(config, "features", featurized["features_version"]).to_table()
-    members = training_sets.training_set(config, featurized).select([config.key, "partition", "split", "label"])
+    members = training_sets.training_set(config, Featurized.model_validate(featurized)).select(
+        [config.key, "partition", "split", "label"]
+    )
     joined = f"SELECT f.*, split, label FROM f LEFT JOIN m USING ({config.key}, partition)"
     names = ", ".join(features.schema.names)
     made = sql.query(f"WITH rows AS ({joined}) SELECT {names} FROM ({query})", {"f": features, "m": members})

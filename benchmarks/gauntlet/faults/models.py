@@ -118,10 +118,11 @@ def _on_the_test(site: Site) -> None:
     """The challenger learns from the rows that it is measured on as well."""
     from benchmarks.gauntlet.world import PROBLEM
     from pipelines.dataset import training_sets
+    from pipelines.handoffs.training import Checked
     from pipelines.problem import load_problem
 
     config = load_problem(PROBLEM)
-    test = training_sets.split(config, site.pins["check"], "test")
+    test = training_sets.split(config, Checked.model_validate(site.pins["check"]), "test")
     _learns(lambda rows, _: pa.concat_tables([rows, test.select(rows.schema.names)]))(site)
 
 

@@ -131,10 +131,10 @@ def in_splits(task: str, rows: int, days: int) -> pa.Table:
 def test_before_training_it_is_said_what_the_rows_can_show(task: str) -> None:
     shows = told(problem_of(task), in_splits(task, 300, 14))
     loss = "rmse" if task == "regression" else "log_loss"
-    assert (shows["test"]["rows"], shows["test"]["blocks"]) == (300, 14)
-    assert set(shows["validation"]["detectable"]) == {loss}, "what the challenger is picked by"
-    assert set(shows["test"]["detectable"]) == {METRIC[task]}, "what the gate compares by"
-    (warning,) = shows["warnings"]
+    assert (shows.test.rows, shows.test.blocks) == (300, 14)
+    assert set(shows.validation.detectable) == {loss}, "what the challenger is picked by"
+    assert set(shows.test.detectable) == {METRIC[task]}, "what the gate compares by"
+    (warning,) = shows.warnings
     assert "300 test rows in 14 blocks show a difference of" in warning
     assert "exactly as good as the champion" in warning and "pass as ties down to -" in warning
 
@@ -144,8 +144,7 @@ def test_what_the_gate_asks_beyond_what_the_rows_show_is_warned_of() -> None:
         of_gate = {"gate": OF_TASK["binary"]["gate"] | {"gain_over_champion": {"auc": margin}, **gate}}
         quick = {"evaluation": {"bootstrap": {"resamples": 100}}}
         problem = parse_problem(REQUIRED | OF_TASK["binary"] | of_gate | quick, Path("kettle"))
-        warnings: list[str] = told(problem, in_splits("binary", rows, 14))["warnings"]
-        return warnings
+        return told(problem, in_splits("binary", rows, 14)).warnings
 
     assert warned(-0.2) == [], "an equal challenger can be shown to be within 0.2"
     assert "no equal challenger passes" in warned(0.02)[0]
