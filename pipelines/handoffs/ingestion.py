@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import AliasChoices, Field
+
 from pipelines.handoffs.base import HandOff
 
 
@@ -77,8 +79,8 @@ class Published(HandOff):
     withdrawn: int
     returned: int
     events_version: int
-    summary: str
-    """All of it in a line."""
+    summary: str = Field(validation_alias=AliasChoices("summary", "line"))
+    """All of it in a line; it was handed on as `line` before."""
     verdict: str | None = None
     """Where partitions are refused, or earlier ones were missed."""
     reason: str | None = None

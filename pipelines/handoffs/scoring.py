@@ -11,8 +11,8 @@ class Shard(HandOff):
     partition: str
     shard: int
     shards: int
-    events: int
-    """How many are to be scored, of all shards."""
+    events: int | None = None
+    """How many are to be scored, of all shards; None of a run that began before they were handed on."""
     version: str
     run_id: str
     as_of: str
@@ -29,7 +29,7 @@ class ScoredShard(HandOff):
     as_of: str
     uri: str
     rows: int
-    events: int
+    events: int | None = None
     """How many `plan` has counted, of all shards."""
     events_version: int | None
     unseen: dict[str, int]

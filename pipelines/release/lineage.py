@@ -32,7 +32,6 @@ PACKAGES = (
     "xgboost",
     "xgboost-cpu",
 )
-TABLES = ("events", "labels", "features", "training_sets")
 
 
 def surroundings() -> dict[str, Any]:

@@ -9,10 +9,13 @@ import yaml
 
 from pipelines import store
 from pipelines.evaluation.page.page import page
+from pipelines.handoffs.ingestion import Published
+from pipelines.handoffs.scoring import Shard
 from pipelines.problem import load_problem
 from pipelines.stages import stage
 from pipelines.stages.train.staging import staging_uri
 from tests.conftest import TOY
+from tests.handed_on import example
 
 # What `featurize` handed on before a run pinned its config: as it stands in the XCom of a run that is on.
 HANDED_ON = {
@@ -52,3 +55,11 @@ def test_a_training_that_was_checked_before_it_was_said_what_its_rows_show_goes_
     checked = stage("train.check")("kettle", HANDED_ON)
     assert (checked.leaks.model_dump(), checked.power) == (leaks, None)
     assert b"Differences that the rows show" in page({"power": checked.power})
+
+
+def test_a_scoring_and_an_ingest_that_began_before_hand_on_what_they_handed_on_then() -> None:
+    shard = {"partition": "2024-01-08", "shard": 0, "shards": 1, "version": "1", "run_id": "r", "as_of": "2024-01-09"}
+    shard |= {"events_version": 3, "labels_version": 3}
+    assert Shard.model_validate(shard).events is None, "`publish` counts them"
+    published = example(Published).model_dump(mode="json", exclude={"summary"}) | {"line": "12 events published"}
+    assert Published.model_validate(published).line() == "12 events published"

@@ -17,7 +17,7 @@ from pipelines.handoffs.scoring import ScoredPartition, ScoredShard
 from pipelines.paths import manifest_uri
 from pipelines.problem import Problem
 from pipelines.release.versions import version_problem
-from pipelines.stages.score.shards import staging_uri
+from pipelines.stages.score.shards import events_to_score, staging_uri
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -38,7 +38,11 @@ def publish(problem_name: str, partition: str, scored: list[ScoredShard]) -> Sco
     version = scored[0].version
     trained_problem = version_problem(problem, version)
     staged = store.staged(*(shard.uri for shard in scored))
-    _check_complete(problem, partition, staged, scored[0].events)
+    events = scored[0].events
+    if events is None:
+        counted = events_to_score(problem, partition, scored[0].as_of, scored[0].events_version)
+        events = counted.count_rows()
+    _check_complete(problem, partition, staged, events)
     manifest = manifest_uri(problem, partition)
     store.delete(manifest)
     features = table_schema(trained_problem, "features")
