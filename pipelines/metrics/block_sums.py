@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.metrics.bootstrap import Interval, drawn_blocks, draws, interval
+from pipelines.documents.measures import Interval
+from pipelines.metrics.bootstrap import drawn_blocks, draws, interval
 
 if TYPE_CHECKING:
     from pipelines.config import Bootstrap

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipelines.documents.measures import Interval
 from pipelines.errors import DataError
 from pipelines.metrics.metric_sums import ADDITIVE, RANKED, equal_mass, sides
 from pipelines.metrics.metrics import METRICS, goodness, names_of
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from pipelines.problem import Problem
 
 Array = NDArray[Any]
-Interval = dict[str, float | None]
 Values = Callable[[Array], Array]  # draws (resamples, blocks) -> metric (resamples,)
 
 FEWEST_BLOCKS = 5  # fewer tell nothing of how blocks differ: rows are drawn instead

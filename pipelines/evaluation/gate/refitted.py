@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.metrics.bootstrap import Array, Interval, gains
+from pipelines.documents.measures import Interval
+from pipelines.metrics.bootstrap import Array, gains
 from pipelines.metrics.scored import Scored
 from pipelines.problem import Problem
 

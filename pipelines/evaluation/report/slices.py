@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.documents.measures import Interval
 from pipelines.evaluation.report.conditions import Condition, cut, mask, name_of
 from pipelines.evaluation.report.slice_search import search
 from pipelines.metrics.block_sums import intervals_of_sums, summed_blocks
-from pipelines.metrics.bootstrap import Interval, drawn_blocks, gains, intervals
+from pipelines.metrics.bootstrap import drawn_blocks, gains, intervals
 from pipelines.metrics.mean_tests import blocked_p_value, discoveries, group_sums, row_sums, standardised, welch
 from pipelines.metrics.metric_sums import log_losses, ratio, squares
 

@@ -18,7 +18,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.config import Bootstrap
-from pipelines.metrics.bootstrap import Interval, blocks_of, intervals
+from pipelines.documents.measures import Interval
+from pipelines.metrics.bootstrap import blocks_of, intervals
 from pipelines.metrics.metric_sums import ratio
 from pipelines.metrics.metrics import goodness
 from pipelines.metrics.scored import Scored

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipelines.config import Bootstrap
-from pipelines.metrics.bootstrap import Interval, drawn_blocks, draws, interval
+from pipelines.documents.measures import Interval
+from pipelines.metrics.bootstrap import drawn_blocks, draws, interval
 from pipelines.metrics.metric_sums import equal_mass, ratio
 
 Array = NDArray[Any]

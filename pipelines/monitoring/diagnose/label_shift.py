@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import Bootstrap
-from pipelines.metrics.bootstrap import Interval, drawn_blocks, draws, interval
+from pipelines.documents.measures import Interval
+from pipelines.metrics.bootstrap import drawn_blocks, draws, interval
 from pipelines.metrics.metric_sums import ratio
 from pipelines.metrics.scored import Scored
 from pipelines.monitoring.estimate.label_chance import LabelChance

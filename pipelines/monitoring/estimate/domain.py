@@ -14,7 +14,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.config import Bootstrap
-from pipelines.metrics.bootstrap import FEWEST_BLOCKS, Interval, intervals
+from pipelines.documents.measures import Interval
+from pipelines.metrics.bootstrap import FEWEST_BLOCKS, intervals
 from pipelines.metrics.scored import Scored
 from pipelines.monitoring.estimate.score_curves import effective
 from pipelines.problem import Problem

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import Bootstrap
-from pipelines.metrics.bootstrap import Interval, drawn_blocks, interval
+from pipelines.documents.measures import Interval
+from pipelines.metrics.bootstrap import drawn_blocks, interval
 from pipelines.metrics.metric_sums import sides
 from pipelines.metrics.metrics import METRICS, names_of, positive_rate
 from pipelines.metrics.scored import Scored

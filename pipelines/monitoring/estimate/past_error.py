@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipelines.metrics.bootstrap import Interval
+from pipelines.documents.measures import Interval
 
 LAST = 26  # labelled partitions, the newest: half a year of weeks
 FEWEST = 5  # errors; fewer say too little of how large the next may be
