@@ -8,7 +8,7 @@ from pipelines import errors
 
 
 def subclasses(kind: type) -> list[type]:
-    """The kind and every kind of error below it that the product defines; what another test defined may still be alive."""
+    """The kind and every kind of error below it that the product defines: what another test defined may be alive."""
     own = [child for child in kind.__subclasses__() if child.__module__.startswith("pipelines.")]
     return [kind, *(deeper for child in own for deeper in subclasses(child))]
 
