@@ -9,11 +9,12 @@ import pytest
 
 from benchmarks import growth
 from pipelines import local_run, store
+from pipelines.dataset.waiting import Judgeable, judgeable
 from pipelines.errors import NothingToDo
 from pipelines.problem import load_problem
 from pipelines.stages import stage
 from pipelines.stages import waiting as waiting_module
-from pipelines.stages.waiting import Judgeable, handed_on, judgeable
+from pipelines.stages.waiting import handed_on
 
 pytestmark = pytest.mark.slow
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from pipelines import ledger, quarantine
+from pipelines.dataset.waiting import judgeable
 from pipelines.errors import NothingToDo
 from pipelines.monitoring.decide.readings import Reading
 from pipelines.problem import Problem, load_problem
 from pipelines.stages import stage
 from pipelines.stages.monitor.readings import labelled_rows, measure, taught_by
-from pipelines.stages.waiting import judgeable
 from tests.stages.conftest import configure
 
 pytestmark = pytest.mark.slow

@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from pipelines import ledger, local_run, store
+from pipelines.dataset.waiting import judgeable, waiting
 from pipelines.errors import NothingToDo
 from pipelines.handoffs.training import Leaks
 from pipelines.problem import load_problem
 from pipelines.release.reproduce import training_rows
 from pipelines.stages import stage
-from pipelines.stages.waiting import judgeable, waiting
 from tests.required import OF_TASK, REQUIRED
 
 pytestmark = pytest.mark.slow

@@ -43,7 +43,7 @@ def detect(problem_name: str, profiled: dict[str, Any]) -> dict[str, Any]:
     profiles = {key: part for key, part in before.profiles().items() if key not in others and key not in held}
     found = profiles.pop(partition)
     # A unit that was declared after the version was made counts at once.
-    units = feature_units(before.its) | feature_units(problem)
+    units = feature_units(before.trained_problem) | feature_units(problem)
     detected = measure_drift(
         before.reference,
         found,

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from pipelines import sql, store
 from pipelines.artifacts import table_schema
 from pipelines.dataset.label import mature
+from pipelines.dataset.waiting import Judgeable
 from pipelines.errors import DataError, NothingToDo
 from pipelines.handoffs.config import pinned_problem
 from pipelines.problem import Problem
@@ -26,7 +27,7 @@ from pipelines.stages.monitor.labelled import (
     with_or_without_label,
 )
 from pipelines.stages.monitor.past import held_out_of
-from pipelines.stages.waiting import Judgeable, handed_on
+from pipelines.stages.waiting import handed_on
 
 if TYPE_CHECKING:
     from pipelines.metrics.scored import Scored
@@ -125,7 +126,7 @@ def _estimates(
     from pipelines.monitoring.estimate.estimate import estimate as estimate_metrics
     from pipelines.monitoring.estimate.past_error import past_errors, widened
 
-    config, partition = labels_in.config, labels_in.partition
+    config, partition = labels_in.problem, labels_in.partition
     rule = config.evaluation.bootstrap
     table, measured = measure_past(labels_in, estimates_until(labels_in))
     blocks, its_blocks = blocks_of(config, held_out.rows), blocks_of(config, rows)

@@ -63,14 +63,14 @@ def _explained(what_was: Past, diagnosis: Any) -> Explained:
         **_slices(what_was, [one["partition"] for one in performance if not one["is_held_out"]], since, notes),
     }
     explained = Explained(**told, notes=tuple(notes), paragraph="")
-    is_number = what_was.its.task == "regression"
+    is_number = what_was.trained_problem.task == "regression"
     return explained.model_copy(
         update={
             "paragraph": paragraph(
                 diagnosis,
                 explained,
-                every=what_was.config.partitions.every,
-                units=feature_units(what_was.its),
+                every=what_was.problem.partitions.every,
+                units=feature_units(what_was.trained_problem),
                 loss="squared error" if is_number else "log loss",
                 least_shift=LEAST_SHIFT * ((what_was.reference.label_std or 1.0) if is_number else 1.0),
             )
@@ -91,7 +91,7 @@ def _shift(
         return None, (), [f"The model could not be read, so no feature's part is known: {error}"]
     rows, is_after = what_was.explained_rows(before, after)
     one, other = (pooled([profiles[key] for key in keys], what_was.reference) for keys in (before, after))
-    seed = what_was.config.evaluation.bootstrap.seed
+    seed = what_was.problem.evaluation.bootstrap.seed
     found = score_shift(what_was.reference, one, other, model, rows, is_after, seed)
     if found is None:
         return None, (), ["The scores of one side, or its features, are not there: no feature's part is known."]
@@ -109,10 +109,10 @@ def _slices(what_was: Past, labelled: list[str], since: str | None, notes: list[
     if not after:
         notes.append("No labels have come since then: where the model does worse is not known.")
         return {}
-    features = list(what_was.its.feature_names)
+    features = list(what_was.trained_problem.feature_names)
     rows, found, is_after, has_held_out = what_was.compared(before, after, features)
     slices, looked_at = error_slices(
-        what_was.config, rows, losses_of(found), is_after, blocks_of(what_was.config, rows)
+        what_was.problem, rows, losses_of(found), is_after, blocks_of(what_was.problem, rows)
     )
     if not looked_at:
         notes.append("Too few labelled rows, before or since, to look for where the model does worse.")
@@ -128,7 +128,7 @@ def _slices(what_was: Past, labelled: list[str], since: str | None, notes: list[
 def _model(what_was: Past) -> Model:
     from pipelines import tracking
 
-    lineage = store.read_json(version_uri(what_was.config, what_was.version, "lineage.json"))
+    lineage = store.read_json(version_uri(what_was.problem, what_was.version, "lineage.json"))
     return tracking.load_model(lineage["run_id"])
 
 

@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 from pipelines import quarantine, sql, store
 from pipelines.asof.as_known import in_the_partition, labels_as_known, labels_of
 from pipelines.dataset.label import label_number, mature
+from pipelines.dataset.waiting import Judgeable, judgeable
 from pipelines.paths import reference_uri
 from pipelines.problem import Problem
 from pipelines.profiles.profile import KEPT_PARTITIONS
 from pipelines.release.versions import learnt_by, version_problem
-from pipelines.stages.waiting import Judgeable, judgeable
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -38,7 +38,7 @@ def labelled_rows(trained_problem: Problem, version: str, labels_in: Judgeable, 
     from pipelines.monitoring.estimate.held_out import ROWS
     from pipelines.profiles.pooled import windows
 
-    config, partition = labels_in.config, labels_in.partition
+    config, partition = labels_in.problem, labels_in.partition
     fewest = config.monitoring.policy.min_labels
     predictions = store.dataset(config, "predictions")
     learnt = learnt_by(config, version)
@@ -99,7 +99,7 @@ def _newest_scored(predictions: ds.Dataset, keys: list[str], version: str, most:
 def estimates_until(labels_in: Judgeable) -> pa.Table:
     """Rows of the table `estimates` up to `labels_in.partition`: of the newest partitions whose labels are in, of which
     the past error is made and the newest may be measured now, and of those that still wait for theirs."""
-    config = labels_in.config
+    config = labels_in.problem
     keys = [key for key in store.partition_keys(config, "estimates") if key <= labels_in.partition]
     known = labels_in.among(keys)[-LOOKED_BACK:]
     wanted = [key for key in keys if not known or key >= known[0]]
@@ -223,7 +223,7 @@ def measure_past(labels_in: Judgeable, table: pa.Table) -> tuple[pa.Table, list[
     from pipelines.monitoring.estimate.estimate import metrics_of
     from pipelines.monitoring.estimate.realised import realised
 
-    config, partition = labels_in.config, labels_in.partition
+    config, partition = labels_in.problem, labels_in.partition
     waiting = table.filter(pc.is_null(table["realised_rows"]))["partition"].unique().to_pylist()
     by_then, learnt = {partition: labels_in}, dict[str, set[str]]()
     done = []

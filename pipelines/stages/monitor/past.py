@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 from pipelines import sql, store
 from pipelines.asof.as_known import in_the_partition, labels_as_known, labels_of
 from pipelines.dataset.label import label_number
+from pipelines.dataset.waiting import Judgeable
 from pipelines.paths import reference_uri, version_uri
 from pipelines.problem import Problem
 from pipelines.profiles.profile import KEPT_PARTITIONS, Profiles, Reference, from_rows
 from pipelines.release.versions import learnt_by, version_problem
-from pipelines.stages.waiting import Judgeable
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -33,14 +33,14 @@ EXPLAINED_ROWS = 4_000  # of each side whose scores are compared
 class Past:
     """What one version did, as it was known at the end of a partition."""
 
-    its: Problem
+    trained_problem: Problem
     version: str
     labels_in: Judgeable
     reference: Reference
 
     @property
-    def config(self) -> Problem:
-        return self.labels_in.config
+    def problem(self) -> Problem:
+        return self.labels_in.problem
 
     @property
     def partition(self) -> str:
@@ -49,17 +49,17 @@ class Past:
     def profiles(self) -> dict[str, Profiles]:
         """By partition, oldest first: of those that the version was made from, then of those that it scored."""
         made_from: dict[str, Profiles] = dict(self.reference.partitions)
-        keys = [key for key in store.partition_keys(self.config, "profiles") if key <= self.partition]
+        keys = [key for key in store.partition_keys(self.problem, "profiles") if key <= self.partition]
         keys = [key for key in keys[-KEPT_PARTITIONS:] if key not in made_from]
         wanted = (pc.field("model_version") == self.version) & sql.is_among("partition", keys)
-        rows = store.dataset(self.config, "profiles").to_table(filter=wanted & (pc.field("slice") == ""))
+        rows = store.dataset(self.problem, "profiles").to_table(filter=wanted & (pc.field("slice") == ""))
         scored = {key: from_rows(rows.filter(pc.field("partition") == key)) for key in keys}
         return dict(sorted((made_from | {key: part for key, part in scored.items() if part}).items()))
 
     def labelled_keys(self) -> list[str]:
         """Partitions that the version scored and has not learnt from, and whose labels are in, oldest first."""
-        learnt = learnt_by(self.config, self.version)
-        keys = self.labels_in.among(store.partition_keys(self.config, "predictions"))
+        learnt = learnt_by(self.problem, self.version)
+        keys = self.labels_in.among(store.partition_keys(self.problem, "predictions"))
         keys = [key for key in keys if key not in learnt]
         counts = self._counts(self._predictions(keys[-KEPT_PARTITIONS:]))
         return sorted(counts)
@@ -101,23 +101,23 @@ class Past:
         from pipelines.metrics.scored import scored
         from pipelines.monitoring.estimate.realised import scores_of
 
-        its, parts = self.its, self.config.partitions
-        key, label = sql.quote(its.key), label_number(its, "known.label")
+        trained_problem, parts = self.trained_problem, self.problem.partitions
+        key, label = sql.quote(trained_problem.key), label_number(trained_problem, "known.label")
         predictions = self._predictions(keys)
         time = pc.field("event_time")
         span = (time >= pc.scalar(parts.start(min(keys)))) & (time < pc.scalar(parts.end(max(keys))))
-        tables = {"p": predictions, "labels": store.dataset(self.config, "labels").filter(span)}
+        tables = {"p": predictions, "labels": store.dataset(self.problem, "labels").filter(span)}
         columns, joined = "", ""
         if features:
-            tables["f"] = store.dataset(its, "features").filter(sql.is_among("partition", keys))
+            tables["f"] = store.dataset(trained_problem, "features").filter(sql.is_among("partition", keys))
             columns = "".join(f", f.{sql.quote(name)}" for name in features)
             joined = f"JOIN f ON f.{key} = chosen.{key} AND f.partition = chosen.partition"
         counts = self._counts(predictions)
         sizes = {one: sum(counts.get(other, 0) for other in together[one]) or 1 for one in keys}
         rows = sql.query(
-            f"""WITH known AS MATERIALIZED ({labels_as_known(its)}),
-                of_events AS ({labels_of(its, "p", in_the_partition(its))}),
-                chosen AS (SELECT * FROM p WHERE {sql.thinned(its.key, sizes, MEASURED_ROWS)})
+            f"""WITH known AS MATERIALIZED ({labels_as_known(trained_problem)}),
+                of_events AS ({labels_of(trained_problem, "p", in_the_partition(trained_problem))}),
+                chosen AS (SELECT * FROM p WHERE {sql.thinned(trained_problem.key, sizes, MEASURED_ROWS)})
                 SELECT chosen.partition, chosen.event_time, score, probabilities, {label} AS label{columns}
                 FROM chosen JOIN of_events AS known
                     ON known.{key} = chosen.{key} AND known.event_time = chosen.event_time
@@ -126,11 +126,16 @@ class Past:
             tables,
             {"as_of": parts.end(self.partition)},
         )
-        found = scored(its, rows["label"].to_numpy(), scores_of(its, rows), threshold=self.reference.threshold)
+        found = scored(
+            trained_problem,
+            rows["label"].to_numpy(),
+            scores_of(trained_problem, rows),
+            threshold=self.reference.threshold,
+        )
         return rows, found
 
     def held_out(self) -> HeldOut | None:
-        return held_out_of(self.config, self.its, self.version)
+        return held_out_of(self.problem, self.trained_problem, self.version)
 
     def compared(
         self, before: Sequence[str], after: Sequence[str], features: Sequence[str]
@@ -157,19 +162,19 @@ class Past:
 
     def explained_rows(self, before: Sequence[str], after: Sequence[str]) -> tuple[pa.Table, np.ndarray[Any, Any]]:
         """A sample of the feature rows of two sides, 4,000 of each, by hash of the key; which are of the later."""
-        features = store.dataset(self.its, "features").filter(sql.is_among("partition", [*before, *after]))
+        features = store.dataset(self.trained_problem, "features").filter(sql.is_among("partition", [*before, *after]))
         counts = self._counts(features)
         sizes = {key: sum(counts.get(one, 0) for one in side) or 1 for side in (before, after) for key in side}
         rows = sql.query(
-            f"SELECT * FROM f WHERE {sql.thinned(self.its.key, sizes, EXPLAINED_ROWS)} "
-            f"ORDER BY event_time, {sql.quote(self.its.key)}",
+            f"SELECT * FROM f WHERE {sql.thinned(self.trained_problem.key, sizes, EXPLAINED_ROWS)} "
+            f"ORDER BY event_time, {sql.quote(self.trained_problem.key)}",
             {"f": features},
         )
         return rows, np.isin(np.asarray(rows["partition"].to_pylist(), dtype=str), np.asarray(after, dtype=str))
 
     def _predictions(self, keys: Sequence[str]) -> ds.Dataset:
         wanted = sql.is_among("partition", keys) & (pc.field("model_version") == self.version)
-        return store.dataset(self.config, "predictions").filter(wanted)
+        return store.dataset(self.problem, "predictions").filter(wanted)
 
     def _counts(self, rows: ds.Dataset) -> dict[str, int]:
         found = sql.query("SELECT partition, count(*) AS rows FROM t GROUP BY partition", {"t": rows})
@@ -191,5 +196,5 @@ def held_out_of(problem: Problem, trained_problem: Problem, version: str) -> Hel
 
 
 def past(version: str, labels_in: Judgeable) -> Past:
-    config = labels_in.config
-    return Past(version_problem(config, version), version, labels_in, reference_of(config, version))
+    problem = labels_in.problem
+    return Past(version_problem(problem, version), version, labels_in, reference_of(problem, version))

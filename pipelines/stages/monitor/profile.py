@@ -8,13 +8,13 @@ import pyarrow.compute as pc
 
 from pipelines import sql, store
 from pipelines.artifacts import table_schema
+from pipelines.dataset.waiting import judgeable
 from pipelines.errors import DataError
 from pipelines.handoffs.config import pin
 from pipelines.paths import manifest_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import version_problem
 from pipelines.stages.monitor import past
-from pipelines.stages.waiting import judgeable
 
 
 def profile(problem_name: str, partition: str) -> dict[str, Any]:

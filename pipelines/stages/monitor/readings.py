@@ -13,6 +13,7 @@ from pipelines import sql, store
 from pipelines.asof.as_known import targets
 from pipelines.config import Way
 from pipelines.dataset.label import label_number, labelled, mature, splits
+from pipelines.dataset.waiting import Judgeable
 from pipelines.errors import ConfigError, EvergreenError
 from pipelines.metrics.bootstrap import blocks_of
 from pipelines.monitoring.decide.readings import (
@@ -27,7 +28,6 @@ from pipelines.monitoring.decide.readings import (
 from pipelines.paths import version_uri
 from pipelines.problem import Problem
 from pipelines.release.versions import learnt_by, measured_run, version_problem
-from pipelines.stages.waiting import Judgeable
 
 PROXY_PARTITIONS = 120  # of each side, the newest: their number would grow with the past, and the cost with it
 
@@ -51,7 +51,7 @@ def measure(
     """
     from pipelines.quarantine import held
 
-    config, partition = labels_in.config, labels_in.partition
+    config, partition = labels_in.problem, labels_in.partition
     aside = held(config)
     keys = labels_in.among(key for key in store.partition_keys(config, "features") if key not in aside)
     if len(keys) < 2:

@@ -82,7 +82,7 @@ def monitoring_page(problem_name: str, decided: dict[str, Any]) -> str:
         estimates=store.dataset(problem, "estimates").to_table(filter=wanted).sort_by("partition").to_pylist(),
         unlabelled=sorted(set(profiles) - set(labels_in.among(profiles))),
         labels_until=problem.partitions.end(partition).isoformat(),
-        units=feature_units(what_was.its),
+        units=feature_units(what_was.trained_problem),
     )
     uri = store.store_uri(problem.name, "reports", partition, "monitoring.html")
     return store.write_bytes(uri, page(seen, decided, explained))

@@ -12,6 +12,7 @@ from typing import NamedTuple, get_args
 from pipelines import ledger, sql, store
 from pipelines.asof.clock import INSTANT, present
 from pipelines.dataset.label import pooled, splits
+from pipelines.dataset.waiting import waiting
 from pipelines.errors import ConfigError, DataError, NothingToDo
 from pipelines.handoffs.config import pin
 from pipelines.handoffs.training import BuildsOn, HeldOut, How, Labelled, Planned
@@ -19,7 +20,6 @@ from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import measured_run, taught, version_problem
 from pipelines.stages.train.staging import labelled_uri
-from pipelines.stages.waiting import waiting
 
 ASKED: dict[str, How] = {"retrain": "scratch", "continue": "continue", "recalibrate": "recalibrate"}  # by action
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pytest
 
 from pipelines import sql, store, tracking
+from pipelines.dataset.waiting import judgeable
 from pipelines.errors import DataError, NothingToDo
 from pipelines.evaluation.report.conditions import mask
 from pipelines.metrics.metrics import METRICS
@@ -30,7 +31,6 @@ from pipelines.stages import stage
 from pipelines.stages.monitor.explain import explain
 from pipelines.stages.monitor.past import Past, past
 from pipelines.stages.monitor.report import monitoring_page
-from pipelines.stages.waiting import judgeable
 from tests.stages.conftest import WEEKS, configure
 
 pytestmark = pytest.mark.slow
@@ -129,7 +129,7 @@ class Again:
 
     def __init__(self, what_was: Past, explained: Explained) -> None:
         self.past, self.explained = what_was, explained
-        self.config, self.reference = what_was.config, what_was.reference
+        self.config, self.reference = what_was.problem, what_was.reference
         self.metrics: dict[str, dict[str, float]] = {}
         self.shift = self._shift()
 
