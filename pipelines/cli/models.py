@@ -107,7 +107,7 @@ def roll_back(problem: ProblemName, reason: Reason = "") -> None:
 
     config, partition = _now(problem, reason)
     done = switch.roll_back(config, partition, reason)
-    console.print(f"version {done['version']} serves again, in place of {done['replaced']}")
+    console.print(f"version {done.version} serves again, in place of {done.replaced}")
 
 
 def fall_back(problem: ProblemName, reason: Reason = "") -> None:
@@ -120,8 +120,8 @@ def fall_back(problem: ProblemName, reason: Reason = "") -> None:
 
     config, partition = _now(problem, reason)
     done = switch.fall_back(config, partition, reason)
-    name, replaced = escape(str(done["candidate"])), done["replaced"]
-    console.print(f"version {done['version']}, the baseline {name}, serves in place of {replaced}")
+    name = escape(str(done.candidate))
+    console.print(f"version {done.version}, the baseline {name}, serves in place of {done.replaced}")
 
 
 def _now(problem_name: str, reason: str) -> tuple[Problem, str]:

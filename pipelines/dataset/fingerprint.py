@@ -5,20 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.documents.lineage import Fingerprint
 from pipelines.problem import Problem
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
 
-def fingerprint(problem: Problem, rows: pa.Table | ds.Dataset | Iterable[pa.RecordBatch]) -> dict[str, Any]:
-    """What the rows of a split are, as a fit is given them: {"rows", "partitions": sorted, "hash"}.
+def fingerprint(problem: Problem, rows: pa.Table | ds.Dataset | Iterable[pa.RecordBatch]) -> Fingerprint:
+    """What the rows of a split are, as a fit is given them.
 
     The hash is of partition, features, label and weight, in the order of the rows, as that decides over bits of a
     model. Batches may be cut anywhere, further columns change nothing. One pass, a batch in memory at a time.

@@ -8,8 +8,8 @@ from typing import Any, Literal, NotRequired, TypedDict
 from pipelines.documents.measures import Interval
 
 
-class Fingerprint(TypedDict):
-    """Which rows a fit was given, in a line that says whether others are the same."""
+class Fingerprint(TypedDict, total=False):
+    """Which rows a fit was given, in a line that says whether others are the same. Empty: it does not say."""
 
     rows: int
     partitions: list[str]
@@ -31,6 +31,9 @@ class Surroundings(TypedDict, total=False):
     cpus: int | None
     packages: dict[str, str]
     """Version of each distribution that decides over bits of a model."""
+
+
+PinnedTable = Literal["events", "labels", "features", "training_sets"]
 
 
 class Tables(TypedDict):
@@ -97,6 +100,8 @@ class Lineage(TypedDict):
     """Version that it went on from; None of one from scratch."""
     parent_run: NotRequired[str | None]
     """MLflow run of the very model that it went on from."""
+    replaces: NotRequired[str]
+    """Of a baseline that serves as a fallback: the version in whose place it does."""
     refit: NotRequired[Refit | None]
     """None: it was not fitted again."""
     window_from: NotRequired[str | None]
@@ -134,5 +139,3 @@ class VersionLineage(Lineage):
     version: str
     run_id: str
     """MLflow run of the model that serves as this version."""
-    replaces: NotRequired[str]
-    """Of a baseline that serves as a fallback: the version in whose place it does."""

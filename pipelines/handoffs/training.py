@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.documents.lineage import Lineage
 from pipelines.handoffs.base import HandOff
 
 How = Literal["scratch", "continue", "recalibrate"]
@@ -245,7 +246,7 @@ def headline(metrics: Mapping[str, float | None]) -> str:
 HEADLINES: dict[str, str] = {"auc": "AUC", "r2": "R2", "log_loss": "log loss", "rmse": "RMSE"}
 
 
-def training_set_of(lineage: Mapping[str, Any]) -> TrainingSet:
+def training_set_of(lineage: Lineage) -> TrainingSet:
     """The training set of a model, from its lineage."""
     tables = {f"{name}_version": version for name, version in lineage["tables"].items()}
     return TrainingSet.model_validate({**lineage, **tables, "training_set_version": tables["training_sets_version"]})

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from pipelines.documents.evaluation import CalibrationBin
+
 INK, FAINT, FIRST, SECOND, GOOD, BAD = "#101112", "#202122", "#303132", "#404142", "#505152", "#606162"
 VARIABLES = {INK: "--ink", FAINT: "--faint", FIRST: "--first", SECOND: "--second", GOOD: "--good", BAD: "--bad"}
 STYLE: dict[Any, Any] = {
@@ -77,7 +79,7 @@ def curve(
     return svg(name, title, draw, SQUARE)
 
 
-def reliability(name: str, bins: Sequence[Mapping[str, Any]], labels: tuple[str, str], is_share: bool) -> Markup | None:
+def reliability(name: str, bins: Sequence[CalibrationBin], labels: tuple[str, str], is_share: bool) -> Markup | None:
     """Mean score against what happened, with intervals; on the diagonal scores mean what they say."""
     shown = [one for one in bins if one.get("mean_score") is not None and one.get("rate") is not None]
     if not shown:

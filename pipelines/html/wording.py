@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
+
+from pipelines.documents.evaluation import Slice
 
 NOT_MEASURED = "not measured"
 METRIC_WORDS = {
@@ -120,11 +122,11 @@ def value_range(low: Any, high: Any) -> str:
     return " to ".join(ends)
 
 
-def worst_first(slices: Any) -> list[dict[str, Any]]:
+def worst_first(slices: Sequence[Slice] | None) -> list[Slice]:
     """Slices by how much more is lost in them than in the rest, the worst first; those without a loss last."""
 
-    def loss(one: Mapping[str, Any]) -> float:
-        value = (one.get("loss") or {}).get("value")
+    def loss(part: Slice) -> float:
+        value = (part.get("loss") or {}).get("value")
         return float(value) if is_number(value) else -math.inf
 
     return sorted(slices or [], key=loss, reverse=True)

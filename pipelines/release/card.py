@@ -7,9 +7,11 @@ declared or what was measured; what was not measured is called that.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pipelines.dataset.label import SPLITS
+from pipelines.documents.dataset import DatasetFacts, SplitCount
+from pipelines.documents.evaluation import Report
+from pipelines.documents.lineage import Fingerprint, VersionLineage
 from pipelines.html.columns import Table, number, text
 from pipelines.html.document import Block, Document, Listing, Pairs, Section, document
 from pipelines.html.wording import MOVED, NOT_MEASURED, figure, is_number, percent, span, worst_first
@@ -17,12 +19,11 @@ from pipelines.problem import Problem
 from pipelines.release.card_findings import findings
 from pipelines.release.lineage import table_versions
 
-Dict = Mapping[str, Any]
 WORST = 5  # slices that are named
 MEASURED = ("metrics", "slices", "fairness", "behaviours", "calibration", "importances", "drift", "unseen")
 
 
-def card(problem: Problem, report: Dict, lineage: Dict, datasheet: Dict) -> Document:
+def card(problem: Problem, report: Report, lineage: VersionLineage, datasheet: DatasetFacts) -> Document:
     """The same card twice: Markdown, and one self-contained page of HTML; equal facts give equal bytes.
 
     `problem` is the one that the version was trained with, `report` its evaluation on the test rows, `lineage` its
@@ -43,7 +44,7 @@ def card(problem: Problem, report: Dict, lineage: Dict, datasheet: Dict) -> Docu
     return document(title, sections)
 
 
-def _details(problem: Problem, report: Dict, lineage: Dict) -> Section:
+def _details(problem: Problem, report: Report, lineage: VersionLineage) -> Section:
     searched = lineage.get("parameters") or {}
     candidate = problem.training.candidates.get(str(lineage.get("candidate")))
     own = candidate.parameters if candidate else {}
@@ -73,7 +74,7 @@ def _details(problem: Problem, report: Dict, lineage: Dict) -> Section:
     )
 
 
-def _made(lineage: Dict) -> str:
+def _made(lineage: VersionLineage) -> str:
     parent, start = lineage.get("parent"), lineage.get("window_from")
     words = {
         "continue": "continued from version {}: its trees, and more that learnt from newer rows alone",
@@ -84,7 +85,7 @@ def _made(lineage: Dict) -> str:
     return how + f"; of partitions from {start} on" * (start is not None)
 
 
-def _fitted_again(lineage: Dict) -> str:
+def _fitted_again(lineage: VersionLineage) -> str:
     """What the figures on the card are of, and what serves."""
     refit = lineage.get("refit")
     if not refit:
@@ -95,7 +96,7 @@ def _fitted_again(lineage: Dict) -> str:
     return f"what serves was fitted again after its gate on {learnt}; {measured}"
 
 
-def _use(problem: Problem, report: Dict) -> Section:
+def _use(problem: Problem, report: Report) -> Section:
     answer = {
         "binary": "the probability of label 1",
         "multiclass": f"the probability of each class: {', '.join(problem.classes)}",
@@ -139,14 +140,15 @@ def _use(problem: Problem, report: Dict) -> Section:
     )
 
 
-def _data(report: Dict, lineage: Dict, datasheet: Dict) -> Section:
+def _data(report: Report, lineage: VersionLineage, datasheet: DatasetFacts) -> Section:
     splits = _splits(lineage)
     counts = {str(one.get("split")): one for one in datasheet.get("splits") or []}
     rows = []
     for name, facts in splits.items():
-        counted = counts.get(name, {})
-        ends = [_known(counted.get(end)) for end in ("first_event", "last_event")]
-        rows.append([name, span(facts.get("partitions")), facts.get("rows"), *ends, _labels(counted)])
+        counted = counts.get(name)
+        first, last = (counted.get("first_event"), counted.get("last_event")) if counted else (None, None)
+        cells = [span(facts.get("partitions")), facts.get("rows"), _known(first), _known(last)]
+        rows.append([name, *cells, _labels(counted) if counted else NOT_MEASURED])
     columns = [text("split"), text("partitions"), number("rows"), text("first event"), text("last event")]
     sources = [
         [str(source.get("split")), str(source.get("source")), source.get("rows"), source.get("mean_confidence")]
@@ -166,7 +168,7 @@ def _data(report: Dict, lineage: Dict, datasheet: Dict) -> Section:
     return Section("Data", blocks)
 
 
-def _labels(counts: Dict) -> str:
+def _labels(counts: SplitCount) -> str:
     """What the labels of a split are like, of whichever task they are."""
     if "positive_rate" in counts:
         return f"{percent(counts['positive_rate'])} positive"
@@ -175,11 +177,12 @@ def _labels(counts: Dict) -> str:
     return f"mean {figure(counts['mean'])}, sd {figure(counts.get('sd'))}" if "mean" in counts else NOT_MEASURED
 
 
-def _limits(problem: Problem, report: Dict, datasheet: Dict) -> Section:
-    slices = report.get("slices") or {}
+def _limits(problem: Problem, report: Report, datasheet: DatasetFacts) -> Section:
+    slices = report.get("slices")
+    looked_at = [*(slices.get("declared") or []), *(slices.get("found") or [])] if slices else []
     worst = [
         one
-        for one in worst_first([*(slices.get("declared") or []), *(slices.get("found") or [])])
+        for one in worst_first(looked_at)
         if one.get("is_significant") and is_number(loss := (one.get("loss") or {}).get("value")) and loss > 0
     ]
     named = dict.fromkeys(str(one.get("name")) for one in worst)
@@ -195,8 +198,9 @@ def _limits(problem: Problem, report: Dict, datasheet: Dict) -> Section:
         for feature, rows in (report.get("unseen") or {}).items()
         if rows
     ]
-    drift = report.get("drift") or {}
-    moved = {name: value for name, value in (drift.get("columns") or {}).items() if is_number(value) and value > MOVED}
+    drift = report.get("drift")
+    distances = drift.get("columns") or {} if drift else {}
+    moved = {name: value for name, value in distances.items() if is_number(value) and value > MOVED}
     items += [f"{name} had moved between training and test rows: PSI {figure(value)}." for name, value in moved.items()]
     guesses = sorted(set(problem.labels.use) & {"weak", "self_trained"})
     if guesses:
@@ -212,7 +216,7 @@ def _limits(problem: Problem, report: Dict, datasheet: Dict) -> Section:
     return Section("Known limits", [Listing(items)] if items else ["None were found by what was measured."])
 
 
-def _lineage(lineage: Dict) -> Section:
+def _lineage(lineage: VersionLineage) -> Section:
     around = lineage.get("surroundings") or {}
     splits, seeds = _splits(lineage), lineage.get("seeds") or {}
     return Section(
@@ -238,7 +242,7 @@ def _lineage(lineage: Dict) -> Section:
     )
 
 
-def _again(problem: Problem, lineage: Dict) -> Section:
+def _again(problem: Problem, lineage: VersionLineage) -> Section:
     version = lineage.get("version")
     if version is None:
         return Section("How to make it again", ["It has no version yet, so it cannot be named."])
@@ -251,15 +255,15 @@ def _again(problem: Problem, lineage: Dict) -> Section:
     )
 
 
-def _splits(lineage: Dict) -> Dict:
+def _splits(lineage: VersionLineage) -> dict[str, Fingerprint]:
     """Facts of each split, oldest first; JSON has lost their order."""
     found = lineage.get("splits") or {}
     return {name: found[name] for name in SPLITS if name in found}
 
 
-def _settings(values: Dict) -> str:
+def _settings(values: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items()) or "none"
 
 
-def _known(value: Any, otherwise: str = "not known") -> str:
+def _known(value: object, otherwise: str = "not known") -> str:
     return otherwise if value is None else str(value)

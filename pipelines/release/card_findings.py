@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from pipelines.documents.evaluation import Report
 from pipelines.html.columns import Table, interval, number, share, text
 from pipelines.html.document import Block, Section
 from pipelines.html.wording import (
@@ -17,17 +15,16 @@ from pipelines.html.wording import (
     worst_first,
 )
 
-Dict = Mapping[str, Any]
 UNKNOWN = f"{NOT_MEASURED.capitalize()}."
 
 
-def findings(report: Dict) -> list[Section]:
+def findings(report: Report) -> list[Section]:
     """The sections, from a report as `evaluation.report` gives it."""
     sections = (_metrics, _slices, _fairness, _behaviour, _calibration, _importance)
     return [section(report) for section in sections]
 
 
-def _metrics(report: Dict) -> Section:
+def _metrics(report: Report) -> Section:
     metrics = report.get("metrics") or {}
     if not metrics:
         return Section("Metrics", [UNKNOWN])
@@ -37,9 +34,9 @@ def _metrics(report: Dict) -> Section:
     return Section("Metrics", [lead, Table(columns, rows)])
 
 
-def _slices(report: Dict) -> Section:
+def _slices(report: Report) -> Section:
     slices = report.get("slices")
-    if not isinstance(slices, Mapping):
+    if slices is None:
         return Section("Slices", [UNKNOWN])
     looked_at = figure(slices.get("looked_at"))
     blocks: list[Block] = [
@@ -47,9 +44,9 @@ def _slices(report: Dict) -> Section:
         "the model does worse there."
     ]
     columns = [text("slice"), text(""), number("rows"), interval("loss"), text("sure after correction")]
-    for kind in ("declared", "found"):
+    for kind, parts in (("declared", slices.get("declared")), ("found", slices.get("found"))):
         rows = []
-        for part in worst_first(slices.get(kind)):
+        for part in worst_first(parts):
             is_sure = "yes" if part.get("is_significant") else "no"
             rows.append([str(part.get("name")), kind, part.get("rows"), part.get("loss"), is_sure])
         if rows:
@@ -57,7 +54,7 @@ def _slices(report: Dict) -> Section:
     return Section("Slices", blocks)
 
 
-def _fairness(report: Dict) -> Section:
+def _fairness(report: Report) -> Section:
     fairness = report.get("fairness")
     if not fairness:
         return Section("Fairness", [f"{NOT_MEASURED.capitalize()}: no groups are declared or compared."])
@@ -70,7 +67,7 @@ def _fairness(report: Dict) -> Section:
     return Section("Fairness", [Table(columns, rows)])
 
 
-def _behaviour(report: Dict) -> Section:
+def _behaviour(report: Report) -> Section:
     behaviours = report.get("behaviours")
     if behaviours is None:
         return Section("Behaviour", [UNKNOWN])
@@ -82,14 +79,13 @@ def _behaviour(report: Dict) -> Section:
     return Section("Behaviour", [Table(columns, rows) if rows else "None declared."])
 
 
-def _calibration(report: Dict) -> Section:
-    calibration = report.get("calibration") or {}
-    rows = [
-        [each.get("mean_score"), {**each, "value": each.get("rate")}, each.get("rows")]
-        for each in calibration.get("bins") or []
-    ]
-    if not rows:
+def _calibration(report: Report) -> Section:
+    calibration = report.get("calibration")
+    if not calibration or not calibration.get("bins"):
         return Section("Calibration", [UNKNOWN])
+    rows = [
+        [each.get("mean_score"), {**each, "value": each.get("rate")}, each.get("rows")] for each in calibration["bins"]
+    ]
     ece, brier = figure(calibration.get("ece")), figure(calibration.get("brier"))
     blocks: list[Block] = [Table([number("mean score"), interval("what happened"), number("rows")], rows)]
     if report.get("task") != "regression":
@@ -97,7 +93,7 @@ def _calibration(report: Dict) -> Section:
     return Section("Calibration", blocks)
 
 
-def _importance(report: Dict) -> Section:
+def _importance(report: Report) -> Section:
     importances = report.get("importances") or []
     if not importances:
         return Section("What it looks at", [UNKNOWN])

@@ -13,6 +13,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.documents.lineage import Fingerprint, HeldOutSizes, Lineage, Surroundings
 from pipelines.handoffs.training import Checked
 from pipelines.problem import ROOT, Problem
 
@@ -34,7 +35,7 @@ PACKAGES = (
 )
 
 
-def surroundings() -> dict[str, Any]:
+def surroundings() -> Surroundings:
     """The code, machine and packages that are at work now; what cannot be found out is None."""
     from pipelines.surroundings import git_commit
 
@@ -53,12 +54,12 @@ def surroundings() -> dict[str, Any]:
 def lineage(
     problem: Problem,
     pins: Checked,
-    splits: Mapping[str, Mapping[str, Any]],
+    splits: Mapping[str, Fingerprint],
     candidate: str,
     parameters: Mapping[str, Any],
-    surroundings: Mapping[str, Any],
+    surroundings: Surroundings,
     is_streamed: bool = False,
-) -> dict[str, Any]:
+) -> Lineage:
     """What one candidate's model is made of; all of it goes to JSON as it is.
 
     `pins`: what the stages hand on, `splits`: the `fingerprint` of each, `parameters`: those that were searched, which
@@ -69,6 +70,9 @@ def lineage(
     """
     builds_on = pins.builds_on if not problem.training.candidates[candidate].is_baseline else None
     dataset, training = problem.dataset, problem.training
+    held_out: HeldOutSizes | None = None
+    if pins.held_out:
+        held_out = {"validation": pins.held_out.validation, "test": pins.held_out.test}
     return {
         "problem": problem.name,
         "candidate": candidate,
@@ -81,7 +85,7 @@ def lineage(
         "window_from": pins.window_from,
         "held": pins.held,
         "waiting": pins.waiting,
-        "held_out": pins.held_out.model_dump() if pins.held_out else None,
+        "held_out": held_out,
         "is_streamed": is_streamed,
         "training": pins.training,
         "training_set": pins.training_set,
@@ -104,8 +108,8 @@ def lineage(
             "features": pins.features_version,
             "training_sets": pins.training_set_version,
         },
-        "splits": {name: dict(facts) for name, facts in splits.items()},
-        "surroundings": dict(surroundings),
+        "splits": dict(splits),
+        "surroundings": surroundings,
     }
 
 
@@ -129,7 +133,7 @@ def setting_changes(then: Any, now: Any, place: str = "") -> list[str]:
     return lines
 
 
-def surroundings_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def surroundings_changes(then: Surroundings, now: Surroundings) -> list[str]:
     """What differs between two `surroundings`, and what nobody can know to be the same: one line each.
 
     A commit with uncommitted changes says little: the changes may have been others.
@@ -158,7 +162,7 @@ def surroundings_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> lis
     return lines + [f"package {line}" for line in setting_changes(*packages)]
 
 
-def table_versions(lineage: Mapping[str, Any]) -> dict[str, str]:
+def table_versions(lineage: Lineage) -> dict[str, str]:
     """Versions of the tables in words.
 
     >>> table_versions({"tables": {"events": 3, "labels": None}})

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -12,6 +11,7 @@ import pyarrow.dataset as ds
 from pipelines import sql
 from pipelines.dataset.assemble import assembled, assembled_batches
 from pipelines.dataset.label import all_mature
+from pipelines.documents.lineage import Lineage
 from pipelines.errors import DataError
 from pipelines.problem import Problem
 from pipelines.training.refit import refitted, updated_again
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def refit_rows(
     problem: Problem,
-    recorded: Mapping[str, Any],
+    recorded: Lineage,
     events: ds.Dataset,
     labels: ds.Dataset,
     after: str | None,
@@ -63,7 +63,7 @@ def refit_rows(
 
 def refit_model(
     problem: Problem,
-    recorded: Mapping[str, Any],
+    recorded: Lineage,
     tested: Model,
     rows: pa.Table | ds.Dataset,
     bases: tuple[Model, Model] | None,

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pipelines import sql, store
-from pipelines.artifacts import TableName, table_schema
+from pipelines.artifacts import table_schema
 from pipelines.dataset.assemble import assembled
 from pipelines.dataset.fingerprint import fingerprint
 from pipelines.dataset.label import SPLITS, Sizes, splits
+from pipelines.documents.lineage import Lineage, PinnedTable, Refit, VersionLineage
 from pipelines.errors import ConfigError, DataError
 from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
@@ -86,7 +87,7 @@ def reproduce(problem_name: str, version: str) -> Reproduced:
         else:
             again = updated(problem, recorded["candidate"], recorded["how"], before, rows["train"], rows["validation"])
         if refit:
-            served, refit_differences = _refitted(problem, recorded, again, before, folder)
+            served, refit_differences = _refitted(problem, recorded, refit, again, before, folder)
     ours, theirs = again.scores(rows["test"]), model.scores(rows["test"])
     if served is not None:
         ours = np.concatenate([ours, served.scores(rows["test"])])
@@ -144,17 +145,16 @@ def max_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def _refitted(
-    problem: Problem, recorded: dict[str, Any], tested: Model, before: Model | None, folder: str
+    problem: Problem, recorded: Lineage, then: Refit, tested: Model, before: Model | None, folder: str
 ) -> tuple[Model, list[str]]:
     """The model that serves, made again from the tested one, and what differs in the rows that it learnt from."""
     from pipelines import tracking
     from pipelines.release.refit import refit_model, refit_rows
     from pipelines.training.checkpoint import NoCheckpoint
 
-    then = recorded["refit"]
     tables = (_pinned(problem, recorded, "events"), _pinned(problem, recorded, "labels"))
     rows = refit_rows(problem, recorded, *tables, then["after"], folder)
-    bases = None if before is None else (before, tracking.load_model(then["base"]))
+    bases = None if before is None or then["base"] is None else (before, tracking.load_model(then["base"]))
     state = NoCheckpoint(problem.training.checkpoint_rounds)
     model = refit_model(problem, recorded, tested, rows, bases, state)
     now = fingerprint(problem, rows)
@@ -164,9 +164,9 @@ def _refitted(
     return model, [told + f"{now['rows']} with hash {now['hash'][:12]}"]
 
 
-def _recorded(problem: Problem, version: str) -> dict[str, Any]:
+def _recorded(problem: Problem, version: str) -> VersionLineage:
     uri = version_uri(problem, version, "lineage.json")
-    recorded: dict[str, Any] | None = store.find_json(uri)
+    recorded: VersionLineage | None = store.find_json(uri)
     if recorded is None:
         raise DataError(
             f"{problem.name} has no version {version} whose lineage is known",
@@ -176,7 +176,7 @@ def _recorded(problem: Problem, version: str) -> dict[str, Any]:
     return recorded
 
 
-def _problem(today: Problem, version: str, recorded: dict[str, Any]) -> Problem:
+def _problem(today: Problem, version: str, recorded: Lineage) -> Problem:
     try:
         return version_problem(today, version)
     except ConfigError as error:
@@ -188,12 +188,13 @@ def _problem(today: Problem, version: str, recorded: dict[str, Any]) -> Problem:
         ) from error
 
 
-def _rows(problem: Problem, recorded: dict[str, Any]) -> dict[str, pa.Table]:
+def _rows(problem: Problem, recorded: Lineage) -> dict[str, pa.Table]:
     events, labels = _pinned(problem, recorded, "events"), _pinned(problem, recorded, "labels")
     as_of = datetime.fromisoformat(recorded["as_of"])
     try:
         window, held = recorded.get("window_from"), {*recorded.get("held", ()), *recorded.get("waiting", ())}
-        sizes = Sizes(**recorded["held_out"]) if recorded.get("held_out") else None
+        held_out = recorded.get("held_out")
+        sizes = Sizes(**held_out) if held_out else None
         return training_rows(problem, events, labels, recorded["partition"], as_of, window, held, sizes)
     except (OSError, duckdb.Error) as error:
         if "not found" not in str(error).lower() and "no such file" not in str(error).lower():
@@ -203,7 +204,7 @@ def _rows(problem: Problem, recorded: dict[str, Any]) -> dict[str, pa.Table]:
         raise _gone(problem, f"files of the tables as they were ({named}) are gone") from error
 
 
-def _pinned(problem: Problem, recorded: dict[str, Any], name: TableName) -> ds.Dataset:
+def _pinned(problem: Problem, recorded: Lineage, name: PinnedTable) -> ds.Dataset:
     version = recorded["tables"][name]
     if version is None:  # it was not there: neither is what has been written since
         return ds.dataset(table_schema(problem, name).empty_table())
@@ -222,7 +223,7 @@ def _gone(problem: Problem, what: str) -> DataError:
     )
 
 
-def _row_changes(problem: Problem, recorded: dict[str, Any], rows: dict[str, pa.Table]) -> list[str]:
+def _row_changes(problem: Problem, recorded: Lineage, rows: dict[str, pa.Table]) -> list[str]:
     """Which splits hold other rows than those that were learnt from."""
     versions = " and ".join(f"{name} {recorded['tables'][name]}" for name in ("events", "labels"))
     lines = []
@@ -236,7 +237,7 @@ def _row_changes(problem: Problem, recorded: dict[str, Any], rows: dict[str, pa.
     return lines
 
 
-def _query_changes(recorded: dict[str, Any], today: Problem) -> list[str]:
+def _query_changes(recorded: Lineage, today: Problem) -> list[str]:
     changes = setting_changes(recorded["queries"], query_hashes(today))
     return [
         f"{line.partition(':')[0]}.sql is another text than then (the rows are those it gave then)" for line in changes

@@ -7,10 +7,13 @@ say what serves from when on.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines import ledger, store
 from pipelines.dataset import training_sets
+from pipelines.documents.evaluation import Evaluation, Report
+from pipelines.documents.lineage import Lineage, VersionLineage
+from pipelines.documents.version import VersionFiles
 from pipelines.errors import ConfigError, DataError, NothingToDo
 from pipelines.handoffs.training import training_set_of
 from pipelines.metrics.metrics import goodness
@@ -25,8 +28,18 @@ REFERENCE_ROWS = 500_000  # training rows, at most, that monitoring compares wit
 ROLLED_BACK, FELL_BACK = "rolled back", "fell back"  # actions on the ledger
 
 
-def roll_back(problem: Problem, partition: str, reason: str) -> dict[str, Any]:
-    """Let the version serve that served before the champion. Safe to repeat. Result: {"version", "replaced"}.
+class Switch(NamedTuple):
+    """What serves from now on."""
+
+    version: str
+    replaced: str
+    """Version that served until now."""
+    candidate: str | None = None
+    """Name of the baseline that serves; None: no baseline does."""
+
+
+def roll_back(problem: Problem, partition: str, reason: str) -> Switch:
+    """Let the version serve that served before the champion. Safe to repeat.
 
     Once: the version that was left is not gone back to, and what served still earlier is not known to be better.
 
@@ -46,14 +59,14 @@ def roll_back(problem: Problem, partition: str, reason: str) -> dict[str, Any]:
         )
     version = str(before.version)
     _require_files(problem, version)
-    return _switch(problem, version, str(champion.version), partition, ROLLED_BACK, reason, {})
+    return _switch(problem, Switch(version, str(champion.version)), partition, ROLLED_BACK, reason)
 
 
-def fall_back(problem: Problem, partition: str, reason: str) -> dict[str, Any]:
+def fall_back(problem: Problem, partition: str, reason: str) -> Switch:
     """Let the best baseline of the champion's own training serve, as a version of its own. Safe to repeat.
 
     The baseline is the best by training.select_by on the champion's test rows; its model was fitted then and is taken
-    as it is. A random one never serves. Result: {"version", "replaced", "candidate"}.
+    as it is. A random one never serves.
 
     Raises:
         NothingToDo: a baseline serves already.
@@ -70,37 +83,36 @@ def fall_back(problem: Problem, partition: str, reason: str) -> dict[str, Any]:
             where=f"problem {problem.name}",
             cure=f"train a challenger: {problem.name}.train",
         )
-    evaluation = tracking.run_file(champion.run_id, "evaluation.json")
+    evaluation: Evaluation = tracking.run_file(champion.run_id, "evaluation.json")
     trained_problem = version_problem(problem, str(champion.version))
     name = best_baseline(trained_problem, evaluation)
     version = _register(problem, trained_problem, champion, evaluation, name)
-    told = _switch(problem, version, str(champion.version), partition, FELL_BACK, reason, {"candidate": name})
-    return {**told, "candidate": name}
+    return _switch(problem, Switch(version, str(champion.version), name), partition, FELL_BACK, reason)
 
 
-def best_baseline(trained_problem: Problem, evaluation: dict[str, Any]) -> str:
+def best_baseline(trained_problem: Problem, evaluation: Evaluation) -> str:
     """The baseline that would serve: the best by training.select_by of those that are not random.
 
     Raises:
         ConfigError: there is none.
     """
     metric: str = trained_problem.training.select_by
-    known: dict[str, float] = {
-        name: goodness(metric, one["metrics"][metric])
-        for name, one in evaluation.get("baselines", {}).items()
-        if trained_problem.training.candidates[name].model != "random" and one["metrics"].get(metric) is not None
-    }
-    if not known:
+    measured: dict[str, float] = {}
+    for name, baseline in evaluation.get("baselines", {}).items():
+        value = baseline["metrics"].get(metric)
+        if value is not None and trained_problem.training.candidates[name].model != "random":
+            measured[name] = goodness(metric, value)
+    if not measured:
         raise ConfigError(
             f"no baseline has a {metric} that it could serve by",
             where="training.baselines",
             cure="name one that is not random, such as {prior: {model: prior}}, and train again",
         )
-    return max(known, key=lambda name: known[name])
+    return max(measured, key=lambda name: measured[name])
 
 
 def _register(
-    problem: Problem, trained_problem: Problem, champion: ModelVersion, evaluation: dict[str, Any], name: str
+    problem: Problem, trained_problem: Problem, champion: ModelVersion, evaluation: Evaluation, name: str
 ) -> str:
     """The baseline as a version, with all files that scoring and monitoring read of one."""
     from pipelines import tracking
@@ -110,8 +122,10 @@ def _register(
     from pipelines.release.card import card
     from pipelines.release.history import history
 
-    run_id = str(evaluation["baselines"][name]["run_id"])
-    model, made_of = tracking.load_model(run_id), tracking.run_file(run_id, "lineage.json")
+    baseline = evaluation["baselines"][name]
+    run_id = baseline["run_id"]
+    model = tracking.load_model(run_id)
+    made_of: Lineage = tracking.run_file(run_id, "lineage.json")
     pins = training_set_of(made_of)
     test = training_sets.split(trained_problem, pins, "test")
     seen = training_sets.drawn(trained_problem, pins, "train", REFERENCE_ROWS)
@@ -125,12 +139,11 @@ def _register(
         trained_problem.monitoring.bins,
         history(trained_problem, pins, model),
     )
-    metrics = {metric: {"value": value} for metric, value in evaluation["baselines"][name]["metrics"].items()}
-    report = {
+    report: Report = {
         "run_id": run_id,
         "task": trained_problem.task,
         "rows": test.num_rows,
-        "metrics": metrics,
+        "metrics": {metric: {"value": value} for metric, value in baseline["metrics"].items()},
         "threshold": model.threshold,
         "partitions": sorted(set(test["partition"].to_pylist())),
     }
@@ -138,12 +151,18 @@ def _register(
     tracking.annotate(run_id, files={"evaluation.json": {**evaluation, "challenger": report}})
     tags = {"partition": str(made_of["partition"]), "candidate": name, "kind": "fallback", "gate": "none"}
     version: str = tracking.register(problem, run_id, tags)
-    lineage = made_of | {"version": version, "run_id": run_id, "how": "fallback", "replaces": str(champion.version)}
+    lineage: VersionLineage = {
+        **made_of,
+        "version": version,
+        "run_id": run_id,
+        "how": "fallback",
+        "replaces": str(champion.version),
+    }
     about = card(
         trained_problem, report, lineage, store.read_json(training_sets.facts_uri(trained_problem, pins.training_set))
     )
     until = tracking.run_tag(run_id, "trained_until")
-    files = {
+    files: VersionFiles = {
         "problem.json": tracking.run_file(run_id, "problem.json"),
         "reference.json": {"trained_until": until, "reference": built.model_dump(mode="json")},
         "held_out.parquet": to_parquet(trained_problem, test, found),
@@ -166,21 +185,20 @@ def _require_files(problem: Problem, version: str) -> None:
             )
 
 
-def _done(problem: Problem, action: str, partition: str, champion: str) -> dict[str, Any] | None:
+def _done(problem: Problem, action: str, partition: str, champion: str) -> Switch | None:
     """What an earlier try did about this partition, if what serves is what it wanted."""
     for row in ledger.decisions(problem, "promotion"):
         if (row["action"], row["partition"], row["model_version"]) == (action, partition, champion):
-            return {"version": champion, **row["evidence"]}
+            return Switch(champion, **row["evidence"])
     return None
 
 
-def _switch(
-    problem: Problem, version: str, champion: str, partition: str, action: str, reason: str, evidence: dict[str, Any]
-) -> dict[str, Any]:
+def _switch(problem: Problem, switch: Switch, partition: str, action: str, reason: str) -> Switch:
     """The ledger first: a try that is killed in between is then repeated, and not taken for done."""
     from pipelines import tracking
 
-    evidence = {"replaced": champion, **evidence}
+    version, champion, candidate = switch
+    evidence = {"replaced": champion} | ({} if candidate is None else {"candidate": candidate})
     ledger.record(
         problem,
         decision=f"{action}:{partition}:{champion}:{version}",
@@ -193,4 +211,4 @@ def _switch(
         evidence=evidence,
     )
     (tracking.roll_back if action == ROLLED_BACK else tracking.promote)(problem, version)
-    return {"version": version, **evidence}
+    return switch

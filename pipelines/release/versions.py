@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipelines import store
+from pipelines.documents.lineage import VersionLineage
+from pipelines.documents.version import VersionFiles
 from pipelines.paths import version_uri
 from pipelines.problem import Problem, parse_problem
 
 
-def write_version_files(problem: Problem, version: str, files: Mapping[str, Any]) -> None:
+def write_version_files(problem: Problem, version: str, files: VersionFiles) -> None:
     """Keep a version's files: bytes as they are, anything else as JSON, in its own order: that of the features counts,
     as a fit draws among its columns by their place."""
     for name, content in files.items():
@@ -41,7 +42,7 @@ def taught(problem: Problem, version: str, is_tested: bool = False) -> Taught:
     partitions: set[str] = set()
     parent: str | None = version
     while parent is not None:
-        made_of = store.read_json(version_uri(problem, parent, "lineage.json"))
+        made_of: VersionLineage = store.read_json(version_uri(problem, parent, "lineage.json"))
         refit = None if is_tested else made_of.get("refit")
         if made_of.get("how") != "recalibrate":
             sets.insert(0, made_of["training_set"])
@@ -60,17 +61,18 @@ def learnt_by(problem: Problem, version: str) -> set[str]:
 
     Empty for a version of before lineages were kept.
     """
-    made_of = store.find_json(version_uri(problem, version, "lineage.json"))
+    made_of: VersionLineage | None = store.find_json(version_uri(problem, version, "lineage.json"))
     if made_of is None:
         return set()
-    own = [made_of["refit"]["rows"]] if made_of.get("refit") else [made_of["splits"]["train"]]
-    if made_of.get("how") == "recalibrate" and not made_of.get("refit"):
+    refit = made_of.get("refit")
+    own = [refit["rows"]] if refit else [made_of["splits"]["train"]]
+    if made_of.get("how") == "recalibrate" and not refit:
         own.append(made_of["splits"]["validation"])
     return {*taught(problem, version).partitions, *(key for one in own for key in one["partitions"])}
 
 
 def measured_run(problem: Problem, version: str) -> str | None:
     """The MLflow run of the model that a version's gate measured, where another one serves; None: that one serves."""
-    made_of = store.find_json(version_uri(problem, version, "lineage.json"))
+    made_of: VersionLineage | None = store.find_json(version_uri(problem, version, "lineage.json"))
     refit = made_of.get("refit") if made_of else None
-    return str(refit["of"]) if refit else None
+    return refit["of"] if refit else None

@@ -54,7 +54,7 @@ def log_candidate(
     parameters: dict[str, Any],
     metrics: dict[str, float],
     dataset_uri: str,
-    dataset_version: int,
+    dataset_version: int | None,
     example: pa.Table,
     files: dict[str, bytes],
     run_id: str | None = None,

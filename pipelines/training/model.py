@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from pipelines.documents.lineage import Fingerprint
 from pipelines.errors import DataError
 from pipelines.training.estimators import scores_of
 from pipelines.training.prepare import Preparation
@@ -61,7 +62,7 @@ class Model(BaseEstimator):  # type: ignore[misc]
         costs: list[list[float]] | None = None,
         dropped: dict[str, str] | None = None,
         fitted_rows: int = 0,
-        learnt_from: dict[str, Any] | None = None,
+        learnt_from: Fingerprint | None = None,
     ) -> None:
         self.task = task
         self.classes = classes
@@ -73,7 +74,7 @@ class Model(BaseEstimator):  # type: ignore[misc]
         self.costs = costs
         self.dropped = dropped or {}
         self.fitted_rows = fitted_rows
-        self.learnt_from = learnt_from or {}
+        self.learnt_from: Fingerprint = learnt_from or {}
 
     @property
     def features(self) -> list[str]:

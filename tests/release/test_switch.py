@@ -45,7 +45,7 @@ def test_the_version_before_serves_again_once(loop: str, monkeypatch: pytest.Mon
             switch.roll_back(config, WEEK, "it does harm")
     assert serves(loop) == "2"
     done = switch.roll_back(config, WEEK, "it does harm")
-    assert done == {"version": "1", "replaced": "2"} == switch.roll_back(config, WEEK, "it does harm")
+    assert done == switch.Switch("1", "2") == switch.roll_back(config, WEEK, "it does harm")
     assert serves(loop) == "1"
     (row,) = [one for one in ledger.decisions(config, "promotion") if one["action"] == "rolled back"]
     assert (row["model_version"], row["partition"], row["reason"]) == ("1", WEEK, "it does harm")
@@ -61,9 +61,9 @@ def test_the_version_before_serves_again_once(loop: str, monkeypatch: pytest.Mon
 def test_the_best_baseline_serves_and_is_a_version_like_any(loop: str) -> None:
     config = load_problem(loop)
     done = switch.fall_back(config, WEEK, "nothing else is left")
-    assert (done["version"], done["replaced"]) == ("2", "1")
+    assert (done.version, done.replaced) == ("2", "1")
     metrics = tracking.run_file(tracking.serving(config).run_id, "evaluation.json")["baselines"]
-    assert done["candidate"] == min(metrics, key=lambda name: metrics[name]["metrics"]["log_loss"]), "by select_by"
+    assert done.candidate == min(metrics, key=lambda name: metrics[name]["metrics"]["log_loss"]), "by select_by"
     assert switch.fall_back(config, WEEK, "nothing else is left") == done, "a retry finds it done"
     with pytest.raises(NothingToDo, match="a baseline, serves already"):
         switch.fall_back(config, "2013-02-18", "again")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipelines.documents.lineage import RefitVerdict
 from pipelines.documents.measures import Interval
 from pipelines.metrics.bootstrap import Array, gains
 from pipelines.metrics.scored import Scored
@@ -23,6 +24,10 @@ class RefitCheck(NamedTuple):
     reason: str
     metric: str
     gain: Interval | None
+
+    def document(self) -> RefitVerdict:
+        """As lineage.json keeps it."""
+        return {"passed": self.passed, "reason": self.reason, "metric": self.metric, "gain": self.gain}
 
 
 def refit_check(problem: Problem, tested: Scored, refitted: Scored, blocks: Array) -> RefitCheck:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from pipelines.documents.evaluation import Slice
 from pipelines.html import plots
 from pipelines.html.columns import Table, interval, number, share, text
 from pipelines.html.wording import (
@@ -146,7 +147,7 @@ def _over_champion(champion: Any) -> ChampionSlices:
     return ChampionSlices(lines, plots.forest("slices", "Gains over the champion, by slice", drawn))
 
 
-def _slice_table(slices: list[dict[str, Any]]) -> Table | None:
+def _slice_table(slices: list[Slice]) -> Table | None:
     if not slices:
         return None
     metrics = in_order(name for part in slices for name in part.get("metrics") or {})[:SLICE_METRICS]

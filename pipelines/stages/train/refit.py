@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pipelines import ledger, store
-from pipelines.artifacts import TableName, table_schema
+from pipelines.artifacts import table_schema
 from pipelines.dataset import training_sets
 from pipelines.dataset.fingerprint import fingerprint
+from pipelines.documents.lineage import Lineage, PinnedTable, Refit, VersionLineage
+from pipelines.documents.measures import Measured
 from pipelines.errors import EvergreenError, GateFailed
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Gated, Refitted, training_set_of
@@ -46,7 +49,7 @@ def refit(problem_name: str, gated: Gated) -> Refitted:
             **gated.model_dump(), tested_run=gated.run_id, refit="the tested model serves (training.refit is off)"
         )
     tested_run = gated.run_id
-    recorded = tracking.run_file(tested_run, "lineage.json")
+    recorded: Lineage = tracking.run_file(tested_run, "lineage.json")
     tags = {"training": f"{recorded['training']}-refit", "candidate": gated.candidate}
     done = tracking.find_run(problem, tags)
     if done is not None:
@@ -76,18 +79,17 @@ def _served_by(run_id: str, gated: Gated, reason: str) -> Refitted:
     return Refitted(**tested | {"run_id": run_id, "tested_run": gated.run_id, "refit": reason})
 
 
-def _refit(problem: Problem, gated: Gated, recorded: dict[str, Any], run_id: str, tags: dict[str, str]) -> RefitCheck:
-    """Fit, check and log the model. Its lineage.json is the tested model's, and says how it was fitted again:
-    {"refit": {"of": run of the tested model, "base": run and "after": newest partition learnt from of what was updated
-    (None: from scratch), "rows": fingerprint, "check": see `RefitCheck`}}."""
+def _refit(problem: Problem, gated: Gated, recorded: Lineage, run_id: str, tags: dict[str, str]) -> RefitCheck:
+    """Fit, check and log the model. Its lineage.json is the tested model's, and says how it was fitted again."""
     from pipelines import tracking
     from pipelines.release.refit import refit_model, refit_rows
 
     tested = tracking.load_model(gated.run_id)
-    parent = recorded["parent"]
+    parent = recorded.get("parent")
     base, after, bases = None, None, None
     if parent is not None:
-        base = store.read_json(version_uri(problem, parent, "lineage.json"))["run_id"]
+        parent_lineage: VersionLineage = store.read_json(version_uri(problem, parent, "lineage.json"))
+        base = parent_lineage["run_id"]
         after = max(taught(problem, parent).partitions)
         # A training that began before there were refits went on from what serves.
         bases = (tracking.load_model(recorded.get("parent_run") or base), tracking.load_model(base))
@@ -100,8 +102,8 @@ def _refit(problem: Problem, gated: Gated, recorded: dict[str, Any], run_id: str
     pins = training_set_of(recorded)
     test = training_sets.split(problem, pins, "test")
     check, metrics = _checked(problem, tested, model, test)
-    refit = {"of": gated.run_id, "base": base, "after": after, "rows": learnt, "check": check._asdict()}
-    _decide(problem, gated, recorded, refit, check)
+    refit: Refit = {"of": gated.run_id, "base": base, "after": after, "rows": learnt, "check": check.document()}
+    _decide(problem, gated, recorded["training"], refit)
     spec = problem.training.of(gated.candidate)
     tracking.log_candidate(
         problem,
@@ -137,7 +139,7 @@ def _refit(problem: Problem, gated: Gated, recorded: dict[str, Any], run_id: str
     return check
 
 
-def _checked(problem: Problem, tested: Model, model: Model, test: Any) -> tuple[RefitCheck, dict[str, float | None]]:
+def _checked(problem: Problem, tested: Model, model: Model, test: pa.Table) -> tuple[RefitCheck, Measured]:
     from pipelines.evaluation.gate.refitted import refit_check
     from pipelines.metrics.bootstrap import blocks_of
     from pipelines.metrics.metrics import measure
@@ -149,31 +151,32 @@ def _checked(problem: Problem, tested: Model, model: Model, test: Any) -> tuple[
     return check, measure(ours) if check.gain is not None else {}
 
 
-def _decide(problem: Problem, gated: Gated, recorded: dict[str, Any], refit: dict[str, Any], check: RefitCheck) -> None:
+def _decide(problem: Problem, gated: Gated, training: str, refit: Refit) -> None:
     """Raises:
     GateFailed: the refitted model is not sound.
     """
+    check = refit["check"]
     ledger.record(
         problem,
-        decision=f"refit:{recorded['training']}",
+        decision=f"refit:{training}",
         kind="refit",
         partition=gated.partition,
-        verdict="passed" if check.passed else "failed",
-        action="register" if check.passed else "keep champion",
-        reason=check.reason,
-        evidence=refit,
+        verdict="passed" if check["passed"] else "failed",
+        action="register" if check["passed"] else "keep champion",
+        reason=check["reason"],
+        evidence=dict(refit),
     )
-    if not check.passed:
+    if not check["passed"]:
         raise GateFailed(
             f"{gated.candidate}, fitted again on all partitions up to {refit['rows']['partitions'][-1]}, "
-            f"is not sound: {check.reason}",
+            f"is not sound: {check['reason']}",
             where=f"refit of {problem.name}, data until {gated.partition}",
             cure="the champion goes on serving; look at the newest partitions, which the tested model has not learnt "
             "from; training.refit: false lets the tested model serve",
         )
 
 
-def _pinned(problem: Problem, recorded: dict[str, Any], name: TableName) -> ds.Dataset:
+def _pinned(problem: Problem, recorded: Lineage, name: PinnedTable) -> ds.Dataset:
     version = recorded["tables"][name]
     if version is None:
         return ds.dataset(table_schema(problem, name).empty_table())

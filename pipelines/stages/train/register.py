@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipelines import store
 from pipelines.dataset import training_sets
+from pipelines.documents.lineage import Lineage, VersionLineage
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Refitted, Registered
 from pipelines.paths import version_uri
@@ -21,17 +22,18 @@ def register(problem_name: str, refitted: Refitted) -> Registered:
 
     problem = problem_of(problem_name, refitted)
     run_id = refitted.run_id
-    made_of = tracking.run_file(run_id, "lineage.json")
+    made_of: Lineage = tracking.run_file(run_id, "lineage.json")
+    parent = made_of.get("parent")
     tags = {
         "partition": refitted.partition,
         "candidate": refitted.candidate,
         "gate": refitted.verdict,
         "how": made_of["how"],
-        **({"builds_on": made_of["parent"]} if made_of["parent"] else {}),
+        **({"builds_on": parent} if parent else {}),
         **({"tested_run": refitted.tested_run} if refitted.tested_run != run_id else {}),
     }
     version = tracking.register(problem, run_id, tags)
-    lineage = made_of | {"version": version, "run_id": run_id}
+    lineage: VersionLineage = {**made_of, "version": version, "run_id": run_id}
     facts = store.read_json(training_sets.facts_uri(problem, refitted.training_set))
     about = card(problem, store.read_json(refitted.evaluation)["challenger"], lineage, facts)
     write_version_files(
