@@ -169,8 +169,8 @@ def html(alert: Alert, judged: Judgement) -> str:
 def slack(alert: Alert, judged: Judgement) -> str:
     """The same for Slack, where <!channel> would call everybody: its three control characters are escaped."""
     links = "\n".join(f"<{_slack_text(url)}|{_slack_text(name)}>" for name, url in alert.links.items())
-    told = [f"*{_slack_text(alert.subject)}*", _slack_text(_reason(alert)), judged.note, links]
-    return "\n".join(part for part in told if part)
+    lines = [f"*{_slack_text(alert.subject)}*", _slack_text(_reason(alert)), judged.note, links]
+    return "\n".join(part for part in lines if part)
 
 
 def payload(alert: Alert, judged: Judgement) -> dict[str, Any]:
@@ -275,8 +275,8 @@ def _past(problem: Problem, alert: Alert) -> list[Told]:
 
     is_same = (pc.field("kind") == "alert") & pc.starts_with(pc.field("decision"), f"alert:{alert.fingerprint}:")
     rows = store.dataset(problem, "ledger").to_table(["action", "evidence", "decided_time"], filter=is_same)
-    told = ((row, json.loads(row["evidence"])) for row in rows.to_pylist())
-    return [Told(row["action"], noted["event"], row["decided_time"], noted["claim"]) for row, noted in told]
+    noted_rows = ((row, json.loads(row["evidence"])) for row in rows.to_pylist())
+    return [Told(row["action"], noted["event"], row["decided_time"], noted["claim"]) for row, noted in noted_rows]
 
 
 def _reason(alert: Alert) -> str:

@@ -302,9 +302,9 @@ class Problem(Config):
     def feature_names(self) -> list[str]:
         """The model's features, in its order: columns, history, crosses, parts of times."""
         parts = [
-            one
+            derived
             for name, part in self.features.datetime.items()
-            for one in ((f"{name}_sin", f"{name}_cos") if part.cyclical else (name,))
+            for derived in ((f"{name}_sin", f"{name}_cos") if part.cyclical else (name,))
         ]
         return [*self.features.columns, *self.features.history, *self.features.crosses, *parts]
 
@@ -324,9 +324,9 @@ class Problem(Config):
         defined = {
             "columns": {name: self.columns[name].type for name in features.columns},
             "used": {name: self.columns[name].type for place, name in self._columns_used() if "features." in place},
-            "history": {name: one.model_dump(exclude=words) for name, one in features.history.items()},
-            "crosses": {name: one.model_dump(exclude=words) for name, one in features.crosses.items()},
-            "datetime": {name: one.model_dump(exclude=words) for name, one in features.datetime.items()},
+            "history": {name: declared.model_dump(exclude=words) for name, declared in features.history.items()},
+            "crosses": {name: declared.model_dump(exclude=words) for name, declared in features.crosses.items()},
+            "datetime": {name: declared.model_dump(exclude=words) for name, declared in features.datetime.items()},
             "timezone": self.partitions.timezone if features.datetime else None,
         }
         return _digest(defined)

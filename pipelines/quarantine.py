@@ -131,9 +131,9 @@ def repairs(problem: Problem, query: Query) -> dict[str, Repair]:
     from pipelines.ingest.quarantine import Repair
 
     return {
-        row_id: Repair(one["after"], datetime.fromisoformat(one["known_time"]))
-        for row_id, one in releases(problem).items()
-        if one["query"] == query
+        row_id: Repair(turn["after"], datetime.fromisoformat(turn["known_time"]))
+        for row_id, turn in releases(problem).items()
+        if turn["query"] == query
     }
 
 

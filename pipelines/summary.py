@@ -56,7 +56,9 @@ def partitions(problem: Problem) -> list[PartitionSummary]:
     watched = {row["partition"]: row for row in ledger.decisions(problem, "monitoring")}
     quality: dict[str, float | None] = {}
     for row in watched.values():  # the newest look at a partition knows most of its labels
-        quality |= {one["partition"]: one.get(headline(problem)) for one in row["evidence"]["realised"]}
+        quality |= {
+            performance["partition"]: performance.get(headline(problem)) for performance in row["evidence"]["realised"]
+        }
     gates = {row["partition"]: row for row in ledger.decisions(problem, "gate")}
     promoted = {
         row["partition"]: row["model_version"]
@@ -64,13 +66,13 @@ def partitions(problem: Problem) -> list[PartitionSummary]:
         if row["action"] == "promoted"
     }
     versions = _versions(problem)
-    found = []
+    rows_by_partition = []
     for key in sorted({*events, *empty(problem)}):
         outcome = ""
         if key in gates:
             outcome = f"v{promoted[key]} promoted" if key in promoted else f"gate {gates[key]['verdict']}"
         row = watched.get(key, {})
-        found.append(
+        rows_by_partition.append(
             PartitionSummary(
                 key,
                 events.get(key, 0),
@@ -83,7 +85,7 @@ def partitions(problem: Problem) -> list[PartitionSummary]:
                 versions.get(key, ""),
             )
         )
-    return found
+    return rows_by_partition
 
 
 def missed(problem: Problem, now: datetime, done: Collection[str] | None = None) -> list[str]:
@@ -138,7 +140,7 @@ def _count(problem: Problem, name: TableName) -> dict[str, int]:
     if name == "events":
         rows = rows.filter(holds_now())
     counts = pc.value_counts(rows.to_table(columns=["partition"])["partition"])
-    return {str(one["values"]): int(one["counts"]) for one in counts.to_pylist()}
+    return {str(group["values"]): int(group["counts"]) for group in counts.to_pylist()}
 
 
 def _versions(problem: Problem) -> dict[str, str]:

@@ -24,7 +24,7 @@ def git_commit() -> str:
 def environment() -> str:
     """Python, platform and the version of every installed distribution, one a line."""
     about = (distribution.metadata for distribution in importlib.metadata.distributions())  # parsed at each access
-    installed = sorted({f"{one['Name']}=={one['Version']}" for one in about}, key=str.lower)
+    installed = sorted({f"{distribution['Name']}=={distribution['Version']}" for distribution in about}, key=str.lower)
     return "\n".join([f"# Python {platform.python_version()} on {platform.platform()}", *installed, ""])
 
 

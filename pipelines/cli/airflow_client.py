@@ -55,14 +55,16 @@ class AirflowClient:
 
     def runs(self, dag_id: str) -> list[Run]:
         """All runs of a DAG, oldest first."""
-        found: list[Run] = []
+        runs_so_far: list[Run] = []
         while True:
             page = self._call(
-                "GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"limit": 100, "offset": len(found), "order_by": "id"}
+                "GET",
+                f"/api/v2/dags/{dag_id}/dagRuns",
+                params={"limit": 100, "offset": len(runs_so_far), "order_by": "id"},
             )
-            found += page["dag_runs"]
-            if len(found) >= page["total_entries"] or not page["dag_runs"]:
-                return found
+            runs_so_far += page["dag_runs"]
+            if len(runs_so_far) >= page["total_entries"] or not page["dag_runs"]:
+                return runs_so_far
 
     def run_of(self, dag_id: str, partition: str) -> Run | None:
         """The newest run of a DAG for a partition key."""
@@ -97,7 +99,7 @@ class AirflowClient:
             ServiceUnavailable: the run has not ended in `timeout_s` seconds.
         """
         path = run_path(run)
-        told: set[tuple[str, int]] = set()
+        printed: set[tuple[str, int]] = set()
         end = time.monotonic() + timeout_s
         look = 0.0
         while True:
@@ -107,8 +109,8 @@ class AirflowClient:
                 look = time.monotonic() + TASKS_EVERY_S
                 for instance in self._tasks(path):
                     name = (instance["task_id"], instance["map_index"])
-                    if instance["state"] in FINISHED and name not in told and instance["state"] != "removed":
-                        told.add(name)
+                    if instance["state"] in FINISHED and name not in printed and instance["state"] != "removed":
+                        printed.add(name)
                         on_task(run, instance)
             if run["state"] in ("success", "failed"):
                 return run

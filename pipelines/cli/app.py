@@ -135,19 +135,19 @@ def status(problem: Annotated[str | None, typer.Argument(help="default: all of t
     load_environment()
     for name in [problem] if problem else problem_names():
         config = load_problem(name)
-        found = summary.status(config)
+        state = summary.status(config)
         table = Table(title=name, show_header=False, title_justify="left")
-        if found.version is None:
+        if state.version is None:
             table.add_row("serves", f"nothing yet: run {name}.ingest, then {name}.train")
         else:
-            assert found.since is not None
-            table.add_row("serves", f"version {found.version}, since {found.since:%Y-%m-%d %H:%M} UTC")
-            table.add_row("trained on", f"what was known at the end of {found.trained_on}")
-        for kind, newest in found.newest.items():
+            assert state.since is not None
+            table.add_row("serves", f"version {state.version}, since {state.since:%Y-%m-%d %H:%M} UTC")
+            table.add_row("trained on", f"what was known at the end of {state.trained_on}")
+        for kind, newest in state.newest.items():
             table.add_row(f"newest {kind}", newest or "none yet")
-        if found.missed:
-            table.add_row("missed", escape(found.missed))
-        table.add_row("last verdict", f"{found.verdict}: {found.reason}" if found.verdict else "none yet")
+        if state.missed:
+            table.add_row("missed", escape(state.missed))
+        table.add_row("last verdict", f"{state.verdict}: {state.reason}" if state.verdict else "none yet")
         console.print(table)
 
 

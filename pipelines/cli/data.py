@@ -88,10 +88,10 @@ def release(
 
     _require(reason, "a release")
     changes = {}
-    for one in set_ or []:
-        name, equals, value = one.partition("=")
+    for assignment in set_ or []:
+        name, equals, value = assignment.partition("=")
         if not equals:
-            raise ConfigError(f"{one!r} is no COLUMN=VALUE", where="--set", cure="such as --set litres=1.5")
+            raise ConfigError(f"{assignment!r} is no COLUMN=VALUE", where="--set", cure="such as --set litres=1.5")
         changes[name.strip()] = value
     load_environment()
     done = rows.release(load_problem(problem), row_id, changes, reason)

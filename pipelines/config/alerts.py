@@ -32,10 +32,10 @@ ConnectionId = Annotated[
 def _duration(value: object) -> object:
     if isinstance(value, timedelta) or (isinstance(value, str) and value.startswith(("P", "-P"))):
         return value  # as it was kept with a model: ISO 8601
-    found = re.fullmatch(r"(\d{1,4}) (minute|hour|day|week)s?", str(value))
-    if found is None:
+    match = re.fullmatch(r"(\d{1,4}) (minute|hour|day|week)s?", str(value))
+    if match is None:
         raise ValueError("give a number and a unit, such as 30 minutes, 12 hours, 1 day or 2 weeks")
-    return timedelta(**{f"{found[2]}s": int(found[1])})
+    return timedelta(**{f"{match[2]}s": int(match[1])})
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string"})]

@@ -101,7 +101,7 @@ class Partitions(Config):
         """
         day, at, end = self.parse(self.shift(key, 1)), time.fromisoformat(self.at), self.end(key)
         shown = (self._moment(day, at, fold=fold) for fold in (0, 1))
-        return next((one for one in shown if one.astimezone(UTC) >= end.astimezone(UTC)), end)
+        return next((moment for moment in shown if moment.astimezone(UTC) >= end.astimezone(UTC)), end)
 
     def newest_due(self, now: datetime) -> str:
         """The newest partition whose time to be ingested has come by `now`, be it one of `first` to `last` or not."""
@@ -159,7 +159,7 @@ class Partitions(Config):
         """When clocks show a time of a day, for the first time (`fold` 0) or the last; or when they skip it."""
         zone = ZoneInfo(self.timezone)
         shown = datetime.combine(day, wall)
-        by_former, by_latter = (shown.replace(tzinfo=zone, fold=one).astimezone(UTC) for one in (0, 1))
+        by_former, by_latter = (shown.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
         skipped = (by_former - by_latter) // timedelta(seconds=1)
         if skipped <= 0:
             return (by_latter if fold else by_former).astimezone(zone)

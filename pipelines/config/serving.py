@@ -116,7 +116,7 @@ class Policy(Config):
     @field_validator("worth")
     @classmethod
     def _no_worth_is_negative(cls, value: dict[Metric, float]) -> dict[Metric, float]:
-        if below := [metric for metric, one in value.items() if one < 0]:
+        if below := [metric for metric, worth in value.items() if worth < 0]:
             raise ValueError(f"{', '.join(below)}: a worth is not below 0, also where less of the metric is better")
         return value
 

@@ -104,7 +104,7 @@ def _differences(
         f"CASE WHEN a.{sql.quote(name)} IS DISTINCT FROM t.{sql.quote(name)} THEN {sql.literal(name)} END"
         for name in names
     )
-    found = sql.query(
+    different = sql.query(
         f"""SELECT * FROM (
             SELECT {key}, CASE WHEN t._there IS NULL THEN ['missing']
                 ELSE list_filter([{differs}], lambda one: one IS NOT NULL) END AS _off
@@ -113,7 +113,7 @@ def _differences(
         ) WHERE len(_off) > 0 ORDER BY {key}""",
         {"again": again, "stored": there},
     )
-    return {str(one[problem.key]): one["_off"] for one in found.to_pylist()}
+    return {str(row[problem.key]): row["_off"] for row in different.to_pylist()}
 
 
 def _counts(problem: Problem, of_splits: Any, made: Mapping[str, Any]) -> Finding:
@@ -137,8 +137,8 @@ def _counts(problem: Problem, of_splits: Any, made: Mapping[str, Any]) -> Findin
     ).to_pylist()
     if not off:
         return Finding("rows of events", True, "every row is of one event, and no event was left out")
-    told = "; ".join(f"{one['partition']} has {one['told']}" for one in off[:EXAMPLES])
-    return Finding("rows of events", False, f"in {len(off)} partitions rows and events do not match: {told}", CURE)
+    examples = "; ".join(f"{partition['partition']} has {partition['told']}" for partition in off[:EXAMPLES])
+    return Finding("rows of events", False, f"in {len(off)} partitions rows and events do not match: {examples}", CURE)
 
 
 def _finding(name: str, off: dict[str, list[str]], rows: int) -> Finding:

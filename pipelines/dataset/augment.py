@@ -67,8 +67,8 @@ def _mixed(
             values = numbers(rows[name])
             columns[name] = from_numbers(share * values[first] + (1 - share) * values[second], rows[name])
         elif name not in ("label", "weight"):
-            found, values = codes(rows[name])
-            taken = np.where(random.random(len(first)) < share, found[first], found[second])
+            coded, values = codes(rows[name])
+            taken = np.where(random.random(len(first)) < share, coded[first], coded[second])
             columns[name] = from_codes(taken, values, rows[name])
     columns["label"] = rows["label"].take(pa.array(first))
     columns["weight"] = pa.array(np.where(differs, of_first, of_first + of_second)).cast(rows["weight"].type)

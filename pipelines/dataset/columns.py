@@ -28,8 +28,8 @@ def from_numbers(values: np.ndarray, like: pa.ChunkedArray) -> pa.Array:
     missing = np.isnan(values)
     if missing.all():
         return pa.nulls(len(values), like.type)
-    seen = numbers(like)
-    inside = np.clip(np.where(missing, 0, values), np.nanmin(seen), np.nanmax(seen))
+    real = numbers(like)
+    inside = np.clip(np.where(missing, 0, values), np.nanmin(real), np.nanmax(real))
     if pa.types.is_integer(like.type):
         top = float(np.iinfo(like.type.to_pandas_dtype()).max)
         # The float next to the largest int64 is one above it.
@@ -46,8 +46,8 @@ def codes(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     values = column.drop_null().unique()
-    found = pc.index_in(column, value_set=values, skip_nulls=True).fill_null(len(values))
-    return found.to_numpy().astype(np.int64), pa.concat_arrays([values, pa.nulls(1, values.type)])
+    positions = pc.index_in(column, value_set=values, skip_nulls=True).fill_null(len(values))
+    return positions.to_numpy().astype(np.int64), pa.concat_arrays([values, pa.nulls(1, values.type)])
 
 
 def from_codes(positions: np.ndarray, values: pa.Array, like: pa.ChunkedArray) -> pa.Array:

@@ -136,12 +136,12 @@ def _allowed(problem: Problem, feature: str) -> str:
 
 
 def _checks(problem: Problem, facts: Facts) -> Section:
-    failed = sum(not one["passed"] for one in facts.findings)
+    failed = sum(not finding["passed"] for finding in facts.findings)
     leaks = problem.dataset.leaks
     rows = []
-    for one in facts.findings:
-        cure = f"; next: {one['cure']}" if one["cure"] else ""
-        rows.append([one["name"], "passed" if one["passed"] else "FAILED", one["reason"] + cure])
+    for finding in facts.findings:
+        cure = f"; next: {finding['cure']}" if finding["cure"] else ""
+        rows.append([finding["name"], "passed" if finding["passed"] else "FAILED", finding["reason"] + cure])
     return Section(
         "Whether it leaks",
         [
@@ -198,12 +198,12 @@ def _limits(problem: Problem, facts: Facts) -> Section:
             f"{figure(unlabelled)} events have no label and are not in the set. If they differ from the "
             "others, the set speaks for the labelled ones alone."
         )
-    for one in facts.splits if problem.task == "multiclass" else ():
-        absent = [name for name in problem.classes if not one["classes"][name]]
+    for split in facts.splits if problem.task == "multiclass" else ():
+        absent = [name for name in problem.classes if not split["classes"][name]]
         if absent:
             items.append(
-                f"The {one['split']} split has no row of {', '.join(absent)}: of these classes nothing is "
-                f"{'learnt' if one['split'] == 'train' else 'measured'} there."
+                f"The {split['split']} split has no row of {', '.join(absent)}: of these classes nothing is "
+                f"{'learnt' if split['split'] == 'train' else 'measured'} there."
             )
     guesses = sorted(set(labels.use) & {"weak", "self_trained"})
     if guesses:

@@ -51,10 +51,10 @@ def systematic(chance: np.ndarray, order: np.ndarray, random: np.random.Generato
     else:
         size = int(total) + (start < total - int(total))
     step = np.arange(size)
-    found = np.searchsorted(ends, start + step, side="right")
+    places = np.searchsorted(ends, start + step, side="right")
     # Rounding may put two points on one row, or the last beside the line: each moves to a neighbour.
-    found = np.maximum.accumulate(found - step) + step
-    return np.sort(order[np.minimum(found, len(order) - size + step)])
+    places = np.maximum.accumulate(places - step) + step
+    return np.sort(order[np.minimum(places, len(order) - size + step)])
 
 
 def sample(table: pa.Table, rows: int, seed: int) -> pa.Table:

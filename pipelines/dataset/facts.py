@@ -33,7 +33,9 @@ class Facts:
     queries: dict[str, str]  # texts of the SQL that gives events and labels, by name
     table_versions: dict[str, int | None]  # versions of the tables that were read and written; None: not written yet
     git_commit: str  # of the code; empty where it is not known
-    power: dict[str, Any] = field(default_factory=dict)  # what the held-out rows can show: `evaluation.power.told`
+    power: dict[str, Any] = field(
+        default_factory=dict
+    )  # what the held-out rows can show: `evaluation.power.held_out_power`
 
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -56,7 +58,7 @@ def split_counts(problem: Problem, rows: pa.Table) -> list[dict[str, Any]]:
         rows,
     )
     if problem.task == "multiclass":
-        counts = [{**one, "classes": dict(zip(problem.classes, one["classes"], strict=True))} for one in counts]
+        counts = [{**split, "classes": dict(zip(problem.classes, split["classes"], strict=True))} for split in counts]
     return counts
 
 

@@ -30,8 +30,8 @@ def fingerprint(problem: Problem, rows: pa.Table | ds.Dataset | Iterable[pa.Reco
     for batch in batches:
         for name, column in columns.items():
             column.update(batch[name])
-        for one in pc.value_counts(batch["partition"]).to_pylist():
-            counts[one["values"]] += one["counts"]
+        for group in pc.value_counts(batch["partition"]).to_pylist():
+            counts[group["values"]] += group["counts"]
     whole = hashlib.sha256()
     for name, column in columns.items():
         whole.update(f"{name}:{column.digest()};".encode())

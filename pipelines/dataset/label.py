@@ -43,13 +43,13 @@ def young(problem: Problem, partition: str, available: list[str]) -> list[str]:
 
 def usual_wait(problem: Problem, labels: Any, as_of: datetime) -> timedelta:
     """How long after their event nearly all labels (`USUAL_SHARE`) are here: none, where none has come."""
-    found = sql.query(
+    waits = sql.query(
         f"""SELECT quantile_cont(epoch(known_time) - epoch(event_time), {USUAL_SHARE}) AS seconds
             FROM ({labels_as_known(problem, problem.labels.use)}) WHERE source = 'natural'""",
         {"labels": labels},
         {"as_of": as_of},
     )
-    return timedelta(seconds=found["seconds"][0].as_py() or 0.0, days=problem.labels.delay_days)
+    return timedelta(seconds=waits["seconds"][0].as_py() or 0.0, days=problem.labels.delay_days)
 
 
 def awaiting(problem: Problem, targets: Any, labels: Any, as_of: datetime, wait: timedelta) -> list[str]:
@@ -70,7 +70,7 @@ def awaiting(problem: Problem, targets: Any, labels: Any, as_of: datetime, wait:
     if not is_open or allowed is None:
         return []
     key = sql.quote(problem.key)
-    found = sql.query(
+    waiting = sql.query(
         f"""WITH known AS ({labels_as_known(problem, problem.labels.use)}),
             of_events AS ({labels_of(problem, "events")}),
             waiting AS (
@@ -82,7 +82,7 @@ def awaiting(problem: Problem, targets: Any, labels: Any, as_of: datetime, wait:
         {"events": targets, "labels": labels},
         {"as_of": as_of, "allowed": allowed, "wait_s": wait.total_seconds()},
     )
-    keys: list[str] = found["partition"].to_pylist()
+    keys: list[str] = waiting["partition"].to_pylist()
     return keys
 
 
@@ -285,8 +285,8 @@ def labelled_counts(problem: Problem, events: Any, labels: Any, as_of: datetime)
         counted = "events WHERE"
     text = f"""SELECT partition, count(DISTINCT {sql.quote(problem.key)}) AS rows
         FROM {counted} known_time < $as_of GROUP BY partition"""
-    found = sql.query(text, {"events": events, "labels": labels}, {"as_of": as_of})
-    return dict(zip(found["partition"].to_pylist(), found["rows"].to_pylist(), strict=True))
+    per_partition = sql.query(text, {"events": events, "labels": labels}, {"as_of": as_of})
+    return dict(zip(per_partition["partition"].to_pylist(), per_partition["rows"].to_pylist(), strict=True))
 
 
 def excluded(rows: pa.Table) -> dict[str, int]:
@@ -352,7 +352,7 @@ def _moments(problem: Problem, split: dict[str, str]) -> pa.Table:
     parts, deadline = problem.partitions, dict[str, datetime]()
     if problem.dataset.split.embargo:
         for name, following in pairwise(SPLITS):
-            keys = [key for key, its in split.items() if its == following]
+            keys = [key for key, part in split.items() if part == following]
             if keys:
                 deadline[name] = parts.start(min(keys))
     time = pa.timestamp("us", "UTC")
@@ -379,7 +379,7 @@ def _label_sql(problem: Problem) -> str:
     more = [sql.quote(name) for name in carried(problem)]
     strays = _strays(problem)
     gone, joined = "", ""
-    found = "k.label, k.source, k.confidence, k.known_time AS label_known_time"
+    label_columns = "k.label, k.source, k.confidence, k.known_time AS label_known_time"
     if problem.labels.after_maturity == "negative":
         # A label that was taken back makes its event a negative one only from then on.
         sources = ", ".join(sql.literal(source) for source in problem.labels.use)
@@ -390,7 +390,7 @@ def _label_sql(problem: Problem) -> str:
         )"""
         taken_back = labels_of(problem, "events", strays, labels="gone", columns=["known_time"])
         joined = f"LEFT JOIN ({taken_back}) AS gone USING ({key}, event_time)"
-        found = """coalesce(k.label, CAST(0 AS TINYINT)) AS label, coalesce(k.source, 'none') AS source,
+        label_columns = """coalesce(k.label, CAST(0 AS TINYINT)) AS label, coalesce(k.source, 'none') AS source,
             CASE WHEN k.label IS NULL THEN 1.0 ELSE k.confidence END AS confidence,
             coalesce(k.known_time, greatest(s.matured, gone.known_time)) AS label_known_time"""
     groups, by_group, grouped = "", "", "split"
@@ -407,7 +407,7 @@ def _label_sql(problem: Problem) -> str:
             SELECT {", ".join([key, "partition", "event_time", *more])} FROM events
         ),
         labelled AS (
-            SELECT t.*, s.split AS planned, s.deadline, s.cut, {found}
+            SELECT t.*, s.split AS planned, s.deadline, s.cut, {label_columns}
             FROM targets AS t
             JOIN splits AS s USING (partition)
             LEFT JOIN ({labels_of(problem, "events", strays)}) AS k USING ({key}, event_time)
@@ -453,10 +453,10 @@ def _require_declared(problem: Problem, rows: pa.Table) -> None:
 def _require_rows(problem: Problem, rows: pa.Table, split: dict[str, str]) -> None:
     counts = rows.group_by(["partition", "split"]).aggregate([("label", "count")]).to_pylist()
     for name in SPLITS:
-        planned = [one for one in counts if split[one["partition"]] == name and one["label_count"]]
-        if planned and not any(one["split"] == name for one in planned):
+        planned = [group for group in counts if split[group["partition"]] == name and group["label_count"]]
+        if planned and not any(group["split"] == name for group in planned):
             lost = {
-                reason: sum(one["label_count"] for one in planned if one["split"] == reason)
+                reason: sum(group["label_count"] for group in planned if group["split"] == reason)
                 for reason in ("embargo", "grouped_out")
             }
             raise DataError(

@@ -150,42 +150,43 @@ def _single_feature(problem: Problem, rows: pa.Table) -> Finding:
         "multiclass": (single_feature_shares, "a share of its uncertainty removed of", leaks.max_single_feature_share),
         "regression": (single_feature_r2s, "an R2 of", leaks.max_single_feature_r2),
     }[problem.task]
-    found = alone(train, problem.feature_names, problem.training.seed)
+    predictions = alone(train, problem.feature_names, problem.training.seed)
     suspicious = {
-        name: f"{name} alone predicts the label with {measure} {one.value:.3f} (by {one.by}); allowed: {allowed:g}"
-        for name, one in found.items()
-        if one.value > allowed
+        name: f"{name} alone predicts the label with {measure} {prediction.value:.3f} "
+        f"(by {prediction.by}); allowed: {allowed:g}"
+        for name, prediction in predictions.items()
+        if prediction.value > allowed
     }
     beside: list[str] = []
     if problem.task == "multiclass":
         suspicious |= _stand_ins(problem, train)
     elif problem.task == "regression":
         suspicious, beside = _unlike_the_others(problem, train, suspicious)
-    told = [reason for name, reason in suspicious.items() if name not in leaks.accepted]
-    if told:
+    reasons = [reason for name, reason in suspicious.items() if name not in leaks.accepted]
+    if reasons:
         return Finding(
             "single_feature",
             False,
-            "; ".join(told),
+            "; ".join(reasons),
             "take it out of features if it is learnt with or after the outcome; if somebody has looked and it is "
             "known at the cut-off, name it in dataset.leaks.accepted",
         )
-    name, best = next(iter(found.items()))
+    name, best = next(iter(predictions.items()))
     reason = f"{name} predicts best alone, with {measure} {best.value:.3f}; allowed: {allowed:g}"
     taken = [name for name in suspicious if name in leaks.accepted]
     reason += f"; accepted: {', '.join(taken)}" if taken else ""
-    return Finding("single_feature", True, reason + "".join(f"; {one}" for one in beside))
+    return Finding("single_feature", True, reason + "".join(f"; {remark}" for remark in beside))
 
 
 def _stand_ins(problem: Problem, train: pa.Table) -> dict[str, str]:
     """Features of which one value is one of several classes, in other words."""
     most = problem.dataset.leaks.max_class_overlap
     return {
-        name: f"{name} alone predicts the label with an AUC of {one.auc:.3f}, for {one.label}: of the rows that are "
-        f"{one.label} or where it is {'missing' if one.value is None else one.value}, {one.overlap:.1%} are both; "
-        f"allowed: {most:.0%}"
-        for name, one in stand_ins(train, problem.feature_names, problem.training.seed).items()
-        if one.overlap > most
+        name: f"{name} alone predicts the label with an AUC of {stand_in.auc:.3f}, for {stand_in.label}: of the "
+        f"rows that are {stand_in.label} or where it is {'missing' if stand_in.value is None else stand_in.value}, "
+        f"{stand_in.overlap:.1%} are both; allowed: {most:.0%}"
+        for name, stand_in in stand_ins(train, problem.feature_names, problem.training.seed).items()
+        if stand_in.overlap > most
     }
 
 
@@ -210,7 +211,8 @@ def _unlike_the_others(
 def _label_times(problem: Problem, rows: pa.Table, as_of: datetime) -> Finding:
     """Labels that a split learns from, against the start of the next split's first partition, and against as_of."""
     firsts = {
-        one["split"]: one["first"] for one in _query("SELECT split, min(partition) AS first FROM rows GROUP BY 1", rows)
+        group["split"]: group["first"]
+        for group in _query("SELECT split, min(partition) AS first FROM rows GROUP BY 1", rows)
     }
     limits = dict.fromkeys(SPLITS, as_of)
     if problem.dataset.split.embargo:
@@ -228,11 +230,13 @@ def _label_times(problem: Problem, rows: pa.Table, as_of: datetime) -> Finding:
         by_themselves=pa.table({"source": BY_THEMSELVES}),
     )
     untimed = rows.filter(pc.and_(pc.is_valid(rows["label"]), pc.is_null(rows["label_known_time"]))).num_rows
-    told = [f"{one['rows']} {one['split']} rows have labels that were not known before {one['due']}" for one in late]
-    told += [f"{untimed} rows do not say when their label was known"] if untimed else []
-    if told:
+    reasons = [
+        f"{group['rows']} {group['split']} rows have labels that were not known before {group['due']}" for group in late
+    ]
+    reasons += [f"{untimed} rows do not say when their label was known"] if untimed else []
+    if reasons:
         return Finding(
-            "label_times", False, "; ".join(told), "assemble the set anew: `label` leaves such rows out by itself"
+            "label_times", False, "; ".join(reasons), "assemble the set anew: `label` leaves such rows out by itself"
         )
     if not problem.dataset.split.embargo:
         return Finding("label_times", True, f"every label was known before {as_of}; there is no embargo between splits")
@@ -245,48 +249,48 @@ def _event_times(rows: pa.Table) -> Finding:
         for row in _query("SELECT split, min(event_time) AS first, max(event_time) AS last FROM rows GROUP BY 1", rows)
     }
     present = [name for name in SPLITS if name in spans]
-    told = [
+    reasons = [
         f"{older} goes on until {spans[older]['last']}, {newer} begins at {spans[newer]['first']}"
         for older, newer in pairwise(present)
         if spans[older]["last"] >= spans[newer]["first"]
     ]
     strange = sorted(set(spans) - set(SPLITS))
-    told += [f"there are rows of {', '.join(strange)}, which is no split to learn from"] if strange else []
-    if told:
-        return Finding("event_times", False, "; ".join(told), "split by time: whole partitions, the newest held out")
+    reasons += [f"there are rows of {', '.join(strange)}, which is no split to learn from"] if strange else []
+    if reasons:
+        return Finding("event_times", False, "; ".join(reasons), "split by time: whole partitions, the newest held out")
     return Finding("event_times", True, f"the splits follow each other in time: {', '.join(present)}")
 
 
 def _events_once(problem: Problem, rows: pa.Table) -> Finding:
     key = sql.quote(problem.key)
-    found = _query(
+    repeated = _query(
         f"""SELECT count(*) AS events, list(CAST({key} AS VARCHAR) ORDER BY {key})[:{EXAMPLES}] AS examples
             FROM (SELECT {key} FROM rows GROUP BY 1 HAVING count(*) > 1)""",
         rows,
     )[0]
-    if not found["events"]:
+    if not repeated["events"]:
         return Finding("events_once", True, f"each of {rows.num_rows} events stands once")
     return Finding(
         "events_once",
         False,
-        f"{found['events']} events stand more than once, such as {', '.join(found['examples'])}",
+        f"{repeated['events']} events stand more than once, such as {', '.join(repeated['examples'])}",
         f"let events.sql give one row per {problem.key}, and ingest the partitions again that it has moved between",
     )
 
 
 def _entity(name: str, rows: pa.Table) -> Finding:
     column = sql.quote(name)
-    found = _query(
+    shared = _query(
         f"""SELECT count(*) AS groups, list(CAST({column} AS VARCHAR) ORDER BY {column})[:{EXAMPLES}] AS examples
             FROM (SELECT {column} FROM rows WHERE {column} IS NOT NULL GROUP BY 1 HAVING count(DISTINCT split) > 1)""",
         rows,
     )[0]
-    if not found["groups"]:
+    if not shared["groups"]:
         return Finding(f"entity {name}", True, f"no {name} stands in two splits")
     return Finding(
         f"entity {name}",
         False,
-        f"{found['groups']} values of {name} stand in more than one split, such as {', '.join(found['examples'])}",
+        f"{shared['groups']} values of {name} stand in more than one split, such as {', '.join(shared['examples'])}",
         f"set dataset.split.group_by to {name}, or take it out of dataset.leaks.entities",
     )
 
@@ -294,7 +298,7 @@ def _entity(name: str, rows: pa.Table) -> Finding:
 def _duplicates(problem: Problem, rows: pa.Table) -> Finding:
     """Rows whose features are all equal, null to null, though they stand in two splits."""
     names, key = ", ".join(sql.quote(name) for name in problem.feature_names), sql.quote(problem.key)
-    found = _query(
+    copies = _query(
         f"""WITH hashed AS (SELECT hash({names}) AS h, split, {key}, {names} FROM rows),
             likely AS (SELECT h FROM hashed GROUP BY h HAVING count(DISTINCT split) > 1),
             equal AS (SELECT count(*) AS rows, CAST(min({key}) AS VARCHAR) AS example
@@ -304,13 +308,13 @@ def _duplicates(problem: Problem, rows: pa.Table) -> Finding:
             FROM equal""",
         rows,
     )[0]
-    if not found["rows"]:
+    if not copies["rows"]:
         return Finding("duplicates", True, "no two splits have rows with equal features")
     return Finding(
         "duplicates",
         False,
-        f"{found['rows']} rows have features equal to those of a row in another split, such as "
-        f"{', '.join(found['examples'])}",
+        f"{copies['rows']} rows have features equal to those of a row in another split, such as "
+        f"{', '.join(copies['examples'])}",
         "remove copies in events.sql, group what belongs together (dataset.split.group_by), or, where equal rows are "
         "natural, set dataset.leaks.duplicates to false",
     )
@@ -324,7 +328,7 @@ def _copies(problem: Problem, rows: pa.Table, allowed: float) -> Finding:
     usual * (1 - usual), the variance of what is counted; that much more is allowed.
     """
     names = ", ".join(sql.quote(name) for name in problem.feature_names)
-    found = _query(
+    shares = _query(
         f"""WITH hashed AS (SELECT hash({names}) AS h, split FROM rows),
             known AS (SELECT h, count(*) AS n FROM hashed WHERE split = 'train' GROUP BY 1)
             SELECT avg((n > 1)::INT) FILTER (split = 'train') AS usual,
@@ -333,15 +337,17 @@ def _copies(problem: Problem, rows: pa.Table, allowed: float) -> Finding:
             FROM hashed LEFT JOIN known USING (h)""",
         rows,
     )[0]
-    usual = found["usual"] or 0.0
+    usual = shares["usual"] or 0.0
     allowed += usual * (1 - usual)
-    told = {name: found[name] for name in ("validation", "test") if (found[name] or 0.0) > usual + allowed}
-    if not told:
+    above_usual = {name: shares[name] for name in ("validation", "test") if (shares[name] or 0.0) > usual + allowed}
+    if not above_usual:
         return Finding("copies", True, f"no more held-out rows equal a training row than its like do ({usual:.1%})")
     return Finding(
         "copies",
         False,
-        "; ".join(f"{share:.1%} of the {name} rows have the features of a training row" for name, share in told.items())
+        "; ".join(
+            f"{share:.1%} of the {name} rows have the features of a training row" for name, share in above_usual.items()
+        )
         + f", of the training rows {usual:.1%} those of another one; allowed: {allowed:.1%} more",
         "find out why rows come again under other keys (a repeated delivery, a join that multiplies), and remove them; "
         "what belongs together goes into one split (dataset.split.group_by)",
@@ -358,8 +364,8 @@ def _coverage(events: Any, allowed: float) -> Finding:
         "SELECT split, partition, avg((label IS NULL)::INT) AS missing FROM events GROUP BY ALL ORDER BY ALL",
         {"events": events},
     )
-    for one in counted.to_pylist():
-        shares.get(one["split"], {})[one["partition"]] = one["missing"]
+    for partition in counted.to_pylist():
+        shares.get(partition["split"], {})[partition["partition"]] = partition["missing"]
     known = list(shares["train"].values()) or [0.0]
     usual = max(known) + 2 * (max(known) - min(known))
     gone = {key: share for name in SPLITS[1:] for key, share in shares[name].items() if share > usual + allowed}
@@ -380,5 +386,5 @@ def _coverage(events: Any, allowed: float) -> Finding:
 
 
 def _query(text: str, rows: pa.Table, **more: pa.Table) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = sql.query(text, {"rows": rows, **more}).to_pylist()
-    return found
+    answer: list[dict[str, Any]] = sql.query(text, {"rows": rows, **more}).to_pylist()
+    return answer

@@ -90,7 +90,7 @@ def splits(problem: Problem, facts: Facts) -> Section:
     rule, every = problem.dataset.split, problem.partitions.every
     rows = []
     for name in (*SPLITS, "embargo"):
-        keys = sorted(key for key, its in facts.partitions.items() if its == name)
+        keys = sorted(key for key, part in facts.partitions.items() if part == name)
         if keys:
             rows.append([name, len(keys), ", ".join(keys) if len(keys) <= 4 else f"{keys[0]} to {keys[-1]}"])
     window = problem.dataset.window_partitions
@@ -172,7 +172,7 @@ def _settings(settings: BaseModel) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, dict):
-        return "; ".join(f"{name}: {_value(one)}" for name, one in value.items())
+        return "; ".join(f"{name}: {_value(element)}" for name, element in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -50,11 +50,11 @@ def resample(rows: pa.Table, features: list[str], categorical: list[str], resamp
     match resampling.method:
         case "undersample":
             most = round(counts.min() / resampling.ratio)
-            wanted = {one: most for one, count in _counted(classes, counts) if count > most}
+            wanted = {code: most for code, count in _counted(classes, counts) if count > most}
             return rows.take(pa.array(_drawn(label, wanted, resampling)))
         case "oversample":
             least = round(counts.max() * resampling.ratio)
-            wanted = {one: least for one, count in _counted(classes, counts) if count < least}
+            wanted = {code: least for code, count in _counted(classes, counts) if count < least}
             return rows.take(pa.array(_drawn(label, wanted, resampling)))
         case "tomek":
             encoded = _encoded(rows, features, categorical)
@@ -63,8 +63,8 @@ def resample(rows: pa.Table, features: list[str], categorical: list[str], resamp
         case "smote":
             least = round(counts.max() * resampling.ratio)
             grown = [
-                (np.flatnonzero(label == one), least - count)
-                for one, count in _counted(classes, counts)
+                (np.flatnonzero(label == code), least - count)
+                for code, count in _counted(classes, counts)
                 if count < least
             ]
             if not grown:
@@ -99,7 +99,7 @@ def _encoded(rows: pa.Table, features: list[str], categorical: list[str]) -> Enc
     numeric = [name for name in features if not is_category(rows[name], name, categorical)]
     scaled = np.empty((rows.num_rows, len(numeric)))
     scale = np.ones(len(numeric))
-    holes, categories, found = {}, {}, []
+    holes, categories, positions_by_column = {}, {}, []
     for position, name in enumerate(numeric):
         values = numbers(rows[name])
         is_missing = np.isnan(values)
@@ -111,8 +111,12 @@ def _encoded(rows: pa.Table, features: list[str], categorical: list[str]) -> Enc
     for name in features:
         if name not in numeric:
             positions, categories[name] = codes(rows[name])
-            found.append(positions)
-    coded = np.column_stack([*found, *holes.values()]) if found or holes else np.empty((rows.num_rows, 0))
+            positions_by_column.append(positions)
+    coded = (
+        np.column_stack([*positions_by_column, *holes.values()])
+        if positions_by_column or holes
+        else np.empty((rows.num_rows, 0))
+    )
     return Encoded(numeric, scaled, scale, categories, list(holes), coded.astype(np.float64))
 
 
@@ -154,7 +158,7 @@ def _without_links(encoded: Encoded, label: np.ndarray, smallest: int, seed: int
     for block in np.array_split(order, math.ceil(len(order) / BLOCK_ROWS)):
         present = np.unique(label[block])
         if len(present) > 1:
-            cleaner = TomekLinks(sampling_strategy=[one for one in present.tolist() if one != smallest])
+            cleaner = TomekLinks(sampling_strategy=[code for code in present.tolist() if code != smallest])
             cleaner.fit_resample(encoder.fit_transform(points[block]), label[block])
             stays[np.delete(block, cleaner.sample_indices_)] = False
     return stays
@@ -171,14 +175,14 @@ def _smote(rows: pa.Table, encoded: Encoded, few: np.ndarray, count: int, resamp
     many = np.delete(np.arange(rows.num_rows), few)
     made = np.concatenate(list(_made(encoded, few, many, count, resampling)))
     width = len(encoded.numeric)
-    found = made[:, width:].astype(np.int64)
-    is_hole = dict(zip(encoded.holed, found[:, len(encoded.categories) :].T.astype(bool), strict=True))
+    synthetic = made[:, width:].astype(np.int64)
+    is_hole = dict(zip(encoded.holed, synthetic[:, len(encoded.categories) :].T.astype(bool), strict=True))
     columns = {}
     for position, name in enumerate(encoded.numeric):
         values = made[:, position] * encoded.scale[position]
         columns[name] = from_numbers(np.where(is_hole.get(name, False), np.nan, values), rows[name])
     for position, (name, values) in enumerate(encoded.categories.items()):
-        columns[name] = from_codes(found[:, position], values, rows[name])
+        columns[name] = from_codes(synthetic[:, position], values, rows[name])
     weight = rows["weight"].to_numpy()[few].mean()
     columns["label"] = rows["label"].take(pa.array(np.repeat(few[:1], count)))
     columns["weight"] = pa.array(np.full(count, weight)).cast(rows["weight"].type)

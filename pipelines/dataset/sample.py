@@ -156,7 +156,7 @@ def _proposal(rows: pa.Table, sampling: Sampling) -> np.ndarray:
     weights = column.cast(pa.float64(), safe=False).fill_null(math.nan).to_numpy()
     wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if len(wrong):
-        shown = ", ".join("missing" if np.isnan(one) else f"{one:g}" for one in weights[wrong[:3]])
+        shown = ", ".join("missing" if np.isnan(weight) else f"{weight:g}" for weight in weights[wrong[:3]])
         raise DataError(
             f"{len(wrong)} of {len(weights)} training rows have no usable weight in {sampling.weight_column!r}, "
             f"such as {shown}",
@@ -214,9 +214,9 @@ def _require_a_chance(chance: np.ndarray) -> None:
 def _require_two_labels(rows: pa.Table, split: str, cure: str, kind: str = "") -> None:
     values = rows.filter(pc.equal(rows["split"], split))["label"].unique()
     if len(values) < 2:
-        one = "one value of the label only" if pa.types.is_floating(values.type) else "one class only"
+        what = "one value of the label only" if pa.types.is_floating(values.type) else "one class only"
         raise DataError(
-            f"the {kind}{split} split has {one if len(values) else 'no rows'}",
+            f"the {kind}{split} split has {what if len(values) else 'no rows'}",
             where="training set",
             cure=cure,
         )

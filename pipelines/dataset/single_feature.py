@@ -61,7 +61,10 @@ def single_feature_aucs(rows: pa.Table, features: Sequence[str], seed: int) -> d
             ways["its ranges"] = lambda labels: _learnt_auc(ranges, labels, half)
         ways["whether it is missing"] = lambda labels: _either_way(missing.astype(np.int64), labels)
         for by, way in ways.items():
-            yield max((Prediction(way(labels), by + of) for of, labels in targets.items()), key=lambda one: one.value)
+            yield max(
+                (Prediction(way(labels), by + of) for of, labels in targets.items()),
+                key=lambda prediction: prediction.value,
+            )
 
     return _best_first(rows, features, measured, nothing=0.5)
 
@@ -82,8 +85,8 @@ def single_feature_shares(rows: pa.Table, features: Sequence[str], seed: int) ->
         values, missing = _taken(column)
         codes = _codes(column) if values is None else _ranges(values, missing)
         by = "its categories" if values is None else "its ranges"
-        found = [_removed(codes, labels, classes, learn) for learn in (half, ~half)]
-        yield Prediction(max(float(np.mean(found)), 0.0), by)
+        shares = [_removed(codes, labels, classes, learn) for learn in (half, ~half)]
+        yield Prediction(max(float(np.mean(shares)), 0.0), by)
 
     return _best_first(rows, features, measured, nothing=0.0)
 
@@ -107,7 +110,7 @@ def stand_ins(rows: pa.Table, features: Sequence[str], seed: int) -> dict[str, S
     A class of fewer than 12 rows proves nothing; a measurement, which seldom takes a value twice, stands for no class.
     """
     rows, _ = _sampled(rows, features, seed)
-    found = {}
+    stand_in_for = {}
     for name in features:
         values = rows[name]
         if pa.types.is_floating(values.type):
@@ -125,13 +128,13 @@ def stand_ins(rows: pa.Table, features: Sequence[str], seed: int) -> dict[str, S
         best = int(overlap.argmax())
         rest = rows.num_rows - of_label[best]
         is_told, is_alarm = both[best] / of_label[best], (of_value[best] - both[best]) / rest if rest else 0.0
-        found[name] = Stand(
+        stand_in_for[name] = Stand(
             counts["value"][best].as_py(),
             counts["label"][best].as_py(),
             float(overlap[best]),
             float((1 + is_told - is_alarm) / 2),
         )
-    return found
+    return stand_in_for
 
 
 def single_feature_r2s(rows: pa.Table, features: Sequence[str], seed: int) -> dict[str, Prediction]:
@@ -210,11 +213,11 @@ def _first(count: int, more: int) -> Array:
     return np.arange(count + more) < count
 
 
-def _are_same(one: Array, other: Array, half: Array) -> bool:
-    known = ~(np.isnan(one) | np.isnan(other))
+def _are_same(first: Array, other: Array, half: Array) -> bool:
+    known = ~(np.isnan(first) | np.isnan(other))
     if known.mean() < 0.5:
         return False
-    return _either_half(half[known], one[known], lambda learn: _tree(other[known], one[known], learn)) > SAME
+    return _either_half(half[known], first[known], lambda learn: _tree(other[known], first[known], learn)) > SAME
 
 
 def _sampled(rows: pa.Table, features: Sequence[str], seed: int, most: int = SAMPLE_ROWS) -> tuple[pa.Table, Array]:
@@ -232,11 +235,11 @@ def _best_first(
     measured: Callable[[pa.ChunkedArray], Iterator[Prediction]],
     nothing: float,
 ) -> dict[str, Prediction]:
-    found = {}
+    best_of = {}
     for name in features:
-        best = max(measured(rows[name]), key=lambda one: one.value)
-        found[name] = best if best.value > nothing else Prediction(nothing, "nothing")
-    return dict(sorted(found.items(), key=lambda one: (-one[1].value, one[0])))
+        best = max(measured(rows[name]), key=lambda prediction: prediction.value)
+        best_of[name] = best if best.value > nothing else Prediction(nothing, "nothing")
+    return dict(sorted(best_of.items(), key=lambda named: (-named[1].value, named[0])))
 
 
 def _taken(column: pa.ChunkedArray) -> tuple[Array | None, Array]:
@@ -306,10 +309,10 @@ def _learnt_auc(codes: Array, labels: Array, half: Array) -> float:
     """AUC of each code's positive rate, learnt on the other half of the rows (target encoding; Micci-Barreca 2001)."""
     measured = []
     for learn in (half, ~half):
-        found = None
+        auc = None
         if learn.any() and not learn.all():
-            found = _auc(_ranks(_means(codes, labels, learn)), labels[~learn])
-        measured.append(0.5 if found is None else found)
+            auc = _auc(_ranks(_means(codes, labels, learn)), labels[~learn])
+        measured.append(0.5 if auc is None else auc)
     return _certain(float(np.mean(measured)), labels)
 
 
@@ -332,12 +335,12 @@ def _tree(rank: Array, labels: Array, learn: Array) -> Array:
 
 def _either_half(half: Array, labels: Array, predicted: Callable[[Array], Array]) -> float:
     """Mean R2 of what is learnt on one half and measured on the other, and the other way round; at least 0."""
-    found = []
+    explained = []
     for learn in (half, ~half):
         truth = labels[~learn]
         spread = np.square(truth - truth.mean()).sum() if learn.any() and not learn.all() else 0.0
-        found.append(1 - np.square(truth - predicted(learn)).sum() / spread if spread > 0 else 0.0)
-    measured = float(np.mean(found))
+        explained.append(1 - np.square(truth - predicted(learn)).sum() / spread if spread > 0 else 0.0)
+    measured = float(np.mean(explained))
     return measured if measured * len(labels) > CERTAIN**2 else 0.0
 
 

@@ -220,4 +220,7 @@ def facts(
 def _quarantined(problem: Problem, keys: list[str]) -> dict[str, int]:
     rows = store.dataset(problem, "quarantine").to_table(columns=["rules"], filter=sql.is_among("partition", keys))
     counts = pc.value_counts(pc.list_flatten(rows["rules"].combine_chunks())).to_pylist()
-    return {one["values"]: one["counts"] for one in sorted(counts, key=lambda one: (-one["counts"], one["values"]))}
+    return {
+        group["values"]: group["counts"]
+        for group in sorted(counts, key=lambda group: (-group["counts"], group["values"]))
+    }

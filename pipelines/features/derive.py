@@ -12,15 +12,15 @@ PERIODS = {"minute": 60, "hour": 24, "weekday": 7, "day": 31, "week": 53, "month
 
 def derived(problem: Problem) -> dict[str, str]:
     """SQL expressions over `targets AS t`, by feature: the crosses, then the parts of times."""
-    found = {name: _cross(cross) for name, cross in problem.features.crosses.items()}
+    expressions = {name: _cross(cross) for name, cross in problem.features.crosses.items()}
     for name, part in problem.features.datetime.items():
         value = _part(part, problem.partitions.timezone)
         if part.cyclical:
             angle = f"2 * pi() * {value} / {PERIODS[part.part]}"
-            found |= {f"{name}_sin": f"sin({angle})", f"{name}_cos": f"cos({angle})"}
+            expressions |= {f"{name}_sin": f"sin({angle})", f"{name}_cos": f"cos({angle})"}
         else:
-            found[name] = value
-    return found
+            expressions[name] = value
+    return expressions
 
 
 def _cross(cross: Cross) -> str:

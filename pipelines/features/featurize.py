@@ -83,8 +83,8 @@ def featurize_row(problem: Problem, event: dict[str, Any], events: Any, labels: 
         day = event["event_time"].astimezone(ZoneInfo(problem.partitions.timezone)).date()
         columns["partition"] = pa.array([problem.partitions.key_of(day)])
     (batch,) = featurize(problem, pa.table(columns, schema=schema), events, labels)
-    found: dict[str, Any] = batch.to_pylist()[0]
-    return found
+    features_of_row: dict[str, Any] = batch.to_pylist()[0]
+    return features_of_row
 
 
 def _that_may_count(problem: Problem, targets: Any, statements: Any) -> Any:

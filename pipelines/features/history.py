@@ -74,8 +74,8 @@ def _number_cutoffs(database: duckdb.DuckDBPyConnection, cutoffs: NDArray[np.int
     """
 
     def positions(moments: pa.Array) -> pa.Array:
-        found = np.searchsorted(cutoffs, moments.to_numpy(zero_copy_only=False), side="right")
-        return pa.array(found.astype(np.int32))
+        places = np.searchsorted(cutoffs, moments.to_numpy(zero_copy_only=False), side="right")
+        return pa.array(places.astype(np.int32))
 
     database.create_function("cutoffs_until", positions, ["BIGINT"], "INTEGER", type="arrow")
 

@@ -43,19 +43,19 @@ def _outputs(node: dict[str, Any], sources: Mapping[str, Sequence[str]], known: 
     for entry in node["cte_map"]["map"]:
         named[entry["key"].lower()] = _outputs(_node(entry["value"]), sources, named)
     scope = dict(_relations(node["from_table"], sources, named))
-    found: Outputs = {}
+    outputs: Outputs = {}
     for expression in node["select_list"]:
         if expression["class"] == "STAR":
             for alias, relation in scope.items():
                 if expression["relation_name"].lower() in ("", alias):
-                    found |= {name: _of(relation, name) for name in _columns(relation, sources)}
+                    outputs |= {name: _of(relation, name) for name in _columns(relation, sources)}
             continue
         name = expression["alias"] or (expression.get("column_names") or [""])[-1]
-        leaves = [leaf for ref in _references(expression) for leaf in _resolve(ref, scope, sources, found)]
+        leaves = [leaf for ref in _references(expression) for leaf in _resolve(ref, scope, sources, outputs)]
         for inner in _subqueries(expression):
             leaves += [leaf for column in _outputs(inner, sources, named).values() for leaf in column]
-        found[name] = sorted(set(leaves))
-    return found
+        outputs[name] = sorted(set(leaves))
+    return outputs
 
 
 def _node(holder: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _resolve(
         return _of(having[0], name)
     if name in before:
         return before[name]
-    undeclared = [one for one in scope.values() if isinstance(one, str) and not sources.get(one)]
+    undeclared = [relation for relation in scope.values() if isinstance(relation, str) and not sources.get(relation)]
     return _of(undeclared[0], name) if len(undeclared) == 1 else [name]
 
 

@@ -26,7 +26,7 @@ def feature_schema(problem: Problem, rows: pa.Table | None) -> list[dict[str, An
         DataError: `rows` lack a feature.
     """
     origin = _origin(problem)
-    seen = _seen(problem, rows) if rows is not None else {}
+    seen_values = _seen(problem, rows) if rows is not None else {}
     empty = {"coverage": None, "min": None, "max": None, "distinct": None}
     return [
         {
@@ -34,8 +34,8 @@ def feature_schema(problem: Problem, rows: pa.Table | None) -> list[dict[str, An
             **facts,
             "owner": facts["owner"] or problem.owner,
             "available": _available(problem, used),
-            "source_columns": sorted({one for column in used for one in origin.get(column, [])}),
-            **seen.get(name, empty),
+            "source_columns": sorted({source_column for column in used for source_column in origin.get(column, [])}),
+            **seen_values.get(name, empty),
         }
         for name, (facts, used) in _facts(problem).items()
     ]
@@ -48,32 +48,32 @@ def feature_units(problem: Problem) -> dict[str, str]:
 
 def _facts(problem: Problem) -> dict[str, tuple[dict[str, str], list[str]]]:
     """What is declared about each feature, and the columns of events (or label) that it is made of."""
-    features, found = problem.features, {}
+    features, facts = problem.features, {}
     for name in features.columns:
         column = problem.columns[name]
         words = {"unit": column.unit, "description": column.description, "owner": column.owner}
-        found[name] = ({"type": column.type, **words, "definition": f"{name} of events.sql"}, [name])
+        facts[name] = ({"type": column.type, **words, "definition": f"{name} of events.sql"}, [name])
     for name, past in features.history.items():
         words = {"unit": past.unit or _unit(problem, past), "description": past.description, "owner": past.owner}
         groups = f"by {', '.join(past.by)}" if past.by else "over all events"
         definition = f"{past.function} of {past.of} over {past.window_days} days {groups}"
-        found[name] = ({"type": "float", **words, "definition": definition}, [*past.by, past.of])
+        facts[name] = ({"type": "float", **words, "definition": definition}, [*past.by, past.of])
     for name, cross in features.crosses.items():
         words = {"unit": "", "description": cross.description, "owner": cross.owner}
-        found[name] = ({"type": "string", **words, "definition": " | ".join(cross.of)}, cross.of)
+        facts[name] = ({"type": "string", **words, "definition": " | ".join(cross.of)}, cross.of)
     for name, part in features.datetime.items():
         words = {"unit": "", "description": part.description, "owner": part.owner}
         definition = f"{part.part} of {part.of} in {problem.partitions.timezone}"
         if part.cyclical:
             turn = f", once around in {PERIODS[part.part]}"
-            found[f"{name}_sin"] = ({"type": "float", **words, "definition": f"sine of {definition}{turn}"}, [part.of])
-            found[f"{name}_cos"] = (
+            facts[f"{name}_sin"] = ({"type": "float", **words, "definition": f"sine of {definition}{turn}"}, [part.of])
+            facts[f"{name}_cos"] = (
                 {"type": "float", **words, "definition": f"cosine of {definition}{turn}"},
                 [part.of],
             )
         else:
-            found[name] = ({"type": "float", **words, "definition": definition}, [part.of])
-    return found
+            facts[name] = ({"type": "float", **words, "definition": definition}, [part.of])
+    return facts
 
 
 def _unit(problem: Problem, past: History) -> str:
@@ -86,8 +86,8 @@ def _unit(problem: Problem, past: History) -> str:
 
 def _available(problem: Problem, used: list[str]) -> str | None:
     """Known by the cut-off if all that it is made of is. Of labels, history takes only what was known by then."""
-    found = [problem.columns[name].available for name in used if name in problem.columns]
-    return "later" if "later" in found else None if None in found else "cutoff"
+    availabilities = [problem.columns[name].available for name in used if name in problem.columns]
+    return "later" if "later" in availabilities else None if None in availabilities else "cutoff"
 
 
 def _origin(problem: Problem) -> dict[str, list[str]]:
@@ -97,10 +97,10 @@ def _origin(problem: Problem) -> dict[str, list[str]]:
     except ConfigError:  # settings that were kept with a model may have outlived their folder
         text = ""
     sources = {name: list(source.columns) for name, source in problem.sources.items()}
-    found = {"label": ["label"]} | lineage(text, sources)
-    if "cutoff_time" not in found and "event_time" in found:  # what extract takes in its place
-        found["cutoff_time"] = found["event_time"]
-    return found | {name: one.source_columns for name, one in problem.columns.items() if one.source_columns}
+    origins = {"label": ["label"]} | lineage(text, sources)
+    if "cutoff_time" not in origins and "event_time" in origins:  # what extract takes in its place
+        origins["cutoff_time"] = origins["event_time"]
+    return origins | {name: column.source_columns for name, column in problem.columns.items() if column.source_columns}
 
 
 def _seen(problem: Problem, rows: pa.Table) -> dict[str, dict[str, Any]]:
@@ -118,8 +118,8 @@ def _seen(problem: Problem, rows: pa.Table) -> dict[str, dict[str, Any]]:
         else:
             measures += [f"count({column})", f"min({column})", f"max({column})", "NULL"]
     named = ", ".join(f"{measure} AS m{n}" for n, measure in enumerate(measures))
-    (found,) = sql.query(f"SELECT {named} FROM rows", {"rows": rows}).to_pylist()
-    values, count = list(found.values()), rows.num_rows
+    (counted,) = sql.query(f"SELECT {named} FROM rows", {"rows": rows}).to_pylist()
+    values, count = list(counted.values()), rows.num_rows
     return {
         name: {
             "coverage": values[4 * n] / count if count else None,

@@ -81,12 +81,16 @@ def curve(
 
 def reliability(name: str, bins: Sequence[CalibrationBin], labels: tuple[str, str], is_share: bool) -> Markup | None:
     """Mean score against what happened, with intervals; on the diagonal scores mean what they say."""
-    shown = [one for one in bins if one.get("mean_score") is not None and one.get("rate") is not None]
+    shown = [
+        each_bin for each_bin in bins if each_bin.get("mean_score") is not None and each_bin.get("rate") is not None
+    ]
     if not shown:
         return None
-    x, y = (np.array([one[key] for one in shown], dtype=float) for key in ("mean_score", "rate"))
+    x, y = (np.array([each_bin[key] for each_bin in shown], dtype=float) for key in ("mean_score", "rate"))
     low, high = (
-        np.array([one[key] if one.get(key) is not None else one["rate"] for one in shown], dtype=float)
+        np.array(
+            [each_bin[key] if each_bin.get(key) is not None else each_bin["rate"] for each_bin in shown], dtype=float
+        )
         for key in ("low", "high")
     )
 

@@ -38,7 +38,7 @@ class Refusal(NamedTuple):
 class BatchRule:
     """A bound on a number that each partition of a batch has.
 
-    `observed` is that number by partition; None where there is none, which breaks the rule if `is_required`. `told`
+    `observed` is that number by partition; None where there is none, which breaks the rule if `is_required`. `details`
     says it in words, of rules whose numbers mean nothing by themselves.
     """
 
@@ -47,7 +47,7 @@ class BatchRule:
     min: float | None = None
     max: float | None = None
     is_required: bool = False
-    told: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[str]:
@@ -95,27 +95,29 @@ def batch_rules(
     rows, bad = (parts[name].to_pylist() for name in ("rows", "bad"))
     settings = problem.validation
     share = dict(zip(keys, (b / r if r else None for r, b in zip(rows, bad, strict=True)), strict=True))
-    found = [BatchRule(SHARE, share, max=settings.max_quarantined_share)]
+    declared_rules = [BatchRule(SHARE, share, max=settings.max_quarantined_share)]
     if summary.query == "labels":
-        return found
+        return declared_rules
     must_have_rows = {
         key: count
         for key, count in zip(keys, rows, strict=True)
         if not (may_be_empty and problem.partitions.holds(key))
     }
     if must_have_rows:
-        found.insert(0, BatchRule(EMPTY, must_have_rows, min=1))
+        declared_rules.insert(0, BatchRule(EMPTY, must_have_rows, min=1))
     for name, column in problem.columns.items():
         if column.max_null_share is not None:
             nulls = dict(zip(keys, parts[f"null_share_{name}"].to_pylist(), strict=True))
-            found.append(BatchRule(f"{name}: share of missing values", nulls, max=column.max_null_share))
+            declared_rules.append(BatchRule(f"{name}: share of missing values", nulls, max=column.max_null_share))
     if settings.max_age_days is not None:
         ages = {key: age for key, age, r in zip(keys, _ages(problem, parts), rows, strict=True) if r}
-        found.append(BatchRule("age of the newest event in days", ages, max=settings.max_age_days, is_required=True))
+        declared_rules.append(
+            BatchRule("age of the newest event in days", ages, max=settings.max_age_days, is_required=True)
+        )
     if settings.volume is not None:
         good = [r - b for r, b in zip(rows, bad, strict=True)]
         ratios = _ratios(good, trailing, settings.volume)
-        found.append(
+        declared_rules.append(
             BatchRule(
                 "rows over the mean of the partitions before",
                 {key: ratio for key, ratio, r in zip(keys, ratios, rows, strict=True) if r},
@@ -123,7 +125,7 @@ def batch_rules(
                 max=settings.volume.max_ratio,
             )
         )
-    return found
+    return declared_rules
 
 
 def check_sources(problem: Problem, counts: Mapping[str, Mapping[str, int]], set_aside: str) -> None:
@@ -134,9 +136,9 @@ def check_sources(problem: Problem, counts: Mapping[str, Mapping[str, int]], set
     """
     limit = problem.validation.max_quarantined_share
     bad = [
-        f"{one['rejected']} of {one['rows']} rows of {name}"
-        for name, one in counts.items()
-        if one["rejected"] > limit * one["rows"]
+        f"{count['rejected']} of {count['rows']} rows of {name}"
+        for name, count in counts.items()
+        if count["rejected"] > limit * count["rows"]
     ]
     if bad:
         raise DataError(
@@ -151,7 +153,7 @@ def batch_refusals(problem: Problem, summary: Summary, checked: Sequence[BatchRu
 
     `set_aside` says where the bad rows can be looked at.
     """
-    found = []
+    refusals = []
     for rule in checked:
         for key in rule.failed:
             if rule.name == SHARE:
@@ -163,8 +165,8 @@ def batch_refusals(problem: Problem, summary: Summary, checked: Sequence[BatchRu
                     "has the source been delivered, and whole? is the partition inside the problem's first and last? "
                     f"if so, {rule_of}"
                 )
-            found.append(Refusal(key, summary.query, rule.name, _reason(rule, key, summary), where, cure))
-    return found
+            refusals.append(Refusal(key, summary.query, rule.name, _reason(rule, key, summary), where, cure))
+    return refusals
 
 
 def reasons(refusals: Sequence[Refusal]) -> dict[str, list[str]]:
@@ -174,12 +176,12 @@ def reasons(refusals: Sequence[Refusal]) -> dict[str, list[str]]:
     >>> reasons([refusal, refusal._replace(query="labels", reason="half of them")])
     {'2024-01-01': ['no rows', 'labels: half of them']}
     """
-    found: dict[str, list[str]] = {}
-    for one in sorted(refusals, key=lambda one: one.partition):
-        found.setdefault(one.partition, []).append(
-            one.reason if one.query == "events" else f"{one.query}: {one.reason}"
+    by_partition: dict[str, list[str]] = {}
+    for refusal in sorted(refusals, key=lambda refusal: refusal.partition):
+        by_partition.setdefault(refusal.partition, []).append(
+            refusal.reason if refusal.query == "events" else f"{refusal.query}: {refusal.reason}"
         )
-    return found
+    return by_partition
 
 
 def summed_up(refused: Mapping[str, Sequence[str]]) -> str:
@@ -211,7 +213,7 @@ def check_refusals(problem: Problem, keys: Sequence[str], refusals: Sequence[Ref
     if len(refused) < len(keys) and len(refused) <= limit * len(keys):
         return
     several = f"{len(refused)} of {len(keys)} partitions are refused, and {limit:.0%} may be (max_refused_share)\n"
-    cures = list(dict.fromkeys(one.cure for one in refusals))
+    cures = list(dict.fromkeys(refusal.cure for refusal in refusals))
     raise DataError(
         (several if len(keys) > 1 else "") + summed_up(refused),
         where=refusals[0].where,
@@ -236,14 +238,14 @@ def _ratios(rows: Sequence[int], trailing: Sequence[int], volume: Volume) -> lis
     ([3.0, 1.0], [None])
     """
     before = list(trailing)
-    found: list[float | None] = []
+    ratios: list[float | None] = []
     for count in rows:
         compared = before[-volume.trailing_partitions :]
         ratio = count * len(compared) / sum(compared) if sum(compared) else None
-        found.append(ratio)
+        ratios.append(ratio)
         if count and (ratio is None or volume.min_ratio <= ratio <= volume.max_ratio):
             before.append(count)
-    return found
+    return ratios
 
 
 def _reason(rule: BatchRule, key: str, summary: Summary) -> str:

@@ -74,36 +74,37 @@ def expectations(problem: Problem, query: Query, staged: Any, elsewhere: pa.Tabl
     frame = _frame(rows.select([name for name in rows.column_names if not name.startswith(("_broken_", "_compared_"))]))
     asked = [
         (
-            one.name,
-            one.expectation or "expect_column_values_to_be_in_set",
-            one.arguments if one.expectation else {"column": f"_fulfilled_{n}", "value_set": [True]},
+            check.name,
+            check.expectation or "expect_column_values_to_be_in_set",
+            check.arguments if check.expectation else {"column": f"_fulfilled_{n}", "value_set": [True]},
         )
-        for n, one in enumerate(checks)
+        for n, check in enumerate(checks)
     ]
     types = [
         (f"{name}: of type {kind}", "expect_column_values_to_be_of_type", {"column": name, "type_": PANDAS_TYPES[kind]})
         for name, kind in declared(problem, query).items()
     ]
     results = _results(frame, [*asked, *types])
-    found = []
-    for n, one in enumerate(checks):
+    expected = []
+    for n, check in enumerate(checks):
         by_duckdb, compared = (
             rows[f"{prefix}_{n}"].to_numpy(zero_copy_only=False) for prefix in ("_broken", "_compared")
         )
         by_gx = np.zeros(rows.num_rows, bool)
-        by_gx[results[one.name].get("unexpected_index_list") or []] = True
+        by_gx[results[check.name].get("unexpected_index_list") or []] = True
         apart = np.flatnonzero(compared & (by_duckdb != by_gx))
         if apart.size:
             keys = [str(key) for key in rows[problem.key].take(apart[:10]).to_pylist()]
             raise DataError(
-                f"rule {one.name!r}: DuckDB finds {int((by_duckdb & compared).sum())} rows broken, Great Expectations "
-                f"{int((by_gx & compared).sum())}; they differ on {apart.size}, {problem.key} {some(keys)}",
-                where=f"{query}, {one.expectation or one.broken}",
+                f"rule {check.name!r}: DuckDB finds {int((by_duckdb & compared).sum())} rows broken, Great "
+                f"Expectations {int((by_gx & compared).sum())}; they differ "
+                f"on {apart.size}, {problem.key} {some(keys)}",
+                where=f"{query}, {check.expectation or check.broken}",
                 cure="nothing was published: the two have to mean the same; report it with the rule and these rows",
             )
         broken = np.flatnonzero(by_gx & compared)
-        shown = rows[_shown_column(problem, one)].take(broken[:EXAMPLES]).to_pylist()
-        found.append(Expected(one.name, asked[n][1], int(compared.sum()), broken.size, tuple(map(str, shown))))
+        shown = rows[_shown_column(problem, check)].take(broken[:EXAMPLES]).to_pylist()
+        expected.append(Expected(check.name, asked[n][1], int(compared.sum()), broken.size, tuple(map(str, shown))))
     for name, kind, arguments in types:
         if not results[name]["success"]:
             raise DataError(
@@ -111,8 +112,8 @@ def expectations(problem: Problem, query: Query, staged: Any, elsewhere: pa.Tabl
                 where=f"{query}, column {arguments['column']}",
                 cure="clear the run from extract on: it was staged before the type was changed",
             )
-        found.append(Expected(name, kind, rows.num_rows, 0, ()))
-    return found
+        expected.append(Expected(name, kind, rows.num_rows, 0, ()))
+    return expected
 
 
 def batch_expectations(checked: Sequence[BatchRule]) -> list[Expected]:
@@ -123,40 +124,42 @@ def batch_expectations(checked: Sequence[BatchRule]) -> list[Expected]:
     """
     import pandas as pd
 
-    keys = sorted({key for one in checked for key in one.observed})
+    keys = sorted({key for rule in checked for key in rule.observed})
     if not keys:
         return []
     # What has to be there and is not lies beyond every bound; other missing values are not evaluated.
     values = {
         f"_{n}": [
-            np.inf if key in one.observed and one.observed[key] is None and one.is_required else one.observed.get(key)
+            np.inf
+            if key in rule.observed and rule.observed[key] is None and rule.is_required
+            else rule.observed.get(key)
             for key in keys
         ]
-        for n, one in enumerate(checked)
+        for n, rule in enumerate(checked)
     }
     frame = pd.DataFrame(values, dtype="float64")
     kind = "expect_column_values_to_be_between"
     results = _results(
         frame,
         [
-            (one.name, kind, {"column": f"_{n}", "min_value": one.min, "max_value": one.max})
-            for n, one in enumerate(checked)
+            (rule.name, kind, {"column": f"_{n}", "min_value": rule.min, "max_value": rule.max})
+            for n, rule in enumerate(checked)
         ],
     )
-    found = []
-    for n, one in enumerate(checked):
-        failed = [keys[place] for place in results[one.name].get("unexpected_index_list") or []]
-        if sorted(failed) != sorted(one.failed):
+    expected = []
+    for n, rule in enumerate(checked):
+        failed = [keys[place] for place in results[rule.name].get("unexpected_index_list") or []]
+        if sorted(failed) != sorted(rule.failed):
             raise DataError(
-                f"rule {one.name!r}: broken by {some(one.failed) or 'none'}, and for Great Expectations by "
+                f"rule {rule.name!r}: broken by {some(rule.failed) or 'none'}, and for Great Expectations by "
                 f"{some(failed) or 'none'}",
                 where=kind,
                 cure="nothing was published: the two have to mean the same; report it with the rule and the numbers",
             )
         evaluated = int(frame[f"_{n}"].notna().sum())
-        examples = tuple(f"{key}: {one.observed[key]}" for key in failed[:EXAMPLES])
-        found.append(Expected(one.name, kind, evaluated, len(failed), examples))
-    return found
+        examples = tuple(f"{key}: {rule.observed[key]}" for key in failed[:EXAMPLES])
+        expected.append(Expected(rule.name, kind, evaluated, len(failed), examples))
+    return expected
 
 
 def _drawn(key: str) -> str:
@@ -172,11 +175,11 @@ def _chosen(problem: Problem, query: Query, checks: Sequence[Rule]) -> str:
     derived = [once.format(key=key, name=sql.quote(name), to=name) for name in unique]
     derived += ["CASE WHEN NOT _later THEN known_time END AS _first_known_time"]
     verdicts = [
-        f"coalesce({one.broken}, false) AS _broken_{n}" if one.is_fault else f"_broken_{n}"
-        for n, one in enumerate(checks)
+        f"coalesce({check.broken}, false) AS _broken_{n}" if check.is_fault else f"_broken_{n}"
+        for n, check in enumerate(checks)
     ]
-    fulfilled = [f"NOT _broken_{n} AS _fulfilled_{n}" for n, one in enumerate(checks) if not one.expectation]
-    compared = [f"coalesce({one.compared}, false) AS _compared_{n}" for n, one in enumerate(checks)]
+    fulfilled = [f"NOT _broken_{n} AS _fulfilled_{n}" for n, check in enumerate(checks) if not check.expectation]
+    compared = [f"coalesce({check.compared}, false) AS _compared_{n}" for n, check in enumerate(checks)]
     columns = [*map(sql.quote, declared(problem, query)), "_first_known_time", *(f"_once_{name}" for name in unique)]
     return f"""
         WITH chosen AS (
@@ -230,15 +233,15 @@ def _results(frame: pd.DataFrame, checks: Sequence[Check]) -> dict[str, dict[str
         name="rules",
         expectations=[get_expectation_impl(kind)(**arguments, meta={"rule": name}) for name, kind, arguments in checks],
     )
-    found = {}
-    for one in batch.get_batch({"dataframe": frame}).validate(suite, result_format="COMPLETE").results:
-        rule = one.expectation_config.meta["rule"]
-        info = one.exception_info  # of the rule, or of each of the metrics it is made of
+    by_rule = {}
+    for outcome in batch.get_batch({"dataframe": frame}).validate(suite, result_format="COMPLETE").results:
+        rule = outcome.expectation_config.meta["rule"]
+        info = outcome.exception_info  # of the rule, or of each of the metrics it is made of
         raised = [part for part in (info, *info.values()) if isinstance(part, dict) and part.get("raised_exception")]
         if raised:
             raise DataError(
                 f"rule {rule!r} could not be checked: {raised[0]['exception_message']}",
                 cure="compare the column's declared type with its rule in problem.yaml",
             )
-        found[rule] = {**one.result, "success": bool(one.success)}
-    return found
+        by_rule[rule] = {**outcome.result, "success": bool(outcome.success)}
+    return by_rule

@@ -50,9 +50,9 @@ def extract(
     bounds = {"first": first, "last": last}
     time = partition_time(query)
     with explained(problem, query):
-        found = found_columns(problem, query, text, database)
+        types = found_columns(problem, query, text, database)
         statement = (
-            f"SELECT * FROM ({cast_rows(problem, query, text, found)}) "
+            f"SELECT * FROM ({cast_rows(problem, query, text, types)}) "
             f"WHERE {time} IS NULL OR partition BETWEEN $first AND $last"
         )
         count, schema = 0, extracted_schema(problem, query)
@@ -105,24 +105,24 @@ def declared(problem: Problem, query: Query) -> dict[str, str]:
     return {problem.key: "string", **times, "cutoff_time": "timestamp", **columns}
 
 
-def cast_rows(problem: Problem, query: Query, text: str, found: Mapping[str, str]) -> str:
+def cast_rows(problem: Problem, query: Query, text: str, actual_types: Mapping[str, str]) -> str:
     """SQL that gives the rows of the query `text` in the extracted shape. Parameter: `first`.
 
     `found` are the columns of `text` and their DuckDB types. Rows without a time are given the partition `first`.
     """
     zone = problem.partitions.timezone
     types = declared(problem, query)
-    plain = {name: "VARCHAR" if _is_text(kind) else kind for name, kind in found.items()}
-    given = ", ".join(f"{_plain(sql.quote(name), kind)} AS {sql.quote(name)}" for name, kind in found.items())
+    plain = {name: "VARCHAR" if _is_text(kind) else kind for name, kind in actual_types.items()}
+    given = ", ".join(f"{_plain(sql.quote(name), kind)} AS {sql.quote(name)}" for name, kind in actual_types.items())
     tried, values, faults = [], [], []
     for name, kind in types.items():
-        column = name if name in found else _default(name, found)
+        column = name if name in actual_types else _default(name, actual_types)
         tried.append(f"{_cast(sql.quote(column), kind, plain[column], zone)} AS _{name}")
         values.append(f"{_value(problem, query, name, kind)} AS {sql.quote(name)}")
         faults += _faults(name, kind, sql.quote(column))
     any_fault = " OR ".join(f"({condition})" for condition, _ in faults)
-    told = ", ".join(f"CASE WHEN {condition} THEN {message} END" for condition, message in faults)
-    as_it_came = json_row({name: _is_float(kind) for name, kind in found.items()})
+    messages = ", ".join(f"CASE WHEN {condition} THEN {message} END" for condition, message in faults)
+    as_it_came = json_row({name: _is_float(kind) for name, kind in actual_types.items()})
     time = _value(problem, query, partition_time(query), "timestamp")
     return f"""
         WITH raw AS ({text.strip().rstrip(";")}
@@ -131,7 +131,7 @@ def cast_rows(problem: Problem, query: Query, text: str, found: Mapping[str, str
         tried AS (SELECT *, {", ".join(tried)} FROM given),
         judged AS (
             SELECT *, CASE WHEN {any_fault}
-                THEN list_filter([{told}], lambda fault: fault IS NOT NULL) ELSE [] END AS _faults
+                THEN list_filter([{messages}], lambda fault: fault IS NOT NULL) ELSE [] END AS _faults
             FROM tried
         )
         SELECT {", ".join(values)}, {_partition_of(problem.partitions, time)} AS partition, _faults AS faults,
@@ -164,26 +164,26 @@ def found_columns(problem: Problem, query: Query, text: str, database: duckdb.Du
     """Columns of the problem's SQL and their DuckDB types."""
     types = declared(problem, query)
     described = database.sql(f"DESCRIBE ({text.strip().rstrip(';')}\n)").fetchall()
-    found = {str(row[0]): str(row[1]) for row in described}
+    described_types = {str(row[0]): str(row[1]) for row in described}
     optional = ("cutoff_time", "known_time") if query == "events" else ()
-    missing = [name for name in types if name not in found and name not in optional]
-    extra = [name for name in found if name not in types]
+    missing = [name for name in types if name not in described_types and name not in optional]
+    extra = [name for name in described_types if name not in types]
     if missing or extra:
         lines = [
             *(f"  - {name} ({types[name]}) is declared and missing" for name in missing),
-            *(f"  + {name} ({found[name]}) is not declared" for name in extra),
+            *(f"  + {name} ({described_types[name]}) is not declared" for name in extra),
         ]
         raise SchemaError(
             "columns differ from the declared ones\n" + "\n".join(lines),
             where=str(problem.folder / f"{query}.sql"),
             cure="select what is missing, and declare or drop the rest",
         )
-    return found
+    return described_types
 
 
-def _default(name: str, found: Mapping[str, str]) -> str:
+def _default(name: str, columns: Mapping[str, str]) -> str:
     """A row is predicted when it happens, and known when it is predicted, unless it says otherwise."""
-    return "cutoff_time" if name == "known_time" and "cutoff_time" in found else "event_time"
+    return "cutoff_time" if name == "known_time" and "cutoff_time" in columns else "event_time"
 
 
 def _plain(column: str, kind: str) -> str:

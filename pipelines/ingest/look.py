@@ -90,10 +90,11 @@ def _events(problem: Problem, database: duckdb.DuckDBPyConnection, last: str) ->
         span = (
             f", from {oldest:%Y-%m-%d} to {newest:%Y-%m-%d}" if oldest else ", none of them with a time" if rows else ""
         )
-        seen = f"{rows:,} rows{span}"
+        rows_and_span = f"{rows:,} rows{span}"
         yield Remark(
             "wrong",
-            f"events: no row from {parts.first} to {last} ({seen}); correct partitions.first, last or events.sql",
+            f"events: no row from {parts.first} to {last} ({rows_and_span}); correct partitions.first, "
+            "last or events.sql",
         )
         return
     usual, inside = sorted(counts.values())[len(counts) // 2], sum(counts.values())
@@ -108,12 +109,12 @@ def _events(problem: Problem, database: duckdb.DuckDBPyConnection, last: str) ->
             f"events: monitoring.policy.min_labels asks for {fewest} rows: about {-(-fewest // usual)} {unit}s in a "
             f"row are judged together{week}",
         )
-    if empty := [one for one in keys if one not in counts]:
+    if empty := [key for key in keys if key not in counts]:
         yield Remark("odd", f"events: no row in {len(empty):,} {unit}s: {parts.spans(empty)}")
     if outside := _number(database, f"SELECT count(*) FROM {of_time} AND NOT ({_between(keys)})"):
         yield Remark("odd", f"events: {outside:,} rows lie before {parts.first} or after {last}: they are not read")
     columns = list(problem.columns)
-    filled = _row(database, f"SELECT {', '.join(f'count({sql.quote(one)})' for one in columns)} FROM inside")
+    filled = _row(database, f"SELECT {', '.join(f'count({sql.quote(column)})' for column in columns)} FROM inside")
     if blank := [name for name, count in zip(columns, filled, strict=True) if not count]:
         yield Remark("odd", f"events: no value at all in {some(blank)}")
 
@@ -138,7 +139,7 @@ def _judged(problem: Problem, sources: Opened, keys: Sequence[str]) -> Iterator[
 
     Whether a partition looks like those before it is left to ingest: to measure that takes longer than all the rest.
     """
-    counts = {name: {"rows": one.rows, "rejected": one.rejected} for name, one in sources.counts.items()}
+    counts = {name: {"rows": count.rows, "rejected": count.rejected} for name, count in sources.counts.items()}
     refusals: list[batch.Refusal] = []
     with TemporaryDirectory() as folder:
         good = {}
@@ -189,11 +190,11 @@ def _orphans(
     )
     about = about.filter(pc.is_in(about["about"], value_set=pa.array(keys, pa.string())))
     events = database.sql(f"SELECT {key} AS key FROM {_table('events')} WHERE {_between(keys)}").to_arrow_table()
-    found, limit = orphans(about["key"], events["key"]), problem.validation.max_unmatched_label_share
-    if found.without_event > limit * found.labels:
-        yield Remark("wrong", f"labels: an ingest stops: {found.told}; at most {limit:.0%} may have none")
-    elif found.without_event:
-        yield Remark("odd", f"labels: {found.told}")
+    unmatched, limit = orphans(about["key"], events["key"]), problem.validation.max_unmatched_label_share
+    if unmatched.without_event > limit * unmatched.labels:
+        yield Remark("wrong", f"labels: an ingest stops: {unmatched.message}; at most {limit:.0%} may have none")
+    elif unmatched.without_event:
+        yield Remark("odd", f"labels: {unmatched.message}")
 
 
 def _between(keys: Sequence[str]) -> str:

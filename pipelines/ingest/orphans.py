@@ -26,16 +26,16 @@ class Orphans(NamedTuple):
 
     labels: int
     without_event: int
-    told: str
+    message: str
 
 
 def orphans(labels: pa.ChunkedArray, events: pa.ChunkedArray) -> Orphans:
     """Which of the ids `labels` are not among `events`, and why, as far as that can be told.
 
     >>> labels, events = pa.chunked_array([["0.0", "7.0", "3"]]), pa.chunked_array([["0", "7", "3", None]])
-    >>> orphans(labels, events).told
+    >>> orphans(labels, events).message
     "2 of 3 labels have no event: '0.0' and '7.0', where events are '0' and '7' (one side has them as floats)"
-    >>> orphans(pa.chunked_array([["a"]]), pa.chunked_array([["b", "c"]])).told
+    >>> orphans(pa.chunked_array([["a"]]), pa.chunked_array([["b", "c"]])).message
     "1 of 1 labels have no event: 'a', where events are such as 'b' and 'c'"
     """
     lost = "SELECT id FROM labels WHERE id NOT IN (SELECT id FROM events WHERE id IS NOT NULL)"

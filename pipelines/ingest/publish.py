@@ -212,7 +212,7 @@ def _busy(kind: _Statements, is_first: bool) -> str:
     # One hash alone takes keys that look alike for the same.
     other = ", ".join([*others, f"{last} || '~'"])
     several = f"SELECT _h FROM now_known GROUP BY _h, hash({other}) HAVING count(*) > 1"
-    differs = " OR ".join(f"d.{one} IS DISTINCT FROM c.{one}" for one in map(sql.quote, kind.content))
+    differs = " OR ".join(f"d.{column} IS DISTINCT FROM c.{column}" for column in map(sql.quote, kind.content))
     if is_first:
         return several
     return f"""

@@ -51,8 +51,8 @@ def listing(quarantine: pa.Table, released: set[str]) -> list[dict[str, Any]]:
         FROM quarantine WHERE id NOT IN (SELECT id FROM released) GROUP BY id ORDER BY partition, id
     """
     done = pa.table({"id": pa.array(sorted(released), pa.string())})
-    found: list[dict[str, Any]] = sql.query(rows, {"quarantine": quarantine, "released": done}).to_pylist()
-    return found
+    rejected: list[dict[str, Any]] = sql.query(rows, {"quarantine": quarantine, "released": done}).to_pylist()
+    return rejected
 
 
 def edited(problem: Problem, query: str, row: str, changes: Mapping[str, str]) -> dict[str, Any]:
@@ -96,8 +96,8 @@ def repair(problem: Problem, query: str, row: Mapping[str, Any], known_time: dat
     if query == "events":  # a label's own known_time still decides where it arrived
         given["known_time"] = pa.array([known_time], pa.timestamp("us", tz="UTC"))
     with sql.connection({"given": pa.table(given)}, problem.partitions.timezone) as database:
-        found = {str(one[0]): str(one[1]) for one in database.sql("DESCRIBE given").fetchall()}
-        cast = database.sql(cast_rows(problem, query, "SELECT * FROM given", found), params={"first": ""})
+        actual_types = {str(column[0]): str(column[1]) for column in database.sql("DESCRIBE given").fetchall()}
+        cast = database.sql(cast_rows(problem, query, "SELECT * FROM given", actual_types), params={"first": ""})
         extracted = cast.to_arrow_table().append_column("number", pa.array([0], pa.int64()))
         extracted = extracted.cast(extracted_schema(problem, query))
     bad = bad_rows(problem, query, extracted, exempt=[LATE])
@@ -125,9 +125,9 @@ def apply_repairs(
     schema = pa.schema([extracted_schema(problem, query).field(name) for name in good_columns(problem, query)])
     is_released = pc.is_in(bad["id"], pa.array(list(repairs), pa.string()))
     repaired: dict[str, pa.Table] = {}
-    for one in bad["id"].filter(is_released).to_pylist():  # as many as people have mended by hand
+    for row_id in bad["id"].filter(is_released).to_pylist():  # as many as people have mended by hand
         try:
-            repaired[one] = repair(problem, query, repairs[one].row, repairs[one].known_time)
+            repaired[row_id] = repair(problem, query, repairs[row_id].row, repairs[row_id].known_time)
         except DataError:
             continue
     still = bad.filter(pc.invert(pc.is_in(bad["id"], pa.array(list(repaired), pa.string()))))

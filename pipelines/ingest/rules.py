@@ -83,12 +83,12 @@ def check_rules(problem: Problem) -> None:
 
 
 def _readable(problem: Problem, query: Query) -> list[Rule]:
-    found = []
+    readable = []
     for name, kind in declared(problem, query).items():
-        found.append(Rule(not_of_type(name, kind), _has_fault(not_of_type(name, kind)), is_fault=True))
+        readable.append(Rule(not_of_type(name, kind), _has_fault(not_of_type(name, kind)), is_fault=True))
         if kind == "float":
-            found.append(Rule(not_finite(name), _has_fault(not_finite(name)), is_fault=True))
-    return found
+            readable.append(Rule(not_finite(name), _has_fault(not_finite(name)), is_fault=True))
+    return readable
 
 
 def _has_fault(beginning: str) -> str:
@@ -129,7 +129,7 @@ def _labels(problem: Problem) -> list[Rule]:
     """What a label may be; of a number extract says already whether it is one, and finite. And nobody knows how an
     event ends before it happens: a label that says so would be in the event's own history."""
     expectation, column = "expect_column_values_to_be_in_set", {"column": "label"}
-    found = [
+    label_rules = [
         Rule(
             EARLY,
             "known_time < event_time",
@@ -144,10 +144,12 @@ def _labels(problem: Problem) -> list[Rule]:
     ]
     match problem.task:
         case "binary":
-            found.append(Rule("label: not 0 or 1", "label NOT IN (0, 1)", expectation, {**column, "value_set": [0, 1]}))
+            label_rules.append(
+                Rule("label: not 0 or 1", "label NOT IN (0, 1)", expectation, {**column, "value_set": [0, 1]})
+            )
         case "multiclass":
             known = ", ".join(map(sql.literal, problem.classes))
-            found.append(
+            label_rules.append(
                 Rule(
                     "label: not one of labels.classes",
                     f"label NOT IN ({known})",
@@ -157,11 +159,11 @@ def _labels(problem: Problem) -> list[Rule]:
             )
         case "regression":
             pass
-    return found
+    return label_rules
 
 
 def _events(problem: Problem) -> list[Rule]:
-    found = [
+    event_rules = [
         Rule(f"{problem.key}: {ANOTHER}", "_is_another"),
         Rule(
             LATE,
@@ -181,7 +183,7 @@ def _events(problem: Problem) -> list[Rule]:
             low, high = ("" if bound is None else f"{bound:g}" for bound in (column.min, column.max))
             bounds = [("<", column.min), (">", column.max)]
             broken = " OR ".join(f"{value} {sign} '{bound!r}'::DOUBLE" for sign, bound in bounds if bound is not None)
-            found.append(
+            event_rules.append(
                 Rule(
                     f"{name}: outside {low}..{high}",
                     broken,
@@ -190,9 +192,9 @@ def _events(problem: Problem) -> list[Rule]:
                 )
             )
         if column.allowed is not None:
-            allowed = ", ".join(sql.literal(one) for one in column.allowed)
+            allowed = ", ".join(sql.literal(value) for value in column.allowed)
             broken = f"{value} NOT IN ({allowed})" if allowed else f"{value} IS NOT NULL"
-            found.append(
+            event_rules.append(
                 Rule(
                     f"{name}: not an allowed value",
                     broken,
@@ -202,7 +204,7 @@ def _events(problem: Problem) -> list[Rule]:
             )
         if column.unique:
             once = f"_once_{name}"
-            found.append(
+            event_rules.append(
                 Rule(
                     f"{name}: twice",
                     f"_shared_{name}",
@@ -212,5 +214,5 @@ def _events(problem: Problem) -> list[Rule]:
                 )
             )
     for name, condition in problem.validation.rules.items():
-        found.append(Rule(f"{name}: not fulfilled", f"NOT ({condition}\n)"))
-    return found
+        event_rules.append(Rule(f"{name}: not fulfilled", f"NOT ({condition}\n)"))
+    return event_rules

@@ -83,23 +83,25 @@ def summary(
             f"{count} / nullif(count(*) FILTER (_good), 0) AS null_share_{name}"
             for name, count in zip(columns, counts, strict=True)
         ]
-        told = [f"count(*) FILTER (_broken_{n}) AS _broken_{n}" for n, one in enumerate(checks) if not one.is_fault]
-        found = database.sql(f"""
+        broken_counts = [
+            f"count(*) FILTER (_broken_{n}) AS _broken_{n}" for n, check in enumerate(checks) if not check.is_fault
+        ]
+        counted = database.sql(f"""
             SELECT partition, count(*) AS rows, count(*) FILTER (NOT _good) AS bad,
-                max(event_time) FILTER (_good) AS newest, {", ".join(nulls + told)}
+                max(event_time) FILTER (_good) AS newest, {", ".join(nulls + broken_counts)}
             FROM judged GROUP BY partition
         """).to_arrow_table()
-        faults = [f"count(*) FILTER ({one.broken})" for one in checks if one.is_fault]
+        faults = [f"count(*) FILTER ({check.broken})" for check in checks if check.is_fault]
         faulty = database.sql(
             f"SELECT {', '.join(['partition', *faults])} FROM staged WHERE len(faults) > 0 GROUP BY partition"
         ).fetchall()
-        names = [one.name for one in checks if one.is_fault]
+        names = [check.name for check in checks if check.is_fault]
         broken = {name: {row[0]: row[place] for row in faulty} for place, name in enumerate(names, start=1)}
-        places = found["partition"].to_pylist()
-        for number, one in enumerate(checks):
-            if not one.is_fault:
-                broken[one.name] = dict(zip(places, found[f"_broken_{number}"].to_pylist(), strict=True))
-        strangers = sorted(set(found["partition"].to_pylist()) - set(keys))
+        places = counted["partition"].to_pylist()
+        for number, check in enumerate(checks):
+            if not check.is_fault:
+                broken[check.name] = dict(zip(places, counted[f"_broken_{number}"].to_pylist(), strict=True))
+        strangers = sorted(set(counted["partition"].to_pylist()) - set(keys))
         if strangers:
             raise DataError(
                 f"rows of {some(strangers)} in a batch of {some(list(keys))}",
@@ -107,7 +109,9 @@ def summary(
                 cure="clear the run from extract on: two runs may have shared a staging folder",
             )
         wanted = pa.table({"key": pa.array(keys, pa.string()), "place": range(len(keys))})
-        database.register("counted", found.drop_columns([name for name in found.column_names if "_broken_" in name]))
+        database.register(
+            "counted", counted.drop_columns([name for name in counted.column_names if "_broken_" in name])
+        )
         database.register("wanted", wanted)
         partitions = database.sql("""
             SELECT key AS partition, coalesce(rows, 0) AS rows, coalesce(bad, 0) AS bad,
@@ -137,9 +141,9 @@ def bad_rows(
         within = "" if partitions is None else f"AND {_among(partitions)}"
         database.execute(f"CREATE TEMP TABLE _bad AS SELECT * FROM judged WHERE NOT _good {within} {bounded}")
         names = [
-            f"CASE WHEN _broken_{n} THEN {sql.literal(one.name)} END"
-            for n, one in enumerate(checks)
-            if not one.is_fault
+            f"CASE WHEN _broken_{n} THEN {sql.literal(check.name)} END"
+            for n, check in enumerate(checks)
+            if not check.is_fault
         ]
         rules_broken = f"list_concat(faults, list_filter([{', '.join(names)}], lambda rule: rule IS NOT NULL))"
         rows = f"SELECT partition, source, row, rules FROM ({_as_it_came(problem, query, '_bad', rules_broken)})"
@@ -211,7 +215,7 @@ def judged(
     statements about the same keys in other partitions (columns of `ELSEWHERE`), for rules that look beyond the batch.
     """
     check_rules(problem)
-    checks = [one for one in rules(problem, query) if one.name not in exempt]
+    checks = [check for check in rules(problem, query) if check.name not in exempt]
     tables = {"staged": staged, "elsewhere": _elsewhere(problem, elsewhere)}
     where = str(problem.folder / "problem.yaml")
     # The staged rows stream past small tables, in their order.
@@ -220,8 +224,10 @@ def judged(
         if query == "events":
             joined.append(_others(problem, database))
         joined += [_shared(problem, name, database) for name in unique_columns(problem, query)]
-        verdicts = [f"coalesce({one.broken}, false) AS _broken_{n}" for n, one in enumerate(checks) if not one.is_fault]
-        any_broken = " OR ".join(f"_broken_{n}" for n, one in enumerate(checks) if not one.is_fault)
+        verdicts = [
+            f"coalesce({check.broken}, false) AS _broken_{n}" for n, check in enumerate(checks) if not check.is_fault
+        ]
+        any_broken = " OR ".join(f"_broken_{n}" for n, check in enumerate(checks) if not check.is_fault)
         database.execute(f"""
             CREATE TEMP VIEW judged AS
             WITH looked_up AS (

@@ -154,14 +154,14 @@ def report(
     return [
         {
             "voter": name,
-            "positive": int((votes[:, one] == 1).sum()),
-            "negative": int((votes[:, one] == 0).sum()),
-            "coverage": float(casts[:, one].sum() / rows),
-            "overlap": float((casts & (others_cast > 0))[:, one].sum() / rows),
-            "conflict": float(conflicts[:, one].sum() / rows),
-            "accuracy_estimated": None if estimated is None or not casts[:, one].any() else float(estimated[one]),
-            "accuracy": float(right[one] / checked[:, one].sum()) if checked[:, one].any() else None,
-            "checked": int(checked[:, one].sum()),
+            "positive": int((votes[:, voter] == 1).sum()),
+            "negative": int((votes[:, voter] == 0).sum()),
+            "coverage": float(casts[:, voter].sum() / rows),
+            "overlap": float((casts & (others_cast > 0))[:, voter].sum() / rows),
+            "conflict": float(conflicts[:, voter].sum() / rows),
+            "accuracy_estimated": None if estimated is None or not casts[:, voter].any() else float(estimated[voter]),
+            "accuracy": float(right[voter] / checked[:, voter].sum()) if checked[:, voter].any() else None,
+            "checked": int(checked[:, voter].sum()),
         }
-        for one, name in enumerate(names)
+        for voter, name in enumerate(names)
     ]

@@ -34,7 +34,9 @@ def votes(problem: Problem, events: pa.Table) -> pa.Table:
     for name, function in weak.functions.items():
         if function.python is not None:
             columns[name] = _called(problem, name, function.python, events)
-    checked = {name: _checked(_place(problem, name, one), columns[name]) for name, one in weak.functions.items()}
+    checked = {
+        name: _checked(_place(problem, name, function), columns[name]) for name, function in weak.functions.items()
+    }
     return pa.table(checked)
 
 
@@ -53,8 +55,8 @@ def _evaluated(problem: Problem, events: pa.Table, functions: dict[str, str]) ->
 def _select(database: duckdb.DuckDBPyConnection, functions: dict[str, str]) -> dict[str, pa.ChunkedArray]:
     # Each expression ends with its line: a comment at its end swallows nothing.
     listed = ",\n".join(f"({text}\n) AS {sql.quote(name)}" for name, text in functions.items())
-    found = database.sql(f"SELECT {listed} FROM events ORDER BY {ROW}").to_arrow_table()
-    return {name: found[name] for name in functions}
+    selected = database.sql(f"SELECT {listed} FROM events ORDER BY {ROW}").to_arrow_table()
+    return {name: selected[name] for name in functions}
 
 
 def _called(problem: Problem, name: str, reference: str, events: pa.Table) -> pa.ChunkedArray:
@@ -75,18 +77,18 @@ def _called(problem: Problem, name: str, reference: str, events: pa.Table) -> pa
             f"{reference} fails: {type(error).__name__}: {error}", where=where, cure="mend the function"
         ) from error
     try:
-        found = said if isinstance(said, pa.Array | pa.ChunkedArray) else pa.array(said, from_pandas=True)
+        cast_votes = said if isinstance(said, pa.Array | pa.ChunkedArray) else pa.array(said, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise ConfigError(
             f"{reference} gives no array: {type(said).__name__}", where=where, cure="return one vote per event"
         ) from error
-    if len(found) != events.num_rows:
+    if len(cast_votes) != events.num_rows:
         raise ConfigError(
-            f"{reference} gives {len(found)} votes for {events.num_rows} events",
+            f"{reference} gives {len(cast_votes)} votes for {events.num_rows} events",
             where=where,
             cure="return one vote per event, in the order of the table; null where it abstains",
         )
-    return found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found])
+    return cast_votes if isinstance(cast_votes, pa.ChunkedArray) else pa.chunked_array([cast_votes])
 
 
 def _checked(where: str, column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -72,12 +72,12 @@ def answers(problem: Problem, asked: Sequence[str], responses: Sequence[Any]) ->
     Raises:
         DataError: an answer is none of ANSWERS.
     """
-    answered = [one for one in responses if one and one.get("responded_by_user")]
-    answered.sort(key=lambda one: str(one.get("responded_at") or ""))
+    answered = [response for response in responses if response and response.get("responded_by_user")]
+    answered.sort(key=lambda response: str(response.get("responded_at") or ""))
     said: dict[tuple[str, str], int] = {}
-    for one in answered:
-        voter = person(one["responded_by_user"])
-        given = one.get("params_input") or {}
+    for response in answered:
+        voter = person(response["responded_by_user"])
+        given = response.get("params_input") or {}
         for number, key in enumerate(asked, start=1):
             answer = given.get(parameter(number), CANNOT_TELL)
             if answer not in ANSWERS:

@@ -65,25 +65,25 @@ def page(problem: Problem, partition: str, records: Sequence[dict[str, Any]], su
 
 def warnings(records: Sequence[dict[str, Any]]) -> list[str]:
     """What a person should look at, in sentences."""
-    found = [f"{one['voter']} never votes" for one in records if not one["positive"] + one["negative"]]
-    found += [
-        f"{one['voter']} is right in {one['accuracy']:.0%} of {one['checked']:,} events: worse than a coin; mend it or "
-        "turn it round"
-        for one in records
-        if one["accuracy"] is not None and one["checked"] >= FEW and one["accuracy"] < 0.5
+    lines = [f"{record['voter']} never votes" for record in records if not record["positive"] + record["negative"]]
+    lines += [
+        f"{record['voter']} is right in {record['accuracy']:.0%} of {record['checked']:,} events: worse than a "
+        "coin; mend it or turn it round"
+        for record in records
+        if record["accuracy"] is not None and record["checked"] >= FEW and record["accuracy"] < 0.5
     ]
-    found += [
-        f"{one['voter']} is estimated at {one['accuracy_estimated']:.0%} and measured at {one['accuracy']:.0%}: it "
-        "errs together with others, or on other events than those whose truth is known"
-        for one in records
-        if one["accuracy"] is not None
-        and one["accuracy_estimated"] is not None
-        and one["checked"] >= FEW
-        and abs(one["accuracy"] - one["accuracy_estimated"]) > 0.15
+    lines += [
+        f"{record['voter']} is estimated at {record['accuracy_estimated']:.0%} and measured at "
+        f"{record['accuracy']:.0%}: it errs together with others, or on other events than those whose truth is known"
+        for record in records
+        if record["accuracy"] is not None
+        and record["accuracy_estimated"] is not None
+        and record["checked"] >= FEW
+        and abs(record["accuracy"] - record["accuracy_estimated"]) > 0.15
     ]
     for name, word in (("positive", "1"), ("negative", "0")):
-        if records and not any(one[name] for one in records):
-            found.append(f"no function ever votes for {word}: nothing can be told apart; add one that does")
+        if records and not any(record[name] for record in records):
+            lines.append(f"no function ever votes for {word}: nothing can be told apart; add one that does")
     if len(records) < 3:
-        found.append("fewer than three functions: how right each of them is cannot be estimated")
-    return found
+        lines.append("fewer than three functions: how right each of them is cannot be estimated")
+    return lines

@@ -22,7 +22,7 @@ def champion_scores(problem: Problem, events: pa.Table) -> tuple[np.ndarray | No
         return None, "at random: no champion serves yet"
     version, key = str(champion.version), sql.quote(problem.key)
     is_its = (pc.field("model_version") == version) & pc.field("partition").isin(events["partition"].unique())
-    found = sql.query(
+    scored = sql.query(
         f"SELECT p.score FROM e LEFT JOIN p USING ({key}, partition) ORDER BY e.event_time, e.{key}",
         {
             "e": events.select([problem.key, "partition", "event_time"]),
@@ -31,7 +31,7 @@ def champion_scores(problem: Problem, events: pa.Table) -> tuple[np.ndarray | No
             ),
         },
     )["score"]
-    scores = found.to_numpy().copy()
+    scores = scored.to_numpy().copy()
     missing = np.flatnonzero(np.isnan(scores))
     if len(missing):
         rows = features(version_problem(problem, version), problem, events.take(missing))
@@ -54,23 +54,23 @@ def committee_scores(problem: Problem, events: pa.Table) -> tuple[np.ndarray | N
     evaluation = gates[-1]["evidence"]["evaluation"]
     runs = {}
     for name in sorted(evaluation["candidates"]):
-        found = tracking.find_run(problem, {"training": evaluation["training"], "candidate": name})
-        if found is None:
+        run = tracking.find_run(problem, {"training": evaluation["training"], "candidate": name})
+        if run is None:
             raise DataError(
                 f"the run of candidate {name} is gone",
                 where=f"training {evaluation['training']}, in MLflow",
                 cure=f"run {problem.name}.train again, or choose by uncertainty (labels.hand.choose)",
             )
-        runs[name] = found[0]
-    its = parse_problem(tracking.run_file(next(iter(runs.values())), "problem.json"), problem.folder)
-    committee = [name for name in runs if not its.training.candidates[name].is_baseline]
+        runs[name] = run[0]
+    trained_problem = parse_problem(tracking.run_file(next(iter(runs.values())), "problem.json"), problem.folder)
+    committee = [name for name in runs if not trained_problem.training.candidates[name].is_baseline]
     if len(committee) < 2:
         raise ConfigError(
             f"the newest training has {len(committee)} candidate that learns, and one cannot disagree",
             where=f"{problem.folder / 'problem.yaml'}, labels.hand.choose",
             cure="give training.candidates a second one and train, or choose by uncertainty",
         )
-    rows = features(its, problem, events)
+    rows = features(trained_problem, problem, events)
     scores = [tracking.load_model(runs[name]).scores(rows) for name in committee]
     return np.stack(scores, axis=1), f"about which {', '.join(committee)} disagree most"
 

@@ -68,12 +68,12 @@ def self_train(problem: Problem, rows: pa.Table) -> pa.Table:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "y contains no unlabeled samples")
         trainer.fit(np.arange(rows.num_rows, dtype=np.float64)[:, None], label)
-    found = np.flatnonzero(trainer.labeled_iter_ > 0)
+    positions = np.flatnonzero(trainer.labeled_iter_ > 0)
     return (
         rows.select([problem.key, "event_time"])
-        .take(found)
-        .append_column("label", pa.array(trainer.transduction_[found], pa.int8()))
-        .append_column("confidence", pa.array(taken_at[found]))
+        .take(positions)
+        .append_column("label", pa.array(trainer.transduction_[positions], pa.int8()))
+        .append_column("confidence", pa.array(taken_at[positions]))
     )
 
 

@@ -61,8 +61,8 @@ def drawn_blocks(blocks: Array) -> Array:
     >>> drawn_blocks(np.array([7, 7, 9]))
     array([0, 1, 2])
     """
-    found, codes = np.unique(blocks, return_inverse=True)
-    return codes if len(found) >= FEWEST_BLOCKS else np.arange(len(blocks))
+    names, codes = np.unique(blocks, return_inverse=True)
+    return codes if len(names) >= FEWEST_BLOCKS else np.arange(len(blocks))
 
 
 def intervals(scored: Scored, blocks: Array, rule: Bootstrap, metrics: list[str] | None = None) -> dict[str, Interval]:
@@ -75,9 +75,9 @@ def intervals(scored: Scored, blocks: Array, rule: Bootstrap, metrics: list[str]
     The calibration error is a sum of distances, to which noise only adds: it lies high, and its interval higher.
     """
     names = names_of(scored) if metrics is None else metrics
-    found = _resampled([scored], names, blocks, rule)[0]
+    values_of = _resampled([scored], names, blocks, rule)[0]
     count = _count(scored, blocks)
-    return {name: interval(METRICS[name].function(scored), found[name], count, rule) for name in names}
+    return {name: interval(METRICS[name].function(scored), values_of[name], count, rule) for name in names}
 
 
 def gains(
@@ -98,12 +98,12 @@ def gains(
             cure="score the same rows in the same order with both; classes, labels and weights have to agree",
         )
     names = names_of(ours) if metrics is None else metrics
-    found = _resampled([ours, theirs], names, blocks, rule)
+    sides = _resampled([ours, theirs], names, blocks, rule)
     count, result = _count(ours, blocks), {}
     for name in names:
-        one, other = METRICS[name].function(ours), METRICS[name].function(theirs)
-        value = None if one is None or other is None else float(goodness(name, one) - goodness(name, other))
-        result[name] = interval(value, goodness(name, found[0][name]) - goodness(name, found[1][name]), count, rule)
+        our_value, other = METRICS[name].function(ours), METRICS[name].function(theirs)
+        value = None if our_value is None or other is None else float(goodness(name, our_value) - goodness(name, other))
+        result[name] = interval(value, goodness(name, sides[0][name]) - goodness(name, sides[1][name]), count, rule)
     return result
 
 
@@ -183,11 +183,11 @@ def _count(scored: Scored, blocks: Array) -> int:
 
 def interval(value: float | None, resampled: Array, count: int, rule: Bootstrap) -> Interval:
     """The interval around `value` of which resamples of `count` blocks gave `resampled`, NaN where undefined."""
-    found = resampled[np.isfinite(resampled)]
-    if value is None or len(found) < LEAST_DEFINED * len(resampled):
+    defined = resampled[np.isfinite(resampled)]
+    if value is None or len(defined) < LEAST_DEFINED * len(resampled):
         return {"value": value, "low": None, "high": None}
     tail = _tail(count, rule.confidence)
-    low, high = np.quantile(found, [tail, 1 - tail])
+    low, high = np.quantile(defined, [tail, 1 - tail])
     return {"value": value, "low": min(float(low), value), "high": max(float(high), value)}
 
 

@@ -45,7 +45,7 @@ def row_sums(losses: Array, weights: Array) -> Array:
 
 def group_sums(sums: Array, groups: Array, count: int) -> Array:
     """Sums over the rows of each group, shape (count, 6)."""
-    return np.stack([np.bincount(groups, one, count) for one in sums], axis=1)
+    return np.stack([np.bincount(groups, summand, count) for summand in sums], axis=1)
 
 
 def welch(part: Array, rest: Array) -> Worse:

@@ -59,8 +59,8 @@ def area_under_roc(positives: Array, negatives: Array) -> Array:
 def mean_precision(positives: Array, negatives: Array) -> Array:
     """Precision at each score, weighted by the recall it adds."""
     positives, negatives = positives[..., ::-1], negatives[..., ::-1]
-    found = np.cumsum(positives, axis=-1)
-    precision = np.nan_to_num(ratio(found, found + np.cumsum(negatives, axis=-1)))
+    hits = np.cumsum(positives, axis=-1)
+    precision = np.nan_to_num(ratio(hits, hits + np.cumsum(negatives, axis=-1)))
     return ratio((positives * precision).sum(axis=-1), positives.sum(axis=-1))
 
 
@@ -108,7 +108,7 @@ def _mean(per_row: Callable[[Scored], Array], finish: Callable[[Array], Array] =
         weighted = [scored.weights, scored.weights * per_row(scored)]
         return np.stack([np.bincount(blocks, values, count) for values in weighted], axis=1)
 
-    return Additive(sums, lambda found, _: finish(ratio(found[..., 1], found[..., 0])))
+    return Additive(sums, lambda sums_of, _: finish(ratio(sums_of[..., 1], sums_of[..., 0])))
 
 
 def _decided(combine: Callable[[Array, Array, Array, float], Array]) -> Additive:
@@ -119,7 +119,9 @@ def _decided(combine: Callable[[Array, Array, Array, float], Array]) -> Additive
         cells = [yes & true, yes & ~true, ~yes & true]
         return np.stack([np.bincount(blocks, scored.weights * cell, count) for cell in cells], axis=1)
 
-    return Additive(sums, lambda found, scored: combine(found[..., 0], found[..., 1], found[..., 2], scored.beta))
+    return Additive(
+        sums, lambda sums_of, scored: combine(sums_of[..., 0], sums_of[..., 1], sums_of[..., 2], scored.beta)
+    )
 
 
 def _f_beta(hits: Array, alarms: Array, misses: Array, beta: float) -> Array:
@@ -131,13 +133,13 @@ def _class_sums(scored: Scored, blocks: Array, count: int) -> Array:
     """Weight of the right decisions, of the decisions and of the labels, per class."""
     classes, right = len(scored.classes), scored.weights * (scored.decisions == scored.labels)
     pairs = [(scored.labels, right), (scored.decisions, scored.weights), (scored.labels, scored.weights)]
-    found = [np.bincount(blocks * classes + codes, values, count * classes) for codes, values in pairs]
-    return np.stack([one.reshape(count, classes) for one in found], axis=1).reshape(count, -1)
+    tables = [np.bincount(blocks * classes + codes, values, count * classes) for codes, values in pairs]
+    return np.stack([table.reshape(count, classes) for table in tables], axis=1).reshape(count, -1)
 
 
-def _macro_f1(found: Array, scored: Scored) -> Array:
+def _macro_f1(counts: Array, scored: Scored) -> Array:
     """Mean over the classes that occur, in labels or decisions."""
-    right, decided, actual = np.moveaxis(found.reshape(*found.shape[:-1], 3, -1), -2, 0)
+    right, decided, actual = np.moveaxis(counts.reshape(*counts.shape[:-1], 3, -1), -2, 0)
     each = ratio(2 * right, decided + actual)
     return ratio(np.nan_to_num(each).sum(axis=-1), np.isfinite(each).sum(axis=-1))
 
@@ -147,12 +149,12 @@ def _bin_sums(scored: Scored, blocks: Array, count: int) -> Array:
     scores, came_true = confidence(scored)
     place = blocks * scored.bins + equal_mass(scores, scored.weights, scored.bins)
     values = [scored.weights * (scores - came_true), scored.weights]
-    found = [np.bincount(place, value, count * scored.bins).reshape(count, -1) for value in values]
-    return np.concatenate(found, axis=1)
+    parts = [np.bincount(place, value, count * scored.bins).reshape(count, -1) for value in values]
+    return np.concatenate(parts, axis=1)
 
 
-def _calibration_error(found: Array, scored: Scored) -> Array:
-    gaps, weights = found[..., : scored.bins], found[..., scored.bins :]
+def _calibration_error(counts: Array, scored: Scored) -> Array:
+    gaps, weights = counts[..., : scored.bins], counts[..., scored.bins :]
     return ratio(np.abs(gaps).sum(axis=-1), weights.sum(axis=-1))
 
 
@@ -167,8 +169,8 @@ def _square_sums(scored: Scored, blocks: Array, count: int) -> Array:
     return np.stack([np.bincount(blocks, scored.weights * value, count) for value in values], axis=1)
 
 
-def _explained(found: Array, _: Scored) -> Array:
-    weight, residual, total, squared = np.moveaxis(found, -1, 0)
+def _explained(sums_of: Array, _: Scored) -> Array:
+    weight, residual, total, squared = np.moveaxis(sums_of, -1, 0)
     return 1 - ratio(residual, squared - np.nan_to_num(ratio(total * total, weight)))
 
 

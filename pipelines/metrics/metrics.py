@@ -60,14 +60,14 @@ def brier(labels: Array, scores: Array, weights: Array | None = None) -> float |
 
 def mean_score(labels: Array, scores: Array, weights: Array | None = None) -> float | None:
     """What the model says that the positive rate is."""
-    found = _binary(labels, scores, weights)
-    return _mean(found.scores, found.weights)
+    outcome = _binary(labels, scores, weights)
+    return _mean(outcome.scores, outcome.weights)
 
 
 def positive_rate(labels: Array, scores: Array, weights: Array | None = None) -> float | None:
     """What the positive rate is."""
-    found = _binary(labels, scores, weights)
-    return _mean(found.labels, found.weights)
+    outcome = _binary(labels, scores, weights)
+    return _mean(outcome.labels, outcome.weights)
 
 
 def measure(scored: Scored) -> dict[str, float | None]:

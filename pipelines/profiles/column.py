@@ -82,7 +82,7 @@ class ColumnProfile(Frozen):
     new: dict[str, int] = {}
 
     @property
-    def told(self) -> int:
+    def valued(self) -> int:
         """Rows with a value."""
         return self.rows - self.nulls - self.non_finite
 
@@ -91,7 +91,7 @@ def empty(bins: Bins) -> ColumnProfile:
     return ColumnProfile(rows=0, nulls=0, unseen=0, mean=None, min=None, max=None, counts=(0,) * bins.slots)
 
 
-def merge(one: ColumnProfile, other: ColumnProfile) -> ColumnProfile:
+def merge(first: ColumnProfile, other: ColumnProfile) -> ColumnProfile:
     """The profile of both sets of rows; both must be on the same bins.
 
     Counts are exact, moments merge to rounding: Chan, Golub and LeVeque, Updating formulae for computing sample
@@ -103,32 +103,33 @@ def merge(one: ColumnProfile, other: ColumnProfile) -> ColumnProfile:
     >>> both.rows, both.nulls, both.mean, both.min, both.max, both.counts, round(both.std, 3)
     (5, 1, 1.5, 0.0, 3.0, (3, 1, 0, 1), 1.225)
     """
-    parts = [part for part in (one, other) if part.mean is not None]
-    numbers = sum(part.told for part in parts)
-    mean = sum(part.mean * (part.told / numbers) for part in parts if part.mean is not None) if parts else None
-    std = parts[0].std if len(parts) == 1 else _merged_std(one, other)
+    parts = [part for part in (first, other) if part.mean is not None]
+    numbers = sum(part.valued for part in parts)
+    mean = sum(part.mean * (part.valued / numbers) for part in parts if part.mean is not None) if parts else None
+    std = parts[0].std if len(parts) == 1 else _merged_std(first, other)
     return ColumnProfile(
-        rows=one.rows + other.rows,
-        nulls=one.nulls + other.nulls,
-        unseen=one.unseen + other.unseen,
+        rows=first.rows + other.rows,
+        nulls=first.nulls + other.nulls,
+        unseen=first.unseen + other.unseen,
         mean=mean,
         min=min((part.min for part in parts if part.min is not None), default=None),
         max=max((part.max for part in parts if part.max is not None), default=None),
-        counts=tuple(a + b for a, b in zip(one.counts, other.counts, strict=True)),
-        non_finite=one.non_finite + other.non_finite,
+        counts=tuple(a + b for a, b in zip(first.counts, other.counts, strict=True)),
+        non_finite=first.non_finite + other.non_finite,
         std=std,
-        new=heavy(one.new, other.new),
+        new=heavy(first.new, other.new),
     )
 
 
-def _merged_std(one: ColumnProfile, other: ColumnProfile) -> float | None:
-    if one.mean is None or other.mean is None or one.std is None or other.std is None:
+def _merged_std(first: ColumnProfile, other: ColumnProfile) -> float | None:
+    if first.mean is None or other.mean is None or first.std is None or other.std is None:
         return None
-    share = one.told / (one.told + other.told)
+    share = first.valued / (first.valued + other.valued)
     apart = np.sqrt(share * (1 - share))
     return float(
         np.hypot(
-            np.hypot(np.sqrt(share) * one.std, np.sqrt(1 - share) * other.std), apart * one.mean - apart * other.mean
+            np.hypot(np.sqrt(share) * first.std, np.sqrt(1 - share) * other.std),
+            apart * first.mean - apart * other.mean,
         )
     )
 
@@ -203,8 +204,8 @@ def _categories(column: pa.Array, bins: Categories) -> ColumnProfile:
     if bins.known is None:
         others, strange = others + strange, 0
     elif strange:
-        found = pc.value_counts(column.filter(pc.equal(codes, len(known))).drop_null())
-        new = heavy(dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)))
+        counted = pc.value_counts(column.filter(pc.equal(codes, len(known))).drop_null())
+        new = heavy(dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)))
     return ColumnProfile(
         rows=len(column),
         nulls=column.null_count,

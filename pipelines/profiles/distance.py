@@ -25,11 +25,11 @@ def psi(reference: ArrayLike, counts: ArrayLike) -> Any:
     >>> round(psi([50, 50], [80, 20]), 3), psi([5, 5, 0], [5, 5, 0])
     (0.397, 0.0)
     """
-    one, other = _pair(reference, counts)
-    used = (one + other > 0).astype(float)
-    p, q = _shares(one + used), _shares(other + used)
+    expected, other = _pair(reference, counts)
+    used = (expected + other > 0).astype(float)
+    p, q = _shares(expected + used), _shares(other + used)
     ratio = np.divide(p, q, out=np.ones_like(p), where=used > 0)
-    return _told(((p - q) * np.log(ratio)).sum(axis=-1), one, other)
+    return _where_both(((p - q) * np.log(ratio)).sum(axis=-1), expected, other)
 
 
 def jensen_shannon(reference: ArrayLike, counts: ArrayLike) -> Any:
@@ -38,11 +38,11 @@ def jensen_shannon(reference: ArrayLike, counts: ArrayLike) -> Any:
     >>> jensen_shannon([1, 1, 0], [0, 0, 2]), jensen_shannon([1, 2], [2, 4])
     (1.0, 0.0)
     """
-    one, other = _pair(reference, counts)
-    p, q = _shares(one), _shares(other)
+    expected, other = _pair(reference, counts)
+    p, q = _shares(expected), _shares(other)
     middle = (p + q) / 2
     terms = [side * np.log2(np.divide(side, middle, out=np.ones_like(side), where=side > 0)) for side in (p, q)]
-    return _told(np.sqrt(np.clip((terms[0] + terms[1]).sum(axis=-1) / 2, 0, 1)), one, other)
+    return _where_both(np.sqrt(np.clip((terms[0] + terms[1]).sum(axis=-1) / 2, 0, 1)), expected, other)
 
 
 def wasserstein(bins: Numbers, reference: ArrayLike, counts: ArrayLike) -> Any:
@@ -54,23 +54,23 @@ def wasserstein(bins: Numbers, reference: ArrayLike, counts: ArrayLike) -> Any:
     >>> wasserstein(Numbers(edges=(0, 1, 2, 3), scale=1), [0, 9, 0, 0, 0, 0, 0], [0, 0, 0, 9, 0, 0, 0])
     2.0
     """
-    one, other = _pair(reference, counts)
-    one, other = one[..., : len(bins.edges) + 1], other[..., : len(bins.edges) + 1]
+    expected, other = _pair(reference, counts)
+    expected, other = expected[..., : len(bins.edges) + 1], other[..., : len(bins.edges) + 1]
     if not bins.scale or len(bins.edges) < 2:
-        return _told(np.zeros(one.shape[:-1]), one, other)
-    apart = np.cumsum(_shares(one) - _shares(other), axis=-1)[..., :-1]  # at the edges
+        return _where_both(np.zeros(expected.shape[:-1]), expected, other)
+    apart = np.cumsum(_shares(expected) - _shares(other), axis=-1)[..., :-1]  # at the edges
     left, right = apart[..., :-1], apart[..., 1:]
     sizes = np.abs(left) + np.abs(right)
     crossed = np.divide(left**2 + right**2, sizes, out=np.zeros_like(sizes), where=sizes > 0)
     mean = np.where(left * right < 0, crossed, sizes) / 2
-    return _told((mean * (np.diff(bins.edges) / bins.scale)).sum(axis=-1), one, other)
+    return _where_both((mean * (np.diff(bins.edges) / bins.scale)).sum(axis=-1), expected, other)
 
 
 def kolmogorov_smirnov(bins: Numbers, reference: ArrayLike, counts: ArrayLike) -> Any:
     """Largest difference of a number's two distribution functions, at the bins' edges: a lower bound, 0 to 1."""
-    one, other = _pair(reference, counts)
-    one, other = one[..., : len(bins.edges) + 1], other[..., : len(bins.edges) + 1]
-    return _told(np.abs(np.cumsum(_shares(one) - _shares(other), axis=-1)).max(axis=-1), one, other)
+    expected, other = _pair(reference, counts)
+    expected, other = expected[..., : len(bins.edges) + 1], other[..., : len(bins.edges) + 1]
+    return _where_both(np.abs(np.cumsum(_shares(expected) - _shares(other), axis=-1)).max(axis=-1), expected, other)
 
 
 def chi_square(reference: ArrayLike, counts: ArrayLike) -> Any:
@@ -79,14 +79,14 @@ def chi_square(reference: ArrayLike, counts: ArrayLike) -> Any:
     >>> round(chi_square([10, 20], [20, 10]), 3)
     6.667
     """
-    one, other = _pair(reference, counts)
-    total, row = one + other, np.stack([one.sum(axis=-1), other.sum(axis=-1)])
+    expected_counts, other = _pair(reference, counts)
+    total, row = expected_counts + other, np.stack([expected_counts.sum(axis=-1), other.sum(axis=-1)])
     share = total / np.maximum(row.sum(axis=0), 1)[..., None]
     value = np.zeros(total.shape[:-1])
-    for side, rows in zip((one, other), row, strict=True):
+    for side, rows in zip((expected_counts, other), row, strict=True):
         expected = share * rows[..., None]
         value = value + np.divide((side - expected) ** 2, expected, out=np.zeros_like(side), where=expected > 0).sum(-1)
-    return _told(value, one, other)
+    return _where_both(value, expected_counts, other)
 
 
 def cramers_v(reference: ArrayLike, counts: ArrayLike) -> Any:
@@ -97,10 +97,10 @@ def cramers_v(reference: ArrayLike, counts: ArrayLike) -> Any:
     >>> round(cramers_v([10, 20], [200, 100]), 3), cramers_v([10, 0], [0, 3])
     (0.333, 1.0)
     """
-    one, other = _pair(reference, counts)
-    size = np.minimum(one.sum(axis=-1), other.sum(axis=-1))
-    value = chi_square(_shares(one) * size[..., None], _shares(other) * size[..., None])
-    return _told(np.sqrt(np.clip(value / np.maximum(2 * size, 1), 0, 1)), one, other)
+    expected, other = _pair(reference, counts)
+    size = np.minimum(expected.sum(axis=-1), other.sum(axis=-1))
+    value = chi_square(_shares(expected) * size[..., None], _shares(other) * size[..., None])
+    return _where_both(np.sqrt(np.clip(value / np.maximum(2 * size, 1), 0, 1)), expected, other)
 
 
 def deciding(bins: Bins, reference: ArrayLike, counts: ArrayLike) -> dict[str, Any]:
@@ -108,18 +108,18 @@ def deciding(bins: Bins, reference: ArrayLike, counts: ArrayLike) -> dict[str, A
 
     NaN where a side has no rows or, of the latter, no values.
     """
-    one, other = _pair(reference, counts)
-    found = {"js": np.where(_both(one, other), jensen_shannon(one, other), np.nan)}
+    expected, other = _pair(reference, counts)
+    distances = {"js": np.where(_both(expected, other), jensen_shannon(expected, other), np.nan)}
     if isinstance(bins, Numbers) and bins.scale:
         numbers = len(bins.edges) + 1
-        is_told = _both(one[..., :numbers], other[..., :numbers])
-        found["wasserstein"] = np.where(is_told, wasserstein(bins, one, other), np.nan)
-    return found
+        is_comparable = _both(expected[..., :numbers], other[..., :numbers])
+        distances["wasserstein"] = np.where(is_comparable, wasserstein(bins, expected, other), np.nan)
+    return distances
 
 
 def _pair(reference: ArrayLike, counts: ArrayLike) -> tuple[Array, Array]:
-    one, other = np.broadcast_arrays(np.asarray(reference, np.float64), np.asarray(counts, np.float64))
-    return one, other
+    expected, other = np.broadcast_arrays(np.asarray(reference, np.float64), np.asarray(counts, np.float64))
+    return expected, other
 
 
 def _shares(counts: Array) -> Array:
@@ -128,10 +128,10 @@ def _shares(counts: Array) -> Array:
     return shares
 
 
-def _both(one: Array, other: Array) -> Array:
-    return np.asarray(one.any(axis=-1) & other.any(axis=-1))
+def _both(expected: Array, other: Array) -> Array:
+    return np.asarray(expected.any(axis=-1) & other.any(axis=-1))
 
 
-def _told(value: Array, one: Array, other: Array) -> Any:
-    found = np.where(_both(one, other), value, 0.0)
-    return float(found) if found.ndim == 0 else found
+def _where_both(value: Array, expected: Array, other: Array) -> Any:
+    distance = np.where(_both(expected, other), value, 0.0)
+    return float(distance) if distance.ndim == 0 else distance

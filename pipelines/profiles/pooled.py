@@ -18,16 +18,16 @@ def windows(rows: Sequence[int], enough: int) -> list[range]:
     >>> windows([500, 300, 120, 90], 200), windows([150, 120], 200), windows([30, 40], 200), windows([], 200)
     ([range(0, 1), range(1, 2), range(2, 4)], [range(0, 2)], [range(0, 2)], [])
     """
-    found: list[range] = []
+    pools: list[range] = []
     end, total = len(rows), 0
     for place in range(len(rows) - 1, -1, -1):
         total += rows[place]
         if total >= enough:
-            found.append(range(place, end))
+            pools.append(range(place, end))
             end, total = place, 0
-    if not found and rows:
-        found.append(range(len(rows)))
-    return found[::-1]
+    if not pools and rows:
+        pools.append(range(len(rows)))
+    return pools[::-1]
 
 
 def pooled_profiles(partitions: Mapping[str, Profiles], enough: int) -> dict[str, Profiles]:

@@ -96,7 +96,7 @@ def reference(
         shares = np.bincount(labels, minlength=len(test.classes)) / len(labels)
         rates = dict(zip(test.classes, shares.tolist(), strict=True))
     mean = float(np.mean(labels))
-    found = Reference(
+    made = Reference(
         columns=columns,
         label_rate=mean if test.task == "binary" else None,
         metrics=measure(test),
@@ -106,7 +106,7 @@ def reference(
         label_std=float(np.std(labels)) if is_number else None,
         relations=relations(features),
     )
-    return found if history is None else found.model_copy(update={"partitions": _by_partition(history, found)})
+    return made if history is None else made.model_copy(update={"partitions": _by_partition(history, made)})
 
 
 def _by_partition(history: pa.Table, reference: Reference) -> dict[str, dict[str, ColumnProfile]]:
@@ -139,8 +139,10 @@ def profile(
         for name, column in reference.columns.items():
             profiles[name] = merge(profiles[name], profile_column(name, batch[name], column.bins))
         for name, cut in cuts.items():
-            for slice_, found in cut.profiles(batch[name], batch[SCORE], reference.columns[SCORE].bins).items():
-                parts[slice_] = merge(parts[slice_], found) if slice_ in parts else found
+            for slice_, profile_of_slice in cut.profiles(
+                batch[name], batch[SCORE], reference.columns[SCORE].bins
+            ).items():
+                parts[slice_] = merge(parts[slice_], profile_of_slice) if slice_ in parts else profile_of_slice
     return profiles, parts
 
 
@@ -151,7 +153,7 @@ class _Cut:
         bins = column.bins
         self.edges: tuple[float, ...] | None = None
         if isinstance(bins, Numbers):
-            shares = np.cumsum(column.profile.counts[: len(bins.edges)]) / max(column.profile.told, 1)
+            shares = np.cumsum(column.profile.counts[: len(bins.edges)]) / max(column.profile.valued, 1)
             nearest = [int(np.abs(shares - quarter).argmin()) for quarter in (0.25, 0.5, 0.75)] if bins.edges else []
             self.edges = tuple(bins.edges[place] for place in sorted(set(nearest)))
             ends = ["-inf", *(f"{edge:g}" for edge in self.edges), "inf"]
@@ -169,8 +171,8 @@ class _Cut:
             codes = np.where(np.isfinite(values), np.searchsorted(self.edges, values), last)
         else:
             text = column.cast(pa.string())
-            found = pc.index_in(text, value_set=pa.array(self.kept, pa.string())).fill_null(last - 1)
-            codes = pc.if_else(text.is_null(), last, found).to_numpy(zero_copy_only=False)
+            positions = pc.index_in(text, value_set=pa.array(self.kept, pa.string())).fill_null(last - 1)
+            codes = pc.if_else(text.is_null(), last, positions).to_numpy(zero_copy_only=False)
         order = np.argsort(codes, kind="stable")
         counts = np.bincount(codes, minlength=last + 1)
         sorted_scores = score.cast(pa.float64()).take(pa.array(order))

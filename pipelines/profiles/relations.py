@@ -41,9 +41,9 @@ def relations(rows: pa.Table) -> Relations | None:
         if is_number(rows[name].type):
             values = rows[name].cast(pa.float64(), safe=False).to_numpy()
             finite = np.isfinite(values)
-            told = values[finite]
-            mean = float((told / max(len(told), 1)).sum())  # divided first: no overflow
-            if len(told) > 1 and 0 < (std := spread(told, mean)) < np.inf:
+            finite_values = values[finite]
+            mean = float((finite_values / max(len(finite_values), 1)).sum())  # divided first: no overflow
+            if len(finite_values) > 1 and 0 < (std := spread(finite_values, mean)) < np.inf:
                 names.append(name)
                 columns.append((values, finite, mean, std))
     if len(names) < 2 or rows.num_rows < FEWEST_ROWS:
@@ -59,7 +59,7 @@ def relations(rows: pa.Table) -> Relations | None:
     )
 
 
-def left_over(found: Relations, partitions: Sequence[Mapping[str, ColumnProfile]]) -> Array:
+def left_over(fitted: Relations, partitions: Sequence[Mapping[str, ColumnProfile]]) -> Array:
     """How far each partition's mean of each column is off what the others' means say, (partitions, names).
 
     In standard deviations of a training row's own such residual: of a Gaussian this is the one column's share in the
@@ -68,10 +68,13 @@ def left_over(found: Relations, partitions: Sequence[Mapping[str, ColumnProfile]
     value.
     """
     means = np.array(
-        [[one[name].mean if one[name].mean is not None else np.nan for name in found.names] for one in partitions],
+        [
+            [partition[name].mean if partition[name].mean is not None else np.nan for name in fitted.names]
+            for partition in partitions
+        ],
         np.float64,
-    ).reshape(len(partitions), len(found.names))
-    shift = (means - found.means) / found.stds
-    precision = np.array(found.precision)
+    ).reshape(len(partitions), len(fitted.names))
+    shift = (means - fitted.means) / fitted.stds
+    precision = np.array(fitted.precision)
     off = np.nan_to_num(shift) @ precision / np.sqrt(np.diag(precision))
     return np.where(np.isnan(shift), np.nan, off)

@@ -36,12 +36,12 @@ def history(problem: Problem, pins: TrainingSet, model: Model, and_sets: Sequenc
     features = store.dataset(problem, "features", pins.features_version).filter(wanted)
     names = ["partition", *problem.feature_names]
     counted = sql.query("SELECT partition, count(*) AS rows FROM f GROUP BY 1", {"f": features}).to_pylist()
-    counts = {one["partition"]: one["rows"] for one in counted}
+    counts = {group["partition"]: group["rows"] for group in counted}
     chosen = sql.thinned(problem.key, counts, max(HISTORY_ROWS // max(len(counts), 1), 1))
     rows = sql.query(
         f"SELECT {', '.join(map(sql.quote, names))} FROM f WHERE {chosen}",
         {"f": features},
     )
     scores = model.scores(rows)
-    found = scored(problem, np.zeros(rows.num_rows, np.int64), scores, threshold=model.threshold)
-    return rows.append_column("score", pa.array(shown(found.scores, found.decisions), pa.float64()))
+    outcome = scored(problem, np.zeros(rows.num_rows, np.int64), scores, threshold=model.threshold)
+    return rows.append_column("score", pa.array(shown(outcome.scores, outcome.decisions), pa.float64()))

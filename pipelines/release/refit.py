@@ -40,9 +40,9 @@ def refit_rows(
     Raises:
         DataError: there is no such row, or one class only.
     """
-    found = sql.query("SELECT DISTINCT partition FROM events", {"events": events})["partition"].to_pylist()
+    partitions = sql.query("SELECT DISTINCT partition FROM events", {"events": events})["partition"].to_pylist()
     passed_over = {*recorded.get("held", ()), *recorded.get("waiting", ())}
-    split = all_mature(problem, recorded["partition"], sorted(found), recorded.get("window_from"), passed_over)
+    split = all_mature(problem, recorded["partition"], sorted(partitions), recorded.get("window_from"), passed_over)
     split = {key: name for key, name in split.items() if after is None or key > after}
     if not split:
         raise DataError(

@@ -92,17 +92,17 @@ def reproduce(problem_name: str, version: str) -> Reproduced:
     if served is not None:
         ours = np.concatenate([ours, served.scores(rows["test"])])
         theirs = np.concatenate([theirs, tracking.load_model(recorded["run_id"]).scores(rows["test"])])
-    found = _row_changes(problem, recorded, rows) + refit_differences
+    differences = _row_changes(problem, recorded, rows) + refit_differences
     if again.threshold != model.threshold:
-        found.append(f"threshold: {model.threshold!r} -> {again.threshold!r}")
+        differences.append(f"threshold: {model.threshold!r} -> {again.threshold!r}")
     settings = setting_changes(problem.model_dump(mode="json"), today.model_dump(mode="json"))
-    found += [f"config {line} (made again with what it was)" for line in settings]
-    found += _query_changes(recorded, today) + surroundings_changes(recorded["surroundings"], surroundings())
+    differences += [f"config {line} (made again with what it was)" for line in settings]
+    differences += _query_changes(recorded, today) + surroundings_changes(recorded["surroundings"], surroundings())
     return Reproduced(
         identical=bool(np.array_equal(ours, theirs, equal_nan=True)),
         rows=rows["test"].num_rows,
         max_difference=max_difference(ours, theirs),
-        differences=found,
+        differences=differences,
         builds_on=parent,
     )
 
@@ -160,8 +160,8 @@ def _refitted(
     now = fingerprint(problem, rows)
     if now["hash"] == then["rows"]["hash"]:
         return model, []
-    told = f"rows of the refit: {then['rows']['rows']} with hash {then['rows']['hash'][:12]} -> "
-    return model, [told + f"{now['rows']} with hash {now['hash'][:12]}"]
+    difference = f"rows of the refit: {then['rows']['rows']} with hash {then['rows']['hash'][:12]} -> "
+    return model, [difference + f"{now['rows']} with hash {now['hash'][:12]}"]
 
 
 def _recorded(problem: Problem, version: str) -> VersionLineage:

@@ -68,7 +68,7 @@ def learnt_by(problem: Problem, version: str) -> set[str]:
     own = [refit["rows"]] if refit else [made_of["splits"]["train"]]
     if made_of.get("how") == "recalibrate" and not refit:
         own.append(made_of["splits"]["validation"])
-    return {*taught(problem, version).partitions, *(key for one in own for key in one["partitions"])}
+    return {*taught(problem, version).partitions, *(key for training in own for key in training["partitions"])}
 
 
 def measured_run(problem: Problem, version: str) -> str | None:

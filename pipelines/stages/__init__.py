@@ -22,5 +22,5 @@ def stage(name: str) -> Callable[..., Any]:
 def function_of(name: str) -> Callable[..., Any]:
     """The function itself."""
     dag, _, function = name.partition(".")
-    found: Callable[..., Any] = getattr(import_module(f"pipelines.stages.{dag}.{function}"), function)
-    return found
+    stage_function: Callable[..., Any] = getattr(import_module(f"pipelines.stages.{dag}.{function}"), function)
+    return stage_function

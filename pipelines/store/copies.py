@@ -47,12 +47,12 @@ class LogCopies:
 
     def agree(self, start: str, listed: Iterable[Listed]) -> bool:
         """Whether the checkpoint that `start` named is among what was listed since, unchanged."""
-        there = {_log_name(log_name(one), one.etag) for one in listed}
+        there = {_log_name(log_name(entry), entry.etag) for entry in listed}
         return not start or any(name in there for name in self._names() if name.startswith(f"{start}.checkpoint."))
 
     def drop_all_but(self, needed: Iterable[Listed]) -> None:
         """What is older than the newest checkpoint is read seldom: by whoever pins an old version."""
-        kept = {_log_name(log_name(one), one.etag) for one in needed}
+        kept = {_log_name(log_name(entry), entry.etag) for entry in needed}
         self._drop(set(self._names()) - kept)
 
     def clear(self) -> None:

@@ -65,14 +65,14 @@ class Log(NamedTuple):
 
     def needed(self, version: int) -> tuple[int, list[Listed]] | None:
         """Objects to read a version from, and the first version that can be read from them; None: some are gone."""
-        base = max((one for one in self.checkpoints if one <= version), default=-1)
+        base = max((number for number in self.checkpoints if number <= version), default=-1)
         commits = range(base + 1, version + 1)
-        if all(one in self.commits for one in commits):
+        if all(number in self.commits for number in commits):
             # Who writes asks for the checkpoint's own commit, too.
-            start = [found[base] for found in (self.checkpoints, self.commits) if base in found]
-            return max(base, 0), start + [self.commits[one] for one in commits]
+            start = [entries[base] for entries in (self.checkpoints, self.commits) if base in entries]
+            return max(base, 0), start + [self.commits[number] for number in commits]
         if self.others:
-            return version, [*self.others, *(one for number, one in self.commits.items() if number <= version)]
+            return version, [*self.others, *(entry for number, entry in self.commits.items() if number <= version)]
         return None
 
 
@@ -263,16 +263,16 @@ class FarTable(Table):
         objects.write(f"{self.uri}/{LOG}/{LAST_CHECKPOINT}", (self._folder / LOG / LAST_CHECKPOINT).read_bytes())
 
     def _listed(self, after: str = "") -> Log:
-        found = Log({}, {}, [])
-        for one in objects.listing(f"{self.uri}/{LOG}/", after):
-            name = log_name(one)
+        log = Log({}, {}, [])
+        for entry in objects.listing(f"{self.uri}/{LOG}/", after):
+            name = log_name(entry)
             if match := COMMIT.fullmatch(name):
-                found.commits[int(match[1])] = one
+                log.commits[int(match[1])] = entry
             elif match := CHECKPOINT.fullmatch(name):
-                found.checkpoints[int(match[1])] = one
+                log.checkpoints[int(match[1])] = entry
             elif OTHER_CHECKPOINT.fullmatch(name):
-                found.others.append(one)
-        return found
+                log.others.append(entry)
+        return log
 
     def _fetch(self, folder: Path, files: Iterable[Listed]) -> None:
         (folder / LOG).mkdir(parents=True, exist_ok=True)
@@ -296,11 +296,11 @@ def _commit_name(version: int) -> str:
 
 def _actions(commit: bytes) -> dict[str, list[dict[str, Any]]]:
     """What a commit does, by kind of action."""
-    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in ("add", "remove", "metaData", "protocol")}
+    by_kind: dict[str, list[dict[str, Any]]] = {kind: [] for kind in ("add", "remove", "metaData", "protocol")}
     for line in commit.splitlines():
         for kind, action in json.loads(line).items() if line.strip() else ():
-            found.setdefault(kind, []).append(action)
-    return found
+            by_kind.setdefault(kind, []).append(action)
+    return by_kind
 
 
 def _is_in_the_way(

@@ -77,7 +77,9 @@ def delete_folder(uri: str, *beside: str) -> None:
         if is_far(uri):
             key = uri.removeprefix(f"s3://{objects.bucket_of(uri)}/")
             doomed = {f"{key}{ending}" for ending in beside}
-            keys = [one.key for one in objects.listing(uri) if one.key.startswith(f"{key}/") or one.key in doomed]
+            keys = [
+                entry.key for entry in objects.listing(uri) if entry.key.startswith(f"{key}/") or entry.key in doomed
+            ]
             if keys:
                 objects.delete_all(objects.bucket_of(uri), keys)
             kept().forget(uri)

@@ -59,10 +59,10 @@ class Table:
         if version is None or version == self.version:
             return self._handle
         if version not in self._versions:
-            found = self._open(version)
-            if found is None:
+            opened = self._open(version)
+            if opened is None:
                 return None
-            self._versions[version] = found
+            self._versions[version] = opened
         return self._versions[version]
 
     def dataset(self, version: int | None = None) -> ds.Dataset | None:
@@ -93,8 +93,8 @@ class Table:
             return []
         here = self._handle.table_uri.removeprefix("file://")
         paths = (
-            one.removeprefix("file://").removeprefix(here)
-            for one in self._handle.file_uris(file_pruning_predicate=predicate)
+            file.removeprefix("file://").removeprefix(here)
+            for file in self._handle.file_uris(file_pruning_predicate=predicate)
         )
         return sorted(f"{self._root(self._handle)}/{path}" for path in paths)
 

@@ -105,8 +105,8 @@ def listing(uri: str, after: str = "", most: int = 1000) -> Iterator[Listed]:
     while True:
         with _as_os_errors():
             page = _client().list_objects_v2(**asked)
-        for one in page.get("Contents", []):
-            yield Listed(one["Key"], one["Size"], one["ETag"])
+        for entry in page.get("Contents", []):
+            yield Listed(entry["Key"], entry["Size"], entry["ETag"])
         if not page.get("IsTruncated"):
             return
         asked["ContinuationToken"] = page["NextContinuationToken"]

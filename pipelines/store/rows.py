@@ -62,7 +62,7 @@ class Files:
 
     def fragments(self, wanted: pc.Expression | None = None) -> list[ds.Fragment]:
         """Those that may hold rows which `wanted` lets through."""
-        groups = [int(one.path) for one in self._directory.get_fragments(filter=wanted)]
+        groups = [int(fragment.path) for fragment in self._directory.get_fragments(filter=wanted)]
         return [fragment for group in groups for fragment in self._of_group(group)]
 
     def dataset(self, schema: pa.Schema, wanted: pc.Expression | None = None) -> ds.Dataset:

@@ -57,10 +57,10 @@ def register(problem: Problem, run_id: str, tags: dict[str, str]) -> str:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        found = registry.search_model_versions(f"name = '{problem.name}' and run_id = '{run_id}'")
+        registered = registry.search_model_versions(f"name = '{problem.name}' and run_id = '{run_id}'")
         version = (
-            found[0]
-            if found
+            registered[0]
+            if registered
             else registry.create_model_version(problem.name, source=f"runs:/{run_id}/model", run_id=run_id, tags=tags)
         )
         registry.set_registered_model_alias(problem.name, "challenger", version.version)

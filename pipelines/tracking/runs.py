@@ -33,11 +33,13 @@ def start_candidate(problem: Problem, name: str, tags: dict[str, str]) -> str:
     runs, known = client(), {**tags, "candidate": name, "config_hash": problem.config_hash}
     with explained():
         experiment = use_experiment(problem.name)
-        same = _wanted({one: known[one] for one in ("training", "candidate", "config_hash") if one in known})
+        same = _wanted({tag: known[tag] for tag in ("training", "candidate", "config_hash") if tag in known})
         unfinished = f"{same} AND attributes.status != 'FINISHED' AND {_NO_TRIAL}"
-        found = runs.search_runs([experiment], unfinished, max_results=1, order_by=["attributes.start_time DESC"])
-        if found:
-            run_id = str(found[0].info.run_id)
+        unfinished_runs = runs.search_runs(
+            [experiment], unfinished, max_results=1, order_by=["attributes.start_time DESC"]
+        )
+        if unfinished_runs:
+            run_id = str(unfinished_runs[0].info.run_id)
             runs.update_run(run_id, status="RUNNING")
             return run_id
         title = f"{name} {tags['partition']}" if "partition" in tags else name
@@ -103,7 +105,7 @@ def log_candidate(
             )
             mlflow.log_dict(parameters, "parameters.json")
             # Last, as MLflow takes no second value for a parameter: a try that is killed before leaves none.
-            mlflow.log_params({one: _cut(str(value)) for one, value in parameters.items()})
+            mlflow.log_params({name: _cut(str(value)) for name, value in parameters.items()})
     return run_id
 
 
@@ -160,7 +162,7 @@ def annotate(
         for name, content in (files or {}).items():
             if not isinstance(content, bytes):
                 runs.log_dict(run_id, content, name)
-        _log_files(run_id, {name: one for name, one in (files or {}).items() if isinstance(one, bytes)})
+        _log_files(run_id, {name: content for name, content in (files or {}).items() if isinstance(content, bytes)})
 
 
 def run_tag(run_id: str, name: str) -> str | None:

@@ -26,16 +26,16 @@ class RunTrials:
 
     def known(self) -> list[Trial]:
         """What earlier tries have left, by number, of each the newest; one that they were killed in is not there."""
-        runs, found, token = client(), dict[int, Trial](), None
+        runs, trials, token = client(), dict[int, Trial](), None
         with explained():
             experiment = runs.get_run(self.run_id).info.experiment_id
             mine = f"tags.`mlflow.parentRunId` = '{self.run_id}' AND attributes.status != 'RUNNING'"
             while True:
                 page = runs.search_runs([experiment], mine, order_by=["attributes.start_time ASC"], page_token=token)
-                found |= {trial.number: trial for run in page if (trial := self._read(run.data)) is not None}
+                trials |= {trial.number: trial for run in page if (trial := self._read(run.data)) is not None}
                 token = page.token
                 if not token:
-                    return [found[number] for number in sorted(found)]
+                    return [trials[number] for number in sorted(trials)]
 
     def keep(self, trial: Trial) -> None:
         from mlflow.entities import Metric, Param

@@ -66,10 +66,12 @@ def class_factors(problem: Problem, candidate: Candidate, y: np.ndarray, weight:
     if candidate.imbalance is None or candidate.imbalance.method in ("none", "focal"):
         return None
     costs = cost_matrix(problem)
-    found = reweighed(candidate.imbalance, y, weight, len(problem.classes), None if costs is None else np.array(costs))
+    cost_weights = reweighed(
+        candidate.imbalance, y, weight, len(problem.classes), None if costs is None else np.array(costs)
+    )
     factors = np.ones(len(problem.classes))
     known, first = np.unique(y, return_index=True)
-    factors[known.astype(np.int64)] = found[first] / weight[first]
+    factors[known.astype(np.int64)] = cost_weights[first] / weight[first]
     return factors
 
 

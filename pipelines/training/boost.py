@@ -147,8 +147,8 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
         if len(matrix) == 0:
             return np.zeros((0, *shape), dtype=np.float32)
         rows = xgboost.DMatrix(np.asarray(matrix, np.float32), **self._matrix_options())
-        found = self.booster_.predict(rows, pred_contribs=True, strict_shape=True)[..., :-1]
-        return np.ascontiguousarray(found.reshape(len(matrix), *shape), dtype=np.float32)
+        by_feature = self.booster_.predict(rows, pred_contribs=True, strict_shape=True)[..., :-1]
+        return np.ascontiguousarray(by_feature.reshape(len(matrix), *shape), dtype=np.float32)
 
     def _fit_on_disk(
         self,
@@ -229,7 +229,7 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
                 raise ValueError("early_stopping_rounds needs held-out rows, and there are none")
             matrices.append(self._held_out(held_out, settings, train))
         if checkpoint is not None and fingerprint is not None:
-            seen = [] if len(matrices) == 1 or held_out is None else Fingerprint().add(*held_out).digest()
+            digest = [] if len(matrices) == 1 or held_out is None else Fingerprint().add(*held_out).digest()
             made_of = [
                 native | {"nthread": 0, "device": ""},
                 self.focal,
@@ -237,7 +237,7 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
                 settings.patience,
                 checkpoint.every,
                 fingerprint.digest(),
-                seen,
+                digest,
                 xgboost.__version__,
             ]
             key = hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()

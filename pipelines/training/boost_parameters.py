@@ -202,7 +202,7 @@ def boost_settings(
         native["monotone_constraints"] = _monotone(given["monotone_constraints"], is_category, names)
     if "interaction_constraints" in given:
         groups = [
-            [_position(one, len(is_category), names, "interaction_constraints") for one in group]
+            [_position(member, len(is_category), names, "interaction_constraints") for member in group]
             for group in given["interaction_constraints"]
         ]
         native["interaction_constraints"] = json.dumps(groups)
@@ -243,7 +243,7 @@ def on_kept(parameters: dict[str, Any], dropped: Collection[str]) -> dict[str, A
     if isinstance(signs := kept.get("monotone_constraints"), dict):
         kept["monotone_constraints"] = {name: sign for name, sign in signs.items() if name not in dropped}
     if groups := kept.get("interaction_constraints"):
-        groups = [[one for one in group if one not in dropped] for group in groups]
+        groups = [[member for member in group if member not in dropped] for group in groups]
         kept["interaction_constraints"] = [group for group in groups if group]
     return kept
 
@@ -288,12 +288,14 @@ def _monotone(wanted: Any, is_category: list[bool], names: list[str] | None) -> 
     return f"({','.join(str(int(sign)) for sign in signs)})"
 
 
-def _position(one: Any, columns: int, names: list[str] | None, place: str) -> int:
-    if isinstance(one, int) and 0 <= one < columns:
-        return one
-    if names is None or one not in names:
-        raise ValueError(f"{place}: {one!r} is no column of the model's matrix{did_you_mean(str(one), names or [])}")
-    return names.index(one)
+def _position(member: Any, columns: int, names: list[str] | None, place: str) -> int:
+    if isinstance(member, int) and 0 <= member < columns:
+        return member
+    if names is None or member not in names:
+        raise ValueError(
+            f"{place}: {member!r} is no column of the model's matrix{did_you_mean(str(member), names or [])}"
+        )
+    return names.index(member)
 
 
 @contextmanager

@@ -46,7 +46,8 @@ class Calibrator(BaseEstimator):  # type: ignore[misc]
             only = self.maps[0]
             return scores if only is None else only.transform(scores)
         columns = [
-            scores[:, code] if one is None else one.transform(scores[:, code]) for code, one in enumerate(self.maps)
+            scores[:, code] if mapping is None else mapping.transform(scores[:, code])
+            for code, mapping in enumerate(self.maps)
         ]
         mapped = np.column_stack(columns)
         return np.asarray(mapped / mapped.sum(axis=1, keepdims=True))
@@ -72,7 +73,7 @@ class Platt(BaseEstimator):  # type: ignore[misc]
 
         start = float(logit(np.array([share @ target]))[0])
         # A convex loss of two numbers. A slope below 0 would turn the ranking round: such scores say nothing.
-        found = minimize(
+        optimum = minimize(
             loss,
             [0.0, start],
             jac=True,
@@ -80,7 +81,7 @@ class Platt(BaseEstimator):  # type: ignore[misc]
             bounds=[(0, None), (None, None)],
             options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000},
         )
-        self.slope_, self.intercept_ = float(found.x[0]), float(found.x[1])
+        self.slope_, self.intercept_ = float(optimum.x[0]), float(optimum.x[1])
         return self
 
     def transform(self, scores: np.ndarray) -> np.ndarray:

@@ -94,38 +94,40 @@ def codes(plan: dict[str, Any], column: pa.ChunkedArray, vocabulary: pa.Array | 
     What has no place is UNSEEN or MISSING.
     """
     column = text(column)
-    found = pc.fill_null(pc.index_in(column, value_set=vocabulary, skip_nulls=True), UNSEEN).to_numpy()
-    found = found.astype(np.int64)
+    positions = pc.fill_null(pc.index_in(column, value_set=vocabulary, skip_nulls=True), UNSEEN).to_numpy()
+    positions = positions.astype(np.int64)
     if plan["has_rare"]:
-        found[(found == UNSEEN) | (found > plan["known"])] = plan["known"]
+        positions[(positions == UNSEEN) | (positions > plan["known"])] = plan["known"]
     if column.null_count:
-        found[pc.is_null(column).to_numpy()] = MISSING
-    return np.asarray(found)
+        positions[pc.is_null(column).to_numpy()] = MISSING
+    return np.asarray(positions)
 
 
 def write_category(plan: dict[str, Any], column: pa.ChunkedArray, vocabulary: pa.Array | None, out: np.ndarray) -> None:
     """Fill `out`, float32 of shape (rows, columns of this feature)."""
     if plan["kind"] == "native" and not plan["has_rare"]:
-        found = pc.index_in(text(column), value_set=vocabulary, skip_nulls=True)
-        out[:, 0] = found.cast(pa.float32()).to_numpy()
+        positions = pc.index_in(text(column), value_set=vocabulary, skip_nulls=True)
+        out[:, 0] = positions.cast(pa.float32()).to_numpy()
         return
     if plan["kind"] == "hashing":
         _write_hashes(text(column), out)
         return
-    found = codes(plan, column, vocabulary)
+    positions = codes(plan, column, vocabulary)
     match plan["kind"]:
         case "native":
-            out[:, 0] = np.where(found < 0, np.nan, found)
+            out[:, 0] = np.where(positions < 0, np.nan, positions)
         case "ordinal":
-            out[:, 0] = found
+            out[:, 0] = positions
         case "one_hot":
             if plan["has_missing"]:
-                found[found == MISSING] = out.shape[1] - 1
+                positions[positions == MISSING] = out.shape[1] - 1
             out[:] = 0
-            rows = np.flatnonzero(found >= 0)
-            out[rows, found[rows]] = 1
+            rows = np.flatnonzero(positions >= 0)
+            out[rows, positions[rows]] = 1
         case "target":
-            out[:] = np.vstack([plan["means"], plan["overall"]])[found.clip(UNSEEN)]  # the last one: the overall mean
+            out[:] = np.vstack([plan["means"], plan["overall"]])[
+                positions.clip(UNSEEN)
+            ]  # the last one: the overall mean
 
 
 def _write_hashes(column: pa.ChunkedArray, out: np.ndarray) -> None:
@@ -152,44 +154,49 @@ def targets(y: np.ndarray, classes: int | None) -> np.ndarray:
 
 
 def fit_means(
-    plan: dict[str, Any], found: np.ndarray, target: np.ndarray, weight: np.ndarray, smoothing: float
+    plan: dict[str, Any], positions: np.ndarray, target: np.ndarray, weight: np.ndarray, smoothing: float
 ) -> dict[str, Any]:
     """The plan with the weighted mean of `target` of each code, and overall.
 
     Each mean is drawn to the overall one as if `smoothing` more rows had that (Micci-Barreca 2001); a row is a weight
     of 1.
     """
-    sums, weights = _sums(plan, found, target, weight)
+    sums, weights = _sums(plan, positions, target, weight)
     means, overall = _smoothed(sums[:-1], weights[:-1], sums.sum(0), weights.sum(), smoothing)
     return plan | {"means": means, "overall": overall}
 
 
 def cross_fitted(
-    plan: dict[str, Any], found: np.ndarray, target: np.ndarray, weight: np.ndarray, smoothing: float, fold: np.ndarray
+    plan: dict[str, Any],
+    positions: np.ndarray,
+    target: np.ndarray,
+    weight: np.ndarray,
+    smoothing: float,
+    fold: np.ndarray,
 ) -> np.ndarray:
     """The same means for the rows that they are learnt from, float64 (rows, targets): a row's by the other folds.
 
     So a row's own label is in none of its features (Huyen, ch. 5: leakage). A fold that is all there is has the whole.
     """
-    sums, weights = _sums(plan, found, target, weight)
+    sums, weights = _sums(plan, positions, target, weight)
     out = np.empty_like(target)
-    for one in np.unique(fold):
-        inside = fold == one
-        its_sums, its_weights = _sums(plan, found[inside], target[inside], weight[inside])
+    for held_back in np.unique(fold):
+        inside = fold == held_back
+        its_sums, its_weights = _sums(plan, positions[inside], target[inside], weight[inside])
         others, of_others = sums - its_sums, weights - its_weights
         if of_others.sum() <= 1e-9 * weights.sum():
             others, of_others = sums, weights
         means, overall = _smoothed(others[:-1], of_others[:-1], others.sum(0), of_others.sum(), smoothing)
-        out[inside] = np.vstack([means, overall])[found[inside].clip(UNSEEN)]
+        out[inside] = np.vstack([means, overall])[positions[inside].clip(UNSEEN)]
     return out
 
 
 def _sums(
-    plan: dict[str, Any], found: np.ndarray, target: np.ndarray, weight: np.ndarray
+    plan: dict[str, Any], positions: np.ndarray, target: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted sums of the targets and weights of each code; the last are of the rows without a code."""
     slots = plan["known"] + plan["has_rare"] + 1
-    slot = np.where(found < 0, slots - 1, found)
+    slot = np.where(positions < 0, slots - 1, positions)
     sums = np.column_stack([np.bincount(slot, weight * column, slots) for column in target.T])
     return sums, np.bincount(slot, weight, slots)
 

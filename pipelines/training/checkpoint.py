@@ -45,9 +45,12 @@ def unpacked(state: tuple[int, bytes] | None, key: str) -> tuple[int, list[float
         return None
     head, _, raw = state[1].partition(b"\n")
     try:
-        found = json.loads(head)
+        header = json.loads(head)
     except ValueError:
         return None
-    if not isinstance(found, dict) or (found.get("key"), found.get("sha256")) != (key, hashlib.sha256(raw).hexdigest()):
+    if not isinstance(header, dict) or (header.get("key"), header.get("sha256")) != (
+        key,
+        hashlib.sha256(raw).hexdigest(),
+    ):
         return None
-    return int(found["rounds"]), list(found["history"]), bytearray(raw)
+    return int(header["rounds"]), list(header["history"]), bytearray(raw)

@@ -42,7 +42,7 @@ def refuse_unused(problem: Problem, name: str, parameters: dict[str, Any]) -> No
     """
     candidate = problem.training.candidates[name]
     settings = ["preprocessing", "selection", "imbalance", *(["calibration"] if candidate.is_baseline else [])]
-    unused = [one for one in settings if getattr(candidate, one) is not None]
+    unused = [name for name in settings if getattr(candidate, name) is not None]
     if candidate.is_baseline and parameters:
         unused.append("parameters")
     if (candidate.is_baseline or candidate.of) and unused:

@@ -57,7 +57,7 @@ def learning_curve(
     whole = value(train)  # first, so that what is wrong with every fit is heard of
     points: list[tuple[str, float, int, float | None]] = []
     for kind, parts, size in (("rows", drawn, 1.0), ("window", newest, float(len(keys)))):
-        points += [(kind, one, len(rows), value_if_any(rows)) for one, rows in parts.items()]
+        points += [(kind, part, len(rows), value_if_any(rows)) for part, rows in parts.items()]
         points.append((kind, size, len(train), whole))
     return pa.Table.from_pylist([dict(zip(CURVE.names, point, strict=True)) for point in points], CURVE)
 

@@ -118,7 +118,7 @@ def fit_ensemble(
     require_classes(problem, y, f"the rows that the parts of {name} are measured on")
     with explained(problem, name, own):
         return Stacking(models, problem.task, len(problem.classes)).fit(
-            [np.concatenate(one) for one in scores], y, weight, own, problem.training.seed
+            [np.concatenate(scores_of_member) for scores_of_member in scores], y, weight, own, problem.training.seed
         )
 
 

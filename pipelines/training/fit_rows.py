@@ -61,12 +61,12 @@ def own_settings(settings: Preprocessing, features: list[str], categorical: list
     return {
         name: Own(
             is_category=name in categorical,
-            missing=one.missing or settings.missing,
-            scaling=one.scaling or settings.scaling,
-            discretise=one.discretise or settings.discretise,
-            encoding=one.encoding or settings.encoding,
+            missing=preparation.missing or settings.missing,
+            scaling=preparation.scaling or settings.scaling,
+            discretise=preparation.discretise or settings.discretise,
+            encoding=preparation.encoding or settings.encoding,
         )
-        for name, one in chosen.items()
+        for name, preparation in chosen.items()
     }
 
 

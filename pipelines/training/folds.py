@@ -26,18 +26,18 @@ def folds(problem: Problem, train: pa.Table) -> list[tuple[pa.Table, pa.Table]]:
     """
     rule, parts = problem.training.search, problem.partitions
     keys = sorted(key for key in train["partition"].unique().to_pylist() if key is not None)
-    found: list[tuple[pa.Table, pa.Table]] = []
+    pairs: list[tuple[pa.Table, pa.Table]] = []
     for newest in range(len(keys), 0, -rule.fold_partitions):
         measured = keys[max(newest - rule.fold_partitions, 0) : newest]
         start = parts.start(measured[0])
         earlier = [key for key in keys if parts.end(key) + _wait(problem) <= start]
-        if len(measured) < rule.fold_partitions or not earlier or len(found) == rule.folds:
+        if len(measured) < rule.fold_partitions or not earlier or len(pairs) == rule.folds:
             break
         newer = of_partitions(train, measured)
         older = _of_other_groups(problem, of_partitions(train, earlier), newer)
         if older.num_rows:
-            found.append((older, newer))
-    if not found:
+            pairs.append((older, newer))
+    if not pairs:
         gap = -(-_wait(problem).days // parts.days)
         raise DataError(
             f"the training split has rows of {len(keys)} partitions, too few to learn from some and measure on newer "
@@ -47,7 +47,7 @@ def folds(problem: Problem, train: pa.Table) -> list[tuple[pa.Table, pa.Table]]:
             cure=f"train on more {parts.every}s (dataset.window_partitions, or ingest earlier ones), or measure on "
             "fewer (training.search.fold_partitions)",
         )
-    return found[::-1]
+    return pairs[::-1]
 
 
 def of_partitions(rows: pa.Table, keys: list[str]) -> pa.Table:

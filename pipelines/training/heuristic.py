@@ -59,19 +59,19 @@ class Heuristic(BaseEstimator):  # type: ignore[misc]
             ConfigError: the expression is wrong for these rows, or what it gives is no score.
         """
         kind = "VARCHAR" if self.task == "multiclass" else "DOUBLE"
-        found = self._run(
+        answers = self._run(
             f"SELECT CAST(({self.expression}\n) AS {kind}) AS score FROM rows ORDER BY {sql.quote(ROW)}", rows
         )["score"]
-        prior = self.prior_.scores(found)
-        is_missing = found.is_null().to_numpy()
+        prior = self.prior_.scores(answers)
+        is_missing = answers.is_null().to_numpy()
         if self.task == "multiclass":
-            codes = pc.index_in(found, value_set=pa.array(self.classes, pa.string()), skip_nulls=True)
-            unknown = found.filter(pc.and_(codes.is_null(), found.is_valid()))
+            codes = pc.index_in(answers, value_set=pa.array(self.classes, pa.string()), skip_nulls=True)
+            unknown = answers.filter(pc.and_(codes.is_null(), answers.is_valid()))
             if len(unknown):
                 raise self._wrong(f"{unknown[0].as_py()!r} is no class", f"known classes: {', '.join(self.classes)}")
             certain = codes.fill_null(0).to_numpy()[:, None] == np.arange(len(self.classes))
             return np.where(is_missing[:, None], prior, certain.astype(np.float64))
-        values = found.fill_null(0.0).to_numpy()
+        values = answers.fill_null(0.0).to_numpy()
         if not np.isfinite(values).all():
             raise self._wrong(f"{values[~np.isfinite(values)][0]} is no number to work with", "let it give null there")
         is_outside = (values < 0) | (values > 1)

@@ -48,13 +48,13 @@ def fit_number(
     }
     if discretise is not None:
         plan["edges"] = _edges(used, its_weight, discretise, seed)
-    found = _prepared(plan, used)
-    if found.min() == found.max() and (fill is not None or not has_gaps):
+    prepared = _prepared(plan, used)
+    if prepared.min() == prepared.max() and (fill is not None or not has_gaps):
         if not plan["has_indicator"]:
             return "all values are the same" if discretise is None else "all values are in one bin"
         plan["has_value"] = False
         return plan
-    shift, scale = _scale(found, its_weight, scaling)
+    shift, scale = _scale(prepared, its_weight, scaling)
     return plan | {"shift": shift, "scale": scale}
 
 

@@ -113,10 +113,10 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
         counting = counting / counting[counting > 0].mean()
         fold = np.random.default_rng(self.seed).permutation(len(table)) % settings.cross_fitting_folds
         for plan in plans:
-            found = categories.codes(plan, table[plan["feature"]], self._vocabulary(plan["feature"]))
+            positions = categories.codes(plan, table[plan["feature"]], self._vocabulary(plan["feature"]))
             target = categories.targets(np.asarray(y), len(plan["overall"]) if self.task == "multiclass" else None)
             _columns(matrix, plan)[:] = categories.cross_fitted(
-                plan, found, target, counting, settings.target_smoothing, fold
+                plan, positions, target, counting, settings.target_smoothing, fold
             )
         return matrix
 
@@ -142,11 +142,11 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
     def unseen(self, rows: Any) -> dict[str, int]:
         """Of each category, rows with a value that training did not see. Hashed ones keep no list to tell by."""
         table = self._named(rows)
-        found = {}
+        counts = {}
         for name in self.categories_:
             values = categories.text(table[name]).drop_null()
-            found[name] = len(values) - pc.sum(pc.is_in(values, value_set=self._vocabulary(name)), min_count=0).as_py()
-        return found
+            counts[name] = len(values) - pc.sum(pc.is_in(values, value_set=self._vocabulary(name)), min_count=0).as_py()
+        return counts
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         return np.asarray(self.names_, dtype=object)
@@ -187,9 +187,9 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
                 where=fit_rows.WHERE,
                 cure="give the labels of the rows, or take another encoding",
             )
-        found = categories.codes(plan, sample[name], self._vocabulary(name))
+        positions = categories.codes(plan, sample[name], self._vocabulary(name))
         target = categories.targets(y, int(y.max()) + 1 if self.task == "multiclass" else None)
-        return categories.fit_means(plan, found, target, weight / weight.mean(), settings.target_smoothing)
+        return categories.fit_means(plan, positions, target, weight / weight.mean(), settings.target_smoothing)
 
     def _named(self, rows: Any) -> pa.Table:
         self._require(rows.schema.names if isinstance(rows, pa.Table) else list(rows.columns))

@@ -32,11 +32,11 @@ def as_long(problem: Problem, name: str, model: Model) -> dict[str, Any]:
     candidate = problem.training.candidates[name]
     if candidate.of:
         parts = zip(candidate.of, model.estimator.models, strict=True)
-        return {part: found for part, fitted in parts if (found := as_long(problem, part, fitted))}
+        return {part: length for part, fitted in parts if (length := as_long(problem, part, fitted))}
     if candidate.model == "xgboost":
-        found = {"n_estimators": int(model.estimator.rounds_), "early_stopping_rounds": None}
+        length = {"n_estimators": int(model.estimator.rounds_), "early_stopping_rounds": None}
         is_sized = model.estimator.parameters.get("max_depth") is None
-        return found | ({"max_depth": depth(model.fitted_rows)} if is_sized else {})
+        return length | ({"max_depth": depth(model.fitted_rows)} if is_sized else {})
     if candidate.model == "hist_boosting":
         return {"max_iter": int(model.estimator.n_iter_), "early_stopping": False}
     return {}

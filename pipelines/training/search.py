@@ -50,7 +50,7 @@ def search(
     """
     rule, began = problem.training.search, clock()
     candidate = problem.training.of(name)
-    own = {one: candidate.parameters[one] for one in candidate.search if one in candidate.parameters}
+    own = {name: candidate.parameters[name] for name in candidate.search if name in candidate.parameters}
     cut = _usable(problem, name, folds(problem, train))
     done = {trial.number: trial for trial in trials.known() if trial.state != "failed" and trial.number < rule.trials}
     failed: list[Trial] = []
@@ -59,11 +59,11 @@ def search(
             continue
         if number and rule.seconds is not None and clock() - began >= rule.seconds:
             break
-        before = [done[one] for one in sorted(done) if one < number]
+        before = [done[at] for at in sorted(done) if at < number]
         parameters = own
         if number:
             parameters = propose(candidate.search, before, number, problem.training.seed, _is_higher_better(problem))
-        same = next((one for one in (*before, *failed) if one.parameters == parameters), None)
+        same = next((trial for trial in (*before, *failed) if trial.parameters == parameters), None)
         if same is not None:
             trial = replace(same, number=number, seconds=0.0)
         else:

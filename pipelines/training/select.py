@@ -92,7 +92,7 @@ def _l1(columns: Columns, selection: Selection, seed: int) -> dict[int, str]:
         used |= lasso.coef_ != 0
     else:
         classes = np.unique(columns.y)
-        for one in classes[len(classes) == 2 :] if len(classes) > 1 else ():
+        for label in classes[len(classes) == 2 :] if len(classes) > 1 else ():
             model = LogisticRegression(
                 C=1 / (strength * weight.sum()),
                 l1_ratio=1,
@@ -102,7 +102,7 @@ def _l1(columns: Columns, selection: Selection, seed: int) -> dict[int, str]:
                 intercept_scaling=100,
                 random_state=seed,  # liblinear shrinks the intercept as well: hardly, so scaled
             )
-            used |= model.fit(design, columns.y == one, sample_weight=weight).coef_[0] != 0
+            used |= model.fit(design, columns.y == label, sample_weight=weight).coef_[0] != 0
     kept = set(column[used].tolist())
     reason = f"l1: weight 0 at strength {strength:g}"
     return {n: reason for n in range(columns.matrix.shape[1]) if n not in kept}
@@ -114,14 +114,14 @@ def _design(columns: Columns) -> tuple[np.ndarray, np.ndarray]:
     for n, is_category in enumerate(columns.is_category):
         values = columns.matrix[:, n].astype(np.float64)
         missing = np.isnan(values)
-        found: list[np.ndarray] = [missing.astype(np.float64)]
+        design_parts: list[np.ndarray] = [missing.astype(np.float64)]
         if is_category:
             codes, counts = np.unique(values[~missing], return_counts=True)
             shown = codes[np.argsort(-counts, kind="stable")[:SHOWN_CATEGORIES]]
-            found += [(values == code).astype(np.float64) for code in shown]
+            design_parts += [(values == code).astype(np.float64) for code in shown]
         elif not missing.all():
-            found.append(np.where(missing, np.nanmedian(values), values))
-        varying = [part for part in found if part.min() != part.max()]
+            design_parts.append(np.where(missing, np.nanmedian(values), values))
+        varying = [part for part in design_parts if part.min() != part.max()]
         parts += [_standardised(part) for part in varying]
         column += [n] * len(varying)
     design = np.column_stack(parts) if parts else np.zeros((len(columns.y), 1))
@@ -166,12 +166,12 @@ def _boruta(columns: Columns, selection: Selection, random: np.random.Generator)
 
 def _forest_gain(columns: Columns, left: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Gain of the columns `left` and then of their shadows in one forest, shape (2 * len(left),)."""
-    seen = columns.matrix[:, left]
-    both = np.hstack([seen, random.permuted(seen, axis=0)])
+    chosen = columns.matrix[:, left]
+    both = np.hstack([chosen, random.permuted(chosen, axis=0)])
     settings = {"num_parallel_tree": FOREST, "learning_rate": 1.0, "subsample": 0.632, "colsample_bytree": 0.33}
     booster = _boost(columns, both, [False] * both.shape[1], 1, settings, int(random.integers(2**31)))
-    found = booster.get_score(importance_type="total_gain")
-    return np.array([found.get(f"f{n}", 0.0) for n in range(2 * len(left))])
+    gains = booster.get_score(importance_type="total_gain")
+    return np.array([gains.get(f"f{n}", 0.0) for n in range(2 * len(left))])
 
 
 def _permutation(columns: Columns, selection: Selection, random: np.random.Generator) -> dict[int, str]:
@@ -238,7 +238,7 @@ def _boost(
         matrix,
         columns.y,
         weight=columns.weight,
-        feature_types=["c" if one else "q" for one in is_category],
+        feature_types=["c" if is_code else "q" for is_code in is_category],
         enable_categorical=True,
         nthread=1,
         max_bin=BINS,

@@ -61,8 +61,8 @@ def propose(
 
     study = _study(ranges, before, is_higher_better)
     study.sampler = TPESampler(seed=int(np.random.default_rng([seed, number]).integers(2**32)))
-    asked = study.ask({name: _distribution(one) for name, one in ranges.items()}).params
-    return {name: one.choices[asked[name]] if one.choices else asked[name] for name, one in ranges.items()}
+    asked = study.ask({name: _distribution(values) for name, values in ranges.items()}).params
+    return {name: values.choices[asked[name]] if values.choices else asked[name] for name, values in ranges.items()}
 
 
 def is_hopeless(values: Sequence[float], before: Sequence[Trial], is_higher_better: bool) -> bool:
@@ -87,47 +87,49 @@ def _study(ranges: Mapping[str, Range], before: Sequence[Trial], is_higher_bette
     study = optuna.create_study(direction="maximize" if is_higher_better else "minimize")
     for trial in before:
         tried = trial.parameters
-        inside = {name: one for name, one in ranges.items() if name in tried and _is_inside(one, tried[name])}
+        inside = {name: values for name, values in ranges.items() if name in tried and _is_inside(values, tried[name])}
         means = np.cumsum(trial.values) / np.arange(1, len(trial.values) + 1)
         study.add_trial(
             create_trial(
                 state=states[trial.state],
                 value=trial.value if trial.state == "finished" else None,
-                params={name: _position(one, tried[name]) for name, one in inside.items()},
-                distributions={name: _distribution(one) for name, one in inside.items()},
+                params={name: _position(values, tried[name]) for name, values in inside.items()},
+                distributions={name: _distribution(values) for name, values in inside.items()},
                 intermediate_values={fold: float(mean) for fold, mean in enumerate(means, 1)},
             )
         )
     return study
 
 
-def _distribution(one: Range) -> BaseDistribution:
+def _distribution(values: Range) -> BaseDistribution:
     """A range in Optuna's words: whole numbers where it is written in them, choices by their position."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if one.choices is not None:
-        return CategoricalDistribution(range(len(one.choices)))
-    assert one.low is not None and one.high is not None
-    if _is_whole(one):
-        return IntDistribution(int(one.low), int(one.high), log=one.log, step=int(one.step or 1))
-    return FloatDistribution(float(one.low), float(one.high), log=one.log, step=one.step)
+    if values.choices is not None:
+        return CategoricalDistribution(range(len(values.choices)))
+    assert values.low is not None and values.high is not None
+    if _is_whole(values):
+        return IntDistribution(int(values.low), int(values.high), log=values.log, step=int(values.step or 1))
+    return FloatDistribution(float(values.low), float(values.high), log=values.log, step=values.step)
 
 
-def _is_whole(one: Range) -> bool:
+def _is_whole(values: Range) -> bool:
     """Whether the numbers were written without a point: 1 to 10 are ten values, 1.0 to 10.0 are not."""
-    return all(isinstance(end, int) for end in (one.low, one.high, one.step or 1))
+    return all(isinstance(end, int) for end in (values.low, values.high, values.step or 1))
 
 
-def _position(one: Range, value: Any) -> Any:
+def _position(values: Range, value: Any) -> Any:
     """The number or, of choices, its position; their JSON tells 1 from true and 1.0."""
-    return value if one.choices is None else [json.dumps(choice) for choice in one.choices].index(json.dumps(value))
+    return (
+        value if values.choices is None else [json.dumps(choice) for choice in values.choices].index(json.dumps(value))
+    )
 
 
-def _is_inside(one: Range, value: Any) -> bool:
-    if one.choices is not None:
-        return json.dumps(value) in [json.dumps(choice) for choice in one.choices]
-    if one.low is None or one.high is None or isinstance(value, bool) or not isinstance(value, (int, float)):
+def _is_inside(values: Range, value: Any) -> bool:
+    if values.choices is not None:
+        return json.dumps(value) in [json.dumps(choice) for choice in values.choices]
+    if values.low is None or values.high is None or isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    step = one.step or (1 if _is_whole(one) else None)
-    steps = (value - one.low) / step if step else 0
-    return one.low <= value <= one.high and math.isclose(steps, round(steps), abs_tol=1e-9)
+    step = values.step or (1 if _is_whole(values) else None)
+    steps = (value - values.low) / step if step else 0
+    return values.low <= value <= values.high and math.isclose(steps, round(steps), abs_tol=1e-9)

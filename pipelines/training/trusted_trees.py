@@ -42,7 +42,9 @@ def _inner_nodes(estimator: Any) -> Iterator[tuple[int, np.ndarray, np.ndarray, 
     for tree in getattr(estimator, "estimators_", []):
         nodes = tree.tree_.__getstate__()["nodes"]
         yield len(nodes), nodes["left_child"], nodes["right_child"], nodes["feature"]
-    for predictor in (one for each in getattr(estimator, "_predictors", []) for one in each):
+    for predictor in (
+        predictor_of_class for each in getattr(estimator, "_predictors", []) for predictor_of_class in each
+    ):
         nodes, bitsets = predictor.nodes, len(predictor.raw_left_cat_bitsets)
         by_category = (nodes["is_leaf"] == 0) & (nodes["is_categorical"] != 0)
         asked = np.where(by_category & (nodes["bitset_idx"] >= bitsets), -1, nodes["feature_idx"])

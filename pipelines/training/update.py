@@ -137,7 +137,7 @@ def recalibrated(problem: Problem, champion: Model, rows: pa.Table) -> Model:
 
 
 def _method(problem: Problem, champion: Model) -> Calibration:
-    known = [one for one in getattr(champion.calibration, "maps", []) if one is not None]
+    known = [mapping for mapping in getattr(champion.calibration, "maps", []) if mapping is not None]
     if known:
         return Calibration(method="isotonic" if isinstance(known[0], Isotonic) else "platt")
     declared = problem.training.calibration

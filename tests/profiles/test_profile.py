@@ -162,7 +162,7 @@ def test_a_reference_of_before_there_were_other_tasks_is_read(trained: Reference
 def test_numbers() -> None:
     known = refer(x=[1.0, 2.0, 3.0, 4.0])
     found = look(known, x=[1.0, 2.5, 9.0, None, math.nan, math.inf, -math.inf])["x"]
-    assert (found.rows, found.nulls, found.non_finite, found.unseen, found.told) == (7, 1, 3, 0, 3)
+    assert (found.rows, found.nulls, found.non_finite, found.unseen, found.valued) == (7, 1, 3, 0, 3)
     assert found.mean == pytest.approx(12.5 / 3)
     assert found.std == pytest.approx(np.std([1.0, 2.5, 9.0]))
     assert (found.min, found.max) == (1, 9)

@@ -183,7 +183,7 @@ class Supervisor:
 def marked(home: Path, service: str | None = None) -> list[psutil.Process]:
     """All living processes that a supervisor of this home started, and their children; never this process itself."""
     own = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
-    found = []
+    processes = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             environment = process.environ() if process.pid not in own else {}
@@ -191,8 +191,8 @@ def marked(home: Path, service: str | None = None) -> list[psutil.Process]:
                 None,
                 environment.get("EVERGREEN_SERVICE"),
             ):
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 def end(processes: Iterable[psutil.Process]) -> None:

@@ -21,7 +21,7 @@ def pick_challenger(training: Training, validation: dict[str, dict[str, float | 
         DataError: no candidate has the metric.
     """
     metric = training.select_by
-    found = {
+    goodness_of = {
         name: goodness(metric, value)
         for name, metrics in validation.items()
         if name not in training.baselines
@@ -29,11 +29,11 @@ def pick_challenger(training: Training, validation: dict[str, dict[str, float | 
         and (value := metrics.get(metric)) is not None
         and math.isfinite(value)
     }
-    if not found:
+    if not goodness_of:
         raise DataError(
             f"no candidate has a validation {metric}", where="training.select_by", cure="look at the train tasks' logs"
         )
-    return max(found, key=lambda name: found[name])
+    return max(goodness_of, key=lambda name: goodness_of[name])
 
 
 def selection(

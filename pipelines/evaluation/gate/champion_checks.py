@@ -46,8 +46,8 @@ def over_champion(evaluation: Any, report: Any, thresholds: Gate) -> Iterator[Ch
         yield Check("champion", False, "no evidence about the champion")
     elif "serves" not in evaluation or evaluation["serves"] != at(champion, "version"):
         serves, compared = evaluation.get("serves", "not known"), at(champion, "version")
-        told = f"version {serves} serves, compared was version {compared}"
-        yield Check("champion", False, told.replace("version None", "none"))
+        message = f"version {serves} serves, compared was version {compared}"
+        yield Check("champion", False, message.replace("version None", "none"))
     elif champion is None:
         yield Check("champion", True, "no champion serves yet")
     else:
@@ -86,22 +86,24 @@ def no_worse(evaluation: Any, report: Any, champion: Any, metric: Metric, thresh
         return strict
     if gained.value < -allowed:
         return Check(strict.name, False, f"{strict.reason}, or {-allowed:.4f} for a tie")
-    told = f"{strict.name}: gain {gained}, a tie: these rows cannot tell the challenger from the champion"
-    return Check(strict.name, True, f"{told} (at least {-allowed:.4f})", is_tie=True)
+    message = f"{strict.name}: gain {gained}, a tie: these rows cannot tell the challenger from the champion"
+    return Check(strict.name, True, f"{message} (at least {-allowed:.4f})", is_tie=True)
 
 
 def _tie_loss(evaluation: Any, champion: Any, metric: str, thresholds: Gate) -> float | None:
     """How much worse than the champion a challenger may be measured and still tie; None where that is not known."""
     gained, confidence = span(champion, "gain", metric), number(evaluation, "confidence")
     theirs, baselines = number(champion, "metrics", metric), at(evaluation, "baselines")
-    known = [number(one, "metrics", metric) for one in baselines.values()] if isinstance(baselines, dict) else []
+    known = (
+        [number(baseline, "metrics", metric) for baseline in baselines.values()] if isinstance(baselines, dict) else []
+    )
     if thresholds.ties_pass is None or gained is None or confidence is None or not 0 < confidence < 1:
         return None
     if theirs is None or not known or None in known:
         return None
     normal = NormalDist()
     error = (gained.high - gained.low) / 2 / normal.inv_cdf((1 + confidence) / 2)
-    advantage = goodness(metric, theirs) - max(goodness(metric, one) for one in known if one is not None)
+    advantage = goodness(metric, theirs) - max(goodness(metric, loss) for loss in known if loss is not None)
     allowed: float = min(normal.inv_cdf(thresholds.ties_pass) * error, thresholds.max_tie_loss * advantage)
     return max(allowed, 0.0)
 
@@ -110,9 +112,9 @@ def _another_model(champion: Any, report: Any) -> Check:
     ours, theirs = text(report, "run_id"), text(champion, "run_id")
     if ours is None or theirs is None:
         return Check("another model", False, "the run of challenger or champion is missing")
-    told = f"champion is version {at(champion, 'version')}"
+    message = f"champion is version {at(champion, 'version')}"
     return Check(
-        "another model", ours != theirs, "challenger and champion are the same run" if ours == theirs else told
+        "another model", ours != theirs, "challenger and champion are the same run" if ours == theirs else message
     )
 
 
@@ -122,19 +124,19 @@ def _fair_test(evaluation: Any, champion: Any, report: Any) -> Check:
     tested, measured = texts(evaluation, "test_partitions"), texts(report, "partitions")
     if not tested or not measured or set(tested) != set(measured) or not all(map(is_day, tested)):
         return Check(name, False, "which partitions were tested is missing or contradicts itself")
-    told = f"champion learnt from data until {until}, the test starts at {min(tested)}"
-    return Check(name, is_day(until) and until < min(tested), told)
+    message = f"champion learnt from data until {until}, the test starts at {min(tested)}"
+    return Check(name, is_day(until) and until < min(tested), message)
 
 
 def _other_scores(champion: Any) -> Check:
     gains = at(champion, "gain")
-    found = [span(gains, name) for name in gains] if isinstance(gains, dict) else []
-    known = [gain for gain in found if gain is not None]
+    spans = [span(gains, name) for name in gains] if isinstance(gains, dict) else []
+    known = [gain for gain in spans if gain is not None]
     if not known:
         return Check("other scores", False, "no gain over the champion is known")
     is_same = all(gain == (0, 0, 0) for gain in known)
-    told = "challenger and champion give the same scores" if is_same else "the challenger's scores are its own"
-    return Check("other scores", not is_same, told)
+    message = "challenger and champion give the same scores" if is_same else "the challenger's scores are its own"
+    return Check("other scores", not is_same, message)
 
 
 def _no_jump(evaluation: Any, report: Any, champion: Any, most: float) -> Check:
@@ -143,11 +145,11 @@ def _no_jump(evaluation: Any, report: Any, champion: Any, most: float) -> Check:
     if at(champion, "is_fallback") is True:
         return Check(name, True, "a baseline serves as a fallback: any model that has learnt something jumps")
     gained = gain(f"champion, {metric}", metric, -float("inf"), report, champion)
-    found = span(champion, "gain", metric)
-    if not gained.passed or found is None:
+    over_champion_by = span(champion, "gain", metric)
+    if not gained.passed or over_champion_by is None:
         return Check(name, False, gained.reason)
-    told = f"{metric} over champion {found}: more than {most:g} at once is a leak more often than a find"
-    return Check(name, found.low <= most, told)
+    message = f"{metric} over champion {over_champion_by}: more than {most:g} at once is a leak more often than a find"
+    return Check(name, over_champion_by.low <= most, message)
 
 
 def _holds_up(evaluation: Any, champion: Any, most: float) -> Check:
@@ -159,17 +161,19 @@ def _holds_up(evaluation: Any, champion: Any, most: float) -> Check:
     name, metric = "champion holds up", _skill_metric(evaluation)
     before, now_known = at(champion, "promoted", "baselines"), at(evaluation, "baselines")
     both = (
-        [one for one in before if one in now_known] if isinstance(before, dict) and isinstance(now_known, dict) else []
+        [name for name in before if name in now_known]
+        if isinstance(before, dict) and isinstance(now_known, dict)
+        else []
     )
     then = _advantage(at(champion, "promoted", "metrics"), before, both, metric)
     now = _advantage(at(champion, "metrics"), now_known, both, metric)
     if then is None or now is None:
         when = "when it was promoted" if then is None else "on these rows"
         return Check(name, False, f"the champion's {metric} {when}, or that of the same baselines, is missing")
-    told = f"the champion is {now:+.4f} {metric} above the baselines, at its promotion {then:+.4f}"
+    message = f"the champion is {now:+.4f} {metric} above the baselines, at its promotion {then:+.4f}"
     is_up = then <= 0 or now >= (1 - most) * then
     return Check(
-        name, is_up, told + ("" if is_up else f": more than {most:.0%} lost, look at the new labels and features")
+        name, is_up, message + ("" if is_up else f": more than {most:.0%} lost, look at the new labels and features")
     )
 
 
@@ -186,8 +190,8 @@ def _learnt_enough(evaluation: Any, champion: Any, least: float) -> Check:
     ours, theirs = number(evaluation, "learnt", "fitted_rows"), number(champion, "fitted_rows")
     if ours is None or theirs is None:
         return Check(name, False, "how many rows challenger and champion learnt from is missing")
-    told = f"the challenger learnt from {ours:.0f} rows, the champion from {theirs:.0f}"
-    return Check(name, ours >= least * theirs, f"{told}; wanted at least {least:.0%} as many")
+    message = f"the challenger learnt from {ours:.0f} rows, the champion from {theirs:.0f}"
+    return Check(name, ours >= least * theirs, f"{message}; wanted at least {least:.0%} as many")
 
 
 def _not_forgotten(evaluation: Any, champion: Any, most: float) -> Check:
@@ -203,8 +207,8 @@ def _not_forgotten(evaluation: Any, champion: Any, most: float) -> Check:
     if gained is None or then is None or now is None:
         return Check(name, False, f"{metric} over champion on rows that both have learnt from is missing")
     allowed = max(most, (then - now) / 2)
-    told = f"{metric} over champion on rows that both have learnt from: {gained}, may lose at most {allowed:.4f}"
-    return Check(name, gained.high >= -allowed, told)
+    message = f"{metric} over champion on rows that both have learnt from: {gained}, may lose at most {allowed:.4f}"
+    return Check(name, gained.high >= -allowed, message)
 
 
 def _skill_metric(evaluation: Any) -> str:
@@ -214,7 +218,7 @@ def _skill_metric(evaluation: Any) -> str:
 def _advantage(metrics: Any, baselines: Any, names: list[str], metric: str) -> float | None:
     """How far a model lies above the best of these baselines."""
     ours, theirs = number(metrics, metric), [number(baselines, name, "metrics", metric) for name in names]
-    known = [one for one in theirs if one is not None]
+    known = [value for value in theirs if value is not None]
     return None if ours is None or not known or len(known) < len(theirs) else ours - max(known)
 
 
@@ -224,19 +228,22 @@ def _slices(champion: Any, report: Any, wanted: SliceGate) -> Check:
     A slice counts only where the metric has an interval in it: one class alone has no AUC.
     """
     metric, name = wanted.metric, "slices"
-    compared, declared, found = (
+    compared, declared, searched = (
         entries(champion, "slices"),
         entries(report, "slices", "declared"),
         entries(report, "slices", "found"),
     )
-    if compared is None or declared is None or found is None:
+    if compared is None or declared is None or searched is None:
         return Check(name, False, "no evidence about slices")
-    gains = [(text(one, "name"), span(one, "gain") if at(one, "metric") == metric else None) for one in compared]
-    known = [(one, gain) for one, gain in gains if one is not None and gain is not None]
-    own = [(text(one, "name"), span(one, "metrics", metric)) for one in (*declared, *found)]
-    measurable = [one for one, value in own if one is None or value is not None]
-    gone = [one for one, gain in gains if one is None or gain is None]
-    gone += [one for one in measurable if one not in [name for name, _ in gains]]
+    gains = [
+        (text(each_slice, "name"), span(each_slice, "gain") if at(each_slice, "metric") == metric else None)
+        for each_slice in compared
+    ]
+    known = [(name, gain) for name, gain in gains if name is not None and gain is not None]
+    own = [(text(each_slice, "name"), span(each_slice, "metrics", metric)) for each_slice in (*declared, *searched)]
+    measurable = [name for name, value in own if name is None or value is not None]
+    gone = [name for name, gain in gains if name is None or gain is None]
+    gone += [slice_name for slice_name in measurable if slice_name not in [name for name, _ in gains]]
     if gone:
         return Check(name, False, f"no {metric} gain over the champion in {len(gone)} slices, such as {gone[0]}")
     if not known:
@@ -245,8 +252,8 @@ def _slices(champion: Any, report: Any, wanted: SliceGate) -> Check:
     most = _most_lost(champion, wanted)
     if most is None:
         return Check(name, False, f"the champion's {metric}, of which a slice may lose a share, is missing")
-    told = f"{metric} over champion in the worst slice, {worst}: {gain}, may lose at most {most:.4g}"
-    return Check(name, gain.high >= -most, told)
+    message = f"{metric} over champion in the worst slice, {worst}: {gain}, may lose at most {most:.4g}"
+    return Check(name, gain.high >= -most, message)
 
 
 def _most_lost(champion: Any, wanted: SliceGate) -> float | None:

@@ -66,10 +66,14 @@ def _is_about_it(evaluation: Any, report: Any) -> Check:
         (text(evaluation, "judged", "run_id"), text(report, "run_id"), "run"),
     ]
     wrong = [
-        f"{name} {wanted}, not {found or 'known'}" for wanted, found, name in pairs if wanted is None or wanted != found
+        f"{name} {wanted}, not {actual or 'known'}"
+        for wanted, actual, name in pairs
+        if wanted is None or wanted != actual
     ]
-    told = f"the evidence has to be about {' and '.join(wrong)}" if wrong else "the evidence is about this challenger"
-    return Check("evidence", not wrong, told)
+    message = (
+        f"the evidence has to be about {' and '.join(wrong)}" if wrong else "the evidence is about this challenger"
+    )
+    return Check("evidence", not wrong, message)
 
 
 def _enough_rows(evaluation: Any, wanted: int) -> Check:
@@ -81,30 +85,34 @@ def _no_leaks(evaluation: Any) -> Check:
     findings = entries(evaluation, "leaks", "findings")
     if at(evaluation, "leaks", "checked") is not True or findings is None:
         return Check("leaks", False, "nobody looked for leaks")
-    told = ", ".join(map(str, findings[:3]))
-    return Check("leaks", not findings, f"{len(findings)} leaks: {told}" if findings else "no leak was found")
+    message = ", ".join(map(str, findings[:3]))
+    return Check("leaks", not findings, f"{len(findings)} leaks: {message}" if findings else "no leak was found")
 
 
 def _learns(evaluation: Any, report: Any) -> Check:
     name, baselines = text(report, "candidate"), _named(report, "baselines", at(evaluation, "baselines"))
     if name is None or text(report, "run_id") is None or not baselines:
         return Check("challenger", False, "no evidence about the challenger")
-    told = f"the challenger {name} is {'a' if name in baselines else 'no'} baseline"
-    return Check("challenger", name not in baselines, told)
+    message = f"the challenger {name} is {'a' if name in baselines else 'no'} baseline"
+    return Check("challenger", name not in baselines, message)
 
 
-def _named(report: Any, kind: str, found: Any) -> list[str]:
+def _named(report: Any, kind: str, entries_of: Any) -> list[str]:
     """What the problem declares, and what else was found; nothing where it does not say what it declares."""
     declared = texts(report, "declared", kind)
     if declared is None:
         return []
-    return [*declared, *(name for name in found if name not in declared)] if isinstance(found, dict) else declared
+    return (
+        [*declared, *(name for name in entries_of if name not in declared)]
+        if isinstance(entries_of, dict)
+        else declared
+    )
 
 
 def _tells_rows_apart(report: Any) -> Check:
     distinct = number(report, "distinct_scores")
-    told = "number of different scores missing" if distinct is None else f"{distinct:.0f} different scores"
-    return Check("scores", distinct is not None and distinct >= 2, f"{told}, wanted at least 2")
+    message = "number of different scores missing" if distinct is None else f"{distinct:.0f} different scores"
+    return Check("scores", distinct is not None and distinct >= 2, f"{message}, wanted at least 2")
 
 
 def _keeps_rows(evaluation: Any, thresholds: Gate) -> Iterator[Check]:
@@ -116,27 +124,29 @@ def _keeps_rows(evaluation: Any, thresholds: Gate) -> Iterator[Check]:
     yield _the_same_rows(evaluation, learnt)
     fitted, there = number(learnt, "fitted_rows"), number(evaluation, "train_split", "rows")
     makes, known = at(evaluation, "makes_rows"), fitted is not None and there is not None
-    told = f"the challenger learnt from {show(fitted)} rows, the training split has {show(there)}".replace(".0000", "")
+    message = f"the challenger learnt from {show(fitted)} rows, the training split has {show(there)}".replace(
+        ".0000", ""
+    )
     is_more = fitted is not None and there is not None and fitted > there and makes is not True
-    yield Check("training rows", known and isinstance(makes, bool) and not is_more, told)
+    yield Check("training rows", known and isinstance(makes, bool) and not is_more, message)
     bias = number(learnt, "bias")
     if thresholds.max_bias is not None and learnt["bias"] is not None:
-        told = f"mean score less mean label on training rows {show(bias)}, wanted within {thresholds.max_bias:g}"
-        yield Check("bias on training rows", bias is not None and abs(bias) <= thresholds.max_bias, told)
+        message = f"mean score less mean label on training rows {show(bias)}, wanted within {thresholds.max_bias:g}"
+        yield Check("bias on training rows", bias is not None and abs(bias) <= thresholds.max_bias, message)
 
 
 def _the_same_rows(evaluation: Any, learnt: Any) -> Check:
     """What the fit was given is the training split as the tables hold it: not less, not more, and not changed."""
     name, parts = "training split", ("rows", "hash")
     given, there = (
-        [at(told, *path, part) for part in parts]
-        for told, path in ((learnt, ("from",)), (evaluation, ("train_split",)))
+        [at(tree, *path, part) for part in parts]
+        for tree, path in ((learnt, ("from",)), (evaluation, ("train_split",)))
     )
     if None in given or None in there:
         return Check(name, False, "which rows the challenger was given, or the training split has, is missing")
     is_same = given == there
-    told = f"the challenger was given {given[0]} rows, the training split has {there[0]}"
-    return Check(name, is_same, told + ("" if is_same or given[0] != there[0] else ", with other values"))
+    message = f"the challenger was given {given[0]} rows, the training split has {there[0]}"
+    return Check(name, is_same, message + ("" if is_same or given[0] != there[0] else ", with other values"))
 
 
 def _limits(report: Any, thresholds: Gate) -> Iterator[Check]:
@@ -160,14 +170,18 @@ def _over_baselines(evaluation: Any, report: Any, thresholds: Gate) -> Iterator[
 
 
 def _behaves(report: Any) -> Check:
-    declared, found = texts(report, "declared", "behaviours"), entries(report, "behaviours")
-    if declared is None or found is None:
+    declared, behaviours = texts(report, "declared", "behaviours"), entries(report, "behaviours")
+    if declared is None or behaviours is None:
         return Check("behaviours", False, "no evidence about behaviours")
-    passed = {text(one, "name") for one in found if at(one, "passed") is True}
-    failed = [text(one, "name") or "one without a name" for one in found if at(one, "passed") is not True]
+    passed = {text(behaviour, "name") for behaviour in behaviours if at(behaviour, "passed") is True}
+    failed = [
+        text(behaviour, "name") or "one without a name"
+        for behaviour in behaviours
+        if at(behaviour, "passed") is not True
+    ]
     failed += [name for name in declared if name not in passed and name not in failed]
-    told = f"behaviours that failed: {', '.join(failed)}" if failed else f"{len(passed)} behaviours as wanted"
-    return Check("behaviours", not failed, told)
+    message = f"behaviours that failed: {', '.join(failed)}" if failed else f"{len(passed)} behaviours as wanted"
+    return Check("behaviours", not failed, message)
 
 
 def _fair(report: Any, thresholds: Gate) -> Iterator[Check]:
@@ -180,8 +194,8 @@ def _fair(report: Any, thresholds: Gate) -> Iterator[Check]:
     for column in groups:
         for measure, most in thresholds.max_unfairness.items():
             gap, name = span(report, "fairness", column, measure), f"{measure} of {column}"
-            told = f"{name} {'missing' if gap is None else f'at most {gap.high:.4f}'}, wanted at most {most:g}"
-            yield Check(name, gap is not None and gap.high <= most, told)
+            message = f"{name} {'missing' if gap is None else f'at most {gap.high:.4f}'}, wanted at most {most:g}"
+            yield Check(name, gap is not None and gap.high <= most, message)
 
 
 def _bounds(evaluation: Any, report: Any, thresholds: Gate) -> Iterator[Check]:

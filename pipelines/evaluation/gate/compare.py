@@ -57,24 +57,24 @@ def evidence(
     `challenger.known` and `champion.known`.
     """
     blocks, rule = blocks_of(problem, rows), problem.evaluation.bootstrap
-    found: dict[str, Any] = {
+    comparison: dict[str, Any] = {
         "challenger": report,
         "learnt": _learnt(problem, challenger, champion, learnt),
         "baselines": {
-            one.name: {
-                "run_id": one.run_id,
-                "metrics": one.metrics,
-                "gain": gains(challenger.scored, one.scored, blocks, rule),
+            baseline.name: {
+                "run_id": baseline.run_id,
+                "metrics": baseline.metrics,
+                "gain": gains(challenger.scored, baseline.scored, blocks, rule),
             }
-            for one in baselines
+            for baseline in baselines
         },
         "champion": None,
         "confidence": rule.confidence,
     }
     if champion is not None:
         known = report["slices"]
-        several = {one["name"]: one for one in (*known["declared"], *known["found"])}
-        found["champion"] = {
+        several = {each_slice["name"]: each_slice for each_slice in (*known["declared"], *known["found"])}
+        comparison["champion"] = {
             "version": champion.version,
             "run_id": champion.run_id,
             "trained_until": champion.trained_until,
@@ -86,14 +86,14 @@ def evidence(
                 problem, list(several.values()), rows, challenger.scored, champion.scored, blocks
             ),
         }
-    return found
+    return comparison
 
 
 def at_promotion(evaluation: dict[str, Any]) -> dict[str, Any]:
     """{"metrics": {metric: value}, "baselines": {name: {"metrics"}}} of the evaluation that a champion came in by."""
     return {
-        "metrics": {name: one["value"] for name, one in evaluation["challenger"]["metrics"].items()},
-        "baselines": {name: {"metrics": one["metrics"]} for name, one in evaluation["baselines"].items()},
+        "metrics": {name: interval["value"] for name, interval in evaluation["challenger"]["metrics"].items()},
+        "baselines": {name: {"metrics": baseline["metrics"]} for name, baseline in evaluation["baselines"].items()},
     }
 
 
@@ -105,27 +105,31 @@ def _learnt(problem: Problem, challenger: Contender, champion: Contender | None,
     of rows that both have learnt from} or None}.
     """
     model = challenger.model
-    found: dict[str, Any] = {"from": model.learnt_from, "fitted_rows": model.fitted_rows, "bias": None, "shared": None}
+    learnt: dict[str, Any] = {"from": model.learnt_from, "fitted_rows": model.fitted_rows, "bias": None, "shared": None}
     ours = challenger.known
     if ours is None or not rows.num_rows:
-        return found
+        return learnt
     if _keeps_frequencies(problem, challenger.name):
-        found["bias"] = _bias(ours)
+        learnt["bias"] = _bias(ours)
     if champion is not None and champion.known is not None:
         is_shared = np.isin(rows["partition"].to_numpy(zero_copy_only=False), champion.learnt_from)
         theirs, metric = champion.known.take(is_shared), SKILL[problem.task]
         blocks = blocks_of(problem, rows)[is_shared]
         if len(theirs.labels):
             gain = gains(ours.take(is_shared), theirs, blocks, problem.evaluation.bootstrap, [metric])[metric]
-            found["shared"] = {"rows": len(theirs.labels), "champion": measure(theirs)[metric], "gain": gain}
-    return found
+            learnt["shared"] = {"rows": len(theirs.labels), "champion": measure(theirs)[metric], "gain": gain}
+    return learnt
 
 
 def _keeps_frequencies(problem: Problem, candidate: str) -> bool:
     """Whether a model's mean score on its training rows is meant to be the share of positives there."""
     of, dataset = problem.training.of(candidate), problem.dataset
     changed = [of.imbalance, of.calibration, dataset.resampling]
-    return problem.task != "regression" and not of.of and all(one is None or one.method == "none" for one in changed)
+    return (
+        problem.task != "regression"
+        and not of.of
+        and all(change is None or change.method == "none" for change in changed)
+    )
 
 
 def _bias(scored: Scored) -> float:

@@ -47,20 +47,20 @@ def power(problem: Problem, rows: pa.Table, metrics: Iterable[str]) -> Power:
     """`rows` have label (a number, as `stored.split` gives it), weight, partition and event_time."""
     rule, blocks = problem.evaluation.bootstrap, blocks_of(problem, rows)
     labels, weights = rows["label"].to_numpy(), rows["weight"].to_numpy()
-    found: dict[str, list[float]] = {metric: [] for metric in metrics}
+    half_widths: dict[str, list[float]] = {metric: [] for metric in metrics}
     for seed in range(PAIRS if rows.num_rows > 1 else 0):
-        one, other = equals(problem, labels, weights, seed)
-        for metric, gain in gains(one, other, blocks, rule, list(found)).items():
+        scores, other = equals(problem, labels, weights, seed)
+        for metric, gain in gains(scores, other, blocks, rule, list(half_widths)).items():
             if gain["low"] is not None and gain["high"] is not None:
-                found[metric].append((gain["high"] - gain["low"]) / 2)
+                half_widths[metric].append((gain["high"] - gain["low"]) / 2)
     wide = NormalDist().inv_cdf((1 + rule.confidence) / 2)
-    error = {metric: float(np.mean(halves)) / wide for metric, halves in found.items() if halves}
+    error = {metric: float(np.mean(halves)) / wide for metric, halves in half_widths.items() if halves}
     shown = wide + NormalDist().inv_cdf(POWER)
     counted = len(np.unique(drawn_blocks(blocks[weights > 0])))
-    return Power(rows.num_rows, counted, error, {metric: shown * one for metric, one in error.items()})
+    return Power(rows.num_rows, counted, error, {metric: shown * half_width for metric, half_width in error.items()})
 
 
-def told(problem: Problem, rows: pa.Table) -> HeldOutPower:
+def held_out_power(problem: Problem, rows: pa.Table) -> HeldOutPower:
     """What the held-out rows of a training set can show: for its datasheet, its result and its evaluation.
 
     `rows` have split, partition, event_time, label (as the tables keep it) and weight. A
@@ -72,12 +72,12 @@ def told(problem: Problem, rows: pa.Table) -> HeldOutPower:
         "validation": [problem.training.select_by],
         "test": list(dict.fromkeys([*gate.gain_over_champion, *gate.gain_over_baselines])),
     }
-    found = {split: power(problem, _numbered(problem, rows, split), metrics) for split, metrics in wanted.items()}
+    powers = {split: power(problem, _numbered(problem, rows, split), metrics) for split, metrics in wanted.items()}
     validation, test = (
-        SplitPower(rows=one.rows, blocks=one.blocks, detectable=one.detectable)
-        for one in (found["validation"], found["test"])
+        SplitPower(rows=split_power.rows, blocks=split_power.blocks, detectable=split_power.detectable)
+        for split_power in (powers["validation"], powers["test"])
     )
-    return HeldOutPower(validation=validation, test=test, warnings=list(_warnings(problem, found["test"])))
+    return HeldOutPower(validation=validation, test=test, warnings=list(_warnings(problem, powers["test"])))
 
 
 def _warnings(problem: Problem, test: Power) -> Iterator[str]:
@@ -146,9 +146,9 @@ def _scores(problem: Problem, labels: Array, weights: Array, noise: Array, separ
     classes = len(problem.classes)
     shares = np.maximum(np.bincount(labels.astype(np.int64), weights, classes) / weights.sum(), 1e-6)
     if problem.task == "binary":
-        seen = separation * labels + noise
-        logit = np.log(shares[1] / shares[0]) + separation * (seen - separation / 2)
+        signal = separation * labels + noise
+        logit = np.log(shares[1] / shares[0]) + separation * (signal - separation / 2)
         return np.asarray(1 / (1 + np.exp(-logit)))
-    seen = separation * np.eye(classes)[labels.astype(np.int64)] + noise
-    chance = np.exp(separation * seen) * shares
+    signal = separation * np.eye(classes)[labels.astype(np.int64)] + noise
+    chance = np.exp(separation * signal) * shares
     return np.asarray(chance / chance.sum(axis=1, keepdims=True))

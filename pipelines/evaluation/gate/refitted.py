@@ -49,5 +49,7 @@ def refit_check(problem: Problem, tested: Scored, refitted: Scored, blocks: Arra
             False, f"{metric} has no value on the test rows, so nothing shows that it is sound", metric, gain
         )
     is_worse = (value if high is None else high) < 0
-    told = f"{metric} {value:+.4f} over the tested model on the test rows, of which it has learnt"
-    return RefitCheck(not is_worse, told + (": it should fit them better, not worse" if is_worse else ""), metric, gain)
+    message = f"{metric} {value:+.4f} over the tested model on the test rows, of which it has learnt"
+    return RefitCheck(
+        not is_worse, message + (": it should fit them better, not worse" if is_worse else ""), metric, gain
+    )

@@ -32,38 +32,38 @@ def at(tree: Any, *path: str) -> Any:
 
 def number(tree: Any, *path: str) -> float | None:
     """A finite number."""
-    found = at(tree, *path)
-    if not isinstance(found, (int, float)) or isinstance(found, bool):
+    leaf = at(tree, *path)
+    if not isinstance(leaf, (int, float)) or isinstance(leaf, bool):
         return None
     try:
-        value = float(found)
+        value = float(leaf)
     except OverflowError:
         return None
     return value if math.isfinite(value) else None
 
 
 def text(tree: Any, *path: str) -> str | None:
-    found = at(tree, *path)
-    return found if isinstance(found, str) and found else None
+    value = at(tree, *path)
+    return value if isinstance(value, str) and value else None
 
 
 def texts(tree: Any, *path: str) -> list[str] | None:
     """A list of texts, that may be empty."""
-    found = at(tree, *path)
-    if not isinstance(found, list) or not all(isinstance(one, str) and one for one in found):
+    values = at(tree, *path)
+    if not isinstance(values, list) or not all(isinstance(value, str) and value for value in values):
         return None
-    return found
+    return values
 
 
 def entries(tree: Any, *path: str) -> list[Any] | None:
-    found = at(tree, *path)
-    return found if isinstance(found, list) else None
+    values = at(tree, *path)
+    return values if isinstance(values, list) else None
 
 
 def span(tree: Any, *path: str) -> Span | None:
     """An interval, whole and the right way round."""
-    found = at(tree, *path)
-    value, low, high = (number(found, part) for part in Span._fields)
+    interval = at(tree, *path)
+    value, low, high = (number(interval, part) for part in Span._fields)
     if value is None or low is None or high is None or not low <= value <= high:
         return None
     return Span(value, low, high)
@@ -72,10 +72,10 @@ def span(tree: Any, *path: str) -> Span | None:
 def moment(tree: Any, *path: str) -> datetime | None:
     """A time with its zone, from ISO."""
     try:
-        found = datetime.fromisoformat(text(tree, *path) or "")
+        time = datetime.fromisoformat(text(tree, *path) or "")
     except ValueError:
         return None
-    return found if found.tzinfo else None
+    return time if time.tzinfo else None
 
 
 def is_day(value: Any) -> bool:

@@ -37,11 +37,12 @@ def calibration(scored: Scored) -> dict[str, Any]:
     low, high = _normal(rate, spread, effective) if used.task == "regression" else _wilson(rate, effective)
     columns = {"mean_score": mean_score, "rate": rate, "rows": rows.astype(int), "low": low, "high": high}
     bins = [
-        dict(zip(columns, row, strict=True)) for row in zip(*(one.tolist() for one in columns.values()), strict=True)
+        dict(zip(columns, row, strict=True))
+        for row in zip(*(column.tolist() for column in columns.values()), strict=True)
     ]
     errors = {name: None if used.task == "regression" else METRICS[name].function(used) for name in ("ece", "brier")}
     return {
-        "bins": [{name: value if np.isfinite(value) else None for name, value in one.items()} for one in bins],
+        "bins": [{name: value if np.isfinite(value) else None for name, value in row.items()} for row in bins],
         **errors,
     }
 

@@ -73,7 +73,7 @@ def name_of(conditions: list[Condition]) -> str:
     >>> name_of([{"feature": "dest", "op": "=", "value": "ATL"}, {"feature": "hour", "op": ">", "value": 18.2}])
     'dest = ATL and hour > 18.2'
     """
-    return " and ".join(_words(one["feature"], one["op"], one["value"]) for one in conditions)
+    return " and ".join(_words(condition["feature"], condition["op"], condition["value"]) for condition in conditions)
 
 
 def is_number(column: pa.ChunkedArray) -> bool:
@@ -103,14 +103,14 @@ def ranges(rows: pa.Table, feature: str, *, min_rows: int, at: tuple[float, ...]
     column = rows[feature]
     if not is_number(column):
         axis = _cut_category(feature, texts(column), min_rows, max_values)
-        named = [position for position, one in enumerate(axis.slices) if one[0]["op"] != "not in"]
+        named = [position for position, conditions in enumerate(axis.slices) if conditions[0]["op"] != "not in"]
         return Axis(feature, axis.cells, [axis.slices[position] for position in named], axis.members[named])
     axis = _cut_number(feature, numbers(column), at)
-    parts = [one for one in axis.slices if one[0]["op"] != "missing"]
+    parts = [conditions for conditions in axis.slices if conditions[0]["op"] != "missing"]
     slices, members = list(axis.slices), list(axis.members)
     cells = np.arange(axis.members.shape[1])
     for position, part in enumerate(parts[:-1]):
-        edge = next(one["value"] for one in part if one["op"] in ("<=", "="))
+        edge = next(condition["value"] for condition in part if condition["op"] in ("<=", "="))
         if position > 0:  # the lowest part is already all that lies below the first cut
             slices.append([_condition(feature, "<=", edge)])
             members.append(cells <= position)
@@ -178,8 +178,8 @@ def _holds(column: pa.ChunkedArray, op: str, value: Any) -> Array:
             compare = {"=": np.equal, "<=": np.less_equal, ">": np.greater}[op]
             return np.asarray(compare(values, value))
     known = pc.is_in(texts(column), value_set=pa.array(value if op == "not in" else [value], pa.string()))
-    found = np.asarray(known.to_numpy())
-    return ~found & np.asarray(column.is_valid().to_numpy()) if op == "not in" else found
+    is_held = np.asarray(known.to_numpy())
+    return ~is_held & np.asarray(column.is_valid().to_numpy()) if op == "not in" else is_held
 
 
 def _words(feature: str, op: str, value: Any) -> str:

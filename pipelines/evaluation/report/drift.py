@@ -27,7 +27,7 @@ def drift(train: pa.Table, test: pa.Table, features: list[str], train_scores: Ar
     weights = _weights(train), _weights(test)
     columns = {name: psi(*_counts(*_codes(train[name], test[name]), *weights)) for name in features}
     sides = [np.atleast_2d(side.T) for side in (train_scores, scores)]
-    moved = [psi(*_counts(*_binned(known, found), *weights)) for known, found in zip(*sides, strict=True)]
+    moved = [psi(*_counts(*_binned(known, test), *weights)) for known, test in zip(*sides, strict=True)]
     return {"columns": columns, "prediction": max(moved)}
 
 
@@ -39,9 +39,9 @@ def _weights(rows: pa.Table) -> Array:
     return weights * (len(weights) / weights.sum()) if weights.any() else np.ones(len(weights))
 
 
-def _counts(known: Array, found: Array, known_weights: Array, found_weights: Array) -> tuple[list[int], list[int]]:
-    size = int(max(known.max(), found.max())) + 1
-    pairs = ((known, known_weights), (found, found_weights))
+def _counts(known: Array, test: Array, known_weights: Array, found_weights: Array) -> tuple[list[int], list[int]]:
+    size = int(max(known.max(), test.max())) + 1
+    pairs = ((known, known_weights), (test, found_weights))
     known_counts, found_counts = (
         np.rint(np.bincount(codes, weights, size)).astype(int).tolist() for codes, weights in pairs
     )
@@ -50,8 +50,8 @@ def _counts(known: Array, found: Array, known_weights: Array, found_weights: Arr
 
 def _codes(train: pa.ChunkedArray, test: pa.ChunkedArray) -> tuple[Array, Array]:
     if pa.types.is_integer(train.type) or pa.types.is_floating(train.type):
-        known, found = (column.cast(pa.float64(), safe=False).to_numpy() for column in (train, test))
-        return _binned(known, found)
+        known, test_values = (column.cast(pa.float64(), safe=False).to_numpy() for column in (train, test))
+        return _binned(known, test_values)
     train, test = train.cast(pa.string()), test.cast(pa.string())
     counts = pc.value_counts(train.drop_null())
     ranked = pa.table({"category": counts.field("values"), "count": counts.field("counts")})
@@ -63,7 +63,7 @@ def _codes(train: pa.ChunkedArray, test: pa.ChunkedArray) -> tuple[Array, Array]
     return codes[0], codes[1]
 
 
-def _binned(known: Array, found: Array) -> tuple[Array, Array]:
+def _binned(known: Array, test: Array) -> tuple[Array, Array]:
     """Number of the training rows' tenth, the last one for what is no finite number."""
     finite = known[np.isfinite(known)]
     edges = np.unique(np.quantile(finite, np.arange(1, BINS) / BINS, method="inverted_cdf")) if finite.size else finite
@@ -71,6 +71,6 @@ def _binned(known: Array, found: Array) -> tuple[Array, Array]:
         edges = np.insert(edges, 0, np.nextafter(edges[0], -np.inf))
     places = [
         np.where(np.isfinite(side), np.searchsorted(edges, side), len(edges) + 1).astype(np.int64)
-        for side in (known, found)
+        for side in (known, test)
     ]
     return places[0], places[1]

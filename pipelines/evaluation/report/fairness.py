@@ -61,9 +61,9 @@ def _between(
     classes = [1] if scored.task == "binary" else list(range(len(scored.classes)))
     all_sums = _sums(scored, classes, axis.cells, len(names), blocks)
     rates, sums = _rates_of(all_sums.sum(axis=0)), all_sums[:, is_compared]
-    for at, one in enumerate(classes):
-        rates[is_compared, at] = _fairlearn_rates(scored, one, axis.cells, np.flatnonzero(is_compared))
-    found = intervals_of_sums(
+    for at, label in enumerate(classes):
+        rates[is_compared, at] = _fairlearn_rates(scored, label, axis.cells, np.flatnonzero(is_compared))
+    gaps = intervals_of_sums(
         sums.reshape(len(sums), int(np.prod(sums.shape[1:]))),
         lambda flat: _differences(_rates_of(flat.reshape(*flat.shape[:-1], *sums.shape[1:]))),
         problem.evaluation.bootstrap,
@@ -77,11 +77,11 @@ def _between(
     ]
     return {"class": scored.classes[classes[shown]], "groups": listed} | {
         measure: interval | {"value": _number(value)}
-        for measure, interval, value in zip(MEASURES, found, values, strict=True)
+        for measure, interval, value in zip(MEASURES, gaps, values, strict=True)
     }
 
 
-def _fairlearn_rates(scored: Scored, one: int, cells: Array, groups: Array) -> Array:
+def _fairlearn_rates(scored: Scored, label: int, cells: Array, groups: Array) -> Array:
     """Rates of a class against the others, (groups, 3); NaN where a group has no rows to take it of."""
     from fairlearn.metrics import MetricFrame, false_positive_rate, selection_rate, true_positive_rate
 
@@ -89,7 +89,7 @@ def _fairlearn_rates(scored: Scored, one: int, cells: Array, groups: Array) -> A
     if not among.any():
         return np.empty((0, len(RATES)))
     cells, scored = cells[among], scored.take(among)
-    actual, decided = scored.labels == one, scored.decisions == one
+    actual, decided = scored.labels == label, scored.decisions == label
     frame = MetricFrame(
         metrics={
             "selection_rate": partial(selection_rate, pos_label=1),
@@ -113,8 +113,8 @@ def _sums(scored: Scored, classes: list[int], groups: Array, count: int, blocks:
     place, size = summed_blocks(blocks)
     cells = place * count + groups
     sums = np.empty((size, count, len(classes), 4))
-    for at, one in enumerate(classes):
-        actual, decided = scored.labels == one, scored.decisions == one
+    for at, label in enumerate(classes):
+        actual, decided = scored.labels == label, scored.decisions == label
         for part, rows in enumerate((actual, actual & decided, ~actual, ~actual & decided)):
             sums[:, :, at, part] = np.bincount(cells, scored.weights * rows, size * count).reshape(size, count)
     return sums

@@ -26,17 +26,19 @@ def curves(scored: Scored) -> dict[str, dict[str, list[float]]]:
     used = scored.take(scored.weights > 0)
     positives, negatives = per_score(used.scores, used.labels == 1, used.weights)
     hits, alarms = (np.concatenate([[0.0], np.cumsum(side[::-1])]) for side in (positives, negatives))
-    found: dict[str, dict[str, list[float]]] = {}
+    curves_by_name: dict[str, dict[str, list[float]]] = {}
     if hits[-1] and alarms[-1]:
         recall = hits / hits[-1]
-        found["precision_recall"] = _thinned(recall=recall[1:], precision=hits[1:] / (hits + alarms)[1:])
-        found["roc"] = _thinned(false_positive_rate=alarms / alarms[-1], true_positive_rate=recall)
+        curves_by_name["precision_recall"] = _thinned(recall=recall[1:], precision=hits[1:] / (hits + alarms)[1:])
+        curves_by_name["roc"] = _thinned(false_positive_rate=alarms / alarms[-1], true_positive_rate=recall)
     if used.costs is not None:
         cells = [[alarms[-1] - alarms, alarms], [hits[-1] - hits, hits]]
         cost = sum(used.costs[actual, decided] * cells[actual][decided] for actual in (0, 1) for decided in (0, 1))
         thresholds = np.concatenate([[np.nextafter(used.scores.max(), 2)], np.unique(used.scores)[::-1]])
-        found["threshold_cost"] = _thinned(threshold=thresholds[::-1], cost=(cost / (hits[-1] + alarms[-1]))[::-1])
-    return found
+        curves_by_name["threshold_cost"] = _thinned(
+            threshold=thresholds[::-1], cost=(cost / (hits[-1] + alarms[-1]))[::-1]
+        )
+    return curves_by_name
 
 
 def _thinned(**columns: Array) -> dict[str, list[float]]:

@@ -54,7 +54,7 @@ def report(
     start = time.perf_counter()
     scores = model.scores(features)
     seconds = time.perf_counter() - start
-    found = scored(problem, rows["label"].to_numpy(), scores, rows["weight"].to_numpy(), model.threshold)
+    outcome = scored(problem, rows["label"].to_numpy(), scores, rows["weight"].to_numpy(), model.threshold)
     blocks, settings = blocks_of(problem, rows), problem.evaluation
     times = pc.min_max(rows["event_time"]).as_py()
     train_scores = model.scores(train_rows.select(model.features)) if train_rows.num_rows else scores[:0]
@@ -73,16 +73,16 @@ def report(
             "behaviours": list(settings.behaviours),
             "groups": list(settings.fairness.groups) if settings.fairness else [],
         },
-        "metrics": intervals(found, blocks, settings.bootstrap),
-        "bootstrap": _bootstrap(problem, blocks[found.weights > 0]),
+        "metrics": intervals(outcome, blocks, settings.bootstrap),
+        "bootstrap": _bootstrap(problem, blocks[outcome.weights > 0]),
         "threshold": float(model.threshold),
         "distinct_scores": len(np.unique(scores, axis=0)),
-        "confusion": confusion(found),
-        "curves": curves(found),
-        "calibration": calibration(found),
-        "slices": slices(problem, rows, found, blocks),
-        "fairness": fairness(problem, groups, found, blocks) if wants_groups and groups is not None else None,
-        "behaviours": behaviours(problem, model, rows, found.labels),
+        "confusion": confusion(outcome),
+        "curves": curves(outcome),
+        "calibration": calibration(outcome),
+        "slices": slices(problem, rows, outcome, blocks),
+        "fairness": fairness(problem, groups, outcome, blocks) if wants_groups and groups is not None else None,
+        "behaviours": behaviours(problem, model, rows, outcome.labels),
         "importances": importances(problem, model, rows),
         "drift": drift(train_rows, rows, model.features, train_scores, scores),
         "latency_ms": _latency_ms(model, features),
@@ -134,9 +134,9 @@ def _size_bytes(model: Model) -> int:
 def _plain(value: Any) -> Any:
     """As JSON has it."""
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(element) for key, element in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [_plain(element) for element in value]
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
     if isinstance(value, np.generic):

@@ -62,26 +62,26 @@ def search_sums(
     axes = [ranges(rows, name, min_rows=min_rows, at=CUTS, max_values=MAX_VALUES) for name in features]
     places, looked_at, shown = [], 0, []
     for position, axis in enumerate(axes):
-        its = axis.members @ group_sums(sums, axis.cells, axis.members.shape[1])
-        found, seen = _worst(its, sums.sum(axis=1), compare, min_rows)
-        places += [Place(t, ((position, int(at)),)) for t, (at,) in found]
-        shown.append(_strongest(its, sums.sum(axis=1), compare, min_rows))
-        looked_at += seen
-    paired = sorted(np.argsort([-one for one in shown], kind="stable")[:PAIRED_FEATURES].tolist())
-    for one, other in combinations(paired, 2):
-        pairs = _pair_sums(sums, axes[one], axes[other])
-        found, seen = _worst(pairs, sums.sum(axis=1), compare, min_rows)
-        places += [Place(t, ((one, int(at)), (other, int(its)))) for t, (at, its) in found]
-        looked_at += seen
+        axis_sums = axis.members @ group_sums(sums, axis.cells, axis.members.shape[1])
+        worst, looked_at_here = _worst(axis_sums, sums.sum(axis=1), compare, min_rows)
+        places += [Place(t, ((position, int(at)),)) for t, (at,) in worst]
+        shown.append(_strongest(axis_sums, sums.sum(axis=1), compare, min_rows))
+        looked_at += looked_at_here
+    paired = sorted(np.argsort([-strength for strength in shown], kind="stable")[:PAIRED_FEATURES].tolist())
+    for first, other in combinations(paired, 2):
+        pairs = _pair_sums(sums, axes[first], axes[other])
+        worst, looked_at_here = _worst(pairs, sums.sum(axis=1), compare, min_rows)
+        places += [Place(t, ((first, int(at)), (other, int(place)))) for t, (at, place) in worst]
+        looked_at += looked_at_here
     places = sorted(places, key=lambda place: (-place.t, len(place.parts), place.parts))[:KEPT]
     return _unexplained(places, axes, sums, compare, min_rows, max_found), looked_at
 
 
-def _pair_sums(sums: Array, one: Axis, other: Axis) -> Array:
+def _pair_sums(sums: Array, first: Axis, other: Axis) -> Array:
     """Sums of every slice of the first feature with every one of the second, (slices, slices, m)."""
-    shape = one.members.shape[1], other.members.shape[1]
-    cells = group_sums(sums, one.cells * shape[1] + other.cells, shape[0] * shape[1]).reshape(*shape, -1)
-    crossed = np.tensordot(one.members.astype(np.float64), cells, axes=1)
+    shape = first.members.shape[1], other.members.shape[1]
+    cells = group_sums(sums, first.cells * shape[1] + other.cells, shape[0] * shape[1]).reshape(*shape, -1)
+    crossed = np.tensordot(first.members.astype(np.float64), cells, axes=1)
     return np.asarray(np.einsum("jb,ibk->ijk", other.members.astype(np.float64), crossed))
 
 
@@ -90,11 +90,11 @@ def _worst(
 ) -> tuple[list[tuple[float, tuple[int, ...]]], int]:
     """t and place of the slices that are worse, the surest first, and how many there are to look at."""
     is_large = _is_large(sums, total, min_rows)
-    found = compare(sums, total - sums)
-    is_worse = is_large & _is_worse(found)
-    order = np.argsort(-found.t[is_worse], kind="stable")[:KEPT]
+    contrast = compare(sums, total - sums)
+    is_worse = is_large & _is_worse(contrast)
+    order = np.argsort(-contrast.t[is_worse], kind="stable")[:KEPT]
     places = np.argwhere(is_worse)[order]
-    values = found.t[is_worse][order]
+    values = contrast.t[is_worse][order]
     return [(float(t), tuple(place)) for t, place in zip(values, places.tolist(), strict=True)], int(is_large.sum())
 
 
@@ -108,9 +108,9 @@ def _is_large(sums: Array, total: Array, min_rows: int) -> Array:
     return np.asarray((sums[..., 0] >= min_rows) & (total[0] - sums[..., 0] >= min_rows))
 
 
-def _is_worse(found: Worse) -> Array:
+def _is_worse(contrast: Worse) -> Array:
     with np.errstate(invalid="ignore"):
-        return np.asarray((found.t >= MIN_T) & (found.effect >= MIN_EFFECT))
+        return np.asarray((contrast.t >= MIN_T) & (contrast.effect >= MIN_EFFECT))
 
 
 def _unexplained(
@@ -153,9 +153,9 @@ def _explains(
 ) -> bool:
     """Whether the slice is no worse than what else there is in the slice of one of its features."""
     rows, whole = _mask(axes, place.parts), _mask(axes, (part,))
-    found = compare(sums[:, rows & left].sum(axis=1), sums[:, whole & ~rows & left].sum(axis=1))
+    contrast = compare(sums[:, rows & left].sum(axis=1), sums[:, whole & ~rows & left].sum(axis=1))
     siblings = sum(len(axis.slices) for axis in axes)  # among so many parts of it, some are worse by chance
-    return bool(found.p_value > SIGNIFICANCE / siblings)
+    return bool(contrast.p_value > SIGNIFICANCE / siblings)
 
 
 def _mask(axes: list[Axis], parts: tuple[tuple[int, int], ...]) -> Array:

@@ -62,23 +62,23 @@ def slices(problem: Problem, rows: pa.Table, scored: Scored, blocks: Array) -> d
     used = scored.weights > 0
     whole = _Part(rows, scored, _losses(scored), blocks).take(used)
     declared = [conditions for name in rule.by for conditions in cut(whole.rows, name, min_rows=rule.min_rows).slices]
-    found: list[list[Condition]] = []
+    candidates: list[list[Condition]] = []
     searched = 0
     is_unseen = drawn_blocks(whole.blocks) % 2 == 1
     if rule.find:
-        found, searched = _search(problem, whole.take(~is_unseen))
-        found = [conditions for conditions in found if mask(whole.rows, conditions).sum() >= rule.min_rows]
+        candidates, searched = _search(problem, whole.take(~is_unseen))
+        candidates = [conditions for conditions in candidates if mask(whole.rows, conditions).sum() >= rule.min_rows]
     unseen = whole.take(is_unseen)
     tests = [_test(whole, conditions, rule.min_rows) for conditions in declared]
     looked_at = sum(test is not None for test in tests) + searched
-    tests += [_test(unseen, conditions, rule.min_rows // 4) or (1.0, 1.0) for conditions in found]
+    tests += [_test(unseen, conditions, rule.min_rows // 4) or (1.0, 1.0) for conditions in candidates]
     is_significant = _significant(tests, looked_at, rule.false_discovery_rate)
     certain = [at for at in range(len(declared), len(tests)) if is_significant[at]]
     measured = _measured(problem, whole, declared, whole)
-    measured += _measured(problem, unseen, [found[at - len(declared)] for at in certain], whole)
-    for one, at in zip(measured, [*range(len(declared)), *certain], strict=True):
+    measured += _measured(problem, unseen, [candidates[at - len(declared)] for at in certain], whole)
+    for each_slice, at in zip(measured, [*range(len(declared)), *certain], strict=True):
         test = tests[at]
-        one |= {"p_value": None if test is None else max(test), "is_significant": bool(is_significant[at])}
+        each_slice |= {"p_value": None if test is None else max(test), "is_significant": bool(is_significant[at])}
     return {
         "declared": _worst_first(measured[: len(declared)]),
         "found": _worst_first(measured[len(declared) :])[: rule.max_found],
@@ -98,13 +98,13 @@ def compared_slices(
         return []
     metric, rule = problem.gate.slices.metric, problem.evaluation.bootstrap
     compared = []
-    for one in found_slices:
-        inside = mask(rows, one["conditions"]) & (ours.weights > 0)
+    for each_slice in found_slices:
+        inside = mask(rows, each_slice["conditions"]) & (ours.weights > 0)
         if inside.sum() < problem.evaluation.slices.min_rows:
             continue
         gain = gains(ours.take(inside), theirs.take(inside), blocks[inside], rule, [metric])[metric]
         if None not in gain.values():
-            compared.append({"name": one["name"], "rows": int(inside.sum()), "metric": metric, "gain": gain})
+            compared.append({"name": each_slice["name"], "rows": int(inside.sum()), "metric": metric, "gain": gain})
     return compared
 
 
@@ -166,7 +166,7 @@ def _measured(problem: Problem, part: _Part, several: list[list[Condition]], who
         rows = int(mask(whole.rows, conditions).sum())
         metrics = intervals(part.scored.take(chosen), part.blocks[chosen], problem.evaluation.bootstrap)
         if rows < problem.evaluation.slices.min_rows:
-            metrics, loss = {name: _bare(one) for name, one in metrics.items()}, _bare(loss)
+            metrics, loss = {name: _bare(interval) for name, interval in metrics.items()}, _bare(loss)
         known = {"name": name_of(conditions), "conditions": conditions, "rows": rows}
         measured.append(known | {"share": rows / whole.rows.num_rows, "metrics": metrics, "loss": loss})
     return measured
@@ -194,4 +194,6 @@ def _loss_intervals(problem: Problem, part: _Part, inside: list[Array]) -> list[
 
 
 def _worst_first(several: list[Slice]) -> list[Slice]:
-    return sorted(several, key=lambda one: -np.inf if one["loss"]["value"] is None else one["loss"]["value"])[::-1]
+    return sorted(
+        several, key=lambda each_slice: -np.inf if each_slice["loss"]["value"] is None else each_slice["loss"]["value"]
+    )[::-1]

@@ -73,8 +73,8 @@ def drawn(past: Sequence[ColumnShape], column: ColumnShape) -> int:
 
     What has changed at the same time as the day in every partition that tells goes on to do so when it is broken.
     """
-    draws = [one.draws for one in past if one.draws]
-    if not draws or any(one.draws >= one.count for one in past if one.draws):
+    draws = [column.draws for column in past if column.draws]
+    if not draws or any(column.draws >= column.count for column in past if column.draws):
         return column.count
     return min(column.count, round(float(np.median(draws))))
 
@@ -82,7 +82,7 @@ def drawn(past: Sequence[ColumnShape], column: ColumnShape) -> int:
 def independent(past: Sequence[ColumnShape], column: ColumnShape) -> float:
     """How many of a number's values tell something of their own, going by how that was so far: a frozen one has no way
     to follow itself. At least one."""
-    shares = [one.independent / one.count for one in past if one.count and one.independent]
+    shares = [column.independent / column.count for column in past if column.count and column.independent]
     return max(float(np.median(shares)) * column.count, 1.0) if shares else float(max(column.count, 1))
 
 
@@ -98,7 +98,7 @@ def chance(share: float, rows: int) -> float:
 
 def distances(past: Sequence[Array], values: Array, kind: str) -> tuple[float, float]:
     """To the nearest of the past; and the largest that one of these has to its nearest, which is what is usual."""
-    usual = max(nearest([*past[:place], *past[place + 1 :]], one, kind) for place, one in enumerate(past))
+    usual = max(nearest([*past[:place], *past[place + 1 :]], partition, kind) for place, partition in enumerate(past))
     return nearest(past, values, kind), usual
 
 

@@ -33,7 +33,7 @@ def judge_label(
 
 def _judge_constant(past: Sequence[ColumnShape], column: ColumnShape) -> Suspicion:
     """Share of the most frequent value; of a number that often has one, as no rain is, a dry week is no fault."""
-    usual = max(one.mode_share for one in past)
+    usual = max(column.mode_share for column in past)
     is_told = column.count >= FEWEST_VALUES and column.distinct == 1 and usual < MOSTLY
     return Suspicion(column.mode_share, usual, MOSTLY if is_told else 1.0, "of the labels have one value")
 
@@ -42,7 +42,7 @@ def _judge_one_class(past: Sequence[ColumnShape], column: ColumnShape) -> Suspic
     """Share of the most frequent class, where all rows but a few have it: by chance that hardly happens if the other
     classes had steady shares (never less than half of their mean)."""
     place = int(column.shares.argmax())
-    others = np.array([1 - one.shares[place] for one in past])
+    others = np.array([1 - column.shares[place] for column in past])
     likely = float(np.exp(-others.min() * column.count / CLUSTERED))
     are_gone = 1 - column.shares[place] <= HARDLY * others.min()
     is_told = are_gone and others.min() >= others.mean() / 2 and likely < NEVER
@@ -53,12 +53,12 @@ def _judge_one_class(past: Sequence[ColumnShape], column: ColumnShape) -> Suspic
 def _judge_swapped(
     settings: Shape, name: str, past: Sequence[ColumnShape], column: ColumnShape
 ) -> dict[str, Suspicion]:
-    shares, counts = [one.shares for one in past], [one.count for one in past]
+    shares, counts = [column.shares for column in past], [column.count for column in past]
     far, usual = distances(shares, column.shares, "category")
     limit = allowed(FLOOR["category"], settings.tolerance * usual, counts, column.count)
     if far <= limit:
         return {}
-    undone = min((nearest(shares, one, "category") for one in _swaps(shares, column.shares)), default=far)
+    undone = min((nearest(shares, swapped, "category") for swapped in _swaps(shares, column.shares)), default=far)
     swapped = Suspicion(far, usual, limit, "of the labels are other ones, and not once two classes change places")
     return {f"{name}: classes swapped": swapped} if undone < far / CERTAIN else {}
 

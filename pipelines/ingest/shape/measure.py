@@ -61,13 +61,13 @@ def shapes(problem: Problem, query: Query, rows: Any) -> dict[str, PartitionShap
                     parts[key][name] = replace(parts[key][name], independent=_independent(matrix[:, place]))
             if HOUR in columns:
                 rhythms[key] = rhythm_of(matrix[:, :-1], matrix[:, -1])
-        told = [sql.quote(name) for name in columns if not name.startswith("(")]
+        quoted = [sql.quote(name) for name in columns if not name.startswith("(")]
         content: dict[str, NDArray[np.uint64]] = {}
         copies: dict[str, float] = {}
         if query == "events":
-            found = database.sql(f"SELECT partition, hash({', '.join(told)}) AS content FROM sampled").fetchnumpy()
+            hashed = database.sql(f"SELECT partition, hash({', '.join(quoted)}) AS content FROM sampled").fetchnumpy()
             for key in counts:
-                hashes = np.asarray(found["content"][found["partition"] == key], np.uint64)
+                hashes = np.asarray(hashed["content"][hashed["partition"] == key], np.uint64)
                 content[key] = np.unique(hashes)
                 copies[key] = 1 - len(content[key]) / max(len(hashes), 1)
     none, still = np.empty(0, np.uint64), np.empty((0, 2))
@@ -90,26 +90,26 @@ def _columns(problem: Problem, query: Query) -> dict[str, tuple[str, str]]:
     if query == "labels":
         kind = "number" if problem.task == "regression" else "category"
         return {"label": (kind, _number_sql("label") if kind == "number" else "label::VARCHAR")}
-    found = {}
+    kinds = {}
     for name, column in problem.columns.items():
         value = sql.quote(name)
         if column.type in ("integer", "float"):
-            found[name] = ("number", _number_sql(value))
+            kinds[name] = ("number", _number_sql(value))
         elif column.type in ("string", "boolean"):
-            found[name] = ("category", f"{value}::VARCHAR")
-    categories = [name for name, (kind, _) in found.items() if kind == "category"][:PAIRED]
-    for one, other in combinations(categories, 2):
-        values = f"{sql.quote(one)}::VARCHAR, {sql.quote(other)}::VARCHAR"
-        both = f"{sql.quote(one)} IS NOT NULL AND {sql.quote(other)} IS NOT NULL"
-        found[f"({one} with {other})"] = (
+            kinds[name] = ("category", f"{value}::VARCHAR")
+    categories = [name for name, (kind, _) in kinds.items() if kind == "category"][:PAIRED]
+    for first, other in combinations(categories, 2):
+        values = f"{sql.quote(first)}::VARCHAR, {sql.quote(other)}::VARCHAR"
+        both = f"{sql.quote(first)} IS NOT NULL AND {sql.quote(other)} IS NOT NULL"
+        kinds[f"({first} with {other})"] = (
             "pair",
             f"CASE WHEN {both} THEN (hash({values}) % {PAIR_BUCKETS})::DOUBLE END",
         )
     hour = f"extract(hour FROM event_time AT TIME ZONE {zone})::VARCHAR"
-    found[HOUR] = ("category", hour)
+    kinds[HOUR] = ("category", hour)
     if problem.partitions.every == "week":
-        found["(weekday of the event)"] = ("category", f"isodow(event_time AT TIME ZONE {zone})::VARCHAR")
-    return found
+        kinds["(weekday of the event)"] = ("category", f"isodow(event_time AT TIME ZONE {zone})::VARCHAR")
+    return kinds
 
 
 def _number_sql(value: str) -> str:
@@ -121,8 +121,8 @@ def _matrix(database: Any, key: str, names: Sequence[str]) -> Array:
     if not names:
         return np.empty((0, 0))
     chosen = ", ".join(f"{sql.quote(name)}::DOUBLE AS {sql.quote(name)}" for name in names)
-    found = database.execute(f"SELECT {chosen} FROM sampled WHERE partition = ? ORDER BY {PLACE}", [key]).fetchnumpy()
-    return np.stack([np.ma.filled(np.ma.asarray(found[name], np.float64), np.nan) for name in names], axis=1)
+    sampled = database.execute(f"SELECT {chosen} FROM sampled WHERE partition = ? ORDER BY {PLACE}", [key]).fetchnumpy()
+    return np.stack([np.ma.filled(np.ma.asarray(sampled[name], np.float64), np.nan) for name in names], axis=1)
 
 
 def _independent(values: Array) -> float:
@@ -164,19 +164,21 @@ def _profile(database: Any, name: str, kind: str) -> list[tuple[str, ColumnShape
     numbers = _numbers(database, column) if kind == "number" else {}
     known = _known(database, column) if kind != "category" else {}
     none = (np.empty(0), np.empty(0))
-    found = []
+    profiles = []
     for key, row in zip(keys, counts, strict=True):
-        told, of_number = row[:BUCKETS].sum(), numbers.get(str(key), (np.empty(0), 0.0, 0.0, 0, np.empty(0), 0))
-        shares, nulls = row[:BUCKETS] / told if told else np.empty(0), float(row[BUCKETS] / row.sum())
-        found.append((str(key), ColumnShape(kind, int(told), shares, nulls, *of_number, *known.get(str(key), none))))
-    return found
+        told_count, of_number = row[:BUCKETS].sum(), numbers.get(str(key), (np.empty(0), 0.0, 0.0, 0, np.empty(0), 0))
+        shares, nulls = row[:BUCKETS] / told_count if told_count else np.empty(0), float(row[BUCKETS] / row.sum())
+        profiles.append(
+            (str(key), ColumnShape(kind, int(told_count), shares, nulls, *of_number, *known.get(str(key), none)))
+        )
+    return profiles
 
 
 def _draws(database: Any, name: str) -> dict[str, int]:
     """Of a column that has one value for all rows of a day: runs of days with the same one; 0, where no day has more
     than one row to tell by."""
     column = sql.quote(name)
-    found = database.sql(f"""
+    counted = database.sql(f"""
         WITH days AS (
             SELECT partition, {DAY} AS day, min({column}) AS low, max({column}) AS high, count(*) AS n
             FROM sampled WHERE {column} IS NOT NULL GROUP BY ALL
@@ -187,7 +189,7 @@ def _draws(database: Any, name: str) -> dict[str, int]:
         SELECT partition, CASE WHEN sum(n) > count(*) THEN count_if(is_new) ELSE 0 END FROM steps
         GROUP BY partition HAVING bool_and(low = high)
     """)
-    return dict(found.fetchall())
+    return dict(counted.fetchall())
 
 
 def _known(database: Any, column: str) -> dict[str, tuple[Array, Array]]:
@@ -200,12 +202,12 @@ def _known(database: Any, column: str) -> dict[str, tuple[Array, Array]]:
     """).fetchnumpy()
     keys = np.asarray(counted["partition"], str)
     values, counts = np.asarray(counted["value"], np.float64), np.asarray(counted["n"], np.float64)
-    found: dict[str, tuple[Array, Array]] = {}
+    values_by_partition: dict[str, tuple[Array, Array]] = {}
     for key in np.unique(keys):
-        told = counts[keys == key]
-        told[told >= MOSTLY * told.sum()] = 0.0
-        found[str(key)] = values[keys == key], told / max(told.sum(), 1.0)
-    return found
+        weights = counts[keys == key]
+        weights[weights >= MOSTLY * weights.sum()] = 0.0
+        values_by_partition[str(key)] = values[keys == key], weights / max(weights.sum(), 1.0)
+    return values_by_partition
 
 
 def _numbers(database: Any, column: str) -> dict[str, tuple[Array, float, float, int, Array, int]]:

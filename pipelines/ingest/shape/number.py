@@ -33,18 +33,22 @@ def judge_number(
     scale = _scale(past)
     if not scale > 0:
         return {}  # a column that never moved tells nothing about how it moves
-    quantiles = [one.values / scale for one in past]
-    spreads, counts, now = [one.spread for one in past], [one.count for one in past], drawn(past, column)
+    quantiles = [column_then.values / scale for column_then in past]
+    spreads, counts, now = (
+        [column_then.spread for column_then in past],
+        [column_then.count for column_then in past],
+        drawn(past, column),
+    )
     far, usual = distances(quantiles, column.values / scale, "number")
     limit = allowed(FLOOR["number"], settings.tolerance * usual, counts, now, independent(past, column))
     values = Suspicion(far, usual, limit, DEVIATIONS)
-    found = {f"{name}: other values": values}
+    suspicions = {f"{name}: other values": values}
     if column.count >= FEWEST_VALUES:
         narrower, steady = (min(spreads) / max(width, 1e-3 * scale) for width in (column.spread, max(spreads)))
         limit = FLOOR["spread"] * settings.tolerance * wider(counts, column.count)
         what = "times as narrow as the narrowest partition before"
-        found[f"{name}: frozen"] = Suspicion(narrower, 1 / steady, limit / steady, what)
-    return found | judge_unit(settings, name, past, column, unit)
+        suspicions[f"{name}: frozen"] = Suspicion(narrower, 1 / steady, limit / steady, what)
+    return suspicions | judge_unit(settings, name, past, column, unit)
 
 
 def judge_unit(
@@ -58,7 +62,11 @@ def judge_unit(
     scale = _scale(past)
     if not scale > 0:
         return {}
-    quantiles, counts, now = [one.values / scale for one in past], [one.count for one in past], drawn(past, column)
+    quantiles, counts, now = (
+        [column_then.values / scale for column_then in past],
+        [column_then.count for column_then in past],
+        drawn(past, column),
+    )
     far, usual = distances(quantiles, column.values / scale, "number")
     limit = allowed(FLOOR["number"], settings.tolerance * usual, counts, now, independent(past, column))
     changes, is_declared = changes_of(unit)
@@ -67,20 +75,20 @@ def judge_unit(
     if far <= (from_here if is_declared else limit):
         return {}
     thought_of = changes if is_declared else tenfold(changes)
-    undone = ((name, np.sort(one) / scale) for name, one in _undone(thought_of, column.values))
+    undone = ((name, np.sort(changed) / scale) for name, changed in _undone(thought_of, column.values))
     return _renamed(name, Suspicion(far, usual, limit, DEVIATIONS), _likeliest(quantiles, undone, near))
 
 
 def _scale(past: Sequence[ColumnShape]) -> float:
-    return float(np.sqrt(np.mean([one.spread**2 for one in past])))
+    return float(np.sqrt(np.mean([column.spread**2 for column in past])))
 
 
 def judge_distinct(past: Sequence[ColumnShape], column: ColumnShape) -> Suspicion:
     """A sensor that is stuck says few different things, even where several of them are; one that is read otherwise,
     many. Fewer rows may say fewer, and more rows more."""
-    known = np.log([one.distinct for one in past])
-    fewer = min(0.0, float(np.log(column.count / max(one.count for one in past))))
-    more = max(0.0, float(np.log(column.count / min(one.count for one in past))))
+    known = np.log([column_then.distinct for column_then in past])
+    fewer = min(0.0, float(np.log(column.count / max(column_then.count for column_then in past))))
+    more = max(0.0, float(np.log(column.count / min(column_then.count for column_then in past))))
     far = max(known.min() + fewer - np.log(column.distinct), np.log(column.distinct) - known.max() - more, 0.0)
     usual = float(known.max() - known.min())
     chance = max(FLOOR["distinct"], 2 * allowed(0.0, 0.0, [column.count], drawn(past, column)))
@@ -97,21 +105,24 @@ def judge_rest(
     A partition with hardly any different ones, after a dry week, says nothing. Their number, not that of the rows,
     tells how much chance there is: an hour of rain is one and the same for all rows of it.
     """
-    past = [one for one in past if _has_rest(one)]
+    past = [column_then for column_then in past if _has_rest(column_then)]
     if len(past) < settings.min_partitions or not _has_rest(column):
         return {}
-    logarithms, different = [one.rest for one in past], [one.rest_distinct for one in past]
+    logarithms, different = (
+        [column_then.rest for column_then in past],
+        [column_then.rest_distinct for column_then in past],
+    )
     far, usual = distances(logarithms, column.rest, "number")
     limit = allowed(FLOOR["rest"], settings.tolerance * usual, different, column.rest_distinct)
     sizes = Suspicion(far, usual, limit, MAGNITUDES)
-    found = {f"{name}: values of another size": sizes}
+    suspicions = {f"{name}: values of another size": sizes}
     changes, is_declared = changes_of(unit)
     if sizes.ratio > (UNIT_AT if is_declared else 1.0):
         changes = changes if is_declared else tenfold(changes)
         factors = [(name, np.log(factor)) for name, (factor, offset) in changes.items() if factor > 0 and not offset]
         undone = ((name, column.rest + sign * factor) for name, factor in factors for sign in (-1, 1))
-        found |= _renamed(name, sizes, _likeliest(logarithms, undone, min(FLOOR["rest"] + usual / 2, far / 2)))
-    return found
+        suspicions |= _renamed(name, sizes, _likeliest(logarithms, undone, min(FLOOR["rest"] + usual / 2, far / 2)))
+    return suspicions
 
 
 def _renamed(name: str, values: Suspicion, unit: str | None) -> dict[str, Suspicion]:

@@ -22,20 +22,20 @@ def judge_relations(
     Seasons move columns together and leave the relation as it is; a unit or a swap in one column breaks it. Only for
     numbers that the others explain well. Those that are `odd` by themselves would only get the others accused too.
     """
-    past, moments = [one.moments for one in trailing], shape.moments
-    told = np.array([np.isfinite(one.means) for one in past])
-    kept = np.isfinite(moments.means) & (told.sum(axis=0) >= settings.min_partitions)
+    past, moments = [earlier.moments for earlier in trailing], shape.moments
+    is_finite = np.array([np.isfinite(earlier.means) for earlier in past])
+    kept = np.isfinite(moments.means) & (is_finite.sum(axis=0) >= settings.min_partitions)
     kept &= np.array([name not in odd and name not in settings.ignore for name in moments.names], bool)
-    past = [one for one, is_told in zip(past, told, strict=True) if is_told[kept].all()]
+    past = [earlier for earlier, is_told in zip(past, is_finite, strict=True) if is_told[kept].all()]
     if len(past) < settings.min_partitions:
         return {}
     pooled = _pooled(past)
     spread = np.sqrt(np.diag(pooled.covariances))
     kept &= spread > 1e-9 * np.abs(pooled.means)  # below it there is only what sums of floats leave
-    past, moments = [_scaled(one, kept, spread) for one in past], _scaled(moments, kept, spread)
+    past, moments = [_scaled(earlier, kept, spread) for earlier in past], _scaled(moments, kept, spread)
     if len(moments.names) < 2:
         return {}
-    found: dict[str, Suspicion] = {}
+    suspicions: dict[str, Suspicion] = {}
     pooled = _pooled(past)
     for place, name in enumerate(moments.names):
         others = np.arange(len(moments.names)) != place
@@ -44,16 +44,16 @@ def judge_relations(
         if not 0 < left <= np.sqrt(1 - RELATED):
             continue
         usual = 0.0
-        for skipped, one in enumerate(past):
+        for skipped, earlier in enumerate(past):
             rest = _pooled([*past[:skipped], *past[skipped + 1 :]])
-            usual = max(usual, _off(*_residual(rest, place, others, _slopes(rest, place, others), one), left))
+            usual = max(usual, _off(*_residual(rest, place, others, _slopes(rest, place, others), earlier), left))
         far = _off(*_residual(pooled, place, others, slopes, moments), left)
-        of_their_own = independent([one.columns[name] for one in trailing], shape.columns[name])
-        rows = [one.rows for one in trailing]
+        of_their_own = independent([earlier.columns[name] for earlier in trailing], shape.columns[name])
+        rows = [earlier.rows for earlier in trailing]
         limit = allowed(FLOOR["relation"], settings.tolerance * usual, rows, shape.rows, of_their_own)
         what = "times as far off as rows usually are from what the other columns say"
-        found[f"{name}: out of step with the other columns"] = Suspicion(far, usual, limit, what)
-    return found
+        suspicions[f"{name}: out of step with the other columns"] = Suspicion(far, usual, limit, what)
+    return suspicions
 
 
 def _off(mean: float, spread: float, left: float) -> float:
@@ -69,8 +69,8 @@ def _scaled(moments: Moments, kept: NDArray[np.bool_], spread: Array) -> Moments
 
 
 def _pooled(parts: Sequence[Moments]) -> Moments:
-    means = np.stack([one.means for one in parts])
-    within = np.mean([one.covariances for one in parts], axis=0)
+    means = np.stack([part.means for part in parts])
+    within = np.mean([part.covariances for part in parts], axis=0)
     between = np.cov(means, rowvar=False, bias=True).reshape(within.shape)
     return Moments(parts[0].names, means.mean(axis=0), within + between)
 

@@ -63,7 +63,10 @@ def judge_rhythm(
     if not len(shape.rhythm) or {HOUR, RULE} & (odd | set(settings.ignore)):
         return {}
     every = [*trailing, shape]
-    rhythms, means = (np.stack(each) for each in ([one.rhythm for one in every], [one.moments.means for one in every]))
+    rhythms, means = (
+        np.stack(each)
+        for each in ([partition.rhythm for partition in every], [partition.moments.means for partition in every])
+    )
     counts, spreads = (np.stack(each) for each in zip(*map(_told, every), strict=True))
     kept = (counts[-1] >= FEWEST_VALUES) & ((counts[:-1] >= FEWEST_VALUES).sum(axis=0) >= settings.min_partitions)
     kept &= np.array([name not in odd and name not in settings.ignore for name in shape.moments.names], bool)
@@ -75,7 +78,7 @@ def judge_rhythm(
         return {}
     names = [name for name, is_kept in zip(shape.moments.names, kept, strict=True) if is_kept]
     counts, rhythms = counts[:, kept], rhythms[:, kept] / np.fmax(spreads[:, kept], scale[varies])[..., None]
-    of_their_own = [independent([one.columns[name] for one in trailing], shape.columns[name]) for name in names]
+    of_their_own = [independent([earlier.columns[name] for earlier in trailing], shape.columns[name]) for name in names]
     noise, mean, others = _usual(rhythms[:-1], counts[:-1], counts[-1], np.array(of_their_own))
     gains = _gains(mean, rhythms[-1], noise)
     usual = np.sqrt(_gains(others, rhythms[:-1], noise).sum(axis=-1).max())
@@ -93,7 +96,7 @@ def judge_rhythm(
 def _told(shape: PartitionShape) -> tuple[Array, Array]:
     """How many values each number has, and their standard deviation."""
     columns = [shape.columns[name] for name in shape.moments.names]
-    return np.array([float(one.count) for one in columns]), np.array([one.spread for one in columns])
+    return np.array([float(column.count) for column in columns]), np.array([column.spread for column in columns])
 
 
 def _usual(past: Array, before: Array, now: Array, of_their_own: Array) -> tuple[Array, Array, Array]:
@@ -111,10 +114,10 @@ def _usual(past: Array, before: Array, now: Array, of_their_own: Array) -> tuple
     return noise * fewer + np.maximum(FLOOR["rhythm"] ** 2, by_chance), mean, others
 
 
-def _gains(expected: Array, found: Array, noise: Array) -> Array:
+def _gains(expected: Array, actual: Array, noise: Array) -> Array:
     """What each turn (on the last axis but one) explains better than none, of each column (on the last)."""
     turned = np.einsum("kij,...cj->...kci", TURNS, expected)
-    straight = ((found - expected) ** 2).sum(axis=-1)[..., None, :]
-    better = straight - ((found[..., None, :, :] - turned) ** 2).sum(axis=-1)
+    straight = ((actual - expected) ** 2).sum(axis=-1)[..., None, :]
+    better = straight - ((actual[..., None, :, :] - turned) ** 2).sum(axis=-1)
     gains: Array = np.maximum(np.nan_to_num(better), 0.0) / noise
     return gains

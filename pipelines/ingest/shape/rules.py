@@ -45,27 +45,27 @@ def shape_rules(
             suspicions = _suspicions(problem, settings, trailing, shape)
         for name, value in suspicions.items():
             observed.setdefault(name, {})[key] = value
-        if key not in refused and all(one.ratio <= 1 for one in suspicions.values()):
+        if key not in refused and all(suspicion.ratio <= 1 for suspicion in suspicions.values()):
             history[key] = shape
     return [
         BatchRule(
             name,
-            {key: one.ratio for key, one in found.items()},
+            {key: suspicion.ratio for key, suspicion in by_partition.items()},
             max=1.0,
-            told={key: str(one) for key, one in found.items()},
+            details={key: str(suspicion) for key, suspicion in by_partition.items()},
         )
-        for name, found in observed.items()
+        for name, by_partition in observed.items()
     ]
 
 
 def shape_refusals(problem: Problem, query: Query, checked: Sequence[BatchRule]) -> list[Refusal]:
     """Each partition that looks unlike those before it, and each thing in which it differs, the worst first."""
-    found = [
+    refusals = [
         Refusal(
             key,
             query,
             rule.name,
-            f"{rule.name} ({rule.told[key]})",
+            f"{rule.name} ({rule.details[key]})",
             str(problem.folder / f"{query}.sql"),
             "has the feed changed (units, columns, a stuck or repeated delivery)? Then mend it. If the world has "
             "changed and the feed is sound, name the partition under validation.shape.accepted, or a column or rule "
@@ -75,7 +75,7 @@ def shape_refusals(problem: Problem, query: Query, checked: Sequence[BatchRule])
         for key in rule.failed
     ]
     how_far = {(key, rule.name): value or 0.0 for rule in checked for key, value in rule.observed.items()}
-    return sorted(found, key=lambda one: (one.partition, -how_far[one.partition, one.rule]))
+    return sorted(refusals, key=lambda refusal: (refusal.partition, -how_far[refusal.partition, refusal.rule]))
 
 
 def _suspicions(
@@ -83,85 +83,92 @@ def _suspicions(
 ) -> dict[str, Suspicion]:
     """Rule -> what it measured."""
     settings = settings.model_copy(update={"tolerance": settings.tolerance * (1 + FEW / len(trailing))})
-    found: dict[str, Suspicion] = {}
+    suspicions: dict[str, Suspicion] = {}
     for name, column in shape.columns.items():
         if name in settings.ignore:
             continue
-        past = [one.columns[name] for one in trailing if name in one.columns]
+        past = [earlier.columns[name] for earlier in trailing if name in earlier.columns]
         if len(past) < settings.min_partitions:
             continue
-        found[f"{name}: missing values"] = _missing(settings, past, column, shape.rows)
-        past = [one for one in past if len(one.shares)]
+        suspicions[f"{name}: missing values"] = _missing(settings, past, column, shape.rows)
+        past = [column_then for column_then in past if len(column_then.shares)]
         if not len(column.shares) or len(past) < settings.min_partitions:
             continue
         if column.is_label:
-            found |= judge_label(settings, name, past, column, problem.labels.unit)
+            suspicions |= judge_label(settings, name, past, column, problem.labels.unit)
             continue
         if column.kind == "pair" and any(_is_daily(side, trailing, shape) for side in name[1:-1].split(" with ")):
             continue  # a new season or a holiday is a new combination with all that there is
-        if all(one.known_shares.any() for one in (*past, column)):
-            found |= judge_values(settings, name, past, column)
+        if all(column_then.known_shares.any() for column_then in (*past, column)):
+            suspicions |= judge_values(settings, name, past, column)
         if column.kind == "pair":
             continue
         declared = problem.columns.get(name)
         unit = declared.unit if declared else ""
         # Where one value is most of the rows, as no rain is, quantiles say nothing; and a quiet week is no news.
-        is_graded = column.kind == "number" and max(one.mode_share for one in past) < MOSTLY
+        is_graded = column.kind == "number" and max(column_then.mode_share for column_then in past) < MOSTLY
         if is_graded:
-            found |= judge_number(settings, name, past, column, unit)
-            found[f"{name}: number of different values"] = judge_distinct(past, column)
+            suspicions |= judge_number(settings, name, past, column, unit)
+            suspicions[f"{name}: number of different values"] = judge_distinct(past, column)
         else:
-            far, usual = distances([one.shares for one in past], column.shares, "category")
-            floor, counts = FLOOR["category" if column.kind == "category" else "mostly"], [one.count for one in past]
+            far, usual = distances([column_then.shares for column_then in past], column.shares, "category")
+            floor, counts = (
+                FLOOR["category" if column.kind == "category" else "mostly"],
+                [column_then.count for column_then in past],
+            )
             limit = allowed(floor, settings.tolerance * usual, counts, drawn(past, column))
-            found[f"{name}: other values"] = Suspicion(far, usual, limit, "of the rows have other values")
-            found |= (
+            suspicions[f"{name}: other values"] = Suspicion(far, usual, limit, "of the rows have other values")
+            suspicions |= (
                 {f"{name}: a value is gone": judge_gone(past, column)}
                 if column.kind == "category"
                 else judge_rest(settings, name, past, column, unit)
             )
-    odd = {name.partition(":")[0] for name, far in found.items() if far.ratio > 1}
-    found |= judge_relations(settings, trailing, shape, odd) | _sizes(settings, trailing, shape)
-    found |= judge_rhythm(settings, trailing, shape, odd)
+    odd = {name.partition(":")[0] for name, far in suspicions.items() if far.ratio > 1}
+    suspicions |= judge_relations(settings, trailing, shape, odd) | _sizes(settings, trailing, shape)
+    suspicions |= judge_rhythm(settings, trailing, shape, odd)
     if len(shape.content) and trailing:
-        usual = max((_repeated(one, trailing[:place]) for place, one in enumerate(trailing) if place), default=0.0)
+        usual = max(
+            (_repeated(earlier, trailing[:place]) for place, earlier in enumerate(trailing) if place), default=0.0
+        )
         limit = usual + settings.max_repeated_share + settings.tolerance * chance(usual, len(shape.content))
         repeated = Suspicion(_repeated(shape, trailing), usual, limit, "of the rows")
-        found["rows that were there before"] = repeated
-    return {name: far for name, far in found.items() if name not in settings.ignore}
+        suspicions["rows that were there before"] = repeated
+    return {name: far for name, far in suspicions.items() if name not in settings.ignore}
 
 
 def _is_daily(name: str, trailing: Sequence[PartitionShape], shape: PartitionShape) -> bool:
     """Whether a column has one value for all rows of a day."""
     column = shape.columns[name]
-    return drawn([one.columns[name] for one in trailing if name in one.columns], column) < column.count
+    return drawn([earlier.columns[name] for earlier in trailing if name in earlier.columns], column) < column.count
 
 
 def _missing(settings: Shape, past: Sequence[ColumnShape], column: ColumnShape, rows: int) -> Suspicion:
-    most = max(one.null_share for one in past)
-    spread = most - min(one.null_share for one in past) + chance(most, rows)
+    most = max(column_then.null_share for column_then in past)
+    spread = most - min(column_then.null_share for column_then in past) + chance(most, rows)
     limit = most + allowed(FLOOR["nulls"], settings.tolerance * spread, [rows], rows)
     return Suspicion(column.null_share, most, limit, "of the values are missing")
 
 
 def _sizes(settings: Shape, trailing: Sequence[PartitionShape], shape: PartitionShape) -> dict[str, Suspicion]:
     """How many rows there are, and how many of them say what another one says."""
-    most = max(one.copies for one in trailing)
-    spread = most - min(one.copies for one in trailing) + chance(most, shape.rows)
+    most = max(earlier.copies for earlier in trailing)
+    spread = most - min(earlier.copies for earlier in trailing) + chance(most, shape.rows)
     limit = most + FLOOR["copies"] + settings.tolerance * spread
-    found = {"rows that say the same": Suspicion(shape.copies, most, limit, "of the rows say what another one says")}
-    sizes = [np.log([one.rows]) for one in trailing if one.rows]
+    suspicions = {
+        "rows that say the same": Suspicion(shape.copies, most, limit, "of the rows say what another one says")
+    }
+    sizes = [np.log([earlier.rows]) for earlier in trailing if earlier.rows]
     if len(sizes) >= settings.min_partitions:
         far, usual = distances(sizes, np.log([shape.rows]), "rows")
-        counts = [one.rows for one in trailing]
+        counts = [earlier.rows for earlier in trailing]
         limit = allowed(FLOOR["rows"], settings.tolerance * usual, counts, shape.rows)
         what = (
             f"e-folds from the nearest partition before: {shape.rows:,} rows after {min(counts):,} to {max(counts):,}"
         )
-        found["number of rows"] = Suspicion(far, usual, limit, what)
-    return found
+        suspicions["number of rows"] = Suspicion(far, usual, limit, what)
+    return suspicions
 
 
 def _repeated(shape: PartitionShape, trailing: Sequence[PartitionShape]) -> float:
-    known = np.concatenate([one.content for one in trailing]) if trailing else np.empty(0, np.uint64)
+    known = np.concatenate([earlier.content for earlier in trailing]) if trailing else np.empty(0, np.uint64)
     return float(np.isin(shape.content, known).mean()) if len(shape.content) else 0.0

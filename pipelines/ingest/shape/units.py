@@ -101,10 +101,10 @@ def changes_of(unit: str, *, with_slight: bool = False) -> tuple[Mapping[str, Ch
     """
     words = set(re.findall(r"[a-z°/]+", unit.lower()))
     kinds = [kind for kind, (known, _) in KINDS.items() if not unit or words & known]
-    found = {name: change for kind in kinds for name, change in KINDS[kind][1].items()}
+    changes = {name: change for kind in kinds for name, change in KINDS[kind][1].items()}
     if with_slight:
-        found |= {name: change for kind in kinds for name, change in SLIGHT.get(kind, {}).items()}
-    return found | GENERAL, bool(unit and kinds)
+        changes |= {name: change for kind in kinds for name, change in SLIGHT.get(kind, {}).items()}
+    return changes | GENERAL, bool(unit and kinds)
 
 
 def tenfold(changes: Mapping[str, Change]) -> dict[str, Change]:

@@ -24,27 +24,29 @@ VALUES_FROM = 5  # partitions that are taken to have shown nearly all values tha
 
 def judge_values(settings: Shape, name: str, past: Sequence[ColumnShape], column: ColumnShape) -> dict[str, Suspicion]:
     """What is measured is rounded, and in another unit to other numbers; or it lies where nothing ever lay."""
-    counts = [round(one.count * one.told_share) for one in past]
+    counts = [round(column_then.count * column_then.told_share) for column_then in past]
     now = round(drawn(past, column) * column.told_share)
     if len(past) < VALUES_FROM or min(*counts, now) < FEWEST_VALUES:
         return {}
     kinds = {"unseen": "values between the known ones", "beyond": "values beyond all known ones"}
     if column.kind == "pair":
         kinds = {"pairs": "combinations that there never were"}
-    seen = [_strange(one, [*past[:place], *past[place + 1 :]]) for place, one in enumerate(past)]
-    found = {}
+    strange_then = [
+        _strange(column_then, [*past[:place], *past[place + 1 :]]) for place, column_then in enumerate(past)
+    ]
+    suspicions = {}
     of_their_own = independent(past, column) * column.told_share
-    shares = zip(kinds.items(), _strange(column, past), np.max(seen, axis=0), strict=False)
+    shares = zip(kinds.items(), _strange(column, past), np.max(strange_then, axis=0), strict=False)
     for (kind, words), far, usual in shares:
         limit = allowed(FLOOR[kind], settings.tolerance * usual, counts, now, of_their_own)
-        found[f"{name}: {words}"] = Suspicion(far, float(usual), limit, "of the values")
+        suspicions[f"{name}: {words}"] = Suspicion(far, float(usual), limit, "of the values")
     # No share is more than all: hardly any value known is odd, however many strange ones are usual.
-    usual, limit = float(np.max(np.sum(seen, axis=1))), allowed(FLOOR["unseen"], 0.0, counts, now, of_their_own)
+    usual, limit = float(np.max(np.sum(strange_then, axis=1))), allowed(FLOOR["unseen"], 0.0, counts, now, of_their_own)
     if column.kind == "number" and usual < 0.5:
         strange = sum(_strange(column, past))
         known = Suspicion(strange, usual, max((2 + usual) / 3, limit), "of the values were not there before")
-        found[f"{name}: hardly a known value"] = known
-    return found
+        suspicions[f"{name}: hardly a known value"] = known
+    return suspicions
 
 
 def _strange(column: ColumnShape, past: Sequence[ColumnShape]) -> tuple[float, float]:
@@ -53,7 +55,7 @@ def _strange(column: ColumnShape, past: Sequence[ColumnShape]) -> tuple[float, f
     Of combinations, as much as of the rows also of the different ones: many rows of one that is new are one group of
     travellers, and codes that were exchanged make many new ones.
     """
-    known = np.concatenate([one.known for one in past])
+    known = np.concatenate([column_then.known for column_then in past])
     is_pair = column.kind == "pair"
     is_between = (column.known >= known.min()) & (column.known <= known.max()) | is_pair
     unseen = is_between & ~np.isin(column.known, known)
@@ -65,7 +67,7 @@ def _strange(column: ColumnShape, past: Sequence[ColumnShape]) -> tuple[float, f
 
 def judge_gone(past: Sequence[ColumnShape], column: ColumnShape) -> Suspicion:
     """Share that values had in every partition, never less than half of their mean, and have no tenth of now."""
-    shares = np.stack([one.shares for one in past])
+    shares = np.stack([column_then.shares for column_then in past])
     least = shares.min(axis=0)
     is_steady = (least * column.count >= FEWEST_VALUES) & (least >= shares.mean(axis=0) / 2)
     gone = float(least[is_steady & (column.shares < least / 10)].sum())

@@ -83,7 +83,7 @@ def open_avro(
     relations = []
     for index, (part, file) in enumerate(zip(parts, files, strict=True)):
         path = folder / f"{name}-{index}.parquet"
-        wanted = pa.schema([part.schema.field(one) for one in source.columns or part.schema.names])
+        wanted = pa.schema([part.schema.field(column) for column in source.columns or part.schema.names])
         with pq.ParquetWriter(path, readable(wanted), compression="lz4") as writer:
             for batch in () if head else _batches(file, wanted, source):
                 writer.write_batch(batch)
@@ -104,17 +104,17 @@ def _schema(file: File, source: Source) -> pa.Schema:
         raise SchemaError("its items are no records", where=file.name, cure="write one record for each row")
     named: dict[str, pa.DataType] = {}
     fields = []
-    for one in described["fields"]:
-        is_wanted = not source.columns or one["name"] in source.columns or source.extra_columns == "fail"
-        kind = _type(one["type"], f"{file.name}, {one['name']}", named) if is_wanted else pa.null()
-        fields.append((one["name"], kind))
+    for field in described["fields"]:
+        is_wanted = not source.columns or field["name"] in source.columns or source.extra_columns == "fail"
+        kind = _type(field["type"], f"{file.name}, {field['name']}", named) if is_wanted else pa.null()
+        fields.append((field["name"], kind))
     return pa.schema(fields)
 
 
 def _type(described: Any, where: str, named: dict[str, pa.DataType]) -> pa.DataType:
     """The Arrow type of an Avro type; a union of null and one more is that one. `named` are those met before."""
     if isinstance(described, list):
-        kinds = {_type(one, where, named) for one in described if one != "null"}
+        kinds = {_type(part_of_union, where, named) for part_of_union in described if part_of_union != "null"}
         if len(kinds) == 1:
             return kinds.pop()
         if kinds and all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in kinds):
@@ -148,7 +148,7 @@ def _type(described: Any, where: str, named: dict[str, pa.DataType]) -> pa.DataT
         case "map":
             return pa.map_(pa.string(), _type(described["values"], where, named))
         case "record":
-            fields = [(one["name"], _type(one["type"], where, named)) for one in described["fields"]]
+            fields = [(field["name"], _type(field["type"], where, named)) for field in described["fields"]]
             return named.setdefault(described["name"], pa.struct(fields))
     raise SchemaError(f"a column of type {kind}", where=where, cure="leave it out, or write it as another type")
 
@@ -244,10 +244,12 @@ def _avro(file: File) -> Iterator[_Opened]:
 def _without_times(described: Any) -> Any:
     """A schema in which a number that stands for a time is a number."""
     if isinstance(described, list):
-        return [_without_times(one) for one in described]
+        return [_without_times(part_of_union) for part_of_union in described]
     if isinstance(described, dict):
         is_time = described.get("logicalType") in TIMES
-        return {key: _without_times(one) for key, one in described.items() if not (is_time and key == "logicalType")}
+        return {
+            key: _without_times(element) for key, element in described.items() if not (is_time and key == "logicalType")
+        }
     return described
 
 

@@ -107,30 +107,37 @@ def check_parts(name: str, source: Source, parts: list[Part]) -> None:
     """
     first = {field.name: field.type for field in parts[0].schema}
     for part in parts[1:]:  # a column without a value has no type: the next file may tell it
-        first |= {one.name: one.type for one in part.schema if one.name in first and pa.types.is_null(first[one.name])}
-    expected: dict[str, str] = dict(source.columns) or {one: str(kind) for one, kind in first.items()}
+        first |= {
+            field.name: field.type
+            for field in part.schema
+            if field.name in first and pa.types.is_null(first[field.name])
+        }
+    expected: dict[str, str] = dict(source.columns) or {name_of: str(kind) for name_of, kind in first.items()}
 
-    def differs(one: str, kind: pa.DataType) -> bool:
+    def differs(name_of: str, kind: pa.DataType) -> bool:
         if source.columns:
-            return not fits(kind, source.columns[one])
+            return not fits(kind, source.columns[name_of])
         if _is_too_long(kind):
             return True
-        return not pa.types.is_null(kind) and plainest(kind) != plainest(first[one])
+        return not pa.types.is_null(kind) and plainest(kind) != plainest(first[name_of])
 
     for part in parts:
-        found = {field.name: field.type for field in part.schema}
-        check_names([one for one in part.schema.names if one in expected], part.name)
-        wrong = [one for one, kind in found.items() if one in expected and differs(one, kind)]
+        kind_of = {field.name: field.type for field in part.schema}
+        check_names([name_of for name_of in part.schema.names if name_of in expected], part.name)
+        wrong = [name_of for name_of, kind in kind_of.items() if name_of in expected and differs(name_of, kind)]
         head = part.head() if wrong else None
-        lines = [_difference(source, one, expected[one], found[one]) + _values(head, one) for one in wrong]
-        kinds = {one: str(kind) for one, kind in found.items()}
+        lines = [
+            _difference(source, name_of, expected[name_of], kind_of[name_of]) + _values(head, name_of)
+            for name_of in wrong
+        ]
+        kinds = {name_of: str(kind) for name_of, kind in kind_of.items()}
         check_columns(name, source, expected, kinds, part.name, retyped=lines)
 
 
-def _difference(source: Source, column: str, expected: str, found: pa.DataType) -> str:
-    if not source.columns and _is_too_long(found):
-        return f"{column}: {found}, and at most {MAX_DIGITS} digits can be read; write it as text, or declare a float"
-    return f"{column}: {'declared' if source.columns else 'in the first file'} {expected}, found {found}"
+def _difference(source: Source, column: str, expected: str, actual: pa.DataType) -> str:
+    if not source.columns and _is_too_long(actual):
+        return f"{column}: {actual}, and at most {MAX_DIGITS} digits can be read; write it as text, or declare a float"
+    return f"{column}: {'declared' if source.columns else 'in the first file'} {expected}, found {actual}"
 
 
 def _values(head: pa.Table | None, column: str) -> str:
@@ -161,7 +168,7 @@ def create_view(
         if window.column is not None:
             window.check_name(list(kinds))
             within = window.condition(kinds[window.column])
-        cells = [f"{_cell(one, kinds[one], source, window.zone)} AS {quote(one)}" for one in names]
+        cells = [f"{_cell(name_of, kinds[name_of], source, window.zone)} AS {quote(name_of)}" for name_of in names]
         selects.append(f"SELECT {', '.join(cells)} FROM (SELECT * FROM {relation} WHERE {within})")
     database.execute(f"CREATE VIEW {quote(name)} AS {' UNION ALL '.join(selects)}")
 

@@ -31,7 +31,7 @@ def check_columns(
     name: str,
     source: Source,
     expected: Mapping[str, str],
-    found: Mapping[str, str],
+    actual: Mapping[str, str],
     where: str,
     *,
     retyped: Iterable[str] = (),
@@ -43,18 +43,18 @@ def check_columns(
     are there and of another type. Without declared columns `expected` is what the source's first file has.
     """
     declared = "declared" if source.columns else "in the first file"
-    missing = [] if may_lack else [one for one in expected if one not in found]
+    missing = [] if may_lack else [column for column in expected if column not in actual]
     ignored = bool(source.columns) and source.extra_columns == "ignore"
-    extra = [] if ignored else [one for one in found if one not in expected]
-    twice = [one for one in missing if one.lower() in {other.lower() for other in extra}]
+    extra = [] if ignored else [column for column in actual if column not in expected]
+    twice = [column for column in missing if column.lower() in {other.lower() for other in extra}]
     lines = [
-        *(f"  - {one}{_of(expected[one])} is {declared} and missing" for one in missing),
-        *(f"  + {one}{_of(found[one])} is not {declared}" for one in extra),
+        *(f"  - {column}{_of(expected[column])} is {declared} and missing" for column in missing),
+        *(f"  + {column}{_of(actual[column])} is not {declared}" for column in extra),
         *(f"  ~ {line}" for line in retyped),
     ]
     if not lines:
         return
-    hints = [f"{one!r}{hint}" for one in missing if (hint := did_you_mean(one, extra))]
+    hints = [f"{column!r}{hint}" for column in missing if (hint := did_you_mean(column, extra))]
     hints = [f"only capitals differ in {', '.join(twice)}"] if twice else hints
     cure = f"correct sources.{name}.columns in problem.yaml, or the source"
     if not source.columns:

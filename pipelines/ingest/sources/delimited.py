@@ -47,10 +47,10 @@ def read_csv(problem: Problem, name: str, source: Source, files: list[File], pat
     try:
         for file in files:
             blocks = text_blocks(file, source.encoding)
-            found, rest, line = header(blocks, source.delimiter, file.name)
-            expected = expected or dict.fromkeys(found, "")
-            check_columns(name, source, expected, dict.fromkeys(found, ""), file.name)
-            check_names([one for one in found if one in expected], file.name)
+            names_in_file, rest, line = header(blocks, source.delimiter, file.name)
+            expected = expected or dict.fromkeys(names_in_file, "")
+            check_columns(name, source, expected, dict.fromkeys(names_in_file, ""), file.name)
+            check_names([column for column in names_in_file if column in expected], file.name)
             if writer is None:
                 schema = pa.schema(
                     [(f"c{i}", pa.string()) for i in range(len(expected))]
@@ -59,8 +59,10 @@ def read_csv(problem: Problem, name: str, source: Source, files: list[File], pat
                 writer = pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=False, write_statistics=False)
             if head and (source.columns or file is not files[0]):
                 continue
-            dialect = _dialect(source, found)
-            for batch in _batches(file, blocks, rest, line, dialect, [found.index(one) for one in expected]):
+            dialect = _dialect(source, names_in_file)
+            for batch in _batches(
+                file, blocks, rest, line, dialect, [names_in_file.index(column) for column in expected]
+            ):
                 writer.write_batch(batch)
                 if head:
                     break
@@ -72,7 +74,7 @@ def read_csv(problem: Problem, name: str, source: Source, files: list[File], pat
     def query(columns: Sequence[int], has_row: bool) -> str:
         row = ""
         if has_row:
-            values = ", ".join(f"{quote(one)} := c{i}" for i, one in enumerate(names))
+            values = ", ".join(f"{quote(column)} := c{i}" for i, column in enumerate(names))
             as_it_came = f"to_json(struct_pack({values}))"
             row = f", CASE WHEN unreadable IS NULL THEN {as_it_came} ELSE json_object('line', line) END AS row"
         cells = ", ".join(f"c{i}" for i in columns)
@@ -83,7 +85,9 @@ def read_csv(problem: Problem, name: str, source: Source, files: list[File], pat
 
 
 def _dialect(source: Source, names: list[str]) -> Dialect:
-    kinds = {i: source.columns[one] for i, one in enumerate(names) if source.columns.get(one, "string") != "string"}
+    kinds = {
+        i: source.columns[column] for i, column in enumerate(names) if source.columns.get(column, "string") != "string"
+    }
     tests = {i: re.compile(LOOKS[kind], re.IGNORECASE) for i, kind in kinds.items()}
 
     def looks_like_row(values: list[str]) -> bool:
@@ -134,8 +138,8 @@ def _parsed(file: File, text: bytes, count: int, dialect: Dialect, wanted: list[
 
 def _rejected(file: File, bad: list[Bad], columns: int) -> pa.RecordBatch:
     base = file.name.rpartition("/")[2]
-    reasons = [f"not readable: {one.reason} ({base}, line {one.line})" for one in bad]
-    lines = [one.text[:SHOWN_BYTES].rstrip(b"\r\n").decode("utf-8", "backslashreplace") for one in bad]
+    reasons = [f"not readable: {rejected.reason} ({base}, line {rejected.line})" for rejected in bad]
+    lines = [rejected.text[:SHOWN_BYTES].rstrip(b"\r\n").decode("utf-8", "backslashreplace") for rejected in bad]
     names = [*(f"c{i}" for i in range(columns)), "unreadable", "line"]
     return pa.record_batch(
         [*[pa.nulls(len(bad), pa.string())] * columns, pa.array(reasons), pa.array(lines)], names=names

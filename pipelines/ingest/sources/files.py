@@ -72,12 +72,12 @@ def expand(text: str, where: str) -> str:
         ConfigError: a variable is not set.
     """
 
-    def value(found: re.Match[str]) -> str:
-        if (given := os.environ.get(found[1])) is None:
+    def value(match: re.Match[str]) -> str:
+        if (given := os.environ.get(match[1])) is None:
             raise ConfigError(
-                f"the environment variable {found[1]} is not set", where=where, cure=f"set {found[1]}, then run again"
+                f"the environment variable {match[1]} is not set", where=where, cure=f"set {match[1]}, then run again"
             )
-        in_credentials = "://" in text[: found.start()] and "@" in text[found.end() :]
+        in_credentials = "://" in text[: match.start()] and "@" in text[match.end() :]
         return quote(given, safe="") if in_credentials else given
 
     return re.sub(r"\$\{(\w+)\}", value, text)
@@ -93,8 +93,8 @@ def files_of(problem: Problem, name: str, source: Source) -> list[File]:
     path = _packaged(problem, name, source) if source.package else expand(source.path or "", place(problem, name))
     system, path, prefix = locate(path, problem.folder)
     with reading(prefix + path):
-        found = _list(system, path, source.kind)
-    if not found:
+        listed = _list(system, path, source.kind)
+    if not listed:
         raise DataError(
             f"no {source.kind} file matches",
             where=f"{prefix}{path} ({place(problem, name)})",
@@ -102,7 +102,7 @@ def files_of(problem: Problem, name: str, source: Source) -> list[File]:
             f"in a folder the names end as "
             f"{SUFFIXES[source.kind].replace('|', ', ')} (.gz and .zip too for text): a glob takes others",
         )
-    files = [File(system, info.path, prefix + info.path, info.size) for info in sorted(found, key=lambda i: i.path)]
+    files = [File(system, info.path, prefix + info.path, info.size) for info in sorted(listed, key=lambda i: i.path)]
     for file in files:
         if file.size == 0:
             raise DataError("the file is empty: 0 bytes", where=file.name, cure="write it again, or take it away")
@@ -170,11 +170,11 @@ def _list(system: FileSystem, path: str, kind: str) -> list[Any]:
     selector = FileSelector(base, recursive=True, allow_not_found=True)
     below = len(base) + 1
     return [
-        one
-        for one in system.get_file_info(selector)
-        if one.type == FileType.File
-        and wanted.fullmatch(one.path)
-        and not re.search(r"(^|/)[._]", one.path[below:])  # _SUCCESS, .part, _delta_log/...: not data
+        info
+        for info in system.get_file_info(selector)
+        if info.type == FileType.File
+        and wanted.fullmatch(info.path)
+        and not re.search(r"(^|/)[._]", info.path[below:])  # _SUCCESS, .part, _delta_log/...: not data
     ]
 
 
@@ -186,8 +186,8 @@ def _glob(pattern: str) -> str:
     """
     words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
-    def word(found: re.Match[str]) -> str:
-        text = found[0]
+    def word(match: re.Match[str]) -> str:
+        text = match[0]
         if len(text) > 2 and text[0] == "[":
             return "[" + ("^" if text[1] in "!^" else "") + re.sub(r"([\\\[])", r"\\\1", text[1:-1].lstrip("!^")) + "]"
         return words.get(text) or re.escape(text)
@@ -271,9 +271,13 @@ def _unpacked(file: File, stack: ExitStack) -> IO[bytes]:
         return cast(IO[bytes], packed)
     if file.path.lower().endswith(".zip"):
         archive = stack.enter_context(zipfile.ZipFile(stream))
-        members = [one for one in archive.infolist() if not one.is_dir() and not one.filename.startswith("__MACOSX/")]
+        members = [
+            member
+            for member in archive.infolist()
+            if not member.is_dir() and not member.filename.startswith("__MACOSX/")
+        ]
         if len(members) != 1:
-            names = ", ".join(one.filename for one in members[:5]) or "none"
+            names = ", ".join(member.filename for member in members[:5]) or "none"
             raise DataError(
                 f"{len(members)} files where the zip has to hold one: {names}",
                 where=file.name,

@@ -54,15 +54,15 @@ def read_jsonl(
         )
         GROUP BY file
     """).fetchall()
-    keys = {str(file): sorted(str(key) for key in found if key is not None) for file, found in rows}
+    keys = {str(file): sorted(str(key) for key in names if key is not None) for file, names in rows}
     expected: dict[str, str] = dict(source.columns)
     for file in files:
         if file.name not in keys:  # no line of it could be read
             continue
-        found = dict.fromkeys(keys[file.name], "")
-        expected = expected or found
-        check_columns(name, source, expected, found, file.name, may_lack=head)
-        check_names([one for one in found if one in expected], file.name)
+        names_in_file = dict.fromkeys(keys[file.name], "")
+        expected = expected or names_in_file
+        check_columns(name, source, expected, names_in_file, file.name, may_lack=head)
+        check_names([column for column in names_in_file if column in expected], file.name)
     names = list(expected)
     if not names:
         raise DataError(

@@ -82,7 +82,7 @@ def _scan(database: duckdb.DuckDBPyConnection, label: str, files: list[File], sc
 
 def _unglobbed(path: str) -> str:
     """A path in which the characters of a glob stand for themselves."""
-    return "".join(f"[{one}]" if one in "*?[" else one for one in path)
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
 
 
 def _streaming() -> Any:
@@ -127,13 +127,15 @@ def open_delta(
     check_parts(name, source, [part])
     parquet = _streaming()
     fragments = [
-        parquet.make_fragment(one.path, filesystem=one.filesystem, partition_expression=one.partition_expression)
-        for one in dataset.get_fragments()
+        parquet.make_fragment(
+            fragment.path, filesystem=fragment.filesystem, partition_expression=fragment.partition_expression
+        )
+        for fragment in dataset.get_fragments()
     ]
     label = f"evergreen: {name}"
     database.register(label, unlocked(ds.FileSystemDataset(fragments, dataset.schema, parquet, dataset.filesystem)))
     create_view(database, name, source, [quote(label)], window)
-    files = [File(dataset.filesystem, one.path, f"{uri}/{one.path}", -1) for one in fragments]
+    files = [File(dataset.filesystem, fragment.path, f"{uri}/{fragment.path}", -1) for fragment in fragments]
     with _delta(uri):
         return (None if window.column else dataset.count_rows()), files
 

@@ -65,8 +65,8 @@ def open_postgres(
         check_parts(name, source, [Part(_shown(uri, source), schema, partial(_head, cursor, rows, columns))])
         condition = "false" if head else _condition(schema, window)
         wanted = list(source.columns) or schema.names
-        cells = [f"{columns[one][0]} AS {quote(one)}" for one in wanted]
-        faults = [_infinite(one) for one in wanted if _is_time(schema.field(one).type)]
+        cells = [f"{columns[column][0]} AS {quote(column)}" for column in wanted]
+        faults = [_infinite(column) for column in wanted if _is_time(schema.field(column).type)]
         cells.append(f"array_remove(ARRAY[{', '.join(faults)}]::text[], NULL) AS {FAULTS}")
         cursor.execute(f"""
             SELECT *, CASE WHEN cardinality({FAULTS}) > 0 THEN row_to_json(selected)::text END AS {ROW}
@@ -74,7 +74,7 @@ def open_postgres(
         reader = cursor.fetch_record_batch()
         landed = pa.schema(
             [
-                *(schema.field(one) for one in wanted),
+                *(schema.field(column) for column in wanted),
                 (FAULTS.strip('"'), pa.list_(pa.string())),
                 (ROW.strip('"'), pa.string()),
             ]
@@ -85,9 +85,9 @@ def open_postgres(
     relation = f"read_parquet({literal(str(path))})"
     if window.column is not None:
         relation = f"(SELECT * FROM {relation} WHERE {window.condition(types_of(database, relation)[window.column])})"
-    exact = [one for one in wanted if _is_exact(given.field(one)) and not source.columns]
-    floats = [quote(one) for one in _kept_by_floats(database, relation, exact)]
-    replaced = f"REPLACE ({', '.join(f'CAST({one} AS DOUBLE) AS {one}' for one in floats)})" if floats else ""
+    exact = [column for column in wanted if _is_exact(given.field(column)) and not source.columns]
+    floats = [quote(column) for column in _kept_by_floats(database, relation, exact)]
+    replaced = f"REPLACE ({', '.join(f'CAST({column} AS DOUBLE) AS {column}' for column in floats)})" if floats else ""
     kept = f"(SELECT * EXCLUDE ({FAULTS}, {ROW}) {replaced} FROM {relation} WHERE len({FAULTS}) = 0)"
     create_view(database, name, source, [kept], window)
     return relation
@@ -115,8 +115,8 @@ def _kept_by_floats(database: duckdb.DuckDBPyConnection, relation: str, names: S
         f"bool_and({column} IS NULL OR {column} IN ({no_digits}) OR {keeps_digits(column)})"
         for column in map(quote, names)
     ]
-    found = database.execute(f"SELECT {', '.join(kept)} FROM {relation}").fetchall()[0]
-    return [name for name, is_kept in zip(names, found, strict=True) if is_kept is not False]
+    answers = database.execute(f"SELECT {', '.join(kept)} FROM {relation}").fetchall()[0]
+    return [name for name, is_kept in zip(names, answers, strict=True) if is_kept is not False]
 
 
 def _is_exact(field: pa.Field) -> bool:
@@ -152,12 +152,12 @@ def _is_time(kind: pa.DataType) -> bool:
 def _infinite(name: str) -> str:
     """SQL: the complaint about a time that lies at infinity, for which Arrow has no value."""
     column = quote(name)
-    told = literal(f"{name}: not of type timestamp: ")
-    return f"CASE WHEN NOT isfinite(source.{column}) THEN {told} || quote_literal(source.{column}::text) END"
+    message = literal(f"{name}: not of type timestamp: ")
+    return f"CASE WHEN NOT isfinite(source.{column}) THEN {message} || quote_literal(source.{column}::text) END"
 
 
 def _head(cursor: Any, rows: str, columns: dict[str, tuple[str, pa.DataType]]) -> pa.Table:
-    cells = ", ".join(f"{selected} AS {quote(one)}" for one, (selected, _) in columns.items())
+    cells = ", ".join(f"{selected} AS {quote(column)}" for column, (selected, _) in columns.items())
     cursor.execute(f"SELECT {cells} FROM {rows} LIMIT {HEAD_ROWS}")
     return cursor.fetch_arrow_table()
 
@@ -180,9 +180,9 @@ def _explained(uri: str, where: str) -> Iterator[None]:
 
 
 def _fault(text: str, state: str, where: str) -> EvergreenError:
-    found = re.search(r"(?:ERROR|FATAL):\s*(.*)", text)
+    match = re.search(r"(?:ERROR|FATAL):\s*(.*)", text)
     what = (
-        found[1] if found else text.strip().splitlines()[0].split("[libpq] ")[-1] if text.strip() else "no reason given"
+        match[1] if match else text.strip().splitlines()[0].split("[libpq] ")[-1] if text.strip() else "no reason given"
     )
     if state in ("42501", "28P01", "28000") or re.search(
         r"password|role \".*\" does not exist|no pg_hba.conf entry|permission denied|not permitted", what
@@ -205,7 +205,7 @@ def _fault(text: str, state: str, where: str) -> EvergreenError:
 
 def _redacted(text: str, uri: str) -> str:
     secrets = re.findall(r"://[^/]*?:(.*)@", uri, re.DOTALL) + re.findall(r"[?&]password=([^&]*)", uri)
-    for secret in [uri, *secrets, *(part for one in secrets for part in re.split(r"[@/:?#]", one))]:
+    for secret in [uri, *secrets, *(part for secret_text in secrets for part in re.split(r"[@/:?#]", secret_text))]:
         for shown in (secret, unquote(secret)):
             text = text.replace(shown, "***") if len(shown) > 1 else text
     return text

@@ -124,7 +124,7 @@ def cut_text(data: bytes, line: int, dialect: Dialect, *, is_last: bool, depth: 
     if not data:
         return cut
     marks = Marks(data, dialect.delimiter, is_last)
-    found: list[tuple[Indices, Indices, Indices]] = []  # where records start and end, and their fields
+    pieces: list[tuple[Indices, Indices, Indices]] = []  # where records start and end, and their fields
     mended: list[bytes] = []
     at = 0
     while at < len(data):
@@ -134,7 +134,7 @@ def cut_text(data: bytes, line: int, dialect: Dialect, *, is_last: bool, depth: 
             ends = np.append(ends, len(data))  # the last line has no line end
         if len(ends):
             starts = np.concatenate(([at], ends[:-1]))
-            found.append((starts, ends, marks.fields(at, starts, ends)))
+            pieces.append((starts, ends, marks.fields(at, starts, ends)))
             at = int(ends[-1])
         is_open = marks.is_open(at) and (is_last or len(data) - at > MAX_RECORD_BYTES)
         stop = marks.line_end(at) if is_damaged or is_open else None
@@ -147,8 +147,8 @@ def cut_text(data: bytes, line: int, dialect: Dialect, *, is_last: bool, depth: 
             mended.append(row)
         at = stop
     cut.taken, cut.lines = at, int(marks.lines_before(at))
-    if found:
-        starts, ends, fields = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    if pieces:
+        starts, ends, fields = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
         _sort_out(cut, marks, line, dialect, depth, starts, ends, fields)
     cut.good += mended
     cut.count += len(mended)
@@ -186,7 +186,7 @@ def _sort_out(
             cut.count += rest.count
             cut.bad += rest.bad
         elif is_text[index]:
-            cut.bad += [Bad(first + n, SWALLOWED, one) for n, one in enumerate([head, *tail]) if one.strip(b"\r\n")]
+            cut.bad += [Bad(first + n, SWALLOWED, text) for n, text in enumerate([head, *tail]) if text.strip(b"\r\n")]
         else:
             cut.bad.append(Bad(first, reason, text))
 
@@ -206,7 +206,7 @@ def _swallowing(
     of = np.searchsorted(starts, marks.delimiters, "right") - 1
     separating = marks.delimiters[(marks.quotes_before_delimiter - quotes[of]) % 2 == 0]
     of = np.searchsorted(starts, marks.line_ends - 1, "right") - 1
-    breaks, of = (one[(of >= 0) & (marks.line_ends < ends[of])] for one in (marks.line_ends, of))
+    breaks, of = (places[(of >= 0) & (marks.line_ends < ends[of])] for places in (marks.line_ends, of))
     columns = np.searchsorted(separating, breaks) - np.searchsorted(separating, starts[of])
     is_swallowing = np.zeros(len(starts), bool)
     is_swallowing[of[np.isin(columns, dialect.no_texts)]] = True

@@ -42,12 +42,12 @@ def read_sqlite(problem: Problem, name: str, source: Source, window: Window, pat
     rows = f"({selection(source)}\n) AS source"
     with _explained(name, file), adbc.connect(f"{file.as_uri()}?mode=ro") as connection, connection.cursor() as cursor:
         cursor.execute(f"SELECT * FROM {rows} LIMIT 0")
-        found = cursor.fetch_record_batch().schema.names
-        expected: dict[str, str] = dict(source.columns) or dict.fromkeys(found, "")
-        check_columns(name, source, expected, dict.fromkeys(found, ""), str(file))
-        check_names([one for one in found if one in expected], str(file))
+        names_in_file = cursor.fetch_record_batch().schema.names
+        expected: dict[str, str] = dict(source.columns) or dict.fromkeys(names_in_file, "")
+        check_columns(name, source, expected, dict.fromkeys(names_in_file, ""), str(file))
+        check_names([column for column in names_in_file if column in expected], str(file))
         names = list(expected)
-        cells = ", ".join(f"{_marked(quote(one))} AS c{i}" for i, one in enumerate(names))
+        cells = ", ".join(f"{_marked(quote(column))} AS c{i}" for i, column in enumerate(names))
         limit = "" if not head else f"LIMIT {0 if source.columns else HEAD_ROWS}"
         cursor.execute(f"SELECT {cells} FROM {rows} WHERE {_condition(window)} {limit}")
         schema = pa.schema([*((f"c{i}", pa.string()) for i in range(len(names))), ("unreadable", pa.string())])
@@ -62,7 +62,7 @@ def read_sqlite(problem: Problem, name: str, source: Source, window: Window, pat
     def query(columns: Sequence[int], has_row: bool) -> str:
         cells = [f"{text[i]} AS c{i}, c{i}[1] IN ('t', 'b') AS t{i}" for i in columns]
         if has_row:
-            values = ", ".join(f"{quote(one)} := {text[i]}" for i, one in enumerate(names))
+            values = ", ".join(f"{quote(column)} := {text[i]}" for i, column in enumerate(names))
             cells.append(f"to_json(struct_pack({values})) AS row")
         rows = f"read_parquet({literal(path)}, file_row_number = true)"
         return f"SELECT file_row_number AS place, unreadable, {', '.join(cells)} FROM {rows}"
@@ -94,7 +94,7 @@ def _condition(window: Window) -> str:
     if window.column is None:
         return "true"
     time = f"datetime({quote(window.column)})"
-    start, end = (f"'{one:%Y-%m-%d %H:%M:%S}'" for one in (window.start - MARGIN, window.end + MARGIN))
+    start, end = (f"'{moment:%Y-%m-%d %H:%M:%S}'" for moment in (window.start - MARGIN, window.end + MARGIN))
     return f"(({time} >= {start} AND {time} < {end}) OR {time} IS NULL)"
 
 

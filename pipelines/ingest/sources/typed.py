@@ -80,8 +80,8 @@ def infer(database: duckdb.DuckDBPyConnection, texts: Texts) -> dict[str, Kind]:
         kinds = "".join(f", t{i}" for i in chunk) if texts.is_typed else ""
         counts = ", ".join(f"[{', '.join(_counts(texts, i))}]" for i in chunk)
         rows = f"SELECT {values}{kinds} FROM ({texts.query(chunk, False)}) WHERE unreadable IS NULL"
-        found = database.execute(f"SELECT {counts} FROM ({rows})").fetchall()[0]
-        types |= {texts.names[i]: _narrowest(*one) for i, one in zip(chunk, found, strict=True)}
+        counted = database.execute(f"SELECT {counts} FROM ({rows})").fetchall()[0]
+        types |= {texts.names[i]: _narrowest(*count) for i, count in zip(chunk, counted, strict=True)}
     return types
 
 
@@ -211,8 +211,8 @@ def _wanted_of_wide(
     if database.execute(is_faulty).fetchall():
         row, rows = "row", texts.query(range(len(texts.names)), True)
     parts.append(f"{path}.row")
-    told = f"SELECT place AS {sql.quote(PLACE)}, CAST({row} AS VARCHAR) AS {ROW} FROM ({rows})"
-    _write(database, told, parts[-1], 1)
+    placed = f"SELECT place AS {sql.quote(PLACE)}, CAST({row} AS VARCHAR) AS {ROW} FROM ({rows})"
+    _write(database, placed, parts[-1], 1)
     database.execute("RESET threads")
     _put_side_by_side(parts, path, _row_group(len(texts.names)))
     relation, all_faults = f"read_parquet({sql.literal(path)})", f"flatten([{', '.join(faults)}])"

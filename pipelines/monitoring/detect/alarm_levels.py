@@ -98,7 +98,7 @@ def since_first_value(past: Sequence[ColumnProfile]) -> Sequence[ColumnProfile]:
     """From the first with a value on: a history feature has none before the first labels come, and that is not what is
     usual of it. All, where none has one.
     """
-    return past[next((place for place, one in enumerate(past) if one.told), 0) :]
+    return past[next((place for place, one in enumerate(past) if one.valued), 0) :]
 
 
 def _distances(

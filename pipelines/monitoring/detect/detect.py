@@ -113,10 +113,10 @@ def _column(bins: Bins, usual: Sequence[ColumnProfile], found: ColumnProfile, is
     for name, count in parts.items():
         result[f"{name}_share"] = count(found) / max(found.rows, 1)
         result[f"usual_{name}_share"] = max((count(one) / max(one.rows, 1) for one in usual), default=0.0)
-    spreads = [one.std for one in usual if one.std is not None and one.told > 1]
+    spreads = [one.std for one in usual if one.std is not None and one.valued > 1]
     # A clear week in which one always sees as far as one often does is no frozen sensor.
     most = int(np.argmax(pooled[:-2])) if pooled[:-2].any() else 0
-    is_usual = pooled[most] > OFTEN * pooled[:-2].sum() and found.counts[most] == found.told
+    is_usual = pooled[most] > OFTEN * pooled[:-2].sum() and found.counts[most] == found.valued
     return result | {"std": found.std, "usual_std": None if is_usual else min(spreads, default=None)}
 
 
@@ -129,7 +129,7 @@ def _moved(
         for name, one in told.items()
         if not name.startswith(POOLED)
     )
-    far = [wasserstein(bins, one.counts, found.counts) for one in before if one.told and isinstance(bins, Numbers)]
+    far = [wasserstein(bins, one.counts, found.counts) for one in before if one.valued and isinstance(bins, Numbers)]
     is_far = min(far, default=0.0) > FAR
     other = other_unit(found, before, unit, is_step=is_step, is_far=is_far) if is_step or is_far else None
     return {"mean": found.mean, "mean_before": means[-1] if means else None, "other_unit": other}
@@ -138,9 +138,9 @@ def _moved(
 def _move(reference: Reference, before: Sequence[Profiles], profiles: Profiles) -> float | None:
     """How far the scores lie from the nearest of the partitions before, in their own unit."""
     bins, found = reference.columns[SCORE].bins, profiles[SCORE]
-    if not isinstance(bins, Numbers) or not found.told:
+    if not isinstance(bins, Numbers) or not found.valued:
         return None
-    moves = [float(wasserstein(bins, one[SCORE].counts, found.counts)) for one in before if one[SCORE].told]
+    moves = [float(wasserstein(bins, one[SCORE].counts, found.counts)) for one in before if one[SCORE].valued]
     return bins.scale * min(moves) if moves else None
 
 

@@ -37,7 +37,7 @@ def other_unit(
     is one value, as no rain is: a wet week has a multiple of a dry one's mean and spread, and is no other unit. Of what
     has been on both sides of zero the sign is not told: a warm week may be the mirror of a frosty one.
     """
-    if any(max(one.counts[:-2], default=0) > MOSTLY * one.told for one in before):
+    if any(max(one.counts[:-2], default=0) > MOSTLY * one.valued for one in before):
         return None
     past = [(one.mean, one.std) for one in before if one.mean is not None and one.std]
     if not past or found.mean is None or not found.std:

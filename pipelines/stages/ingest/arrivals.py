@@ -102,7 +102,7 @@ def neighbours(problem: Problem, keys: Sequence[str], staging: str, published: C
         return schema.empty_table()
     key, rows = sql.quote(problem.key), store.dataset(problem, "events")
     superseded = pc.field("superseded_time").is_valid() & pc.field("withdrawn_time").is_null()
-    found = sql.query(
+    neighbouring = sql.query(
         f"""WITH there AS MATERIALIZED (
                 SELECT {key} FROM (FROM live UNION ALL FROM past WHERE partition NOT IN (SELECT key FROM run))
                 SEMI JOIN (FROM own UNION ALL FROM late) USING ({key})
@@ -117,7 +117,7 @@ def neighbours(problem: Problem, keys: Sequence[str], staging: str, published: C
             "late": store.staged(f"{staging}/events.late").to_table(columns=[problem.key]),
         },
     )
-    return found.cast(schema)
+    return neighbouring.cast(schema)
 
 
 def elsewhere(query: Query, around: pa.Table) -> pa.Table | None:
@@ -169,11 +169,11 @@ def good_late(problem: Problem, query: Query, staging: str) -> pa.Table:
 def moved_from(problem: Problem, delivered: Any, late_rows: pa.Table, staging: str) -> set[str]:
     """Partitions in which an event is published that was delivered, or came late, with another time."""
     key = sql.quote(problem.key)
-    found = sql.query(
+    moved = sql.query(
         f"SELECT DISTINCT partition FROM n SEMI JOIN (SELECT {key} FROM d UNION ALL SELECT {key} FROM l) USING ({key})",
         {"n": store.staged(f"{staging}/elsewhere").to_table(), "d": delivered, "l": late_rows},
     )
-    return set(found["partition"].to_pylist())
+    return set(moved["partition"].to_pylist())
 
 
 def with_late(
@@ -223,30 +223,30 @@ def labels_without_event(problem: Problem, keys: Sequence[str], staging: str) ->
     )
     there = {*ingested(problem), *keys}
     about = about.filter(pc.is_in(about["partition"], value_set=pa.array(sorted(there), pa.string())))
-    its = sql.is_among("partition", about["partition"].unique().to_pylist())
+    is_published = sql.is_among("partition", about["partition"].unique().to_pylist())
     events = sql.query(
         f"""SELECT {key} AS key FROM published UNION SELECT {key} FROM staged UNION SELECT {key} FROM late
             UNION SELECT row ->> {sql.literal("$." + sql.quote(problem.key))} FROM quarantine""",
         {
-            "published": store.dataset(problem, "events").filter(its & holds_now()),
+            "published": store.dataset(problem, "events").filter(is_published & holds_now()),
             "staged": store.staged(f"{staging}/events"),
             "late": store.staged(f"{staging}/events.late"),
-            "quarantine": store.dataset(problem, "quarantine").filter(its & (pc.field("source") == "events")),
+            "quarantine": store.dataset(problem, "quarantine").filter(is_published & (pc.field("source") == "events")),
         },
     )
     return orphans(about["key"], events["key"])
 
 
-def check_orphans(problem: Problem, found: Orphans) -> None:
+def check_orphans(problem: Problem, unmatched: Orphans) -> None:
     """Refuse labels of which too many have no event.
 
     Raises:
         DataError: with ids of both sides, and why they differ if that can be told.
     """
     limit = problem.validation.max_unmatched_label_share
-    if found.without_event > limit * found.labels:
+    if unmatched.without_event > limit * unmatched.labels:
         raise DataError(
-            f"{found.told}; at most {limit:.1%} may have none",
+            f"{unmatched.message}; at most {limit:.1%} may have none",
             where=str(problem.folder / "labels.sql"),
             cure=f"nothing was published: let events.sql and labels.sql give {problem.key} as the same text; if labels "
             "of events that are not wanted are meant to be there, leave them out in labels.sql, or raise "
@@ -255,7 +255,7 @@ def check_orphans(problem: Problem, found: Orphans) -> None:
 
 
 def in_words(
-    problem: Problem, late_rows: int, outside_of: Mapping[str, Mapping[str, int]], found: Orphans | None
+    problem: Problem, late_rows: int, outside_of: Mapping[str, Mapping[str, int]], unmatched: Orphans | None
 ) -> list[str]:
     """What a run met beside its own rows, each in a few words; nothing where there was nothing."""
     parts = problem.partitions
@@ -267,7 +267,7 @@ def in_words(
     words = [f"rows that came late: {late_rows:,}"] if late_rows else []
     for query, counts in outside_of.items():
         words += [f"{query} {names[where]}: {rows:,}" for where, rows in counts.items() if rows]
-    return words + ([found.told] if found and found.without_event else [])
+    return words + ([unmatched.message] if unmatched and unmatched.without_event else [])
 
 
 def _statements(problem: Problem, query: Query, keys: Sequence[str], that: pc.Expression) -> ds.Dataset:
@@ -278,8 +278,8 @@ def _statements(problem: Problem, query: Query, keys: Sequence[str], that: pc.Ex
 
 def _accounted(problem: Problem, query: Query, keys: Sequence[str]) -> set[str]:
     """Ids of the rows of these partitions that were set aside, or mended and let in since."""
-    its = sql.is_among("partition", keys) & (pc.field("source") == query)
-    ids = store.dataset(problem, "quarantine").to_table(columns=["id"], filter=its)["id"].to_pylist()
+    is_of_query = sql.is_among("partition", keys) & (pc.field("source") == query)
+    ids = store.dataset(problem, "quarantine").to_table(columns=["id"], filter=is_of_query)["id"].to_pylist()
     return {*ids, *quarantine.releases(problem)}
 
 

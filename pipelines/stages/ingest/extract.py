@@ -38,12 +38,12 @@ def extract(problem_name: str, first: str, last: str, now: datetime | None = Non
     store.begin(staging)
     back = arrivals.looked_back(problem, first)
     rows = {"events": 0, "labels": 0}
-    seen = {}
+    arrived = {}
     with opened(problem, *arrivals.span_read(problem, keys, back)) as sources:
         for query in problem.queries:
             batches = extract_rows(problem, query, sources.database, first, last)
             rows[query] = store.stage(f"{staging}/{query}", batches, extracted_schema(problem, query))
-            seen[query] = arrivals.see(problem, query, sources.database, keys, back, staging, now)
+            arrived[query] = arrivals.see(problem, query, sources.database, keys, back, staging, now)
         rejected = from_sources(problem, sources.rejected(), first)
         counts = {name: {"rows": count.rows, "rejected": count.rejected} for name, count in sources.counts.items()}
     rejected = arrivals.first_rejected(problem, rejected, keys)
@@ -55,8 +55,8 @@ def extract(problem_name: str, first: str, last: str, now: datetime | None = Non
         events=rows["events"],
         labels=rows["labels"],
         rejected=rejected.num_rows,
-        late=sum(of_query.late for of_query in seen.values()),
-        outside_of={query: of_query.outside._asdict() for query, of_query in seen.items()},
-        read=sum(of_query.read for of_query in seen.values()) + rejected.num_rows,
+        late=sum(of_query.late for of_query in arrived.values()),
+        outside_of={query: of_query.outside._asdict() for query, of_query in arrived.items()},
+        read=sum(of_query.read for of_query in arrived.values()) + rejected.num_rows,
         sources=counts,
     )

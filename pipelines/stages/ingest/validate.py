@@ -68,7 +68,7 @@ def validate(problem_name: str, extracted: Extracted) -> Validated:
         numbers = bad_numbers(problem, query, staged, elsewhere=elsewhere) if counted.bad else pa.array([], pa.int64())
         store.stage(f"{staging}/{query}.bad", pa.table({"number": numbers}), arrivals.NUMBERS)
         good = staged.filter(~pc.field("number").isin(numbers))
-        shaped = _shape_rules(problem, query, first, good, {one.partition for one in refusals})
+        shaped = _shape_rules(problem, query, first, good, {refusal.partition for refusal in refusals})
         refusals += shape_refusals(problem, query, shaped)
         verdicts.append(Verdict(counted, rules, shaped))
     refused = reasons(refusals)
@@ -81,13 +81,13 @@ def validate(problem_name: str, extracted: Extracted) -> Validated:
         stand_with = pa.array([kept[0]] * rejected.num_rows, pa.string())
         rejected = rejected.set_column(0, rejected.schema.field("partition"), stand_with)
         parted = [_parted(problem, verdict.summary, staging, kept, around) for verdict in verdicts]
-        bad = [one.bad for one in parted]
+        bad = [part.bad for part in parted]
         bad_late = [
             arrivals.part_late(problem, query, staging, arrivals.elsewhere(query, around)) for query in problem.queries
         ]
         verdicts = [
-            replace(verdict, expected=[*one.expected, *batch_expectations(verdict.declared)])
-            for verdict, one in zip(verdicts, parted, strict=True)
+            replace(verdict, expected=[*part.expected, *batch_expectations(verdict.declared)])
+            for verdict, part in zip(verdicts, parted, strict=True)
         ]
         if "labels" in problem.queries:
             orphans = arrivals.labels_without_event(problem, kept, staging)
@@ -112,7 +112,7 @@ def validate(problem_name: str, extracted: Extracted) -> Validated:
         store.store_uri(problem.name, "reports", f"{first}_{last}", "validation.html"),
         validation_page(problem, first, last, extracted.sources, verdicts, shown, refused, beside, str(failure or "")),
     )
-    held = {key: "; ".join(found) for key, found in refused.items()}
+    held = {key: "; ".join(words) for key, words in refused.items()}
     if failure and len(keys) == 1:
         held = {first: failure.what}
     held = {key: reason for key, reason in held.items() if key not in published}
@@ -120,7 +120,12 @@ def validate(problem_name: str, extracted: Extracted) -> Validated:
     if failure:
         raise failure
     in_refused = sum(verdict.summary.rows_in(refused) for verdict in verdicts)
-    broken = {f"{one.query}: {rule}": count for one in verdicts for rule, count in one.summary.broken.items() if count}
+    broken = {
+        f"{verdict.query}: {rule}": count
+        for verdict in verdicts
+        for rule, count in verdict.summary.broken.items()
+        if count
+    }
     return Validated(
         **extracted.model_dump(),
         quarantined=set_aside.num_rows + in_refused,

@@ -46,7 +46,7 @@ def check(problem_name: str, featurized: Featurized) -> Checked:
     as_of = datetime.fromisoformat(featurized.as_of)
     findings = [*leaks.check(problem, rows, as_of, labelled), *_audit(problem, featurized, as_of, labelled)]
     features = feature_schema(problem, rows.filter(pc.equal(rows["split"], "train")))
-    shows = power.told(problem, rows)
+    shows = power.held_out_power(problem, rows)
     for warning in shows.warnings:
         log.warning("%s: %s", problem_name, warning)
     facts = training_sets.facts(problem, featurized, rows, features, findings, shows)

@@ -53,14 +53,14 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
     from pipelines.release.history import history
 
     problem = problem_of(problem_name, checked)
-    if all(problem.training.candidates[one.candidate].is_baseline for one in trained):
+    if all(problem.training.candidates[candidate.candidate].is_baseline for candidate in trained):
         raise NothingToDo("there is no challenger", where=f"{problem_name}.train", cure="the champion goes on serving")
     builds_on = checked.builds_on
     before = builds_on.sets if builds_on else []
     test = training_sets.split(problem, checked, "test", extra=_groups(problem))
-    seen = training_sets.drawn(problem, checked, "train", REFERENCE_ROWS, before)
-    sample = seen
-    if seen.num_rows > COMPARED_ROWS:
+    drawn = training_sets.drawn(problem, checked, "train", REFERENCE_ROWS, before)
+    sample = drawn
+    if drawn.num_rows > COMPARED_ROWS:
         sample = training_sets.drawn(problem, checked, "train", COMPARED_ROWS, before)
     runs = {fitted.candidate: fitted.run_id for fitted in trained}
     contenders = {}
@@ -72,7 +72,9 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
     validation = training_sets.split(problem, checked, "validation")
     passive = {*problem.training.baselines, *(n for n in runs if problem.training.candidates[n].is_baseline)}
     competing = {
-        name: _scored(problem, one.model, validation) for name, one in contenders.items() if name not in passive
+        name: _scored(problem, contender.model, validation)
+        for name, contender in contenders.items()
+        if name not in passive
     }
     chosen = selection(problem.training, best, competing, blocks_of(problem, validation), problem.evaluation.bootstrap)
     champion = tracking.champion(problem)
@@ -96,37 +98,41 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
         "builds_on": builds_on.version if builds_on else None,
         "train_split": fingerprint(problem, _given(problem, checked)),
         "makes_rows": _makes_rows(problem),
-        "candidates": {name: one.metrics for name, one in contenders.items()},
+        "candidates": {name: contender.metrics for name, contender in contenders.items()},
     }
     groups = test.select(problem.evaluation.fairness.groups) if problem.evaluation.fairness else None
-    for name, one in contenders.items():
-        tracking.annotate(one.run_id, metrics={f"test_{m}": v for m, v in one.metrics.items() if v is not None})
+    for name, contender in contenders.items():
+        tracking.annotate(
+            contender.run_id, metrics={f"test_{m}": v for m, v in contender.metrics.items() if v is not None}
+        )
         if problem.training.candidates[name].is_baseline:
             continue
-        its = report(problem, one.model, test, name=name, run_id=one.run_id, train_rows=sample, groups=groups)
-        told = context | evidence(problem, one, its, baselines, against, test, sample)
+        candidate_report = report(
+            problem, contender.model, test, name=name, run_id=contender.run_id, train_rows=sample, groups=groups
+        )
+        gate_evidence = context | evidence(problem, contender, candidate_report, baselines, against, test, sample)
         if builds_on:  # what it was taught last it knows best: its mean score need not fit all that it was taught
-            told["learnt"]["bias"] = None
+            gate_evidence["learnt"]["bias"] = None
         if champion is not None:
-            told["champion"]["is_fallback"] = champion.tags.get("kind") == "fallback"
-        files: dict[str, Any] = {"evaluation.json": told, "evaluation.html": page(told)}
+            gate_evidence["champion"]["is_fallback"] = champion.tags.get("kind") == "fallback"
+        files: dict[str, Any] = {"evaluation.json": gate_evidence, "evaluation.html": page(gate_evidence)}
         if name == best:
             built = reference(
-                seen.select(problem.feature_names),
-                seen["label"].to_numpy(),
-                one.scored,
+                drawn.select(problem.feature_names),
+                drawn["label"].to_numpy(),
+                contender.scored,
                 problem.monitoring.bins,
-                history(problem, checked, one.model, before),
+                history(problem, checked, contender.model, before),
             )
             files["reference.json"] = {
                 "trained_until": checked.trained_until,
                 "reference": built.model_dump(mode="json"),
             }
-            held_out = to_parquet(problem, test, one.scored)
+            held_out = to_parquet(problem, test, contender.scored)
             store.write_bytes(evaluation_uri(problem, checked.training, "parquet"), held_out)
-            store.write_json(evaluation_uri(problem, checked.training), told)
+            store.write_json(evaluation_uri(problem, checked.training), gate_evidence)
             store.write_bytes(evaluation_uri(problem, checked.training, "html"), files["evaluation.html"])
-        tracking.annotate(one.run_id, files=files)
+        tracking.annotate(contender.run_id, files=files)
     return Evaluated(
         config=checked.config,
         training=checked.training,
@@ -188,7 +194,7 @@ def _champion(problem: Problem, checked: Checked, version: ModelVersion, test: p
     is_twin = twin is not None and (problem.training.refit or not tested.isdisjoint(learnt_by(problem, number)))
     run_id = twin if twin is not None and is_twin else version.run_id
     model = tracking.load_model(run_id)
-    found = _scored(problem, model, rows)
+    outcome = _scored(problem, model, rows)
     until = tracking.run_tag(run_id, "trained_until")
     promoted = at_promotion(tracking.run_file(run_id, "evaluation.json"))
     learnt_from = taught(problem, number, is_twin).partitions
@@ -196,7 +202,7 @@ def _champion(problem: Problem, checked: Checked, version: ModelVersion, test: p
         f"version {number}",
         run_id,
         model,
-        found,
+        outcome,
         number,
         until,
         promoted,

@@ -43,8 +43,8 @@ def gate(problem_name: str, evaluated: Evaluated) -> Gated:
     store.write_bytes(evaluation_uri(problem, evaluated.training, "html"), judged)
     tags = {"gate": word, "gate_reason": verdict.reason}
     for check in verdict.checks:
-        told = "passed" if check.passed else f"failed: {check.reason}"
-        tags["gate." + re.sub(r"[^\w .:/-]", "", check.name)] = told
+        outcome = "passed" if check.passed else f"failed: {check.reason}"
+        tags["gate." + re.sub(r"[^\w .:/-]", "", check.name)] = outcome
     tracking.annotate(evaluated.run_id, files={"gate.json": verdict.to_dict(), "evaluation.html": judged}, tags=tags)
     if not verdict.passed:
         raise GateFailed(

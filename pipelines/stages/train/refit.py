@@ -65,12 +65,12 @@ def refit(problem_name: str, gated: Gated) -> Refitted:
     }
     run_id = tracking.start_candidate(problem, gated.candidate, tags)
     try:
-        found = _refit(problem, gated, recorded, run_id, tags)
+        refitted = _refit(problem, gated, recorded, run_id, tags)
     except EvergreenError as error:
         tracking.fail(run_id, error.what)
         raise
     tracking.annotate(tested_run, tags={"refit_run": run_id})
-    return _served_by(run_id, gated, found.reason)
+    return _served_by(run_id, gated, refitted.reason)
 
 
 def _served_by(run_id: str, gated: Gated, reason: str) -> Refitted:
@@ -146,7 +146,10 @@ def _checked(problem: Problem, tested: Model, model: Model, test: pa.Table) -> t
     from pipelines.metrics.scored import scored
 
     labels, weights = test["label"].to_numpy(), test["weight"].to_numpy()
-    theirs, ours = (scored(problem, labels, one.scores(test), weights, one.threshold) for one in (tested, model))
+    theirs, ours = (
+        scored(problem, labels, each_model.scores(test), weights, each_model.threshold)
+        for each_model in (tested, model)
+    )
     check = refit_check(problem, theirs, ours, blocks_of(problem, test))
     return check, measure(ours) if check.gain is not None else {}
 

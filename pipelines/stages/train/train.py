@@ -95,8 +95,8 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
         tracking.fail(run_id, error.what)
         raise
     measured = {}
-    seen = {"train": _evenly(learnt_from, MEASURED_ROWS)} if isinstance(learnt_from, pa.Table) else {}
-    for split, rows in {**seen, "validation": validation}.items():
+    measured_rows = {"train": _evenly(learnt_from, MEASURED_ROWS)} if isinstance(learnt_from, pa.Table) else {}
+    for split, rows in {**measured_rows, "validation": validation}.items():
         labels, weights = rows["label"].to_numpy(), rows["weight"].to_numpy()
         measured[split] = measure(scored(problem, labels, model.scores(rows), weights, model.threshold))
     test = training_sets.split(problem, checked, "test")
@@ -128,8 +128,8 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
         },
         metrics={
             f"{split}_{name}": value
-            for split, found in measured.items()
-            for name, value in found.items()
+            for split, values_of in measured.items()
+            for name, value in values_of.items()
             if value is not None
         },
         dataset_uri=store.table_uri(problem, "training_sets"),
@@ -182,7 +182,7 @@ def _updated(problem: Problem, checked: Checked, candidate: str) -> BuildsOn | N
 
 
 def _require_new(problem: Problem, before: Model, model: Model, version: str) -> None:
-    rounds = [getattr(one.estimator, "rounds_", None) for one in (before, model)]
+    rounds = [getattr(each_model.estimator, "rounds_", None) for each_model in (before, model)]
     if model.calibration is None and rounds[0] == rounds[1]:
         raise NothingToDo(
             f"the new rows make version {version} no better on the validation split, so that nothing was learnt",
@@ -223,7 +223,7 @@ def _settings(spec: Candidate) -> dict[str, Any]:
         "calibration": spec.calibration,
     }
     return {
-        name: one.model_dump(mode="json", exclude_defaults=True) or "default"
-        for name, one in sections.items()
-        if one is not None
+        name: section.model_dump(mode="json", exclude_defaults=True) or "default"
+        for name, section in sections.items()
+        if section is not None
     }

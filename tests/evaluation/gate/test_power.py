@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.evaluation.gate.champion_checks import over_champion
-from pipelines.evaluation.gate.power import equals, power, provable, told
+from pipelines.evaluation.gate.power import equals, held_out_power, power, provable
 from pipelines.metrics.bootstrap import gains
 from pipelines.metrics.metrics import measure
 from pipelines.metrics.scored import scored
@@ -129,7 +129,7 @@ def in_splits(task: str, rows: int, days: int) -> pa.Table:
 
 @pytest.mark.parametrize("task", METRIC)
 def test_before_training_it_is_said_what_the_rows_can_show(task: str) -> None:
-    shows = told(problem_of(task), in_splits(task, 300, 14))
+    shows = held_out_power(problem_of(task), in_splits(task, 300, 14))
     loss = "rmse" if task == "regression" else "log_loss"
     assert (shows.test.rows, shows.test.blocks) == (300, 14)
     assert set(shows.validation.detectable) == {loss}, "what the challenger is picked by"
@@ -144,7 +144,7 @@ def test_what_the_gate_asks_beyond_what_the_rows_show_is_warned_of() -> None:
         of_gate = {"gate": OF_TASK["binary"]["gate"] | {"gain_over_champion": {"auc": margin}, **gate}}
         quick = {"evaluation": {"bootstrap": {"resamples": 100}}}
         problem = parse_problem(REQUIRED | OF_TASK["binary"] | of_gate | quick, Path("kettle"))
-        return told(problem, in_splits("binary", rows, 14)).warnings
+        return held_out_power(problem, in_splits("binary", rows, 14)).warnings
 
     assert warned(-0.2) == [], "an equal challenger can be shown to be within 0.2"
     assert "no equal challenger passes" in warned(0.02)[0]

@@ -175,7 +175,7 @@ class Again:
     def _profiled(self, measure: str, sources: list[dict[str, Any]]) -> float | None:
         column, found = self._profiles(sources)
         if measure in ("mean", "mean of score"):
-            values = [(one.mean, one.told) for one in found if one.mean is not None]
+            values = [(one.mean, one.valued) for one in found if one.mean is not None]
             return sum(mean * count for mean, count in values) / sum(count for _, count in values)
         if measure in ("null_share", "unseen_share"):
             return {"null_share": found[0].nulls, "unseen_share": found[0].unseen}[measure] / found[0].rows
