@@ -142,7 +142,7 @@ def _use(problem: Problem, report: Report) -> Section:
 
 def _data(report: Report, lineage: VersionLineage, datasheet: DatasetFacts) -> Section:
     splits = _splits(lineage)
-    counts = {str(one.get("split")): one for one in datasheet.get("splits") or []}
+    counts = {str(split.get("split")): split for split in datasheet.get("splits") or []}
     rows = []
     for name, facts in splits.items():
         counted = counts.get(name)
@@ -181,16 +181,19 @@ def _limits(problem: Problem, report: Report, datasheet: DatasetFacts) -> Sectio
     slices = report.get("slices")
     looked_at = [*(slices.get("declared") or []), *(slices.get("found") or [])] if slices else []
     worst = [
-        one
-        for one in worst_first(looked_at)
-        if one.get("is_significant") and is_number(loss := (one.get("loss") or {}).get("value")) and loss > 0
+        each_slice
+        for each_slice in worst_first(looked_at)
+        if each_slice.get("is_significant")
+        and is_number(loss := (each_slice.get("loss") or {}).get("value"))
+        and loss > 0
     ]
-    named = dict.fromkeys(str(one.get("name")) for one in worst)
+    named = dict.fromkeys(str(each_slice.get("name")) for each_slice in worst)
     items = [f"Does worse where {name}." for name in list(named)[:WORST]]
-    failed = [one for one in report.get("behaviours") or [] if one.get("passed") is not True]
+    failed = [behaviour for behaviour in report.get("behaviours") or [] if behaviour.get("passed") is not True]
     items += [
-        f"Failed the behaviour test {one.get('name')}: {figure(one.get('value'))}, wanted {one.get('wanted')}."
-        for one in failed
+        f"Failed the behaviour test {behaviour.get('name')}: {figure(behaviour.get('value'))}, "
+        f"wanted {behaviour.get('wanted')}."
+        for behaviour in failed
     ]
     items += [f"Does not see {feature}: {why}." for feature, why in (report.get("dropped") or {}).items()]
     items += [
@@ -206,9 +209,9 @@ def _limits(problem: Problem, report: Report, datasheet: DatasetFacts) -> Sectio
     if guesses:
         items.append(f"Learnt from labels that are guesses: {', '.join(guesses)}.")
     items += [
-        f"A check of its training set failed: {one.get('reason')}."
-        for one in datasheet.get("findings") or []
-        if one.get("passed") is not True
+        f"A check of its training set failed: {finding.get('reason')}."
+        for finding in datasheet.get("findings") or []
+        if finding.get("passed") is not True
     ]
     gaps = [name for name in MEASURED if report.get(name) is None]
     if gaps:
@@ -257,8 +260,8 @@ def _again(problem: Problem, lineage: VersionLineage) -> Section:
 
 def _splits(lineage: VersionLineage) -> dict[str, Fingerprint]:
     """Facts of each split, oldest first; JSON has lost their order."""
-    found = lineage.get("splits") or {}
-    return {name: found[name] for name in SPLITS if name in found}
+    splits = lineage.get("splits") or {}
+    return {name: splits[name] for name in SPLITS if name in splits}
 
 
 def _settings(values: Mapping[str, object]) -> str:

@@ -128,14 +128,14 @@ def _register(
     made_of: Lineage = tracking.run_file(run_id, "lineage.json")
     pins = training_set_of(made_of)
     test = training_sets.split(trained_problem, pins, "test")
-    seen = training_sets.drawn(trained_problem, pins, "train", REFERENCE_ROWS)
-    found = scored(
+    learnt = training_sets.drawn(trained_problem, pins, "train", REFERENCE_ROWS)
+    test_scored = scored(
         trained_problem, test["label"].to_numpy(), model.scores(test), test["weight"].to_numpy(), model.threshold
     )
     built = reference(
-        seen.select(trained_problem.feature_names),
-        seen["label"].to_numpy(),
-        found,
+        learnt.select(trained_problem.feature_names),
+        learnt["label"].to_numpy(),
+        test_scored,
         trained_problem.monitoring.bins,
         history(trained_problem, pins, model),
     )
@@ -165,7 +165,7 @@ def _register(
     files: VersionFiles = {
         "problem.json": tracking.run_file(run_id, "problem.json"),
         "reference.json": {"trained_until": until, "reference": built.model_dump(mode="json")},
-        "held_out.parquet": to_parquet(trained_problem, test, found),
+        "held_out.parquet": to_parquet(trained_problem, test, test_scored),
         "lineage.json": lineage,
         "card.md": about.markdown.encode(),
         "card.html": about.html,
