@@ -22,7 +22,7 @@ from airflow.sdk.configuration import conf
 from include.links import Evaluation, ModelCard, Monitoring, Page, Validation
 from pipelines import alerts
 from pipelines.alerts import KINDS, Alert, Judgement, Kind, scrub, without_numbers
-from pipelines.config import Channel
+from pipelines.config import Action, Channel
 from pipelines.errors import DataError, EvergreenError, GateFailed, SchemaError, ServiceUnavailable
 from pipelines.handoffs.ingestion import Published
 from pipelines.handoffs.training import Promoted, Registered
@@ -30,15 +30,12 @@ from pipelines.problem import Problem, load_problem
 
 LEDGER_S, CHANNELS_S, SETTLE_S = 5.0, 10.0, 3.0
 SECRET_WORDS = ("SECRET", "PASSWORD", "TOKEN", "KEY", "AIRFLOW_CONN_")
-# What the monitor's actions are to people, and how the alert says so.
-ACTIONS: dict[str, tuple[Kind, str]] = {
-    "alert": ("monitoring alert", ""),
-    "quarantine": ("partition quarantined", "the partition is in quarantine"),
-    "roll_back": ("version switched", "the version before serves again"),
-    "fall_back": ("version switched", "the baseline serves"),
-    "retrain": ("retraining requested", "retraining requested"),
-    "continue": ("retraining requested", "the champion is to be continued"),
-    "recalibrate": ("retraining requested", "the champion is to be calibrated again"),
+# What an action of the monitor's is to people; one that asks for a training is a request.
+DONE: dict[Action, Kind] = {
+    Action.ALERT: "monitoring alert",
+    Action.QUARANTINE: "partition quarantined",
+    Action.ROLL_BACK: "version switched",
+    Action.FALL_BACK: "version switched",
 }
 # The buttons that alerts link, by the name that `KINDS` gives.
 PAGES: dict[str, Page] = {page.name: page for page in (Evaluation(), ModelCard(), Monitoring(), Validation())}
@@ -97,14 +94,15 @@ def promoted(context: Mapping[str, Any]) -> None:
 
 def _decided(context: Mapping[str, Any], *, is_request: bool) -> None:
     decision = context["ti"].xcom_pull(task_ids="decide")
-    kind, doing = ACTIONS.get(decision["action"], (None, ""))
+    action = Action(decision["action"])
+    kind: Kind | None = "retraining requested" if action.trains else DONE.get(action)
     if kind is None or (kind == "retraining requested") is not is_request:
         return
     verdict, reason = decision["verdict"], decision["reason"]
     findings = decision["diagnosis"].get("findings") or [{}]
     columns = sorted(findings[0].get("numbers", {}))
     event = ":".join(("monitoring", decision["partition"], decision["version"], verdict, decision["action"]))
-    told = f"{verdict}: {doing}" if doing else verdict
+    told = f"{verdict}: {action.news}" if action.news else verdict
     _tell(context, kind, told, reason, event, (verdict, *columns), decision["partition"])
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pipelines.cli.airflow_client import AirflowClient, Run
+from pipelines.config import Action
 from pipelines.errors import DataError
 from pipelines.handoffs import line
-from pipelines.monitoring.decide.decide import TRAININGS
 from pipelines.problem import Problem
 
 CHAIN = ("ingest", "score", "monitor")
@@ -86,7 +86,8 @@ def play(client: AirflowClient, problem: Problem, partition: str, tell: Tell) ->
         if dag != "ingest":
             run = client.wait_for(f"{problem.name}.{dag}", partition, START_TIMEOUT_S)
         run = _finish(client, run, partition, tell)
-    if (client.xcom(run, "act") or {}).get("action") in TRAININGS:
+    requested = client.xcom(run, "act")
+    if requested and Action(requested["action"]).trains:
         _finish(client, client.wait_for(f"{problem.name}.train", partition, START_TIMEOUT_S), partition, tell)
 
 

@@ -1,5 +1,6 @@
 """The sections of a problem.yaml: frozen pydantic models, each field bounded and described."""
 
+from pipelines.config.action import WAYS, Action, How, Way
 from pipelines.config.alerts import SEVERITIES, Alerts, Channel, Severity
 from pipelines.config.base import (
     LOSS_OF,
@@ -29,7 +30,7 @@ from pipelines.config.evaluation import (
 from pipelines.config.features import Cross, DatetimePart, Features, History
 from pipelines.config.labels import Hand, LabelingFunction, Labels, SelfTraining, Weak
 from pipelines.config.partitions import Partitions
-from pipelines.config.serving import COSTS, Monitoring, Policy, Replay, Scoring, Way
+from pipelines.config.serving import COSTS, Monitoring, Policy, Replay, Scoring
 from pipelines.config.sources import Column, Shape, Source, Validation, Volume
 from pipelines.config.training import (
     BASELINES,
@@ -60,6 +61,8 @@ __all__ = [
     "METRICS_OF",
     "RESERVED_COLUMNS",
     "SEVERITIES",
+    "WAYS",
+    "Action",
     "Alerts",
     "Augmentation",
     "Behaviour",
@@ -84,6 +87,7 @@ __all__ = [
     "Gate",
     "Hand",
     "History",
+    "How",
     "Imbalance",
     "LabelSource",
     "LabelingFunction",

@@ -7,12 +7,18 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pipelines.config.action import Action, Way
 from pipelines.config.base import Config, Metric
 
-Way = Literal["recalibrate", "retrain", "continue", "roll_back", "fall_back"]
 # What a way to act costs, compute and risk together, in points of the metrics and partitions: a model that is worse
 # by 0.01 for 4 partitions has lost 0.04.
-COSTS: dict[Way, float] = {"recalibrate": 0.02, "retrain": 0.04, "continue": 0.03, "roll_back": 0.04, "fall_back": 0.1}
+COSTS: dict[Way, float] = {
+    Action.RECALIBRATE: 0.02,
+    Action.RETRAIN: 0.04,
+    Action.CONTINUE: 0.03,
+    Action.ROLL_BACK: 0.04,
+    Action.FALL_BACK: 0.1,
+}
 
 
 class Scoring(Config):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.config import How
 from pipelines.documents.lineage import Lineage
 from pipelines.handoffs.base import HandOff
-
-How = Literal["scratch", "continue", "recalibrate"]
 
 
 class Moment(HandOff):

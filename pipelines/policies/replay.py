@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.config import Policy
+from pipelines.config import Action, Policy
 from pipelines.errors import DataError, NothingToDo
 from pipelines.evaluation.gate.champion_checks import no_worse
 from pipelines.metrics.bootstrap import gains
 from pipelines.metrics.metrics import METRICS, goodness
-from pipelines.monitoring.decide.decide import TRAININGS, Decision
+from pipelines.monitoring.decide.decide import Decision
 from pipelines.monitoring.decide.readings import worth
 from pipelines.policies.past import Past, Recipe
 from pipelines.policies.rules import PLAIN, Rule, State, by_policy, made
@@ -122,7 +122,7 @@ def _play(watch: Watch, name: str, rule: Rule, policy: Policy, start: Recipe, ke
         if decision.action in policy.costs:
             paid += policy.costs[decision.action]
             recipe = made(watch, state, decision, partition)
-            is_training = decision.action in TRAININGS
+            is_training = decision.action.trains is not None
             if is_training:
                 state.asked.append(partition)
                 training_s += past.fitted(recipe).cpu_s if recipe else 0.0
@@ -132,11 +132,11 @@ def _play(watch: Watch, name: str, rule: Rule, policy: Policy, start: Recipe, ke
                 outcome = "serves"
                 state.continued = (
                     state.continued + 1
-                    if decision.action == "continue"
-                    else (0 if decision.action == "retrain" else state.continued)
+                    if decision.action == Action.CONTINUE
+                    else (0 if decision.action == Action.RETRAIN else state.continued)
                 )
                 # What was left by rolling back is not gone back to.
-                state.previous = None if decision.action == "roll_back" else state.champion
+                state.previous = None if decision.action == Action.ROLL_BACK else state.champion
                 state.champion = recipe
                 state.since = past.problem.partitions.shift(partition, 1)
         steps.append(Step(partition, served, metrics, decision, outcome))

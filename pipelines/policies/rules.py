@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pipelines.config import Policy
+from pipelines.config import Action, Policy
 from pipelines.errors import EvergreenError
 from pipelines.metrics.metrics import SKILL
 from pipelines.monitoring.decide.decide import Decision, Situation, decide, is_alarm
@@ -39,7 +39,7 @@ def never(_: Watch, policy: Policy, state: State, partition: str) -> Decision:
 
 
 def always(_: Watch, policy: Policy, state: State, partition: str) -> Decision:
-    return Decision(verdict="stable", action="retrain", reason="always")
+    return Decision(verdict="stable", action=Action.RETRAIN, reason="always")
 
 
 def on_column_drift(watch: Watch, policy: Policy, state: State, partition: str) -> Decision:
@@ -49,7 +49,7 @@ def on_column_drift(watch: Watch, policy: Policy, state: State, partition: str) 
     moved = [name for name, one in found["columns"].items() if one["psi"] > COLUMN_PSI]
     reason = f"PSI above {COLUMN_PSI} of {', '.join(moved[:3])}" if moved else "no PSI above the limit"
     return Decision(
-        verdict="covariate shift" if moved else "stable", action="retrain" if moved else "none", reason=reason
+        verdict="covariate shift" if moved else "stable", action=Action.RETRAIN if moved else "none", reason=reason
     )
 
 
@@ -63,7 +63,7 @@ def on_metric_drop(watch: Watch, policy: Policy, state: State, partition: str) -
     is_down = value is not None and usual is not None and usual - value > limit
     reason = f"{metric} {value:.3f} in {realised[-1]['partition']}, {usual:.3f} tested" if is_down else "no drop"
     return Decision(
-        verdict="performance drop" if is_down else "stable", action="retrain" if is_down else "none", reason=reason
+        verdict="performance drop" if is_down else "stable", action=Action.RETRAIN if is_down else "none", reason=reason
     )
 
 
@@ -80,15 +80,15 @@ def by_policy(watch: Watch, policy: Policy, state: State, partition: str) -> Dec
         )
         state.watching_s += cpu_s
         state.readings += found
-        why_not = {} if state.previous else {"roll_back": "there is no version before"}
+        why_not = {} if state.previous else {Action.ROLL_BACK: "there is no version before"}
         if problem.training.candidates[watch.past.candidate].model != "xgboost":
-            why_not["continue"] = "only xgboost goes on from a champion"
+            why_not[Action.CONTINUE] = "only xgboost goes on from a champion"
         alarm = is_alarm(policy, diagnosis)
         considered = list(options(policy, state.readings, state.champion.name, its_ages, alarm, why_not))  # type: ignore[arg-type]
     since = len(parts.between(state.asked[-1], partition)) - 1 if state.asked else None
     situation = Situation(
         since_request=since,
-        since_training=min(its_ages["continue"], since if since is not None else its_ages["continue"]),
+        since_training=min(its_ages[Action.CONTINUE], since if since is not None else its_ages[Action.CONTINUE]),
         continued=state.continued,
     )
     return decide(policy, diagnosis, considered, situation)
@@ -106,15 +106,15 @@ def made(watch: Watch, state: State, decision: Decision, partition: str) -> Reci
     """The model that a decision asks for; None where it asks for none, or it cannot be made."""
     past, champion, kept = watch.past, state.champion, tuple(state.held)
     match decision.action:
-        case "retrain":
+        case Action.RETRAIN:
             recipe = Recipe(partition, window_from=decision.window_from, held=kept)
-        case "continue":
+        case Action.CONTINUE:
             recipe = Recipe(partition, "continue", base=champion, held=kept)
-        case "recalibrate":
+        case Action.RECALIBRATE:
             recipe = Recipe(partition, "recalibrate", base=champion, held=kept)
-        case "roll_back":
+        case Action.ROLL_BACK:
             return state.previous
-        case "fall_back":
+        case Action.FALL_BACK:
             recipe = Recipe(champion.as_of, "baseline")
         case _:
             return None

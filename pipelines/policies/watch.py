@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipelines import store
-from pipelines.config import Policy, Way
+from pipelines.config import Action, Policy, Way
 from pipelines.errors import EvergreenError
 from pipelines.features.schema import feature_units
 from pipelines.metrics.scored import scored, shown
@@ -121,7 +121,7 @@ class Watch:
         self, problem: Problem, champion: Recipe, partition: str, newest: str, held: Sequence[str]
     ) -> list[Reading]:
         its_ages = ages(problem, champion, partition)
-        if its_ages["retrain"] < 1:
+        if its_ages[Action.RETRAIN] < 1:
             return []
         past = self.past
         try:
@@ -158,11 +158,16 @@ class Watch:
         rows = past.take(past.labelled_at([newest]))
         known = set(past.taught(champion))
         older = [key for key in earlier if key not in known][-CALIBRATING:]
-        scores = {"recalibrate": recalibrated(problem, past.truth(champion, older)[0], keep.scores)}
-        held = {"roll_back": previous, "fall_back": Recipe(champion.as_of, "baseline")}
+        scores: dict[Way, Any] = {
+            Action.RECALIBRATE: recalibrated(problem, past.truth(champion, older)[0], keep.scores)
+        }
+        held: dict[Way, Recipe | None] = {
+            Action.ROLL_BACK: previous,
+            Action.FALL_BACK: Recipe(champion.as_of, "baseline"),
+        }
         scores |= {way: past.truth(one, [newest])[0].scores for way, one in held.items() if one is not None}
         told = [
-            reading(problem, way, where, as_scored(problem, rows, its), keep, blocks)  # type: ignore[arg-type]
+            reading(problem, way, where, as_scored(problem, rows, its), keep, blocks)
             for way, its in scores.items()
             if its is not None
         ]
@@ -209,6 +214,6 @@ def ages(problem: Problem, champion: Recipe, partition: str) -> dict[Way, int]:
     gone on with."""
     between = problem.partitions.between
     return {
-        "retrain": len(between(champion.began, partition)) - 1,
-        "continue": len(between(champion.learnt, partition)) - 1,
+        Action.RETRAIN: len(between(champion.began, partition)) - 1,
+        Action.CONTINUE: len(between(champion.learnt, partition)) - 1,
     }

@@ -8,14 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pipelines.config import Policy, Way
+from pipelines.config import Action, Policy, Way
 from pipelines.monitoring.diagnose.finding import Diagnosis, Kind
 from pipelines.profiles.column import Frozen
-
-Action = Literal["none", "alert", "quarantine", "recalibrate", "retrain", "continue", "roll_back", "fall_back"]
-TRAININGS = ("recalibrate", "retrain", "continue")  # what the train DAG is asked for
-FRESHER = ("retrain", "continue")  # age alone may speak for these; the others need an alarm
-
 
 Verdict = Kind | Literal["stable", "not judged", "empty"]
 
@@ -75,13 +70,13 @@ def decide(policy: Policy, diagnosis: Diagnosis, options: Sequence[Option], situ
     would gain. A way that is worth it but has to wait is told as an alarm is.
     """
     if diagnosis.is_empty:
-        return Decision(verdict="empty", action="none", reason="the partition has no rows")
+        return Decision(verdict="empty", action=Action.NONE, reason="the partition has no rows")
     off = _off(diagnosis)
     fault = next((one for one in diagnosis.findings if one.kind == "data fault"), None)
     if fault is not None:
         mend = "mend the data before anything learns from it"
         judged = tuple(_refused(one, "the data is at fault") for one in options)
-        action: Action = "quarantine" if policy.quarantine else "alert"
+        action = Action.QUARANTINE if policy.quarantine else Action.ALERT
         return _decision(diagnosis, action, [fault.evidence, off, mend], judged)
     if policy.updates == "manual":
         judged = tuple(_refused(one, "updates are manual") for one in options)
@@ -105,7 +100,7 @@ def _by_schedule(policy: Policy, diagnosis: Diagnosis, situation: Situation) -> 
         return _decision(diagnosis, _told(diagnosis), [*told, f"a training is due, and {reason}"])
     due = f"a training every {_count(policy.every_partitions)}"
     is_stateful = policy.updates == "scheduled_stateful" and situation.continued + 1 < policy.scratch_every
-    return _decision(diagnosis, "continue" if is_stateful else "retrain", [*told, due])
+    return _decision(diagnosis, Action.CONTINUE if is_stateful else Action.RETRAIN, [*told, due])
 
 
 def _by_gain(policy: Policy, diagnosis: Diagnosis, options: Sequence[Option], situation: Situation) -> Decision:
@@ -114,8 +109,8 @@ def _by_gain(policy: Policy, diagnosis: Diagnosis, options: Sequence[Option], si
     worthy = sorted(
         (one for one in options if _is_open(policy, one, situation, alarm) is None), key=lambda one: -(one.net or 0.0)
     )
-    unmeasured = alarm and not worthy and all(one.gain is None for one in options if one.action == "retrain")
-    chosen: Way | None = worthy[0].action if worthy else "retrain" if unmeasured else None
+    unmeasured = alarm and not worthy and all(one.gain is None for one in options if one.action == Action.RETRAIN)
+    chosen: Way | None = worthy[0].action if worthy else Action.RETRAIN if unmeasured else None
     waits = None if chosen is None else _pauses(policy, chosen, situation)
     judged = tuple(
         one
@@ -129,12 +124,12 @@ def _by_gain(policy: Policy, diagnosis: Diagnosis, options: Sequence[Option], si
         why += ["nothing is expected to gain more than it costs"] if alarm else []
         return _decision(diagnosis, _told(diagnosis), [*told, *why], judged)
     if waits:
-        return _decision(diagnosis, _told(diagnosis), [*told, f"{_named(chosen)} is worth it, but {waits}"], judged)
+        return _decision(diagnosis, _told(diagnosis), [*told, f"{chosen.noun} is worth it, but {waits}"], judged)
     if unmeasured:
-        return _decision(diagnosis, "retrain", told, judged)
+        return _decision(diagnosis, Action.RETRAIN, told, judged)
     best = worthy[0]
     gains = (
-        f"{_named(best.action)} is expected to gain {best.gain:.3g} over {_count(policy.horizon_partitions)} "
+        f"{best.action.noun} is expected to gain {best.gain:.3g} over {_count(policy.horizon_partitions)} "
         f"and costs {best.cost:.3g}"
     )
     verdict: Kind | None = None if diagnosis.findings else "staleness"
@@ -145,9 +140,9 @@ def _is_open(policy: Policy, option: Option, situation: Situation, alarm: bool) 
     """Why an option is out of the question; None: it is not."""
     if option.gain is None:
         return option.why_not or "it could not be measured"
-    if option.action not in FRESHER and not alarm:
+    if option.action.needs_alarm and not alarm:
         return "there is no alarm"
-    if option.action == "continue" and situation.continued + 1 >= policy.scratch_every:
+    if option.action == Action.CONTINUE and situation.continued + 1 >= policy.scratch_every:
         times = "once" if situation.continued == 1 else f"{situation.continued} times"
         return f"the champion was continued {times}: from scratch is due"
     if option.gain <= option.cost:
@@ -160,7 +155,7 @@ def _pauses(policy: Policy, way: Way, situation: Situation) -> str | None:
     since = situation.since_request
     if since is not None and since < policy.cool_down_partitions:
         return f"it is cooling down for {_count(policy.cool_down_partitions - since, ' more')}"
-    return _waits(policy, situation) if way in TRAININGS else None
+    return _waits(policy, situation) if way.trains else None
 
 
 def _waits(policy: Policy, situation: Situation) -> str | None:
@@ -184,7 +179,7 @@ def _decision(
 def _told(diagnosis: Diagnosis) -> Action:
     """What is done where nothing is asked for: people are told, except of a season that does no harm."""
     kinds = set(diagnosis.kinds)
-    return "alert" if kinds - {"feature change"} or (kinds and diagnosis.is_newest_bad) else "none"
+    return Action.ALERT if kinds - {"feature change"} or (kinds and diagnosis.is_newest_bad) else Action.NONE
 
 
 def _evidence(diagnosis: Diagnosis) -> list[str]:
@@ -207,16 +202,6 @@ def _since(partitions: Sequence[str]) -> str:
 
 def _refused(option: Option, why: str) -> Option:
     return option.model_copy(update={"why_not": why})
-
-
-def _named(way: Way) -> str:
-    return {
-        "retrain": "a training from scratch",
-        "continue": "continuing the champion",
-        "recalibrate": "a calibration",
-        "roll_back": "the version before",
-        "fall_back": "the baseline",
-    }[way]
 
 
 def _count(partitions: int, more: str = "") -> str:

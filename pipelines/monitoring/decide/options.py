@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipelines.config import Policy, Way
-from pipelines.monitoring.decide.decide import FRESHER, Option
+from pipelines.config import WAYS, Action, Policy, Way
+from pipelines.monitoring.decide.decide import Option
 from pipelines.monitoring.decide.readings import Reading
 
 KEPT_READINGS = 26  # the newest, of all versions: how fast models of this problem age
@@ -36,22 +36,22 @@ def options(
         unmeasured: ways of which nothing can be known, and why.
     """
     found = []
-    for way in ("recalibrate", "continue", "retrain", "roll_back", "fall_back"):
+    for way in WAYS:
         its = sorted(
             (one for one in readings if one.way == way and one.window_from is None), key=lambda one: one.partition
         )
         cost, reason = policy.costs[way], (unmeasured or {}).get(way)
         own = [one for one in its if one.version == version][-policy.of_last :]
-        if reason or not (own if way not in FRESHER else its):
+        if reason or not (own if way.needs_alarm else its):
             found.append(Option(action=way, cost=cost, why_not=reason or "no labelled partition to measure it on yet"))
             continue
         per_partition, error, freedom = (
-            _ageing(its[-KEPT_READINGS:], own if alarm else [], ages[way], policy.prior_readings)
-            if way in FRESHER
-            else _level([one.value for one in own], policy.prior_readings)
+            _level([one.value for one in own], policy.prior_readings)
+            if way.needs_alarm
+            else _ageing(its[-KEPT_READINGS:], own if alarm else [], ages[way], policy.prior_readings)
         )
         gain, width = per_partition * policy.horizon_partitions, error * policy.horizon_partitions * _t(freedom)
-        window = _window(readings, version) if way == "retrain" else None
+        window = _window(readings, version) if way == Action.RETRAIN else None
         found.append(Option(action=way, cost=cost, gain=gain, low=gain - width, high=gain + width, window_from=window))
     return tuple(found)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from pipelines.config import Bootstrap, Calibration, Candidate, Selection, Way
+from pipelines.config import Action, Bootstrap, Calibration, Candidate, Selection, Way
 from pipelines.dataset.draw import sample
 from pipelines.errors import EvergreenError
 from pipelines.metrics.bootstrap import gains
@@ -23,7 +23,7 @@ from pipelines.problem import Problem
 from pipelines.profiles.column import Frozen
 
 PROXY = "proxy"
-WAYS: tuple[Way, ...] = ("retrain", "continue")
+WAYS: tuple[Way, ...] = (Action.RETRAIN, Action.CONTINUE)
 CALIBRATING = 8  # labelled partitions, the newest, that a recalibration would learn from
 PROXY_ROWS = 60_000  # of each side: about half a CPU second
 PROXY_TREES = 60
@@ -115,9 +115,9 @@ def proxies(
         for rows in stale[1:]:
             kept = continued(small, PROXY, kept, drawn(rows), nothing)
         found["keep"] = kept.scores(newest)
-        found["retrain"] = fit_scorer(small, PROXY, drawn(fresh), nothing).scores(newest)
+        found[Action.RETRAIN] = fit_scorer(small, PROXY, drawn(fresh), nothing).scores(newest)
         if newer.num_rows and problem.training.candidates[candidate].model == "xgboost":
-            found["continue"] = continued(small, PROXY, kept, drawn(newer), nothing).scores(newest)
+            found[Action.CONTINUE] = continued(small, PROXY, kept, drawn(newer), nothing).scores(newest)
     except EvergreenError:
         pass  # too few rows, one class: what there is stays, and the options say what was not measured
     return found
@@ -191,9 +191,11 @@ def fresher(
         for way in WAYS
         if way in scored_as and ages[way] > 0
     ]
-    if "window" in rows and "retrain" in found:
+    if "window" in rows and Action.RETRAIN in found:
         windowed = proxies(problem, candidate, [rows["fresh"]], rows["window"], newest.slice(0, 0), newest)
-        if "retrain" in windowed:
-            ours = as_scored(problem, newest, windowed["retrain"])
-            told.append(reading(problem, "retrain", where, ours, as_scored(problem, newest, windowed["keep"]), blocks))
+        if Action.RETRAIN in windowed:
+            ours = as_scored(problem, newest, windowed[Action.RETRAIN])
+            told.append(
+                reading(problem, Action.RETRAIN, where, ours, as_scored(problem, newest, windowed["keep"]), blocks)
+            )
     return [one for one in told if one is not None]

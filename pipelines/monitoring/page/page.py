@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from pipelines.config import Action
 from pipelines.html.columns import Table, text
 from pipelines.html.render import render
 from pipelines.html.wording import figure
@@ -29,17 +30,7 @@ from pipelines.monitoring.page.evidence import (
 from pipelines.monitoring.page.trace import Source, Trace, source
 from pipelines.profiles.profile import SCORE
 
-ACTIONS = {
-    "none": "Nothing is done.",
-    "alert": "People are told; nothing else is done.",
-    "quarantine": "The partition is kept out of training, and people are told.",
-    "recalibrate": "A recalibration of the serving model is asked for.",
-    "retrain": "A training from scratch is asked for.",
-    "continue": "The serving model is to learn on from newer rows.",
-    "roll_back": "The version before serves again.",
-    "fall_back": "The baseline model serves until a model passes the gate.",
-}
-GOOD = ("none",)
+GOOD = (Action.NONE,)
 NOT_JUDGED = "not judged"
 
 
@@ -145,7 +136,7 @@ def _happened(seen: Seen, decided: Mapping[str, Any], explained: Explained) -> H
     return HappenedPart(
         verdict=verdict,
         action=action or "none taken",
-        done=ACTIONS.get(action, action or "No decision was taken."),
+        done=Action(action).done if action else "No decision was taken.",
         is_good=action in GOOD and verdict != NOT_JUDGED,
         why=why,
         picture=_drawn(seen, explained),

@@ -6,9 +6,9 @@ import hashlib
 from typing import Any
 
 from pipelines import ledger
+from pipelines.config import Action
 from pipelines.errors import NoTraining
 from pipelines.handoffs.config import pinned_problem
-from pipelines.monitoring.decide.decide import TRAININGS
 
 TOLD = ("label_shift", "concept", "feedback", "explained")  # evidence of other stages, where they gave any
 
@@ -38,16 +38,16 @@ def act(problem_name: str, decided: dict[str, Any]) -> dict[str, Any]:
         model_version=decided["version"],
         evidence=evidence,
     )
-    partition, action, reason = decided["partition"], decided["action"], decided["reason"]
+    partition, action, reason = decided["partition"], Action(decided["action"]), decided["reason"]
     where = f"problem {problem_name}, partition {partition}"
     match action:
-        case "quarantine":
+        case Action.QUARANTINE:
             quarantine.hold(problem, partition, reason, {"by": "monitor", "diagnosis": decided["diagnosis"]})
-        case "roll_back":
+        case Action.ROLL_BACK:
             switch.roll_back(problem, partition, reason)
-        case "fall_back":
+        case Action.FALL_BACK:
             switch.fall_back(problem, partition, reason)
-    if action not in TRAININGS:
+    if not action.trains:
         raise NoTraining(f"{decided['verdict']}: {reason}", where=where, cure=f"the action is {action}")
     if ledger.has_gate(problem, partition):
         raise NoTraining(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines import ledger, store
-from pipelines.config import Way
+from pipelines.config import Action, Way
 from pipelines.handoffs.config import pinned_problem
-from pipelines.monitoring.decide.decide import TRAININGS, Situation, is_alarm
+from pipelines.monitoring.decide.decide import Situation, is_alarm
 from pipelines.monitoring.decide.readings import Reading
 from pipelines.paths import version_uri
 from pipelines.problem import Problem
@@ -64,7 +64,7 @@ def _situation(
     trainings: int,
 ) -> Situation:
     parts = problem.partitions
-    requests = sorted(row["partition"] for row in earlier if row["action"] in TRAININGS)
+    requests = sorted(row["partition"] for row in earlier if Action(row["action"]).trains)
     since = len(parts.between(requests[-1], partition)) - 1 if requests else None
     age = max(len(parts.between(lineage["partition"], partition)) - 1, 0)
     return Situation(

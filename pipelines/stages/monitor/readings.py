@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from pipelines import sql, store
 from pipelines.asof.as_known import targets
-from pipelines.config import Way
+from pipelines.config import Action, Way
 from pipelines.dataset.label import label_number, labelled, mature, splits
 from pipelines.dataset.waiting import Judgeable
 from pipelines.errors import ConfigError, EvergreenError
@@ -67,10 +67,10 @@ def measure(
     if candidate not in config.training.candidates or config.training.candidates[candidate].is_baseline:
         candidate = next(name for name in config.training.candidates if name not in config.training.baselines)
     if config.training.candidates[candidate].model != "xgboost":
-        why_not["continue"] = f"only xgboost goes on from a champion, and {candidate} is none"
-    if its_ages["retrain"] >= 1 and "retrain" not in done:
+        why_not[Action.CONTINUE] = f"only xgboost goes on from a champion, and {candidate} is none"
+    if its_ages[Action.RETRAIN] >= 1 and Action.RETRAIN not in done:
         new += _fresher(config, partition, candidate, where, its_ages, rows, blocks, chain, since, aside)
-    if is_bad and not done & {"recalibrate", "roll_back", "fall_back"}:
+    if is_bad and not done & {Action.RECALIBRATE, Action.ROLL_BACK, Action.FALL_BACK}:
         found, more = _others(config, partition, version, where, rows, blocks, keys)
         new += found
         why_not |= more
@@ -88,7 +88,7 @@ def taught_by(problem: Problem, lineage: dict[str, Any]) -> list[dict[str, Any]]
 
 def ages(problem: Problem, chain: list[dict[str, Any]], partition: str) -> dict[Way, int]:
     """Partitions, up to `partition`, since a version was trained from scratch, and since it last learnt."""
-    since: dict[Way, str] = {"retrain": chain[0]["partition"], "continue": chain[-1]["partition"]}
+    since: dict[Way, str] = {Action.RETRAIN: chain[0]["partition"], Action.CONTINUE: chain[-1]["partition"]}
     return {way: max(len(problem.partitions.between(one, partition)) - 1, 0) for way, one in since.items()}
 
 
@@ -183,24 +183,24 @@ def _others(
     trained_problem = version_problem(problem, version)
     if trained_problem.feature_set != problem.feature_set or str(champion.version) != version:
         why = "the version that served here does not serve any more, or has other features"
-        return [], dict.fromkeys(("recalibrate", "roll_back", "fall_back"), why)
+        return [], dict.fromkeys((Action.RECALIBRATE, Action.ROLL_BACK, Action.FALL_BACK), why)
     older = [key for key in keys[:-1] if key not in known][-CALIBRATING:]
     past = labelled_rows(problem, partition, older) if older else rows.slice(0, 0)
     keep = model.scores(rows)
     scores: dict[Way, np.ndarray | None] = {}
     why_not: dict[Way, str] = {}
-    scores["recalibrate"] = recalibrated(problem, as_scored(problem, past, model.scores(past)), keep)
+    scores[Action.RECALIBRATE] = recalibrated(problem, as_scored(problem, past, model.scores(past)), keep)
     if previous is None or previous.version == champion.version:
-        why_not["roll_back"] = "there is no version before"
+        why_not[Action.ROLL_BACK] = "there is no version before"
     elif version_problem(problem, str(previous.version)).feature_set != problem.feature_set:
-        why_not["roll_back"] = "the version before has other features"
+        why_not[Action.ROLL_BACK] = "the version before has other features"
     else:
-        scores["roll_back"] = tracking.load_model(previous.run_id).scores(rows)
+        scores[Action.ROLL_BACK] = tracking.load_model(previous.run_id).scores(rows)
     baseline = None if champion.tags.get("kind") == "fallback" else _baseline(trained_problem, champion.run_id)
     if baseline is None:
-        why_not["fall_back"] = "no baseline that could serve is known"
+        why_not[Action.FALL_BACK] = "no baseline that could serve is known"
     else:
-        scores["fall_back"] = tracking.load_model(baseline).scores(rows)
+        scores[Action.FALL_BACK] = tracking.load_model(baseline).scores(rows)
     found = [
         reading(problem, way, where, as_scored(problem, rows, ours), as_scored(problem, rows, keep), blocks)
         for way, ours in scores.items()

@@ -11,17 +11,16 @@ from typing import NamedTuple, get_args
 
 from pipelines import ledger, sql, store
 from pipelines.asof.clock import INSTANT, present
+from pipelines.config import Action, How
 from pipelines.dataset.label import pooled, splits
 from pipelines.dataset.waiting import waiting
 from pipelines.errors import ConfigError, DataError, NothingToDo
 from pipelines.handoffs.config import pin
-from pipelines.handoffs.training import BuildsOn, HeldOut, How, Labelled, Planned
+from pipelines.handoffs.training import BuildsOn, HeldOut, Labelled, Planned
 from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import measured_run, taught, version_problem
 from pipelines.stages.train.staging import labelled_uri
-
-ASKED: dict[str, How] = {"retrain": "scratch", "continue": "continue", "recalibrate": "recalibrate"}  # by action
 
 
 def label(
@@ -110,11 +109,12 @@ def by_monitor(problem: Problem, partition: str) -> Request:
     asked = [
         row
         for row in ledger.decisions(problem, "monitoring")
-        if row["partition"] == partition and row["action"] in ASKED
+        if row["partition"] == partition and Action(row["action"]).trains
     ]
     if not asked:
         return Request("scratch", None)
-    return by_hand(problem, ASKED[asked[-1]["action"]], asked[-1]["evidence"].get("window_from"))
+    newest = asked[-1]
+    return by_hand(problem, str(Action(newest["action"]).trains), newest["evidence"].get("window_from"))
 
 
 def require_open(problem: Problem, partition: str) -> None:
@@ -133,7 +133,7 @@ def require_open(problem: Problem, partition: str) -> None:
     newer = {
         row["partition"]
         for row in ledger.decisions(problem, "monitoring")
-        if row["action"] in ASKED and row["partition"] > partition
+        if Action(row["action"]).trains and row["partition"] > partition
     }
     waiting = sorted(key for key in newer if not ledger.has_gate(problem, key))
     if waiting:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.config import Policy, Way
-from pipelines.monitoring.decide.decide import FRESHER, TRAININGS, Decision, Option, Situation, decide
+from pipelines.config import WAYS, Policy, Way
+from pipelines.monitoring.decide.decide import Decision, Option, Situation, decide
 from pipelines.monitoring.diagnose.finding import Diagnosis, Finding, Kind
 
 POLICY = Policy(at_least=2, of_last=3, cool_down_partitions=4)
@@ -27,7 +27,7 @@ def diagnosis(*kinds: Kind, bad: str = "", labelled: str = "abc") -> Diagnosis:
 def ways(**gains: float | None) -> list[Option]:
     """Every way costs 0.1; `go_on` stands for continue."""
     named = {"continue" if name == "go_on" else name: gain for name, gain in gains.items()}
-    return [Option(action=way, cost=0.1, gain=named[way]) for way in get_args(Way) if way in named]
+    return [Option(action=way, cost=0.1, gain=named[way]) for way in WAYS if way in named]
 
 
 def told(**changes: Any) -> Policy:
@@ -169,7 +169,7 @@ gains = st.none() | st.floats(-1, 1)
 
 
 @given(
-    found=st.fixed_dictionaries(dict.fromkeys(get_args(Way), gains)),
+    found=st.fixed_dictionaries(dict.fromkeys(WAYS, gains)),
     kinds=st.lists(st.sampled_from(get_args(Kind)), unique=True),
     bad=st.sampled_from(["", "a", "c", "ab", "ac", "bc", "abc"]),
     since=st.none() | st.integers(1, 9),
@@ -187,18 +187,18 @@ def test_every_case_keeps_the_rules(
         alarm = len(bad) >= 2 and bad.endswith("c")
         assert "\n" not in decision.reason
         assert (decision.action == "quarantine") is ("data fault" in kinds)
-        if decision.action in TRAININGS and updates == "continual":
+        if decision.action.trains and updates == "continual":
             assert since is None or since >= 4
             assert not (is_training and while_training == "none")
-        if updates == "continual" and decision.action in get_args(Way):
+        if updates == "continual" and decision.action in WAYS:
             (taken,) = [one for one in decision.options if not one.why_not]
-            assert alarm or decision.action in FRESHER
+            assert alarm or not decision.action.needs_alarm
             assert taken.action == decision.action
             if taken.gain is None:
                 assert alarm and decision.action == "retrain"
             else:
                 assert taken.gain > taken.cost
-        if updates == "continual" and decision.action not in get_args(Way):
+        if updates == "continual" and decision.action not in WAYS:
             assert all(one.why_not for one in decision.options)
         if updates == "manual":
             assert decision.action in ("none", "alert", "quarantine")

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipelines.config import Action
 from pipelines.metrics.scored import Scored
 from pipelines.monitoring.detect.detect import detect
 from pipelines.monitoring.explain.root_cause import Explained, nothing_to_explain
 from pipelines.monitoring.page.columns import shown_bins
 from pipelines.monitoring.page.evidence import Seen
-from pipelines.monitoring.page.page import ACTIONS, page
+from pipelines.monitoring.page.page import page
 from pipelines.profiles.profile import Reference, profile, reference
 from tests.monitoring.explain.test_root_cause import changed, part, series, shift
 
@@ -144,7 +145,7 @@ def test_a_whole_page_tells_all_first_things_first(rows: Any) -> None:
         text.rindex(part)
         for part in (
             "Verdict: covariate shift. Action: retrain.",
-            ACTIONS["retrain"],
+            Action.RETRAIN.done,
             "paragraph carrier",
             "What shifted",
             "Since when",
@@ -191,8 +192,8 @@ def test_next_to_nothing_is_known(rows: Any) -> None:
 
 def test_every_action_is_put_into_words(rows: Any) -> None:
     of, _ = seen(rows)
-    for action, words in ACTIONS.items():
-        assert words in text_of(page(of, {"verdict": "x", "action": action}, nothing_to_explain()))
+    for action in Action:
+        assert action.done in text_of(page(of, {"verdict": "x", "action": action}, nothing_to_explain()))
 
 
 def test_only_bins_with_rows_are_drawn(trained: Reference) -> None:
