@@ -75,7 +75,7 @@ class LeakFinding(TypedDict):
     """Empty when it passed."""
 
 
-class SplitPower(TypedDict):
+class Detectable(TypedDict):
     """How small a difference between two models the rows of a split can show."""
 
     rows: int
@@ -87,8 +87,8 @@ class SplitPower(TypedDict):
 class Power(TypedDict):
     """What the held-out rows can show; `warnings` say where that is less than the gate asks for."""
 
-    validation: SplitPower
-    test: SplitPower
+    validation: Detectable
+    test: Detectable
     warnings: list[str]
 
 

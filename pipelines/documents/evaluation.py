@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict  # below Python 3.12 pydantic's models take no other as a field
 
 from pipelines.documents.dataset import Power
 from pipelines.documents.lineage import Fingerprint
@@ -66,7 +68,7 @@ class CalibrationBin(TypedDict):
     mean_score: float | None
     rate: float | None
     """Share that came true; of a regression the mean label."""
-    rows: int | None
+    rows: int
     low: float | None
     high: float | None
 

@@ -1,9 +1,10 @@
-"""What the store keeps of each version of the registry: a file of JSON or bytes each, under models/<version>/."""
+"""The files of a version and of an MLflow run, by their names: JSON, or bytes."""
 
 from __future__ import annotations
 
 from typing import Any, TypedDict
 
+from pipelines.documents.evaluation import Evaluation, GateVerdict
 from pipelines.documents.lineage import VersionLineage
 
 
@@ -16,7 +17,7 @@ class VersionReference(TypedDict):
     """`profiles.profile.Reference` as JSON."""
 
 
-# Files of a version by their names, which no class could have as fields.
+# What the store keeps of a version, under models/<version>/. No class could have such names as fields.
 VersionFiles = TypedDict(
     "VersionFiles",
     {
@@ -26,6 +27,20 @@ VersionFiles = TypedDict(
         "lineage.json": VersionLineage,
         "card.md": bytes,
         "card.html": bytes,
+    },
+    total=False,
+)
+
+# What comes to a candidate's run after its training.
+RunFiles = TypedDict(
+    "RunFiles",
+    {
+        "evaluation.json": Evaluation,
+        "evaluation.html": bytes,
+        "gate.json": GateVerdict,
+        "reference.json": VersionReference,
+        "model_card.md": bytes,
+        "model_card.html": bytes,
     },
     total=False,
 )

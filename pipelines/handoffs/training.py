@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.config import How
+from pipelines.documents.dataset import Detectable, Power
+from pipelines.documents.evaluation import LeakCheck
 from pipelines.documents.lineage import Lineage
 from pipelines.handoffs.base import HandOff
 
@@ -115,6 +117,10 @@ class Leaks(BaseModel):
     checked: bool
     findings: list[str]
 
+    def document(self) -> LeakCheck:
+        """As evaluation.json keeps it."""
+        return {"checked": self.checked, "findings": self.findings}
+
 
 class SplitPower(BaseModel):
     """How small a difference between two models the rows of a split can show."""
@@ -126,6 +132,9 @@ class SplitPower(BaseModel):
     detectable: dict[str, float]
     """Difference that is shown in four of five tests, by metric."""
 
+    def document(self) -> Detectable:
+        return {"rows": self.rows, "blocks": self.blocks, "detectable": self.detectable}
+
 
 class HeldOutPower(BaseModel):
     """What the held-out rows can show; `warnings` say where that is less than the gate asks for."""
@@ -135,6 +144,14 @@ class HeldOutPower(BaseModel):
     validation: SplitPower
     test: SplitPower
     warnings: list[str]
+
+    def document(self) -> Power:
+        """As the facts of a datasheet and evaluation.json keep it."""
+        return {
+            "validation": self.validation.document(),
+            "test": self.test.document(),
+            "warnings": self.warnings,
+        }
 
 
 class Checked(Featurized):

@@ -7,15 +7,16 @@ Equal data give equal bytes: no date, no random ids, no state of pyplot's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from io import StringIO
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from markupsafe import Markup
 
 from pipelines.documents.evaluation import CalibrationBin
+from pipelines.documents.measures import Interval
 
 INK, FAINT, FIRST, SECOND, GOOD, BAD = "#101112", "#202122", "#303132", "#404142", "#505152", "#606162"
 VARIABLES = {INK: "--ink", FAINT: "--faint", FIRST: "--first", SECOND: "--second", GOOD: "--good", BAD: "--bad"}
@@ -38,7 +39,6 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,
 }
 SQUARE, WIDE = (3.7, 3.1), 7.2  # inches: three squares fit side by side
-Interval = Mapping[str, float | None]
 Axes = Any
 
 
@@ -116,7 +116,7 @@ def reliability(name: str, bins: Sequence[CalibrationBin], labels: tuple[str, st
     return svg(name, "Reliability diagram", draw, SQUARE)
 
 
-def forest(name: str, title: str, rows: Sequence[tuple[str, Interval]]) -> Markup | None:
+def forest(name: str, title: str, rows: Sequence[tuple[str, Interval | None]]) -> Markup | None:
     """One interval a line, with zero marked: green above it, red below, plain across; each on a scale of its own.
 
     Gains of several metrics have several units, so each is drawn in units of the distance from zero to its far end.
@@ -190,7 +190,7 @@ def shortened(text: str) -> str:
     return text if len(text) <= 48 else f"{text[:45]}..."
 
 
-def _is_whole(interval: Interval | None) -> bool:
+def _is_whole(interval: Interval | None) -> TypeGuard[Interval]:
     return interval is not None and all(
         interval.get(end) is not None and np.isfinite(interval[end] or 0) for end in ("value", "low", "high")
     )

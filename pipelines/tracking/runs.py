@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from pipelines.documents.version import RunFiles
 from pipelines.errors import DataError
 from pipelines.problem import Problem
 from pipelines.surroundings import environment, git_commit, requirements
@@ -150,7 +151,7 @@ def annotate(
     *,
     metrics: dict[str, float] | None = None,
     tags: dict[str, str] | None = None,
-    files: dict[str, Any] | None = None,
+    files: RunFiles | None = None,
 ) -> None:
     """Add metrics, tags and files to a finished run: bytes as they are, anything else as JSON."""
     runs = client()

@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pipelines.config import Bootstrap, Training
+from pipelines.documents.evaluation import Selection
 from pipelines.errors import DataError
 from pipelines.metrics.bootstrap import gains
 from pipelines.metrics.metrics import METRICS, goodness
@@ -38,12 +39,11 @@ def pick_challenger(training: Training, validation: dict[str, dict[str, float | 
 
 def selection(
     training: Training, best: str, candidates: dict[str, Scored], blocks: NDArray[Any], rule: Bootstrap
-) -> dict[str, Any]:
+) -> Selection:
     """How sure the choice of `best` is, from all candidates' scores of the validation rows.
 
-    Gives {"metric", "chosen", "values": {name: value}, "ties": {name: gain of the chosen one over it}}: a tie is where
-    the interval of that gain holds 0, or there is none. Among ties the better mean is taken all the same (it is the
-    best guess there is), and told as what it is.
+    A tie is where the interval of the gain over another candidate holds 0, or there is none. Among ties the better
+    mean is taken all the same (it is the best guess there is), and told as what it is.
     """
     metric = training.select_by
     values = {name: METRICS[metric].function(scored) for name, scored in candidates.items()}

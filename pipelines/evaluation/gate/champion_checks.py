@@ -8,6 +8,7 @@ from statistics import NormalDist
 from typing import Any
 
 from pipelines.config import Gate, Metric, SliceGate
+from pipelines.documents.evaluation import CheckVerdict
 from pipelines.evaluation.gate.safe_read import at, entries, is_day, number, show, span, text, texts
 from pipelines.metrics.metrics import SKILL, goodness
 
@@ -24,6 +25,10 @@ class Check:
     passed: bool
     reason: str
     is_tie: bool = False
+
+    def document(self) -> CheckVerdict:
+        """As gate.json and the ledger keep it."""
+        return {"name": self.name, "passed": self.passed, "reason": self.reason, "is_tie": self.is_tie}
 
 
 def gain(over: str, metric: str, least: float, report: Any, other: Any) -> Check:

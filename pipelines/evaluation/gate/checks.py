@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from pipelines.config import Gate
+from pipelines.documents.evaluation import Evaluation, GateVerdict
 from pipelines.evaluation.gate.champion_checks import Check, gain, over_champion
 from pipelines.evaluation.gate.safe_read import at, entries, moment, number, show, span, text, texts
 
@@ -29,11 +30,12 @@ class Verdict:
         failed = [check.reason for check in self.checks if not check.passed]
         return "; ".join(failed or [check.reason for check in self.checks])
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"passed": self.passed, "reason": self.reason, "checks": [asdict(check) for check in self.checks]}
+    def document(self) -> GateVerdict:
+        """As gate.json and the ledger keep it."""
+        return {"passed": self.passed, "reason": self.reason, "checks": [check.document() for check in self.checks]}
 
 
-def gate(evaluation: dict[str, Any], thresholds: Gate) -> Verdict:
+def gate(evaluation: Evaluation, thresholds: Gate) -> Verdict:
     """Judge an evaluation, as `evaluate` gives it. Evidence that is missing or not a number fails its check.
 
     All is of the test split: challenger, baselines and champion on the same rows. A gain is positive where the

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from pipelines.documents.evaluation import Evaluation, Learnt, Promoted, Report
 from pipelines.evaluation.report.slices import compared_slices
 from pipelines.metrics.bootstrap import blocks_of, gains
 from pipelines.metrics.metrics import SKILL, measure
@@ -32,7 +33,7 @@ class Contender:
     scored: Scored
     version: str | None = None
     trained_until: str | None = None
-    promoted: dict[str, Any] | None = None
+    promoted: Promoted | None = None
     learnt_from: tuple[str, ...] = ()
     known: Scored | None = None
 
@@ -44,20 +45,19 @@ class Contender:
 def evidence(
     problem: Problem,
     challenger: Contender,
-    report: dict[str, Any],
+    report: Report,
     baselines: list[Contender],
     champion: Contender | None,
     rows: pa.Table,
     learnt: pa.Table,
-) -> dict[str, Any]:
-    """{"challenger": report, "learnt": see `_learnt`, "baselines", "champion" (None: none serves),
-    "confidence": of all intervals}.
+) -> Evaluation:
+    """The part of an evaluation that is about models: challenger, learnt, baselines, champion and confidence.
 
     Gains are paired on the same test `rows`. `learnt` are rows, a sample maybe, of the training split; those of
     `challenger.known` and `champion.known`.
     """
     blocks, rule = blocks_of(problem, rows), problem.evaluation.bootstrap
-    comparison: dict[str, Any] = {
+    comparison: Evaluation = {
         "challenger": report,
         "learnt": _learnt(problem, challenger, champion, learnt),
         "baselines": {
@@ -72,8 +72,9 @@ def evidence(
         "confidence": rule.confidence,
     }
     if champion is not None:
-        known = report["slices"]
-        several = {each_slice["name"]: each_slice for each_slice in (*known["declared"], *known["found"])}
+        slices = report["slices"]
+        by_name = {part["name"]: part for part in (*slices["declared"], *slices["found"])}
+        compared = compared_slices(problem, list(by_name.values()), rows, challenger.scored, champion.scored, blocks)
         comparison["champion"] = {
             "version": champion.version,
             "run_id": champion.run_id,
@@ -82,30 +83,23 @@ def evidence(
             "metrics": champion.metrics,
             "promoted": champion.promoted,
             "gain": gains(challenger.scored, champion.scored, blocks, rule),
-            "slices": compared_slices(
-                problem, list(several.values()), rows, challenger.scored, champion.scored, blocks
-            ),
+            "slices": compared,
         }
     return comparison
 
 
-def at_promotion(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """{"metrics": {metric: value}, "baselines": {name: {"metrics"}}} of the evaluation that a champion came in by."""
+def at_promotion(evaluation: Evaluation) -> Promoted:
+    """What was measured in the evaluation that a champion came in by."""
     return {
         "metrics": {name: interval["value"] for name, interval in evaluation["challenger"]["metrics"].items()},
         "baselines": {name: {"metrics": baseline["metrics"]} for name, baseline in evaluation["baselines"].items()},
     }
 
 
-def _learnt(problem: Problem, challenger: Contender, champion: Contender | None, rows: pa.Table) -> dict[str, Any]:
-    """What the challenger makes of rows that it has learnt from.
-
-    {"from": fingerprint of the rows that its fit was given, "fitted_rows", "bias": mean score less mean label, of the
-    class where it is largest; None where it means nothing, "shared": {"rows", "champion": its skill, "gain": interval,
-    of rows that both have learnt from} or None}.
-    """
+def _learnt(problem: Problem, challenger: Contender, champion: Contender | None, rows: pa.Table) -> Learnt:
+    """What the challenger makes of rows that it has learnt from."""
     model = challenger.model
-    learnt: dict[str, Any] = {"from": model.learnt_from, "fitted_rows": model.fitted_rows, "bias": None, "shared": None}
+    learnt: Learnt = {"from": model.learnt_from, "fitted_rows": model.fitted_rows, "bias": None, "shared": None}
     ours = challenger.known
     if ours is None or not rows.num_rows:
         return learnt

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from markupsafe import Markup
 
-from pipelines.documents.evaluation import Slice
+from pipelines.documents.evaluation import (
+    BehaviourResult,
+    Champion,
+    Drift,
+    Evaluation,
+    Fairness,
+    Importance,
+    Report,
+    Slice,
+    Slices,
+)
 from pipelines.html import plots
 from pipelines.html.columns import Table, interval, number, share, text
 from pipelines.html.wording import (
@@ -21,7 +31,7 @@ from pipelines.html.wording import (
     worst_first,
 )
 
-Dict = Mapping[str, Any]
+V = TypeVar("V")
 SHOWN = 20  # bars of a picture, lines of a long table
 SLICE_METRICS = 3  # the columns of a slice that fit on a page
 
@@ -64,7 +74,7 @@ class FairnessGroup(NamedTuple):
 
 
 class FairnessPart(NamedTuple):
-    column: Any
+    column: str
     measures: list[FairnessMeasure]
     groups: list[FairnessGroup]
 
@@ -109,15 +119,15 @@ class Findings:
     importances: ImportancePart | None
     drift: DriftPart | None
     speed: Mapping[str, str]
-    dropped: list[tuple[str, Any]] | None
-    unseen: list[tuple[str, Any]] | None
+    dropped: list[tuple[str, str]] | None
+    unseen: list[tuple[str, int]] | None
 
 
-def findings(evaluation: Dict, report: Dict) -> Findings:
+def findings(evaluation: Evaluation, report: Report) -> Findings:
     """What the lower sections show."""
     return Findings(
         slices=_slices(report.get("slices"), evaluation.get("champion")),
-        fairness=[_fairness(column, measured or {}) for column, measured in (report.get("fairness") or {}).items()],
+        fairness=[_fairness(column, measured) for column, measured in (report.get("fairness") or {}).items()],
         behaviours=_behaviours(report.get("behaviours")),
         importances=_importances(report.get("importances")),
         drift=_drift(report.get("drift")),
@@ -127,8 +137,8 @@ def findings(evaluation: Dict, report: Dict) -> Findings:
     )
 
 
-def _slices(slices: Any, champion: Any) -> SlicesPart | None:
-    if not isinstance(slices, Mapping):
+def _slices(slices: Slices | None, champion: Champion | None) -> SlicesPart | None:
+    if slices is None:
         return None
     return SlicesPart(
         looked_at=slices.get("looked_at"),
@@ -138,11 +148,13 @@ def _slices(slices: Any, champion: Any) -> SlicesPart | None:
     )
 
 
-def _over_champion(champion: Any) -> ChampionSlices:
-    compared = champion.get("slices") if isinstance(champion, Mapping) else None
+def _over_champion(champion: Champion) -> ChampionSlices:
+    compared = champion.get("slices")
     if not compared:
         return ChampionSlices(None, None)
-    lines = [ChampionSlice(*(part.get(name) for name in ("name", "rows", "metric", "gain"))) for part in compared]
+    lines = [
+        ChampionSlice(part.get("name"), part.get("rows"), part.get("metric"), part.get("gain")) for part in compared
+    ]
     drawn = [(f"{line.slice}: {line.metric}", line.gain) for line in lines[:SHOWN]]
     return ChampionSlices(lines, plots.forest("slices", "Gains over the champion, by slice", drawn))
 
@@ -156,24 +168,30 @@ def _slice_table(slices: list[Slice]) -> Table | None:
     for part in slices:
         values = part.get("metrics") or {}
         is_sure = "yes" if part.get("is_significant") else "no"
-        facts = [part.get(name) for name in ("name", "rows", "share", "loss")]
+        facts = [part.get("name"), part.get("rows"), part.get("share"), part.get("loss")]
         rows.append([*facts, is_sure, *(values.get(name) for name in metrics)])
     return Table(columns, rows)
 
 
-def _fairness(column: Any, measured: Dict) -> FairnessPart:
-    rates = ("group", "rows", "selection_rate", "true_positive_rate", "false_positive_rate")
-    return FairnessPart(
-        column=column,
-        measures=[
-            FairnessMeasure(name.replace("_", " "), measured.get(name), meaning)
-            for name, meaning in FAIRNESS_WORDS.items()
-        ],
-        groups=[FairnessGroup(*(group.get(name) for name in rates)) for group in measured.get("groups") or []],
-    )
+def _fairness(column: str, measured: Fairness | None) -> FairnessPart:
+    groups = [
+        FairnessGroup(
+            group.get("group"),
+            group.get("rows"),
+            group.get("selection_rate"),
+            group.get("true_positive_rate"),
+            group.get("false_positive_rate"),
+        )
+        for group in (measured.get("groups") if measured else None) or []
+    ]
+    measures = [
+        FairnessMeasure(name.replace("_", " "), measured.get(name) if measured else None, meaning)
+        for name, meaning in FAIRNESS_WORDS.items()
+    ]
+    return FairnessPart(column, measures, groups)
 
 
-def _behaviours(behaviours: Any) -> list[BehaviourLine] | None:
+def _behaviours(behaviours: list[BehaviourResult] | None) -> list[BehaviourLine] | None:
     """Those that failed first."""
     if behaviours is None:
         return None
@@ -186,10 +204,10 @@ def _behaviours(behaviours: Any) -> list[BehaviourLine] | None:
     return sorted(lines, key=lambda line: line.passed)
 
 
-def _importances(importances: Any) -> ImportancePart | None:
+def _importances(importances: list[Importance] | None) -> ImportancePart | None:
     if not importances:
         return None
-    lines = [ImportanceLine(*(each.get(name) for name in ("feature", "importance", "share"))) for each in importances]
+    lines = [ImportanceLine(each.get("feature"), each.get("importance"), each.get("share")) for each in importances]
     drawn = [(str(line.feature), 100 * (line.share or 0)) for line in lines[:SHOWN]]
     return ImportancePart(
         methods=", ".join(sorted({str(each.get("method")) for each in importances})),
@@ -198,8 +216,8 @@ def _importances(importances: Any) -> ImportancePart | None:
     )
 
 
-def _drift(drift: Any) -> DriftPart | None:
-    if not isinstance(drift, Mapping):
+def _drift(drift: Drift | None) -> DriftPart | None:
+    if drift is None:
         return None
     distances = drift.get("columns") or {}
     columns = [(name, value) for name, value in distances.items() if is_number(value)]
@@ -213,7 +231,7 @@ def _drift(drift: Any) -> DriftPart | None:
     )
 
 
-def _speed(report: Dict) -> dict[str, str]:
+def _speed(report: Report) -> dict[str, str]:
     size, latency, rows = report.get("size_bytes"), report.get("latency_ms"), report.get("rows_per_s")
     return {
         "One row": f"{figure(latency)} ms (median)" if is_number(latency) else NOT_MEASURED,
@@ -222,5 +240,5 @@ def _speed(report: Dict) -> dict[str, str]:
     }
 
 
-def _by_feature(values: Dict | None) -> list[tuple[str, Any]] | None:
+def _by_feature(values: Mapping[str, V] | None) -> list[tuple[str, V]] | None:
     return None if values is None else list(values.items())

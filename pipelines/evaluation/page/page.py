@@ -8,6 +8,17 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from pipelines.documents.dataset import Power
+from pipelines.documents.evaluation import (
+    Champion,
+    Evaluation,
+    GateVerdict,
+    LeakCheck,
+    Report,
+    Rival,
+    Selection,
+)
+from pipelines.documents.measures import Interval, Measured
 from pipelines.evaluation.page.findings import Findings, findings
 from pipelines.html import plots
 from pipelines.html.columns import Table, interval, number, text
@@ -22,8 +33,6 @@ from pipelines.html.wording import (
     resampled,
     span,
 )
-
-Dict = Mapping[str, Any]
 
 
 class CheckLine(NamedTuple):
@@ -48,7 +57,7 @@ class MetricsPart(NamedTuple):
 class GainLine(NamedTuple):
     metric: str
     over: str
-    gain: Any
+    gain: Interval | None
     judged: str
 
 
@@ -94,8 +103,8 @@ class EvaluationPage:
     """What the template draws; a part that is None was not measured. `leaks`: what the checks found."""
 
     verdict: VerdictPart | None
-    compared: Mapping[str, Any]
-    leaks: list[Any] | None
+    compared: Mapping[str, str | None]
+    leaks: list[str] | None
     metrics: MetricsPart | None
     gains: GainsPart
     candidates: Table | None
@@ -104,13 +113,12 @@ class EvaluationPage:
     findings: Findings
 
 
-def page(evaluation: Dict, verdict: Dict | None = None) -> bytes:
+def page(evaluation: Evaluation, verdict: GateVerdict | None = None) -> bytes:
     """One HTML page, which needs nothing else: no script, no other file; equal evaluations give equal bytes.
 
-    `evaluation` is what the gate judges, `verdict` what it said (`Verdict.to_dict`). What is not in them is shown as
-    not measured.
+    `evaluation` is what the gate judges, `verdict` what it said. What is not in them is shown as not measured.
     """
-    report = _dict(evaluation.get("challenger"))
+    report: Report = evaluation.get("challenger") or {}
     drawn = EvaluationPage(
         verdict=None if verdict is None else _verdict(verdict),
         compared=_compared(evaluation, report),
@@ -126,7 +134,7 @@ def page(evaluation: Dict, verdict: Dict | None = None) -> bytes:
     return render("evaluation.html", title, drawn)
 
 
-def _verdict(verdict: Dict) -> VerdictPart:
+def _verdict(verdict: GateVerdict) -> VerdictPart:
     checks = [
         CheckLine(check.get("name"), check.get("passed") is True, check.get("reason"))
         for check in verdict.get("checks") or []
@@ -136,14 +144,14 @@ def _verdict(verdict: Dict) -> VerdictPart:
     return VerdictPart(verdict.get("passed") is True, checks, reasons)
 
 
-def _compared(evaluation: Dict, report: Dict) -> dict[str, Any]:
+def _compared(evaluation: Evaluation, report: Report) -> dict[str, str | None]:
     champion = evaluation.get("champion")
     if champion:
         rival = f"version {champion.get('version')} (run {champion.get('run_id')}), which learnt from data until "
         rival += str(champion.get("trained_until"))
     else:
         rival = "none serves yet" if "champion" in evaluation else NOT_MEASURED
-    baselines = _dict(evaluation.get("baselines"))
+    baselines = evaluation.get("baselines") or {}
     classes = report.get("classes") or []
     return {
         "Challenger": f"{report.get('candidate', NOT_MEASURED)} (run {report.get('run_id', NOT_MEASURED)})",
@@ -154,7 +162,7 @@ def _compared(evaluation: Dict, report: Dict) -> dict[str, Any]:
         "Test rows": figure(evaluation.get("test_rows")),
         "Test partitions": span(evaluation.get("test_partitions")),
         "First and last event": " to ".join(
-            str(report.get(end) or NOT_MEASURED) for end in ("first_event", "last_event")
+            str(end or NOT_MEASURED) for end in (report.get("first_event"), report.get("last_event"))
         ),
         "Knows nothing learnt at or after": evaluation.get("as_of", NOT_MEASURED),
         "Training": evaluation.get("training", NOT_MEASURED),
@@ -162,40 +170,38 @@ def _compared(evaluation: Dict, report: Dict) -> dict[str, Any]:
     }
 
 
-def _chosen(selection: Any) -> str:
+def _chosen(selection: Selection | None) -> str:
     """Which candidate is best on the validation rows, and from which others these cannot tell it."""
-    chosen = _dict(selection)
-    if not chosen:
+    if not selection:
         return NOT_MEASURED
-    values = ", ".join(f"{name} {figure(value)}" for name, value in _dict(chosen.get("values")).items())
-    ties = ", ".join(f"{name} ({interval_text(gain)})" for name, gain in _dict(chosen.get("ties")).items())
-    words = f"{chosen.get('metric')} on the validation rows: {values}"
+    values = ", ".join(f"{name} {figure(value)}" for name, value in (selection.get("values") or {}).items())
+    ties = ", ".join(f"{name} ({interval_text(gain)})" for name, gain in (selection.get("ties") or {}).items())
+    words = f"{selection.get('metric')} on the validation rows: {values}"
     return words + (f"; a tie, the better mean was taken: gain over {ties}" if ties else "")
 
 
-def _power(power: Any) -> str:
-    measured = _dict(power)
-    if not measured:
+def _power(power: Power | None) -> str:
+    if not power:
         return NOT_MEASURED
     parts = []
-    for split in ("validation", "test"):
-        differences = _dict(_dict(measured.get(split)).get("detectable"))
+    for split, shown in (("validation", power.get("validation")), ("test", power.get("test"))):
+        differences = (shown.get("detectable") if shown else None) or {}
         words = ", ".join(f"{figure(value)} in {metric}" for metric, value in differences.items())
         parts.append(f"{split}: {words or 'none'}")
-    return "; ".join([*parts, *map(str, measured.get("warnings") or [])])
+    return "; ".join([*parts, *map(str, power.get("warnings") or [])])
 
 
-def _leaks(leaks: Any) -> list[Any] | None:
-    if not isinstance(leaks, Mapping) or not leaks.get("checked"):
+def _leaks(leaks: LeakCheck | None) -> list[str] | None:
+    if not leaks or not leaks.get("checked"):
         return None
     return list(leaks.get("findings") or [])
 
 
-def _metrics(evaluation: Dict, report: Dict) -> MetricsPart | None:
-    metrics = _dict(report.get("metrics"))
+def _metrics(evaluation: Evaluation, report: Report) -> MetricsPart | None:
+    metrics = report.get("metrics") or {}
     if not metrics:
         return None
-    rivals = {name: _dict(rival.get("metrics")) for name, rival in _rivals(evaluation).items()}
+    rivals = {name: rival.metrics for name, rival in _rivals(evaluation).items()}
     columns = [text("metric"), interval("challenger"), *map(number, rivals), text("what it says")]
     rows = [
         [name, metrics[name], *(values.get(name) for values in rivals.values()), METRIC_WORDS.get(name, "")]
@@ -204,10 +210,10 @@ def _metrics(evaluation: Dict, report: Dict) -> MetricsPart | None:
     return MetricsPart(resampled(report.get("bootstrap")), Table(columns, rows))
 
 
-def _gains(evaluation: Dict) -> GainsPart:
+def _gains(evaluation: Evaluation) -> GainsPart:
     lines, unknown = [], []
     for name, rival in _rivals(evaluation).items():
-        gains = _dict(rival.get("gain"))
+        gains = rival.gain
         lines += [GainLine(metric, name, gains[metric], _judged(gains[metric])) for metric in in_order(gains)]
         if not gains:
             unknown.append(name)
@@ -215,15 +221,15 @@ def _gains(evaluation: Dict) -> GainsPart:
     return GainsPart(lines, plots.forest("gains", "Gains of the challenger", drawn), unknown)
 
 
-def _judged(gain: Any) -> str:
-    low, high = (_dict(gain).get(end) for end in ("low", "high"))
+def _judged(gain: Interval | None) -> str:
+    low, high = (gain.get("low"), gain.get("high")) if gain else (None, None)
     if not (is_number(low) and is_number(high)):
         return NOT_MEASURED
     return "better" if low > 0 else "worse" if high < 0 else "not told apart"
 
 
-def _candidates(evaluation: Dict, report: Dict) -> Table | None:
-    candidates = {name: _dict(values) for name, values in _dict(evaluation.get("candidates")).items()}
+def _candidates(evaluation: Evaluation, report: Report) -> Table | None:
+    candidates = {name: values or {} for name, values in (evaluation.get("candidates") or {}).items()}
     if not candidates:
         return None
     metrics = in_order(metric for values in candidates.values() for metric in values)
@@ -235,8 +241,8 @@ def _candidates(evaluation: Dict, report: Dict) -> Table | None:
     return Table([text("candidate"), *map(number, metrics)], rows)
 
 
-def _decisions(report: Dict) -> DecisionsPart:
-    curves, threshold = _dict(report.get("curves")), report.get("threshold")
+def _decisions(report: Report) -> DecisionsPart:
+    curves, threshold = report.get("curves") or {}, report.get("threshold")
     marks = [(float(threshold), f"threshold {figure(threshold)}")] if is_number(threshold) else []
     precision = _axes(curves.get("precision_recall"), "recall", "precision")
     rates = _axes(curves.get("roc"), "false_positive_rate", "true_positive_rate")
@@ -250,13 +256,15 @@ def _decisions(report: Dict) -> DecisionsPart:
     return DecisionsPart(report.get("task"), threshold, drawn, confusion)
 
 
-def _axes(curve: Any, x: str, y: str) -> tuple[tuple[Any, Any], tuple[str, str]]:
+def _axes(
+    curve: Mapping[str, list[float]] | None, x: str, y: str
+) -> tuple[tuple[list[float], list[float]], tuple[str, str]]:
     """A curve's points and the labels of its axes."""
-    points = _dict(curve)
+    points = curve or {}
     return (points.get(x) or [], points.get(y) or []), (x.replace("_", " "), y.replace("_", " "))
 
 
-def _confusion(weights: Any, classes: Sequence[str]) -> ConfusionPart | None:
+def _confusion(weights: list[list[float]] | None, classes: Sequence[str]) -> ConfusionPart | None:
     if not weights:
         return None
     lines = []
@@ -267,11 +275,11 @@ def _confusion(weights: Any, classes: Sequence[str]) -> ConfusionPart | None:
     return ConfusionPart(names, lines)
 
 
-def _calibration(report: Dict) -> CalibrationPart | None:
-    calibration = _dict(report.get("calibration"))
-    bins = calibration.get("bins") or []
-    if not bins:
+def _calibration(report: Report) -> CalibrationPart | None:
+    calibration = report.get("calibration")
+    if not calibration or not calibration.get("bins"):
         return None
+    bins = calibration["bins"]
     task = report.get("task")
     labels = {
         "regression": ("mean prediction", "mean label"),
@@ -287,14 +295,23 @@ def _calibration(report: Dict) -> CalibrationPart | None:
     )
 
 
-def _rivals(evaluation: Dict) -> dict[str, Dict]:
+class _Rival(NamedTuple):
+    """What the challenger is compared with: how good it is, and the challenger's gains over it."""
+
+    metrics: Measured
+    gain: dict[str, Interval]
+
+
+def _rivals(evaluation: Evaluation) -> dict[str, _Rival]:
     """What the challenger is compared with, by name."""
-    rivals = {str(name): _dict(baseline) for name, baseline in _dict(evaluation.get("baselines")).items()}
+    rivals = {str(name): _rival(baseline) for name, baseline in (evaluation.get("baselines") or {}).items()}
     champion = evaluation.get("champion")
     if champion:
-        rivals[f"champion {champion.get('version', '')}".strip()] = champion
+        rivals[f"champion {champion.get('version', '')}".strip()] = _rival(champion)
     return rivals
 
 
-def _dict(value: Any) -> Dict:
-    return value if isinstance(value, Mapping) else {}
+def _rival(measured: Rival | Champion | None) -> _Rival:
+    if not measured:
+        return _Rival({}, {})
+    return _Rival(measured.get("metrics") or {}, measured.get("gain") or {})

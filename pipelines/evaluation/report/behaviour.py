@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.dataset.columns import numbers
+from pipelines.documents.evaluation import BehaviourResult
 from pipelines.errors import ConfigError
 from pipelines.evaluation.report.conditions import is_number
 
@@ -25,8 +26,8 @@ TOLERANCE = 1e-9  # less is rounding, no move
 NAMED = 20  # categories that a message names
 
 
-def behaviours(problem: Problem, model: Model, rows: pa.Table, labels: Array) -> list[dict[str, Any]]:
-    """Each declared test: [{"name", "kind", "passed", "value", "wanted"}], on at most 5,000 rows, drawn by the seed.
+def behaviours(problem: Problem, model: Model, rows: pa.Table, labels: Array) -> list[BehaviourResult]:
+    """Each declared test, on at most 5,000 rows, drawn by the seed.
 
     perturbation, invariance: `value` is the mean absolute change of the scores (of several classes over all of their
     probabilities; of a regression in standard deviations of `labels`). directional: the share of rows whose score does
@@ -153,7 +154,7 @@ def _require(problem: Problem, model: Model, rows: pa.Table, name: str, behaviou
                 )
 
 
-def _judged(name: str, behaviour: Behaviour, before: Array, after: Array, deviation: float) -> dict[str, Any]:
+def _judged(name: str, behaviour: Behaviour, before: Array, after: Array, deviation: float) -> BehaviourResult:
     if behaviour.kind == "directional":
         move = after - before if behaviour.expect == "up" else before - after
         value = float((move >= -TOLERANCE).mean()) if len(move) else None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.documents.evaluation import Calibration, CalibrationBin
 from pipelines.metrics.metric_sums import confidence, equal_mass
 from pipelines.metrics.metrics import METRICS
 from pipelines.metrics.scored import Scored
@@ -15,8 +16,8 @@ Array = NDArray[Any]
 Z = 1.959963984540054  # of a 95 % interval
 
 
-def calibration(scored: Scored) -> dict[str, Any]:
-    """{"bins": [{"mean_score", "rate", "rows", "low", "high"}], "ece", "brier"}, lowest scores first.
+def calibration(scored: Scored) -> Calibration:
+    """Bins, the lowest scores first, the expected calibration error and the Brier score.
 
     Classes: `rate` is the share that came true, of several classes that of the likeliest; low and high are Wilson's
     interval (1927). Regression: the mean label and its normal interval; ece and brier are None. Intervals count
@@ -35,16 +36,23 @@ def calibration(scored: Scored) -> dict[str, Any]:
     spread = np.bincount(code, used.weights * np.square(outcomes - rate[code]), count) / weight
     effective = weight**2 / squares
     low, high = _normal(rate, spread, effective) if used.task == "regression" else _wilson(rate, effective)
-    columns = {"mean_score": mean_score, "rate": rate, "rows": rows.astype(int), "low": low, "high": high}
-    bins = [
-        dict(zip(columns, row, strict=True))
-        for row in zip(*(column.tolist() for column in columns.values()), strict=True)
+    bins: list[CalibrationBin] = [
+        {
+            "mean_score": _number(mean_score[at]),
+            "rate": _number(rate[at]),
+            "rows": int(rows[at]),
+            "low": _number(low[at]),
+            "high": _number(high[at]),
+        }
+        for at in range(count)
     ]
-    errors = {name: None if used.task == "regression" else METRICS[name].function(used) for name in ("ece", "brier")}
-    return {
-        "bins": [{name: value if np.isfinite(value) else None for name, value in row.items()} for row in bins],
-        **errors,
-    }
+    if used.task == "regression":
+        return {"bins": bins, "ece": None, "brier": None}
+    return {"bins": bins, "ece": METRICS["ece"].function(used), "brier": METRICS["brier"].function(used)}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _wilson(rate: Array, rows: Array) -> tuple[Array, Array]:

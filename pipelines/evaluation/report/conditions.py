@@ -1,8 +1,8 @@
 """Conditions on features: what a slice is made of, and the ways in which one feature is cut into slices.
 
-A condition is {"feature", "op", "value"}: `=` a value, `<=` or `>` a number, `missing` (value None), `not in` a list of
-values. All conditions of a slice hold at once. They survive JSON, so that a slice found on one day's rows can be looked
-up on another's.
+A condition's operator is `=` a value, `<=` or `>` a number, `missing` (value None), or `not in` a list of values. All
+conditions of a slice hold at once. They survive JSON, so that a slice found on one day's rows can be looked up on
+another's.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.dataset.columns import numbers
+from pipelines.documents.evaluation import Condition, Operator
 from pipelines.errors import SchemaError
 
 Array = NDArray[Any]
-Condition = dict[str, Any]
 QUARTERS = (0.25, 0.5, 0.75)
 FEW_VALUES = 12  # a number with no more of them is cut into its values
 MAX_VALUES = 100  # of a category, the most frequent; the others are counted together
@@ -163,7 +163,7 @@ def _with_missing(feature: str, cells: Array, slices: list[list[Condition]], par
     return Axis(feature, cells.astype(np.int64), slices, np.eye(len(slices), parts + 1, dtype=bool))
 
 
-def _condition(feature: str, op: str, value: Any) -> Condition:
+def _condition(feature: str, op: Operator, value: str | float | list[str] | None) -> Condition:
     return {"feature": feature, "op": op, "value": value}
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipelines.documents.evaluation import Drift
 from pipelines.profiles.distance import psi
 
 Array = NDArray[Any]
@@ -16,8 +17,8 @@ BINS = 10
 KEPT_CATEGORIES = 50
 
 
-def drift(train: pa.Table, test: pa.Table, features: list[str], train_scores: Array, scores: Array) -> dict[str, Any]:
-    """{"columns": {feature: PSI}, "prediction": PSI of the scores}; weighted by `weight` where the rows have it.
+def drift(train: pa.Table, test: pa.Table, features: list[str], train_scores: Array, scores: Array) -> Drift:
+    """PSI of each feature and of the scores, weighted by `weight` where the rows have it.
 
     Numbers are compared on tenths of the training rows, missing ones and categories (the 50 most frequent) by
     themselves. Of several classes the score that moved most counts. All None where a side has no rows.

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.evaluation.report.conditions import Condition, cut, name_of
+from pipelines.documents.evaluation import Condition, Fairness, FairnessGroup
+from pipelines.evaluation.report.conditions import cut, name_of
 from pipelines.metrics.block_sums import intervals_of_sums, summed_blocks
 from pipelines.metrics.metric_sums import ratio
 
@@ -24,15 +25,11 @@ if TYPE_CHECKING:
     from pipelines.problem import Problem
 
 Array = NDArray[Any]
-MEASURES = ("demographic_parity", "equal_opportunity", "equalised_odds")
 RATES = ("selection_rate", "true_positive_rate", "false_positive_rate")
 
 
-def fairness(problem: Problem, groups: pa.Table, scored: Scored, blocks: Array) -> dict[str, Any]:
+def fairness(problem: Problem, groups: pa.Table, scored: Scored, blocks: Array) -> dict[str, Fairness]:
     """For each column of `groups`: its groups with their rates, and the three measures with their intervals.
-
-    {column: {"class", "groups": [{"group", "rows", "is_compared", "selection_rate", "true_positive_rate",
-    "false_positive_rate"}], "demographic_parity": Interval, "equal_opportunity": Interval, "equalised_odds": Interval}}
 
     A group is a value of the column, "missing" where there is none; numbers with more than 12 values are cut into
     quarters, and beyond a column's 100 most frequent values the others are one group. Groups smaller than `min_rows`
@@ -51,9 +48,7 @@ def fairness(problem: Problem, groups: pa.Table, scored: Scored, blocks: Array) 
     return {name: _between(problem, groups, name, scored, blocks, rule.min_rows) for name in groups.column_names}
 
 
-def _between(
-    problem: Problem, groups: pa.Table, name: str, scored: Scored, blocks: Array, min_rows: int
-) -> dict[str, Any]:
+def _between(problem: Problem, groups: pa.Table, name: str, scored: Scored, blocks: Array, min_rows: int) -> Fairness:
     axis = cut(groups, name, min_rows=1)
     names = [_group(conditions) for conditions in axis.slices]
     rows = np.bincount(axis.cells, minlength=len(names))
@@ -70,14 +65,28 @@ def _between(
     )
     values = _differences(rates[is_compared])
     shown = int(np.argmax(np.nan_to_num(_spread(rates[is_compared, :, 0].T), nan=-1.0)))
-    listed = [
-        {"group": names[at], "rows": int(rows[at]), "is_compared": bool(is_compared[at])}
-        | {rate: _number(value) for rate, value in zip(RATES, rates[at, shown], strict=True)}
-        for at in np.argsort(-rows, kind="stable").tolist()
-    ]
-    return {"class": scored.classes[classes[shown]], "groups": listed} | {
-        measure: interval | {"value": _number(value)}
-        for measure, interval, value in zip(MEASURES, gaps, values, strict=True)
+    listed: list[FairnessGroup] = []
+    for at in np.argsort(-rows, kind="stable").tolist():
+        selection, true_positive, false_positive = map(_number, rates[at, shown])
+        listed.append(
+            {
+                "group": names[at],
+                "rows": int(rows[at]),
+                "is_compared": bool(is_compared[at]),
+                "selection_rate": selection,
+                "true_positive_rate": true_positive,
+                "false_positive_rate": false_positive,
+            }
+        )
+    parity, opportunity, odds = (
+        interval | {"value": _number(value)} for interval, value in zip(gaps, values, strict=True)
+    )
+    return {
+        "class": scored.classes[classes[shown]],
+        "groups": listed,
+        "demographic_parity": parity,
+        "equal_opportunity": opportunity,
+        "equalised_odds": odds,
     }
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.documents.evaluation import Importance
+
 if TYPE_CHECKING:
     from pipelines.problem import Problem
     from pipelines.training.model import Model
@@ -20,8 +22,8 @@ SCORED_ROWS = 200_000  # at most, for all rows and permutations together
 BATCH_ROWS = 50_000
 
 
-def importances(problem: Problem, model: Model, rows: pa.Table) -> list[dict[str, Any]]:
-    """[{"feature", "importance", "share", "method"}], the most important first; none of a model that looks at nothing.
+def importances(problem: Problem, model: Model, rows: pa.Table) -> list[Importance]:
+    """The most important feature first; none of a model that looks at nothing.
 
     `importance` is the mean absolute SHAP value of the feature, that is of all prepared columns that come from it
     together; of several classes the sum over them. Shares add up to 1; where no score depends on anything they are 0.
@@ -125,7 +127,7 @@ def _sizes(values: Array) -> Array:
     return np.asarray(sizes if sizes.ndim == 1 else sizes.sum(axis=0))
 
 
-def _listed(features: list[str], sizes: Array, method: str) -> list[dict[str, Any]]:
+def _listed(features: list[str], sizes: Array, method: str) -> list[Importance]:
     total = float(sizes.sum())
     return [
         {

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.documents.evaluation import Report, Resampling
 from pipelines.errors import DataError
 from pipelines.evaluation.report.calibration import calibration
 from pipelines.evaluation.report.drift import drift
@@ -33,7 +34,7 @@ def report(
     run_id: str,
     train_rows: pa.Table,
     groups: pa.Table | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """What the gate judges and the pages show; plain JSON, None for what is not defined.
 
     rows: the test split, features and `label` (as numbers), `weight`, `partition`, `event_time`. train_rows: a sample
@@ -59,7 +60,7 @@ def report(
     times = pc.min_max(rows["event_time"]).as_py()
     train_scores = model.scores(train_rows.select(model.features)) if train_rows.num_rows else scores[:0]
     wants_groups = settings.fairness is not None
-    result = {
+    result: Report = {
         "candidate": name,
         "run_id": run_id,
         "task": problem.task,
@@ -91,7 +92,7 @@ def report(
         "dropped": dict(model.dropped),
         "unseen": model.unseen(features),
     }
-    plain: dict[str, Any] = _plain(result)
+    plain: Report = _plain(result)
     return plain
 
 
@@ -105,7 +106,7 @@ def confusion(scored: Scored) -> list[list[float]] | None:
     return table
 
 
-def _bootstrap(problem: Problem, blocks: Any) -> dict[str, Any]:
+def _bootstrap(problem: Problem, blocks: Any) -> Resampling:
     """How the intervals were made, and by what: rows where there were too few blocks."""
     rule, count = problem.evaluation.bootstrap, len(np.unique(blocks))
     drawn = len(np.unique(drawn_blocks(blocks)))

@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.evaluation.report.conditions import Axis, Condition, ranges
+from pipelines.documents.evaluation import Condition
+from pipelines.evaluation.report.conditions import Axis, ranges
 from pipelines.metrics.mean_tests import Worse, group_sums, row_sums, welch
 
 Array = NDArray[Any]

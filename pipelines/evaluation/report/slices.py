@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.documents.evaluation import ComparedSlice, Condition, MeasuredSlice, Slice, Slices
 from pipelines.documents.measures import Interval
-from pipelines.evaluation.report.conditions import Condition, cut, mask, name_of
+from pipelines.evaluation.report.conditions import cut, mask, name_of
 from pipelines.evaluation.report.slice_search import search
 from pipelines.metrics.block_sums import intervals_of_sums, summed_blocks
 from pipelines.metrics.bootstrap import drawn_blocks, gains, intervals
@@ -28,10 +29,7 @@ if TYPE_CHECKING:
     from pipelines.metrics.scored import Scored
     from pipelines.problem import Problem
 
-__all__ = ["Slice", "compared_slices", "mask", "slices"]
-
 Array = NDArray[Any]
-Slice = dict[str, Any]
 SEARCHED_ROWS = 500_000
 
 
@@ -48,15 +46,12 @@ class _Part:
         return _Part(self.rows.filter(pa.array(which)), self.scored.take(which), self.losses[which], self.blocks[which])
 
 
-def slices(problem: Problem, rows: pa.Table, scored: Scored, blocks: Array) -> dict[str, Any]:
-    """{"declared": [Slice], "found": [Slice], "looked_at": how many were tested or searched}.
+def slices(problem: Problem, rows: pa.Table, scored: Scored, blocks: Array) -> Slices:
+    """The declared slices, and the worst that a search finds.
 
-    A Slice is {"name", "conditions", "rows", "share" (of all rows), "metrics" (with intervals), "loss" (mean loss per
-    row of the slice less that of the other rows, with its interval: log loss, in a regression squared error), "p_value"
-    (the larger of the two tests, one-sided, uncorrected; None: too few rows to test), "is_significant"}. Of a found
-    one, metrics, loss and p-value are those of the rows that the search had not seen. Values that are too rare to be a
-    slice are one, and not tested; a slice with fewer rows than `min_rows` has no intervals either. The worst come
-    first; `found` holds significant ones alone. Rows of weight 0 are left out.
+    Of a found one, metrics, loss and p-value are those of the rows that the search had not seen. Values that are too
+    rare to be a slice are one, and not tested; a slice with fewer rows than `min_rows` has no intervals either. The
+    worst come first; `found` holds significant ones alone. Rows of weight 0 are left out.
     """
     rule = problem.evaluation.slices
     used = scored.weights > 0
@@ -76,20 +71,22 @@ def slices(problem: Problem, rows: pa.Table, scored: Scored, blocks: Array) -> d
     certain = [at for at in range(len(declared), len(tests)) if is_significant[at]]
     measured = _measured(problem, whole, declared, whole)
     measured += _measured(problem, unseen, [candidates[at - len(declared)] for at in certain], whole)
-    for each_slice, at in zip(measured, [*range(len(declared)), *certain], strict=True):
+    tested: list[Slice] = []
+    for part, at in zip(measured, [*range(len(declared)), *certain], strict=True):
         test = tests[at]
-        each_slice |= {"p_value": None if test is None else max(test), "is_significant": bool(is_significant[at])}
+        p_value = None if test is None else max(test)
+        tested.append({**part, "p_value": p_value, "is_significant": bool(is_significant[at])})
     return {
-        "declared": _worst_first(measured[: len(declared)]),
-        "found": _worst_first(measured[len(declared) :])[: rule.max_found],
+        "declared": _worst_first(tested[: len(declared)]),
+        "found": _worst_first(tested[len(declared) :])[: rule.max_found],
         "looked_at": looked_at,
     }
 
 
 def compared_slices(
     problem: Problem, found_slices: list[Slice], rows: pa.Table, ours: Scored, theirs: Scored, blocks: Array
-) -> list[dict[str, Any]]:
-    """How much better `ours` is than `theirs` on each slice: [{"name", "rows", "metric" (the gate's), "gain"}].
+) -> list[ComparedSlice]:
+    """How much better `ours` is than `theirs` on each slice, by the gate's metric.
 
     Slices with fewer rows than `min_rows`, and those on whose rows the metric has no interval (AUC where there is one
     class), are left out; so are all of them where the gate asks for none.
@@ -97,7 +94,7 @@ def compared_slices(
     if problem.gate.slices is None:
         return []
     metric, rule = problem.gate.slices.metric, problem.evaluation.bootstrap
-    compared = []
+    compared: list[ComparedSlice] = []
     for each_slice in found_slices:
         inside = mask(rows, each_slice["conditions"]) & (ours.weights > 0)
         if inside.sum() < problem.evaluation.slices.min_rows:
@@ -158,17 +155,25 @@ def _significant(tests: list[tuple[float, float] | None], looked_at: int, rate: 
     return is_significant
 
 
-def _measured(problem: Problem, part: _Part, several: list[list[Condition]], whole: _Part) -> list[Slice]:
+def _measured(problem: Problem, part: _Part, several: list[list[Condition]], whole: _Part) -> list[MeasuredSlice]:
     """What `part` tells of slices of the whole."""
     inside = [mask(part.rows, conditions) for conditions in several]
-    measured = []
+    measured: list[MeasuredSlice] = []
     for conditions, chosen, loss in zip(several, inside, _loss_intervals(problem, part, inside), strict=True):
         rows = int(mask(whole.rows, conditions).sum())
         metrics = intervals(part.scored.take(chosen), part.blocks[chosen], problem.evaluation.bootstrap)
         if rows < problem.evaluation.slices.min_rows:
             metrics, loss = {name: _bare(interval) for name, interval in metrics.items()}, _bare(loss)
-        known = {"name": name_of(conditions), "conditions": conditions, "rows": rows}
-        measured.append(known | {"share": rows / whole.rows.num_rows, "metrics": metrics, "loss": loss})
+        measured.append(
+            {
+                "name": name_of(conditions),
+                "conditions": conditions,
+                "rows": rows,
+                "share": rows / whole.rows.num_rows,
+                "metrics": metrics,
+                "loss": loss,
+            }
+        )
     return measured
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.evaluation.report.conditions import Condition, mask, name_of
+from pipelines.documents.evaluation import Condition
+from pipelines.evaluation.report.conditions import mask, name_of
 from pipelines.evaluation.report.slice_search import search_sums
 from pipelines.metrics.block_sums import intervals_of_sums, summed_blocks
 from pipelines.metrics.bootstrap import drawn_blocks

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from pipelines import store
 from pipelines.dataset import training_sets
 from pipelines.dataset.fingerprint import fingerprint
+from pipelines.documents.evaluation import Evaluation
+from pipelines.documents.version import RunFiles
 from pipelines.errors import NothingToDo
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Checked, Evaluated, Trained
@@ -80,7 +82,7 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
     champion = tracking.champion(problem)
     against = None if champion is None else _champion(problem, checked, champion, test, sample)
     baselines = [contenders[name] for name in problem.training.baselines]
-    context = {
+    context: Evaluation = {
         "training": checked.training,
         "partition": checked.partition,
         "as_of": checked.as_of,
@@ -88,10 +90,8 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
         "test_rows": test.num_rows,
         "test_partitions": (tested := sorted(set(test["partition"].to_pylist()))),
         "test_end": problem.partitions.end(tested[-1]).isoformat() if tested else None,
-        "leaks": checked.leaks.model_dump(mode="json"),
-        "power": checked.power.model_dump(mode="json")
-        if checked.power
-        else None,  # none of a set that was checked before there was any
+        "leaks": checked.leaks.document(),
+        "power": checked.power.document() if checked.power else None,
         "selection": chosen,
         "how": checked.how,
         "window_from": checked.window_from,
@@ -113,9 +113,10 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
         gate_evidence = context | evidence(problem, contender, candidate_report, baselines, against, test, sample)
         if builds_on:  # what it was taught last it knows best: its mean score need not fit all that it was taught
             gate_evidence["learnt"]["bias"] = None
-        if champion is not None:
-            gate_evidence["champion"]["is_fallback"] = champion.tags.get("kind") == "fallback"
-        files: dict[str, Any] = {"evaluation.json": gate_evidence, "evaluation.html": page(gate_evidence)}
+        rival = gate_evidence["champion"]
+        if champion is not None and rival is not None:
+            rival["is_fallback"] = champion.tags.get("kind") == "fallback"
+        files: RunFiles = {"evaluation.json": gate_evidence, "evaluation.html": page(gate_evidence)}
         if name == best:
             built = reference(
                 drawn.select(problem.feature_names),

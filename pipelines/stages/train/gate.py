@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from pipelines import ledger, store
+from pipelines.documents.evaluation import Evaluation
 from pipelines.errors import GateFailed
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Evaluated, Gated
@@ -23,7 +24,8 @@ def gate(problem_name: str, evaluated: Evaluated) -> Gated:
 
     problem = problem_of(problem_name, evaluated)
     uri = evaluated.evaluation
-    evaluation = store.find_json(uri) or {}
+    kept: Evaluation | None = store.find_json(uri)
+    evaluation: Evaluation = kept or {}
     serves = tracking.champion(problem)
     evaluation["serves"] = None if serves is None else str(serves.version)
     evaluation["judged"] = {"training": evaluated.training, "run_id": evaluated.run_id}
@@ -37,15 +39,15 @@ def gate(problem_name: str, evaluated: Evaluated) -> Gated:
         verdict=word,
         action="register" if verdict.passed else "keep champion",
         reason=verdict.reason,
-        evidence={"evaluation": evaluation, **verdict.to_dict()},
+        evidence={"evaluation": evaluation, **verdict.document()},
     )
-    judged = page(evaluation, verdict.to_dict())
+    judged = page(evaluation, verdict.document())
     store.write_bytes(evaluation_uri(problem, evaluated.training, "html"), judged)
     tags = {"gate": word, "gate_reason": verdict.reason}
     for check in verdict.checks:
         outcome = "passed" if check.passed else f"failed: {check.reason}"
         tags["gate." + re.sub(r"[^\w .:/-]", "", check.name)] = outcome
-    tracking.annotate(evaluated.run_id, files={"gate.json": verdict.to_dict(), "evaluation.html": judged}, tags=tags)
+    tracking.annotate(evaluated.run_id, files={"gate.json": verdict.document(), "evaluation.html": judged}, tags=tags)
     if not verdict.passed:
         raise GateFailed(
             f"{evaluated.candidate} did not pass: {verdict.reason}",

@@ -463,7 +463,7 @@ def test_a_worse_challenger_never_passes(
 
 
 def test_the_verdict_survives_json() -> None:
-    verdict = gate(EVALUATION, THRESHOLDS).to_dict()
+    verdict = gate(EVALUATION, THRESHOLDS).document()
     assert json.loads(json.dumps(verdict)) == verdict
 
 
