@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -38,8 +39,8 @@ class Partitions(Config):
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, value: str) -> str:
-        if value not in available_timezones():
-            raise ValueError(f"unknown time zone{did_you_mean(value, available_timezones())}")
+        if value not in _timezones():
+            raise ValueError(f"unknown time zone{did_you_mean(value, sorted(_timezones()))}")
         return value
 
     @model_validator(mode="after")
@@ -167,6 +168,12 @@ class Partitions(Config):
         seconds = range(skipped + 1)
         after = bisect_left(seconds, shown, key=lambda s: _wall(by_latter + timedelta(seconds=s), zone))
         return (by_latter + timedelta(seconds=after)).astimezone(zone)
+
+
+@cache
+def _timezones() -> frozenset[str]:
+    """The names that are known here: finding them walks all files of the database of time zones."""
+    return frozenset(available_timezones())
 
 
 def _wall(moment: datetime, zone: ZoneInfo) -> datetime:

@@ -1,23 +1,68 @@
 from __future__ import annotations
 
+import io
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
 
 import pytest
 import yaml
 
+from pipelines.cli.app import main
 from pipelines.problem import ROOT
 
+CLEAN = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "EVERGREEN_HOME": "/nonexistent"}
 
-def evergreen(*arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command as a person runs it, in an environment of its own."""
-    clean = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "EVERGREEN_HOME": "/nonexistent", **environment}
+
+class Done(NamedTuple):
+    """What a command did."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def evergreen(*arguments: str, given: str = "", **environment: str) -> Done:
+    """The command as its console script calls it, in an environment of its own and in this process: to start one takes
+    longer than most commands."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        patch.dict(os.environ, {**CLEAN, **environment}, clear=True),
+        patch.object(sys, "argv", ["evergreen", *arguments]),
+        patch.object(sys, "stdin", io.StringIO(given)),
+        chdir(ROOT),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def by_a_person(*arguments: str, **environment: str) -> Done:
+    """The same in a process of its own."""
     command = [sys.executable, "-m", "pipelines.cli.app", *arguments]
-    return subprocess.run(
-        command, input=given, capture_output=True, text=True, env=clean, cwd=ROOT, timeout=120, check=False
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**CLEAN, **environment}, cwd=ROOT, timeout=120, check=False
     )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("run", [evergreen, by_a_person])
+def test_a_process_of_its_own_says_the_same(run: Callable[..., Done]) -> None:
+    done = run("replay", "flight_delai")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ") and "did you mean 'flight_delay'" in done.stderr
+    assert "next:" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -109,7 +154,7 @@ def test_a_stages_result_feeds_the_next(tmp_path: Path) -> None:
     validated = evergreen("run", "ingest.validate", "flight_delay", "--input", "-", given=extracted.stdout, **store)
     published = evergreen("run", "ingest.publish", "flight_delay", "--input", "-", given=validated.stdout, **store)
     assert json.loads(published.stdout)["events"] == json.loads(extracted.stdout)["events"] == 6592
-    whole = evergreen("run", "ingest", "flight_delay", *week, **store)
+    whole = by_a_person("run", "ingest", "flight_delay", *week, **store)
     assert json.loads(whole.stdout)["events"] == 6592
     assert [line.split()[0] for line in whole.stderr.splitlines()] == ["extract", "validate", "publish"]
     assert "6,592 events published" in whole.stderr
