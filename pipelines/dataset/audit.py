@@ -7,9 +7,8 @@ shows beside the same row made anew, to the last bit; no statistic of the set ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,21 +27,30 @@ CURE = (
 )
 
 
+class Made(NamedTuple):
+    """What was made of the tables: a dataset or an Arrow table each."""
+
+    labelled: Any
+    """Rows of the stage `label`."""
+    training_sets: Any
+    """Rows of this set alone."""
+    features: Any
+
+
 def audit(
     problem: Problem,
     events: Any,
     labels: Any,
     as_of: datetime,
     split: dict[str, str],
-    made: Mapping[str, Any],
+    made: Made,
     rows: int,
 ) -> list[Finding]:
     """Three findings: is every row of an event; and do `rows` events, drawn by their keys, have the labels and the
     features that the tables give them?
 
     `events` and `labels` are the tables that the set was made of, `split` the split of each partition, as `splits`
-    gives it. `made` is what was made of them, datasets or tables: `labelled` (of `label`), `training_sets` (the rows of
-    this set alone) and `features`.
+    gives it.
     """
     in_splits = targets(events.filter(sql.is_among("partition", split)), as_of)
     drawn = _drawn(problem, in_splits, split, rows, as_of.isoformat())
@@ -70,26 +78,26 @@ def _labels(
     labels: Any,
     as_of: datetime,
     split: dict[str, str],
-    made: Mapping[str, Any],
+    made: Made,
 ) -> Finding:
     is_drawn = pc.field(problem.key).isin(drawn[problem.key].combine_chunks())
     again = labelled(problem, drawn, events.filter(is_drawn), labels.filter(is_drawn), as_of, split)
     names = ["partition", "event_time", "label", "source", "confidence", "label_known_time"]
     if problem.dataset.split.group_by is None:  # else it depends on the rest of the group
         names.append("split")
-    staged = made["labelled"].filter(is_drawn)
+    staged = made.labelled.filter(is_drawn)
     off = _differences(problem, again, staged, names)
-    off |= _differences(problem, again, made["training_sets"].filter(is_drawn), ["label"], is_sampled=True)
+    off |= _differences(problem, again, made.training_sets.filter(is_drawn), ["label"], is_sampled=True)
     return _finding("labels as published", off, drawn.num_rows)
 
 
-def _features(problem: Problem, drawn: pa.Table, events: Any, labels: Any, made: Mapping[str, Any]) -> Finding:
+def _features(problem: Problem, drawn: pa.Table, events: Any, labels: Any, made: Made) -> Finding:
     """Only of partitions that have rows in the set: no others have features."""
-    of_set = sql.query("SELECT DISTINCT partition FROM rows", {"rows": made["training_sets"]})["partition"]
+    of_set = sql.query("SELECT DISTINCT partition FROM rows", {"rows": made.training_sets})["partition"]
     drawn = drawn.filter(pc.is_in(drawn["partition"], value_set=of_set.combine_chunks()))
     schema = table_schema(problem, "features")
     batches = [batch.cast(schema) for batch in featurize(problem, drawn, events, labels)]
-    stored = made["features"].filter(pc.field(problem.key).isin(drawn[problem.key].combine_chunks()))
+    stored = made.features.filter(pc.field(problem.key).isin(drawn[problem.key].combine_chunks()))
     again = pa.Table.from_batches(batches, schema=schema)
     off = _differences(problem, again, stored, ["event_time", *problem.feature_names])
     return _finding("features as defined", off, drawn.num_rows)
@@ -116,7 +124,7 @@ def _differences(
     return {str(row[problem.key]): row["_off"] for row in different.to_pylist()}
 
 
-def _counts(problem: Problem, of_splits: Any, made: Mapping[str, Any]) -> Finding:
+def _counts(problem: Problem, of_splits: Any, made: Made) -> Finding:
     """Of all rows, as counting is cheap: an event has one labelled row, and at most one in the set."""
     key = sql.quote(problem.key)
     off = sql.query(
@@ -133,7 +141,7 @@ def _counts(problem: Problem, of_splits: Any, made: Mapping[str, Any]) -> Findin
             UNION ALL
             SELECT partition, count(*) || ' events that stand there twice' FROM chosen WHERE n > 1 GROUP BY 1
             ORDER BY ALL""",
-        {"events": of_splits, "labelled": made["labelled"], "training_sets": made["training_sets"]},
+        {"events": of_splits, "labelled": made.labelled, "training_sets": made.training_sets},
     ).to_pylist()
     if not off:
         return Finding("rows of events", True, "every row is of one event, and no event was left out")

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipelines.dataset import provenance
 from pipelines.dataset.facts import QUANTILES, Facts
+from pipelines.documents.dataset import SplitCount
 from pipelines.html.columns import Column, Table, number, share, text
 from pipelines.html.document import Document, Listing, Pairs, Section, document
 from pipelines.html.wording import figure, percent, value_range
@@ -85,7 +86,7 @@ def _label_columns(problem: Problem) -> list[Column]:
             return [number(name) for name in ("mean", "sd", "min", *(f"{at:.0%}" for at in QUANTILES), "max")]
 
 
-def _label_cells(problem: Problem, split: dict[str, Any]) -> list[Any]:
+def _label_cells(problem: Problem, split: SplitCount) -> list[Any]:
     """What the labels of a split are like, under `_label_columns`."""
     match problem.task:
         case "binary":
@@ -220,12 +221,13 @@ def _limits(problem: Problem, facts: Facts) -> Section:
 
 def _power(facts: Facts) -> list[str]:
     """How small a difference between two models the held-out rows show, and where that is more than the gate asks."""
+    if facts.power is None:
+        return []
     items = []
-    for split in ("validation", "test"):
-        if shown := facts.power.get(split):
-            differences = ", ".join(f"{value:.3g} in {metric}" for metric, value in shown["detectable"].items())
-            items.append(
-                f"{figure(shown['rows'])} {split} rows in {figure(shown['blocks'])} blocks show a difference "
-                f"between two models of {differences or 'no size'}."
-            )
-    return items + [f"{warning[0].upper()}{warning[1:]}." for warning in facts.power.get("warnings", [])]
+    for split, shown in (("validation", facts.power["validation"]), ("test", facts.power["test"])):
+        differences = ", ".join(f"{value:.3g} in {metric}" for metric, value in shown["detectable"].items())
+        items.append(
+            f"{figure(shown['rows'])} {split} rows in {figure(shown['blocks'])} blocks show a difference "
+            f"between two models of {differences or 'no size'}."
+        )
+    return items + [f"{warning[0].upper()}{warning[1:]}." for warning in facts.power["warnings"]]

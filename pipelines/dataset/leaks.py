@@ -25,6 +25,7 @@ from pipelines.dataset.single_feature import (
     single_feature_shares,
     stand_ins,
 )
+from pipelines.documents.dataset import LeakFinding
 from pipelines.errors import ConfigError, DataError, SchemaError
 from pipelines.problem import Problem
 
@@ -40,6 +41,10 @@ class Finding:
     passed: bool
     reason: str
     cure: str = ""
+
+    def document(self) -> LeakFinding:
+        """As the facts of a datasheet keep it."""
+        return {"name": self.name, "passed": self.passed, "reason": self.reason, "cure": self.cure}
 
 
 def check(problem: Problem, rows: pa.Table, as_of: datetime, events: Any = None) -> list[Finding]:
@@ -212,7 +217,7 @@ def _label_times(problem: Problem, rows: pa.Table, as_of: datetime) -> Finding:
     """Labels that a split learns from, against the start of the next split's first partition, and against as_of."""
     firsts = {
         group["split"]: group["first"]
-        for group in _query("SELECT split, min(partition) AS first FROM rows GROUP BY 1", rows)
+        for group in _query("SELECT split, min(partition) AS first FROM rows GROUP BY 1", rows).to_pylist()
     }
     limits = dict.fromkeys(SPLITS, as_of)
     if problem.dataset.split.embargo:
@@ -228,7 +233,7 @@ def _label_times(problem: Problem, rows: pa.Table, as_of: datetime) -> Finding:
         rows,
         limits=limit.append_column("as_of", pa.array([as_of] * len(limits), pa.timestamp("us", "UTC"))),
         by_themselves=pa.table({"source": BY_THEMSELVES}),
-    )
+    ).to_pylist()
     untimed = rows.filter(pc.and_(pc.is_valid(rows["label"]), pc.is_null(rows["label_known_time"]))).num_rows
     reasons = [
         f"{group['rows']} {group['split']} rows have labels that were not known before {group['due']}" for group in late
@@ -244,10 +249,8 @@ def _label_times(problem: Problem, rows: pa.Table, as_of: datetime) -> Finding:
 
 
 def _event_times(rows: pa.Table) -> Finding:
-    spans = {
-        row["split"]: row
-        for row in _query("SELECT split, min(event_time) AS first, max(event_time) AS last FROM rows GROUP BY 1", rows)
-    }
+    ends = _query("SELECT split, min(event_time) AS first, max(event_time) AS last FROM rows GROUP BY 1", rows)
+    spans = {row["split"]: row for row in ends.to_pylist()}
     present = [name for name in SPLITS if name in spans]
     reasons = [
         f"{older} goes on until {spans[older]['last']}, {newer} begins at {spans[newer]['first']}"
@@ -267,7 +270,7 @@ def _events_once(problem: Problem, rows: pa.Table) -> Finding:
         f"""SELECT count(*) AS events, list(CAST({key} AS VARCHAR) ORDER BY {key})[:{EXAMPLES}] AS examples
             FROM (SELECT {key} FROM rows GROUP BY 1 HAVING count(*) > 1)""",
         rows,
-    )[0]
+    ).to_pylist()[0]
     if not repeated["events"]:
         return Finding("events_once", True, f"each of {rows.num_rows} events stands once")
     return Finding(
@@ -284,7 +287,7 @@ def _entity(name: str, rows: pa.Table) -> Finding:
         f"""SELECT count(*) AS groups, list(CAST({column} AS VARCHAR) ORDER BY {column})[:{EXAMPLES}] AS examples
             FROM (SELECT {column} FROM rows WHERE {column} IS NOT NULL GROUP BY 1 HAVING count(DISTINCT split) > 1)""",
         rows,
-    )[0]
+    ).to_pylist()[0]
     if not shared["groups"]:
         return Finding(f"entity {name}", True, f"no {name} stands in two splits")
     return Finding(
@@ -307,7 +310,7 @@ def _duplicates(problem: Problem, rows: pa.Table) -> Finding:
             SELECT coalesce(sum(rows), 0)::BIGINT AS rows, list(example ORDER BY example)[:{EXAMPLES}] AS examples
             FROM equal""",
         rows,
-    )[0]
+    ).to_pylist()[0]
     if not copies["rows"]:
         return Finding("duplicates", True, "no two splits have rows with equal features")
     return Finding(
@@ -336,7 +339,7 @@ def _copies(problem: Problem, rows: pa.Table, allowed: float) -> Finding:
                 avg((n IS NOT NULL)::INT) FILTER (split = 'test') AS test
             FROM hashed LEFT JOIN known USING (h)""",
         rows,
-    )[0]
+    ).to_pylist()[0]
     usual = shares["usual"] or 0.0
     allowed += usual * (1 - usual)
     above_usual = {name: shares[name] for name in ("validation", "test") if (shares[name] or 0.0) > usual + allowed}
@@ -385,6 +388,6 @@ def _coverage(events: Any, allowed: float) -> Finding:
     )
 
 
-def _query(text: str, rows: pa.Table, **more: pa.Table) -> list[dict[str, Any]]:
-    answer: list[dict[str, Any]] = sql.query(text, {"rows": rows, **more}).to_pylist()
-    return answer
+def _query(text: str, rows: pa.Table, **more: pa.Table) -> pa.Table:
+    """A small result of SQL over the rows of the training set."""
+    return sql.query(text, {"rows": rows, **more})

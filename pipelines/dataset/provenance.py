@@ -78,10 +78,13 @@ def labels(problem: Problem, facts: Facts) -> Section:
         settings["Self-training"] = (
             f"by {rule.self_training.candidate}, from a probability of {rule.self_training.threshold:g} on"
         )
-    names = ["rows", "positives", "mean_confidence"] if problem.task == "binary" else ["rows", "mean_confidence"]
-    titles = {"rows": "rows", "positives": "positive", "mean_confidence": "mean confidence"}
-    columns = [text("split"), text("source"), *(number(titles[name]) for name in names)]
-    rows = [[source["split"], source["source"], *(source[name] for name in names)] for source in facts.label_sources]
+    is_binary = problem.task == "binary"
+    columns = [text("split"), text("source"), number("rows"), *([number("positive")] if is_binary else [])]
+    columns.append(number("mean confidence"))
+    rows: list[list[str | float]] = []
+    for source in facts.label_sources:
+        positives = [source["positives"]] if is_binary else []
+        rows.append([source["split"], source["source"], source["rows"], *positives, source["mean_confidence"]])
     return Section("Where its labels come from", [Pairs(settings), Table(columns, rows)])
 
 

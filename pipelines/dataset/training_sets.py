@@ -7,9 +7,8 @@ moment.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from pipelines.dataset.facts import Facts
     from pipelines.dataset.leaks import Finding
+    from pipelines.documents.dataset import Feature
 
 
 def usable(problem: Problem, labelled: ds.Dataset) -> pa.Table:
@@ -109,7 +109,7 @@ def _joined(
     features_of: Problem | None = None,
     extra: Sequence[str] = (),
     and_sets: Sequence[str] = (),
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, dict[str, pa.Table | ds.Dataset]]:
     """Query and tables of a split's rows, in no order."""
     features = store.dataset(features_of or problem, "features", pins.features_version)
     rows = training_set(problem, pins, split, [problem.key, "partition", "label", "weight"], and_sets)
@@ -176,7 +176,7 @@ def facts(
     problem: Problem,
     pins: Featurized,
     rows: pa.Table,
-    features: list[dict[str, Any]],
+    features: list[Feature],
     findings: list[Finding],
     power: HeldOutPower,
 ) -> Facts:
@@ -204,7 +204,7 @@ def facts(
         splits=split_counts(problem, rows),
         label_sources=source_counts(problem, rows),
         features=features,
-        findings=[asdict(finding) for finding in findings],
+        findings=[finding.document() for finding in findings],
         queries={name: problem.sql(name) for name in problem.queries},
         table_versions={
             "events": pins.events_version,
@@ -213,7 +213,7 @@ def facts(
             "training_sets": pins.training_set_version,
         },
         git_commit=git_commit(),
-        power=power.model_dump(mode="json"),
+        power=power.document(),
     )
 
 

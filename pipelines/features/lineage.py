@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, Required, TypedDict, cast
 
 import pyarrow as pa
 
@@ -36,7 +36,72 @@ def lineage(text: str, sources: Mapping[str, Sequence[str]]) -> Outputs:
 Relation = str | Outputs  # a source, by name, or what a subquery gives
 
 
-def _outputs(node: dict[str, Any], sources: Mapping[str, Sequence[str]], known: dict[str, Outputs]) -> Outputs:
+class SubqueryNode(TypedDict, total=False):
+    """A query inside another one in DuckDB's tree; which key it has depends on where it stands."""
+
+    query_node: WrappedNode
+    """Below WITH."""
+    subquery: WrappedNode
+    """Below FROM, or in an expression."""
+
+
+class FromTable(SubqueryNode, total=False):
+    """What stands after FROM in DuckDB's tree."""
+
+    type: Required[str]
+    """BASE_TABLE, JOIN, SUBQUERY, or one of those that are not followed."""
+    alias: str
+    table_name: str
+    """Of a table."""
+    left: FromTable
+    """Of a join."""
+    right: FromTable
+    """Of a join."""
+
+
+class CommonTable(TypedDict):
+    """One query below WITH in DuckDB's tree."""
+
+    key: str
+    """Its name."""
+    value: SubqueryNode
+
+
+class CommonTables(TypedDict):
+    """WITH in DuckDB's tree."""
+
+    map: list[CommonTable]
+
+
+# The first key is a keyword of Python, which a class cannot have as a field.
+Expression = TypedDict(
+    "Expression",
+    {
+        "class": str,
+        "alias": str,
+        "relation_name": NotRequired[str],  # of a star
+        "column_names": NotRequired[list[str]],  # of a column: the table that was named before it comes first
+    },
+)
+
+
+class SelectNode(TypedDict):
+    """A SELECT in DuckDB's tree, as far as it is followed."""
+
+    type: str
+    """SELECT_NODE, or one of those that are not followed."""
+    cte_map: CommonTables
+    from_table: FromTable
+    select_list: list[Expression]
+
+
+class WrappedNode(SelectNode, total=False):
+    """A SELECT, or what has it as its `node`."""
+
+    node: SelectNode
+
+
+def _outputs(node: SelectNode, sources: Mapping[str, Sequence[str]], known: dict[str, Outputs]) -> Outputs:
     if node["type"] != "SELECT_NODE":
         return {}
     named = dict(known)
@@ -58,15 +123,14 @@ def _outputs(node: dict[str, Any], sources: Mapping[str, Sequence[str]], known: 
     return outputs
 
 
-def _node(holder: dict[str, Any]) -> dict[str, Any]:
+def _node(holder: SubqueryNode) -> SelectNode:
     """A query below WITH or FROM; DuckDB wraps some in `node`."""
     query = holder["query_node"] if "query_node" in holder else holder["subquery"]
-    node: dict[str, Any] = query.get("node", query)
-    return node
+    return query.get("node", query)
 
 
 def _relations(
-    table: dict[str, Any], sources: Mapping[str, Sequence[str]], named: dict[str, Outputs]
+    table: FromTable, sources: Mapping[str, Sequence[str]], named: dict[str, Outputs]
 ) -> Iterator[tuple[str, Relation]]:
     """What FROM brings in, by the name under which columns call it."""
     match table["type"]:
@@ -96,10 +160,10 @@ def _references(tree: Any) -> Iterator[list[str]]:
             yield from _references(value)
 
 
-def _subqueries(tree: Any) -> Iterator[dict[str, Any]]:
+def _subqueries(tree: Any) -> Iterator[SelectNode]:
     if isinstance(tree, dict):
         if tree.get("class") == "SUBQUERY":
-            yield _node(tree)
+            yield _node(cast(SubqueryNode, tree))
         else:
             for value in tree.values():
                 yield from _subqueries(value)

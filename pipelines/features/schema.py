@@ -2,78 +2,105 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from pipelines import sql
 from pipelines.config import History
+from pipelines.documents.dataset import Feature
 from pipelines.errors import ConfigError, DataError
 from pipelines.features.derive import PERIODS
 from pipelines.features.lineage import lineage
 from pipelines.problem import Problem
 
 
-def feature_schema(problem: Problem, rows: pa.Table | None) -> list[dict[str, Any]]:
+class _Declared(NamedTuple):
+    """What the config says of a feature."""
+
+    type: str
+    unit: str
+    description: str
+    owner: str
+    definition: str
+    made_of: list[str]
+    """Columns of events, or `label`."""
+
+
+class _Values(NamedTuple):
+    """What the values of a feature are like; None where there are no rows, or the measure is none of its kind."""
+
+    coverage: float | None = None
+    min: float | None = None
+    max: float | None = None
+    distinct: int | None = None
+
+
+def feature_schema(problem: Problem, rows: pa.Table | None) -> list[Feature]:
     """One record per feature, in the model's order: what a person needs to know before using or trusting it.
 
-    Keys: name, type, unit, description, owner (the problem's, where none is named), available (cutoff, later, or None
-    where nobody has said), source_columns (`source.column`; `label` is the label), definition; and of `rows`, the
-    training rows, coverage (share of rows with a value), min and max (of numbers), distinct (how many values a
-    category has): None without rows. Plain data, the same for the same input.
+    `rows` are the training rows, if there are any yet. Plain data, the same for the same input.
 
     Raises:
         DataError: `rows` lack a feature.
     """
     origin = _origin(problem)
-    seen_values = _seen(problem, rows) if rows is not None else {}
-    empty = {"coverage": None, "min": None, "max": None, "distinct": None}
-    return [
-        {
-            "name": name,
-            **facts,
-            "owner": facts["owner"] or problem.owner,
-            "available": _available(problem, used),
-            "source_columns": sorted({source_column for column in used for source_column in origin.get(column, [])}),
-            **seen_values.get(name, empty),
-        }
-        for name, (facts, used) in _facts(problem).items()
-    ]
+    measured = _measured(problem, rows) if rows is not None else {}
+    schema: list[Feature] = []
+    for name, declared in _declared(problem).items():
+        values = measured.get(name, _Values())
+        schema.append(
+            {
+                "name": name,
+                "type": declared.type,
+                "unit": declared.unit,
+                "description": declared.description,
+                "owner": declared.owner or problem.owner,
+                "definition": declared.definition,
+                "available": _available(problem, declared.made_of),
+                "source_columns": sorted({source for column in declared.made_of for source in origin.get(column, [])}),
+                "coverage": values.coverage,
+                "min": values.min,
+                "max": values.max,
+                "distinct": values.distinct,
+            }
+        )
+    return schema
 
 
 def feature_units(problem: Problem) -> dict[str, str]:
     """The unit of each feature as it is declared, or as what it is made of has it; "" where there is none."""
-    return {name: facts["unit"] for name, (facts, _) in _facts(problem).items()}
+    return {name: declared.unit for name, declared in _declared(problem).items()}
 
 
-def _facts(problem: Problem) -> dict[str, tuple[dict[str, str], list[str]]]:
-    """What is declared about each feature, and the columns of events (or label) that it is made of."""
-    features, facts = problem.features, {}
+def _declared(problem: Problem) -> dict[str, _Declared]:
+    """What the config says of each feature."""
+    features, all_declared = problem.features, dict[str, _Declared]()
     for name in features.columns:
         column = problem.columns[name]
-        words = {"unit": column.unit, "description": column.description, "owner": column.owner}
-        facts[name] = ({"type": column.type, **words, "definition": f"{name} of events.sql"}, [name])
+        definition = f"{name} of events.sql"
+        all_declared[name] = _Declared(
+            column.type, column.unit, column.description, column.owner, definition, made_of=[name]
+        )
     for name, past in features.history.items():
-        words = {"unit": past.unit or _unit(problem, past), "description": past.description, "owner": past.owner}
         groups = f"by {', '.join(past.by)}" if past.by else "over all events"
         definition = f"{past.function} of {past.of} over {past.window_days} days {groups}"
-        facts[name] = ({"type": "float", **words, "definition": definition}, [*past.by, past.of])
+        unit = past.unit or _unit(problem, past)
+        all_declared[name] = _Declared(
+            "float", unit, past.description, past.owner, definition, made_of=[*past.by, past.of]
+        )
     for name, cross in features.crosses.items():
-        words = {"unit": "", "description": cross.description, "owner": cross.owner}
-        facts[name] = ({"type": "string", **words, "definition": " | ".join(cross.of)}, cross.of)
+        definition = " | ".join(cross.of)
+        all_declared[name] = _Declared("string", "", cross.description, cross.owner, definition, made_of=cross.of)
     for name, part in features.datetime.items():
-        words = {"unit": "", "description": part.description, "owner": part.owner}
         definition = f"{part.part} of {part.of} in {problem.partitions.timezone}"
+        definitions = {name: definition}
         if part.cyclical:
             turn = f", once around in {PERIODS[part.part]}"
-            facts[f"{name}_sin"] = ({"type": "float", **words, "definition": f"sine of {definition}{turn}"}, [part.of])
-            facts[f"{name}_cos"] = (
-                {"type": "float", **words, "definition": f"cosine of {definition}{turn}"},
-                [part.of],
-            )
-        else:
-            facts[name] = ({"type": "float", **words, "definition": definition}, [part.of])
-    return facts
+            definitions = {f"{name}_sin": f"sine of {definition}{turn}", f"{name}_cos": f"cosine of {definition}{turn}"}
+        for made, words in definitions.items():
+            all_declared[made] = _Declared("float", "", part.description, part.owner, words, made_of=[part.of])
+    return all_declared
 
 
 def _unit(problem: Problem, past: History) -> str:
@@ -103,7 +130,7 @@ def _origin(problem: Problem) -> dict[str, list[str]]:
     return origins | {name: column.source_columns for name, column in problem.columns.items() if column.source_columns}
 
 
-def _seen(problem: Problem, rows: pa.Table) -> dict[str, dict[str, Any]]:
+def _measured(problem: Problem, rows: pa.Table) -> dict[str, _Values]:
     """What the values of each feature are like, in one pass over the rows."""
     names = problem.feature_names
     if missing := [name for name in names if name not in rows.column_names]:
@@ -121,11 +148,6 @@ def _seen(problem: Problem, rows: pa.Table) -> dict[str, dict[str, Any]]:
     (counted,) = sql.query(f"SELECT {named} FROM rows", {"rows": rows}).to_pylist()
     values, count = list(counted.values()), rows.num_rows
     return {
-        name: {
-            "coverage": values[4 * n] / count if count else None,
-            "min": values[4 * n + 1],
-            "max": values[4 * n + 2],
-            "distinct": values[4 * n + 3],
-        }
+        name: _Values(values[4 * n] / count if count else None, *values[4 * n + 1 : 4 * n + 4])
         for n, name in enumerate(names)
     }

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipelines import sql
 from pipelines.artifacts import table_schema
+from pipelines.dataset import audit as audited
 from pipelines.dataset.audit import audit
 from pipelines.dataset.label import label, splits
 from pipelines.dataset.leaks import Finding
@@ -36,7 +37,7 @@ class Made:
     features: pa.Table
 
     def audit(self, rows: int = 1_000) -> dict[str, Finding]:
-        made = {name: getattr(self, name) for name in ("labelled", "training_sets", "features")}
+        made = audited.Made(self.labelled, self.training_sets, self.features)
         found = audit(self.problem, self.events, self.labels, AS_OF, self.split, made, rows)
         assert [one.name for one in found] == ["rows of events", "labels as published", "features as defined"]
         return {one.name: one for one in found}

@@ -65,17 +65,17 @@ def check(problem_name: str, featurized: Featurized) -> Checked:
 
 
 def _audit(problem: Problem, pins: Featurized, as_of: datetime, labelled: ds.Dataset) -> list[Finding]:
-    from pipelines.dataset.audit import audit
+    from pipelines.dataset.audit import Made, audit
     from pipelines.dataset.label import Sizes, splits
 
     rows = problem.dataset.leaks.audit_rows
     if rows is None:
         return []
-    made = {
-        "labelled": labelled,
-        "training_sets": training_sets.training_set(problem, pins),
-        "features": store.dataset(problem, "features", pins.features_version),
-    }
+    made = Made(
+        labelled=labelled,
+        training_sets=training_sets.training_set(problem, pins),
+        features=store.dataset(problem, "features", pins.features_version),
+    )
     events = store.dataset(problem, "events", pins.events_version)
     labels = store.dataset(problem, "labels", pins.labels_version)
     available = store.partition_keys(problem, "events", pins.events_version)

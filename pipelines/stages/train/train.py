@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import BaseModel
 
 from pipelines import store
 from pipelines.config import Candidate
@@ -121,7 +122,10 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
             "augmentation": problem.dataset.augmentation.method,
             "train_rows": prints["train"]["rows"],
             "fitted_rows": model.fitted_rows,
-            **_settings(spec),
+            **{
+                name: section.model_dump(mode="json", exclude_defaults=True) or "default"
+                for name, section in _sections(spec).items()
+            },
             "events_version": checked.events_version,
             "labels_version": checked.labels_version,
             "features_version": checked.features_version,
@@ -214,16 +218,12 @@ def _evenly(rows: pa.Table, most: int) -> pa.Table:
     return rows.filter(pa.array(is_taken))
 
 
-def _settings(spec: Candidate) -> dict[str, Any]:
-    """What else a candidate was given, as far as it is not the default: for comparing runs in MLflow."""
+def _sections(spec: Candidate) -> dict[str, BaseModel]:
+    """What else a candidate was given: for comparing runs in MLflow."""
     sections = {
         "preprocessing": spec.preprocessing,
         "selection": spec.selection,
         "imbalance": spec.imbalance,
         "calibration": spec.calibration,
     }
-    return {
-        name: section.model_dump(mode="json", exclude_defaults=True) or "default"
-        for name, section in sections.items()
-        if section is not None
-    }
+    return {name: section for name, section in sections.items() if section is not None}
