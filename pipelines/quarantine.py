@@ -24,7 +24,7 @@ from pipelines.errors import DataError
 from pipelines.problem import Problem, Query
 
 if TYPE_CHECKING:
-    from pipelines.ingest.quarantine import Repair
+    from pipelines.ingest.quarantine import Repair, WaitingRow
 
 REFUSED = "ingest.validate"  # who holds partitions of which nothing was published
 HELD, READMITTED = "quarantine", "readmitted"  # actions on the ledger
@@ -137,7 +137,7 @@ def repairs(problem: Problem, query: Query) -> dict[str, Repair]:
     }
 
 
-def listing(problem: Problem, partition: str | None = None) -> list[dict[str, Any]]:
+def listing(problem: Problem, partition: str | None = None) -> list[WaitingRow]:
     """The rows that wait in quarantine, of one partition or of all."""
     from pipelines.ingest.quarantine import listing as list_rows
 

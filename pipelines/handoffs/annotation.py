@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Any, TypedDict
 
 from pydantic import BaseModel, ConfigDict
 
@@ -33,6 +34,23 @@ class Form(BaseModel):
     body: str
     params: dict[str, dict[str, Any]]
     """Airflow's `Param` of each event: a JSON schema."""
+
+
+class User(TypedDict, total=False):
+    """Who answered a form, as Airflow says it."""
+
+    id: str | None
+    name: str | None
+
+
+class Response(TypedDict, total=False):
+    """What a form brought, as Airflow's form operator gives it."""
+
+    responded_by_user: User | None
+    """None: it ran out of time."""
+    responded_at: str | datetime | None
+    params_input: dict[str, str] | None
+    """Answer by the parameter that asks about an event."""
 
 
 class Chosen(HandOff):

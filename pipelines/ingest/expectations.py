@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -91,7 +91,7 @@ def expectations(problem: Problem, query: Query, staged: Any, elsewhere: pa.Tabl
             rows[f"{prefix}_{n}"].to_numpy(zero_copy_only=False) for prefix in ("_broken", "_compared")
         )
         by_gx = np.zeros(rows.num_rows, bool)
-        by_gx[results[check.name].get("unexpected_index_list") or []] = True
+        by_gx[results[check.name].unexpected] = True
         apart = np.flatnonzero(compared & (by_duckdb != by_gx))
         if apart.size:
             keys = [str(key) for key in rows[problem.key].take(apart[:10]).to_pylist()]
@@ -106,9 +106,9 @@ def expectations(problem: Problem, query: Query, staged: Any, elsewhere: pa.Tabl
         shown = rows[_shown_column(problem, check)].take(broken[:EXAMPLES]).to_pylist()
         expected.append(Expected(check.name, asked[n][1], int(compared.sum()), broken.size, tuple(map(str, shown))))
     for name, kind, arguments in types:
-        if not results[name]["success"]:
+        if not results[name].success:
             raise DataError(
-                f"{name} is what the problem declares, and Great Expectations finds {results[name]['observed_value']}",
+                f"{name} is what the problem declares, and Great Expectations finds {results[name].observed}",
                 where=f"{query}, column {arguments['column']}",
                 cure="clear the run from extract on: it was staged before the type was changed",
             )
@@ -148,7 +148,7 @@ def batch_expectations(checked: Sequence[BatchRule]) -> list[Expected]:
     )
     expected = []
     for n, rule in enumerate(checked):
-        failed = [keys[place] for place in results[rule.name].get("unexpected_index_list") or []]
+        failed = [keys[place] for place in results[rule.name].unexpected]
         if sorted(failed) != sorted(rule.failed):
             raise DataError(
                 f"rule {rule.name!r}: broken by {some(rule.failed) or 'none'}, and for Great Expectations by "
@@ -223,8 +223,18 @@ def _whole_frame(process: int) -> BatchDefinition[Any]:
     return asset.add_batch_definition_whole_dataframe("all")
 
 
-def _results(frame: pd.DataFrame, checks: Sequence[Check]) -> dict[str, dict[str, Any]]:
-    """Great Expectations' result for each rule, by name, and its "success"."""
+class _Result(NamedTuple):
+    """What Great Expectations found of a rule."""
+
+    success: bool
+    unexpected: list[int]
+    """Places of the rows that break it."""
+    observed: Any
+    """The value that was found, of a rule on a whole column."""
+
+
+def _results(frame: pd.DataFrame, checks: Sequence[Check]) -> dict[str, _Result]:
+    """Great Expectations' result for each rule, by name."""
     import great_expectations as gx
     from great_expectations.expectations.registry import get_expectation_impl
 
@@ -243,5 +253,7 @@ def _results(frame: pd.DataFrame, checks: Sequence[Check]) -> dict[str, dict[str
                 f"rule {rule!r} could not be checked: {raised[0]['exception_message']}",
                 cure="compare the column's declared type with its rule in problem.yaml",
             )
-        by_rule[rule] = {**outcome.result, "success": bool(outcome.success)}
+        details = outcome.result
+        unexpected = details.get("unexpected_index_list") or []
+        by_rule[rule] = _Result(bool(outcome.success), unexpected, details.get("observed_value"))
     return by_rule

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeGuard
+from typing import Any, TypedDict, TypeGuard
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +21,19 @@ from pipelines.ingest.validate import bad_rows, identified
 from pipelines.problem import Problem, Query
 
 SHOWN_CHARACTERS = 120  # of a row in a list
+
+
+class WaitingRow(TypedDict):
+    """A row in quarantine, as a list shows it."""
+
+    id: str
+    partition: str
+    source: str
+    """The query or the source that gave it."""
+    rules: list[str]
+    """Those that it broke."""
+    row: str
+    """How its JSON begins."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +52,8 @@ def from_sources(problem: Problem, rejected: pa.Table, partition: str) -> pa.Tab
         )
 
 
-def listing(quarantine: pa.Table, released: set[str]) -> list[dict[str, Any]]:
-    """The rows that wait: id, partition, source, rules, and how `row` begins; by partition, then id.
+def listing(quarantine: pa.Table, released: set[str]) -> list[WaitingRow]:
+    """The rows that wait, by partition, then id.
 
     A row without a time is set aside by every run, and listed once, in the first partition that has it.
     """
@@ -51,7 +64,7 @@ def listing(quarantine: pa.Table, released: set[str]) -> list[dict[str, Any]]:
         FROM quarantine WHERE id NOT IN (SELECT id FROM released) GROUP BY id ORDER BY partition, id
     """
     done = pa.table({"id": pa.array(sorted(released), pa.string())})
-    rejected: list[dict[str, Any]] = sql.query(rows, {"quarantine": quarantine, "released": done}).to_pylist()
+    rejected: list[WaitingRow] = sql.query(rows, {"quarantine": quarantine, "released": done}).to_pylist()
     return rejected
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -131,15 +131,35 @@ def combine(
     return dawid_skene(votes, silence_speaks=silence_speaks).labels()
 
 
+@dataclass(frozen=True)
+class VoterReport:
+    """How much a voter says, how much of that others say too, and how often it is right. Shares are of all events."""
+
+    voter: str
+    positive: int
+    """Votes for the positive class."""
+    negative: int
+    """Votes for the negative class."""
+    coverage: float
+    """Share on which it votes."""
+    overlap: float
+    """Share on which it and another vote."""
+    conflict: float
+    """Share on which it and another vote differently."""
+    accuracy_estimated: float | None
+    """Without the truth (`dawid_skene`); None below three voters, which cannot be told apart, and without votes."""
+    accuracy: float | None
+    """On the checked events; None where there are none."""
+    checked: int
+    """Events that it votes on and of which the truth is known."""
+
+
 def report(
     votes: Votes, names: Sequence[str], truth: Votes | None = None, *, silence_speaks: bool = False
-) -> list[dict[str, Any]]:
-    """One record per voter: how much it says, how much of that others say too, and how often it is right.
+) -> list[VoterReport]:
+    """One record per voter, with Snorkel's definitions of coverage, overlap and conflict.
 
-    coverage, overlap and conflict are shares of all events (Snorkel's definitions): it votes; it and another vote; it
-    and another vote differently. accuracy_estimated needs no truth (`dawid_skene`; None below three voters, which
-    cannot be told apart, and without votes); accuracy is measured on the `checked` events of which the truth is
-    known (`truth`: 1, 0, ABSTAINS where it is not; None where there are none).
+    `truth`: 1, 0, ABSTAINS where it is not known.
     """
     rows = max(len(votes), 1)
     casts = votes != ABSTAINS
@@ -152,16 +172,16 @@ def report(
     checked = casts & (known != ABSTAINS)[:, None]
     right = (checked & (votes == known[:, None])).sum(axis=0)
     return [
-        {
-            "voter": name,
-            "positive": int((votes[:, voter] == 1).sum()),
-            "negative": int((votes[:, voter] == 0).sum()),
-            "coverage": float(casts[:, voter].sum() / rows),
-            "overlap": float((casts & (others_cast > 0))[:, voter].sum() / rows),
-            "conflict": float(conflicts[:, voter].sum() / rows),
-            "accuracy_estimated": None if estimated is None or not casts[:, voter].any() else float(estimated[voter]),
-            "accuracy": float(right[voter] / checked[:, voter].sum()) if checked[:, voter].any() else None,
-            "checked": int(checked[:, voter].sum()),
-        }
+        VoterReport(
+            voter=name,
+            positive=int((votes[:, voter] == 1).sum()),
+            negative=int((votes[:, voter] == 0).sum()),
+            coverage=float(casts[:, voter].sum() / rows),
+            overlap=float((casts & (others_cast > 0))[:, voter].sum() / rows),
+            conflict=float(conflicts[:, voter].sum() / rows),
+            accuracy_estimated=None if estimated is None or not casts[:, voter].any() else float(estimated[voter]),
+            accuracy=float(right[voter] / checked[:, voter].sum()) if checked[:, voter].any() else None,
+            checked=int(checked[:, voter].sum()),
+        )
         for voter, name in enumerate(names)
     ]

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from pipelines.errors import DataError
-from pipelines.handoffs.annotation import Form
+from pipelines.handoffs.annotation import Form, Response, User
 from pipelines.problem import Problem
 
 CANNOT_TELL = "cannot tell"
@@ -62,7 +62,7 @@ def parameter(number: int) -> str:
     return f"event_{number:02d}"
 
 
-def answers(problem: Problem, asked: Sequence[str], responses: Sequence[Any]) -> pa.Table:
+def answers(problem: Problem, asked: Sequence[str], responses: Sequence[Response | None]) -> pa.Table:
     """Votes of the people who answered: key, voter, vote; who cannot tell has no row.
 
     `asked`: keys of the events, in the form's order. `responses`: what each form brought, as Airflow gives it, or None.
@@ -72,11 +72,11 @@ def answers(problem: Problem, asked: Sequence[str], responses: Sequence[Any]) ->
     Raises:
         DataError: an answer is none of ANSWERS.
     """
-    answered = [response for response in responses if response and response.get("responded_by_user")]
-    answered.sort(key=lambda response: str(response.get("responded_at") or ""))
+    answered = [(user, response) for response in responses if response and (user := response.get("responded_by_user"))]
+    answered.sort(key=lambda answer: str(answer[1].get("responded_at") or ""))
     said: dict[tuple[str, str], int] = {}
-    for response in answered:
-        voter = person(response["responded_by_user"])
+    for user, response in answered:
+        voter = person(user)
         given = response.get("params_input") or {}
         for number, key in enumerate(asked, start=1):
             answer = given.get(parameter(number), CANNOT_TELL)
@@ -99,7 +99,7 @@ def answers(problem: Problem, asked: Sequence[str], responses: Sequence[Any]) ->
     )
 
 
-def person(user: dict[str, Any]) -> str:
+def person(user: User) -> str:
     """Who answered, in a word that no other user has.
 
     >>> person({"id": "7", "name": "ada"}), person({"id": "ada", "name": "ada"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from pipelines.errors import DataError
 from pipelines.labeling.combine import ABSTAINS, Votes
 from pipelines.problem import Problem
 
+Constant = str | datetime | None  # the same value in all rows of a column
 WINDOW = 8  # newest partitions that are looked at, beside those that wait for their labels
 
 
@@ -83,7 +84,12 @@ def with_abstentions(column: pa.ChunkedArray) -> Votes:
 
 def write_votes(problem: Problem, window: Window, batch: str, kind: str, votes: pa.Table) -> None:
     """Replace the votes of a batch by rows of key, event_time, voter and vote."""
-    constants = {"batch": batch, "partition": window.arrival, "kind": kind, "known_time": window.present - INSTANT}
+    constants: dict[str, Constant] = {
+        "batch": batch,
+        "partition": window.arrival,
+        "kind": kind,
+        "known_time": window.present - INSTANT,
+    }
     store.write_table(problem, "votes", _with_constants(problem, "votes", votes, constants), [batch])
 
 
@@ -98,7 +104,7 @@ def state(problem: Problem, window: Window, source: LabelSource, rows: pa.Table,
     others = f"SELECT * FROM former ANTI JOIN about USING ({sql.quote(problem.key)}, event_time)"
     kept = sql.query(others, {"former": former, "about": about}).cast(former.schema)
     stated = rows.select([problem.key, "event_time", "label", "confidence"]).append_column("labeler", labeler)
-    constants = {
+    constants: dict[str, Constant] = {
         "partition": window.arrival,
         "known_time": window.present - INSTANT,
         "source": source,
@@ -109,7 +115,7 @@ def state(problem: Problem, window: Window, source: LabelSource, rows: pa.Table,
     store.write_table(problem, "labels", pa.concat_tables([kept, stated]), [window.arrival], within=source)
 
 
-def _with_constants(problem: Problem, name: TableName, rows: pa.Table, constants: dict[str, Any]) -> pa.Table:
+def _with_constants(problem: Problem, name: TableName, rows: pa.Table, constants: Mapping[str, Constant]) -> pa.Table:
     """The rows in the shape of a table, with the same value in all rows for each column of `constants`."""
     schema = table_schema(problem, name)
     columns = [

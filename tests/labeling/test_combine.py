@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipelines.labeling.combine import ABSTAINS, combine, dawid_skene, majority, report
+from pipelines.labeling.combine import ABSTAINS, VoterReport, combine, dawid_skene, majority, report
 
 pytestmark = pytest.mark.slow
 
@@ -152,22 +153,22 @@ def test_the_report_counts_as_snorkel_does() -> None:
     votes = np.array([[1, 1, -1], [1, 0, -1], [-1, -1, 0], [-1, -1, -1]], np.int8)
     truth = np.array([1, 0, -1, 1], np.int8)
     one, two, three = report(votes, ["one", "two", "three"], truth)
-    assert one | {"accuracy_estimated": None} == {
-        "voter": "one",
-        "positive": 2,
-        "negative": 0,
-        "coverage": 0.5,
-        "overlap": 0.5,
-        "conflict": 0.25,
-        "accuracy_estimated": None,
-        "accuracy": 0.5,
-        "checked": 2,
-    }
-    assert (two["accuracy"], two["conflict"]) == (1.0, 0.25)
-    assert (three["coverage"], three["overlap"], three["conflict"]) == (0.25, 0.0, 0.0)
-    assert (three["accuracy"], three["checked"]) == (None, 0), "of its event no truth is known"
+    assert replace(one, accuracy_estimated=None) == VoterReport(
+        voter="one",
+        positive=2,
+        negative=0,
+        coverage=0.5,
+        overlap=0.5,
+        conflict=0.25,
+        accuracy_estimated=None,
+        accuracy=0.5,
+        checked=2,
+    )
+    assert (two.accuracy, two.conflict) == (1.0, 0.25)
+    assert (three.coverage, three.overlap, three.conflict) == (0.25, 0.0, 0.0)
+    assert (three.accuracy, three.checked) == (None, 0), "of its event no truth is known"
 
 
 def test_two_voters_are_not_told_apart() -> None:
     votes = np.array([[1, 0], [1, 1]], np.int8)
-    assert [one["accuracy_estimated"] for one in report(votes, ["one", "two"])] == [None, None]
+    assert [voter.accuracy_estimated for voter in report(votes, ["one", "two"])] == [None, None]

@@ -1,34 +1,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from pipelines.labeling.page import page, warnings
+from pipelines.labeling.combine import VoterReport
+from pipelines.labeling.page import Summary, page, warnings
 from pipelines.problem import Problem
 
-SUMMARY = {
-    "events": 1000,
-    "voted": 900,
-    "labelled": 800,
-    "positive": 200,
-    "accuracy": 0.91,
-    "checked": 500,
-    "partitions": ("2024-01-01", "2024-01-08"),
-}
+SUMMARY = Summary(
+    events=1000,
+    voted=900,
+    labelled=800,
+    positive=200,
+    accuracy=0.91,
+    checked=500,
+    first_partition="2024-01-01",
+    last_partition="2024-01-08",
+)
 
 
-def record(**changes: Any) -> dict[str, Any]:
-    return {
-        "voter": "full",
-        "positive": 40,
-        "negative": 60,
-        "coverage": 0.1,
-        "overlap": 0.05,
-        "conflict": 0.01,
-        "accuracy_estimated": 0.8,
-        "accuracy": 0.82,
-        "checked": 70,
-    } | changes
+def record(**changes: Any) -> VoterReport:
+    usual = VoterReport(
+        voter="full",
+        positive=40,
+        negative=60,
+        coverage=0.1,
+        overlap=0.05,
+        conflict=0.01,
+        accuracy_estimated=0.8,
+        accuracy=0.82,
+        checked=70,
+    )
+    return replace(usual, **changes)
 
 
 def test_the_page_has_every_function_and_escapes_it(toy: Callable[..., Problem]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +11,12 @@ import pyarrow.compute as pc
 from pipelines import sql, store
 from pipelines.asof.clock import INSTANT
 from pipelines.errors import NothingToDo
-from pipelines.handoffs.annotation import Chosen, Collected
+from pipelines.handoffs.annotation import Chosen, Collected, Response
 from pipelines.handoffs.config import problem_of
 from pipelines.labeling.statements import state, window_of, write_votes
 
 
-def collect(problem_name: str, chosen: Chosen, responses: list[Any]) -> Collected:
+def collect(problem_name: str, chosen: Chosen, responses: list[Response | None]) -> Collected:
     """Keep what people answered, and state what all people together have said of these events so far.
 
     `responses`: what each form brought, None where nothing came back. Repeated, it writes the same again.

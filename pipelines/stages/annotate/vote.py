@@ -23,7 +23,7 @@ def vote(problem_name: str, partition: str | None = None) -> Voted:
     """
     from pipelines.labeling import combine
     from pipelines.labeling.functions import votes as say
-    from pipelines.labeling.page import page
+    from pipelines.labeling.page import Summary, page
 
     problem = load_problem(problem_name)
     weak = problem.labels.weak
@@ -50,23 +50,24 @@ def vote(problem_name: str, partition: str | None = None) -> Voted:
     stated = stated.append_column("confidence", pa.array(confidence[sure]))
     state(problem, window, "weak", stated, pa.array([weak.combine] * len(sure), pa.string()), events)
     checked = is_sure & (truth != combine.ABSTAINS)
-    summary = {
-        "events": events.num_rows,
-        "voted": int((votes != combine.ABSTAINS).any(axis=1).sum()),
-        "labelled": len(sure),
-        "positive": int((label[sure] == 1).sum()),
-    }
-    shown = {
-        **summary,
-        "accuracy": float((label == truth)[checked].mean()) if checked.any() else None,
-        "checked": int(checked.sum()),
-        "partitions": (window.keys[0], until),
-    }
+    summary = Summary(
+        events=events.num_rows,
+        voted=int((votes != combine.ABSTAINS).any(axis=1).sum()),
+        labelled=len(sure),
+        positive=int((label[sure] == 1).sum()),
+        accuracy=float((label == truth)[checked].mean()) if checked.any() else None,
+        checked=int(checked.sum()),
+        first_partition=window.keys[0],
+        last_partition=until,
+    )
     uri = store.store_uri(problem.name, "reports", until, "weak_supervision.html")
     return Voted(
         partition=until,
-        **summary,
-        functions={record["voter"]: record["positive"] + record["negative"] for record in records},
-        report=store.write_bytes(uri, page(problem, until, records, shown)),
+        events=summary.events,
+        voted=summary.voted,
+        labelled=summary.labelled,
+        positive=summary.positive,
+        functions={record.voter: record.positive + record.negative for record in records},
+        report=store.write_bytes(uri, page(problem, until, records, summary)),
         verdict=f"{len(sure):,} of {events.num_rows:,} events labelled",
     )
