@@ -8,6 +8,11 @@ from pydantic import Field, model_validator
 
 from pipelines.config.base import ClassName, Config, Metric, Name, did_you_mean
 
+Encoding = Literal["native", "one_hot", "ordinal", "target", "hashing"]
+Parameter = bool | int | float | str | list[Any] | dict[str, Any] | None
+"""What a model's library may be told: a value; lists and mappings are constraints on columns, or those of a part."""
+Parameters = dict[str, Parameter]
+
 ModelKind = Literal[
     "random", "prior", "heuristic", "logistic", "linear", "forest", "xgboost", "hist_boosting", "stacking", "voting"
 ]
@@ -38,7 +43,7 @@ class ColumnPreparation(Config):
     missing: Missing | None = None
     scaling: Literal["none", "standard", "min_max", "robust", "log"] | None = None
     discretise: Discretise | None = None
-    encoding: Literal["native", "one_hot", "ordinal", "target", "hashing"] | None = None
+    encoding: Encoding | None = None
 
 
 class Preprocessing(Config):
@@ -49,7 +54,7 @@ class Preprocessing(Config):
         "none", description="log: sign(x) * log(1 + |x|), then standard"
     )
     discretise: Discretise | None = Field(None, description="numbers become the number of their bin")
-    encoding: Literal["native", "one_hot", "ordinal", "target", "hashing"] = Field(
+    encoding: Encoding = Field(
         "native",
         description="of categories. native: for models that take categories (xgboost, hist_boosting). target: mean of "
         "the label, cross-fitted while training. hashing: for vocabularies without bounds",

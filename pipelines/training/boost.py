@@ -12,11 +12,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from pipelines.config import Parameters
 from pipelines.errors import ConfigError, DataError
 from pipelines.training.boost_parameters import BoostSettings, boost_settings, plainly
 from pipelines.training.checkpoint import Checkpoint as Checkpoint
@@ -24,6 +25,14 @@ from pipelines.training.checkpoint import packed, unpacked
 from pipelines.training.device import device_of
 from pipelines.training.external import Batch, Fingerprint, matrix_on_disk
 from pipelines.training.focal import first_score, focal_objective
+
+
+class MatrixOptions(TypedDict):
+    """How XGBoost reads a matrix."""
+
+    feature_types: list[str]
+    enable_categorical: bool
+    nthread: int
 
 
 class BoostedTrees(BaseEstimator):  # type: ignore[misc]
@@ -47,7 +56,7 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        parameters: dict[str, Any],
+        parameters: Parameters,
         task: str,
         classes: int,
         seed: int,
@@ -184,7 +193,7 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
     def _kinds(self) -> list[str]:
         return ["c" if category else "q" for category in self.is_category]
 
-    def _matrix_options(self) -> dict[str, Any]:
+    def _matrix_options(self) -> MatrixOptions:
         return {"feature_types": self._kinds, "enable_categorical": True, "nthread": self.threads}
 
     def _require(self, is_there: bool, what: str) -> None:

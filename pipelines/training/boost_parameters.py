@@ -8,9 +8,9 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from pipelines.config import did_you_mean
+from pipelines.config import Parameter, Parameters, did_you_mean
 
 OBJECTIVES: dict[str, tuple[str, ...]] = {  # the first is the default
     "binary": ("binary:logistic",),
@@ -105,7 +105,7 @@ class BoostSettings:
 
     rounds: int | None
     patience: int | None
-    native: dict[str, Any]
+    native: Parameters
     least: int = 0
 
     def on(self, rows: int, columns: int, has_held_out: bool) -> BoostSettings:
@@ -144,12 +144,12 @@ class BoostSettings:
 
     @property
     def max_bin(self) -> int:
-        return int(self.native.get("max_bin", 256))
+        return int(cast(int, self.native.get("max_bin", 256)))
 
     @property
     def is_sampled(self) -> bool:
         """Whether rows or columns are drawn at random."""
-        return any(float(self.native.get(name, 1)) < 1 for name in SAMPLES)
+        return any(float(cast(float, self.native.get(name, 1))) < 1 for name in SAMPLES)
 
     @property
     def is_higher_better(self) -> bool:
@@ -157,7 +157,7 @@ class BoostSettings:
 
 
 def boost_settings(
-    parameters: dict[str, Any],
+    parameters: Parameters,
     task: str,
     *,
     classes: int,
@@ -203,7 +203,7 @@ def boost_settings(
     if "interaction_constraints" in given:
         groups = [
             [_position(member, len(is_category), names, "interaction_constraints") for member in group]
-            for group in given["interaction_constraints"]
+            for group in _groups(given["interaction_constraints"])
         ]
         native["interaction_constraints"] = json.dumps(groups)
     return BoostSettings(
@@ -222,7 +222,7 @@ def depth(rows: int) -> int:
     return 4 if rows < FEW_ROWS else 6
 
 
-def stops_by_itself(parameters: dict[str, Any]) -> bool:
+def stops_by_itself(parameters: Parameters) -> bool:
     """Whether a fit with these parameters stops early where there are held-out rows, though nobody asked for it.
 
     >>> stops_by_itself({"max_depth": 3}), stops_by_itself({"n_estimators": 80})
@@ -231,7 +231,14 @@ def stops_by_itself(parameters: dict[str, Any]) -> bool:
     return all(parameters.get(name) is None for name in ("n_estimators", "early_stopping_rounds"))
 
 
-def on_kept(parameters: dict[str, Any], dropped: Collection[str]) -> dict[str, Any]:
+def _groups(value: Parameter) -> list[list[int | str]]:
+    """Groups of columns that may stand in one tree's path together."""
+    if isinstance(value, (list, tuple)) and all(isinstance(group, (list, tuple)) for group in value):
+        return [list(group) for group in value]
+    raise ValueError(f"interaction_constraints is a list of lists of columns, not {value!r}")
+
+
+def on_kept(parameters: Parameters, dropped: Collection[str]) -> Parameters:
     """The parameters without constraints on columns that were left out of the matrix: a constant has no order.
 
     >>> on_kept({"monotone_constraints": {"rain": 1, "wind": 1}, "max_depth": 3}, {"rain": "constant"})
@@ -242,9 +249,10 @@ def on_kept(parameters: dict[str, Any], dropped: Collection[str]) -> dict[str, A
     kept = dict(parameters)
     if isinstance(signs := kept.get("monotone_constraints"), dict):
         kept["monotone_constraints"] = {name: sign for name, sign in signs.items() if name not in dropped}
-    if groups := kept.get("interaction_constraints"):
-        groups = [[member for member in group if member not in dropped] for group in groups]
-        kept["interaction_constraints"] = [group for group in groups if group]
+    if kept.get("interaction_constraints"):
+        groups = _groups(kept["interaction_constraints"])
+        left = [[member for member in group if member not in dropped] for group in groups]
+        kept["interaction_constraints"] = [group for group in left if group]
     return kept
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from pipelines.config import Encoding
 
 UNSEEN, MISSING = -1, -2  # codes of a value that training did not see, and of none
 HELD_VALUES = 1_000_000  # while counting, before equal ones are added up
@@ -59,7 +61,23 @@ class Vocabulary:
         return "all values are the same" if len(self.known) + len(self.rare) == 1 else "all values are rare"
 
 
-def fit_category(vocabulary: Vocabulary, encoding: str, hash_buckets: int) -> dict[str, Any]:
+class CategoryPlan(TypedDict):
+    """How to prepare a category; a plain mapping, as it is part of every model file.
+
+    `known`: how many categories have a place of their own. `buckets`: columns of hashes. `means` and `overall`: of a
+    target encoding, the mean label of each category and of all rows, shapes (known + has_rare, targets) and (targets,).
+    """
+
+    kind: Encoding
+    known: int
+    has_rare: bool
+    has_missing: bool
+    buckets: int
+    means: np.ndarray | None
+    overall: np.ndarray | None
+
+
+def fit_category(vocabulary: Vocabulary, encoding: Encoding, hash_buckets: int) -> CategoryPlan:
     """How to prepare such a column; `means` of a target encoding are filled in by `fit_means`."""
     return {
         "kind": encoding,
@@ -72,7 +90,7 @@ def fit_category(vocabulary: Vocabulary, encoding: str, hash_buckets: int) -> di
     }
 
 
-def category_names(plan: dict[str, Any], feature: str, known: list[str], task: str) -> list[str]:
+def category_names(plan: CategoryPlan, feature: str, known: list[str], task: str) -> list[str]:
     """Names of the columns, in their order."""
     match plan["kind"]:
         case "one_hot":
@@ -81,14 +99,20 @@ def category_names(plan: dict[str, Any], feature: str, known: list[str], task: s
         case "target":
             if task != "multiclass":
                 return [f"{feature} mean label"]
-            return [f"{feature} share of class {code}" for code in range(len(plan["overall"]))]
+            return [f"{feature} share of class {code}" for code in range(len(means_of(plan)[1]))]
         case "hashing":
             return [f"{feature} #{bucket}" for bucket in range(plan["buckets"])]
         case _:
             return [feature]
 
 
-def codes(plan: dict[str, Any], column: pa.ChunkedArray, vocabulary: pa.Array | None) -> np.ndarray:
+def means_of(plan: CategoryPlan) -> tuple[np.ndarray, np.ndarray]:
+    """Mean labels of each category and of all rows, of a target encoding that is fitted."""
+    assert plan["means"] is not None and plan["overall"] is not None, "fit_means comes before"
+    return plan["means"], plan["overall"]
+
+
+def codes(plan: CategoryPlan, column: pa.ChunkedArray, vocabulary: pa.Array | None) -> np.ndarray:
     """int64, shape (rows,): the category's place; rare ones share the last, and unseen ones with them if there is one.
 
     What has no place is UNSEEN or MISSING.
@@ -103,7 +127,7 @@ def codes(plan: dict[str, Any], column: pa.ChunkedArray, vocabulary: pa.Array | 
     return np.asarray(positions)
 
 
-def write_category(plan: dict[str, Any], column: pa.ChunkedArray, vocabulary: pa.Array | None, out: np.ndarray) -> None:
+def write_category(plan: CategoryPlan, column: pa.ChunkedArray, vocabulary: pa.Array | None, out: np.ndarray) -> None:
     """Fill `out`, float32 of shape (rows, columns of this feature)."""
     if plan["kind"] == "native" and not plan["has_rare"]:
         positions = pc.index_in(text(column), value_set=vocabulary, skip_nulls=True)
@@ -125,9 +149,7 @@ def write_category(plan: dict[str, Any], column: pa.ChunkedArray, vocabulary: pa
             rows = np.flatnonzero(positions >= 0)
             out[rows, positions[rows]] = 1
         case "target":
-            out[:] = np.vstack([plan["means"], plan["overall"]])[
-                positions.clip(UNSEEN)
-            ]  # the last one: the overall mean
+            out[:] = np.vstack(means_of(plan))[positions.clip(UNSEEN)]  # the last one: the overall mean
 
 
 def _write_hashes(column: pa.ChunkedArray, out: np.ndarray) -> None:
@@ -154,8 +176,8 @@ def targets(y: np.ndarray, classes: int | None) -> np.ndarray:
 
 
 def fit_means(
-    plan: dict[str, Any], positions: np.ndarray, target: np.ndarray, weight: np.ndarray, smoothing: float
-) -> dict[str, Any]:
+    plan: CategoryPlan, positions: np.ndarray, target: np.ndarray, weight: np.ndarray, smoothing: float
+) -> CategoryPlan:
     """The plan with the weighted mean of `target` of each code, and overall.
 
     Each mean is drawn to the overall one as if `smoothing` more rows had that (Micci-Barreca 2001); a row is a weight
@@ -163,11 +185,11 @@ def fit_means(
     """
     sums, weights = _sums(plan, positions, target, weight)
     means, overall = _smoothed(sums[:-1], weights[:-1], sums.sum(0), weights.sum(), smoothing)
-    return plan | {"means": means, "overall": overall}
+    return {**plan, "means": means, "overall": overall}
 
 
 def cross_fitted(
-    plan: dict[str, Any],
+    plan: CategoryPlan,
     positions: np.ndarray,
     target: np.ndarray,
     weight: np.ndarray,
@@ -192,7 +214,7 @@ def cross_fitted(
 
 
 def _sums(
-    plan: dict[str, Any], positions: np.ndarray, target: np.ndarray, weight: np.ndarray
+    plan: CategoryPlan, positions: np.ndarray, target: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted sums of the targets and weights of each code; the last are of the rows without a code."""
     slots = plan["known"] + plan["has_rare"] + 1

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.config import Preprocessing
+from pipelines.config import Parameters, Preprocessing
 from pipelines.errors import ConfigError, DataError
 from pipelines.problem import Problem
 
@@ -21,7 +20,7 @@ def place(problem: Problem, name: str) -> str:
 
 
 @contextmanager
-def explained(problem: Problem, name: str, parameters: dict[str, Any]) -> Iterator[None]:
+def explained(problem: Problem, name: str, parameters: Parameters) -> Iterator[None]:
     """Turn a library's complaint about the candidate's parameters into a ConfigError."""
     try:
         yield
@@ -34,7 +33,7 @@ def explained(problem: Problem, name: str, parameters: dict[str, Any]) -> Iterat
         ) from error
 
 
-def refuse_unused(problem: Problem, name: str, parameters: dict[str, Any]) -> None:
+def refuse_unused(problem: Problem, name: str, parameters: Parameters) -> None:
     """Settings of the candidate's own that nothing would come of.
 
     Raises:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
 
+from pipelines.config import Parameters
 from pipelines.errors import DataError
 from pipelines.html import plots
 from pipelines.html.render import render
@@ -23,7 +24,7 @@ CURVE = pa.schema({"kind": pa.string(), "size": pa.float64(), "rows": pa.int64()
 
 
 def learning_curve(
-    problem: Problem, name: str, train: pa.Table, validation: pa.Table, *, parameters: dict[str, Any] | None = None
+    problem: Problem, name: str, train: pa.Table, validation: pa.Table, *, parameters: Parameters | None = None
 ) -> pa.Table:
     """`training.select_by` on the validation rows, of candidate `name` fitted on parts of `train`; a row for each fit.
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from sklearn.base import BaseEstimator
 
+from pipelines.config import Parameters
 from pipelines.errors import ConfigError
 from pipelines.problem import Problem
 from pipelines.training.boost_parameters import stops_by_itself
@@ -49,7 +50,7 @@ class Stacking(BaseEstimator):  # type: ignore[misc]
         self.classes = classes
 
     def fit(
-        self, scores: list[np.ndarray], y: np.ndarray, weight: np.ndarray, parameters: dict[str, Any], seed: int
+        self, scores: list[np.ndarray], y: np.ndarray, weight: np.ndarray, parameters: Parameters, seed: int
     ) -> Stacking:
         """`scores`: of each model, on rows that it was not fitted on."""
         kind = "linear" if self.task == "regression" else "logistic"
@@ -79,8 +80,8 @@ def fit_ensemble(
     name: str,
     train: pa.Table,
     validation: pa.Table,
-    parameters: dict[str, Any],
-    fit_part: Callable[[Problem, str, pa.Table, pa.Table, dict[str, Any] | None], Model],
+    parameters: Parameters,
+    fit_part: Callable[[Problem, str, pa.Table, pa.Table, Parameters | None], Model],
 ) -> Voting | Stacking:
     """The candidate's parts, fitted each as if it stood alone, and what combines them.
 
@@ -94,7 +95,7 @@ def fit_ensemble(
     from pipelines.training.folds import folds
 
     candidate = problem.training.of(name)
-    searched = {part: parameters.get(part) for part in candidate.of}
+    searched = {part: _of_part(parameters, part) for part in candidate.of}
     own = {key: value for key, value in parameters.items() if key not in searched}
     models = [fit_part(problem, part, train, validation, searched[part]) for part in candidate.of]
     if candidate.model == "voting":
@@ -122,7 +123,15 @@ def fit_ensemble(
         )
 
 
-def _sides(problem: Problem, part: str, earlier: pa.Table, searched: dict[str, Any]) -> tuple[pa.Table, pa.Table]:
+def _of_part(parameters: Parameters, part: str) -> Parameters | None:
+    """Those that were searched for a part of the ensemble; None: none were."""
+    own = parameters.get(part)
+    if own is None or isinstance(own, dict):
+        return own
+    raise TypeError(f"the parameters of {part} are a mapping, not {own!r}")
+
+
+def _sides(problem: Problem, part: str, earlier: pa.Table, searched: Parameters) -> tuple[pa.Table, pa.Table]:
     """Rows of a fold that the part learns from, and those that tell it when to stop, if it asks: its newest partition,
     which it learns from as well where there is no other; who stops by itself is then told nothing."""
     older, newest = newest_apart(earlier, 1)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator
+
+from pipelines.config import Parameters
 
 if TYPE_CHECKING:
     from pipelines.training.boost import BoostedTrees, Checkpoint
@@ -28,13 +30,13 @@ class Setting:
     threads: int = 1
     device: str = "cpu"
     is_category: list[bool] = field(default_factory=list)
-    focal: dict[str, Any] | None = None
+    focal: dict[str, float | None] | None = None
     names: list[str] | None = None
 
 
 def fit_estimator(
     kind: str,
-    parameters: dict[str, Any],
+    parameters: Parameters,
     setting: Setting,
     matrix: np.ndarray,
     y: np.ndarray,
@@ -74,7 +76,7 @@ def fit_estimator(
     raise ValueError(f"there is no estimator {kind!r}")
 
 
-def boosted_trees(parameters: dict[str, Any], setting: Setting) -> BoostedTrees:
+def boosted_trees(parameters: Parameters, setting: Setting) -> BoostedTrees:
     from pipelines.training.boost import BoostedTrees
 
     return BoostedTrees(
@@ -194,7 +196,7 @@ def _mixed(state: np.ndarray) -> np.ndarray:
     return np.asarray(state ^ (state >> np.uint64(31)))
 
 
-def _forest(parameters: dict[str, Any], setting: Setting, matrix: np.ndarray, y: np.ndarray, weight: np.ndarray) -> Any:
+def _forest(parameters: Parameters, setting: Setting, matrix: np.ndarray, y: np.ndarray, weight: np.ndarray) -> Any:
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
     kind = RandomForestRegressor if setting.task == "regression" else RandomForestClassifier
@@ -205,7 +207,7 @@ def _forest(parameters: dict[str, Any], setting: Setting, matrix: np.ndarray, y:
 
 
 def _hist_boosting(
-    parameters: dict[str, Any],
+    parameters: Parameters,
     setting: Setting,
     matrix: np.ndarray,
     y: np.ndarray,
@@ -220,7 +222,7 @@ def _hist_boosting(
         held_out = (held_out[0][is_known], held_out[1][is_known], held_out[2][is_known])
     # Without held-out rows it would hold out random ones of those it learns from, and so stop by the future.
     stops_early = held_out is not None and len(held_out[1]) > 0
-    top = int(parameters.get("max_bins", 255))
+    top = int(cast(int, parameters.get("max_bins", 255)))
     given = {
         "random_state": setting.seed,
         "early_stopping": stops_early,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from pipelines.config import Preprocessing
+from pipelines.config import Parameters, Preprocessing
 from pipelines.dataset.augment import augment
 from pipelines.dataset.fingerprint import fingerprint
 from pipelines.dataset.resample import resample
@@ -49,7 +49,7 @@ def fit(
     train: pa.Table | ds.Dataset,
     validation: pa.Table,
     *,
-    parameters: dict[str, Any] | None = None,
+    parameters: Parameters | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Model:
     """The candidate `name`, fitted; `parameters` over its own, of an ensemble also {part: {parameter: value}}.
@@ -82,7 +82,7 @@ def fit_scorer(
     name: str,
     train: pa.Table,
     validation: pa.Table,
-    parameters: dict[str, Any] | None = None,
+    parameters: Parameters | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Model:
     """As `fit`, but for the threshold, which the scores of a part of an ensemble do not need."""
@@ -104,7 +104,7 @@ def fit_scorer(
     return model
 
 
-def _by_rows(problem: Problem, name: str, train: pa.Table, validation: pa.Table, parameters: dict[str, Any]) -> Model:
+def _by_rows(problem: Problem, name: str, train: pa.Table, validation: pa.Table, parameters: Parameters) -> Model:
     """A baseline, which learns from the rows as they are, or an ensemble, whose parts prepare them themselves."""
     from pipelines.training.ensemble import fit_ensemble
     from pipelines.training.heuristic import heuristic
@@ -129,7 +129,7 @@ def _by_matrix(
     name: str,
     train: pa.Table,
     validation: pa.Table,
-    parameters: dict[str, Any],
+    parameters: Parameters,
     checkpoint: Checkpoint | None,
 ) -> Model:
     """A candidate that learns from a prepared matrix."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from pipelines.config import ColumnPreparation, Discretise, Missing, Preprocessing, did_you_mean
+from pipelines.config import ColumnPreparation, Discretise, Encoding, Missing, Preprocessing, did_you_mean
 from pipelines.dataset.reservoir import reservoir
 from pipelines.errors import ConfigError, DataError, SchemaError
 from pipelines.training import numeric
@@ -28,7 +28,7 @@ class Own:
     missing: Missing
     scaling: str
     discretise: Discretise | None
-    encoding: str
+    encoding: Encoding
 
     @property
     def drops_rows(self) -> bool:

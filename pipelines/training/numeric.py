@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Literal, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -20,14 +20,27 @@ def read(column: pa.ChunkedArray) -> np.ndarray:
     return np.clip(values, -LARGEST, LARGEST, out=values)
 
 
-def fit_number(
-    values: np.ndarray, weight: np.ndarray, missing: Missing, scaling: str, discretise: Discretise | None, seed: int
-) -> dict[str, Any] | str:
-    """How to prepare a column like `values` (see `read`); or why it says nothing.
+class NumberPlan(TypedDict):
+    """How to prepare a number; a plain mapping, as it is part of every model file.
 
     `fill` and `edges` are None where nothing is filled or binned. `has_value` is False where only the gaps differ and
     the indicator alone is left.
     """
+
+    kind: Literal["number"]
+    fill: float | None
+    edges: np.ndarray | None
+    log: bool
+    shift: float
+    scale: float
+    has_value: bool
+    has_indicator: bool
+
+
+def fit_number(
+    values: np.ndarray, weight: np.ndarray, missing: Missing, scaling: str, discretise: Discretise | None, seed: int
+) -> NumberPlan | str:
+    """How to prepare a column like `values` (see `read`); or why it says nothing."""
     there = ~np.isnan(values)
     if not there.any():
         return "all values are missing"
@@ -36,7 +49,7 @@ def fit_number(
     fill = _fill(used, its_weight, missing)
     if fill is not None and has_gaps:
         used, its_weight = np.where(there, values, fill), weight
-    plan: dict[str, Any] = {
+    plan: NumberPlan = {
         "kind": "number",
         "fill": fill,
         "edges": None,
@@ -55,15 +68,15 @@ def fit_number(
         plan["has_value"] = False
         return plan
     shift, scale = _scale(prepared, its_weight, scaling)
-    return plan | {"shift": shift, "scale": scale}
+    return {**plan, "shift": shift, "scale": scale}
 
 
-def number_names(plan: dict[str, Any], feature: str) -> list[str]:
+def number_names(plan: NumberPlan, feature: str) -> list[str]:
     """Names of the columns, in their order."""
     return [feature] * plan["has_value"] + [f"{feature} is missing"] * plan["has_indicator"]
 
 
-def write_number(plan: dict[str, Any], column: pa.ChunkedArray, out: np.ndarray) -> None:
+def write_number(plan: NumberPlan, column: pa.ChunkedArray, out: np.ndarray) -> None:
     """Fill `out`, float32 of shape (rows, columns of this feature): the value, then whether it is missing."""
     is_plain = plan["fill"] is None and plan["edges"] is None and not plan["log"] and not plan["has_indicator"]
     if is_plain and plan["shift"] == 0 and plan["scale"] == 1:
@@ -125,7 +138,7 @@ def _edges(values: np.ndarray, weight: np.ndarray, discretise: Discretise, seed:
     return np.asarray(binner.bin_edges_[0][1:-1], dtype=np.float64)
 
 
-def _prepared(plan: dict[str, Any], values: np.ndarray) -> np.ndarray:
+def _prepared(plan: NumberPlan, values: np.ndarray) -> np.ndarray:
     """Filled, then binned, then its logarithm: what the scale is measured on."""
     missing = np.isnan(values)
     if plan["fill"] is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +10,31 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from pipelines.config import Preprocessing
+from pipelines.config import Encoding, Preprocessing
 from pipelines.errors import DataError, SchemaError
 from pipelines.training import categories, fit_rows, numeric
+from pipelines.training.categories import CategoryPlan
+from pipelines.training.numeric import NumberPlan
+
+
+class Place(TypedDict):
+    """Which columns of the matrix a feature's are: `width` of them, from `at` on; and whether gaps drop a row."""
+
+    feature: str
+    at: int
+    width: int
+    drops_rows: bool
+
+
+class PlacedCategory(Place, CategoryPlan):
+    """A category and its columns."""
+
+
+class PlacedNumber(Place, NumberPlan):
+    """A number and its columns."""
+
+
+Plan = PlacedCategory | PlacedNumber
 
 
 class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[misc,call-arg]
@@ -76,11 +98,12 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
         counts = categories.counted(batches, [name for name, own in owns.items() if own.is_category])
         self.dropped_: dict[str, str] = {}
         self.categories_: dict[str, dict[str, list[str]]] = {}
-        self.plans_: list[dict[str, Any]] = []
+        self.plans_: list[Plan] = []
         self.names_: list[str] = []
         self.origin_: list[str] = []
         self._vocabularies: dict[str, pa.Array] = {}
         for name, own in owns.items():
+            plan: CategoryPlan | NumberPlan | str
             if own.is_category:
                 plan = self._fit_category(name, own.encoding, settings, sample, counts[name], y, its_weight)
             else:
@@ -89,13 +112,13 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
             if isinstance(plan, str):
                 self.dropped_[name] = plan
                 continue
-            columns = (
-                categories.category_names(plan, name, self.categories_.get(name, {}).get("known", []), self.task)
-                if own.is_category
-                else numeric.number_names(plan, name)
-            )
-            place = {"feature": name, "at": len(self.names_), "width": len(columns), "drops_rows": own.drops_rows}
-            self.plans_.append(place | plan)
+            if plan["kind"] == "number":
+                columns = numeric.number_names(plan, name)
+            else:
+                known = self.categories_.get(name, {}).get("known", [])
+                columns = categories.category_names(plan, name, known, self.task)
+            place = Place(feature=name, at=len(self.names_), width=len(columns), drops_rows=own.drops_rows)
+            self.plans_.append(_placed(place, plan))
             self.names_ += columns
             self.origin_ += [name] * len(columns)
         natives = {plan["feature"] for plan in self.plans_ if plan["kind"] == "native"}
@@ -114,7 +137,8 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
         fold = np.random.default_rng(self.seed).permutation(len(table)) % settings.cross_fitting_folds
         for plan in plans:
             positions = categories.codes(plan, table[plan["feature"]], self._vocabulary(plan["feature"]))
-            target = categories.targets(np.asarray(y), len(plan["overall"]) if self.task == "multiclass" else None)
+            classes = len(categories.means_of(plan)[1]) if self.task == "multiclass" else None
+            target = categories.targets(np.asarray(y), classes)
             _columns(matrix, plan)[:] = categories.cross_fitted(
                 plan, positions, target, counting, settings.target_smoothing, fold
             )
@@ -166,13 +190,13 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
     def _fit_category(
         self,
         name: str,
-        encoding: str,
+        encoding: Encoding,
         settings: Preprocessing,
         sample: pa.Table,
         counts: pa.Table,
         y: np.ndarray | None,
         weight: np.ndarray,
-    ) -> dict[str, Any] | str:
+    ) -> CategoryPlan | str:
         vocabulary = categories.Vocabulary(counts, 1 if encoding == "hashing" else settings.min_frequency)
         if encoding != "hashing":
             self.categories_[name] = {"known": vocabulary.known, "rare": vocabulary.rare}
@@ -207,7 +231,13 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
             )
 
 
-def _columns(matrix: np.ndarray, plan: dict[str, Any]) -> np.ndarray:
+def _placed(place: Place, plan: CategoryPlan | NumberPlan) -> Plan:
+    if plan["kind"] == "number":
+        return {**place, **plan}
+    return {**place, **plan}
+
+
+def _columns(matrix: np.ndarray, plan: Plan) -> np.ndarray:
     return matrix[:, plan["at"] : plan["at"] + plan["width"]]
 
 

@@ -7,11 +7,10 @@ preparation, selection, the estimator, and a calibration, on its own newest part
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from pipelines.config import Parameters
 from pipelines.dataset.fingerprint import fingerprint
 from pipelines.problem import Problem
 from pipelines.training.boost import BoostedTrees
@@ -22,7 +21,7 @@ from pipelines.training.model import Model
 from pipelines.training.update import continued, recalibrated
 
 
-def as_long(problem: Problem, name: str, model: Model) -> dict[str, Any]:
+def as_long(problem: Problem, name: str, model: Model) -> Parameters:
     """Parameters with which a fit of candidate `name` lasts as long as that of `model` did, and looks at no held-out
     rows; of an ensemble {part: {parameter: value}}. Empty where nothing stops early.
 
@@ -47,7 +46,7 @@ def refitted(
     name: str,
     tested: Model,
     rows: pa.Table | ds.Dataset,
-    parameters: dict[str, Any],
+    parameters: Parameters,
     checkpoint: Checkpoint | None = None,
 ) -> Model:
     """The candidate fitted from scratch on `rows`, which are as for `fit`, for as long as `tested` was.
@@ -104,11 +103,15 @@ def _keep_recipe(model: Model, tested: Model) -> None:
         model.estimator.parameters = {key: value for key, value in (own | lasting).items() if value is not None}
 
 
-def _over(parameters: dict[str, Any], lasting: dict[str, Any]) -> dict[str, Any]:
+def _over(parameters: Parameters, lasting: Parameters) -> Parameters:
     """Those of a part of an ensemble one by one.
 
     >>> _over({"trees": {"max_depth": 3}}, {"trees": {"n_estimators": 40}})
     {'trees': {'max_depth': 3, 'n_estimators': 40}}
     """
-    parts = {name: {**parameters.get(name, {}), **own} for name, own in lasting.items() if isinstance(own, dict)}
-    return {**parameters, **lasting, **parts}
+    over = {**parameters, **lasting}
+    for part, own in lasting.items():
+        asked = parameters.get(part)
+        if isinstance(own, dict) and isinstance(asked, dict):
+            over[part] = {**asked, **own}
+    return over

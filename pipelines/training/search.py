@@ -7,11 +7,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from pipelines.config import Parameters
 from pipelines.errors import ConfigError, DataError
 from pipelines.problem import Problem
 from pipelines.training.boost_parameters import stops_by_itself
@@ -28,7 +29,7 @@ Fold = tuple[pa.Table, pa.Table]
 class Found:
     """Parameters to fit with, over the candidate's own, their metric, and how many trials there were."""
 
-    parameters: dict[str, Any]
+    parameters: Parameters
     value: float
     trials: int
     pruned: int
@@ -112,7 +113,7 @@ def _run(
     name: str,
     cut: list[Fold],
     number: int,
-    parameters: dict[str, Any],
+    parameters: Parameters,
     before: list[Trial],
     trials: Trials,
     clock: Callable[[], float],
@@ -145,7 +146,7 @@ def _run(
     return ended("finished")
 
 
-def _held_back(problem: Problem, name: str, parameters: dict[str, Any], earlier: pa.Table) -> Fold:
+def _held_back(problem: Problem, name: str, parameters: Parameters, earlier: pa.Table) -> Fold:
     """What is fitted on, and the newest partition, by which the fit stops or chooses its threshold.
 
     Where it does neither, or too little would be left, the newest is fitted on as well.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -224,7 +225,7 @@ def _losses(model: Any, columns: Columns, matrix: np.ndarray, y: np.ndarray) -> 
 
 
 def _boost(
-    columns: Columns, matrix: np.ndarray, is_category: list[bool], rounds: int, settings: dict[str, Any], seed: int
+    columns: Columns, matrix: np.ndarray, is_category: list[bool], rounds: int, settings: Mapping[str, float], seed: int
 ) -> Any:
     import xgboost
 
@@ -244,7 +245,7 @@ def _boost(
         max_bin=BINS,
     )
     fixed = {"tree_method": "hist", "max_bin": BINS, "max_depth": DEPTH, "seed": seed, "nthread": 1}
-    return xgboost.train(fixed | objectives[columns.task] | settings, rows, rounds)
+    return xgboost.train({**fixed, **objectives[columns.task], **settings}, rows, rounds)
 
 
 def _standardised(values: np.ndarray) -> np.ndarray:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from pipelines.config import Candidate, Preprocessing
+from pipelines.config import Candidate, Parameters, Preprocessing
 from pipelines.errors import ConfigError
 from pipelines.problem import Problem
 from pipelines.training.assemble import class_factors, held_out_rows, new_model, require_columns, setting_of
@@ -32,7 +32,7 @@ def fit_streamed(
     name: str,
     train: ds.Dataset,
     validation: pa.Table,
-    parameters: dict[str, Any] | None,
+    parameters: Parameters | None,
     checkpoint: Checkpoint | None,
 ) -> Model:
     """A scorer from rows that are read batch by batch; of all rows at once only label and weight are in memory.

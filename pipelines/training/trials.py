@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from pipelines.config import Range
+from pipelines.config import Parameters, Range
 
 if TYPE_CHECKING:
     import optuna
@@ -26,7 +26,7 @@ class Trial:
     """One set of parameters, and the metric on each fold that it got to, oldest first."""
 
     number: int
-    parameters: dict[str, Any]
+    parameters: Parameters
     values: tuple[float, ...]
     state: State
     reason: str = ""
@@ -48,7 +48,7 @@ class Trials(Protocol):
 
 def propose(
     ranges: Mapping[str, Range], before: Sequence[Trial], number: int, seed: int, is_higher_better: bool
-) -> dict[str, Any]:
+) -> Parameters:
     """Parameters of trial `number`, by TPE (Bergstra et al., 2011): a function of its arguments and of nothing else.
 
     Each trial has a sampler of its own, seeded by (seed, number), so that nothing has to survive but the trials.
