@@ -26,7 +26,7 @@ TIMEOUT_S = 10
 def notifier(channel: Channel, alert: Alert, judged: Judgement) -> BaseNotifier:
     """What sends `alert` to `channel`, by its `notify`."""
     if channel.webhook:
-        return WebhookNotifier(channel.webhook, alerts.payload(alert, judged))
+        return WebhookNotifier(channel.webhook, dict(alerts.payload(alert, judged)))
     if channel.slack:
         provider = import_module("airflow.providers.slack.notifications.slack_webhook")  # installed where it is wanted
         text = alerts.slack(alert, judged)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from html import escape
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 from pipelines.config import Severity
 from pipelines.html.render import render
@@ -173,8 +173,24 @@ def slack(alert: Alert, judged: Judgement) -> str:
     return "\n".join(part for part in lines if part)
 
 
-def payload(alert: Alert, judged: Judgement) -> dict[str, Any]:
-    """The same as JSON for a webhook; `text` is the whole of it, for receivers that show just that."""
+class Payload(TypedDict):
+    """What a webhook receives; `text` is the whole of it, for receivers that show just that."""
+
+    severity: str
+    kind: str
+    problem: str
+    partition: str | None
+    verdict: str
+    reason: str
+    suppressed: int
+    links: dict[str, str]
+    fingerprint: str
+    subject: str
+    text: str
+
+
+def payload(alert: Alert, judged: Judgement) -> Payload:
+    """The same as JSON for a webhook."""
     return {
         "severity": alert.severity,
         "kind": alert.kind,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +13,33 @@ import pyarrow.compute as pc
 from pipelines import store
 from pipelines.artifacts import table_schema
 from pipelines.problem import Problem
+
+
+class Entry(TypedDict):
+    """A decision as it is recorded; `evidence` is JSON, and what it says goes by `kind`."""
+
+    decision: str
+    kind: str
+    partition: str
+    verdict: str
+    action: str
+    reason: str
+    evidence: dict[str, Any]
+    model_version: NotRequired[str | None]
+
+
+class Decision(TypedDict):
+    """A decision as it is read again."""
+
+    decision: str
+    kind: str
+    partition: str
+    verdict: str
+    action: str
+    reason: str
+    evidence: dict[str, Any]
+    model_version: str | None
+    decided_time: datetime
 
 
 def record(
@@ -28,7 +55,7 @@ def record(
     model_version: str | None = None,
 ) -> bool:
     """Append a decision unless its id is there already; whether it was new."""
-    row = {
+    row: Entry = {
         "decision": decision,
         "kind": kind,
         "partition": partition,
@@ -41,7 +68,7 @@ def record(
     return record_all(problem, [row])
 
 
-def record_all(problem: Problem, rows: Sequence[dict[str, Any]]) -> bool:
+def record_all(problem: Problem, rows: Sequence[Entry]) -> bool:
     """Append, in one commit, the decisions whose ids are not there yet; whether any was new. Rows as in `record`."""
     now, schema = datetime.now(UTC), table_schema(problem, "ledger")
     made = [
@@ -57,7 +84,10 @@ def has_gate(problem: Problem, partition: str) -> bool:
     return bool(store.dataset(problem, "ledger").count_rows(filter=wanted))
 
 
-def decisions(problem: Problem, kind: str) -> list[dict[str, Any]]:
+def decisions(problem: Problem, kind: str) -> list[Decision]:
     """All decisions of a kind, oldest first, evidence parsed."""
     table = store.dataset(problem, "ledger").to_table(filter=pc.field("kind") == kind).sort_by("decided_time")
-    return [{**row, "evidence": json.loads(row["evidence"])} for row in table.to_pylist()]
+    rows: list[Decision] = table.to_pylist()
+    for row in rows:
+        row["evidence"] = json.loads(str(row["evidence"]))
+    return rows

@@ -162,7 +162,7 @@ def monitor(problem_name: str, partition: str) -> Requested:
     return chain.outcome(chain.run("monitor.act", problem_name, decided))  # type: ignore[no-any-return]
 
 
-def run(name: str, problem_name: str, options: dict[str, Any], given: Any = None) -> Any:
+def run(name: str, problem_name: str, options: Mapping[str, str | bool | None], given: Any = None) -> Any:
     """Run a whole DAG (`ingest`) or one stage of it (`ingest.validate`).
 
     Args:
@@ -204,11 +204,12 @@ def run(name: str, problem_name: str, options: dict[str, Any], given: Any = None
         return stages.stage(name)(problem_name, **given_values)
 
 
-def _check_keys(problem: Problem, values: Mapping[str, Any]) -> None:
+def _check_keys(problem: Problem, values: Mapping[str, object]) -> None:
     """Before anything works: a wrong key is told at once, whichever stage would stumble over it."""
     for name in ("partition", "first", "last", "window_from"):
-        if isinstance(values.get(name), str):
-            problem.partitions.parse(values[name])
+        key = values.get(name)
+        if isinstance(key, str):
+            problem.partitions.parse(key)
 
 
 def _require_places(dag: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +21,7 @@ from pipelines import ledger, sql, store
 from pipelines.asof.as_known import holds_now
 from pipelines.asof.clock import present
 from pipelines.errors import DataError
+from pipelines.ledger import Decision
 from pipelines.problem import Problem, Query
 
 if TYPE_CHECKING:
@@ -30,28 +31,52 @@ REFUSED = "ingest.validate"  # who holds partitions of which nothing was publish
 HELD, READMITTED = "quarantine", "readmitted"  # actions on the ledger
 
 
-def hold(problem: Problem, partition: str, reason: str, evidence: dict[str, Any], verdict: str = "data fault") -> bool:
+class Grounds(TypedDict, total=False):
+    """What a partition is held for, or let in again: who did it, the page that shows it, the monitor's diagnosis."""
+
+    by: str
+    page: str | None
+    diagnosis: dict[str, Any]
+
+
+class Release(TypedDict):
+    """A row that was mended and let in: its id, query, text before and after, the rules it broke, when it was known."""
+
+    id: str
+    query: Query
+    before: dict[str, Any]
+    after: dict[str, Any]
+    rules: list[str]
+    known_time: str
+
+
+class Released(TypedDict):
+    """What a release did."""
+
+    id: str
+    partition: str
+    query: Query
+    after: dict[str, Any]
+
+
+def hold(problem: Problem, partition: str, reason: str, evidence: Grounds, verdict: str = "data fault") -> bool:
     """Keep a partition out of every training set from now on; whether it was not held before. Safe to repeat."""
     problem.partitions.parse(partition)
     return bool(hold_all(problem, {partition: reason}, evidence, verdict))
 
 
-def hold_all(
-    problem: Problem, reasons: Mapping[str, str], evidence: dict[str, Any], verdict: str = "data fault"
-) -> list[str]:
+def hold_all(problem: Problem, reasons: Mapping[str, str], evidence: Grounds, verdict: str = "data fault") -> list[str]:
     """As `hold`, of several partitions in one commit, each for its reason; gives those that were not held before."""
     return _turn(problem, reasons, HELD, verdict, evidence)
 
 
-def readmit(problem: Problem, partition: str, reason: str, evidence: dict[str, Any] | None = None) -> bool:
+def readmit(problem: Problem, partition: str, reason: str, evidence: Grounds | None = None) -> bool:
     """Let a held partition in again; whether it was held. Safe to repeat."""
     problem.partitions.parse(partition)
     return bool(readmit_all(problem, [partition], reason, evidence))
 
 
-def readmit_all(
-    problem: Problem, keys: Sequence[str], reason: str, evidence: dict[str, Any] | None = None
-) -> list[str]:
+def readmit_all(problem: Problem, keys: Sequence[str], reason: str, evidence: Grounds | None = None) -> list[str]:
     """As `readmit`, of several partitions in one commit; gives those that were held."""
     return _turn(problem, dict.fromkeys(keys, reason), READMITTED, "sound", evidence or {})
 
@@ -61,7 +86,7 @@ def held(problem: Problem) -> set[str]:
     return {row["partition"] for row in holds(problem)}
 
 
-def holds(problem: Problem) -> list[dict[str, Any]]:
+def holds(problem: Problem) -> list[Decision]:
     """The ledger's row of each partition that is held now, by key."""
     return [row for _, row in sorted(_last(problem).items()) if row["action"] == HELD]
 
@@ -84,27 +109,25 @@ def unlabelled(problem: Problem) -> set[str]:
     }
 
 
-def _last(problem: Problem) -> dict[str, dict[str, Any]]:
+def _last(problem: Problem) -> dict[str, Decision]:
     """The newest decision about each partition."""
     rows = sorted(ledger.decisions(problem, "partition"), key=_turns)
     return {row["partition"]: row for row in rows}
 
 
-def _turns(row: dict[str, Any]) -> int:
+def _turns(row: Decision) -> int:
     """How often it was decided about the partition before: clocks of several machines may differ."""
     return int(row["decision"].rpartition(":")[2])
 
 
-def _turn(
-    problem: Problem, reasons: Mapping[str, str], action: str, verdict: str, evidence: dict[str, Any]
-) -> list[str]:
+def _turn(problem: Problem, reasons: Mapping[str, str], action: str, verdict: str, evidence: Grounds) -> list[str]:
     if not reasons:
         return []
     store.refresh(problem, "ledger")
     last = _last(problem)
     before = {key: last[key]["action"] if key in last else READMITTED for key in reasons}
     new = [key for key in reasons if before[key] != action]
-    rows = [
+    rows: list[ledger.Entry] = [
         {
             "decision": f"partition:{key}:{_turns(last[key]) + 1 if key in last else 0}",
             "kind": "partition",
@@ -112,7 +135,7 @@ def _turn(
             "verdict": verdict,
             "action": action,
             "reason": reasons[key],
-            "evidence": evidence,
+            "evidence": {**evidence},
         }
         for key in new
     ]
@@ -121,9 +144,9 @@ def _turn(
     return new
 
 
-def releases(problem: Problem) -> dict[str, dict[str, Any]]:
-    """What was released so far, by the row's id: {"query", "before", "after", "rules", "known_time"}."""
-    return {row["evidence"]["id"]: row["evidence"] for row in ledger.decisions(problem, "release")}
+def releases(problem: Problem) -> dict[str, Release]:
+    """What was released so far, by the row's id."""
+    return {row["evidence"]["id"]: cast("Release", row["evidence"]) for row in ledger.decisions(problem, "release")}
 
 
 def repairs(problem: Problem, query: Query) -> dict[str, Repair]:
@@ -147,7 +170,7 @@ def listing(problem: Problem, partition: str | None = None) -> list[WaitingRow]:
     return list_rows(rows.to_table(), set(releases(problem)))
 
 
-def find(problem: Problem, id: str) -> dict[str, Any]:
+def find(problem: Problem, id: str) -> WaitingRow:
     """A row in quarantine, whole.
 
     Raises:
@@ -161,15 +184,14 @@ def find(problem: Problem, id: str) -> dict[str, Any]:
             where=f"problem {problem.name}",
             cure=f"`evergreen quarantine list {problem.name}` shows those that do",
         )
-    row: dict[str, Any] = rows.to_pylist()[0]
+    row: WaitingRow = rows.to_pylist()[0]
     return row
 
 
-def release(problem: Problem, id: str, changes: Mapping[str, str], reason: str) -> dict[str, Any]:
+def release(problem: Problem, id: str, changes: Mapping[str, str], reason: str) -> Released:
     """Mend a row by `changes` (column: new value), hold it against the rules again, and publish it.
 
     The row becomes known now: what models saw before stays. Repeating a release that was cut off finishes it.
-    Result: {"id", "partition", "query", "after"}.
 
     Raises:
         DataError: no such row, or it still breaks a rule; the message names each.

@@ -6,14 +6,16 @@ import atexit
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import date, datetime
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from pipelines.errors import ConfigError
 
@@ -61,9 +63,14 @@ class _Instances:
 _instances = _Instances()
 
 
+Tables = Mapping[str, pa.Table | pa.RecordBatchReader | ds.Dataset]
+"""What a query sees, by name."""
+Parameter = str | int | float | bool | date | datetime | Sequence[str] | None
+
+
 @contextmanager
 def connection(
-    tables: Mapping[str, Any], time_zone: str = "UTC", *, is_private: bool = False, joins_as_written: bool = False
+    tables: Tables, time_zone: str = "UTC", *, is_private: bool = False, joins_as_written: bool = False
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory that sees `tables` (Arrow tables, readers or datasets) by name; what is made in it has to be
     TEMP, and is gone at the end.
@@ -111,14 +118,14 @@ def _made(spill: str, memory_limit: str, disabled_optimizers: str) -> duckdb.Duc
     return duckdb.connect(config=settings)
 
 
-def query(sql: str, tables: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -> pa.Table:
+def query(sql: str, tables: Tables, parameters: Mapping[str, Parameter] | None = None) -> pa.Table:
     """The result as one Arrow table: for results that fit in memory."""
     with connection(tables) as database:
         return database.sql(sql, params=dict(parameters or {})).to_arrow_table()
 
 
 def stream(
-    sql: str, tables: Mapping[str, Any], parameters: Mapping[str, Any] | None = None, batch_rows: int = 65_536
+    sql: str, tables: Tables, parameters: Mapping[str, Parameter] | None = None, batch_rows: int = 65_536
 ) -> Iterator[pa.RecordBatch]:
     """The result batch by batch: bounded memory, whatever its size."""
     with connection(tables) as database:

@@ -71,7 +71,7 @@ def partitions(problem: Problem) -> list[PartitionSummary]:
         outcome = ""
         if key in gates:
             outcome = f"v{promoted[key]} promoted" if key in promoted else f"gate {gates[key]['verdict']}"
-        row = watched.get(key, {})
+        judged = watched.get(key)
         rows_by_partition.append(
             PartitionSummary(
                 key,
@@ -79,8 +79,8 @@ def partitions(problem: Problem) -> list[PartitionSummary]:
                 bad.get(key, 0),
                 scored.get(key, 0),
                 quality.get(key),
-                row.get("verdict", ""),
-                row.get("action", ""),
+                judged["verdict"] if judged else "",
+                judged["action"] if judged else "",
                 outcome,
                 versions.get(key, ""),
             )
@@ -120,17 +120,18 @@ def missed_in_words(problem: Problem, keys: Sequence[str]) -> str | None:
 def status(problem: Problem, now: datetime | None = None) -> Status:
     """What serves, since when, how fresh the tables are, what is missing from them, and what monitoring said last."""
     promotions, watched = (ledger.decisions(problem, kind) for kind in ("promotion", "monitoring"))
-    last, newest = promotions[-1] if promotions else {}, watched[-1] if watched else {}
+    last = promotions[-1] if promotions else None
+    newest = watched[-1] if watched else None
     trained = {row["model_version"]: row["partition"] for row in promotions if row["action"] == "promoted"}
     tables: Iterable[TableName] = ("labels", "predictions", "profiles")
     newest_of: dict[str, str | None] = {name: max(store.partition_keys(problem, name), default=None) for name in tables}
     return Status(
-        version=last.get("model_version"),
-        since=last.get("decided_time"),
-        trained_on=trained.get(last.get("model_version")),
+        version=last["model_version"] if last else None,
+        since=last["decided_time"] if last else None,
+        trained_on=trained.get(last["model_version"]) if last else None,
         newest={"events": max(ingested(problem), default=None), **newest_of},
-        verdict=newest.get("verdict"),
-        reason=newest.get("reason"),
+        verdict=newest["verdict"] if newest else None,
+        reason=newest["reason"] if newest else None,
         missed=missed_in_words(problem, missed(problem, now or datetime.now(UTC))),
     )
 

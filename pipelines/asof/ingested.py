@@ -26,7 +26,7 @@ def ingested(problem: Problem) -> list[str]:
 def note_empty(problem: Problem, keys: Sequence[str]) -> None:
     """Remember that partitions were ingested and have no rows, in one commit. Safe to repeat."""
     reason = "the source has no rows of it"
-    rows = [
+    rows: list[ledger.Entry] = [
         {
             "decision": f"empty:{key}",
             "kind": "ingest",

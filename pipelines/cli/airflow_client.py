@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypedDict
 
 import httpx
 
@@ -13,8 +13,34 @@ from pipelines.errors import AccessError, ConfigError, DataError, ServiceUnavail
 
 LOOK_EVERY_S, TASKS_EVERY_S = 0.5, 2.0
 FINISHED = {"success", "failed", "skipped", "upstream_failed", "removed"}
-Run = dict[str, Any]
-OnTask = Callable[[Run, dict[str, Any]], None]
+
+
+class Run(TypedDict):
+    """A run of a DAG, as the REST API gives it; those keys that are read."""
+
+    dag_id: str
+    dag_run_id: str
+    partition_key: str | None
+    state: str
+
+
+class TaskInstance(TypedDict):
+    """A task of a run, as the REST API gives it."""
+
+    task_id: str
+    map_index: int
+    rendered_map_index: str | None
+    state: str | None
+    duration: float | None
+
+
+class BrokenFile(TypedDict):
+    """A DAG file that Airflow could not read."""
+
+    stack_trace: str
+
+
+OnTask = Callable[[Run, TaskInstance], None]
 
 
 def run_path(run: Run) -> str:
@@ -47,7 +73,7 @@ class AirflowClient:
     def unpause(self, dag_id: str) -> None:
         self._call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
 
-    def import_errors(self) -> list[dict[str, Any]]:
+    def import_errors(self) -> list[BrokenFile]:
         return list(self._call("GET", "/api/v2/importErrors")["import_errors"])
 
     def dag_ids(self) -> set[str]:
@@ -73,12 +99,12 @@ class AirflowClient:
         return next((run for run in page["dag_runs"] if run["partition_key"] == partition), None)
 
     def trigger(
-        self, dag_id: str, run_id: str, *, partition: str | None = None, conf: dict[str, Any] | None = None
+        self, dag_id: str, run_id: str, *, partition: str | None = None, conf: Mapping[str, str] | None = None
     ) -> Run:
         """Start a run; one that exists is found again, and what failed in it is cleared to run once more."""
         body = {"dag_run_id": run_id, "logical_date": None, "partition_key": partition, "conf": conf or {}}
         try:
-            return self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+            return self._run("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
         except DataError as error:
             if not isinstance(error.__cause__, httpx.HTTPStatusError) or error.__cause__.response.status_code != 409:
                 raise
@@ -90,7 +116,7 @@ class AirflowClient:
             return run
         path = run_path(run)
         self._call("POST", f"{path}/clear", json={"dry_run": False, "only_failed": True})
-        return self._call("GET", path)
+        return self._run("GET", path)
 
     def follow(self, run: Run, on_task: OnTask, timeout_s: float) -> Run:
         """Wait for the end of a run, telling `on_task` of each task that ends; gives the ended run.
@@ -145,7 +171,7 @@ class AirflowClient:
         except DataError:
             return None
 
-    def _tasks(self, path: str) -> Iterator[dict[str, Any]]:
+    def _tasks(self, path: str) -> Iterator[TaskInstance]:
         offset = 0
         while True:
             page = self._call("GET", f"{path}/taskInstances", params={"limit": 100, "offset": offset})
@@ -154,7 +180,11 @@ class AirflowClient:
             if offset >= page["total_entries"] or not page["task_instances"]:
                 return
 
-    def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+    def _run(self, method: str, path: str, **arguments: Any) -> Run:
+        run: Run = self._call(method, path, **arguments)
+        return run
+
+    def _call(self, method: str, path: str, **arguments: Any) -> Any:
         for _ in range(2):
             if "Authorization" not in self._http.headers:
                 token = self._send("POST", "/auth/token", json=self._login)["access_token"]
@@ -165,7 +195,7 @@ class AirflowClient:
                 del self._http.headers["Authorization"]
         return self._send(method, path, **arguments)
 
-    def _send(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+    def _send(self, method: str, path: str, **arguments: Any) -> Any:
         where = f"{self.url}{path}"
         try:
             answer = self._http.request(method, path, **arguments)

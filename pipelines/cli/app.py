@@ -237,7 +237,7 @@ def run(
 
     load_environment()
     _show_progress()
-    options = {
+    options: dict[str, str | bool | None] = {
         "partition": partition,
         "first": first or partition,
         "last": last or partition,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 from rich.console import Console
@@ -84,15 +85,21 @@ def _replay(
 def _tell_ledger(problem: Problem, first: str | None, last: str | None, as_json: bool) -> None:
     from pipelines import ledger
 
-    found = [
+    decided = [
         row
         for row in ledger.decisions(problem, "monitoring")
         if (first or "") <= row["partition"] and (last is None or row["partition"] <= last)
     ]
-    rows = [
-        {name: row[name] for name in ("partition", "model_version", "verdict", "action", "reason")}
-        | {"options": row["evidence"].get("options") or []}
-        for row in found
+    rows: list[_Row] = [
+        {
+            "partition": row["partition"],
+            "model_version": row["model_version"],
+            "verdict": row["verdict"],
+            "action": row["action"],
+            "reason": row["reason"],
+            "options": row["evidence"].get("options") or [],
+        }
+        for row in decided
     ]
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
@@ -103,10 +110,29 @@ def _tell_ledger(problem: Problem, first: str | None, last: str | None, as_json:
     _print(f"{problem.name}: decisions", [{**row, "options": _brief(row["options"])} for row in rows])
 
 
-def _brief(options: list[dict[str, Any]]) -> str:
+class _Row(TypedDict):
+    """A decision, as the command shows it."""
+
+    partition: str
+    model_version: str | None
+    verdict: str
+    action: str
+    reason: str
+    options: list[_Option]
+
+
+class _Option(TypedDict):
+    """A way to act, as the ledger keeps it."""
+
+    action: str
+    gain: float | None
+    cost: float
+
+
+def _brief(options: list[_Option]) -> str:
     return "; ".join(
-        f"{one['action']} " + ("not measured" if one["gain"] is None else f"{one['gain']:+.3f} for {one['cost']:g}")
-        for one in options
+        f"{way['action']} " + ("not measured" if way["gain"] is None else f"{way['gain']:+.3f} for {way['cost']:g}")
+        for way in options
     )
 
 
@@ -138,7 +164,7 @@ def _policy(problem: Problem, path: Path | None) -> Policy:
         ) from error
 
 
-def _print(title: str, rows: list[dict[str, Any]]) -> None:
+def _print(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

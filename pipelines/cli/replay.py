@@ -7,9 +7,9 @@ partition keys, as it does for a run that the schedule starts. What ran already 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pipelines.cli.airflow_client import AirflowClient, Run
+from pipelines.cli.airflow_client import AirflowClient, Run, TaskInstance
 from pipelines.config import Action
 from pipelines.errors import DataError
 from pipelines.handoffs import line
@@ -97,7 +97,7 @@ def _finish(client: AirflowClient, run: Run, partition: str, tell: Tell) -> Run:
         return run
     failed: list[str] = []
 
-    def on_task(run: Run, task: dict[str, Any]) -> None:
+    def on_task(run: Run, task: TaskInstance) -> None:
         if task["state"] == "failed":
             failed.append(task["task_id"])
         dag = run["dag_id"].rpartition(".")[2]
@@ -106,7 +106,7 @@ def _finish(client: AirflowClient, run: Run, partition: str, tell: Tell) -> Run:
             Finished(
                 partition,
                 f"{dag}.{task['task_id']}" + (f" {label}" if label != "" else ""),
-                task["state"],
+                task["state"] or "",
                 task["duration"] or 0.0,
                 _facts(client, run, task),
             )
@@ -129,7 +129,7 @@ def _gate_refused(client: AirflowClient, run: Run) -> bool:
     return run["dag_id"].endswith(".train") and any(one.startswith("GateFailed") for one in verdicts)
 
 
-def _facts(client: AirflowClient, run: Run, task: dict[str, Any]) -> str:
+def _facts(client: AirflowClient, run: Run, task: TaskInstance) -> str:
     """What a task has to say: its verdict where it failed or was skipped, else a line of its result."""
     name, index = task["task_id"], task["map_index"]
     if name == "act" and task["state"] == "skipped":

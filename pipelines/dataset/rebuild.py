@@ -38,7 +38,7 @@ def rebuild(problem: Problem, partition: str, as_of: datetime, events: Any, labe
     problem.partitions.parse(partition)
     if as_of.tzinfo is None:
         raise ConfigError(f"{as_of} has no time zone", where="as of", cure="give a time such as 2024-01-31T12:00+00:00")
-    at = {"as_of": as_of, "partition": partition}
+    at: dict[str, sql.Parameter] = {"as_of": as_of, "partition": partition}
     of_partition = f"SELECT * EXCLUDE ({', '.join(CLOSED)}) FROM events WHERE partition = $partition"
     held = sql.query(f"{of_partition} AND {holds('$as_of')}", {"events": events}, at)
     known = sql.query(

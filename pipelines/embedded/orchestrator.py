@@ -104,7 +104,12 @@ def make_pools(port: int, password: str) -> None:
     for name, (slots, description) in POOLS.items():
         if request(port, "GET", f"/api/v2/pools/{name}", token=token)[0] == 200:
             continue
-        pool = {"name": name, "slots": slots, "description": description, "include_deferred": False}
+        pool: dict[str, str | int | bool] = {
+            "name": name,
+            "slots": slots,
+            "description": description,
+            "include_deferred": False,
+        }
         status, body = request(port, "POST", "/api/v2/pools", pool, token)
         if status != 201:
             raise ServiceUnavailable(

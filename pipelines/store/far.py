@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -32,7 +32,7 @@ from pipelines.store import objects
 from pipelines.store.address import storage_options
 from pipelines.store.copies import LogCopies, RowCopies, log_name
 from pipelines.store.files import kept
-from pipelines.store.near import CHECKPOINT_EVERY, Table
+from pipelines.store.near import CHECKPOINT_EVERY, Table, WriteOptions
 from pipelines.store.objects import Listed
 from pipelines.store.reading import WHOLE_BYTES
 from pipelines.store.working import working_folder
@@ -175,7 +175,7 @@ class FarTable(Table):
         self,
         rows: pa.Table | pa.RecordBatchReader,
         partition_by: Sequence[str],
-        options: dict[str, Any],
+        options: WriteOptions,
         replaced: Mapping[str, set[str]] | None = None,
     ) -> None:
         before = self.version
@@ -294,9 +294,16 @@ def _commit_name(version: int) -> str:
     return f"{version:020}.json"
 
 
-def _actions(commit: bytes) -> dict[str, list[dict[str, Any]]]:
+class Action(TypedDict, total=False):
+    """What a line of a commit does; those keys of Delta's protocol that are read here."""
+
+    path: str
+    partitionValues: dict[str, str | None]
+
+
+def _actions(commit: bytes) -> dict[str, list[Action]]:
     """What a commit does, by kind of action."""
-    by_kind: dict[str, list[dict[str, Any]]] = {kind: [] for kind in ("add", "remove", "metaData", "protocol")}
+    by_kind: dict[str, list[Action]] = {kind: [] for kind in ("add", "remove", "metaData", "protocol")}
     for line in commit.splitlines():
         for kind, action in json.loads(line).items() if line.strip() else ():
             by_kind.setdefault(kind, []).append(action)
@@ -304,8 +311,8 @@ def _actions(commit: bytes) -> dict[str, list[dict[str, Any]]]:
 
 
 def _is_in_the_way(
-    own: Mapping[str, list[dict[str, Any]]],
-    other: Mapping[str, list[dict[str, Any]]],
+    own: Mapping[str, list[Action]],
+    other: Mapping[str, list[Action]],
     replaced: Mapping[str, set[str]],
 ) -> bool:
     """Whether a commit, had it come before this one was made, would have made it another one: Delta's own rules."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, TypedDict
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -25,6 +25,15 @@ PROPERTIES = WriterProperties(max_row_group_size=ROW_GROUP_ROWS)
 ALONE = CommitProperties(max_commit_retries=0)  # fails if anybody has committed since
 # Of each file the log tells what `dataset_of` passes it over by, and no more: who opens a table reads all of it.
 SETTINGS = {"delta.checkpointInterval": str(CHECKPOINT_EVERY), "delta.dataSkippingStatsColumns": TIME}
+
+
+class WriteOptions(TypedDict, total=False):
+    """Of deltalake's `write_deltalake`."""
+
+    mode: Literal["append", "overwrite"]
+    schema_mode: Literal["merge", "overwrite"]
+    predicate: str
+    commit_properties: CommitProperties
 
 
 class Table:
@@ -104,7 +113,7 @@ class Table:
         Raises:
             CommitFailedError: somebody has written such rows since the table was opened or refreshed.
         """
-        options = {"mode": "overwrite", "schema_mode": "merge", "predicate": _predicate(values)}
+        options: WriteOptions = {"mode": "overwrite", "schema_mode": "merge", "predicate": _predicate(values)}
         self._write(rows, partition_by, options, values)
         version = self.version
         assert version is not None
@@ -125,7 +134,11 @@ class Table:
             return
         kept = there.to_table(filter=is_among(column, values))
         both = pa.concat_tables([kept.select(rows.schema.names).cast(rows.schema), rows])
-        options = {"mode": "overwrite", "predicate": _predicate({column: values}), "commit_properties": ALONE}
+        options: WriteOptions = {
+            "mode": "overwrite",
+            "predicate": _predicate({column: values}),
+            "commit_properties": ALONE,
+        }
         self._write(both, partition_by, options)
 
     def _open(self, version: int | None = None) -> DeltaTable | None:
@@ -146,7 +159,7 @@ class Table:
         self,
         rows: pa.Table | pa.RecordBatchReader,
         partition_by: Sequence[str],
-        options: dict[str, Any],
+        options: WriteOptions,
         replaced: Mapping[str, set[str]] | None = None,
     ) -> None:
         """`replaced`: values of columns, of which rows the write rests on what was known; None: on all rows."""

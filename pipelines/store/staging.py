@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
+from pydantic import BaseModel
 
 from pipelines.errors import DataError
 from pipelines.store import files, objects
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 FILE_ROWS = 500_000
 ONLY_FILE = "only.arrow"
 DONE = ".done.json"
+Result = TypeVar("Result", bound=BaseModel)
 FORMAT = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
@@ -59,17 +61,16 @@ def begin(staging: str) -> None:
     files.delete_folder(staging, DONE)
 
 
-def finish(staging: str, result: dict[str, Any]) -> dict[str, Any]:
-    """Note a stage's result beside its staging folder, then delete the folder; gives the result back."""
-    files.write_json(f"{staging}{DONE}", result)
+def finish(staging: str, result: BaseModel) -> None:
+    """Note a stage's result beside its staging folder, then delete the folder."""
+    files.write_json(f"{staging}{DONE}", result.model_dump(mode="json"))
     files.delete_folder(staging)
-    return result
 
 
-def finished(staging: str) -> dict[str, Any] | None:
+def finished(staging: str, kind: type[Result]) -> Result | None:
     """The result that `finish` noted, for the retry of a stage that died after its last write."""
-    noted: dict[str, Any] | None = files.find_json(f"{staging}{DONE}")
-    return None if noted is None or files.has_folder(staging) else noted
+    noted = files.find_json(f"{staging}{DONE}")
+    return None if noted is None or files.has_folder(staging) else kind.model_validate(noted)
 
 
 def _small(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> tuple[list[pa.RecordBatch], bytes | None]:

@@ -186,7 +186,7 @@ class Connection:
         self._answers.put(answer)
 
 
-def environ_of(port: int, method: str, path: str, headers: Mapping[str, Any], query: str) -> Environ:
+def environ_of(port: int, method: str, path: str, headers: Mapping[str, object], query: str) -> Environ:
     """What a WSGI server makes of a request, but for `wsgi.input`.
 
     Raises:
@@ -227,7 +227,7 @@ def replace_http(apps: Mapping[int, App]) -> None:
         port: int | str,
         method: str,
         path: str,
-        headers: Mapping[str, Any] | None = None,
+        headers: Mapping[str, object] | None = None,
         query_string: str | None = None,
         ssl: bool = False,
     ) -> Connection:

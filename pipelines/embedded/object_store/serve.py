@@ -6,8 +6,9 @@ python serve.py FOLDER, where FOLDER has their configuration.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from swift.common import utils, wsgi  # type: ignore[import-not-found]
 from swift.obj.updater import ObjectUpdater  # type: ignore[import-not-found]
@@ -20,13 +21,13 @@ else:
     from rings import SERVERS
 
 
-def load(etc: Path, kind: str) -> tuple[App, dict[str, Any]]:
+def load(etc: Path, kind: str) -> tuple[App, Mapping[str, str]]:
     """The app of a server, and its configuration; its log goes where this process's output goes."""
     app, configuration, *_ = wsgi.init_request_processor(str(etc / f"{kind}.conf"), f"{kind}-server", verbose=True)
     return app, configuration
 
 
-def bring_listings_up_to_date(configuration: dict[str, Any]) -> None:
+def bring_listings_up_to_date(configuration: Mapping[str, str]) -> None:
     """Put into the listings of buckets what an unclean end kept out of them."""
     for device in Path(configuration["devices"]).iterdir():
         if any(device.glob("async_pending*/*/*")):

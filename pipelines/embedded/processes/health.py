@@ -6,7 +6,6 @@ import http.client
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from pipelines.embedded.processes.ports import HOST
 
@@ -14,7 +13,7 @@ TIMEOUT_S = 10.0
 
 
 def request(
-    port: int, method: str, path: str, body: Mapping[str, Any] | None = None, token: str = ""
+    port: int, method: str, path: str, body: Mapping[str, str | int | bool] | None = None, token: str = ""
 ) -> tuple[int, bytes]:
     """Status and body of an answer; status 0 when there is none."""
     headers = {"Content-Type": "application/json"} if body is not None else {}

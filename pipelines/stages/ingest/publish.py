@@ -43,8 +43,8 @@ def publish(problem_name: str, validated: Validated, restate: bool = False) -> P
     first, last = validated.first, validated.last
     keys = [key for key in problem.partitions.between(first, last) if key not in validated.refused]
     staging = staging_uri(problem, first, last)
-    if done := store.finished(staging):
-        return Published.model_validate(done)
+    if done := store.finished(staging, Published):
+        return done
     good = {query: _delivered(problem, query, staging, keys) for query in problem.queries}
     came_late = {query: arrivals.good_late(problem, query, staging) for query in problem.queries}
     counts: dict[str, int] = {query: rows.count_rows() for query, rows in good.items()}
@@ -123,7 +123,7 @@ def publish(problem_name: str, validated: Validated, restate: bool = False) -> P
         verdict=verdict,
         reason=reason,
     )
-    store.finish(staging, published.model_dump(mode="json"))
+    store.finish(staging, published)
     return published
 
 

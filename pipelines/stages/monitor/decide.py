@@ -60,7 +60,7 @@ def _situation(
     partition: str,
     lineage: dict[str, Any],
     continued: int,
-    earlier: list[dict[str, Any]],
+    earlier: list[ledger.Decision],
     trainings: int,
 ) -> Situation:
     parts = problem.partitions
@@ -75,7 +75,7 @@ def _situation(
     )
 
 
-def _earlier_readings(earlier: list[dict[str, Any]]) -> list[Reading]:
+def _earlier_readings(earlier: list[ledger.Decision]) -> list[Reading]:
     """The ledger's readings, each once: a run that was cleared has written them again."""
     found = [Reading.model_validate(one) for row in earlier for one in row["evidence"].get("readings") or []]
     each = {(one.way, one.partition, one.version, one.window_from): one for one in found}

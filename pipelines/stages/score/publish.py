@@ -33,8 +33,8 @@ def publish(problem_name: str, partition: str, scored: list[ScoredShard]) -> Sco
     """
     problem = problem_of(problem_name, scored[0])
     staging = staging_uri(problem, partition)
-    if done := store.finished(staging):
-        return ScoredPartition.model_validate(done)
+    if done := store.finished(staging, ScoredPartition):
+        return done
     version = scored[0].version
     trained_problem = version_problem(problem, version)
     staged = store.staged(*(shard.uri for shard in scored))
@@ -79,7 +79,7 @@ def publish(problem_name: str, partition: str, scored: list[ScoredShard]) -> Sco
         predictions_version=table_version,
         manifest=manifest,
     )
-    store.finish(staging, result.model_dump(mode="json"))
+    store.finish(staging, result)
     return result
 
 

@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
+from pydantic import BaseModel
 
 from pipelines import store
 from pipelines.dataset import training_sets
 from pipelines.handoffs.config import problem_of
-from pipelines.handoffs.training import Checked, Featurized, Leaks
+from pipelines.handoffs.training import Checked, Featurized, HeldOutPower, Leaks
 from pipelines.paths import datasheet_uri
 from pipelines.problem import Problem
 from pipelines.stages.train.staging import labelled_uri, staging_uri
@@ -39,8 +40,8 @@ def check(problem_name: str, featurized: Featurized) -> Checked:
     problem = problem_of(problem_name, featurized)
     staging = staging_uri(problem, featurized.training)
     uri = datasheet_uri(problem, featurized.training_set)
-    if done := store.finished(staging):
-        return Checked(**featurized.model_dump(), datasheet=uri, leaks=done["leaks"], power=done.get("power"))
+    if done := store.finished(staging, _Found):
+        return Checked(**featurized.model_dump(), datasheet=uri, leaks=done.leaks, power=done.power)
     labelled = store.staged(labelled_uri(problem, featurized.training))
     rows = training_sets.with_features(problem, featurized, labelled)
     as_of = datetime.fromisoformat(featurized.as_of)
@@ -60,8 +61,15 @@ def check(problem_name: str, featurized: Featurized) -> Checked:
     checked = Checked(
         **featurized.model_dump(), datasheet=uri, leaks=Leaks(checked=True, findings=accepted), power=shows
     )
-    store.finish(staging, checked.model_dump(mode="json"))
+    store.finish(staging, checked)
     return checked
+
+
+class _Found(BaseModel):
+    """What an earlier try noted: `power` came later than `leaks`."""
+
+    leaks: Leaks
+    power: HeldOutPower | None = None
 
 
 def _audit(problem: Problem, pins: Featurized, as_of: datetime, labelled: ds.Dataset) -> list[Finding]:

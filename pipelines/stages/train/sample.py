@@ -22,8 +22,8 @@ def sample(problem_name: str, labelled: Labelled) -> Sampled:
     never what somebody guessed.
     """
     problem = problem_of(problem_name, labelled)
-    if done := store.finished(staging_uri(problem, labelled.training)):
-        return Sampled.model_validate(done)
+    if done := store.finished(staging_uri(problem, labelled.training), Sampled):
+        return done
     pool = store.staged(labelled_uri(problem, labelled.training))
     rows = training_sets.sampled(problem, pool)
     usable = training_sets.usable(problem, pool)
