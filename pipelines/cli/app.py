@@ -80,7 +80,7 @@ def down() -> None:
 
 @app.command()
 def demo(
-    problem: ProblemName = "flight_delay",
+    problem_name: ProblemName = "flight_delay",
     until: Annotated[
         str | None, typer.Option(help="last partition to play; default: replay.until of problem.yaml")
     ] = None,
@@ -94,10 +94,10 @@ def demo(
         evergreen demo
         evergreen demo flight_delay --until 2013-04-22 --no-stay
     """
-    config = load_problem(problem)
+    problem = load_problem(problem_name)
     with _services() as embedded:
-        _play(config, until)
-        _print_summary(config)
+        _play(problem, until)
+        _print_summary(problem)
         _print_addresses(embedded)
         if stay:
             _wait(embedded, "The services stay up; Ctrl-C stops everything.")
@@ -105,7 +105,7 @@ def demo(
 
 @app.command()
 def replay(
-    problem: ProblemName,
+    problem_name: ProblemName,
     until: Annotated[str | None, typer.Option(help="day up to which to play, such as 2013-12-31")] = None,
 ) -> None:
     """Play more of a problem's past through the running services, partition by partition.
@@ -116,13 +116,15 @@ def replay(
         evergreen replay flight_delay --until 2013-12-31
     """
     load_environment()
-    config = load_problem(problem)
-    _play(config, until)
-    _print_summary(config)
+    problem = load_problem(problem_name)
+    _play(problem, until)
+    _print_summary(problem)
 
 
 @app.command()
-def status(problem: Annotated[str | None, typer.Argument(help="default: all of them")] = None) -> None:
+def status(
+    problem_name: Annotated[str | None, typer.Argument(help="default: all of them", metavar="[PROBLEM]")] = None,
+) -> None:
     """What serves, since when, how fresh its data is, and what monitoring said last.
 
     Example:
@@ -133,9 +135,9 @@ def status(problem: Annotated[str | None, typer.Argument(help="default: all of t
     from pipelines import summary
 
     load_environment()
-    for name in [problem] if problem else problem_names():
-        config = load_problem(name)
-        state = summary.status(config)
+    for name in [problem_name] if problem_name else problem_names():
+        problem = load_problem(name)
+        state = summary.status(problem)
         table = Table(title=name, show_header=False, title_justify="left")
         if state.version is None:
             table.add_row("serves", f"nothing yet: run {name}.ingest, then {name}.train")
@@ -211,7 +213,7 @@ def run(
     stage: Annotated[
         str, typer.Argument(help="a DAG (ingest, train, annotate, score, monitor) or a stage, such as ingest.validate")
     ],
-    problem: ProblemName,
+    problem_name: ProblemName,
     partition: Annotated[str, typer.Option(help="partition key, such as 2013-04-01")] = "",
     first: Annotated[str, typer.Option(help="first partition of a range (ingest)")] = "",
     last: Annotated[str, typer.Option(help="last partition of a range (ingest)")] = "",
@@ -246,7 +248,7 @@ def run(
         "how": how,
         "window_from": window_from,
     }
-    print(json.dumps(to_json(local_run.run(stage, problem, options, _read_json(input))), indent=1))
+    print(json.dumps(to_json(local_run.run(stage, problem_name, options, _read_json(input))), indent=1))
 
 
 # What lies in the other modules comes after what starts and runs things, in this order in `--help` too.

@@ -30,7 +30,7 @@ RowId = Annotated[str, typer.Argument(help="id of the row, as `list` shows it", 
 
 @quarantine.command("list")
 def list_rows(
-    problem: ProblemName,
+    problem_name: ProblemName,
     partition: Annotated[str | None, typer.Option(help="partition key; default: all of them")] = None,
     limit: Annotated[int, typer.Option(min=1, help="rows to show")] = 50,
 ) -> None:
@@ -44,8 +44,10 @@ def list_rows(
     from pipelines import quarantine as rows
 
     load_environment()
-    waiting = rows.listing(load_problem(problem), partition)
-    table = Table("id", "partition", "source", "rules", "row", title=f"{problem}: {len(waiting)} rows in quarantine")
+    waiting = rows.listing(load_problem(problem_name), partition)
+    table = Table(
+        "id", "partition", "source", "rules", "row", title=f"{problem_name}: {len(waiting)} rows in quarantine"
+    )
     for row in waiting[:limit]:
         table.add_row(
             *(escape(str(v)) for v in (row["id"], row["partition"], row["source"], "; ".join(row["rules"]))),
@@ -57,7 +59,7 @@ def list_rows(
 
 
 @quarantine.command()
-def show(problem: ProblemName, row_id: RowId) -> None:
+def show(problem_name: ProblemName, row_id: RowId) -> None:
     """One row, whole, as JSON: as it came, from where, and what is wrong with it.
 
     Example:
@@ -66,13 +68,13 @@ def show(problem: ProblemName, row_id: RowId) -> None:
     from pipelines import quarantine as rows
 
     load_environment()
-    row = rows.find(load_problem(problem), row_id)
+    row = rows.find(load_problem(problem_name), row_id)
     print(json.dumps({**row, "row": json.loads(row["row"])}, indent=1, ensure_ascii=False))
 
 
 @quarantine.command()
 def release(
-    problem: ProblemName,
+    problem_name: ProblemName,
     row_id: RowId,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="COLUMN=VALUE", help="a value to mend; may be repeated")
@@ -94,12 +96,12 @@ def release(
             raise ConfigError(f"{assignment!r} is no COLUMN=VALUE", where="--set", cure="such as --set litres=1.5")
         changes[name.strip()] = value
     load_environment()
-    done = rows.release(load_problem(problem), row_id, changes, reason)
+    done = rows.release(load_problem(problem_name), row_id, changes, reason)
     console.print(f"released: {escape(row_id)} is in {done['query']}, partition {done['partition']}")
 
 
 @quarantine.command()
-def partitions(problem: ProblemName) -> None:
+def partitions(problem_name: ProblemName) -> None:
     """The partitions that are held: no training set has rows of them.
 
     Example:
@@ -110,8 +112,10 @@ def partitions(problem: ProblemName) -> None:
     from pipelines import quarantine as kept
 
     load_environment()
-    rows = kept.holds(load_problem(problem))
-    table = Table("partition", "since", "verdict", "reason", title=f"{problem}: {len(rows)} partitions in quarantine")
+    rows = kept.holds(load_problem(problem_name))
+    table = Table(
+        "partition", "since", "verdict", "reason", title=f"{problem_name}: {len(rows)} partitions in quarantine"
+    )
     for row in rows:
         since = f"{row['decided_time']:%Y-%m-%d %H:%M}"
         table.add_row(row["partition"], since, escape(row["verdict"]), escape(row["reason"]))
@@ -119,7 +123,7 @@ def partitions(problem: ProblemName) -> None:
 
 
 @quarantine.command()
-def hold(problem: ProblemName, key: Partition, reason: Reason = "") -> None:
+def hold(problem_name: ProblemName, key: Partition, reason: Reason = "") -> None:
     """Keep a partition out of every training set from now on; it is scored all the same.
 
     Example:
@@ -129,12 +133,12 @@ def hold(problem: ProblemName, key: Partition, reason: Reason = "") -> None:
 
     _require(reason, "a quarantine")
     load_environment()
-    is_new = kept.hold(load_problem(problem), key, reason, {"by": "hand"})
+    is_new = kept.hold(load_problem(problem_name), key, reason, {"by": "hand"})
     console.print(f"held: {key}" if is_new else f"{key} was held before")
 
 
 @quarantine.command()
-def readmit(problem: ProblemName, key: Partition, reason: Reason = "") -> None:
+def readmit(problem_name: ProblemName, key: Partition, reason: Reason = "") -> None:
     """Let a held partition be learnt from again.
 
     Example:
@@ -144,7 +148,7 @@ def readmit(problem: ProblemName, key: Partition, reason: Reason = "") -> None:
 
     _require(reason, "a readmission")
     load_environment()
-    was_held = kept.readmit(load_problem(problem), key, reason, {"by": "hand"})
+    was_held = kept.readmit(load_problem(problem_name), key, reason, {"by": "hand"})
     console.print(f"readmitted: {key}" if was_held else f"{key} was not held")
 
 
@@ -154,7 +158,7 @@ def _require(reason: str, what: str) -> None:
 
 
 def rebuild(
-    problem: ProblemName,
+    problem_name: ProblemName,
     partition: Annotated[str, typer.Option(help="partition key, such as 2013-04-01")],
     as_of: Annotated[str, typer.Option(help="moment, such as 2013-05-01 or 2013-05-01T12:00+00:00; naive: UTC")],
     to: Annotated[Path | None, typer.Option(help="folder to write the rows to, as Parquet")] = None,
@@ -171,9 +175,9 @@ def rebuild(
     from pipelines.dataset.rebuild import rebuild as rebuild_partition
 
     load_environment()
-    config = load_problem(problem)
+    problem = load_problem(problem_name)
     tables = rebuild_partition(
-        config, partition, _moment(as_of), store.dataset(config, "events"), store.dataset(config, "labels")
+        problem, partition, _moment(as_of), store.dataset(problem, "events"), store.dataset(problem, "labels")
     )
     for name, rows in tables.items():
         console.print(f"{name:<9} {rows.num_rows:>9,} rows  sha256 {content_hash(rows)}")

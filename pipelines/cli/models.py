@@ -28,13 +28,13 @@ def reproduce(
     """
     from pipelines.release.reproduce import reproduce as make_again
 
-    problem, at, number = version.partition("@")
+    problem_name, at, number = version.partition("@")
     if not (at and number.isdigit()):
         raise ConfigError(
             f"{version!r} names no version", where="evergreen reproduce", cure="give one such as flight_delay@7"
         )
     load_environment()
-    made = make_again(problem, number)
+    made = make_again(problem_name, number)
     if made.identical:
         console.print(f"[green]identical[/]  {escape(version)}: {made.rows:,} predictions are equal to the last bit")
     else:
@@ -45,7 +45,7 @@ def reproduce(
     if made.builds_on:
         console.print(
             f"  it goes on from version {made.builds_on}, taken as it is kept: see `evergreen reproduce "
-            f"{escape(problem)}@{made.builds_on}`"
+            f"{escape(problem_name)}@{made.builds_on}`"
         )
     for line in made.differences:
         console.print(f"  {escape(line)}")
@@ -56,7 +56,7 @@ def reproduce(
 
 
 def curves(
-    problem: Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")],
+    problem_name: Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")],
     candidate: Annotated[str | None, typer.Option(help="default: the champion's")] = None,
     to: Annotated[Path | None, typer.Option(help="file for the page, too")] = None,
 ) -> None:
@@ -70,26 +70,26 @@ def curves(
     from pipelines.training.curves import curve_page
 
     load_environment()
-    config = load_problem(problem)
+    problem = load_problem(problem_name)
     if candidate is None:
-        champion = tracking.champion(config)
+        champion = tracking.champion(problem)
         if champion is None:
             raise ConfigError("no champion serves yet", where="--candidate", cure="name one of training.candidates")
         candidate = str(champion.tags["candidate"])
-    if candidate not in config.training.candidates:
-        known = ", ".join(config.training.candidates)
+    if candidate not in problem.training.candidates:
+        known = ", ".join(problem.training.candidates)
         raise ConfigError(f"{candidate!r} is not a candidate", where="--candidate", cure=f"one of {known}")
-    table = measured(problem, candidate)
-    page = curve_page(table, config, candidate)
+    table = measured(problem_name, candidate)
+    page = curve_page(table, problem, candidate)
     run_id = tracking.log_files(
-        config, f"learning curves of {candidate}", tags={"curves": candidate}, files={"curves.html": page}
+        problem, f"learning curves of {candidate}", tags={"curves": candidate}, files={"curves.html": page}
     )
     if to is not None:
         to.write_bytes(page)
     for row in table.to_pylist():
         size = f"{row['size']:.0%} of the rows" if row["kind"] == "rows" else f"newest {row['size']:g} partitions"
         value = "-" if row["value"] is None else f"{row['value']:.4f}"
-        console.print(f"{size:<24} {row['rows']:>9,} rows   {config.training.select_by} {value}")
+        console.print(f"{size:<24} {row['rows']:>9,} rows   {problem.training.select_by} {value}")
     console.print(f"MLflow run {run_id}, curves.html")
 
 
@@ -97,7 +97,7 @@ ProblemName = Annotated[str, typer.Argument(help="name of a folder under include
 Reason = Annotated[str, typer.Option(help="why, for the ledger")]
 
 
-def roll_back(problem: ProblemName, reason: Reason = "") -> None:
+def roll_back(problem_name: ProblemName, reason: Reason = "") -> None:
     """Let the version serve again that served before the champion, at once.
 
     Example:
@@ -105,12 +105,12 @@ def roll_back(problem: ProblemName, reason: Reason = "") -> None:
     """
     from pipelines.release import switch
 
-    config, partition = _now(problem, reason)
-    done = switch.roll_back(config, partition, reason)
+    problem, partition = _now(problem_name, reason)
+    done = switch.roll_back(problem, partition, reason)
     console.print(f"version {done.version} serves again, in place of {done.replaced}")
 
 
-def fall_back(problem: ProblemName, reason: Reason = "") -> None:
+def fall_back(problem_name: ProblemName, reason: Reason = "") -> None:
     """Let the best baseline serve, at once, until a challenger passes the gate.
 
     Example:
@@ -118,8 +118,8 @@ def fall_back(problem: ProblemName, reason: Reason = "") -> None:
     """
     from pipelines.release import switch
 
-    config, partition = _now(problem, reason)
-    done = switch.fall_back(config, partition, reason)
+    problem, partition = _now(problem_name, reason)
+    done = switch.fall_back(problem, partition, reason)
     name = escape(str(done.candidate))
     console.print(f"version {done.version}, the baseline {name}, serves in place of {done.replaced}")
 

@@ -24,7 +24,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 def decide(
-    problem: Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")],
+    problem_name: Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")],
     replay: Annotated[bool, typer.Option(help="play policies over the ingested history")] = False,
     first: Annotated[str | None, typer.Option(help="first partition to play; default: after replay's history")] = None,
     last: Annotated[str | None, typer.Option(help="last partition to play; default: the newest with labels")] = None,
@@ -44,13 +44,13 @@ def decide(
         evergreen decide flight_delay --replay --first 2013-07-01
     """
     load_environment()
-    config = load_problem(problem)
+    problem = load_problem(problem_name)
     if replay:
-        _replay(config, first, last, _policy(config, policy), candidate, as_json)
+        _replay(problem, first, last, _policy(problem, policy), candidate, as_json)
         return
     if policy or candidate:
         raise ConfigError("a policy is only tried in a replay", where="evergreen decide", cure="add --replay")
-    _tell_ledger(config, first, last, as_json)
+    _tell_ledger(problem, first, last, as_json)
 
 
 def _replay(
