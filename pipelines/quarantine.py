@@ -200,7 +200,7 @@ def release(problem: Problem, id: str, changes: Mapping[str, str], reason: str) 
     from pipelines.ingest.quarantine import edited, repair
 
     row = find(problem, id)
-    query: Query = row["source"]
+    query: Query = cast("Query", row["source"])
     known_time = present(problem)
     after = edited(problem, query, row["row"], changes)
     good = repair(problem, query, after, known_time)
