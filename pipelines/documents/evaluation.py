@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NotRequired
 
-from typing_extensions import TypedDict  # below Python 3.12 pydantic's models take no other as a field
+from typing_extensions import TypedDict
 
 from pipelines.documents.dataset import Power
 from pipelines.documents.lineage import Fingerprint

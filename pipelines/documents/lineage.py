@@ -3,7 +3,9 @@ with the version."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
 
 from pipelines.documents.measures import Interval
 

@@ -15,8 +15,10 @@ import pytest
 from pipelines.dataset.datasheet import datasheet
 from pipelines.dataset.facts import Facts, source_counts, split_counts
 from pipelines.dataset.leaks import Finding
+from pipelines.documents.dataset import SplitCount
 from pipelines.html.document import Code, Section, document
 from pipelines.problem import Problem
+from tests.declared_keys import assert_declared
 
 ToyProblem = Callable[..., Problem]
 SECTIONS = [
@@ -356,6 +358,7 @@ def test_of_several_classes_each_is_counted(toy: ToyProblem, facts: Facts) -> No
     problem = toy(task="multiclass", **{"labels.classes": ["dry", "Dry", "it|s"], "features.history": {}})
     table = of(["dry", "it|s", "dry", "dry", "Dry"])
     counts = split_counts(problem, table)
+    assert_declared(list[SplitCount], counts)
     assert counts[0]["classes"] == {"dry": 2, "Dry": 0, "it|s": 1} and "positives" not in counts[0]
     its = replace(facts, splits=counts, label_sources=source_counts(problem, table))
     assert Facts(**json.loads(json.dumps(asdict(its)))) == its
@@ -378,7 +381,8 @@ def test_of_numbers_the_distribution_is_told(toy: ToyProblem, facts: Facts) -> N
         }
     )
     table = of([1.0, 2.0, 6.0, 4.0, 5.5])
-    train, validation, _ = split_counts(problem, table)
+    train, validation, test = split_counts(problem, table)
+    assert_declared(list[SplitCount], [train, validation, test])
     assert (train["mean"], train["min"], train["max"], train["quantiles"][2]) == (3.0, 1.0, 6.0, 2.0)
     assert train["sd"] == pytest.approx(2.6458, abs=1e-4) and validation["sd"] is None
     its = replace(facts, splits=split_counts(problem, table), label_sources=source_counts(problem, table))

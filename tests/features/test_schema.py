@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 import pyarrow as pa
 import pytest
 
+from pipelines.documents.dataset import Feature
 from pipelines.errors import DataError
 from pipelines.features.schema import feature_schema, feature_units
 from pipelines.problem import Problem, load_problem
+from tests.declared_keys import assert_declared
 
 ToyProblem = Callable[..., Problem]
 SQL = "SELECT k.id AS kettle_id, k.boiled AS event_time, k.shelf, k.ml / 1000 AS litres, year AS age FROM kettles AS k"
@@ -47,6 +49,7 @@ def rows(problem: Problem) -> pa.Table:
 def test_each_feature_says_what_it_is_and_where_it_comes_from(kettles: Problem) -> None:
     schema = {record["name"]: record for record in feature_schema(kettles, rows(kettles))}
     assert list(schema) == kettles.feature_names
+    assert_declared(list[Feature], list(schema.values()))
     assert schema["shelf"] == {
         "name": "shelf",
         "type": "string",

@@ -11,6 +11,7 @@ import pytest
 
 from pipelines.artifacts import table_schema
 from pipelines.dataset.fingerprint import fingerprint
+from pipelines.documents.lineage import Lineage
 from pipelines.handoffs.training import BuildsOn, Checked
 from pipelines.problem import ROOT, Problem
 from pipelines.release.lineage import (
@@ -20,6 +21,7 @@ from pipelines.release.lineage import (
     surroundings,
     surroundings_changes,
 )
+from tests.declared_keys import assert_declared
 from tests.handed_on import example
 
 ToyProblem = Callable[..., Problem]
@@ -73,6 +75,7 @@ def test_a_lineage_holds_all_and_goes_to_json(toy: ToyProblem, rows: pa.Table, t
     beside = lineage(problem, pins, splits, "prior", {}, surroundings())
     assert (beside["how"], beside["parent"]) == ("scratch", None), "a baseline beside it is fitted as ever"
     assert json.loads(json.dumps(found)) == found
+    assert_declared(Lineage, found)
     assert found["tables"] == {"events": 3, "labels": None, "features": 5, "training_sets": 2}
     assert found["seeds"] == {"sampling": 6, "resampling": 0, "augmentation": 0, "training": 4, "bootstrap": 0}
     wanted = {

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipelines.documents.evaluation import Report
 from pipelines.errors import DataError
 from pipelines.evaluation.gate.checks import gate
 from pipelines.evaluation.report.report import report
@@ -22,6 +23,7 @@ from pipelines.problem import Problem
 from pipelines.training.fit import fit
 from pipelines.training.model import Model
 from tests.conftest import ToyProblem
+from tests.declared_keys import assert_declared
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "binary": {
@@ -97,6 +99,8 @@ def fitted(toy: ToyProblem, request: pytest.FixtureRequest) -> Fitted:
 def test_a_report_has_all_parts_and_is_json(fitted: Fitted) -> None:
     found = fitted.told
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert_declared(Report, found)
+    assert set(found) == set(get_type_hints(Report))
     problem, model, test = fitted.problem, fitted.models["xgboost"], fitted.test
     one = scored(problem, test["label"].to_numpy(), model.scores(test), threshold=model.threshold)
     assert {name: interval["value"] for name, interval in found["metrics"].items()} == pytest.approx(measure(one))

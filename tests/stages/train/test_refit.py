@@ -17,6 +17,7 @@ import yaml
 from pipelines import ledger, local_run, store, tracking
 from pipelines.dataset import training_sets
 from pipelines.dataset.fingerprint import fingerprint
+from pipelines.documents.lineage import VersionLineage
 from pipelines.errors import GateFailed
 from pipelines.evaluation.gate.refitted import RefitCheck
 from pipelines.handoffs.training import training_set_of
@@ -25,6 +26,7 @@ from pipelines.problem import load_problem
 from pipelines.release.refit import refit_rows
 from pipelines.release.reproduce import reproduce
 from pipelines.release.versions import measured_run, taught
+from tests.declared_keys import assert_declared
 from tests.release.test_reproduce import NAME, RAW, kettles, write
 
 pytestmark = pytest.mark.slow
@@ -108,6 +110,7 @@ def _enter(patch: pytest.MonkeyPatch, folder: Path) -> None:
 
 def test_what_serves_has_learnt_from_the_newest_partitions_and_what_was_tested_has_not(kept: None) -> None:
     config, made_of = load_problem(NAME), lineage("1")
+    assert_declared(VersionLineage, made_of)
     champion = tracking.serving(config)
     learnt = made_of["splits"]["train"]["partitions"]
     assert learnt == [day(n) for n in range(1, len(learnt) + 1)] and len(learnt) < FIRST - 2
