@@ -88,8 +88,7 @@ def write_tables(folder: Path, rows: int) -> None:
 
     from pipelines import store, tracking
     from pipelines.artifacts import TableName, table_schema
-    from pipelines.dataset import training_sets
-    from pipelines.paths import datasheet_uri
+    from pipelines.paths import datasheet_uri, facts_uri, feature_schema_uri
     from pipelines.problem import load_problem
 
     write_problem(folder)
@@ -142,9 +141,9 @@ def write_tables(folder: Path, rows: int) -> None:
         reader = pa.RecordBatchReader.from_batches(schemas[name], batches)
         versions[name] = store.write_table(problem, name, reader, partitions[name])
     sheet = datasheet_uri(problem, training_set)
-    for uri in (sheet, sheet.replace(".html", ".md"), training_sets.facts_uri(problem, training_set)):
+    for uri in (sheet, sheet.replace(".html", ".md"), facts_uri(problem, training_set)):
         store.write_bytes(uri, b"{}")
-    store.write_json(store.store_uri(PROBLEM, "feature_sets", f"{problem.feature_set}.json"), [])
+    store.write_json(feature_schema_uri(problem), [])
     pins = {
         "partition": keys[-1],
         "as_of": datetime(2025, 1, 1, tzinfo=UTC).isoformat(),

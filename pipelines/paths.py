@@ -27,3 +27,38 @@ def evaluation_uri(problem: Problem, training: str, kind: str = "json") -> str:
 def manifest_uri(problem: Problem, partition: str) -> str:
     """What says that a partition has been scored, and by which version."""
     return store.store_uri(problem.name, "predictions_manifest", f"{partition}.json")
+
+
+def facts_uri(problem: Problem, training_set: str) -> str:
+    """What the datasheet says, for machines."""
+    return datasheet_uri(problem, training_set).replace(".html", ".json")
+
+
+def feature_schema_uri(problem: Problem) -> str:
+    """What the features of the problem's feature set are."""
+    return store.store_uri(problem.name, "feature_sets", f"{problem.feature_set}.json")
+
+
+def config_uri(problem_name: str, config_hash: str) -> str:
+    """The config that runs began with."""
+    return store.store_uri(problem_name, "configs", f"{config_hash}.json")
+
+
+def ingest_staging_uri(problem: Problem, first: str, last: str) -> str:
+    """Rows of an ingest, between its stages."""
+    return store.store_uri(problem.name, "staging", "ingest", f"{first}_{last}")
+
+
+def train_staging_uri(problem: Problem, training: str) -> str:
+    """What a training hands on between its stages."""
+    return store.store_uri(problem.name, "staging", "train", training)
+
+
+def labelled_uri(problem: Problem, training: str) -> str:
+    """Rows of a training's `label`."""
+    return f"{train_staging_uri(problem, training)}/labelled"
+
+
+def score_staging_uri(problem: Problem, partition: str, *parts: str) -> str:
+    """Scores of a partition, until they are published."""
+    return store.store_uri(problem.name, "staging", "score", partition, *parts)

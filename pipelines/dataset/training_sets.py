@@ -18,7 +18,7 @@ from pipelines.artifacts import table_schema
 from pipelines.asof.as_known import TRUTH, targets
 from pipelines.dataset.label import SPLITS, label_number
 from pipelines.handoffs.training import Featurized, HeldOutPower, Moment, TrainingSet
-from pipelines.paths import datasheet_uri
+from pipelines.paths import datasheet_uri, feature_schema_uri
 from pipelines.problem import Problem
 
 if TYPE_CHECKING:
@@ -159,17 +159,11 @@ def write_features(features_of: Problem, pins: Moment, keys: list[str]) -> int:
 def training_files(problem: Problem, pins: TrainingSet) -> dict[str, bytes]:
     """What each candidate's run keeps of its training set: the datasheet and the feature schema."""
     page = datasheet_uri(problem, pins.training_set)
-    schema = store.store_uri(problem.name, "feature_sets", f"{problem.feature_set}.json")
     return {
         "datasheet.html": store.read_bytes(page),
         "datasheet.md": store.read_bytes(page.replace(".html", ".md")),
-        "features.json": store.read_bytes(schema),
+        "features.json": store.read_bytes(feature_schema_uri(problem)),
     }
-
-
-def facts_uri(problem: Problem, training_set: str) -> str:
-    """What the datasheet says, for machines."""
-    return datasheet_uri(problem, training_set).replace(".html", ".json")
 
 
 def facts(

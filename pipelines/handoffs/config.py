@@ -13,6 +13,7 @@ import logging
 from pipelines import store
 from pipelines.errors import ConfigError
 from pipelines.handoffs.base import HandOff
+from pipelines.paths import config_uri
 from pipelines.problem import Problem, load_problem, resolve
 
 log = logging.getLogger(__name__)
@@ -47,10 +48,6 @@ def pinned_problem(problem_name: str, config: str | None) -> Problem:
     except ConfigError:  # a wrong edit stops the next run, not this one
         log.warning("%s: its config is wrong now; this run goes on with the one it began with", problem_name)
     return resolve(store.read_json(config_uri(problem_name, config)), problem_name)
-
-
-def config_uri(problem_name: str, config_hash: str) -> str:
-    return store.store_uri(problem_name, "configs", f"{config_hash}.json")
 
 
 def _content(problem: Problem) -> bytes:

@@ -17,7 +17,7 @@ from pipelines.documents.version import VersionFiles
 from pipelines.errors import ConfigError, DataError, NothingToDo
 from pipelines.handoffs.training import training_set_of
 from pipelines.metrics.metrics import goodness
-from pipelines.paths import version_uri
+from pipelines.paths import facts_uri, version_uri
 from pipelines.problem import Problem
 from pipelines.release.versions import version_problem, write_version_files
 
@@ -158,9 +158,7 @@ def _register(
         "how": "fallback",
         "replaces": str(champion.version),
     }
-    about = card(
-        trained_problem, report, lineage, store.read_json(training_sets.facts_uri(trained_problem, pins.training_set))
-    )
+    about = card(trained_problem, report, lineage, store.read_json(facts_uri(trained_problem, pins.training_set)))
     until = tracking.run_tag(run_id, "trained_until")
     files: VersionFiles = {
         "problem.json": tracking.run_file(run_id, "problem.json"),

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from pipelines import store
 from pipelines.errors import ConfigError
-from pipelines.handoffs.config import config_uri, pin, problem_of
+from pipelines.handoffs.config import pin, problem_of
 from pipelines.handoffs.monitoring import Requested
+from pipelines.paths import config_uri
 from pipelines.problem import load_problem, resolve
 from tests.conftest import TOY, ToyProblem
 

@@ -11,9 +11,9 @@ from pipelines import store
 from pipelines.evaluation.page.page import page
 from pipelines.handoffs.ingestion import Published
 from pipelines.handoffs.scoring import Shard
+from pipelines.paths import train_staging_uri
 from pipelines.problem import load_problem
 from pipelines.stages import stage
-from pipelines.stages.train.staging import staging_uri
 from tests.conftest import TOY
 from tests.handed_on import example
 
@@ -51,7 +51,7 @@ def test_a_training_that_was_checked_before_it_was_said_what_its_rows_show_goes_
     (folder / "problem.yaml").write_text(yaml.safe_dump(TOY))
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(folder.parent))
     leaks = {"checked": True, "findings": []}
-    store.write_json(f"{staging_uri(load_problem('kettle'), '1')}.done.json", {"leaks": leaks})
+    store.write_json(f"{train_staging_uri(load_problem('kettle'), '1')}.done.json", {"leaks": leaks})
     checked = stage("train.check")("kettle", HANDED_ON)
     assert (checked.leaks.model_dump(), checked.power) == (leaks, None)
     assert b"Differences that the rows show" in page({"power": checked.power})

@@ -10,8 +10,8 @@ from pipelines.handoffs.config import pin
 from pipelines.handoffs.ingestion import Extracted
 from pipelines.ingest.extract import extract as extract_rows
 from pipelines.ingest.extract import extracted_schema
+from pipelines.paths import ingest_staging_uri
 from pipelines.problem import load_problem
-from pipelines.stages.ingest.staging import staging_uri
 
 
 def extract(problem_name: str, first: str, last: str, now: datetime | None = None) -> Extracted:
@@ -34,7 +34,7 @@ def extract(problem_name: str, first: str, last: str, now: datetime | None = Non
         raise ConfigError(f"{first} comes after {last}", where="first and last", cure="swap them")
     now = now or datetime.now(UTC)
     problem.partitions.require_closed(last, now)
-    staging = staging_uri(problem, first, last)
+    staging = ingest_staging_uri(problem, first, last)
     store.begin(staging)
     back = arrivals.looked_back(problem, first)
     rows = {"events": 0, "labels": 0}

@@ -15,8 +15,8 @@ from pipelines.asof.clock import present
 from pipelines.asof.ingested import ingested, note_empty
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.ingestion import Published, Validated
+from pipelines.paths import ingest_staging_uri
 from pipelines.problem import Problem, Query
-from pipelines.stages.ingest.staging import staging_uri
 from pipelines.summary import missed, missed_in_words
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def publish(problem_name: str, validated: Validated, restate: bool = False) -> P
     problem = problem_of(problem_name, validated)
     first, last = validated.first, validated.last
     keys = [key for key in problem.partitions.between(first, last) if key not in validated.refused]
-    staging = staging_uri(problem, first, last)
+    staging = ingest_staging_uri(problem, first, last)
     if done := store.finished(staging, Published):
         return done
     good = {query: _delivered(problem, query, staging, keys) for query in problem.queries}

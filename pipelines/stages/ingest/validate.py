@@ -16,8 +16,8 @@ from pipelines.asof.ingested import empty
 from pipelines.errors import DataError
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.ingestion import Extracted, Validated
+from pipelines.paths import ingest_staging_uri
 from pipelines.problem import Problem, Query
-from pipelines.stages.ingest.staging import staging_uri
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -49,7 +49,7 @@ def validate(problem_name: str, extracted: Extracted) -> Validated:
 
     problem = problem_of(problem_name, extracted)
     first, last = extracted.first, extracted.last
-    staging, keys = staging_uri(problem, first, last), problem.partitions.between(first, last)
+    staging, keys = ingest_staging_uri(problem, first, last), problem.partitions.between(first, last)
     rejected = store.staged(f"{staging}/rejected").to_table()
     published = set(store.partition_keys(problem, "events"))
     around = arrivals.neighbours(problem, keys, staging, published)

@@ -10,8 +10,9 @@ from pipelines.asof.ingested import ingested
 from pipelines.errors import DataError
 from pipelines.handoffs.config import pin
 from pipelines.handoffs.scoring import Shard
+from pipelines.paths import score_staging_uri
 from pipelines.problem import load_problem
-from pipelines.stages.score.shards import events_to_score, staging_uri
+from pipelines.stages.score.shards import events_to_score
 
 
 def plan(problem_name: str, partition: str) -> list[Shard]:
@@ -36,7 +37,7 @@ def plan(problem_name: str, partition: str) -> list[Shard]:
         )
     champion = tracking.serving(problem)
     shards = max(ceil(rows / problem.scoring.shard_rows), 1)  # what is empty is scored too: its manifest says so
-    store.begin(staging_uri(problem, partition))
+    store.begin(score_staging_uri(problem, partition))
     first = Shard(
         config=pin(problem),
         partition=partition,

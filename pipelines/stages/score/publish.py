@@ -14,10 +14,10 @@ from pipelines.artifacts import table_schema
 from pipelines.errors import DataError
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.scoring import ScoredPartition, ScoredShard
-from pipelines.paths import manifest_uri
+from pipelines.paths import manifest_uri, score_staging_uri
 from pipelines.problem import Problem
 from pipelines.release.versions import version_problem
-from pipelines.stages.score.shards import events_to_score, staging_uri
+from pipelines.stages.score.shards import events_to_score
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -32,7 +32,7 @@ def publish(problem_name: str, partition: str, scored: list[ScoredShard]) -> Sco
         DataError: the shards are not one row per event of the partition.
     """
     problem = problem_of(problem_name, scored[0])
-    staging = staging_uri(problem, partition)
+    staging = score_staging_uri(problem, partition)
     if done := store.finished(staging, ScoredPartition):
         return done
     version = scored[0].version

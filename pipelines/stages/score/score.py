@@ -12,8 +12,9 @@ from pipelines import sql, store
 from pipelines.artifacts import table_schema
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.scoring import ScoredShard, Shard
+from pipelines.paths import score_staging_uri
 from pipelines.release.versions import version_problem
-from pipelines.stages.score.shards import events_to_score, staging_uri
+from pipelines.stages.score.shards import events_to_score
 
 if TYPE_CHECKING:
     from pipelines.training.model import Model
@@ -43,7 +44,7 @@ def score(problem_name: str, shard: Shard) -> ScoredShard:
             *(predicted.field(name) for name in ("score", "decision", "probabilities")),
         ]
     )
-    uri = staging_uri(problem, shard.partition, f"{shard.shard}")
+    uri = score_staging_uri(problem, shard.partition, f"{shard.shard}")
     unseen: Counter[str] = Counter()
     rows = store.stage(uri, score_rows(model, _noting_unseen(model, features, unseen)), schema)
     return ScoredShard(

@@ -19,7 +19,3 @@ def events_to_score(problem: Problem, partition: str, as_of: str, events_version
     """One row per event of the partition, as known at `as_of` (ISO 8601): what to score it from."""
     events = store.dataset(problem, "events", events_version)
     return targets(events.filter(pc.field("partition") == partition), datetime.fromisoformat(as_of))
-
-
-def staging_uri(problem: Problem, partition: str, *parts: str) -> str:
-    return store.store_uri(problem.name, "staging", "score", partition, *parts)

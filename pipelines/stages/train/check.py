@@ -14,9 +14,8 @@ from pipelines import store
 from pipelines.dataset import training_sets
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Checked, Featurized, HeldOutPower, Leaks
-from pipelines.paths import datasheet_uri
+from pipelines.paths import datasheet_uri, facts_uri, feature_schema_uri, labelled_uri, train_staging_uri
 from pipelines.problem import Problem
-from pipelines.stages.train.staging import labelled_uri, staging_uri
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -38,7 +37,7 @@ def check(problem_name: str, featurized: Featurized) -> Checked:
     from pipelines.features.schema import feature_schema
 
     problem = problem_of(problem_name, featurized)
-    staging = staging_uri(problem, featurized.training)
+    staging = train_staging_uri(problem, featurized.training)
     uri = datasheet_uri(problem, featurized.training_set)
     if done := store.finished(staging, _Found):
         return Checked(**featurized.model_dump(), datasheet=uri, leaks=done.leaks, power=done.power)
@@ -52,8 +51,8 @@ def check(problem_name: str, featurized: Featurized) -> Checked:
         log.warning("%s: %s", problem_name, warning)
     facts = training_sets.facts(problem, featurized, rows, features, findings, shows)
     sheet = datasheet(problem, facts)
-    store.write_json(training_sets.facts_uri(problem, featurized.training_set), asdict(facts))
-    store.write_json(store.store_uri(problem.name, "feature_sets", f"{problem.feature_set}.json"), features)
+    store.write_json(facts_uri(problem, featurized.training_set), asdict(facts))
+    store.write_json(feature_schema_uri(problem), features)
     store.write_bytes(uri.replace(".html", ".md"), sheet.markdown.encode())
     store.write_bytes(uri, sheet.html)
     leaks.require_clean(problem, findings)

@@ -17,10 +17,9 @@ from pipelines.dataset.waiting import waiting
 from pipelines.errors import ConfigError, DataError, NothingToDo
 from pipelines.handoffs.config import pin
 from pipelines.handoffs.training import BuildsOn, HeldOut, Labelled, Planned
-from pipelines.paths import version_uri
+from pipelines.paths import labelled_uri, version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import measured_run, taught, version_problem
-from pipelines.stages.train.staging import labelled_uri
 
 
 def label(

@@ -18,11 +18,10 @@ from pipelines.documents.measures import Measured
 from pipelines.errors import EvergreenError, GateFailed
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Gated, Refitted, training_set_of
-from pipelines.paths import version_uri
+from pipelines.paths import train_staging_uri, version_uri
 from pipelines.problem import Problem
 from pipelines.release.versions import taught
 from pipelines.stages.train.checkpoints import StoredCheckpoint
-from pipelines.stages.train.staging import staging_uri
 
 if TYPE_CHECKING:
     from pipelines.evaluation.gate.refitted import RefitCheck
@@ -93,7 +92,7 @@ def _refit(problem: Problem, gated: Gated, recorded: Lineage, run_id: str, tags:
         after = max(taught(problem, parent).partitions)
         # A training that began before there were refits went on from what serves.
         bases = (tracking.load_model(recorded.get("parent_run") or base), tracking.load_model(base))
-    state = StoredCheckpoint(f"{staging_uri(problem, recorded['training'])}/refit.checkpoint", problem)
+    state = StoredCheckpoint(f"{train_staging_uri(problem, recorded['training'])}/refit.checkpoint", problem)
     with TemporaryDirectory(prefix="evergreen-refit-") as folder:
         tables = (_pinned(problem, recorded, "events"), _pinned(problem, recorded, "labels"))
         rows = refit_rows(problem, recorded, *tables, after, folder)

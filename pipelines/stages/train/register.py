@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pipelines import store
-from pipelines.dataset import training_sets
 from pipelines.documents.lineage import Lineage, VersionLineage
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Refitted, Registered
-from pipelines.paths import version_uri
+from pipelines.paths import facts_uri, version_uri
 from pipelines.release.versions import write_version_files
 
 
@@ -34,7 +33,7 @@ def register(problem_name: str, refitted: Refitted) -> Registered:
     }
     version = tracking.register(problem, run_id, tags)
     lineage: VersionLineage = {**made_of, "version": version, "run_id": run_id}
-    facts = store.read_json(training_sets.facts_uri(problem, refitted.training_set))
+    facts = store.read_json(facts_uri(problem, refitted.training_set))
     about = card(problem, store.read_json(refitted.evaluation)["challenger"], lineage, facts)
     write_version_files(
         problem,

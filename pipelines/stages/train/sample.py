@@ -11,8 +11,8 @@ from pipelines import store
 from pipelines.dataset import training_sets
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Labelled, Sampled
+from pipelines.paths import labelled_uri, train_staging_uri
 from pipelines.problem import Problem
-from pipelines.stages.train.staging import labelled_uri, staging_uri
 
 
 def sample(problem_name: str, labelled: Labelled) -> Sampled:
@@ -22,7 +22,7 @@ def sample(problem_name: str, labelled: Labelled) -> Sampled:
     never what somebody guessed.
     """
     problem = problem_of(problem_name, labelled)
-    if done := store.finished(staging_uri(problem, labelled.training), Sampled):
+    if done := store.finished(train_staging_uri(problem, labelled.training), Sampled):
         return done
     pool = store.staged(labelled_uri(problem, labelled.training))
     rows = training_sets.sampled(problem, pool)

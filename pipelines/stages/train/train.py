@@ -17,9 +17,9 @@ from pipelines.documents.lineage import Lineage
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import BuildsOn, Checked, Trained
+from pipelines.paths import train_staging_uri
 from pipelines.problem import Problem
 from pipelines.stages.train.checkpoints import StoredCheckpoint
-from pipelines.stages.train.staging import staging_uri
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -78,7 +78,7 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
         learnt_from = _training_rows(problem, checked)
         validation = training_sets.split(problem, checked, "validation")
         searched: dict[str, Any] = {}
-        state = StoredCheckpoint(f"{staging_uri(problem, checked.training)}/{candidate}.checkpoint", problem)
+        state = StoredCheckpoint(f"{train_staging_uri(problem, checked.training)}/{candidate}.checkpoint", problem)
         if champion:
             champion_lineage: Lineage = tracking.run_file(champion.run_id, "lineage.json")
             searched = champion_lineage["parameters"]
@@ -165,7 +165,7 @@ def _training_rows(problem: Problem, pins: Checked) -> pa.Table | ds.Dataset:
     if needed_mb <= problem.training.memory_limit_mb:
         group = problem.dataset.split.group_by  # folds keep groups together
         return training_sets.split(problem, pins, "train", extra=[group] if group else [])
-    uri = f"{staging_uri(problem, pins.training)}/train"
+    uri = f"{train_staging_uri(problem, pins.training)}/train"
     schema, batches = training_sets.stream(problem, pins, "train")
     store.stage(uri, batches, schema)
     return store.staged(uri)
