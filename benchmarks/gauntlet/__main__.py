@@ -6,6 +6,7 @@ With --keep the results lie there in results.jsonl, and --resume goes on where a
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
@@ -70,6 +71,7 @@ def prepare(plan: Plan) -> None:
     for name in names:
         with suppress(ImportError):
             import_module(name)
+    gc.freeze()  # a look for garbage in a fork would copy all of it
 
 
 if __name__ == "__main__":
