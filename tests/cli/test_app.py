@@ -107,6 +107,7 @@ def test_all_that_a_dag_will_need_is_asked_for_before_it_starts() -> None:
     assert "set MLFLOW_TRACKING_URI to a server's address, or sqlite:////folder/mlflow.db" in done.stderr
 
 
+@pytest.mark.slow
 def test_check_looks_at_the_rows_of_one_problem() -> None:
     done = evergreen("check", "flight_delay")
     assert done.returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,13 @@ def draws(sampling: Sampling, table: pa.Table, number: int = DRAWS) -> list[pa.T
     return [sample(table, sampling.model_copy(update={"seed": seed})) for seed in range(number)]
 
 
+@cache
+def drawn_by(name: str) -> list[pa.Table]:
+    """Samples of the population, for all tests that look at them."""
+    return draws(METHODS[name], population())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_rows_are_drawn_as_often_as_their_probability_says(name: str) -> None:
     """Each of 60 frequencies over 400 seeds lies within 4.5 standard deviations of the stated probability.
@@ -84,7 +92,7 @@ def test_rows_are_drawn_as_often_as_their_probability_says(name: str) -> None:
     By the normal law one of 60 strays so far in 1 of 2,500 cases (Bonferroni); with these seeds none does.
     """
     drawn, stated = np.zeros(60), np.full(60, np.nan)
-    for table in draws(METHODS[name], population()):
+    for table in drawn_by(name):
         found = positions(table)
         drawn[found] += 1
         stated[found] = in_train(table, "probability")
@@ -219,18 +227,18 @@ def test_a_chance_halves_with_each_half_life() -> None:
         assert chance[other] / chance[one] == pytest.approx(2 ** ((other - one) / 24))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_weighted_totals_are_those_of_the_population(name: str) -> None:
     """Horvitz-Thompson: the mean over 400 samples of the sum of y / probability lies within 4 standard errors."""
     y = np.array(STEEP) + np.arange(60)
     if name == "importance with shares":
         y[6:26] = 0  # that sample speaks for the others alone
-    totals = [
-        (y[positions(drawn)] / in_train(drawn, "probability")).sum() for drawn in draws(METHODS[name], population())
-    ]
+    totals = [(y[positions(drawn)] / in_train(drawn, "probability")).sum() for drawn in drawn_by(name)]
     assert abs(np.mean(totals) - y.sum()) <= 4 * np.std(totals) / np.sqrt(DRAWS) + 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["weighted", "weighted by age", "stratified with shares", "cluster"])
 def test_corrected_weights_speak_for_the_whole(name: str) -> None:
     """Sums of weight * y over the samples are, in the mean, those of the population times its drawn share."""
@@ -256,7 +264,7 @@ def test_without_correct_each_row_weighs_the_same() -> None:
 def test_importance_weights_speak_for_the_population() -> None:
     y = np.array(STEEP) + np.arange(60)
     means, weights = [], []
-    for drawn in draws(METHODS["importance"], population()):
+    for drawn in drawn_by("importance"):
         weight = in_train(drawn, "weight")
         means.append((weight * y[positions(drawn)]).sum() / 15)
         weights.append(weight.mean())

@@ -114,6 +114,7 @@ def shop(tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) ->
     return "shop"
 
 
+@pytest.mark.slow
 def test_a_new_problem_is_ingested_and_gives_a_training_set(shop: str) -> None:
     config = load_problem(shop)
     last = config.partitions.shift("2024-01-01", DAYS - 1)

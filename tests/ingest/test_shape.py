@@ -403,6 +403,7 @@ def test_readings_that_follow_each_other_tell_less_than_as_many_of_their_own(toy
 # No false alarm -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("days", "rows", "drift"), [(3, ROWS, 0), (8, ROWS, 0), (8, ROWS, 0.5), (8, 15, 0)])
 def test_sound_partitions_are_hardly_ever_suspected(weather: Problem, days: int, rows: int, drift: float) -> None:
     """`drift`: the level of temp and dew differs from partition to partition, in their standard deviations."""

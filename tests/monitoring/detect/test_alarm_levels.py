@@ -97,6 +97,7 @@ def test_a_step_of_the_scores_is_prediction_drift(known: Reference, since: dict[
     assert "prediction drift" not in kinds(known, since, rows)
 
 
+@pytest.mark.slow
 def test_false_alarms_are_as_rare_as_asked_for(known: Reference) -> None:
     alarms, since = 0, {}
     for place in range(10, 50):

@@ -26,6 +26,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
+@pytest.mark.slow
 def test_a_report_of_faulty_columns_says_nothing_but_the_html(capfd: pytest.CaptureFixture[str]) -> None:
     random = np.random.default_rng(0)
     training = pa.table(
