@@ -22,12 +22,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import local_run, store
+from pipelines.handoffs.monitoring import Profiled
 from pipelines.monitoring.estimate.estimate import metrics_of
 from pipelines.monitoring.estimate.held_out import from_parquet
 from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import version_problem
-from pipelines.stages.monitor.estimate import estimate
+from pipelines.stages.monitor import evidence
+from pipelines.stages.monitor.estimate import Estimation, estimate
 
 NAME = "flight_delay"
 WEEKS, LABELLED = ("2013-04-01", "2013-06-24"), "2013-07-08"
@@ -45,8 +47,9 @@ def play(problem: Problem) -> None:
             local_run.ingest(NAME, week, week)
             local_run.score(NAME, week)
         if week not in done["estimates"]:
-            told = estimate(NAME, {"partition": week, "version": "1"})
-            print(f"{week}  {told['verdict']}; {told['method']}: {told['note']}", flush=True)
+            estimated = estimate(NAME, Profiled(partition=week, version="1"))
+            estimation = evidence.read(Estimation, estimated.estimation)
+            print(f"{week}  {estimation.verdict}; {estimation.method}: {estimation.note}", flush=True)
 
 
 def compare(problem: Problem, show: Callable[[str], None] = print) -> None:

@@ -25,6 +25,7 @@ from pipelines.alerts import KINDS, Alert, Judgement, Kind, scrub, without_numbe
 from pipelines.config import Action, Channel
 from pipelines.errors import DataError, EvergreenError, GateFailed, SchemaError, ServiceUnavailable
 from pipelines.handoffs.ingestion import Published
+from pipelines.handoffs.monitoring import Decided
 from pipelines.handoffs.training import Promoted, Registered
 from pipelines.problem import Problem, load_problem
 
@@ -93,17 +94,15 @@ def promoted(context: Mapping[str, Any]) -> None:
 
 
 def _decided(context: Mapping[str, Any], *, is_request: bool) -> None:
-    decision = context["ti"].xcom_pull(task_ids="decide")
-    action = Action(decision["action"])
+    decided = Decided.model_validate(context["ti"].xcom_pull(task_ids="decide"))
+    action = decided.action
     kind: Kind | None = "retraining requested" if action.trains else DONE.get(action)
     if kind is None or (kind == "retraining requested") is not is_request:
         return
-    verdict, reason = decision["verdict"], decision["reason"]
-    findings = decision["diagnosis"].get("findings") or [{}]
-    columns = sorted(findings[0].get("numbers", {}))
-    event = ":".join(("monitoring", decision["partition"], decision["version"], verdict, decision["action"]))
-    told = f"{verdict}: {action.news}" if action.news else verdict
-    _tell(context, kind, told, reason, event, (verdict, *columns), decision["partition"])
+    verdict = decided.verdict
+    event = ":".join(("monitoring", decided.partition, decided.version, verdict, action))
+    message = f"{verdict}: {action.news}" if action.news else verdict
+    _tell(context, kind, message, decided.reason, event, (verdict, *decided.measures), decided.partition)
 
 
 def _tell(

@@ -286,6 +286,8 @@ FILES = {
     "evaluations/<training>.parquet": "written by train.evaluate: held_out.parquet of a challenger with no version yet",
     "feature_sets/<feature set>.json": "written by train.check: what each feature is, its coverage and range",
     "datasheets/<training set>.{md,html,json}": "written by train.check: what the set is, for who has to answer for it",
+    "monitoring/<partition>/<version>/{detection,estimation,diagnosis,explanation,weighing}.json": "written by "
+    "monitor.detect, estimate, diagnose, explain and decide: what each found, for the stages after it",
     "reports/<first>_<last>/validation.html": "written by ingest.validate: every rule, what broke it, samples",
     "reports/<partition>/weak_supervision.html": "written by annotate.vote: how each labeling function does",
     "reports/<partition>/monitoring.html": "written by monitor.report: what happened, since when, where",

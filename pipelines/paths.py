@@ -62,3 +62,8 @@ def labelled_uri(problem: Problem, training: str) -> str:
 def score_staging_uri(problem: Problem, partition: str, *parts: str) -> str:
     """Scores of a partition, until they are published."""
     return store.store_uri(problem.name, "staging", "score", partition, *parts)
+
+
+def evidence_uri(problem: Problem, partition: str, version: str, name: str) -> str:
+    """What a stage of the monitor has found in a partition that a version scored, such as its `diagnosis`."""
+    return store.store_uri(problem.name, "monitoring", partition, version, f"{name}.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from enum import Enum
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -11,7 +12,10 @@ H = TypeVar("H", bound=BaseModel)
 
 
 def example(model: type[H], **fields: Any) -> H:
-    """A hand-off with `fields`; what else it must have is filled in, so that none is built that no stage gives."""
+    """A hand-off, or a piece of evidence, with `fields`; what else it must have is filled in.
+
+    So none is built that no stage gives.
+    """
     required = {name: field for name, field in model.model_fields.items() if field.is_required()}
     filled = {name: _value(field.annotation) for name, field in required.items()}
     return model.model_validate(filled | fields)
@@ -24,8 +28,10 @@ def _value(kind: Any) -> Any:
         return None if type(None) in arguments else _value(arguments[0])
     if origin is Literal:
         return arguments[0]
-    if origin in (list, dict):
+    if origin in (list, dict, tuple):
         return origin()
+    if issubclass(kind, Enum):
+        return next(iter(kind))
     if issubclass(kind, BaseModel):
         return example(kind)
     return kind()

@@ -6,18 +6,24 @@ from typing import Any
 import pytest
 
 from pipelines import local_run
+from pipelines.handoffs.monitoring import Detected, Estimated, Explained
 from pipelines.stages import function_of
+from tests.handed_on import example
+
+DETECTED, ESTIMATED, EXPLAINED = (
+    example(kind, partition="p").model_dump(mode="json") for kind in (Detected, Estimated, Explained)
+)
 
 
 @pytest.mark.parametrize(
     ("stage", "given", "told"),
     [
-        ("monitor.decide", {"partition": "p"}, {"explained": {"partition": "p"}}),
-        ("monitor.diagnose", {"partition": "p"}, {"detected": {"partition": "p"}}),
+        ("monitor.decide", EXPLAINED, {"explained": EXPLAINED}),
+        ("monitor.diagnose", DETECTED, {"detected": DETECTED}),
         (
             "monitor.diagnose",
-            {"detected": {"a": 1}, "estimated": {"b": 2}},
-            {"detected": {"a": 1}, "estimated": {"b": 2}},
+            {"detected": DETECTED, "estimated": ESTIMATED},
+            {"detected": DETECTED, "estimated": ESTIMATED},
         ),
         ("score.publish", [{"rows": 1}], {"partition": "2013-04-01", "scored": [{"rows": 1}]}),
     ],

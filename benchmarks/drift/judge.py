@@ -19,6 +19,7 @@ from pipelines.monitoring.detect.detect import detect, performance
 from pipelines.monitoring.diagnose.concept import concept
 from pipelines.monitoring.diagnose.diagnose import diagnose
 from pipelines.monitoring.diagnose.finding import Diagnosis, Kind
+from pipelines.monitoring.diagnose.shifts import LabelEvidence
 from pipelines.monitoring.page.evidently import SHIFTED_PSI
 from pipelines.profiles.distance import psi
 from pipelines.profiles.profile import SCORE, Profiles
@@ -60,15 +61,14 @@ class Monitor:
         rule = (policy.false_alarm_rate, policy.trailing_partitions, policy.min_labels)
         detected = detect(world.reference, found, since, *rule, feature_units(world.problem))
         labelled = mature(world.problem, key, [*before, key])
-        realised = [{"partition": one} | performance(world.truth(rows[one]).scored) for one in labelled]
-        said = None
+        realised = [performance(world.truth(rows[one]).scored).at(one) for one in labelled]
+        evidence = None
         if labelled:
             parts = [world.truth(rows[one]) for one in labelled[-1 - USUAL_PARTITIONS :]]
             bootstrap, limit, fewest = world.problem.evaluation.bootstrap, policy.max_concept_shift, policy.min_labels
             said = concept(world.problem, world.held_out, parts, bootstrap, limit, fewest, compare=False)
-        return diagnose(
-            policy, world.reference, detected, realised[-policy.of_last :], {"concept": said, "partition": key}
-        )
+            evidence = LabelEvidence(partition=key, concept=said)
+        return diagnose(policy, world.reference, detected, realised[-policy.of_last :], evidence)
 
     def alarm(self, diagnosis: Diagnosis, unharmed: Diagnosis) -> Alarm | None:
         """The most harmful finding that the same partition does not have unharmed; a symptom only where it is all."""

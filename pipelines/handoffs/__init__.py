@@ -12,7 +12,16 @@ from pydantic import ValidationError
 from pipelines.handoffs.annotation import Chosen, Collected, SelfTrained, Voted
 from pipelines.handoffs.base import HandOff
 from pipelines.handoffs.ingestion import Extracted, Published, Validated
-from pipelines.handoffs.monitoring import Decided, Requested
+from pipelines.handoffs.monitoring import (
+    Decided,
+    Detected,
+    Diagnosed,
+    Estimated,
+    Explained,
+    Profiled,
+    Reported,
+    Requested,
+)
 from pipelines.handoffs.scoring import ScoredPartition, ScoredShard, Shard
 from pipelines.handoffs.training import (
     Checked,
@@ -48,8 +57,14 @@ HANDS_ON: dict[str, type[HandOff]] = {
     "score.plan": Shard,
     "score.score": ScoredShard,
     "score.publish": ScoredPartition,
+    "monitor.profile": Profiled,
+    "monitor.detect": Detected,
+    "monitor.estimate": Estimated,
+    "monitor.diagnose": Diagnosed,
+    "monitor.explain": Explained,
     "monitor.decide": Decided,
     "monitor.act": Requested,
+    "monitor.report": Reported,
 }
 """What each stage gives; `score.plan` gives several."""
 

@@ -46,7 +46,7 @@ def on_column_drift(watch: Watch, policy: Policy, state: State, partition: str) 
     """Any feature's PSI to what the model learnt from is above 0.25: what many monitors do."""
     found, cpu_s = watch.detected(state.champion, state.since, partition, policy, state.held)
     state.watching_s += cpu_s
-    moved = [name for name, one in found["columns"].items() if one["psi"] > COLUMN_PSI]
+    moved = [name for name, drift in found.columns.items() if drift.psi > COLUMN_PSI]
     reason = f"PSI above {COLUMN_PSI} of {', '.join(moved[:3])}" if moved else "no PSI above the limit"
     return Decision(
         verdict="covariate shift" if moved else "stable", action=Action.RETRAIN if moved else "none", reason=reason
@@ -59,9 +59,9 @@ def on_metric_drop(watch: Watch, policy: Policy, state: State, partition: str) -
     limit = policy.max_r2_drop if metric == "r2" else policy.max_auc_drop
     realised = watch.realised(state.champion, state.since, partition, policy, state.held)
     usual = watch.reference(state.champion).metrics.get(metric)
-    value = realised[-1][metric] if realised and realised[-1]["rows"] >= policy.min_labels else None
+    value = realised[-1].value(metric) if realised and realised[-1].rows >= policy.min_labels else None
     is_down = value is not None and usual is not None and usual - value > limit
-    reason = f"{metric} {value:.3f} in {realised[-1]['partition']}, {usual:.3f} tested" if is_down else "no drop"
+    reason = f"{metric} {value:.3f} in {realised[-1].partition}, {usual:.3f} tested" if is_down else "no drop"
     return Decision(
         verdict="performance drop" if is_down else "stable", action=Action.RETRAIN if is_down else "none", reason=reason
     )

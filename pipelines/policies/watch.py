@@ -16,6 +16,7 @@ from pipelines.features.schema import feature_units
 from pipelines.metrics.scored import scored, shown
 from pipelines.monitoring.decide.readings import CALIBRATING, Reading, as_scored, fresher, reading, recalibrated
 from pipelines.monitoring.detect.detect import detect, performance
+from pipelines.monitoring.detect.detection import Drift, LabelledPartition
 from pipelines.monitoring.diagnose.diagnose import diagnose
 from pipelines.monitoring.diagnose.finding import Diagnosis
 from pipelines.policies.past import Past, Recipe, column
@@ -42,7 +43,7 @@ class Watch:
 
     def detected(
         self, champion: Recipe, since: str, partition: str, policy: Policy, held: Sequence[str] = ()
-    ) -> tuple[dict[str, Any], float]:
+    ) -> tuple[Drift, float]:
         """What `detect` finds in a partition that the champion scored, as it serves from `since` on; CPU seconds.
 
         What is usual is not told by partitions in quarantine, `held`.
@@ -54,13 +55,13 @@ class Watch:
             aside = {*known.partitions, *held}
             keys = [key for key in self.past.partitions if since <= key < partition and key not in aside]
             trailing = {key: self.profile(champion, key) for key in keys}
-            found = detect(known, self.profile(champion, partition), trailing, *rule, feature_units(self.problem))
-            self.seen[name] = {"value": found, "cpu_s": time.process_time() - start}
-        return self.seen[name]["value"], self.seen[name]["cpu_s"]
+            drift = detect(known, self.profile(champion, partition), trailing, *rule, feature_units(self.problem))
+            self.seen[name] = {"value": drift.model_dump(mode="json"), "cpu_s": time.process_time() - start}
+        return Drift.model_validate(self.seen[name]["value"]), self.seen[name]["cpu_s"]
 
     def realised(
         self, champion: Recipe, since: str, partition: str, policy: Policy, held: Sequence[str] = ()
-    ) -> list[dict[str, Any]]:
+    ) -> list[LabelledPartition]:
         """How good the champion's newest labelled partitions turned out, of those that it served and that are not in
         quarantine; small ones pooled."""
         keys = [key for key in self.past.mature(partition) if key >= since and key not in held][-KEPT_PARTITIONS:]
@@ -68,11 +69,9 @@ class Watch:
         keys = [key for key in keys if rows[key]]
         pools = windows([rows[key] for key in keys], policy.min_labels)[-policy.of_last :]
         return [
-            {
-                "partition": keys[pool[-1]],
-                "version": champion.name,
-                **performance(self.past.truth(champion, keys[pool.start : pool.stop])[0]),
-            }
+            performance(self.past.truth(champion, keys[pool.start : pool.stop])[0]).at(
+                keys[pool[-1]], version=champion.name
+            )
             for pool in pools
         ]
 

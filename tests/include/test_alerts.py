@@ -27,8 +27,10 @@ from include import alerts
 from include.boundary import boundary
 from pipelines import ledger
 from pipelines.alerts import KINDS, Alert
+from pipelines.config import Action
 from pipelines.errors import DataError, GateFailed, SchemaError, ServiceUnavailable
 from pipelines.handoffs.ingestion import Published
+from pipelines.handoffs.monitoring import Decided
 from pipelines.handoffs.training import Evaluated, Promoted, Registered
 from pipelines.problem import load_problem, problems_folder
 from tests.handed_on import example
@@ -175,16 +177,9 @@ def context(dag: str, task: str, raises: Exception | None = None, key: str | Non
 
 
 def decision(action: str, partition: str = "2013-04-01", **changes: Any) -> dict[str, Any]:
-    finding = {"kind": "covariate shift", "evidence": "PSI 0.31 of temp", "numbers": {"temp": 0.31}}
-    return {
-        "partition": partition,
-        "version": "3",
-        "action": action,
-        "verdict": "covariate shift",
-        "reason": "PSI 0.31 of temp",
-        "diagnosis": {"findings": [finding]},
-        **changes,
-    }
+    fields = {"partition": partition, "version": "3", "verdict": "covariate shift", "reason": "PSI 0.31 of temp"}
+    decided = example(Decided, **{**fields, "action": Action(action), "measures": ["temp"], **changes})
+    return decided.model_dump(mode="json")
 
 
 def test_a_failed_task_is_told(receiver: Receiver, configured: Callable[..., None]) -> None:
@@ -333,8 +328,7 @@ def test_the_same_is_told_once(
         alerts.alerted(context("monitor", "act", key=week, decide=decision("alert", week)))
     assert [sent["partition"] for *_, sent in receiver.got] == ["2013-04-01"]
     assert "told before, so not again: [warning] kettle 2013-04-15" in logged.text
-    other = {"kind": "covariate shift", "numbers": {"wind": 0.4}}
-    alerts.alerted(context("monitor", "act", decide=decision("alert", "2013-04-22", diagnosis={"findings": [other]})))
+    alerts.alerted(context("monitor", "act", decide=decision("alert", "2013-04-22", measures=["wind"])))
     assert len(receiver.got) == 2, "another column is another thing"
     configured({"webhook": "ops"}, repeat_after="0 days")
     alerts.alerted(context("monitor", "act", decide=decision("alert")))

@@ -53,6 +53,6 @@ def test_partitions_in_quarantine_tell_nothing(past_of: Callable[..., Past], mon
     watch.detected(CHAMPION, SINCE, NOW, policy, held)
     assert usual[0] - usual[1] == {*held}, "what is usual"
     realised = watch.realised(CHAMPION, SINCE, NOW, policy, held)
-    assert not {one["partition"] for one in realised} & {*held}, "how good the champion is"
+    assert not {part.partition for part in realised} & {*held}, "how good the champion is"
     readings, _ = watch.readings(CHAMPION, None, SINCE, NOW, policy, is_bad=True, held=held)
     assert {reading.partition for reading in readings} == {mature[-2]}, "what acting would gain"

@@ -9,12 +9,14 @@ import pytest
 
 from benchmarks import growth
 from pipelines import local_run, store
+from pipelines.dataset import waiting as waiting_module
 from pipelines.dataset.waiting import Judgeable, judgeable
 from pipelines.errors import NothingToDo
+from pipelines.handoffs.monitoring import Profiled
 from pipelines.problem import load_problem
 from pipelines.stages import stage
-from pipelines.stages import waiting as waiting_module
 from pipelines.stages.waiting import handed_on
+from tests.handed_on import example
 
 pytestmark = pytest.mark.slow
 
@@ -73,9 +75,9 @@ def test_what_labels_are_on_their_way_is_looked_up_once(kettle: str, monkeypatch
 def test_what_is_handed_on_is_what_a_stage_would_find(kettle: str) -> None:
     config, newest = load_problem(kettle), growth.key(DAYS + 2)
     profiled = stage("monitor.profile")(kettle, newest)
-    assert profiled["late"] == [newest], "labels come a day later"
+    assert profiled.late == [newest], "labels come a day later"
     keys = [growth.key(day) for day in range(DAYS + 3)]
     by_itself, handed = judgeable(config, newest), handed_on(config, profiled)
-    assert by_itself == handed == handed_on(config, {"partition": newest})
+    assert by_itself == handed == handed_on(config, example(Profiled, partition=newest))
     assert handed.among(reversed(keys)) == keys[:-1]
     assert Judgeable(config, newest, frozenset(keys[:2])).among(keys) == keys[2:-1]

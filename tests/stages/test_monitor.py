@@ -7,30 +7,39 @@ import pytest
 
 from pipelines import ledger, local_run, quarantine, store, summary
 from pipelines.errors import DataError, NothingToDo
+from pipelines.monitoring.detect.detection import Detection, LabelledPartition
+from pipelines.monitoring.diagnose.finding import Diagnosis
 from pipelines.problem import load_problem
 from pipelines.stages import stage
+from pipelines.stages.monitor import evidence
 from tests.stages.conftest import WEEKS, configure
 
 pytestmark = pytest.mark.slow
 
 
+def detection(problem: str, week: str) -> Detection:
+    """What `detect` finds, of a week that is profiled first."""
+    detected = stage("monitor.detect")(problem, stage("monitor.profile")(problem, week))
+    return evidence.read(Detection, detected.detection)
+
+
 def test_truth_is_measured_once_its_labels_are_in(loop_after: Callable[..., str]) -> None:
     loop = loop_after(2)
-    first = stage("monitor.detect")(loop, stage("monitor.profile")(loop, "2013-02-11"))
-    assert first["realised"] == [], "labels come a week late"
-    second = stage("monitor.detect")(loop, stage("monitor.profile")(loop, "2013-02-18"))
-    assert [one["partition"] for one in second["realised"]] == ["2013-02-11"]
-    assert second["realised"][0]["rows"] > 5000
-    assert second["detected"]["columns"].keys() == set(load_problem(loop).feature_names)
-    assert second["realised"][0]["unknown_labels"] == {}
+    first = detection(loop, "2013-02-11")
+    assert first.realised == (), "labels come a week late"
+    second = detection(loop, "2013-02-18")
+    assert [part.partition for part in second.realised] == ["2013-02-11"]
+    assert second.realised[0].rows > 5000
+    assert second.detected.columns.keys() == set(load_problem(loop).feature_names)
+    assert second.realised[0].unknown_labels == {}
     local_run.score(loop, "2013-01-28")
-    learnt_from = stage("monitor.detect")(loop, stage("monitor.profile")(loop, "2013-01-28"))
-    assert learnt_from["detected"]["same_as"] is None, "the version knows it, but it is no repetition of itself"
+    learnt_from = detection(loop, "2013-01-28")
+    assert learnt_from.detected.same_as is None, "the version knows it, but it is no repetition of itself"
     quarantine.hold(load_problem(loop), "2013-02-11", "a dead sensor", {})
-    third = stage("monitor.detect")(loop, stage("monitor.profile")(loop, "2013-02-18"))
-    assert "2013-02-11" not in [one["partition"] for one in third["realised"]], "broken rows say nothing of the model"
-    again = stage("monitor.detect")(loop, stage("monitor.profile")(loop, "2013-02-11"))
-    assert again["detected"]["rows"] == first["detected"]["rows"], "it is judged itself all the same"
+    third = detection(loop, "2013-02-18")
+    assert "2013-02-11" not in [part.partition for part in third.realised], "broken rows say nothing of the model"
+    again = detection(loop, "2013-02-11")
+    assert again.detected.rows == first.detected.rows, "it is judged itself all the same"
 
 
 def test_the_loop_writes_profiles_report_and_ledger(loop_after: Callable[..., str]) -> None:
@@ -59,12 +68,17 @@ def test_the_loop_writes_profiles_report_and_ledger(loop_after: Callable[..., st
 
 def test_what_another_version_did_does_not_count_against_this_one(loop_after: Callable[..., str]) -> None:
     loop = loop_after(2)
-    found = stage("monitor.detect")(loop, stage("monitor.profile")(loop, "2013-02-18"))
-    terrible = {**found["realised"][0], "auc": 0.4, "calibration_gap": 0.4}
-    own = stage("monitor.diagnose")(loop, {**found, "realised": [terrible]})
-    others = stage("monitor.diagnose")(loop, {**found, "realised": [{**terrible, "version": "0"}]})
-    assert own["diagnosis"]["bad"] == ["2013-02-11"]
-    assert others["diagnosis"]["labelled"] == []
+    detected = stage("monitor.detect")(loop, stage("monitor.profile")(loop, "2013-02-18"))
+    found = evidence.read(Detection, detected.detection)
+    terrible = found.realised[0].model_copy(update={"auc": 0.4, "calibration_gap": 0.4})
+
+    def diagnosis(realised: LabelledPartition) -> Diagnosis:
+        whole = found.model_copy(update={"realised": (realised,)}).model_dump(mode="json")
+        diagnosed = stage("monitor.diagnose")(loop, detected.model_copy(update={"detection": whole}))
+        return evidence.read(Diagnosis, diagnosed.diagnosis)
+
+    assert diagnosis(terrible).bad == ("2013-02-11",)
+    assert diagnosis(terrible.model_copy(update={"version": "0"})).labelled == ()
 
 
 def test_the_summary_tells_the_loop(loop_after: Callable[..., str]) -> None:
@@ -96,10 +110,8 @@ def test_slices_and_what_is_usual_follow_the_config(loop_after: Callable[..., st
     found = {}
     for rate in (0.9, 1e-6):
         configure(loop, lambda raw, rate=rate: raw["monitoring"]["policy"].update(false_alarm_rate=rate))
-        found[rate] = stage("monitor.detect")(loop, stage("monitor.profile")(loop, weeks[2]))["detected"]["columns"][
-            "dewp"
-        ]
-    low, high = (found[rate]["levels"]["wasserstein"]["step_level"] for rate in (0.9, 1e-6))
+        found[rate] = detection(loop, weeks[2]).detected.columns["dewp"]
+    low, high = (found[rate].levels["wasserstein"].step_level for rate in (0.9, 1e-6))
     assert low < high
     assert set(store.dataset(load_problem(loop), "profiles").to_table()["slice"].to_pylist()) == {""}
     configure(loop, lambda raw: raw["evaluation"].update(slices={"by": ["origin"]}))
@@ -114,6 +126,6 @@ def test_the_trailing_partitions_follow_the_config(loop_after: Callable[..., str
     steps = {}
     for window in (1, 8):
         configure(loop, lambda raw, window=window: raw["monitoring"]["policy"].update(trailing_partitions=window))
-        columns = stage("monitor.detect")(loop, stage("monitor.profile")(loop, "2013-02-18"))["detected"]["columns"]
-        steps[window] = [one["levels"]["js"]["step"] for one in columns.values()]
+        columns = detection(loop, "2013-02-18").detected.columns
+        steps[window] = [drift.levels["js"].step for drift in columns.values()]
     assert all(one >= other for one, other in zip(steps[1], steps[8], strict=True)) and steps[1] != steps[8]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,13 +12,18 @@ import pytest
 import yaml
 
 from pipelines import store
+from pipelines.handoffs.monitoring import Decided, Explained
 from pipelines.metrics.scored import scored
+from pipelines.monitoring.detect.detection import Detection
+from pipelines.monitoring.diagnose.finding import Diagnosis
 from pipelines.monitoring.estimate.held_out import to_parquet
 from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.profiles.profile import reference
 from pipelines.release.versions import write_version_files
 from pipelines.stages import stage
+from pipelines.stages.monitor import evidence
+from pipelines.stages.monitor.estimate import Estimation
 from pipelines.stages.monitor.labelled import with_or_without_label
 from pipelines.training.calibrate import sigmoid
 from tests.conftest import TOY
@@ -99,32 +103,35 @@ def lay_out(problem: Problem, inverted: list[str]) -> None:
         write(problem, "predictions", parts[key], key, model_version="1", variant="champion", scored_time=seen)
 
 
-def monitored(key: str) -> dict[str, Any]:
+def monitored(key: str) -> tuple[Decided, Detection]:
     profiled = stage("monitor.profile")("kettle", key)
     estimated = stage("monitor.estimate")("kettle", profiled)
     diagnosed = stage("monitor.diagnose")("kettle", stage("monitor.detect")("kettle", profiled), estimated)
-    return stage("monitor.decide")("kettle", diagnosed)  # to explain takes a model
+    explained = Explained(**diagnosed.model_dump())  # to explain takes a model
+    return stage("monitor.decide")("kettle", explained), evidence.read(Detection, diagnosed.detection)
 
 
 def test_the_first_day_is_not_judged_and_the_second_is_together_with_it(kettle: Problem) -> None:
     lay_out(kettle, inverted=[])
-    first = monitored(SCORED[0])
-    assert first["verdict"] == "not judged" and first["action"] == "none"
-    assert "not judged: 120 rows of 200" in first["reason"] and "stable" not in first["reason"]
-    assert b"Verdict: not judged" in store.read_bytes(stage("monitor.report")("kettle", first)["page"])
-    second = monitored(SCORED[1])
-    assert second["realised"][-1]["partitions"] == SCORED[:2] and second["realised"][-1]["rows"] == 240
-    assert second["verdict"] == "stable"
+    first, _ = monitored(SCORED[0])
+    assert first.verdict == "not judged" and first.action == "none"
+    assert "not judged: 120 rows of 200" in first.reason and "stable" not in first.reason
+    assert b"Verdict: not judged" in store.read_bytes(stage("monitor.report")("kettle", first).page)
+    second, detection = monitored(SCORED[1])
+    newest = detection.realised[-1]
+    assert newest.partitions == tuple(SCORED[:2]) and newest.rows == 240
+    assert second.verdict == "stable"
 
 
 def test_labels_that_turned_round_are_found_in_pools_of_small_days(kettle: Problem) -> None:
     lay_out(kettle, inverted=SCORED[2:])
     for key in SCORED[:3]:
         stage("monitor.profile")("kettle", key)
-    fourth = monitored(SCORED[3])
-    (pool, *_) = [one for one in fourth["realised"] if one["partition"] == SCORED[3]]
-    assert pool["partitions"] == SCORED[2:4] and pool["auc"] < 0.3
-    assert fourth["verdict"] == "performance drop" and fourth["diagnosis"]["bad"] == [SCORED[3]]
+    fourth, detection = monitored(SCORED[3])
+    (pool, *_) = [part for part in detection.realised if part.partition == SCORED[3]]
+    assert pool.partitions == tuple(SCORED[2:4]) and pool.auc is not None and pool.auc < 0.3
+    assert fourth.verdict == "performance drop"
+    assert evidence.read(Diagnosis, fourth.diagnosis).bad == (SCORED[3],)
 
 
 def test_rows_without_a_label_are_known_as_such(kettle: Problem) -> None:
@@ -148,8 +155,9 @@ def test_rows_without_a_label_are_known_as_such(kettle: Problem) -> None:
     too_early = with_or_without_label(kettle, kettle, SCORED[:1], TESTED[-1])["_is_labelled"]
     assert not any(too_early.to_pylist()), "nothing was known then"
     profiled = stage("monitor.profile")("kettle", SCORED[1])
-    estimated = stage("monitor.estimate")("kettle", profiled)
-    assert estimated["label_shift"]["rates"] and estimated["estimated"]["positive_rate"]["low"] is not None
+    estimation = evidence.read(Estimation, stage("monitor.estimate")("kettle", profiled).estimation)
+    assert estimation.label_shift is not None and estimation.label_shift.rates
+    assert estimation.estimated["positive_rate"].low is not None
 
 
 def test_a_unit_that_is_declared_tells_which_change_of_units_may_have_happened(kettle: Problem) -> None:
@@ -163,10 +171,9 @@ def test_a_unit_that_is_declared_tells_which_change_of_units_may_have_happened(k
         raw = yaml.safe_load((kettle.folder / "problem.yaml").read_text())
         raw["columns"]["litres"]["unit"] = unit
         (kettle.folder / "problem.yaml").write_text(yaml.safe_dump(raw))
-        columns = stage("monitor.detect")("kettle", stage("monitor.profile")("kettle", SCORED[0]))["detected"][
-            "columns"
-        ]
-        found[unit] = columns["litres"]["other_unit"]
+        detected = stage("monitor.detect")("kettle", stage("monitor.profile")("kettle", SCORED[0]))
+        columns = evidence.read(Detection, detected.detection).detected.columns
+        found[unit] = columns["litres"].other_unit
     assert found == {"litre": None, "degF": None, "kg": "pounds and kilograms"}
 
 
@@ -178,10 +185,11 @@ def test_what_a_version_scored_of_rows_that_it_has_learnt_from_says_nothing_of_h
     found = {}
     for key in SCORED[:4]:
         profiled = stage("monitor.profile")("kettle", key)
+        detected, estimated = (stage(f"monitor.{name}")("kettle", profiled) for name in ("detect", "estimate"))
         found[key] = (
-            stage("monitor.detect")("kettle", profiled)["realised"],
-            stage("monitor.estimate")("kettle", profiled)["realised"],
+            evidence.read(Detection, detected.detection).realised,
+            evidence.read(Estimation, estimated.estimation).realised,
         )
-    assert [realised for realised, _ in found.values()][:2] == [[], []]
-    assert [one["partitions"] for one in found[SCORED[3]][0]] == [SCORED[2:4]]
+    assert [realised for realised, _ in found.values()][:2] == [(), ()]
+    assert [part.partitions for part in found[SCORED[3]][0]] == [tuple(SCORED[2:4])]
     assert {key for _, measured in found.values() for key in measured} == set(SCORED[2:4])

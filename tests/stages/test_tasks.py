@@ -18,8 +18,10 @@ from pipelines import ledger, local_run, store
 from pipelines.artifacts import table_schema
 from pipelines.dataset import training_sets
 from pipelines.errors import ConfigError, DataError, NothingToDo
+from pipelines.monitoring.detect.detection import Detection
 from pipelines.problem import load_problem
 from pipelines.stages import stage
+from pipelines.stages.monitor import evidence
 from tests.mlflow_database import mlflow_in
 
 pytestmark = pytest.mark.slow
@@ -327,5 +329,6 @@ def test_what_is_new_to_the_model_is_counted_and_noticed(problem: str, champion:
     assert len(shards) == 3 and sum(one.unseen.get("service", 0) for one in scored) == A_DAY // 10
     published = stage("score.publish")(problem, "2024-01-30", scored)
     assert json.loads(store.read_bytes(published.manifest))["unseen"] == {"service": A_DAY // 10}
-    found = stage("monitor.detect")(problem, stage("monitor.profile")(problem, "2024-01-30"))
-    assert found["detected"]["columns"]["service"]["unseen_share"] == pytest.approx(0.1)
+    detected = stage("monitor.detect")(problem, stage("monitor.profile")(problem, "2024-01-30"))
+    found = evidence.read(Detection, detected.detection)
+    assert found.detected.columns["service"].unseen_share == pytest.approx(0.1)

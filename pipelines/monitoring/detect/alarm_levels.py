@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.monitoring.detect.detection import Level
 from pipelines.profiles.column import Bins, ColumnProfile
 from pipelines.profiles.distance import deciding
 from pipelines.profiles.profile import SCORE, Profiles, Reference
@@ -30,13 +31,13 @@ RESAMPLES = 200
 DRAWS = 200
 SEED = 0
 
-Levels = dict[str, dict[str, dict[str, float | None]]]
+Levels = dict[str, dict[str, Level]]
 
 
 @dataclass(frozen=True)
 class _Distances:
-    """Of one column: the partition's, and those of the past: `fars` of the reference's `known` partitions, each to the
-    others, `steps` of all. NaN where a side has no values.
+    """Of one column: the partition's, and those of the past: `fars` of the reference's `made_from` partitions, each to
+    the others, `steps` of all. NaN where a side has no values.
 
     `chance`: (draws,) what two samples of one distribution give. `fewer`: how much wider few rows make it.
     """
@@ -46,12 +47,12 @@ class _Distances:
     fars: Array
     steps: Array
     chance: Array
-    known: int
+    made_from: int
     fewer: float
 
 
 def levels(reference: Reference, trailing: Sequence[Profiles], profiles: Profiles, rate: float, window: int) -> Levels:
-    """Distances and their alarm levels: {column: {distance: {"far", "far_level", "step", "step_level"}}}.
+    """Distances and their alarm levels, by column and distance.
 
     A level is the quantile that one partition in 1 / `rate` passes in any feature (Bonferroni, over columns and
     distances); for the score the same by itself. From few partitions it is extrapolated: logarithms of distances are
@@ -64,10 +65,10 @@ def levels(reference: Reference, trailing: Sequence[Profiles], profiles: Profile
             is usual too, but no further than the reference's own level: one that was at fault does not raise it much.
         window: partitions before one of which the nearest makes the step.
     """
-    found = {
-        (name, distance): one
+    distances = {
+        (name, kind): of_column
         for name, column in reference.columns.items()
-        for distance, one in _distances(
+        for kind, of_column in _distances(
             column.bins,
             since_first_value([each[name] for each in reference.partitions.values()]),
             [each[name] for each in trailing],
@@ -75,47 +76,48 @@ def levels(reference: Reference, trailing: Sequence[Profiles], profiles: Profile
             window,
         ).items()
     }
-    found |= {(name, "relation"): one for name, one in _relations(reference, trailing, profiles, window).items()}
-    tests = {is_score: sum((name == SCORE) is is_score for name, _ in found) for is_score in (False, True)}
-    told: Levels = {name: {} for name in reference.columns}
+    relations = _relations(reference, trailing, profiles, window)
+    distances |= {(name, "relation"): of_column for name, of_column in relations.items()}
+    tests = {is_score: sum((name == SCORE) is is_score for name, _ in distances) for is_score in (False, True)}
+    levels_of: Levels = {name: {} for name in reference.columns}
     for distance in FLOOR:
-        these = {name: one for (name, kind), one in found.items() if kind == distance}
-        alphas = np.array([rate / max(tests[name == SCORE], 1) for name in these])
-        every = list(these.values())
-        far_levels = _levels(distance, [one.fars for one in every], every, alphas)
-        step_levels = _levels(distance, [one.steps for one in every], every, alphas)
-        for name, far_level, step_level in zip(these, far_levels, step_levels, strict=True):
-            told[name][distance] = {
-                "far": _number(these[name].far),
-                "far_level": _number(far_level),
-                "step": _number(these[name].step),
-                "step_level": _number(step_level),
-            }
-    return told
+        by_column = {name: of_column for (name, kind), of_column in distances.items() if kind == distance}
+        alphas = np.array([rate / max(tests[name == SCORE], 1) for name in by_column])
+        columns = list(by_column.values())
+        far_levels = _levels(distance, [column.fars for column in columns], columns, alphas)
+        step_levels = _levels(distance, [column.steps for column in columns], columns, alphas)
+        for name, far_level, step_level in zip(by_column, far_levels, step_levels, strict=True):
+            levels_of[name][distance] = Level(
+                far=_number(by_column[name].far),
+                far_level=_number(far_level),
+                step=_number(by_column[name].step),
+                step_level=_number(step_level),
+            )
+    return levels_of
 
 
 def since_first_value(past: Sequence[ColumnProfile]) -> Sequence[ColumnProfile]:
     """From the first with a value on: a history feature has none before the first labels come, and that is not what is
     usual of it. All, where none has one.
     """
-    return past[next((place for place, one in enumerate(past) if one.valued), 0) :]
+    return past[next((place for place, profile in enumerate(past) if profile.valued), 0) :]
 
 
 def _distances(
     bins: Bins,
-    known_past: Sequence[ColumnProfile],
+    made_from: Sequence[ColumnProfile],
     trailing: Sequence[ColumnProfile],
-    found: ColumnProfile,
+    newest: ColumnProfile,
     window: int,
 ) -> dict[str, _Distances]:
-    every = np.array([one.counts for one in (*known_past, *trailing, found)], np.float64)
-    past, now, known = every[:-1], every[-1], len(known_past)
-    pooled = past[:known].sum(axis=0)
+    counts = np.array([profile.counts for profile in (*made_from, *trailing, newest)], np.float64)
+    past, now, count = counts[:-1], counts[-1], len(made_from)
+    pooled = past[:count].sum(axis=0)
     sizes = past.sum(axis=1)
     usual_rows = float(np.median(sizes[sizes > 0])) if sizes.any() else 0.0
-    to_others, to_pooled = deciding(bins, pooled - past[:known], past[:known]), deciding(bins, pooled, now)
-    pairs = deciding(bins, every[:, None], every[None, :])
-    chance = _chance(bins, past[: known or None].sum(axis=0), int(usual_rows), int(now.sum()))
+    to_others, to_pooled = deciding(bins, pooled - past[:count], past[:count]), deciding(bins, pooled, now)
+    pairs = deciding(bins, counts[:, None], counts[None, :])
+    chance = _chance(bins, past[: count or None].sum(axis=0), int(usual_rows), int(now.sum()))
     return {
         distance: _Distances(
             far=float(to_pooled[distance]),
@@ -123,7 +125,7 @@ def _distances(
             fars=to_others[distance],
             steps=np.array([_nearest(each, place, window) for place in range(len(past))]),
             chance=chance[distance],
-            known=known,
+            made_from=count,
             fewer=max(1.0, float(np.sqrt(usual_rows / max(now.sum(), 1.0)))),
         )
         for distance, each in pairs.items()
@@ -136,34 +138,34 @@ def _relations(
     """Of how each number goes with the others: between partitions, of what is left over (`left_over`)."""
     if reference.relations is None:
         return {}
-    known = list(reference.partitions.values())
-    every = left_over(reference.relations, [*known, *trailing, profiles])
-    rows = np.array([each[SCORE].rows for each in (*known, *trailing, profiles)], np.float64)
+    made_from = list(reference.partitions.values())
+    residuals = left_over(reference.relations, [*made_from, *trailing, profiles])
+    rows = np.array([each[SCORE].rows for each in (*made_from, *trailing, profiles)], np.float64)
     usual_rows, now = float(np.median(rows[:-1])) if len(rows) > 1 else 0.0, max(float(rows[-1]), 1.0)
     chance = np.abs(np.random.default_rng(SEED).normal(size=DRAWS)) * np.sqrt(1 / max(usual_rows, 1.0) + 1 / now)
-    found = {}
+    distances = {}
     for place, name in enumerate(reference.relations.names):
-        first = len(known) - len(since_first_value([each[name] for each in known]))
-        values = every[first:, place]
+        first = len(made_from) - len(since_first_value([each[name] for each in made_from]))
+        values = residuals[first:, place]
         pairs = np.abs(values[:, None] - values[None, :])
         steps = np.array([_lasting(pairs, at, window) for at in range(len(values))])
-        found[name] = _Distances(
+        distances[name] = _Distances(
             far=np.nan,
             step=float(steps[-1]),
             fars=np.zeros(0),
             steps=steps[:-1],
             chance=chance,
-            known=len(known) - first,
+            made_from=len(made_from) - first,
             fewer=max(1.0, float(np.sqrt(usual_rows / now))),
         )
-    return found
+    return distances
 
 
 def _lasting(pairs: Array, place: int, window: int) -> float:
     """Step of two partitions, both to those before the two: what lasts. A week's strange weather does not."""
     if place < 2:
         return np.nan
-    return min(_nearest(pairs, one, window, place - 1) for one in (place - 1, place))
+    return min(_nearest(pairs, newer, window, place - 1) for newer in (place - 1, place))
 
 
 def _nearest(pairs: Array, place: int, window: int, until: int | None = None) -> float:
@@ -180,22 +182,22 @@ def _chance(bins: Bins, counts: Array, usual_rows: int, rows: int) -> dict[str, 
     """
     random = np.random.default_rng(SEED)
     shares = (counts + 1 / len(counts)) / (counts.sum() + 1)
-    one, other = (random.multinomial(size, shares, DRAWS) for size in (max(usual_rows, 1), max(rows, 1)))
-    return deciding(bins, one, other)
+    usual, now = (random.multinomial(size, shares, DRAWS) for size in (max(usual_rows, 1), max(rows, 1)))
+    return deciding(bins, usual, now)
 
 
 def _levels(distance: str, past: list[Array], columns: list[_Distances], alphas: Array) -> Array:
     """(columns,); the trailing partitions' distances count up to the level of the reference's alone."""
-    before = [values[: one.known] for values, one in zip(past, columns, strict=True)]
+    before = [values[: column.made_from] for values, column in zip(past, columns, strict=True)]
     caps = np.nan_to_num(_usual(distance, before, alphas), nan=np.inf)
     capped = [
-        np.append(values[: one.known], np.minimum(values[one.known :], cap))
-        for values, one, cap in zip(past, columns, caps, strict=True)
+        np.append(values[: column.made_from], np.minimum(values[column.made_from :], cap))
+        for values, column, cap in zip(past, columns, caps, strict=True)
     ]
-    usual = _usual(distance, capped, alphas) * np.array([one.fewer for one in columns])
-    chance = np.array([_quantile(one.chance, alpha) for one, alpha in zip(columns, alphas, strict=True)])
-    found = np.maximum(np.maximum(usual, chance), FLOOR[distance])
-    return np.where(np.isfinite(usual), MARGIN[distance] * found, np.nan)
+    usual = _usual(distance, capped, alphas) * np.array([column.fewer for column in columns])
+    chance = np.array([_quantile(column.chance, alpha) for column, alpha in zip(columns, alphas, strict=True)])
+    level = np.maximum(np.maximum(usual, chance), FLOOR[distance])
+    return np.where(np.isfinite(usual), MARGIN[distance] * level, np.nan)
 
 
 def _usual(distance: str, past: list[Array], alphas: Array) -> Array:
@@ -207,14 +209,14 @@ def _usual(distance: str, past: list[Array], alphas: Array) -> Array:
     if not enough:
         return np.full(len(past), np.nan)
     typical = float(np.median([_upper_variance(values) for values in enough]))
-    found = np.full(len(past), np.nan)
+    level = np.full(len(past), np.nan)
     for place, values in enumerate(logs):
         if len(values) >= MIN_PARTITIONS:
             freedom = len(values) - 1 + PRIOR
             variance = ((len(values) - 1) * _upper_variance(values) + PRIOR * typical) / freedom
             spread = np.sqrt(variance + max(_variance_of_centre(values), variance / len(values)))
-            found[place] = np.exp(np.median(values) + stdtrit(freedom, 1 - alphas[place]) * spread)
-    return found
+            level[place] = np.exp(np.median(values) + stdtrit(freedom, 1 - alphas[place]) * spread)
+    return level
 
 
 def _upper_variance(values: Array) -> float:

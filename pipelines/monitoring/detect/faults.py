@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pipelines.monitoring.detect.detection import ColumnDrift
 
 LOST_SHARE = 0.25  # of the rows, beyond the most that was usual: so many values do not go missing by chance
 UNSEEN_SHARE = 0.5
@@ -16,34 +18,43 @@ FEWEST_TROUBLED = 3  # rows of a feature: one odd reading of a few is no broken 
 CERTAIN, LEAST_USUAL = 1e-4, 0.05
 
 
-def column_faults(
-    name: str, found: Mapping[str, Any], rows: int, *, is_score: bool
-) -> Iterator[tuple[str, str, float]]:
-    """(clause for people, name of the number, the number) for each fault of one column, of what `detect` found."""
-    nulls, usual_nulls = found["null_share"], found["usual_null_share"]
+class Fault(NamedTuple):
+    """What is wrong with a column."""
+
+    clause: str
+    """For people."""
+    measure: str
+    """What the number is of."""
+    value: float
+
+
+def column_faults(name: str, drift: ColumnDrift, rows: int, *, is_score: bool) -> Iterator[Fault]:
+    """Each fault of one column, of what `detect` has found."""
+    nulls, usual_nulls = drift.null_share, drift.usual_null_share
     if nulls - usual_nulls > LOST_SHARE and _is_certain(nulls, usual_nulls, rows):
-        yield f"{nulls:.0%} of {name} is empty (usual: up to {usual_nulls:.0%})", "null share", nulls
-    troubled, usual = found["non_finite_share"], found["usual_non_finite_share"]
+        yield Fault(f"{nulls:.0%} of {name} is empty (usual: up to {usual_nulls:.0%})", "null share", nulls)
+    troubled, usual = drift.non_finite_share, drift.usual_non_finite_share
     if is_score:
         is_troubled = troubled > usual
     else:
         is_troubled = troubled - usual > TROUBLED_SHARE and troubled * rows >= FEWEST_TROUBLED
     if is_troubled:
-        yield f"{troubled:.1%} of {name} is NaN or infinite (usual: up to {usual:.1%})", "non-finite share", troubled
-    unseen = found["unseen_share"]
-    if unseen > UNSEEN_SHARE and _is_certain(unseen, found.get("usual_unseen_share", 0.0), rows):
-        most = " such as " + ", ".join(list(found["new"])[:3]) if found["new"] else ""
-        yield f"{unseen:.0%} of {name} is new to the model{most}", "unseen share", unseen
-    edge, usual_edge = found.get("edge_share", 0.0), found.get("usual_edge_share", 0.0)
+        clause = f"{troubled:.1%} of {name} is NaN or infinite (usual: up to {usual:.1%})"
+        yield Fault(clause, "non-finite share", troubled)
+    unseen = drift.unseen_share
+    if unseen > UNSEEN_SHARE and _is_certain(unseen, drift.usual_unseen_share, rows):
+        most = " such as " + ", ".join(list(drift.new)[:3]) if drift.new else ""
+        yield Fault(f"{unseen:.0%} of {name} is new to the model{most}", "unseen share", unseen)
+    edge, usual_edge = drift.edge_share, drift.usual_edge_share
     if edge - usual_edge > EDGE_SHARE and _is_certain(edge, usual_edge, rows):
-        yield f"{edge:.0%} of the scores is exactly 0 or 1", "edge share", edge
-    told = rows * (1 - nulls - troubled)
-    if (unit := found.get("other_unit")) and told >= FEWEST_VALUES:
-        mean, before = found["mean"], found["mean_before"]
-        yield f"{name} has another unit ({unit}): mean {mean:.4g}, {before:.4g} before", "mean", mean
-    std, usual_std = found["std"], found["usual_std"]
-    if std is not None and usual_std and told >= FEWEST_VALUES and std < FROZEN * usual_std:
-        yield f"{name} is frozen (standard deviation {std:.2g}, usual: {usual_std:.2g} or more)", "std", std
+        yield Fault(f"{edge:.0%} of the scores is exactly 0 or 1", "edge share", edge)
+    values = rows * (1 - nulls - troubled)
+    if (unit := drift.other_unit) and values >= FEWEST_VALUES and drift.mean is not None:
+        before = f", {drift.mean_before:.4g} before" if drift.mean_before is not None else ""
+        yield Fault(f"{name} has another unit ({unit}): mean {drift.mean:.4g}{before}", "mean", drift.mean)
+    std, usual_std = drift.std, drift.usual_std
+    if std is not None and usual_std and values >= FEWEST_VALUES and std < FROZEN * usual_std:
+        yield Fault(f"{name} is frozen (standard deviation {std:.2g}, usual: {usual_std:.2g} or more)", "std", std)
 
 
 def _is_certain(share: float, usual: float, rows: int) -> bool:

@@ -17,7 +17,7 @@ from pipelines.metrics.scored import Scored
 Array = NDArray[Any]
 
 
-def standard_errors(found: Scored) -> dict[str, float]:
+def standard_errors(truth: Scored) -> dict[str, float]:
     """Standard errors of auc and calibration_gap, of a regression of r2 and bias; those that are not defined are left
     out, as are all with fewer than two rows. Weights do not count.
 
@@ -25,17 +25,17 @@ def standard_errors(found: Scored) -> dict[str, float]:
     >>> {name: round(error, 3) for name, error in standard_errors(scored).items()}
     {'r2': 0.354, 'bias': 0.272}
     """
-    if len(found.labels) < 2:
+    if len(truth.labels) < 2:
         return {}
-    if found.task == "regression":
-        return _of_numbers(found.labels, found.scores)
-    each = [_of_auc(scores, is_positive) for scores, is_positive in sides(found)]
+    if truth.task == "regression":
+        return _of_numbers(truth.labels, truth.scores)
+    each = [_of_auc(scores, is_positive) for scores, is_positive in sides(truth)]
     errors = {}
     if None not in each:
         # One class against the rest each: their mean is at most as uncertain as they are on average.
         errors["auc"] = float(np.mean([error for error in each if error is not None]))
-    if found.task == "binary":
-        errors["calibration_gap"] = _of_mean(found.scores - found.labels)
+    if truth.task == "binary":
+        errors["calibration_gap"] = _of_mean(truth.scores - truth.labels)
     return errors
 
 

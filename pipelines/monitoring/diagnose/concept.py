@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import Field
 
 from pipelines.config import Bootstrap
 from pipelines.documents.measures import Interval
@@ -23,10 +24,12 @@ from pipelines.metrics.bootstrap import blocks_of, intervals
 from pipelines.metrics.metric_sums import ratio
 from pipelines.metrics.metrics import goodness
 from pipelines.metrics.scored import Scored
+from pipelines.monitoring.detect.detection import Measured
 from pipelines.monitoring.diagnose.residual import Cut, Residual, cut, errors, gained, pooled, residual, totals
 from pipelines.monitoring.estimate.domain import domain
 from pipelines.monitoring.estimate.held_out import HeldOut
 from pipelines.problem import Problem
+from pipelines.profiles.column import Frozen
 from pipelines.profiles.pooled import windows
 
 Array = NDArray[Any]
@@ -37,9 +40,79 @@ CHANCE = 1.64  # standard errors of a bin's mean squared error
 FEWEST_IN_BIN = 10  # rows of one window in a bin, for their mean squared error to say anything
 LEAST_COMPARED = 50.0  # rows of the past in a bin of a regression, for its error to be compared
 FLOOR = 0.05  # square root of a share of the loss, .25 %: less than that is too little to matter
-TOLD = 5  # features
-NOT_COMPARED = {"compared": {}, "is_weighted": False, "note": "not compared"}
+SHOWN = 5  # features
 COMPARED = {"binary": ("auc", "log_loss"), "multiclass": ("auc", "log_loss"), "regression": ("rmse",)}
+
+
+class Carrier(Frozen):
+    """What labels would teach about one feature over the champion's scores."""
+
+    feature: str
+    gain: float
+    """Share of the loss that a correction by this feature takes off, out of fold and beyond the usual one."""
+    times_usual: float
+    partitions: int
+    """2: the newest two together show it more clearly."""
+
+
+class Where(Measured):
+    """The rows in which the leading feature's labels came otherwise."""
+
+    rows: str
+    """Such as carrier=EV."""
+    count: int
+    error: float
+    """Mean of label less expectation."""
+    label_class: str | None = Field(default=None, alias="class")
+    """Of several classes the one whose labels came off the most."""
+
+
+class Compared(Frozen):
+    """A realised metric beside that of held-out rows; `difference`: how much better than expected."""
+
+    expected: Interval
+    realised: Interval
+    difference: Interval
+
+
+class Concept(Frozen):
+    """What the newest labelled partition says of concept drift."""
+
+    partition: str
+    rows: int
+    times_usual: float
+    """The largest of any feature."""
+    features: tuple[Carrier, ...]
+    """By their gain; those that carry the drift are beyond half the limit."""
+    where: Where
+    usual_partitions: int
+    """How many tell what is usual."""
+    left_out: tuple[str, ...]
+    """Earlier partitions that were themselves far beyond the limit."""
+    compared: dict[str, Compared]
+    """By metric."""
+    is_weighted: bool
+    """Held-out rows count by how much they are like the partition."""
+    note: str
+
+
+class _Gain(NamedTuple):
+    """What a feature gains in the partitions that are judged."""
+
+    gain: float
+    times_usual: float
+    partitions: int
+
+
+class _Errors(NamedTuple):
+    """Realised errors beside those that were expected."""
+
+    compared: dict[str, Compared]
+    is_weighted: bool
+    note: str
+
+
+NOT_COMPARED = _Errors({}, is_weighted=False, note="not compared")
 
 
 def concept(
@@ -51,7 +124,7 @@ def concept(
     fewest_rows: int,
     *,
     compare: bool = True,
-) -> dict[str, Any] | None:
+) -> Concept | None:
     """What the newest labelled partition says of concept drift; None where no feature has two values in it, or no
     held-out row counts.
 
@@ -66,13 +139,6 @@ def concept(
         fewest_rows: effective held-out rows that weights have to leave, and rows of a partition of the test split;
             smaller ones are pooled.
         compare: whether to compare errors too, which is for people and takes most of the time.
-
-    Result: {"partition", "rows", "times_usual": the largest of any feature, "features": [{"feature", "gain": share of
-    the loss that a correction by this feature takes off, out of fold and beyond the usual one; "times_usual",
-    "partitions": 1, or 2 where the newest two show it more clearly}], "where": {"rows": such as carrier=EV, "count",
-    "error": mean of label less expectation}, "usual_partitions": how many tell what is usual, "left_out": earlier
-    partitions that were themselves far beyond the limit, "compared": {metric: {"expected", "realised", "difference"}},
-    "is_weighted", "note"}. Features come by their gain; those that carry the drift are beyond half the limit.
     """
     newest = labelled[-1]
     cuts = cut(newest.rows, problem.feature_names)
@@ -87,24 +153,27 @@ def concept(
     first = len(parts) - len(labelled)
     usual, left_out = list(range(first)), []
     for place in range(first, len(parts) - 1):
-        beyond = _beyond([parts[place]], [[parts[one]] for one in usual])
-        if max(one["times_usual"] for one in beyond.values()) > SEVERE * limit:
+        beyond = _beyond([parts[place]], [[parts[earlier]] for earlier in usual])
+        if max(gain.times_usual for gain in beyond.values()) > SEVERE * limit:
             left_out.append(place)
         else:
             usual.append(place)
-    found = _newest(parts, usual)
-    ranked = sorted(found, key=lambda name: (found[name]["times_usual"] <= limit / 2, -found[name]["gain"]))
-    leading = cuts[ranked[0]]
-    return {
-        "partition": names[-1],
-        "rows": newest.rows.num_rows,
-        "times_usual": max(one["times_usual"] for one in found.values()),
-        "features": [{"feature": name, **found[name]} for name in ranked[:TOLD]],
-        "where": _where(leading, parts[-1], newest, blocks_of(problem, newest.rows), [parts[one] for one in usual]),
-        "usual_partitions": len(usual),
-        "left_out": [names[place] for place in left_out],
-        **(_compared(problem, held_out, newest, rule, fewest_rows) if compare else NOT_COMPARED),
-    }
+    gains = _newest(parts, usual)
+    ranked = sorted(gains, key=lambda name: (gains[name].times_usual <= limit / 2, -gains[name].gain))
+    blocks, past = blocks_of(problem, newest.rows), [parts[place] for place in usual]
+    off = _compared(problem, held_out, newest, rule, fewest_rows) if compare else NOT_COMPARED
+    return Concept(
+        partition=names[-1],
+        rows=newest.rows.num_rows,
+        times_usual=max(gain.times_usual for gain in gains.values()),
+        features=tuple(Carrier(feature=name, **gains[name]._asdict()) for name in ranked[:SHOWN]),
+        where=_where(cuts[ranked[0]], parts[-1], newest, blocks, past),
+        usual_partitions=len(usual),
+        left_out=tuple(names[place] for place in left_out),
+        compared=off.compared,
+        is_weighted=off.is_weighted,
+        note=off.note,
+    )
 
 
 def _partitions(held_out: HeldOut, fewest_rows: int) -> list[HeldOut]:
@@ -123,57 +192,50 @@ def _scale(scored: Scored) -> float:
     return float(np.std((scored.labels - scored.scores)[scored.weights > 0])) or 1.0
 
 
-def _newest(parts: list[Residual], usual: list[int]) -> dict[str, dict[str, Any]]:
+def _newest(parts: list[Residual], usual: list[int]) -> dict[str, _Gain]:
     """Each feature in the newest partition, and in the newest two together where that is the clearer."""
-    found = _beyond(parts[-1:], [[parts[one]] for one in usual])
-    singles = [one for one in usual if one != len(parts) - 2]
-    pairs = [[parts[one], parts[other]] for one, other in pairwise(singles)]
+    alone = _beyond(parts[-1:], [[parts[place]] for place in usual])
+    singles = [place for place in usual if place != len(parts) - 2]
+    pairs = [[parts[earlier], parts[later]] for earlier, later in pairwise(singles)]
     if len(pairs) < 2:
-        return found
-    both = _beyond(parts[-2:], pairs, [parts[one] for one in singles])
-    return {
-        name: both[name] if both[name]["times_usual"] > found[name]["times_usual"] else found[name] for name in found
-    }
+        return alone
+    both = _beyond(parts[-2:], pairs, [parts[place] for place in singles])
+    return {name: max(alone[name], both[name], key=lambda gain: gain.times_usual) for name in alone}
 
 
 def _beyond(
     judged: list[Residual], windows: list[list[Residual]], past: list[Residual] | None = None
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, _Gain]:
     """Gain of each feature over the usual correction, and that as a multiple of what windows of the past gain.
 
     A window is compared with the past but itself. The root of a gain is about the size of an effect; a feature's usual
     size is its root mean square, drawn to the median feature's as if of PRIOR partitions more. Of a regression only
     bins count whose rows came worse than in any of the windows: see `_is_worse`.
     """
-    now, known = pooled(judged), [pooled(one) for one in windows]
-    every = [totals(one) for one in (past or known)]
-    own = [totals(one) for one in known]
+    now, earlier = pooled(judged), [pooled(window) for window in windows]
+    all_sums = [totals(part) for part in (past or earlier)]
+    own_sums = [totals(part) for part in earlier]
     gains, sizes = {}, {}
     for name, sums in now.sums.items():
-        total = np.sum([one[name] for one in every], axis=0)
+        total = np.sum([part[name] for part in all_sums], axis=0)
         by_bin = gained(sums, total).sum(axis=(0, 1))
         if now.squares:
-            is_worse = _is_worse(now.squares[name], [one.squares[name] for one in known])
+            is_worse = _is_worse(now.squares[name], [part.squares[name] for part in earlier])
             by_bin = np.where(is_worse, by_bin, np.minimum(by_bin, 0.0))
         gains[name] = float(by_bin.sum()) / now.loss
         sizes[name] = np.array(
             [
-                max(float(gained(one.sums[name], total - its[name]).sum()) / one.loss, 0.0)
-                for one, its in zip(known, own, strict=True)
+                max(float(gained(part.sums[name], total - own[name]).sum()) / part.loss, 0.0)
+                for part, own in zip(earlier, own_sums, strict=True)
             ]
         )
-    typical = float(np.median([one.mean() for one in sizes.values()]))
-    count = len(known)
-    return {
-        name: {
-            "gain": gain,
-            "times_usual": float(
-                np.sqrt(max(gain, 0.0)) / max(np.sqrt((sizes[name].sum() + PRIOR * typical) / (count + PRIOR)), FLOOR)
-            ),
-            "partitions": len(judged),
-        }
-        for name, gain in gains.items()
-    }
+    typical = float(np.median([size.mean() for size in sizes.values()]))
+    count = len(earlier)
+    beyond = {}
+    for name, gain in gains.items():
+        usual = np.sqrt((sizes[name].sum() + PRIOR * typical) / (count + PRIOR))
+        beyond[name] = _Gain(gain, float(np.sqrt(max(gain, 0.0)) / max(usual, FLOOR)), len(judged))
+    return beyond
 
 
 def _is_worse(squares: Array, past: Sequence[Array]) -> Array:
@@ -184,8 +246,8 @@ def _is_worse(squares: Array, past: Sequence[Array]) -> Array:
     than they did where the champion was tested. Rows of a kind that it was not tested on have nothing to be compared
     with: they do not count. Of classes the loss follows the classes' rates, and says no such thing.
     """
-    rows = np.array([one[1] for one in past])
-    means = ratio(np.array([one[0] for one in past]), np.where(rows >= FEWEST_IN_BIN, rows, 0.0))
+    rows = np.array([window[1] for window in past])
+    means = ratio(np.array([window[0] for window in past]), np.where(rows >= FEWEST_IN_BIN, rows, 0.0))
     most = np.nanmax(np.vstack([means, np.zeros(means.shape[1])]), axis=0)
     mean = np.nan_to_num(ratio(squares[0], squares[1]))
     # The variance of a mean of n squares of normal errors is 2 / n of its square.
@@ -194,48 +256,40 @@ def _is_worse(squares: Array, past: Sequence[Array]) -> Array:
     return worse
 
 
-def _where(leading: Cut, newest: Residual, part: HeldOut, blocks: Array, usual: list[Residual]) -> dict[str, Any]:
+def _where(leading: Cut, newest: Residual, part: HeldOut, blocks: Array, usual: list[Residual]) -> Where:
     """The bin of the leading feature with most of its gain, and how its labels came."""
-    total = np.sum([totals(one)[leading.name] for one in usual], axis=0)
+    total = np.sum([totals(earlier)[leading.name] for earlier in usual], axis=0)
     codes = leading.codes(part.rows)
     gain = gained(newest.sums[leading.name], total).sum(axis=(0, 1))
     if newest.squares:
-        is_worse = _is_worse(newest.squares[leading.name], [one.squares[leading.name] for one in usual])
+        is_worse = _is_worse(newest.squares[leading.name], [earlier.squares[leading.name] for earlier in usual])
         gain = np.where(is_worse, gain, np.minimum(gain, 0.0))
     code = int(np.where(np.bincount(codes, minlength=leading.size) > 0, gain, -np.inf).argmax())
     is_there = codes == code
     off = errors(part.scored, blocks)[is_there].mean(axis=0)
-    found: dict[str, Any] = {"rows": leading.label(code), "count": int(is_there.sum())}
+    rows, count = leading.label(code), int(is_there.sum())
     if np.ndim(off) == 0:
-        return found | {"error": float(off)}
+        return Where(rows=rows, count=count, error=float(off))
     most = int(np.abs(off).argmax())
-    return found | {"error": float(off[most]), "class": part.scored.classes[most]}
+    return Where(rows=rows, count=count, error=float(off[most]), label_class=part.scored.classes[most])
 
 
-def _compared(
-    problem: Problem, held_out: HeldOut, newest: HeldOut, rule: Bootstrap, fewest_rows: int
-) -> dict[str, Any]:
+def _compared(problem: Problem, held_out: HeldOut, newest: HeldOut, rule: Bootstrap, fewest_rows: int) -> _Errors:
     """Realised metrics beside those of held-out rows that look like the partition; of all, where too few do."""
-    blocks, its_blocks = blocks_of(problem, held_out.rows), blocks_of(problem, newest.rows)
-    told = domain(problem, held_out.rows, blocks, newest.rows, its_blocks, rule)
-    reason = "no input tells rows apart" if told is None else told.why_not(fewest_rows)
-    known = held_out.scored
-    if told is not None and reason is None:
-        known = replace(known, weights=known.weights * told.weights)
+    blocks, newest_blocks = blocks_of(problem, held_out.rows), blocks_of(problem, newest.rows)
+    weighing = domain(problem, held_out.rows, blocks, newest.rows, newest_blocks, rule)
+    reason = "no input tells rows apart" if weighing is None else weighing.why_not(fewest_rows)
+    tested = held_out.scored
+    if weighing is not None and reason is None:
+        tested = replace(tested, weights=tested.weights * weighing.weights)
     names = list(COMPARED[problem.task])
-    expected, realised = intervals(known, blocks, rule, names), intervals(newest.scored, its_blocks, rule, names)
-    return {
-        "compared": {
-            name: {
-                "expected": expected[name],
-                "realised": realised[name],
-                "difference": _difference(name, expected[name], realised[name]),
-            }
-            for name in names
-        },
-        "is_weighted": reason is None,
-        "note": "held-out rows are weighted to look like the partition" if reason is None else f"unweighted: {reason}",
-    }
+    expected, realised = intervals(tested, blocks, rule, names), intervals(newest.scored, newest_blocks, rule, names)
+    compared = {}
+    for name in names:
+        difference = _difference(name, expected[name], realised[name])
+        compared[name] = Compared(expected=expected[name], realised=realised[name], difference=difference)
+    weighted = "held-out rows are weighted to look like the partition"
+    return _Errors(compared, reason is None, weighted if reason is None else f"unweighted: {reason}")
 
 
 def _difference(metric: str, expected: Interval, realised: Interval) -> Interval:
@@ -252,7 +306,7 @@ def _difference(metric: str, expected: Interval, realised: Interval) -> Interval
     }
 
 
-def _ranked(metric: str, found: Interval) -> tuple[float, ...] | None:
+def _ranked(metric: str, measured: Interval) -> tuple[float, ...] | None:
     """Low, value and high of an interval, turned so that more is better; None where one is not defined."""
-    ends = [found[end] for end in ("low", "value", "high")]
+    ends = [measured[end] for end in ("low", "value", "high")]
     return tuple(sorted(float(goodness(metric, end)) for end in ends)) if None not in ends else None

@@ -17,6 +17,7 @@ from pipelines.config import Bootstrap
 from pipelines.documents.measures import Interval
 from pipelines.metrics.bootstrap import drawn_blocks, draws, interval
 from pipelines.metrics.metric_sums import equal_mass, ratio
+from pipelines.profiles.column import Frozen
 
 Array = NDArray[Any]
 
@@ -26,11 +27,48 @@ FEWEST_PARTITIONS = 8  # by which a trend is told
 LAST = 26  # partitions of a trend, the newest: half a year of weeks
 
 
+class Group(Frozen):
+    """Rows with scores alike: `of` which, in words."""
+
+    of: str
+    rows: int
+    coverage: float
+    """Share with a label."""
+
+
+class Coverage(Frozen):
+    """Share of rows with a label by score."""
+
+    groups: tuple[Group, ...]
+    gap: Interval
+    """The largest share less the smallest."""
+
+
+class Trend(Frozen):
+    """How the evenness of scores went over partitions."""
+
+    partitions: int
+    newest: float
+    fall: Interval
+    """From the first to the last of a line through them."""
+
+
+class Feedback(Frozen):
+    """Whether labels depend on the score, and whether scores concentrate; None where too few rows or partitions tell.
+
+    `usual_evenness`: the least of the partitions that the version was made from.
+    """
+
+    coverage: Coverage | None
+    trend: Trend | None
+    usual_evenness: float | None
+    note: str
+
+
 def coverage(
     scores: Array, decided: Sequence[str] | None, is_labelled: Array, blocks: Array, rule: Bootstrap
-) -> dict[str, Any] | None:
-    """Share of rows with a label by score: {"groups": [{"of", "rows", "coverage"}], "gap": largest less smallest, with
-    an interval}; None where fewer than two groups have 30 rows.
+) -> Coverage | None:
+    """Share of rows with a label by score; None where fewer than two groups have 30 rows.
 
     Args:
         scores: (n,), of rows whose labels should be in by now.
@@ -41,11 +79,11 @@ def coverage(
     """
     names, place = _groups(scores, decided)
     rows = np.bincount(place, minlength=len(names))
-    told = np.flatnonzero(rows >= FEWEST_ROWS)
-    if len(told) < 2:
+    large = np.flatnonzero(rows >= FEWEST_ROWS)
+    if len(large) < 2:
         return None
     shares = ratio(np.bincount(place, is_labelled, len(names)), rows)
-    most, least = told[shares[told].argmax()], told[shares[told].argmin()]
+    most, least = large[shares[large].argmax()], large[shares[large].argmin()]
     drawn = drawn_blocks(blocks)
     count = int(drawn.max()) + 1
     sums = np.stack(
@@ -56,14 +94,14 @@ def coverage(
         ],
         axis=1,
     )
-    each = np.concatenate([one @ sums for one in draws(count, rule)])
+    each = np.concatenate([times @ sums for times in draws(count, rule)])
     resampled = ratio(each[:, 0], each[:, 1]) - ratio(each[:, 2], each[:, 3])
-    return {
-        "groups": [
-            {"of": names[code], "rows": int(rows[code]), "coverage": float(shares[code])} for code in told.tolist()
-        ],
-        "gap": interval(float(shares[most] - shares[least]), resampled, count, rule),
-    }
+    return Coverage(
+        groups=tuple(
+            Group(of=names[code], rows=int(rows[code]), coverage=float(shares[code])) for code in large.tolist()
+        ),
+        gap=interval(float(shares[most] - shares[least]), resampled, count, rule),
+    )
 
 
 def _groups(scores: Array, decided: Sequence[str] | None) -> tuple[list[str], Array]:
@@ -82,8 +120,8 @@ def evenness(counts: ArrayLike, reference: ArrayLike) -> float | None:
     >>> evenness([5, 5, 0, 0], [5, 5, 5, 5]), evenness([3, 3], [9, 0])
     (0.5, None)
     """
-    found, usual = _entropy(counts), _entropy(reference)
-    return None if found is None or not usual else found / usual
+    entropy, usual = _entropy(counts), _entropy(reference)
+    return None if entropy is None or not usual else entropy / usual
 
 
 def _entropy(counts: ArrayLike) -> float | None:
@@ -95,14 +133,14 @@ def _entropy(counts: ArrayLike) -> float | None:
     return float(-(shares * np.log(shares)).sum()) + 0.0
 
 
-def trend(series: Mapping[str, float], confidence: float) -> dict[str, Any] | None:
-    """How the evenness of scores went over partitions (by key, the oldest first): {"partitions", "newest", "fall": from
-    the first to the last of a line through them, with an interval}; None where there are fewer than eight.
+def trend(series: Mapping[str, float], confidence: float) -> Trend | None:
+    """How the evenness of scores went over partitions (by key, the oldest first); None where there are fewer than
+    eight.
 
     The line is Theil's and Sen's (1968): half of the partitions may be odd. Its interval takes partitions as
     independent, which seasons are not.
 
-    >>> trend({str(key): 1 - key / 100 for key in range(10, 20)}, 0.95)["fall"]["value"]
+    >>> trend({str(key): 1 - key / 100 for key in range(10, 20)}, 0.95).fall["value"]
     0.09
     """
     from scipy.stats import theilslopes
@@ -113,33 +151,26 @@ def trend(series: Mapping[str, float], confidence: float) -> dict[str, Any] | No
     slope, _, low, high = theilslopes(values, alpha=confidence)
     steps = len(values) - 1
     fall: Interval = {"value": _round(-slope * steps), "low": _round(-high * steps), "high": _round(-low * steps)}
-    return {"partitions": len(values), "newest": float(values[-1]), "fall": fall}
+    return Trend(partitions=len(values), newest=float(values[-1]), fall=fall)
 
 
 def _round(value: float) -> float:
     return round(float(value), 12) + 0.0
 
 
-def feedback(
-    covered: dict[str, Any] | None, its_trend: dict[str, Any] | None, usual: Sequence[float]
-) -> dict[str, Any]:
-    """Both pieces and what they say together: {"coverage", "trend", "usual_evenness", "note"}.
+def feedback(covered: Coverage | None, spread: Trend | None, usual: Sequence[float]) -> Feedback:
+    """Both pieces and what they say together.
 
-    `usual` are the evenness of the partitions that the version was made from; `usual_evenness` is the least of them.
+    `usual` are the evenness of the partitions that the version was made from.
     """
-    gap = covered["gap"] if covered else None
+    gap = covered.gap if covered else None
     note = "too few rows tell whether labels depend on the score"
     if gap is not None:
         depends = gap["low"] is not None and gap["low"] > 0
-        spread = f"{gap['value']:.0%} between the groups with most and with fewest"
+        difference = f"{gap['value']:.0%} between the groups with most and with fewest"
         note = (
-            f"labels are a selected sample: whether one comes depends on the score ({spread})"
+            f"labels are a selected sample: whether one comes depends on the score ({difference})"
             if depends
-            else f"labels come whatever the score ({spread})"
+            else f"labels come whatever the score ({difference})"
         )
-    return {
-        "coverage": covered,
-        "trend": its_trend,
-        "usual_evenness": min(usual, default=None),
-        "note": note,
-    }
+    return Feedback(coverage=covered, trend=spread, usual_evenness=min(usual, default=None), note=note)

@@ -48,8 +48,8 @@ class Cut(NamedTuple):
         column = rows[self.name]
         if self.edges is None:
             text = column.cast(pa.string())
-            known = pc.index_in(text, value_set=pa.array(self.kept, pa.string())).fill_null(len(self.kept))
-            codes: Array = pc.if_else(text.is_null(), len(self.kept) + 1, known).to_numpy()
+            places = pc.index_in(text, value_set=pa.array(self.kept, pa.string())).fill_null(len(self.kept))
+            codes: Array = pc.if_else(text.is_null(), len(self.kept) + 1, places).to_numpy()
             return codes
         values = column.cast(pa.float64(), safe=False).to_numpy()
         return np.where(np.isfinite(values), np.searchsorted(self.edges, values), len(self.edges) + 1)
@@ -78,7 +78,7 @@ class Residual(NamedTuple):
 def cut(rows: pa.Table, names: Sequence[str]) -> dict[str, Cut]:
     """Bins of each feature that has more than one in these rows."""
     cuts = {name: _cut(name, rows[name]) for name in names}
-    return {name: one for name, one in cuts.items() if len(np.unique(one.codes(rows))) > 1}
+    return {name: bins for name, bins in cuts.items() if len(np.unique(bins.codes(rows))) > 1}
 
 
 def _cut(name: str, column: pa.ChunkedArray) -> Cut:
@@ -103,25 +103,25 @@ def residual(cuts: dict[str, Cut], rows: pa.Table, truth: Scored, blocks: Array,
     weights = truth.weights / max(float(truth.weights.mean()), np.finfo(float).tiny)
     parts = [_bases(truth.task, *side, weights, unit, scale) for side in _sides(truth)]
     count, sums, squares = int(fold.max(initial=-1)) + 1, {}, {}
-    for name, one in cuts.items():
-        codes = one.codes(rows)
+    for name, bins in cuts.items():
+        codes = bins.codes(rows)
         if truth.task == "regression":
             squares[name] = np.stack(
-                [np.bincount(codes, of, one.size) for of in (weights * parts[0].error ** 2, weights)]
+                [np.bincount(codes, of, bins.size) for of in (weights * parts[0].error ** 2, weights)]
             )
-        cells = fold * one.size + codes
+        cells = fold * bins.size + codes
         pairs = [pair for part in parts for pair in part.pairs]
-        found = [[np.bincount(cells, values, count * one.size) for values in column] for column in zip(*pairs)]  # noqa: B905
-        sums[name] = np.array(found).reshape(2, len(pairs), count, one.size).swapaxes(1, 2)
+        counted = [[np.bincount(cells, values, count * bins.size) for values in column] for column in zip(*pairs)]  # noqa: B905
+        sums[name] = np.array(counted).reshape(2, len(pairs), count, bins.size).swapaxes(1, 2)
     return Residual(sums, max(sum(part.loss for part in parts), LEAST_LOSS * float(weights.sum())), squares)
 
 
 def errors(truth: Scored, blocks: Array) -> Array:
     """Label less what was expected of it, (n,) or of several classes (n, k), with free intercepts and slope."""
     unit, _ = _folds(blocks)
-    found = [_bases(truth.task, *side, np.ones(len(unit)), unit, 1.0).error for side in _sides(truth)]
-    stacked: Array = np.stack(found, axis=1)
-    return stacked[:, 0] if len(found) == 1 else stacked
+    by_class = [_bases(truth.task, *side, np.ones(len(unit)), unit, 1.0).error for side in _sides(truth)]
+    stacked: Array = np.stack(by_class, axis=1)
+    return stacked[:, 0] if len(by_class) == 1 else stacked
 
 
 class _Bases(NamedTuple):
@@ -176,8 +176,8 @@ def _refitted(margin: Array, label: Array, weights: Array, unit: Array) -> Array
         shift, slope = shift + step, slope + turn
         if max(float(np.abs(step).max(initial=0)), abs(turn)) < 1e-6:
             break
-    found: Array = shift[unit] + slope * margin
-    return found
+    refitted: Array = shift[unit] + slope * margin
+    return refitted
 
 
 def _folds(blocks: Array) -> tuple[Array, Array]:
@@ -192,9 +192,9 @@ def pooled(parts: Sequence[Residual]) -> Residual:
     """Of all rows of the parts, whose folds stay apart; the parts must be on the same cuts."""
     names = parts[0].sums
     return Residual(
-        {name: np.concatenate([one.sums[name] for one in parts], axis=1) for name in names},
-        sum(one.loss for one in parts),
-        {name: np.sum([one.squares[name] for one in parts], axis=0) for name in parts[0].squares},
+        {name: np.concatenate([part.sums[name] for part in parts], axis=1) for name in names},
+        sum(part.loss for part in parts),
+        {name: np.sum([part.squares[name] for part in parts], axis=0) for name in parts[0].squares},
     )
 
 
@@ -210,8 +210,8 @@ def gained(sums: Array, usual: Array) -> Array:
     is corrected already. Each fold's correction is learnt on the others, drawn to 0 by PRIOR.
     """
     score, information = sums
-    known = usual[0] / (usual[1] + PRIOR)
-    score = score - information * _centred(np.broadcast_to(known, score.shape), information)
+    corrected = usual[0] / (usual[1] + PRIOR)
+    score = score - information * _centred(np.broadcast_to(corrected, score.shape), information)
     learnt = (score.sum(axis=0) - score) / (information.sum(axis=0) - information + PRIOR)
     learnt = _centred(learnt, information)
     gain: Array = score * learnt - information * learnt**2 / 2
@@ -220,7 +220,7 @@ def gained(sums: Array, usual: Array) -> Array:
 
 def _centred(coefficients: Array, information: Array) -> Array:
     """A shift common to all bins is the intercept's: it is taken out of every other basis, fold by fold."""
-    found = coefficients.copy()
-    shift, weight = found[:, ::2], information[:, ::2]
+    centred = coefficients.copy()
+    shift, weight = centred[:, ::2], information[:, ::2]
     shift -= np.nan_to_num(ratio((weight * shift).sum(axis=-1), weight.sum(axis=-1)))[..., None]
-    return found
+    return centred

@@ -62,8 +62,8 @@ def change_point(keys: Sequence[str], values: Sequence[float | None]) -> ChangeP
 
     A single partition that is off and comes back is no change; the newest one by itself may be.
 
-    >>> found = change_point([f"w{n:02}" for n in range(12)], [1, 2, 1, 2, 1, 2, 1, 9, 8, 9, 8, 9])
-    >>> found.since, found.shape, round(found.after, 1), found.p_value < 0.05
+    >>> newest = change_point([f"w{n:02}" for n in range(12)], [1, 2, 1, 2, 1, 2, 1, 9, 8, 9, 8, 9])
+    >>> newest.since, newest.shape, round(newest.after, 1), newest.p_value < 0.05
     ('w07', 'step', 8.6, True)
     >>> change_point(["a", "b", "c", "d"], [1, 1, None, 1]) is None
     True
@@ -72,9 +72,9 @@ def change_point(keys: Sequence[str], values: Sequence[float | None]) -> ChangeP
     places = np.flatnonzero(np.isfinite(series))
     if len(places) < FEWEST:
         return None
-    named, found = [keys[place] for place in places.tolist()], series[places]
-    unit = float(np.abs(found).max()) or 1.0
-    y = found / unit  # no square overflows or vanishes
+    named, values_there = [keys[place] for place in places.tolist()], series[places]
+    unit = float(np.abs(values_there).max()) or 1.0
+    y = values_there / unit  # no square overflows or vanishes
     if np.ptp(y) <= 1e-12:  # what sums of floats leave
         return None
     times = places.astype(np.float64)
@@ -111,8 +111,8 @@ def _told(
     if start == begin:  # one line all along
         before = middle + slope * (times[start] - times[start:].mean())
     elif costs[begin, start] < levels[begin, start]:
-        earlier, its_middle = _line(y[begin:start], times[begin:start])
-        before = its_middle + earlier * (times[start - 1] - times[begin:start].mean())
+        earlier_slope, earlier_middle = _line(y[begin:start], times[begin:start])
+        before = earlier_middle + earlier_slope * (times[start - 1] - times[begin:start].mean())
     else:
         before = float(y[begin:start].mean())
     return ChangePoint(
@@ -143,7 +143,7 @@ def _starts(costs: Array, noise: float, is_line: bool) -> list[int]:
         through = best[-1][:, None] + costs
         came_from.append(through.argmin(axis=0))
         best.append(through.min(axis=0))
-    totals = [found[count] + number * PENALTY * np.log(count) * noise for number, found in enumerate(best)]
+    totals = [cost[count] + number * PENALTY * np.log(count) * noise for number, cost in enumerate(best)]
     parts = int(np.argmin(totals))
     if not parts and is_line:
         return [0]
@@ -163,8 +163,10 @@ def _costs(y: Array, times: Array) -> tuple[Array, Array]:
     count = len(y)
     t = times - times.mean()
     ones, t1, t2, y1, y2, ty = (
-        one[None, :] - one[:, None]
-        for one in (np.concatenate([[0.0], np.cumsum(each)]) for each in (np.ones(count), t, t * t, y, y * y, t * y))
+        sums[None, :] - sums[:, None]
+        for sums in (
+            np.concatenate([[0.0], np.cumsum(values)]) for values in (np.ones(count), t, t * t, y, y * y, t * y)
+        )
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         level = np.maximum(y2 - y1**2 / ones, 0)
@@ -201,9 +203,9 @@ def _alike(series: Array) -> float:
     count = len(series)
     if count < PRIOR:
         return USUALLY_ALIKE
-    one, two = (float(np.median(np.abs(series[lag:] - series[:-lag]))) for lag in (1, 2))
-    found = (two / one) ** 2 - 1 if one > 0 else USUALLY_ALIKE
-    return float((count * np.clip(found, 0, MOST_ALIKE) + PRIOR * USUALLY_ALIKE) / (count + PRIOR))
+    next_off, second_off = (float(np.median(np.abs(series[lag:] - series[:-lag]))) for lag in (1, 2))
+    alike = (second_off / next_off) ** 2 - 1 if next_off > 0 else USUALLY_ALIKE
+    return float((count * np.clip(alike, 0, MOST_ALIKE) + PRIOR * USUALLY_ALIKE) / (count + PRIOR))
 
 
 def _wandering(y: Array) -> float:

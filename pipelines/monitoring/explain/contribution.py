@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -69,7 +69,7 @@ class ScoreShift(Frozen):
 def pooled(profiles: Sequence[Profiles], reference: Reference) -> dict[str, ColumnProfile]:
     """The profile of all these rows together."""
     start = {name: empty(column.bins) for name, column in reference.columns.items()}
-    return reduce(lambda one, other: {name: merge(one[name], other[name]) for name in one}, profiles, start)
+    return reduce(lambda whole, part: {name: merge(whole[name], part[name]) for name in whole}, profiles, start)
 
 
 def score_shift(
@@ -92,21 +92,21 @@ def score_shift(
     if scores.ndim == 2:
         means = [scores[side].mean(axis=0) if side.any() else scores.mean(axis=0) for side in (~is_after, is_after)]
         at = int(np.abs(means[1] - means[0]).argmax())
-        label, scores, values, ends = model.classes[at], scores[:, at], values[:, at], [one[at] for one in means]
+        label, scores, values, ends = model.classes[at], scores[:, at], values[:, at], [mean[at] for mean in means]
     first, last = ends
     if first is None or last is None or is_after.all() or not is_after.any():
         return None
     margins = values.sum(axis=1)
     slope = _slope(margins, scores)
     moved = float(margins[is_after].mean() - margins[~is_after].mean())
-    found = {
+    margin_of = {
         name: _contribution(
             reference.columns[name].bins, before[name], after[name], rows[name], values[:, place], is_after
         )
         for place, name in enumerate(model.features)
         if name in reference.columns
     }
-    shift, sizes = float(last - first), slope * sum(abs(one) for one in found.values())
+    shift, sizes = float(last - first), slope * sum(abs(margin) for margin in margin_of.values())
     is_told = abs(shift) > CANCELLED * abs(sizes)
     listed = [
         Contribution(
@@ -114,12 +114,12 @@ def score_shift(
             margin=margin,
             score=slope * margin,
             share=slope * margin / shift if is_told else None,
-            **_moved(reference.columns[name].bins, before[name], after[name]),
+            **_moved(reference.columns[name].bins, before[name], after[name])._asdict(),
         )
-        for name, margin in found.items()
+        for name, margin in margin_of.items()
     ]
-    total = sum(found.values())
-    told = ScoreShift(
+    total = sum(margin_of.values())
+    score = ScoreShift(
         before=float(first),
         after=float(last),
         label=label,
@@ -130,7 +130,7 @@ def score_shift(
         remainder_margin=moved - total,
         remainder_score=shift - slope * total,
     )
-    return told, tuple(sorted(listed, key=lambda one: -abs(one.margin)))
+    return score, tuple(sorted(listed, key=lambda contribution: -abs(contribution.margin)))
 
 
 def slots(column: pa.ChunkedArray, bins: Bins) -> Array:
@@ -139,8 +139,8 @@ def slots(column: pa.ChunkedArray, bins: Bins) -> Array:
         values = column.cast(pa.float64(), safe=False).to_numpy()
         return np.where(np.isfinite(values), np.searchsorted(bins.edges, values), bins.slots - 1)
     text = column.cast(pa.string())
-    known = pa.array(bins.kept if bins.known is None else bins.known, pa.string())
-    codes = pc.index_in(text, value_set=known).to_numpy(zero_copy_only=False)
+    categories = pa.array(bins.kept if bins.known is None else bins.known, pa.string())
+    codes = pc.index_in(text, value_set=categories).to_numpy(zero_copy_only=False)
     kept = len(bins.kept)
     strange = kept if bins.known is None else kept + 1
     codes = np.where(np.isnan(codes.astype(np.float64)), strange, np.minimum(codes, kept))
@@ -156,19 +156,30 @@ def _contribution(
     for side in (~is_after, is_after):
         count, total = (np.bincount(place[side], weight, bins.slots) for weight in (None, values[side]))
         means.append(np.divide(total, count, out=np.full(bins.slots, np.nan), where=count > 0))
-    one, other = means
-    mean = np.nan_to_num(np.where(np.isnan(one), other, np.where(np.isnan(other), one, (one + other) / 2)))
+    earlier, later = means
+    both = np.where(np.isnan(later), earlier, (earlier + later) / 2)
+    mean = np.nan_to_num(np.where(np.isnan(earlier), later, both))
     return float((_shares(after) - _shares(before)) @ mean)
 
 
-def _moved(bins: Bins, before: ColumnProfile, after: ColumnProfile) -> dict[str, Any]:
+class _Ends(NamedTuple):
+    """What a feature was like on both sides, as in a `Contribution`."""
+
+    before: float | None
+    after: float | None
+    missing_before: float
+    missing_after: float
+    category: str | None = None
+
+
+def _moved(bins: Bins, before: ColumnProfile, after: ColumnProfile) -> _Ends:
     first, last = _shares(before), _shares(after)
-    moved: dict[str, Any] = {"missing_before": float(first[-1]), "missing_after": float(last[-1])}
+    missing = float(first[-1]), float(last[-1])
     if isinstance(bins, Numbers):
-        return moved | {"before": before.mean, "after": after.mean}
+        return _Ends(before.mean, after.mean, *missing)
     names = [*bins.kept, "any other", "new to the model"]
     most = int(np.abs(last - first)[:-1].argmax())
-    return moved | {"before": float(first[most]), "after": float(last[most]), "category": names[most]}
+    return _Ends(float(first[most]), float(last[most]), *missing, names[most])
 
 
 def _shares(profile: ColumnProfile) -> Array:

@@ -69,27 +69,26 @@ def error_slices(
         return [], 0
     sums = _row_sums(losses, is_after)
     is_unseen = drawn_blocks(blocks) % 2 == 1
-    seen = rows.filter(pa.array(~is_unseen))
-    found, looked_at = search_sums(
-        seen,
+    candidates, looked_at = search_sums(
+        rows.filter(pa.array(~is_unseen)),
         [name for name in problem.feature_names if name in rows.column_names],
         sums[:, ~is_unseen],
         _rose_more,
         min_rows=(rule.min_rows + 1) // 2,
         max_found=2 * rule.max_found,
     )
-    inside = [mask(rows, conditions) for conditions in found]
+    inside = [mask(rows, conditions) for conditions in candidates]
     p_values = []
     for chosen in inside:
         part, rest = (sums[:, is_unseen & side].sum(axis=1) for side in (chosen, ~chosen))
         p_values.append(float(_rose_more(part, rest).p_value))
     is_sure = discoveries(np.array(p_values), looked_at, rule.false_discovery_rate)
-    told = [
-        one
-        for conditions, chosen, sure in zip(found, inside, is_sure.tolist(), strict=True)
-        if sure and (one := _told(problem, conditions, chosen, losses, is_after, blocks, is_unseen))
+    worse = [
+        error_slice
+        for conditions, chosen, sure in zip(candidates, inside, is_sure.tolist(), strict=True)
+        if sure and (error_slice := _told(problem, conditions, chosen, losses, is_after, blocks, is_unseen))
     ]
-    return sorted(told, key=lambda one: -one.excess)[: rule.max_found], looked_at
+    return sorted(worse, key=lambda error_slice: -error_slice.excess)[: rule.max_found], looked_at
 
 
 def _told(
@@ -134,9 +133,9 @@ def _row_sums(losses: Array, is_after: Array) -> Array:
 
 def _rose_more(part: Array, rest: Array) -> Worse:
     """Difference in differences from sums (..., 12) each, in the terms of a Welch test of four means."""
-    sides = [welch(one[..., :6], one[..., 6:]) for one in (part, rest)]
+    sides = [welch(rows[..., :6], rows[..., 6:]) for rows in (part, rest)]
     with np.errstate(divide="ignore", invalid="ignore"):
-        rises = [_rise(one) for one in (part, rest)]
+        rises = [_rise(rows) for rows in (part, rest)]
         # Without a rise its error cannot be told from t: such a slice is of no interest.
         error = np.hypot(*(np.abs(rise / side.t) for rise, side in zip(rises, sides, strict=True)))
         excess = rises[0] - rises[1]

@@ -7,8 +7,8 @@ no word here claims it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
+from pipelines.monitoring.detect.detection import LabelledPartition
 from pipelines.monitoring.diagnose.finding import Diagnosis
 from pipelines.monitoring.explain.change_point import ChangePoint, change_point
 from pipelines.monitoring.explain.contribution import Contribution, ScoreShift
@@ -32,8 +32,8 @@ class Change(Frozen):
     change: ChangePoint | None
 
 
-class Explained(Frozen):
-    """What is known of the cause. Goes along with the decision as JSON.
+class Explanation(Frozen):
+    """What is known of the cause.
 
     since, shape: of the leading finding's series (the first of `changes`), None where no partition stands out.
     before, after: the partitions whose scores `shift` compares, of which `contributions` tells the features' parts;
@@ -53,7 +53,7 @@ class Explained(Frozen):
     has_held_out: bool = False
     slices: tuple[ErrorSlice, ...] = ()
     slices_looked_at: int = 0
-    performance: tuple[dict[str, Any], ...] = ()
+    performance: tuple[LabelledPartition, ...] = ()
     notes: tuple[str, ...] = ()
     paragraph: str
 
@@ -62,13 +62,14 @@ def changes_of(
     diagnosis: Diagnosis,
     reference: Reference,
     profiles: Mapping[str, Profiles],
-    performance: Sequence[Mapping[str, Any]],
+    performance: Sequence[LabelledPartition],
 ) -> tuple[Change, ...]:
     """The series of each finding, the leading one's first, then how good the scores were and their mean; each once."""
-    found = [series_of(finding, reference, profiles, performance) for finding in diagnosis.findings]
-    found += [metric_series(performance), column_series(reference, profiles, SCORE, "mean") if profiles else None]
-    named = {one.name: one for one in reversed(found) if one is not None}
-    order = dict.fromkeys(one.name for one in found if one is not None)
+    wanted = [series_of(finding, reference, profiles, performance) for finding in diagnosis.findings]
+    wanted += [metric_series(performance), column_series(reference, profiles, SCORE, "mean") if profiles else None]
+    there = [series for series in wanted if series is not None]
+    named = {series.name: series for series in reversed(there)}
+    order = dict.fromkeys(series.name for series in there)
     return tuple(
         Change(series=named[name], change=change_point(named[name].keys, named[name].values)) for name in order
     )
@@ -76,9 +77,13 @@ def changes_of(
 
 def scores_since(changes: Sequence[Change]) -> str | None:
     """Since when the leading series is another one, or else the mean score: whose shift is to be told."""
-    chosen = [one.change for one in changes[:1]]
-    chosen += [one.change for one in changes if one.series.column == SCORE and one.series.measure == "mean"]
+    chosen = [changed.change for changed in changes[:1]]
+    chosen += [changed.change for changed in changes if _is_mean_score(changed)]
     return next((change.since for change in chosen if change is not None), None)
+
+
+def _is_mean_score(changed: Change) -> bool:
+    return changed.series.column == SCORE and changed.series.measure == "mean"
 
 
 def sides(keys: Sequence[str], since: str | None) -> tuple[list[str], list[str]]:
@@ -93,16 +98,18 @@ def sides(keys: Sequence[str], since: str | None) -> tuple[list[str], list[str]]
     return (before, after) if before and after else ([], [])
 
 
-def nothing_to_explain(unjudged: Iterable[str] = ()) -> Explained:
+def nothing_to_explain(unjudged: Iterable[str] = ()) -> Explanation:
     """`unjudged`: what could not be judged, and why."""
     if why := ", ".join(unjudged):
-        return Explained(paragraph=f"Nothing was found in this partition, but not all could be judged: {why}.")
-    return Explained(paragraph="Nothing in this partition is beyond the policy's limits: there is nothing to explain.")
+        return Explanation(paragraph=f"Nothing was found in this partition, but not all could be judged: {why}.")
+    return Explanation(
+        paragraph="Nothing in this partition is beyond the policy's limits: there is nothing to explain."
+    )
 
 
 def paragraph(
     diagnosis: Diagnosis,
-    explained: Explained,
+    explanation: Explanation,
     *,
     every: str,
     units: Mapping[str, str | None],
@@ -114,19 +121,19 @@ def paragraph(
     Args:
         every: day or week. units: of the features. loss: what the slices' loss is called.
     """
-    told = [f"{_capital(diagnosis.findings[0].kind)}: {diagnosis.findings[0].evidence}."]
-    told.append(_since(explained, every))
-    if explained.shift:
-        told.append(_shift(explained, explained.shift, units, every, least_shift))
-    if explained.slices_looked_at:
-        told.append(_where(explained.slices, loss))
-    return " ".join(one for one in told if one)
+    sentences = [f"{_capital(diagnosis.findings[0].kind)}: {diagnosis.findings[0].evidence}."]
+    sentences.append(_since(explanation, every))
+    if explanation.shift:
+        sentences.append(_shift(explanation, explanation.shift, units, every, least_shift))
+    if explanation.slices_looked_at:
+        sentences.append(_where(explanation.slices, loss))
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _since(explained: Explained, every: str) -> str:
-    if not explained.changes:
+def _since(explanation: Explanation, every: str) -> str:
+    if not explanation.changes:
         return "No series of numbers shows it, so it cannot be said since when."
-    series, change = explained.changes[0].series, explained.changes[0].change
+    series, change = explanation.changes[0].series, explanation.changes[0].change
     if change is None:
         return (
             f"Over the {_known(series)} partitions that are known, the {series.name} shows no change that chance would "
@@ -146,71 +153,74 @@ def _since(explained: Explained, every: str) -> str:
     )
 
 
-def _shift(explained: Explained, shift: ScoreShift, units: Mapping[str, str | None], every: str, least: float) -> str:
+def _shift(
+    explanation: Explanation, shift: ScoreShift, units: Mapping[str, str | None], every: str, least: float
+) -> str:
     moved = shift.after - shift.before
     what = f"mean probability of {shift.label}" if shift.label else "mean score"
-    before = f"{len(explained.before)} {every}{'s' * (len(explained.before) != 1)} before"
-    since = f"since {explained.after[0]}" if len(explained.after) > 1 else f"in this {every}"
+    before = f"{len(explanation.before)} {every}{'s' * (len(explanation.before) != 1)} before"
+    since = f"since {explanation.after[0]}" if len(explanation.after) > 1 else f"in this {every}"
     ends = f"{_number(shift.after)} {since} and {_number(shift.before)} in the {before}"
     if abs(moved) < least:
         return f"The {what} has hardly moved: it is {ends}."
-    is_told = _is_of_mean_score(explained) and not shift.label
-    told = "" if is_told else f"The {what} is {'higher' if moved > 0 else 'lower'}: {ends}. "
-    leading = [one for one in explained.contributions if one.share is not None and abs(one.share) >= LEAST_SHARE]
+    is_told = _is_of_mean_score(explanation) and not shift.label
+    opening = "" if is_told else f"The {what} is {'higher' if moved > 0 else 'lower'}: {ends}. "
+    leading = [part for part in explanation.contributions if abs(part.share or 0.0) >= LEAST_SHARE]
     if not leading:
-        return f"{told}No single feature goes along with much of that difference."
-    with_it = [one for one in leading if one.share is not None and one.share > 0][:SHOWN]
-    against = [one for one in leading if one.share is not None and one.share < 0][:1]
+        return f"{opening}No single feature goes along with much of that difference."
+    with_it = [part for part in leading if (part.share or 0.0) > 0][:SHOWN]
+    against = [part for part in leading if (part.share or 0.0) < 0][:1]
     clauses: list[str] = []
-    for one in with_it:
-        part = _fraction(one.share or 0)
-        verb = "" if clauses else " go along" if part in PLURAL else " goes along"
-        clauses.append(f"{part}{verb} with {_moved(one, units)}")
-    parts = [f"of that difference {_joined(clauses)}"] if clauses else []
-    parts += [f"{'' if clauses else 'the feature '}{_moved(one, units)} pulls the other way" for one in against]
-    return f"{told}{_capital('; '.join(parts))}."
+    for part in with_it:
+        fraction = _fraction(part.share or 0)
+        verb = "" if clauses else " go along" if fraction in PLURAL else " goes along"
+        clauses.append(f"{fraction}{verb} with {_moved(part, units)}")
+    clauses_of_all = [f"of that difference {_joined(clauses)}"] if clauses else []
+    subject = "" if clauses else "the feature "
+    clauses_of_all += [f"{subject}{_moved(part, units)} pulls the other way" for part in against]
+    return f"{opening}{_capital('; '.join(clauses_of_all))}."
 
 
-def _is_of_mean_score(explained: Explained) -> bool:
+def _is_of_mean_score(explanation: Explanation) -> bool:
     """Whether the leading series has told the shift of the scores already."""
-    leading = explained.changes[:1]
-    return explained.since is not None and any(
-        one.series.column == SCORE and one.series.measure == "mean" for one in leading
-    )
+    return explanation.since is not None and any(_is_mean_score(changed) for changed in explanation.changes[:1])
 
 
 def _where(slices: Sequence[ErrorSlice], loss: str) -> str:
     if not slices:
         return "No part of the rows got worse for sure beyond all others."
-    told = [
-        f"{one.name} ({loss} {_number(one.loss)}, before {_number(one.loss_before)}; {one.rows:,} rows)"
-        for one in slices[:SHOWN]
+    worst = [
+        f"{part.name} ({loss} {_number(part.loss)}, before {_number(part.loss_before)}; {part.rows:,} rows)"
+        for part in slices[:SHOWN]
     ]
-    return f"Errors rose most, beyond those of all other rows, where {_joined(told)}."
+    return f"Errors rose most, beyond those of all other rows, where {_joined(worst)}."
 
 
-def _moved(one: Contribution, units: Mapping[str, str | None]) -> str:
-    if one.category is not None:
-        return f"{one.feature} ({one.category} in {_percent(one.after)} of the rows instead of {_percent(one.before)})"
-    if abs(one.missing_after - one.missing_before) > MISSING or one.before is None or one.after is None:
-        return f"{one.feature} (missing in {_percent(one.missing_after)} instead of {_percent(one.missing_before)})"
-    unit = f" {units[one.feature]}" if units.get(one.feature) else ""
-    after, before = _apart(one.after, one.before)
+def _moved(part: Contribution, units: Mapping[str, str | None]) -> str:
+    name = part.feature
+    if part.category is not None:
+        return f"{name} ({part.category} in {_percent(part.after)} of the rows instead of {_percent(part.before)})"
+    if abs(part.missing_after - part.missing_before) > MISSING or part.before is None or part.after is None:
+        return f"{name} (missing in {_percent(part.missing_after)} instead of {_percent(part.missing_before)})"
+    unit = f" {units[name]}" if units.get(name) else ""
+    after, before = _apart(part.after, part.before)
     if after == before:
-        return f"{one.feature} (mean still {after}{unit}, but differently distributed)"
-    return f"{one.feature} (mean {after} instead of {before}{unit})"
+        return f"{name} (mean still {after}{unit}, but differently distributed)"
+    return f"{name} (mean {after} instead of {before}{unit})"
 
 
-def _apart(one: float, other: float) -> tuple[str, str]:
+def _apart(first: float, second: float) -> tuple[str, str]:
     """Both with as many digits as it takes to tell them apart, within reason.
 
     >>> _apart(1016.6, 1017.4), _apart(0.25, 0.5), _apart(1, 1.0000001)
     (('1,016.6', '1,017.4'), ('0.25', '0.5'), ('1', '1'))
     """
-    told = [(f"{one:,.{digits}g}", f"{other:,.{digits}g}") for digits in (3, 4, 5) if max(abs(one), abs(other)) < 1e5]
-    return next(
-        (pair for pair in told if pair[0] != pair[1] and "e" not in "".join(pair)), (_number(one), _number(other))
-    )
+    if max(abs(first), abs(second)) < 1e5:
+        for digits in (3, 4, 5):
+            pair = f"{first:,.{digits}g}", f"{second:,.{digits}g}"
+            if pair[0] != pair[1] and "e" not in "".join(pair):
+                return pair
+    return _number(first), _number(second)
 
 
 def _fraction(share: float) -> str:
@@ -223,7 +233,7 @@ def _fraction(share: float) -> str:
         return "more than all"
     if share > 0.9:
         return "nearly all"
-    near = min(FRACTIONS, key=lambda one: abs(one - share))
+    near = min(FRACTIONS, key=lambda fraction: abs(fraction - share))
     return FRACTIONS[near] if abs(near - share) <= 0.025 else f"{share:.0%}".replace("%", " %")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
+from pipelines.monitoring.detect.detection import LabelledPartition
 from pipelines.monitoring.diagnose.finding import Finding
 from pipelines.profiles.column import ColumnProfile, Frozen, Numbers
 from pipelines.profiles.distance import jensen_shannon
@@ -53,12 +54,12 @@ def series_of(
     finding: Finding,
     reference: Reference,
     profiles: Mapping[str, Profiles],
-    performance: Sequence[Mapping[str, Any]],
+    performance: Sequence[LabelledPartition],
 ) -> Series | None:
     """The series in which a finding shows; None where nothing was measured that does.
 
     Args:
-        profiles: by partition, oldest first. performance: of labelled partitions, oldest first, with "partition".
+        profiles: by partition, oldest first. performance: of labelled partitions, oldest first.
     """
     if finding.kind in OF_SCORE:
         return column_series(reference, profiles, SCORE, OF_SCORE[finding.kind])
@@ -68,12 +69,12 @@ def series_of(
     return metric_series(performance, OF_KIND.get(finding.kind, SKILLS))
 
 
-def metric_series(performance: Sequence[Mapping[str, Any]], metrics: Iterable[str] = SKILLS) -> Series | None:
+def metric_series(performance: Sequence[LabelledPartition], metrics: Iterable[str] = SKILLS) -> Series | None:
     """The first of these metrics that any labelled partition has."""
     for metric in metrics:
-        values = tuple(each.get(metric) for each in performance)
+        values = tuple(part.value(metric) for part in performance)
         if any(value is not None for value in values):
-            keys = tuple(each["partition"] for each in performance)
+            keys = tuple(part.partition for part in performance)
             return Series(name=NAMES[metric], table="labels", column=SCORE, measure=metric, keys=keys, values=values)
     return None
 
@@ -82,14 +83,14 @@ def column_series(
     reference: Reference, profiles: Mapping[str, Profiles], column: str, measure: str | None = None
 ) -> Series:
     """A measure of a column; without one, the mean of a number and, of a category, the distance to training."""
-    found = reference.columns[column]
-    measure = measure or ("mean" if isinstance(found.bins, Numbers) else "js")
-    values = tuple(measured(each[column], measure, found.profile) for each in profiles.values())
+    trained = reference.columns[column]
+    measure = measure or ("mean" if isinstance(trained.bins, Numbers) else "js")
+    values = tuple(measured(part[column], measure, trained.profile) for part in profiles.values())
     name = WORDS[measure].format("the scores" if column == SCORE else column)
     return Series(name=name, table="profiles", column=column, measure=measure, keys=tuple(profiles), values=values)
 
 
-def measured(found: ColumnProfile, measure: str, trained: ColumnProfile) -> float | None:
+def measured(profile: ColumnProfile, measure: str, trained: ColumnProfile) -> float | None:
     """A measure of one profile; `trained` is that of the training data, to which distances are.
 
     >>> column = ColumnProfile(rows=4, nulls=1, unseen=0, mean=2, min=1, max=3, counts=(1, 2, 0, 1))
@@ -97,18 +98,18 @@ def measured(found: ColumnProfile, measure: str, trained: ColumnProfile) -> floa
     (0.25, 2.0, 0.0)
     """
     if measure in ("mean", "std"):
-        value: float | None = getattr(found, measure)
+        value: float | None = getattr(profile, measure)
         return value
-    if not found.rows:
+    if not profile.rows:
         return None
     if measure == "js":
-        return float(jensen_shannon(trained.counts, found.counts))
+        return float(jensen_shannon(trained.counts, profile.counts))
     counts: dict[str, int] = {
-        "null_share": found.nulls,
-        "unseen_share": found.unseen,
-        "non_finite_share": found.non_finite,
+        "null_share": profile.nulls,
+        "unseen_share": profile.unseen,
+        "non_finite_share": profile.non_finite,
     }
-    return counts[measure] / found.rows
+    return counts[measure] / profile.rows
 
 
 def features_of(finding: Finding, columns: Iterable[str]) -> list[str]:
@@ -121,15 +122,17 @@ def features_of(finding: Finding, columns: Iterable[str]) -> list[str]:
     >>> features_of(Finding(kind="data fault", evidence="", numbers={"a b null share": 0.5}), ["a", "a b"])
     ['a b']
     """
-    known = sorted(columns, key=len, reverse=True)
+    longest_first = sorted(columns, key=len, reverse=True)
     if finding.features:
-        return [name for name in finding.features if name in known]
+        return [name for name in finding.features if name in longest_first]
     if finding.kind == "data fault":
-        told = [next((name for name in known if number.startswith(f"{name} ")), None) for number in finding.numbers]
-        return list(dict.fromkeys(name for name in told if name))
-    return sorted((name for name in finding.numbers if name in known), key=lambda name: -finding.numbers[name])
+        of_numbers = [
+            next((name for name in longest_first if number.startswith(f"{name} ")), None) for number in finding.numbers
+        ]
+        return list(dict.fromkeys(name for name in of_numbers if name))
+    return sorted((name for name in finding.numbers if name in longest_first), key=lambda name: -finding.numbers[name])
 
 
 def _measure(finding: Finding, column: str) -> str | None:
-    told = (MEASURES.get(number.removeprefix(f"{column} ")) for number in finding.numbers)
-    return next((measure for measure in told if measure), None)
+    measures = (MEASURES.get(number.removeprefix(f"{column} ")) for number in finding.numbers)
+    return next((measure for measure in measures if measure), None)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup
 
 from pipelines.html.wording import span
-from pipelines.monitoring.diagnose.finding import Diagnosis
+from pipelines.monitoring.detect.detection import Level
 from pipelines.monitoring.explain.contribution import pooled
-from pipelines.monitoring.explain.root_cause import Explained
 from pipelines.monitoring.explain.series import features_of
 from pipelines.monitoring.page import plots
-from pipelines.monitoring.page.evidence import Seen, column_sources
+from pipelines.monitoring.page.evidence import Judged, Seen, column_sources
 from pipelines.monitoring.page.trace import Source, Trace, source
 from pipelines.profiles.column import Bins, ColumnProfile, Numbers
 from pipelines.profiles.profile import SCORE
@@ -51,20 +50,18 @@ class ColumnsPart(NamedTuple):
     sources: list[Source]
 
 
-def distributions(
-    seen: Seen, decided: Mapping[str, Any], explained: Explained, trace: Trace
-) -> DistributionsPart | None:
+def distributions(seen: Seen, judged: Judged, trace: Trace) -> DistributionsPart | None:
     """Bins of the features that lead: by their part of the shift, or else by how far they moved.
 
     None where there is no other partition to compare with.
     """
-    before = explained.before or [key for key in seen.keys if key != seen.partition]
-    after = explained.after or [key for key in seen.keys if key == seen.partition]
+    before = judged.explanation.before or [key for key in seen.keys if key != seen.partition]
+    after = judged.explanation.after or [key for key in seen.keys if key == seen.partition]
     if not before or not after:
         return None
     earlier, later = (pooled([seen.profiles[key] for key in keys], seen.reference) for keys in (before, after))
     pictures = []
-    for place, name in enumerate(_leading(seen, decided, explained)):
+    for place, name in enumerate(_leading(seen, judged)):
         column = seen.reference.columns[name]
         profiles = {"training": column.profile, "before": earlier[name], "now": later[name]}
         labels, shares = shown_bins(column.bins, profiles)
@@ -85,19 +82,18 @@ def distributions(
     )
 
 
-def _leading(seen: Seen, decided: Mapping[str, Any], explained: Explained) -> list[str]:
-    diagnosis = Diagnosis.model_validate(decided.get("diagnosis") or {"findings": (), "labelled": (), "bad": ()})
+def _leading(seen: Seen, judged: Judged) -> list[str]:
     features = [name for name in seen.reference.columns if name != SCORE]
-    names = [name for finding in diagnosis.findings[:1] for name in features_of(finding, features)]
-    names += [contribution.feature for contribution in explained.contributions]
-    moved = (decided.get("detected") or {}).get("columns") or {}
-    names += sorted(moved, key=lambda name: -(moved[name].get("psi") or 0))
+    names = [name for finding in judged.diagnosis.findings[:1] for name in features_of(finding, features)]
+    names += [contribution.feature for contribution in judged.explanation.contributions]
+    moved = judged.detected.columns
+    names += sorted(moved, key=lambda name: -moved[name].psi)
     return [name for name in dict.fromkeys(names) if name in features][:DRAWN]
 
 
 def shown_bins(bins: Bins, profiles: Mapping[str, ColumnProfile]) -> tuple[list[str], dict[str, list[float]]]:
     """Names of the bins in which any side has rows to speak of, and each side's shares."""
-    shares = {side: np.asarray(one.counts, np.float64) / max(one.rows, 1) for side, one in profiles.items()}
+    shares = {side: np.asarray(part.counts, np.float64) / max(part.rows, 1) for side, part in profiles.items()}
     if isinstance(bins, Numbers):
         names = [f"up to {edge:.4g}" for edge in bins.edges] + [f"over {bins.edges[-1]:.4g}" if bins.edges else "any"]
     else:
@@ -107,35 +103,35 @@ def shown_bins(bins: Bins, profiles: Mapping[str, ColumnProfile]) -> tuple[list[
     order = np.argsort(-most, kind="stable")[:MOST_BINS]
     places = sorted(int(place) for place in order if most[place] >= LEAST_BIN)
     return [names[place] for place in places], {
-        side: [float(one[place]) for place in places] for side, one in shares.items()
+        side: [float(values[place]) for place in places] for side, values in shares.items()
     }
 
 
-def columns(seen: Seen, decided: Mapping[str, Any], trace: Trace) -> ColumnsPart | None:
+def columns(seen: Seen, judged: Judged, trace: Trace) -> ColumnsPart | None:
     """Every column's distances to training, the greatest first; None where nothing was measured."""
-    detected = decided.get("detected") or {}
-    distances = dict(detected.get("columns") or {})
-    if detected.get("prediction"):
-        distances[SCORE] = detected["prediction"]
-    if not distances:
+    detected = judged.detected
+    drifts = dict(detected.columns)
+    if detected.prediction is not None:
+        drifts[SCORE] = detected.prediction
+    if not drifts:
         return None
     reference = seen.file("reference.json")
     lines = []
-    for name, measured in sorted(distances.items(), key=lambda column: -(column[1].get("psi") or 0)):
+    for name, drift in sorted(drifts.items(), key=lambda column: -column[1].psi):
         sources = column_sources(seen, name, [seen.partition])
         sources.append(source(reference, partitions="all", column=name))
         values = []
         for part in DISTANCES:
-            value = measured.get(part)
+            value = getattr(drift, part)
             values.append("" if value is None else trace.noted(f"{name}: {part}", value, part, *sources))
         psi, js, wasserstein, empty, new = values
-        step = _step(measured.get("levels") or {})
+        step = _step(drift.levels)
         lines.append(ColumnLine(name, psi, js, wasserstein, empty, new, step))
     sources = column_sources(seen, "each", [seen.partition])
     return ColumnsPart(lines, [*sources, source(reference, partitions="all")])
 
 
-def _step(levels: Mapping[str, Any]) -> float | str:
+def _step(levels: Mapping[str, Level]) -> float | str:
     """The greatest step of a column as a multiple of its alarm level; empty where it has no such level."""
-    steps = [(level["step"] or 0) / level["step_level"] for level in levels.values() if level.get("step_level")]
+    steps = [(level.step or 0) / level.step_level for level in levels.values() if level.step_level]
     return max(steps, default="")

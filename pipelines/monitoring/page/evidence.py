@@ -10,8 +10,11 @@ from markupsafe import Markup
 
 from pipelines.html.columns import Table, interval, number, text
 from pipelines.html.wording import figure, percent, span
+from pipelines.monitoring.decide.decide import Decision
+from pipelines.monitoring.detect.detection import Drift
+from pipelines.monitoring.diagnose.finding import Diagnosis
 from pipelines.monitoring.explain.contribution import Contribution
-from pipelines.monitoring.explain.root_cause import Explained
+from pipelines.monitoring.explain.root_cause import Explanation
 from pipelines.monitoring.explain.series import NAMES, SKILLS
 from pipelines.monitoring.page import plots
 from pipelines.monitoring.page.trace import Source, Trace, source
@@ -104,6 +107,15 @@ class Seen:
         return f"models/{self.version}/{name}"
 
 
+class Judged(NamedTuple):
+    """What the stages have found in the partition. `decision`: None where none was taken."""
+
+    detected: Drift
+    diagnosis: Diagnosis
+    explanation: Explanation
+    decision: Decision | None
+
+
 def column_sources(seen: Seen, column: str, keys: Sequence[str]) -> list[Source]:
     """Profiles of partitions that the version was made from lie with the version, the others in the table."""
     made_from = [key for key in keys if key in seen.reference.partitions]
@@ -130,26 +142,26 @@ def label_sources(seen: Seen, keys: Sequence[str]) -> list[Source]:
     return sources
 
 
-def contributions(seen: Seen, explained: Explained, trace: Trace) -> ContributionsPart | None:
+def contributions(seen: Seen, explanation: Explanation, trace: Trace) -> ContributionsPart | None:
     """Each feature's part of the shift; None where there are no findings, or nothing before them."""
-    shift = explained.shift
+    shift = explanation.shift
     if shift is None:
         return None
-    both = [*explained.before, *explained.after]
+    both = [*explanation.before, *explanation.after]
     sources = [source("features", partition=both), source(seen.file("lineage.json"))]
     what, measure = "mean score", "mean of score"
-    ends = [column_sources(seen, SCORE, keys) for keys in (explained.before, explained.after)]
+    ends = [column_sources(seen, SCORE, keys) for keys in (explanation.before, explanation.after)]
     if shift.label:
         what = measure = f"mean probability of {shift.label}"
-        ends = [[source("features", partition=keys), sources[1]] for keys in (explained.before, explained.after)]
+        ends = [[source("features", partition=keys), sources[1]] for keys in (explanation.before, explanation.after)]
     value_before = trace.noted(f"{what}, before", shift.before, measure, *ends[0])
     value_now = trace.noted(f"{what}, now", shift.after, measure, *ends[1])
-    shown, others = explained.contributions[:SHOWN], explained.contributions[SHOWN:]
+    shown, others = explanation.contributions[:SHOWN], explanation.contributions[SHOWN:]
     lines = []
     for part in shown:
         score, margin = _parts(f"part of {part.feature}", part.score, part.margin, trace, sources)
-        before = _end(seen, part, "before", explained.before, trace)
-        now = _end(seen, part, "after", explained.after, trace)
+        before = _end(seen, part, "before", explanation.before, trace)
+        now = _end(seen, part, "after", explanation.after, trace)
         lines.append(ContributionLine(part.feature, score, margin, before, now))
     if others:
         name = "all other features"
@@ -164,8 +176,8 @@ def contributions(seen: Seen, explained: Explained, trace: Trace) -> Contributio
         what=what,
         value_now=value_now,
         value_before=value_before,
-        now=span(explained.after, missing="none"),
-        before=span(explained.before, missing="none"),
+        now=span(explanation.after, missing="none"),
+        before=span(explanation.before, missing="none"),
         method=shift.method,
         rows=shift.rows,
         picture=plots.carried("carried", f"Parts of the shift of the {what}", bars, f"change of the {what}"),
@@ -195,36 +207,37 @@ def _end(seen: Seen, contribution: Contribution, end: str, keys: Sequence[str], 
     return f"{words}, {percent(missing)} missing" if missing > SOME_MISSING else words
 
 
-def slices(seen: Seen, explained: Explained, trace: Trace) -> SlicesPart | None:
+def slices(seen: Seen, explanation: Explanation, trace: Trace) -> SlicesPart | None:
     """Slices whose loss rose most; None where there were no labelled rows to look at."""
-    if not explained.slices_looked_at:
+    if not explanation.slices_looked_at:
         return None
-    keys = [*explained.labelled_before, *explained.labelled_after]
+    keys = [*explanation.labelled_before, *explanation.labelled_after]
     sources = [*label_sources(seen, keys), source("features", partition=keys)]
-    if explained.has_held_out:
+    if explanation.has_held_out:
         sources.append(source(seen.file("held_out.parquet"), partition="all"))
     lines = []
-    for part in explained.slices:
+    for part in explanation.slices:
         for name in ("loss_before", "loss", "excess", "low", "high", "rows", "rows_before"):
             trace.noted(f"{part.name}: {name}", getattr(part, name), f"error slice: {name}", *sources)
         excess = {"value": part.excess, "low": part.low, "high": part.high}
         lines.append(SliceLine(part.name, part.loss_before, part.loss, excess, part.rows_before, part.rows))
     return SlicesPart(
-        looked_at=explained.slices_looked_at,
-        before=span(explained.labelled_before, missing="none"),
-        since=span(explained.labelled_after, missing="none"),
-        has_held_out=explained.has_held_out,
+        looked_at=explanation.slices_looked_at,
+        before=span(explanation.labelled_before, missing="none"),
+        since=span(explanation.labelled_after, missing="none"),
+        has_held_out=explanation.has_held_out,
         lines=lines,
         sources=sources,
     )
 
 
-def matters(seen: Seen, explained: Explained, trace: Trace) -> MattersPart | None:
+def matters(seen: Seen, explanation: Explanation, trace: Trace) -> MattersPart | None:
     """Realised metrics by partition, beside what was estimated of them before their labels came.
 
     None where neither is known.
     """
-    realised = {row["partition"]: row for row in explained.performance}
+    realised = {part.partition: part.measured() for part in explanation.performance}
+    held_out = {part.partition for part in explanation.performance if part.is_held_out}
     measured = {name for row in realised.values() for name in row}
     measured |= {row["metric"] for row in seen.estimates}
     skill = next((name for name in SKILLS if name in measured), None)
@@ -244,15 +257,15 @@ def matters(seen: Seen, explained: Explained, trace: Trace) -> MattersPart | Non
             of_estimate = source("estimates", partition=key, metric=skill, model_version=seen.version)
             for part in ("value", "low", "high"):
                 trace.noted(f"{skill}, {key}, estimated: {part}", estimate[part], part, of_estimate)
-        held_out = " (held out)" if row.get("is_held_out") else ""
-        rows.append([f"{key}{held_out}", *values[:2], estimate or "", *values[2:]])
+        name = f"{key} (held out)" if key in held_out else key
+        rows.append([name, *values[:2], estimate or "", *values[2:]])
     metric = NAMES[skill]
     picture = plots.estimates(
         "matters",
         f"{metric} by {seen.every}: realised, and estimated before",
         seen.keys,
         {key: (float(row["value"]), float(row["low"]), float(row["high"])) for key, row in estimated.items()},
-        {key: float(row[skill]) for key, row in realised.items() if skill in row},
+        {key: float(value) for key, row in realised.items() if (value := row.get(skill)) is not None},
         seen.unlabelled,
     )
     tested = seen.reference.metrics.get(skill)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,12 +11,13 @@ from pipelines.config import Action
 from pipelines.html.columns import Table, text
 from pipelines.html.render import render
 from pipelines.html.wording import figure
-from pipelines.monitoring.explain.root_cause import Change, Explained
+from pipelines.monitoring.explain.root_cause import Change, Explanation
 from pipelines.monitoring.explain.series import Series, column_series, metric_series
 from pipelines.monitoring.page import plots
 from pipelines.monitoring.page.columns import ColumnsPart, DistributionsPart, columns, distributions
 from pipelines.monitoring.page.evidence import (
     ContributionsPart,
+    Judged,
     MattersPart,
     Seen,
     SlicesPart,
@@ -101,57 +101,54 @@ class MonitoringPage:
     trace: Trace
 
 
-def page(seen: Seen, decided: Mapping[str, Any], explained: Explained) -> bytes:
-    """One HTML page, which needs nothing else: no script, no other file; equal inputs give equal bytes.
-
-    Args:
-        decided: what `decide` gave; what is not in it is shown as not known.
-    """
-    trace = Trace()
+def page(seen: Seen, judged: Judged) -> bytes:
+    """One HTML page, which needs nothing else: no script, no other file; equal inputs give equal bytes."""
+    trace, explanation = Trace(), judged.explanation
     drawn = MonitoringPage(
         every=seen.every,
         version=seen.version,
-        happened=_happened(seen, decided, explained),
-        shifted=_shifted(seen, decided, trace),
-        since=_since(seen, explained, trace),
-        contributions=contributions(seen, explained, trace),
-        slices=slices(seen, explained, trace),
-        matters=matters(seen, explained, trace),
-        options=_options(seen, decided, trace),
-        distributions=distributions(seen, decided, explained, trace),
-        columns=columns(seen, decided, trace),
+        happened=_happened(seen, judged),
+        shifted=_shifted(seen, judged, trace),
+        since=_since(seen, explanation, trace),
+        contributions=contributions(seen, explanation, trace),
+        slices=slices(seen, explanation, trace),
+        matters=matters(seen, explanation, trace),
+        options=_options(seen, judged, trace),
+        distributions=distributions(seen, judged, trace),
+        columns=columns(seen, judged, trace),
         trace=trace,
     )
-    title = f"{seen.problem}, {seen.every} of {seen.partition}: {decided.get('verdict', 'no verdict')}"
+    verdict = judged.decision.verdict if judged.decision else "no verdict"
+    title = f"{seen.problem}, {seen.every} of {seen.partition}: {verdict}"
     return render("monitoring.html", title, drawn)
 
 
-def _happened(seen: Seen, decided: Mapping[str, Any], explained: Explained) -> HappenedPart:
-    action = str(decided.get("action", ""))
-    verdict = str(decided.get("verdict", "none given"))
-    why = explained.paragraph
-    if verdict == "staleness":  # no finding speaks for the action: what does stands among the reasons alone
-        why = f"Nothing drifted, but a fresher model is expected to pay: {decided.get('reason', '')}."
+def _happened(seen: Seen, judged: Judged) -> HappenedPart:
+    decision, explanation = judged.decision, judged.explanation
+    why = explanation.paragraph
+    # No finding speaks for the action: what does stands among the reasons alone.
+    if decision is not None and decision.verdict == "staleness":
+        why = f"Nothing drifted, but a fresher model is expected to pay: {decision.reason}."
     scored = seen.profiles.get(seen.partition)
     return HappenedPart(
-        verdict=verdict,
-        action=action or "none taken",
-        done=Action(action).done if action else "No decision was taken.",
-        is_good=action in GOOD and verdict != NOT_JUDGED,
+        verdict=decision.verdict if decision else "none given",
+        action=decision.action if decision else "none taken",
+        done=decision.action.done if decision else "No decision was taken.",
+        is_good=decision is not None and decision.action in GOOD and decision.verdict != NOT_JUDGED,
         why=why,
-        picture=_drawn(seen, explained),
-        since=explained.since,
+        picture=_drawn(seen, explanation),
+        since=explanation.since,
         rows=scored[SCORE].rows if scored else None,
-        notes=explained.notes,
+        notes=explanation.notes,
     )
 
 
-def _drawn(seen: Seen, explained: Explained) -> Markup | None:
+def _drawn(seen: Seen, explanation: Explanation) -> Markup | None:
     """The series that matters: that of the leading finding, or, where there is none, how good the scores were."""
-    if explained.changes:
-        chosen = explained.changes[0]
+    if explanation.changes:
+        chosen = explanation.changes[0]
     else:
-        series = metric_series(explained.performance) or column_series(seen.reference, seen.profiles, SCORE, "mean")
+        series = metric_series(explanation.performance) or column_series(seen.reference, seen.profiles, SCORE, "mean")
         chosen = Change(series=series, change=None)
     series = chosen.series
     values = dict(zip(series.keys, series.values, strict=True))
@@ -159,31 +156,29 @@ def _drawn(seen: Seen, explained: Explained) -> Markup | None:
     return plots.timeline("series", title, seen.keys, values, chosen.change, seen.unlabelled)
 
 
-def _shifted(seen: Seen, decided: Mapping[str, Any], trace: Trace) -> ShiftedPart:
-    diagnosis = decided.get("diagnosis") or {}
-    findings = diagnosis.get("findings") or []
+def _shifted(seen: Seen, judged: Judged, trace: Trace) -> ShiftedPart:
     of_decision = _decision(seen)
     rows = []
-    for place, finding in enumerate(findings):
-        for name, value in finding["numbers"].items():
+    for place, finding in enumerate(judged.diagnosis.findings):
+        for name, value in finding.numbers.items():
             measure = f"evidence.diagnosis.findings[{place}].numbers[{name!r}]"
-            trace.noted(f"{finding['kind']}: {name}", value, measure, of_decision)
-        rows.append([finding["kind"], finding["evidence"], ", ".join(finding.get("features") or [])])
+            trace.noted(f"{finding.kind}: {name}", value, measure, of_decision)
+        rows.append([finding.kind, finding.evidence, ", ".join(finding.features)])
     columns = [text("kind"), text("what shows it"), text("features")]
     if not any(features for _, _, features in rows):
         columns, rows = columns[:2], [row[:2] for row in rows]
     return ShiftedPart(
         findings=Table(columns, rows) if rows else None,
-        unjudged=[words[:1].upper() + words[1:] for words in (diagnosis.get("unjudged") or {}).values()],
+        unjudged=[words[:1].upper() + words[1:] for words in judged.diagnosis.unjudged.values()],
         sources=[of_decision],
     )
 
 
-def _since(seen: Seen, explained: Explained, trace: Trace) -> SincePart:
+def _since(seen: Seen, explanation: Explanation, trace: Trace) -> SincePart:
     """The newest change of each number that the findings show in."""
     lines: list[ChangeLine] = []
     sources: list[Source] = []
-    for changed in explained.changes:
+    for changed in explanation.changes:
         series, change = changed.series, changed.change
         of_series = _series_sources(seen, series)
         sources += [each for each in of_series if each not in sources]
@@ -201,21 +196,20 @@ def _since(seen: Seen, explained: Explained, trace: Trace) -> SincePart:
     return SincePart(lines, sources)
 
 
-def _options(seen: Seen, decided: Mapping[str, Any], trace: Trace) -> OptionsPart:
-    of_decision = _decision(seen)
+def _options(seen: Seen, judged: Judged, trace: Trace) -> OptionsPart:
+    of_decision, decision = _decision(seen), judged.decision
+    if decision is None:
+        return OptionsPart("No reason is known.", [], [of_decision])
     lines = []
-    options = [option for option in decided.get("options") or [] if isinstance(option, Mapping)]
-    for place, option in enumerate(options):
-        action = option.get("action")
+    for place, option in enumerate(decision.options):
         for part in ("gain", "low", "high", "cost"):
-            trace.noted(f"option {action}: {part}", option.get(part), f"evidence.options[{place}].{part}", of_decision)
-        has_interval = option.get("low") is not None and option.get("high") is not None
-        gain = {"value": option.get("gain"), "low": option.get("low"), "high": option.get("high")}
-        chosen = "chosen" if action == decided.get("action") else str(option.get("why_not") or "")
-        lines.append(
-            OptionLine(action, gain if has_interval else figure(option.get("gain")), option.get("cost"), chosen)
-        )
-    return OptionsPart(str(decided.get("reason") or "No reason is known."), lines, [of_decision])
+            measure = f"evidence.options[{place}].{part}"
+            trace.noted(f"option {option.action}: {part}", getattr(option, part), measure, of_decision)
+        has_interval = option.low is not None and option.high is not None
+        gain = {"value": option.gain, "low": option.low, "high": option.high} if has_interval else figure(option.gain)
+        chosen = "chosen" if option.action == decision.action else option.why_not
+        lines.append(OptionLine(option.action, gain, option.cost, chosen))
+    return OptionsPart(decision.reason or "No reason is known.", lines, [of_decision])
 
 
 def _series_sources(seen: Seen, series: Series, key: str | None = None) -> list[Source]:

@@ -70,7 +70,7 @@ def estimates(
 ) -> Markup | None:
     """Estimated metrics with their intervals (value, low, high), hollow, and realised ones, filled, by partition."""
     at = {key: place for place, key in enumerate(keys)}
-    guessed = {at[key]: one for key, one in estimated.items() if key in at}
+    guessed = {at[key]: interval for key, interval in estimated.items() if key in at}
     came = {at[key]: value for key, value in realised.items() if key in at}
     if not guessed and not came:
         return None
@@ -129,7 +129,7 @@ def bins(name: str, title: str, labels: Sequence[str], sides: Mapping[str, Seque
             x = np.arange(len(labels)) + (place - (len(sides) - 1) / 2) * width
             axes.bar(x, 100 * np.asarray(shares), width, color=colours[place % len(colours)], label=side)
         axes.set_xticks(
-            range(len(labels)), [shortened(one)[:18] for one in labels], rotation=40, ha="right", fontsize=8
+            range(len(labels)), [shortened(label)[:18] for label in labels], rotation=40, ha="right", fontsize=8
         )
         axes.grid(visible=False, axis="x")
         axes.legend(frameon=False, fontsize=8)

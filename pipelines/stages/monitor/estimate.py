@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
 from pipelines import sql, store
 from pipelines.artifacts import table_schema
 from pipelines.dataset.label import mature
 from pipelines.dataset.waiting import Judgeable
+from pipelines.documents.measures import Interval
 from pipelines.errors import DataError, NothingToDo
-from pipelines.handoffs.config import pinned_problem
+from pipelines.handoffs.config import problem_of
+from pipelines.handoffs.monitoring import Estimated, Profiled
+from pipelines.monitoring.diagnose.concept import Concept
+from pipelines.monitoring.diagnose.feedback import Feedback
+from pipelines.monitoring.diagnose.label_shift import LabelShift
+from pipelines.monitoring.diagnose.shifts import LabelEvidence
 from pipelines.problem import Problem
+from pipelines.profiles.column import Frozen
 from pipelines.release.versions import version_problem
+from pipelines.stages.monitor import evidence
 from pipelines.stages.monitor.labelled import (
     estimates_until,
     label_coverage,
@@ -37,41 +46,86 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Weighing:
-    """What the domain classifier found, and whether its weights are to be used."""
+    """What the domain classifier has found, and whether its weights are to be used."""
 
     note: str
     is_weighted: bool = False
-    facts: dict[str, float | None] = field(
-        default_factory=lambda: dict.fromkeys(("effective_rows", "domain_auc", "domain_low", "domain_high"))
-    )
+    effective_rows: float | None = None
+    auc: Interval = field(default_factory=lambda: dict.fromkeys(("value", "low", "high")))
+
+    @property
+    def method(self) -> str:
+        return "weighted cbpe" if self.is_weighted else "cbpe"
 
 
-def estimate(problem_name: str, profiled: dict[str, Any]) -> dict[str, Any]:
+class EstimatedMetric(Frozen):
+    """A metric as it is expected, with its interval, and how far such estimates were off on average."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    past_error: float | None
+    """None: no estimate has met its labels yet."""
+    past_partitions: int
+
+
+class Estimation(LabelEvidence):
+    """What the stage `estimate` has found."""
+
+    version: str
+    rows: int
+    method: str | None = None
+    """None: nothing is estimated, and `note` says why."""
+    note: str | None = None
+    domain_auc: Interval = Field(default_factory=lambda: dict.fromkeys(("value", "low", "high")))
+    """How well the partition's inputs are told from held-out ones."""
+    estimated: dict[str, EstimatedMetric] = Field(default_factory=dict)
+    """By metric."""
+    realised: tuple[str, ...] = ()
+    """Partitions measured now."""
+    verdict: str | None = None
+    notes: dict[str, str | None] = Field(default_factory=dict)
+    """Of label_shift, concept and feedback: why there is none."""
+
+
+class _Estimates(NamedTuple):
+    """Of the partition's metrics, and its label shift."""
+
+    weighing: _Weighing
+    estimated: dict[str, EstimatedMetric]
+    realised: list[str]
+    label_shift: LabelShift
+
+
+def estimate(problem_name: str, profiled: Profiled) -> Estimated:
     """Estimate the partition's metrics without its labels; measure those estimated before whose labels have come; and
     say what labels show, before they come and after: label shift, concept drift, feedback.
 
     Estimates are no measurements: they hold while only the inputs move. The table `estimates` gets this partition's
     rows, and `realised` where an earlier partition's labels are mature, as they were known when they became so; a
-    repeated run writes the same.
-
-    Args:
-        profiled: what `monitor.profile` gave: partition, version.
-
-    Result: {"partition", "version", "rows", "method", "note", "domain_auc": {"value", "low", "high"}, "estimated":
-    {metric: {"value", "low", "high", "past_error", "past_partitions"}}, "realised": partitions measured now,
-    "verdict": a sentence; "label_shift", "concept", "feedback": what the functions of these names give, or None;
-    "notes": {one of the three that is None: why}}. A regression has no estimates, and no label shift.
+    repeated run writes the same. A regression has no estimates, and no label shift.
 
     Raises:
         NothingToDo: there is nothing to say, such as of a version registered before there were estimates.
         DataError: the partition has no predictions by this version.
     """
-    problem = pinned_problem(problem_name, profiled.get("config"))
-    partition, version = profiled["partition"], profiled["version"]
-    if profiled.get("rows") == 0:
+    problem = problem_of(problem_name, profiled)
+    estimation = _estimation(problem, profiled)
+    return Estimated(
+        partition=profiled.partition,
+        version=profiled.version,
+        config=profiled.config,
+        estimation=evidence.keep(problem, profiled, "estimation", estimation),
+        verdict=estimation.verdict,
+    )
+
+
+def _estimation(problem: Problem, profiled: Profiled) -> Estimation:
+    partition, version = profiled.partition, profiled.version
+    if profiled.rows == 0:
         raise NothingToDo(
             "the partition has no rows",
-            where=f"problem {problem_name}, {partition}",
+            where=f"problem {problem.name}, {partition}",
             cure="there is nothing to estimate",
         )
     trained_problem = version_problem(problem, version)
@@ -81,34 +135,38 @@ def estimate(problem_name: str, profiled: dict[str, Any]) -> dict[str, Any]:
         why_not = f"version {version} has no held-out rows: it was registered before there were estimates"
     labels_in = handed_on(problem, profiled)
     labelled = labelled_rows(trained_problem, version, labels_in, problem.monitoring.policy.trailing_partitions + 1)
-    concept = (None, why_not) if held_out is None else _concept(problem, trained_problem, held_out, labelled)
-    feedback = _feedback(problem, trained_problem, version, labelled, partition)
+    concept, no_concept = None, why_not
+    if held_out is not None:
+        concept, no_concept = _concept(problem, trained_problem, held_out, labelled)
+    feedback, no_feedback = _feedback(problem, trained_problem, version, labelled, partition)
     if trained_problem.task == "regression":
         why_not = "a regression has no estimates: its scores are no chances"
-    if why_not and concept[0] is None and feedback[0] is None:
+    if why_not and concept is None and feedback is None:
         raise NothingToDo(
             why_not,
             where=f"problem {problem.name}, version {version}",
             cure=f"wait for labels; the next version of {problem.name}.train has held-out rows",
         )
     rows, scores = _scored_rows(problem, trained_problem, partition, version)
-    result = {
-        "partition": partition,
-        "version": version,
-        "rows": rows.num_rows,
-        "method": None,
-        "note": why_not,
-        "domain_auc": dict.fromkeys(("value", "low", "high")),
-        "estimated": {},
-        "realised": [],
-        "verdict": why_not,
-        "label_shift": None,
-    }
-    if held_out is not None and not why_not:
-        result |= _estimates(trained_problem, held_out, rows, scores, version, labels_in, labelled)
-    found = {"label_shift": (result["label_shift"], why_not), "concept": concept, "feedback": feedback}
-    result |= {name: one for name, (one, _) in found.items()}
-    return result | {"notes": {name: why for name, (one, why) in found.items() if one is None}}
+    notes = {} if concept else {"concept": no_concept}
+    notes |= {} if feedback else {"feedback": no_feedback}
+    found_by_labels = {"partition": partition, "version": version, "concept": concept, "feedback": feedback}
+    if held_out is None or why_not:
+        notes = {"label_shift": why_not, **notes}
+        return Estimation(**found_by_labels, rows=rows.num_rows, note=why_not, verdict=why_not, notes=notes)
+    estimates = _estimates(trained_problem, held_out, rows, scores, version, labels_in, labelled)
+    return Estimation(
+        **found_by_labels,
+        rows=rows.num_rows,
+        method=estimates.weighing.method,
+        note=estimates.weighing.note,
+        domain_auc=estimates.weighing.auc,
+        estimated=estimates.estimated,
+        realised=tuple(estimates.realised),
+        verdict=_sentence(trained_problem, estimates.estimated),
+        label_shift=estimates.label_shift,
+        notes=notes,
+    )
 
 
 def _estimates(
@@ -119,63 +177,58 @@ def _estimates(
     version: str,
     labels_in: Judgeable,
     labelled: list[pa.Table],
-) -> dict[str, Any]:
-    """Write the partition's estimates; gives what `estimate` tells of them, and the label shift."""
+) -> _Estimates:
+    """Write the partition's estimates; gives them, and the label shift."""
     from pipelines.metrics.bootstrap import blocks_of
     from pipelines.monitoring.diagnose.label_shift import label_shift
     from pipelines.monitoring.estimate.estimate import estimate as estimate_metrics
     from pipelines.monitoring.estimate.past_error import past_errors, widened
 
-    config, partition = labels_in.problem, labels_in.partition
-    rule = config.evaluation.bootstrap
+    problem, partition = labels_in.problem, labels_in.partition
+    rule = problem.evaluation.bootstrap
     table, measured = measure_past(labels_in, estimates_until(labels_in))
-    blocks, its_blocks = blocks_of(config, held_out.rows), blocks_of(config, rows)
-    chance = _label_chance(config, trained_problem, held_out, rows, its_blocks, partition, labelled)
-    weighing, truth = _weigh(config, trained_problem, held_out, blocks, rows, its_blocks, chance)
-    found = estimate_metrics(truth, blocks, scores, its_blocks, rule, chance)
+    blocks, partition_blocks = blocks_of(problem, held_out.rows), blocks_of(problem, rows)
+    chance = _label_chance(problem, trained_problem, held_out, rows, partition_blocks, partition, labelled)
+    weighing, truth = _weigh(problem, trained_problem, held_out, blocks, rows, partition_blocks, chance)
+    expected = estimate_metrics(truth, blocks, scores, partition_blocks, rule, chance)
 
     is_this = pc.equal(table["partition"], partition)
     others = table.filter(pc.invert(is_this))
-    errors = past_errors(others, mature(config, partition, others["partition"].unique().to_pylist()))
+    errors = past_errors(others, mature(problem, partition, others["partition"].unique().to_pylist()))
     before = table.filter(pc.and_(is_this, pc.equal(table["model_version"], version)))
     kept = {row["metric"]: (row["realised"], row["realised_rows"]) for row in before.to_pylist()}
     written, estimated = [], {}
-    for metric, one in found.items():
+    for metric, interval in expected.items():
         past = errors.get(metric, np.zeros(0))
-        told = {
-            **widened(metric, one, past, rule.confidence),
-            "past_error": float(past.mean()) if len(past) else None,
-            "past_partitions": len(past),
-        }
+        estimated[metric] = EstimatedMetric(
+            **widened(metric, interval, past, rule.confidence),
+            past_error=float(past.mean()) if len(past) else None,
+            past_partitions=len(past),
+        )
         realised, realised_rows = kept.get(metric, (None, None))
-        estimated[metric] = told
         written.append(
             {
                 "partition": partition,
                 "model_version": version,
                 "metric": metric,
-                **told,
+                **estimated[metric].model_dump(),
                 "rows": rows.num_rows,
-                "method": _method(weighing),
+                "method": weighing.method,
                 "note": weighing.note,
-                **weighing.facts,
+                "effective_rows": weighing.effective_rows,
+                "domain_auc": weighing.auc["value"],
+                "domain_low": weighing.auc["low"],
+                "domain_high": weighing.auc["high"],
                 "realised": realised,
                 "realised_rows": realised_rows,
             }
         )
-    new = pa.Table.from_pylist(written, table_schema(config, "estimates"))
-    store.write_table(config, "estimates", new, [partition])
+    new = pa.Table.from_pylist(written, table_schema(problem, "estimates"))
+    store.write_table(problem, "estimates", new, [partition])
     _, itself = measure_past(labels_in, new)  # where labels come at once
-    facts = weighing.facts
-    return {
-        "method": _method(weighing),
-        "note": weighing.note,
-        "domain_auc": {"value": facts["domain_auc"], "low": facts["domain_low"], "high": facts["domain_high"]},
-        "estimated": estimated,
-        "realised": measured + itself,
-        "verdict": _sentence(trained_problem, estimated),
-        "label_shift": label_shift(held_out.scored, blocks, scores, its_blocks, rule, facts["domain_low"], chance),
-    }
+    domain_low = weighing.auc["low"]
+    shift = label_shift(held_out.scored, blocks, scores, partition_blocks, rule, domain_low, chance)
+    return _Estimates(weighing, estimated, measured + itself, shift)
 
 
 def _label_chance(
@@ -183,7 +236,7 @@ def _label_chance(
     trained_problem: Problem,
     held_out: HeldOut,
     rows: pa.Table,
-    its_blocks: np.ndarray,
+    partition_blocks: np.ndarray,
     partition: str,
     labelled: list[pa.Table],
 ) -> LabelChance | None:
@@ -201,27 +254,27 @@ def _label_chance(
     past = pa.concat_tables([part.select(columns) for part in (tested, *labelled)], promote_options="permissive")
     is_labelled = past["_is_labelled"].to_numpy()
     rule = problem.evaluation.bootstrap
-    return label_chance(trained_problem, past, is_labelled, blocks_of(problem, past), rows, its_blocks, rule)
+    return label_chance(trained_problem, past, is_labelled, blocks_of(problem, past), rows, partition_blocks, rule)
 
 
 def _concept(
     problem: Problem, trained_problem: Problem, held_out: HeldOut, labelled: list[pa.Table]
-) -> tuple[dict[str, Any] | None, str | None]:
+) -> tuple[Concept | None, str | None]:
     from pipelines.monitoring.diagnose.concept import concept
 
     policy, threshold = problem.monitoring.policy, held_out.scored.threshold
-    known = [with_labels(trained_problem, rows, threshold) for rows in labelled]
-    known = [one for one in known if one.rows.num_rows]
-    if not known:
+    parts = [with_labels(trained_problem, rows, threshold) for rows in labelled]
+    parts = [part for part in parts if part.rows.num_rows]
+    if not parts:
         return None, "no partition that this version scored has its labels yet"
     rule = problem.evaluation.bootstrap
-    found = concept(trained_problem, held_out, known, rule, policy.max_concept_shift, policy.min_labels)
-    return found, None if found else "no feature has two values in the newest labelled partition"
+    drift = concept(trained_problem, held_out, parts, rule, policy.max_concept_shift, policy.min_labels)
+    return drift, None if drift else "no feature has two values in the newest labelled partition"
 
 
 def _feedback(
     problem: Problem, trained_problem: Problem, version: str, labelled: list[pa.Table], partition: str
-) -> tuple[dict[str, Any] | None, str | None]:
+) -> tuple[Feedback | None, str | None]:
     from pipelines.monitoring.diagnose.feedback import feedback, trend
 
     if problem.labels.after_maturity == "negative":
@@ -265,40 +318,36 @@ def _weigh(
     held_out: HeldOut,
     blocks: np.ndarray,
     rows: pa.Table,
-    its_blocks: np.ndarray,
+    partition_blocks: np.ndarray,
     chance: LabelChance | None,
 ) -> tuple[_Weighing, Scored]:
     """Whether held-out rows count by how much they are like the partition's, and those rows, weighted or not."""
     from pipelines.monitoring.estimate.domain import domain
 
     weights = None if chance is None else chance.values
-    found = domain(trained_problem, held_out.rows, blocks, rows, its_blocks, problem.evaluation.bootstrap, weights)
-    if found is None:
+    rule = problem.evaluation.bootstrap
+    moved = domain(trained_problem, held_out.rows, blocks, rows, partition_blocks, rule, weights)
+    if moved is None:
         return _Weighing("no input tells rows apart"), held_out.scored
-    names = {"domain_auc": "value", "domain_low": "low", "domain_high": "high"}
-    facts = {name: found.auc[of] for name, of in names.items()} | {"effective_rows": found.rows}
-    if reason := found.why_not(problem.monitoring.policy.min_labels):
-        return _Weighing(reason, facts=facts), held_out.scored
-    weighing = _Weighing(f"held-out rows weighted, {found.rows:.0f} effective ones", is_weighted=True, facts=facts)
-    return weighing, replace(held_out.scored, weights=held_out.scored.weights * found.weights)
+    if reason := moved.why_not(problem.monitoring.policy.min_labels):
+        return _Weighing(reason, effective_rows=moved.rows, auc=moved.auc), held_out.scored
+    note = f"held-out rows weighted, {moved.rows:.0f} effective ones"
+    weighing = _Weighing(note, is_weighted=True, effective_rows=moved.rows, auc=moved.auc)
+    return weighing, replace(held_out.scored, weights=held_out.scored.weights * moved.weights)
 
 
-def _method(weighing: _Weighing) -> str:
-    return "weighted cbpe" if weighing.is_weighted else "cbpe"
-
-
-def _sentence(trained_problem: Problem, estimated: dict[str, Any]) -> str:
+def _sentence(trained_problem: Problem, estimated: dict[str, EstimatedMetric]) -> str:
     """For people; never to be read as a measurement."""
     from pipelines.metrics.metrics import SKILL
 
     name = next((name for name in (SKILL[trained_problem.task], "log_loss") if name in estimated), None)
     if name is None:
         return "too few rows to estimate anything"
-    one = estimated[name]
+    metric = estimated[name]
     word = {"auc": "AUC", "log_loss": "log loss"}[name]
-    told = f"{word} {one['value']:.3f} estimated ({one['low']:.3f} to {one['high']:.3f})"
-    if not one["past_partitions"]:
-        return f"{told}; no estimate has met its labels yet"
-    past = one["past_partitions"]
+    sentence = f"{word} {metric.value:.3f} estimated ({metric.low:.3f} to {metric.high:.3f})"
+    past = metric.past_partitions
+    if not past:
+        return f"{sentence}; no estimate has met its labels yet"
     over = "the last labelled partition" if past == 1 else f"the last {past} labelled partitions"
-    return f"{told}; over {over} its error was {one['past_error']:.3f} on average"
+    return f"{sentence}; over {over} its error was {metric.past_error:.3f} on average"

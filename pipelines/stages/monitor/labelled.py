@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,8 @@ from pipelines.release.versions import learnt_by, version_problem
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
+    from pipelines.monitoring.detect.detection import LabelledPartition
+    from pipelines.monitoring.diagnose.feedback import Coverage
     from pipelines.monitoring.estimate.held_out import HeldOut
 
 LOOKED_BACK = 120  # mature partitions, the newest, of which estimates are read: some of them may never get a label
@@ -127,13 +129,12 @@ def with_or_without_label(problem: Problem, trained_problem: Problem, keys: list
     )
 
 
-def newest_realised(problem: Problem, partition: str, scored: list[str]) -> list[dict[str, Any]]:
+def newest_realised(problem: Problem, partition: str, scored: list[str]) -> list[LabelledPartition]:
     """How the newest labelled partitions turned out, oldest first: `monitoring.policy.of_last` of them, by whatever
     version scored each. What a version has learnt from is left out: it scores that well whatever it is worth.
 
-    Neighbouring partitions of one version with fewer than `monitoring.policy.min_labels` labels are pooled. Each has
-    what `performance` tells, "partition" (the newest of the pool), "partitions" (all of it), "version" and
-    "unknown_labels". A pool may still have too few rows: at most 60 partitions are looked at.
+    Neighbouring partitions of one version with fewer than `monitoring.policy.min_labels` labels are pooled. A pool may
+    still have too few rows: at most 60 partitions are looked at.
 
     Args:
         partition: labels are taken as known at its end.
@@ -143,20 +144,20 @@ def newest_realised(problem: Problem, partition: str, scored: list[str]) -> list
     keys = mature(problem, partition, scored)[-KEPT_PARTITIONS:]
     wanted = policy.of_last
     while True:
-        found = _realised_pools(problem, partition, keys[-wanted:])
-        is_enough = sum(pool["rows"] >= policy.min_labels for pool in found) >= policy.of_last
+        pools = _realised_pools(problem, partition, keys[-wanted:])
+        is_enough = sum(pool.rows >= policy.min_labels for pool in pools) >= policy.of_last
         if is_enough or wanted >= len(keys):
-            return found[-policy.of_last :]
+            return pools[-policy.of_last :]
         wanted *= 2  # small partitions: it takes more of them
 
 
-def _realised_pools(problem: Problem, partition: str, keys: list[str]) -> list[dict[str, Any]]:
+def _realised_pools(problem: Problem, partition: str, keys: list[str]) -> list[LabelledPartition]:
     from pipelines.monitoring.detect.detect import performance
     from pipelines.monitoring.estimate.realised import realised
     from pipelines.profiles.pooled import windows
 
     predictions, labels = store.dataset(problem, "predictions"), store.dataset(problem, "labels")
-    found: list[dict[str, Any]] = []
+    pools: list[LabelledPartition] = []
     for version, scored_keys in _runs(problem, keys):
         learnt = learnt_by(problem, version)
         its_keys = [key for key in scored_keys if key not in learnt]
@@ -172,14 +173,16 @@ def _realised_pools(problem: Problem, partition: str, keys: list[str]) -> list[d
             unknown: Counter[str] = Counter()
             for part in (first, *others):
                 unknown.update(part.unknown_labels)
-            pool = {
-                "partition": parts[window[-1]].partition,
-                "partitions": [parts[place].partition for place in window],
-                "version": version,
-                "unknown_labels": dict(unknown),
-            }
-            found.append(pool | performance(first.scored.joined([part.scored for part in others])))
-    return found
+            pooled = performance(first.scored.joined([part.scored for part in others]))
+            pools.append(
+                pooled.at(
+                    parts[window[-1]].partition,
+                    partitions=[parts[place].partition for place in window],
+                    version=version,
+                    unknown_labels=dict(unknown),
+                )
+            )
+    return pools
 
 
 def _runs(problem: Problem, keys: list[str]) -> list[tuple[str, list[str]]]:
@@ -262,7 +265,7 @@ def _is_judgeable(problem: Problem, key: str, then: str, by_then: dict[str, Judg
     return bool(by_then[then].among([key]))
 
 
-def label_coverage(problem: Problem, trained_problem: Problem, rows: pa.Table) -> dict[str, Any] | None:
+def label_coverage(problem: Problem, trained_problem: Problem, rows: pa.Table) -> Coverage | None:
     """How many rows of a mature partition have a label, by score."""
     from pipelines.metrics.bootstrap import blocks_of
     from pipelines.monitoring.diagnose.feedback import coverage

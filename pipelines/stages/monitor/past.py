@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
     from pipelines.metrics.scored import Scored
+    from pipelines.monitoring.detect.detection import LabelledPartition
     from pipelines.monitoring.estimate.held_out import HeldOut
 
 MEASURED_ROWS = 20_000  # of each labelled partition, and of each side whose losses are compared, at most
@@ -64,31 +65,29 @@ class Past:
         counts = self._counts(self._predictions(keys[-KEPT_PARTITIONS:]))
         return sorted(counts)
 
-    def performance(self) -> list[dict[str, Any]]:
+    def performance(self) -> list[LabelledPartition]:
         """How good its scores turned out, of the test split's partitions and then of labelled ones, oldest first.
 
-        Each as `detect.performance` tells it, with "partition" and "is_held_out": from the rows that went with the
-        version. Of a partition with more than 20,000 rows a sample.
+        Of a partition with more than 20,000 rows a sample.
         """
         from pipelines.monitoring.detect.detect import performance
 
-        told = []
+        turned_out = []
         held_out = self.held_out()
         if held_out:
             parts = np.asarray(held_out.rows["partition"].to_pylist())
-            told += [
-                {"partition": str(key), "is_held_out": True, **performance(held_out.scored.take(parts == key))}
+            turned_out += [
+                performance(held_out.scored.take(parts == key)).at(str(key), is_held_out=True)
                 for key in np.unique(parts)
             ]
         keys = self.labelled_keys()
-        rows, found = self.labelled(keys, [], {key: {key} for key in keys}) if keys else (None, None)
-        if rows is not None and found is not None:
+        if keys:
+            rows, truth = self.labelled(keys, [], {key: {key} for key in keys})
             parts = np.asarray(rows["partition"].to_pylist())
-            told += [
-                {"partition": str(key), "is_held_out": False, **performance(found.take(parts == key))}
-                for key in np.unique(parts)
+            turned_out += [
+                performance(truth.take(parts == key)).at(str(key), is_held_out=False) for key in np.unique(parts)
             ]
-        return sorted(told, key=lambda one: str(one["partition"]))
+        return sorted(turned_out, key=lambda part: part.partition)
 
     def labelled(
         self, keys: Sequence[str], features: Sequence[str], together: Mapping[str, set[str]]

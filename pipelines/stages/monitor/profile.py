@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow.compute as pc
 
 from pipelines import sql, store
@@ -11,18 +9,18 @@ from pipelines.artifacts import table_schema
 from pipelines.dataset.waiting import judgeable
 from pipelines.errors import DataError
 from pipelines.handoffs.config import pin
+from pipelines.handoffs.monitoring import Profiled
 from pipelines.paths import manifest_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import version_problem
 from pipelines.stages.monitor import past
 
 
-def profile(problem_name: str, partition: str) -> dict[str, Any]:
+def profile(problem_name: str, partition: str) -> Profiled:
     """Profile the partition's features and scores in one pass, on the bins of the model that scored it.
 
     The scores also by the slices that the problem declares (evaluation.slices.by). A partition that was scored empty
-    has no profile. Result: {"partition", "version", "rows", "late": partitions too many of whose labels still have time
-    to come in}.
+    has no profile.
     """
     from pipelines.profiles.profile import profile as profile_rows
     from pipelines.profiles.profile import to_rows
@@ -34,7 +32,7 @@ def profile(problem_name: str, partition: str) -> dict[str, Any]:
     if not predictions.num_rows:
         version = _scored_empty(problem, partition)
         store.write_table(problem, "profiles", table_schema(problem, "profiles").empty_table(), [partition])
-        return {"partition": partition, "version": version, "rows": 0, "late": late, "config": pin(problem)}
+        return Profiled(partition=partition, version=version, rows=0, late=late, config=pin(problem))
     version = predictions["model_version"][0].as_py()
     key = sql.quote(problem.key)
     batches = sql.stream(
@@ -48,13 +46,8 @@ def profile(problem_name: str, partition: str) -> dict[str, Any]:
     )
     profiles, slices = profile_rows(batches, past.reference_of(problem, version), problem.evaluation.slices.by)
     store.write_table(problem, "profiles", to_rows(problem, partition, version, profiles, slices), [partition])
-    return {
-        "partition": partition,
-        "version": version,
-        "rows": predictions.num_rows,
-        "late": late,
-        "config": pin(problem),
-    }
+    rows = predictions.num_rows
+    return Profiled(partition=partition, version=version, rows=rows, late=late, config=pin(problem))
 
 
 def _scored_empty(problem: Problem, partition: str) -> str:

@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import sql, store
-from pipelines.handoffs.config import pinned_problem
+from pipelines.handoffs.config import problem_of
+from pipelines.handoffs.monitoring import Decided, Explained, Reported
+from pipelines.monitoring.decide.decide import Decision
+from pipelines.monitoring.decide.weighing import Weighing
+from pipelines.monitoring.detect.detection import Detection
+from pipelines.monitoring.diagnose.finding import Diagnosis
 from pipelines.paths import reference_uri
 from pipelines.problem import Problem
 from pipelines.release.versions import version_problem
+from pipelines.stages.monitor import evidence
 from pipelines.stages.monitor.explain import shown_performance
 from pipelines.stages.monitor.past import past
 from pipelines.stages.waiting import handed_on
 
+if TYPE_CHECKING:
+    from pipelines.monitoring.page.evidence import Judged
 
-def report(problem_name: str, decided: dict[str, Any]) -> dict[str, Any]:
-    """The page about the partition; if wanted Evidently's drift report on a bounded sample too, for those who know it.
 
-    Result: {"partition", "page": URI, "report": URI or None}.
-    """
+def report(problem_name: str, decided: Decided) -> Reported:
+    """The page about the partition; if wanted Evidently's drift report on a bounded sample too."""
     from pipelines.dataset.draw import sample
     from pipelines.monitoring.page.evidently import evidently_report
 
-    problem = pinned_problem(problem_name, decided.get("config"))
-    partition, version = decided["partition"], decided["version"]
-    told = {"partition": partition, "page": monitoring_page(problem_name, decided), "report": None}
+    problem = problem_of(problem_name, decided)
+    partition, version = decided.partition, decided.version
+    page = monitoring_page(problem_name, decided)
     rows, seed = problem.monitoring.report_rows, problem.training.seed
-    if rows is None or decided.get("rows") == 0:
-        return told
+    if rows is None or decided.rows == 0:
+        return Reported(partition=partition, page=page, report=None)
     trained_problem = version_problem(problem, version)
     until = store.read_json(reference_uri(problem, version))["trained_until"]
-    current, seen = (
+    current, learnt = (
         sample(_thinned(trained_problem, side, rows), rows, seed)
         for side in (pc.field("partition") == partition, pc.field("partition") <= until)
     )
-    html = evidently_report(current, seen, trained_problem)
-    return told | {"report": store.write_bytes(store.store_uri(problem_name, "reports", partition, "drift.html"), html)}
+    html = evidently_report(current, learnt, trained_problem)
+    uri = store.write_bytes(store.store_uri(problem_name, "reports", partition, "drift.html"), html)
+    return Reported(partition=partition, page=page, report=uri)
 
 
 def _thinned(trained_problem: Problem, wanted: pc.Expression, rows: int) -> pa.Table:
@@ -49,26 +56,16 @@ def _thinned(trained_problem: Problem, wanted: pc.Expression, rows: int) -> pa.T
     return sql.query(f"SELECT {columns} FROM f WHERE hash({key}) % {step} = 0 ORDER BY {key}", {"f": features})
 
 
-def monitoring_page(problem_name: str, decided: dict[str, Any]) -> str:
-    """Write the page about a partition, from what `decide` gave; gives its URI. It works with less, too: what `detect`,
-    `diagnose` or `explain` gave."""
+def monitoring_page(problem_name: str, explained: Explained) -> str:
+    """Write the page about a partition, with the decision where one was taken; gives its URI."""
     from pipelines.features.schema import feature_units
-    from pipelines.monitoring.explain.root_cause import Explained, nothing_to_explain
     from pipelines.monitoring.page.evidence import Seen
     from pipelines.monitoring.page.page import page
 
-    problem = pinned_problem(problem_name, decided.get("config"))
-    partition, version = decided["partition"], decided["version"]
-    labels_in = handed_on(problem, decided)
+    problem = problem_of(problem_name, explained)
+    partition, version = explained.partition, explained.version
+    labels_in = handed_on(problem, explained)
     what_was = past(version, labels_in)
-    explained = Explained.model_validate(decided.get("explained") or nothing_to_explain().model_dump())
-    if not explained.performance:
-        told = [
-            shown_performance({"is_held_out": False, **one})
-            for one in decided.get("realised") or []
-            if one["version"] == version
-        ]
-        explained = explained.model_copy(update={"performance": tuple(told)})
     profiles = what_was.profiles()
     # What is drawn is what the profiles are of.
     wanted = (pc.field("model_version") == version) & sql.is_among("partition", [*profiles])
@@ -85,4 +82,29 @@ def monitoring_page(problem_name: str, decided: dict[str, Any]) -> str:
         units=feature_units(what_was.trained_problem),
     )
     uri = store.store_uri(problem.name, "reports", partition, "monitoring.html")
-    return store.write_bytes(uri, page(seen, decided, explained))
+    return store.write_bytes(uri, page(seen, _judged(explained)))
+
+
+def _judged(explained: Explained) -> Judged:
+    """What the stages before have found and decided, read again."""
+    from pipelines.monitoring.explain.root_cause import Explanation, nothing_to_explain
+    from pipelines.monitoring.page.evidence import Judged
+
+    detection = evidence.read(Detection, explained.detection)
+    explanation = nothing_to_explain()
+    if explained.explanation is not None:
+        explanation = evidence.read(Explanation, explained.explanation)
+    if not explanation.performance:
+        own = [part for part in detection.realised if part.version == explained.version]
+        shown = tuple(shown_performance(part) for part in own)
+        explanation = explanation.model_copy(update={"performance": shown})
+    decision = None
+    if isinstance(explained, Decided):
+        decision = Decision(
+            verdict=explained.verdict,
+            action=explained.action,
+            reason=explained.reason,
+            options=evidence.read(Weighing, explained.weighing).options,
+        )
+    diagnosis = evidence.read(Diagnosis, explained.diagnosis)
+    return Judged(detection.detected, diagnosis, explanation, decision)

@@ -66,7 +66,7 @@ def kinds(known: Reference, since: dict[str, Profiles], rows: pa.Table, **policy
     """{kind: columns} of one partition after those of `since`."""
     settings = Policy.model_validate({"min_labels": 50, "false_alarm_rate": 0.05, **policy})
     found = detect(known, look(known, rows), since, settings.false_alarm_rate, settings.trailing_partitions)
-    json.dumps(found, allow_nan=False)
+    json.dumps(found.model_dump(mode="json"), allow_nan=False)
     return {one.kind: list(one.numbers) for one in diagnose(settings, known, found, []).findings}
 
 
@@ -110,7 +110,7 @@ def test_false_alarms_are_as_rare_as_asked_for(known: Reference) -> None:
 def test_more_false_alarms_allowed_are_lower_levels(known: Reference, since: dict[str, Profiles]) -> None:
     found = look(known, week(18))
     low, high = (levels(known, [*since.values()], found, rate, 8)["temp"]["wasserstein"] for rate in (0.5, 0.001))
-    assert low["step"] == high["step"] and (low["step_level"] or 0) < (high["step_level"] or 0)
+    assert low.step == high.step and (low.step_level or 0) < (high.step_level or 0)
     middling = week(18, wind=2)
     assert "covariate shift" in kinds(known, since, middling, false_alarm_rate=0.9)
     assert "covariate shift" not in kinds(known, since, middling, false_alarm_rate=1e-9)
@@ -119,14 +119,14 @@ def test_more_false_alarms_allowed_are_lower_levels(known: Reference, since: dic
 def test_only_the_trailing_partitions_are_neighbours(known: Reference, since: dict[str, Profiles]) -> None:
     back = week(10, warmer=-5)  # the weather of eight weeks ago
     steps = {window: levels(known, [*since.values()], look(known, back), 0.05, window) for window in (2, 30)}
-    near, far = (steps[window]["temp"]["wasserstein"]["step"] or 0 for window in (30, 2))
+    near, far = (steps[window]["temp"]["wasserstein"].step or 0 for window in (30, 2))
     assert far > near + 0.3
 
 
 def test_one_bad_week_does_not_raise_the_level_much(known: Reference, since: dict[str, Profiles]) -> None:
     found, bad = look(known, week(19)), look(known, week(18, warmer=1e6))
     usual, after = (
-        levels(known, past, found, 0.05, 8)["temp"]["wasserstein"]["step_level"] or 0
+        levels(known, past, found, 0.05, 8)["temp"]["wasserstein"].step_level or 0
         for past in ([*since.values()], [*since.values(), bad])
     )
     assert usual <= after < 2 * usual
@@ -137,7 +137,7 @@ def test_few_rows_are_given_more_room(known: Reference, since: dict[str, Profile
     few, many = (levels(known, past, look(known, week(18, rows=rows)), 0.05, 8) for rows in (30, 4_000))
     for name, column in many.items():
         for distance, found in column.items():
-            assert FLOOR[distance] <= (found["step_level"] or 0) <= (few[name][distance]["step_level"] or 0)
+            assert FLOOR[distance] <= (found.step_level or 0) <= (few[name][distance].step_level or 0)
     assert "covariate shift" not in kinds(known, since, week(18, rows=60))
 
 
@@ -145,7 +145,7 @@ def test_few_rows_are_given_more_room(known: Reference, since: dict[str, Profile
 def test_with_too_little_past_nothing_is_judged(weeks: list[int]) -> None:
     known = made_from(weeks)
     told = levels(known, [], look(known, week(9)), 0.05, 8)
-    assert all(found["step_level"] is None for column in told.values() for found in column.values())
+    assert all(found.step_level is None for column in told.values() for found in column.values())
     assert "covariate shift" not in kinds(known, {}, week(40))
 
 

@@ -34,8 +34,8 @@ def sampled(task: str, seed: int, rows: int = 250) -> Scored:
 def test_errors_are_what_samples_differ_by(task: str, metrics: list[str]) -> None:
     samples = [performance(sampled(task, seed)) for seed in range(SAMPLES)]
     for metric in metrics:
-        spread = np.std([sample[metric] for sample in samples])
-        error = np.median([sample["errors"][metric] for sample in samples])
+        spread = np.std([sample.value(metric) for sample in samples])
+        error = np.median([sample.errors[metric] for sample in samples])
         # Of several classes it is an upper bound: the mean of areas that depend on each other varies less than each.
         assert 0.8 < error / spread < (1.9 if task == "multiclass" else 1.25), metric
 

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from pipelines.config import Policy
+from pipelines.monitoring.detect.detection import Drift, LabelledPartition
 from pipelines.monitoring.diagnose.diagnose import diagnose
 from pipelines.monitoring.diagnose.finding import Diagnosis, Kind
 from pipelines.profiles.profile import Reference
@@ -15,6 +16,7 @@ from pipelines.profiles.profile import Reference
 POLICY = Policy(max_auc_drop=0.05, max_calibration_gap=0.05, max_label_rate_shift=0.1, min_labels=200, of_last=3)
 QUIET: dict[str, Any] = {
     "psi": 0.01,
+    "js": 0.01,
     "null_share": 0.0,
     "usual_null_share": 0.1,
     "unseen_share": 0.0,
@@ -37,32 +39,34 @@ def detected(
     prediction: dict[str, Any] | None = None,
     same_as: str | None = None,
     **columns: dict[str, Any],
-) -> dict[str, Any]:
+) -> Drift:
     """What `detect` gives for a partition like the training data, but for what is named."""
     names = ("temp", "seats", "carrier", "is_holiday")
-    return {
-        "rows": rows,
-        "columns": {name: QUIET | columns.get(name, {}) for name in names},
-        "prediction": QUIET | {"mean": 0.5, "reference_mean": 0.5} | (prediction or {}),
-        "same_as": same_as,
-    }
+    return Drift.model_validate(
+        {
+            "rows": rows,
+            "columns": {name: QUIET | columns.get(name, {}) for name in names},
+            "prediction": QUIET | {"mean": 0.5, "reference_mean": 0.5} | (prediction or {}),
+            "same_as": same_as,
+        }
+    )
 
 
 def realised(
     partition: str, auc: float | None = 1.0, score: float = 0.2, rate: float = 0.2, rows: int = 1_000
-) -> dict[str, Any]:
+) -> LabelledPartition:
     """What `performance` gives; the reference's AUC is 1 and its label rate .2."""
-    return {
-        "partition": partition,
-        "rows": rows,
-        "auc": auc,
-        "mean_score": score,
-        "positive_rate": rate,
-        "calibration_gap": score - rate,
-    }
+    return LabelledPartition(
+        partition=partition,
+        rows=rows,
+        auc=auc,
+        mean_score=score,
+        positive_rate=rate,
+        calibration_gap=score - rate,
+    )
 
 
-def kinds(trained: Reference, found: dict[str, Any], *labelled: dict[str, Any]) -> tuple[str, ...]:
+def kinds(trained: Reference, found: Drift, *labelled: LabelledPartition) -> tuple[str, ...]:
     return diagnose(POLICY, trained, found, labelled).kinds
 
 
@@ -210,7 +214,7 @@ def test_scores_can_be_at_fault_too(trained: Reference) -> None:
 
 def test_the_most_harmful_comes_first(trained: Reference) -> None:
     everything = detected(prediction=levels(2), temp=levels(2), seats=levels(1, 2), carrier={"null_share": 1.0})
-    labels = realised("w1", auc=0.5, score=0.2, rate=0.5) | {"unknown_labels": {"2": 3}}
+    labels = realised("w1", auc=0.5, score=0.2, rate=0.5).model_copy(update={"unknown_labels": {"2": 3}})
     later = ("concept drift", "feedback loop", "staleness")
     assert kinds(trained, everything, labels) == tuple(kind for kind in get_args(Kind) if kind not in later)
 
@@ -239,7 +243,8 @@ def test_quiet_inputs_are_judged_once_there_are_rows_enough(
     trained: Reference, count: int, judged_rows: int, unjudged: str | None
 ) -> None:
     pooled = {"levels": QUIET["levels"] | {"pooled js": QUIET["levels"]["js"]}}
-    diagnosis = diagnose(POLICY, trained, detected(count, temp=pooled) | {"judged_rows": judged_rows}, [])
+    drift = detected(count, temp=pooled).model_copy(update={"judged_rows": judged_rows})
+    diagnosis = diagnose(POLICY, trained, drift, [])
     assert diagnosis.unjudged == ({"inputs": f"inputs not judged: {unjudged}"} if unjudged else {})
 
 
@@ -278,7 +283,8 @@ def test_a_pool_that_moved_is_told_as_one(trained: Reference) -> None:
 
 @pytest.mark.parametrize(("error", "is_bad"), [(0.02, True), (0.06, False)])
 def test_a_drop_within_chance_is_none(trained: Reference, error: float, is_bad: bool) -> None:
-    uncertain = realised("w1", auc=0.9, score=0.3) | {"errors": {"auc": error, "calibration_gap": error}}
+    errors = {"auc": error, "calibration_gap": error}
+    uncertain = realised("w1", auc=0.9, score=0.3).model_copy(update={"errors": errors})
     diagnosis = diagnose(POLICY, trained, detected(), [uncertain])
     assert diagnosis.kinds == (("performance drop", "calibration drift") if is_bad else ())
 
@@ -300,16 +306,8 @@ def of_classes(trained: Reference) -> Reference:
     return trained.model_copy(update={"label_rate": None, "class_rates": rates, "metrics": {"auc": 0.9}})
 
 
-def of_several(partition: str, auc: float | None, **rates: float) -> dict[str, Any]:
-    return {
-        "partition": partition,
-        "rows": 1_000,
-        "auc": auc,
-        "mean_score": 0.7,
-        "positive_rate": None,
-        "calibration_gap": None,
-        "class_rates": rates,
-    }
+def of_several(partition: str, auc: float | None, **rates: float) -> LabelledPartition:
+    return LabelledPartition(partition=partition, rows=1_000, auc=auc, mean_score=0.7, class_rates=rates)
 
 
 def test_several_classes_shift_and_are_told_apart_worse(of_classes: Reference) -> None:
@@ -324,32 +322,22 @@ def test_several_classes_shift_and_are_told_apart_worse(of_classes: Reference) -
 
 
 def test_a_class_that_is_new_or_has_vanished(of_classes: Reference) -> None:
-    new = of_several("w1", 0.9, a=0.5, b=0.3, c=0.2) | {"unknown_labels": {"d": 7}}
+    new = of_several("w1", 0.9, a=0.5, b=0.3, c=0.2).model_copy(update={"unknown_labels": {"d": 7}})
     (finding,) = diagnose(POLICY, of_classes, detected(), [new]).findings
     assert (finding.kind, finding.numbers) == ("label schema change", {"labels d": 7})
     assert finding.evidence == "7 labels d in w1, a class that the model does not know"
     gone = of_several("w1", 0.9, a=0.55, b=0.38, c=0.0)
-    again = gone | {"partition": "w2"}
+    again = gone.model_copy(update={"partition": "w2"})
     schema, shift = diagnose(POLICY, of_classes, detected(), [gone, again]).findings
     assert (schema.evidence, shift.kind) == ("no label c in w1 and w2, 20% in training", "label shift")
     assert diagnose(POLICY, of_classes, detected(), [gone]).kinds == ("label shift",)
-    few = [one | {"rows": 20} for one in (gone, again)]
+    few = [part.model_copy(update={"rows": 20}) for part in (gone, again)]
     assert diagnose(POLICY.model_copy(update={"min_labels": 20}), of_classes, detected(), few).kinds == ("label shift",)
 
 
-def of_numbers(r2: float, bias: float) -> dict[str, Any]:
-    return {
-        "partition": "w1",
-        "rows": 1_000,
-        "auc": None,
-        "mean_score": 4.0 + bias,
-        "positive_rate": None,
-        "calibration_gap": None,
-        "rmse": 8.0,
-        "r2": r2,
-        "bias": bias,
-        "mean_label": 4.0,
-    }
+def of_numbers(r2: float, bias: float) -> LabelledPartition:
+    metrics = {"rmse": 8.0, "r2": r2, "bias": bias}
+    return LabelledPartition(partition="w1", rows=1_000, mean_score=4.0 + bias, mean_label=4.0, **metrics)
 
 
 @pytest.fixture

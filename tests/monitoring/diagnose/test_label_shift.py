@@ -38,10 +38,10 @@ def three(rates: tuple[float, ...], seed: int, count: int = 4_000) -> tuple[Scor
 def test_the_rate_is_found(rate: float) -> None:
     (held_out, blocks), (later, its_blocks) = rows(0.2, 0), rows(rate, 1)
     found = label_shift(held_out, blocks, later.scores, its_blocks, RULE, 0.5)
-    one = found["rates"]["1"]
-    assert found["why_not"] is None and one["usual"] == pytest.approx(held_out.labels.mean())
-    assert one["value"] == pytest.approx(later.labels.mean(), abs=0.04)
-    assert one["low"] <= later.labels.mean() <= one["high"]
+    one = found.rates["1"]
+    assert found.why_not is None and one.usual == pytest.approx(held_out.labels.mean())
+    assert one.value == pytest.approx(later.labels.mean(), abs=0.04)
+    assert one.low <= later.labels.mean() <= one.high
     assert abs(later.scores.mean() - later.labels.mean()) > 0.05, "the scores themselves do not tell"
 
 
@@ -50,8 +50,8 @@ def test_weights_of_held_out_rows_count() -> None:
     (held_out, blocks), (later, its_blocks) = rows(0.5, 0), rows(0.2, 1)
     weighted = replace(held_out, weights=np.where(held_out.labels == 1, 1.0, 4.0))
     found = label_shift(weighted, blocks, later.scores, its_blocks, RULE, 0.5)
-    assert found["rates"]["1"]["usual"] == pytest.approx(0.2, abs=0.02)
-    assert found["rates"]["1"]["value"] == pytest.approx(later.labels.mean(), abs=0.04)
+    assert found.rates["1"].usual == pytest.approx(0.2, abs=0.02)
+    assert found.rates["1"].value == pytest.approx(later.labels.mean(), abs=0.04)
 
 
 def test_several_classes() -> None:
@@ -59,8 +59,8 @@ def test_several_classes() -> None:
     found = label_shift(held_out, blocks, later.scores, its_blocks, RULE, None)
     for code, name in enumerate("xyz"):
         came = float(np.mean(later.labels == code))
-        assert found["rates"][name]["low"] <= came <= found["rates"][name]["high"]
-        assert found["rates"][name]["value"] == pytest.approx(came, abs=0.05)
+        assert found.rates[name].low <= came <= found.rates[name].high
+        assert found.rates[name].value == pytest.approx(came, abs=0.05)
 
 
 def test_inputs_that_moved_otherwise_refuse_it() -> None:
@@ -68,28 +68,28 @@ def test_inputs_that_moved_otherwise_refuse_it() -> None:
     (held_out, blocks), (later, its_blocks) = rows(0.2, 0), rows(0.3, 1)
     for low, is_refused in ((0.55, False), (0.7, True), (None, False)):
         found = label_shift(held_out, blocks, later.scores, its_blocks, RULE, low)
-        assert (found["why_not"] is not None) == is_refused
-    assert found["rates"], "the numbers are given all the same"
+        assert (found.why_not is not None) == is_refused
+    assert found.rates, "the numbers are given all the same"
 
 
 def test_scores_that_no_mixture_gives_refuse_it() -> None:
     """All scores at 1: more than even class 1 had. Cut off at 1 the interval would look sure."""
     held_out, blocks = rows(0.2, 0)
     found = label_shift(held_out, blocks, np.ones(500), np.arange(500), RULE, None)
-    assert "no mixture" in found["why_not"] and found["rates"]["1"]["value"] == 1
+    assert "no mixture" in found.why_not and found.rates["1"].value == 1
 
 
 def test_what_cannot_be_told_is_said() -> None:
     (held_out, blocks), (later, its_blocks) = rows(0.2, 0, apart=0.0), rows(0.3, 1, apart=0.0)
-    assert "cannot tell" in label_shift(held_out, blocks, later.scores, its_blocks, RULE, 0.5)["why_not"]
+    assert "cannot tell" in label_shift(held_out, blocks, later.scores, its_blocks, RULE, 0.5).why_not
     same = replace(held_out, scores=np.full(4_000, 0.4))
     found = label_shift(same, blocks, later.scores, its_blocks, RULE, 0.5)
-    assert "cannot tell" in found["why_not"] and found["rates"] == {} and found["condition"] < 1e-6
+    assert "cannot tell" in found.why_not and found.rates == {} and found.condition < 1e-6
     one_class = replace(held_out, labels=np.zeros(4_000, np.int64))
-    assert "missing" in label_shift(one_class, blocks, later.scores, its_blocks, RULE, 0.5)["why_not"]
-    assert "no rows" in label_shift(held_out, blocks, np.zeros(0), np.zeros(0, int), RULE, 0.5)["why_not"]
+    assert "missing" in label_shift(one_class, blocks, later.scores, its_blocks, RULE, 0.5).why_not
+    assert "no rows" in label_shift(held_out, blocks, np.zeros(0), np.zeros(0, int), RULE, 0.5).why_not
     number = Scored("regression", (), np.arange(3.0), np.arange(3.0), np.ones(3))
-    assert "no classes" in label_shift(number, np.arange(3), np.arange(3.0), np.arange(3), RULE, None)["why_not"]
+    assert "no classes" in label_shift(number, np.arange(3), np.arange(3.0), np.arange(3), RULE, None).why_not
 
 
 @settings(max_examples=20)
@@ -98,10 +98,10 @@ def test_rates_are_rates(count: int, seed: int, edge: bool) -> None:
     (held_out, blocks), (later, its_blocks) = rows(0.3, seed, 60), rows(0.9, seed + 1, count)
     scores = np.ones(count) if edge else later.scores
     found = label_shift(held_out, blocks, scores, its_blocks, RULE, None)
-    if found["rates"]:
-        assert sum(one["value"] for one in found["rates"].values()) == pytest.approx(1)
-        for one in found["rates"].values():
-            assert 0 <= one["value"] <= 1
-            assert one["low"] is None or 0 <= one["low"] <= one["value"] <= one["high"] <= 1
+    if found.rates:
+        assert sum(one.value for one in found.rates.values()) == pytest.approx(1)
+        for one in found.rates.values():
+            assert 0 <= one.value <= 1
+            assert one.low is None or 0 <= one.low <= one.value <= one.high <= 1
     else:
-        assert found["why_not"]
+        assert found.why_not

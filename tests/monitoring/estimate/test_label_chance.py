@@ -12,7 +12,7 @@ import pytest
 from pipelines.config import Bootstrap, Policy
 from pipelines.metrics.scored import Scored
 from pipelines.monitoring.diagnose.label_shift import label_shift
-from pipelines.monitoring.diagnose.shifts import shifts
+from pipelines.monitoring.diagnose.shifts import LabelEvidence, shifts
 from pipelines.monitoring.estimate.estimate import estimate
 from pipelines.monitoring.estimate.label_chance import LabelChance, label_chance
 from pipelines.training.calibrate import sigmoid
@@ -68,9 +68,9 @@ def test_unharmed_weeks_have_their_rate_within_the_interval_and_no_label_shift(t
         held_blocks = past.blocks[past.is_labelled]
         found = label_shift(past.held_out, held_blocks, week.scores, week.blocks, RULE, None, chance)
         expected = estimate(past.held_out, held_blocks, week.scores, week.blocks, RULE, chance)["positive_rate"]
-        for name, interval in (("shift", found["rates"]["1"]), ("estimate", expected)):
+        for name, interval in (("shift", found.rates["1"].model_dump()), ("estimate", expected)):
             covered[name] += interval["low"] <= week.rate <= interval["high"]
-        false += bool(list(shifts(Policy(), {"partition": "p", "label_shift": found})))
+        false += bool(list(shifts(Policy(), LabelEvidence(partition="p", label_shift=found))))
     assert min(covered.values()) >= 0.85 * WEEKS, "95 % are promised; of 20 weeks 17 or more, as good as always"
     assert false <= 1
 
@@ -84,8 +84,8 @@ def test_a_rate_that_did_move_is_still_found(toy: ToyProblem) -> None:
     more = chance._replace(values=chance.values[again], scores=chance.scores[again], blocks=chance.blocks[again])
     held_blocks = past.blocks[past.is_labelled]
     found = label_shift(past.held_out, held_blocks, week.scores[again], week.blocks[again], RULE, None, more)
-    (finding,) = shifts(Policy(), {"partition": "p", "label_shift": found})
-    assert finding.kind == "label shift" and found["rates"]["1"]["low"] > past.rate
+    (finding,) = shifts(Policy(), LabelEvidence(partition="p", label_shift=found))
+    assert finding.kind == "label shift" and found.rates["1"].low > past.rate
 
 
 def test_where_all_rows_get_a_label_or_too_few_tell_there_is_no_chance(toy: ToyProblem) -> None:

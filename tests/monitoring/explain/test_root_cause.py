@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from pipelines.monitoring.detect.detection import LabelledPartition
 from pipelines.monitoring.diagnose.finding import Diagnosis, Finding
 from pipelines.monitoring.explain.change_point import ChangePoint
 from pipelines.monitoring.explain.contribution import Contribution, ScoreShift
 from pipelines.monitoring.explain.error_slices import ErrorSlice
 from pipelines.monitoring.explain.root_cause import (
     Change,
-    Explained,
+    Explanation,
     changes_of,
     nothing_to_explain,
     paragraph,
@@ -21,6 +22,7 @@ from pipelines.monitoring.explain.root_cause import (
 )
 from pipelines.monitoring.explain.series import Series, column_series, metric_series, series_of
 from pipelines.profiles.profile import Reference, profile
+from tests.handed_on import example
 
 WEEKS = tuple(f"2013-05-{day:02}" for day in (6, 13, 20, 27))
 
@@ -64,7 +66,7 @@ def shift(**more: Any) -> ScoreShift:
 
 
 def told(*findings: Finding, **more: Any) -> str:
-    explained = Explained(**{"before": WEEKS[:2], "after": WEEKS[2:], "paragraph": "", **more})
+    explained = Explanation(**{"before": WEEKS[:2], "after": WEEKS[2:], "paragraph": "", **more})
     units = {"temp": "degF", "carrier": None}
     return paragraph(diagnosis(*(findings or (finding(),))), explained, every="week", units=units, loss="log loss")
 
@@ -158,9 +160,8 @@ def test_since_when_of_the_scores_stands_in(trained: Reference) -> None:
 
 def test_each_finding_shows_in_its_series(trained: Reference, rows: Any) -> None:
     profiles = {key: profile(rows(300, seed).to_batches(), trained)[0] for seed, key in enumerate(WEEKS)}
-    labelled = [
-        {"partition": key, "auc": 0.7, "log_loss": 0.5, "calibration_gap": 0.1, "positive_rate": 0.2} for key in WEEKS
-    ]
+    numbers = {"auc": 0.7, "log_loss": 0.5, "calibration_gap": 0.1, "positive_rate": 0.2}
+    labelled = [example(LabelledPartition, partition=key, **numbers) for key in WEEKS]
     expected = {
         "performance drop": "AUC",
         "concept drift": "AUC",
@@ -174,24 +175,24 @@ def test_each_finding_shows_in_its_series(trained: Reference, rows: Any) -> None
         assert found is not None and found.name == name and found.keys == WEEKS
     moved = series_of(finding("covariate shift", temp=1.2, carrier=3.0), trained, profiles, labelled)
     assert moved is not None and moved.name == "Jensen-Shannon distance of carrier to training"
-    numbers = {"temp null share": 0.5}
-    empty = series_of(finding("data fault", **numbers), trained, profiles, labelled)
+    empty = series_of(finding("data fault", **{"temp null share": 0.5}), trained, profiles, labelled)
     assert empty is not None and empty.name == "share of temp that is empty" and all(empty.values)
     assert series_of(finding("data fault", rows=300), trained, profiles, labelled) is None
     assert series_of(finding("label shift"), trained, profiles, []) is None
-    assert metric_series([{"partition": "a", "auc": None, "r2": 0.5}]).name == "R2"  # type: ignore[union-attr]
+    assert metric_series([example(LabelledPartition, auc=None, r2=0.5)]).name == "R2"  # type: ignore[union-attr]
     assert column_series(trained, profiles, "temp").name == "mean of temp"
 
 
 def test_changes_are_those_of_all_findings_each_once(trained: Reference, rows: Any) -> None:
     profiles = {key: profile(rows(300, seed).to_batches(), trained)[0] for seed, key in enumerate(WEEKS)}
     both = diagnosis(finding("performance drop"), finding("concept drift"), finding("covariate shift", temp=2.0))
-    names = [one.series.name for one in changes_of(both, trained, profiles, [{"partition": "a", "auc": 0.6}])]
+    labelled = [example(LabelledPartition, partition="a", auc=0.6)]
+    names = [changed.series.name for changed in changes_of(both, trained, profiles, labelled)]
     assert names == ["AUC", "mean of temp", "mean of the scores"]
 
 
 @pytest.mark.parametrize("every", ["day", "week"])
 def test_the_partition_is_called_what_it_is(every: str) -> None:
-    explained = Explained(changes=(Change(series=series(), change=changed()),), paragraph="")
+    explained = Explanation(changes=(Change(series=series(), change=changed()),), paragraph="")
     text = paragraph(diagnosis(finding()), explained, every=every, units={}, loss="log loss")
     assert f"Since the {every} of 2013-05-20," in text

@@ -13,15 +13,19 @@ import pyarrow as pa
 
 from pipelines.config import Action
 from pipelines.metrics.scored import Scored
+from pipelines.monitoring.decide.decide import Decision, Option
 from pipelines.monitoring.detect.detect import detect
-from pipelines.monitoring.explain.root_cause import Explained, nothing_to_explain
+from pipelines.monitoring.detect.detection import NOTHING, Drift
+from pipelines.monitoring.diagnose.finding import Diagnosis, Finding
+from pipelines.monitoring.explain.root_cause import Explanation, nothing_to_explain
 from pipelines.monitoring.page.columns import shown_bins
-from pipelines.monitoring.page.evidence import Seen
+from pipelines.monitoring.page.evidence import Judged, Seen
 from pipelines.monitoring.page.page import page
 from pipelines.profiles.profile import Reference, profile, reference
 from tests.monitoring.explain.test_root_cause import changed, part, series, shift
 
 EVIL = "<script>alert('x')</script> & a name that goes on and on and on without an end, as names do"
+NO_FINDING = Diagnosis(findings=(), labelled=(), bad=())
 WEEKS = ("2013-05-06", "2013-05-13", "2013-05-20", "2013-05-27")
 
 
@@ -51,7 +55,7 @@ def named(rows: pa.Table, evil: bool) -> pa.Table:
     return rows.rename_columns([EVIL if name == "carrier" and evil else name for name in rows.column_names])
 
 
-def seen(rows: Any, *, evil: bool = False, **more: Any) -> tuple[Seen, dict[str, Any]]:
+def seen(rows: Any, *, evil: bool = False, **more: Any) -> tuple[Seen, Drift]:
     tables = {key: named(rows(400, seed), evil) for seed, key in enumerate(WEEKS)}
     first = tables[WEEKS[0]]
     scores = first["score"].to_numpy()
@@ -88,23 +92,21 @@ def numbers_of(html: bytes) -> list[dict[str, Any]]:
     return told
 
 
-def a_whole(evil: bool, rows: Any) -> tuple[Seen, dict[str, Any], Explained]:
+def a_whole(evil: bool, rows: Any) -> tuple[Seen, Judged]:
     name = EVIL if evil else "carrier"
     estimate = {"partition": WEEKS[2], "metric": "auc", "value": 0.7, "low": 0.6, "high": 0.8}
     of, found = seen(rows, evil=evil, estimates=[estimate])
-    findings = [{"kind": "covariate shift", "evidence": f"{name} by 3", "numbers": {name: 3.0}, "features": [name]}]
-    decided = {
-        "verdict": "covariate shift",
-        "action": "retrain",
-        "reason": f"because {name}",
-        "detected": found,
-        "diagnosis": {"findings": findings, "labelled": [WEEKS[2]], "bad": []},
-        "options": [
-            {"action": "retrain", "gain": 0.02, "low": -0.01, "high": 0.05, "cost": 0.01, "why_not": ""},
-            {"action": "roll_back", "gain": -0.1, "cost": None, "why_not": f"worse {name}"},
-        ],
-    }
-    explained = Explained(
+    finding = Finding(kind="covariate shift", evidence=f"{name} by 3", numbers={name: 3.0}, features=(name,))
+    decision = Decision(
+        verdict="covariate shift",
+        action=Action.RETRAIN,
+        reason=f"because {name}",
+        options=(
+            Option(action=Action.RETRAIN, gain=0.02, low=-0.01, high=0.05, cost=0.01),
+            Option(action=Action.ROLL_BACK, cost=0.0, why_not=f"worse {name}"),
+        ),
+    )
+    explanation = Explanation(
         since=WEEKS[2],
         shape="step",
         changes=({"series": series(), "change": changed()},),
@@ -133,13 +135,14 @@ def a_whole(evil: bool, rows: Any) -> tuple[Seen, dict[str, Any], Explained]:
         notes=(f"note {name}",),
         paragraph=f"paragraph {name}",
     )
-    return of, decided, explained
+    diagnosis = Diagnosis(findings=(finding,), labelled=(WEEKS[2],), bad=())
+    return of, Judged(found, diagnosis, explanation, decision)
 
 
 def test_a_whole_page_tells_all_first_things_first(rows: Any) -> None:
-    of, decided, explained = a_whole(False, rows)
-    html = page(of, decided, explained)
-    assert html == page(of, decided, explained), "equal inputs give equal bytes"
+    of, judged = a_whole(False, rows)
+    html = page(of, judged)
+    assert html == page(of, judged), "equal inputs give equal bytes"
     text = text_of(html)
     places = [
         text.rindex(part)
@@ -174,26 +177,29 @@ def test_long_names_and_markup_in_names(rows: Any) -> None:
 
 def test_a_partition_without_findings(rows: Any) -> None:
     of, found = seen(rows)
-    decided = {"verdict": "stable", "action": "none", "reason": "no shift", "detected": found, "diagnosis": None}
-    html = page(of, decided, nothing_to_explain())
+    decision = Decision(verdict="stable", action=Action.NONE, reason="no shift")
+    quiet = Judged(found, NO_FINDING, nothing_to_explain(), decision)
+    html = page(of, quiet)
     text = text_of(html)
     assert "Action: none. Nothing is done." in " ".join(text.split()).replace(". Nothing", ". Nothing")
     assert "there is nothing to explain" in text and "Nothing is beyond the policy's limits." in text
     assert b"box good" in html and html.count(b"<svg") >= 2
-    old = decided | {"verdict": "staleness", "action": "retrain", "reason": "a training is expected to gain 0.2"}
-    assert "expected to pay: a training is expected to gain 0.2." in text_of(page(of, old, nothing_to_explain()))
+    stale = Decision(verdict="staleness", action=Action.RETRAIN, reason="a training is expected to gain 0.2")
+    old = text_of(page(of, quiet._replace(decision=stale)))
+    assert "expected to pay: a training is expected to gain 0.2." in old
 
 
 def test_next_to_nothing_is_known(rows: Any) -> None:
     of, _ = seen(rows, profiles={}, units={})
-    text = text_of(page(of, {}, nothing_to_explain()))
+    text = text_of(page(of, Judged(NOTHING, NO_FINDING, nothing_to_explain(), None)))
     assert "none given" in text and "No reason is known." in text
 
 
 def test_every_action_is_put_into_words(rows: Any) -> None:
     of, _ = seen(rows)
     for action in Action:
-        assert action.done in text_of(page(of, {"verdict": "x", "action": action}, nothing_to_explain()))
+        decision = Decision(verdict="stable", action=action, reason="no shift")
+        assert action.done in text_of(page(of, Judged(NOTHING, NO_FINDING, nothing_to_explain(), decision)))
 
 
 def test_only_bins_with_rows_are_drawn(trained: Reference) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,17 +12,21 @@ import pytest
 
 from pipelines import local_run, store
 from pipelines.errors import DataError, NothingToDo
+from pipelines.handoffs.monitoring import Profiled
+from pipelines.monitoring.detect.detection import Detection
 from pipelines.paths import version_uri
 from pipelines.problem import load_problem
 from pipelines.stages import stage
-from pipelines.stages.monitor.estimate import estimate
+from pipelines.stages.monitor import evidence
+from pipelines.stages.monitor.estimate import Estimation, estimate
 from tests.stages.conftest import WEEKS, configure
 
 pytestmark = pytest.mark.slow
 
 
-def run(problem: str, week: str) -> dict[str, Any]:
-    return estimate(problem, {"partition": week, "version": "1"})
+def run(problem: str, week: str) -> Estimation:
+    estimated = estimate(problem, Profiled(partition=week, version="1"))
+    return evidence.read(Estimation, estimated.estimation)
 
 
 def table(problem: str) -> pa.Table:
@@ -41,23 +44,26 @@ def test_estimates_come_first_and_labels_after(loop_after: Callable[..., str]) -
         stage("monitor.profile")(loop, week)
         results.append(run(loop, week))
     first, second, third = results
-    assert first["realised"] == [] and "no estimate has met its labels yet" in first["verdict"]
-    assert second["realised"] == [WEEKS[0]] and third["realised"] == [WEEKS[1]]
-    assert "over the last labelled partition its error was" in second["verdict"]
-    assert third["estimated"]["auc"]["past_partitions"] == 2
-    assert "AUC" in third["verdict"] and "estimated" in third["verdict"]
-    assert 0.5 < first["domain_auc"]["value"] <= 1 and first["method"] in ("cbpe", "weighted cbpe")
+    assert first.realised == () and "no estimate has met its labels yet" in (first.verdict or "")
+    assert second.realised == (WEEKS[0],) and third.realised == (WEEKS[1],)
+    assert "over the last labelled partition its error was" in (second.verdict or "")
+    assert third.estimated["auc"].past_partitions == 2
+    assert "AUC" in (third.verdict or "") and "estimated" in (third.verdict or "")
+    assert 0.5 < (first.domain_auc["value"] or 0) <= 1 and first.method in ("cbpe", "weighted cbpe")
 
-    assert first["concept"] is None and first["feedback"] is None
-    assert set(first["notes"]) == {"concept", "feedback"} and "its labels yet" in first["notes"]["concept"]
-    for told, week in ((second, WEEKS[0]), (third, WEEKS[1])):
-        assert told["notes"] == {} and told["concept"]["partition"] == week
-        assert len(told["concept"]["features"]) == 5 and told["concept"]["times_usual"] > 0
-        assert "compared" in told["concept"] and told["feedback"]["trend"] is None
-        assert len(told["feedback"]["coverage"]["groups"]) == 5
-        assert list(told["label_shift"]["rates"]) == ["0", "1"]
-        json.dumps(told)  # it goes through XCom
-    assert second["concept"]["usual_partitions"] == 1 and third["concept"]["usual_partitions"] == 2
+    assert first.concept is None and first.feedback is None
+    assert set(first.notes) == {"concept", "feedback"} and "its labels yet" in (first.notes["concept"] or "")
+    usual = []
+    for estimation, week in ((second, WEEKS[0]), (third, WEEKS[1])):
+        concept, feedback, shift = estimation.concept, estimation.feedback, estimation.label_shift
+        assert concept is not None and feedback is not None and shift is not None
+        assert estimation.notes == {} and concept.partition == week
+        assert len(concept.features) == 5 and concept.times_usual > 0
+        assert concept.compared and feedback.trend is None
+        assert feedback.coverage is not None and len(feedback.coverage.groups) == 5
+        assert list(shift.rates) == ["0", "1"]
+        usual.append(concept.usual_partitions)
+    assert usual == [1, 2]
 
     rows = table(loop)
     assert {"auc", "log_loss", "brier", "precision", "recall", "positive_rate"} <= set(rows["metric"].to_pylist())
@@ -79,9 +85,10 @@ def test_what_was_measured_is_what_monitoring_measures(loop_after: Callable[...,
     for week in WEEKS[:2]:
         stage("monitor.profile")(loop, week)
         run(loop, week)
-    (realised,) = stage("monitor.detect")(loop, stage("monitor.profile")(loop, WEEKS[1]))["realised"]
+    detected = stage("monitor.detect")(loop, stage("monitor.profile")(loop, WEEKS[1]))
+    (realised,) = evidence.read(Detection, detected.detection).realised
     ours = {row["metric"]: row["realised"] for row in table(loop).to_pylist() if row["partition"] == WEEKS[0]}
-    assert all(ours[name] == pytest.approx(realised[name]) for name in ("auc", "log_loss", "precision", "recall"))
+    assert all(ours[name] == pytest.approx(realised.value(name)) for name in ("auc", "log_loss", "precision", "recall"))
 
 
 def test_too_few_effective_rows_leave_the_estimate_unweighted(
@@ -97,11 +104,11 @@ def test_too_few_effective_rows_leave_the_estimate_unweighted(
     monkeypatch.setattr(domain, "domain", found)
     loop = loop_after(1)
     weighted = run(loop, WEEKS[0])
-    assert (weighted["method"], weighted["domain_auc"]["low"]) == ("weighted cbpe", 0.7)
+    assert (weighted.method, weighted.domain_auc["low"]) == ("weighted cbpe", 0.7)
     configure(loop, lambda raw: raw["monitoring"]["policy"].update(min_labels=5000))
     plain = run(loop, WEEKS[0])
-    assert (plain["method"], plain["note"]) == ("cbpe", "weights would leave 4000 effective rows, fewer than 5000")
-    assert plain["estimated"]["auc"]["value"] != weighted["estimated"]["auc"]["value"]
+    assert (plain.method, plain.note) == ("cbpe", "weights would leave 4000 effective rows, fewer than 5000")
+    assert plain.estimated["auc"].value != weighted.estimated["auc"].value
 
 
 def test_what_cannot_be_estimated_is_told(loop: str) -> None:
@@ -118,6 +125,7 @@ def test_without_held_out_rows_labels_still_tell_of_feedback(loop_after: Callabl
     for week in WEEKS[:2]:
         stage("monitor.profile")(loop, week)
     found = run(loop, WEEKS[1])
-    assert found["estimated"] == {} and found["feedback"]["coverage"]["gap"]["value"] >= 0
-    assert set(found["notes"]) == {"label_shift", "concept"} and "registered before" in found["notes"]["concept"]
-    assert "registered before" in found["verdict"]
+    assert found.estimated == {} and found.feedback is not None and found.feedback.coverage is not None
+    assert (found.feedback.coverage.gap["value"] or 0) >= 0
+    assert set(found.notes) == {"label_shift", "concept"} and "registered before" in (found.notes["concept"] or "")
+    assert "registered before" in (found.verdict or "")

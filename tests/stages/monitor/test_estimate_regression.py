@@ -14,13 +14,15 @@ import yaml
 from pipelines import store
 from pipelines.artifacts import TableName, table_schema
 from pipelines.errors import NothingToDo
+from pipelines.handoffs.monitoring import Profiled
 from pipelines.metrics.scored import scored
 from pipelines.monitoring.diagnose.shifts import shifts
 from pipelines.monitoring.estimate.held_out import to_parquet
 from pipelines.problem import Problem, load_problem
 from pipelines.profiles.profile import profile, reference, to_rows
 from pipelines.release.versions import write_version_files
-from pipelines.stages.monitor.estimate import estimate
+from pipelines.stages.monitor import evidence
+from pipelines.stages.monitor.estimate import Estimation, estimate
 from tests.conftest import TOY
 
 DAYS = [f"2024-01-{day:02}" for day in range(1, 13)]
@@ -105,13 +107,20 @@ def lay_out(problem: Problem, drifts_from: str | None) -> None:
             store.write_table(problem, "profiles", to_rows(problem, key, "1", profiles), [key])
 
 
+def estimation() -> Estimation:
+    """What `estimate` finds of the last day."""
+    estimated = estimate("kettle", Profiled(partition=DAYS[-1], version="1"))
+    return evidence.read(Estimation, estimated.estimation)
+
+
 @pytest.mark.parametrize("drifts_from", [None, DAYS[-1]])
 def test_what_labels_say(kettle: Problem, drifts_from: str | None) -> None:
     lay_out(kettle, drifts_from)
-    found = estimate("kettle", {"partition": DAYS[-1], "version": "1"})
-    assert found["estimated"] == {} and found["label_shift"] is None and "no chances" in found["notes"]["label_shift"]
-    assert found["concept"]["partition"] == DAYS[-1] and set(found["concept"]["compared"]) == {"rmse"}
-    assert found["feedback"]["trend"]["partitions"] == 9 and "whatever the score" in found["feedback"]["note"]
+    found = estimation()
+    assert found.estimated == {} and found.label_shift is None and "no chances" in (found.notes["label_shift"] or "")
+    assert found.concept is not None and found.feedback is not None and found.feedback.trend is not None
+    assert found.concept.partition == DAYS[-1] and set(found.concept.compared) == {"rmse"}
+    assert found.feedback.trend.partitions == 9 and "whatever the score" in found.feedback.note
     findings = list(shifts(kettle.monitoring.policy, found))
     assert [one.kind for one in findings] == ["concept drift"] * (drifts_from is not None)
     assert all(one.features[0] == "shelf" for one in findings)
@@ -124,8 +133,9 @@ def test_fewer_trailing_partitions_tell_less_of_what_is_usual(kettle: Problem) -
     told = {}
     for count in (8, 2):
         path.write_text(yaml.safe_dump(raw | {"monitoring": {"policy": {"trailing_partitions": count}}}))
-        found = estimate("kettle", {"partition": DAYS[-1], "version": "1"})
-        told[count] = found["concept"]["usual_partitions"]
+        concept = estimation().concept
+        assert concept is not None
+        told[count] = concept.usual_partitions
     assert told == {8: 3 + 8, 2: 3 + 2}
 
 
@@ -133,4 +143,4 @@ def test_without_labels_there_is_nothing_to_say(kettle: Problem) -> None:
     lay_out(kettle, None)
     store.delete_folder(store.store_uri("kettle", "predictions"))
     with pytest.raises(NothingToDo, match="no chances"):
-        estimate("kettle", {"partition": DAYS[-1], "version": "1"})
+        estimation()

@@ -14,24 +14,29 @@ import pyarrow.compute as pc
 import pytest
 
 from pipelines import sql, store, tracking
+from pipelines.config import Action
 from pipelines.dataset.waiting import judgeable
 from pipelines.errors import DataError, NothingToDo
 from pipelines.evaluation.report.conditions import mask
+from pipelines.handoffs.monitoring import Decided, Diagnosed, Explained, Profiled
 from pipelines.metrics.metrics import METRICS
 from pipelines.metrics.scored import scored
+from pipelines.monitoring.decide.weighing import Weighing
 from pipelines.monitoring.detect.alarm_levels import since_first_value
+from pipelines.monitoring.diagnose.finding import Diagnosis, Finding
 from pipelines.monitoring.explain.change_point import change_point
 from pipelines.monitoring.explain.contribution import pooled, score_shift
-from pipelines.monitoring.explain.root_cause import Explained
+from pipelines.monitoring.explain.root_cause import Explanation
 from pipelines.problem import Problem, load_problem
 from pipelines.profiles.column import ColumnProfile, merge
 from pipelines.profiles.distance import jensen_shannon, psi, wasserstein
 from pipelines.profiles.profile import Reference, from_rows
 from pipelines.stages import stage
+from pipelines.stages.monitor import evidence
 from pipelines.stages.monitor.explain import explain
 from pipelines.stages.monitor.past import Past, past
 from pipelines.stages.monitor.report import monitoring_page
-from tests.stages.conftest import WEEKS, configure
+from tests.stages.conftest import PROBLEM, WEEKS, configure
 
 pytestmark = pytest.mark.slow
 
@@ -70,14 +75,25 @@ def table(config: Problem, name: Any, week: str) -> pa.Table:
     return store.dataset(config, name).to_table(filter=pc.field("partition") == week).sort_by(config.key)
 
 
-def diagnosed(problem: str, week: str, *findings: dict[str, Any]) -> dict[str, Any]:
+def diagnosed(problem: str, week: str, *findings: Finding) -> Diagnosed:
     """As `detect` gives it, with findings of the test's own, whatever the policy makes of it."""
-    detected = stage("monitor.detect")(problem, {"partition": week, "version": "1"})
-    return {**detected, "diagnosis": {"findings": list(findings), "labelled": [], "bad": []}}
+    detected = stage("monitor.detect")(problem, Profiled(partition=week, version="1"))
+    diagnosis = Diagnosis(findings=findings, labelled=(), bad=())
+    uri = evidence.keep(load_problem(problem), detected, "diagnosis", diagnosis)
+    return Diagnosed(**detected.model_dump(), diagnosis=uri, kinds=list(diagnosis.kinds))
 
 
-COLD = {"kind": "covariate shift", "evidence": "temp is cold", "numbers": {"temp": 2.0}}
-DRIFT = {"kind": "concept drift", "evidence": "long flights turned", "numbers": {"gain": 0.1}}
+def decided(explained: Explained, **decision: Any) -> Decided:
+    uri = evidence.keep(load_problem(PROBLEM), explained, "weighing", Weighing())
+    return Decided(**explained.model_dump(), weighing=uri, **decision)
+
+
+def explanation_of(explained: Explained) -> Explanation:
+    return evidence.read(Explanation, explained.explanation or "")
+
+
+COLD = Finding(kind="covariate shift", evidence="temp is cold", numbers={"temp": 2.0})
+DRIFT = Finding(kind="concept drift", evidence="long flights turned", numbers={"gain": 0.1})
 
 
 def test_a_fault_is_explained_and_every_number_is_found_again(loop_after: Callable[..., str]) -> None:
@@ -85,8 +101,8 @@ def test_a_fault_is_explained_and_every_number_is_found_again(loop_after: Callab
     harm(loop)
     given = diagnosed(loop, WEEKS[3], COLD, DRIFT)
     told = explain(loop, given)
-    assert json.loads(json.dumps(told)) == told and told["detected"] == given["detected"]
-    explained = Explained.model_validate(told["explained"])
+    assert told.detection == given.detection and told.since == FAULTY[0]
+    explained = explanation_of(told)
     assert explained.since == FAULTY[0] and explained.shape == "step" and explained.after == FAULTY
     assert "temp" in [one.feature for one in explained.contributions[:3]]
     total = sum(one.score for one in explained.contributions) + explained.shift.remainder_score  # type: ignore[union-attr]
@@ -95,13 +111,13 @@ def test_a_fault_is_explained_and_every_number_is_found_again(loop_after: Callab
     worst = explained.slices[0]
     assert "distance" in [one["feature"] for one in worst.conditions] and worst.loss > worst.loss_before
     assert "Since the week of 2013-02-25" in explained.paragraph and f"{worst.name} (log loss" in explained.paragraph
-    assert explain(loop, given)["explained"] == told["explained"], "a repeated run says the same"
+    assert explain(loop, given) == told and explanation_of(told) == explained, "a repeated run says the same"
 
-    stage("monitor.estimate")(loop, {"partition": WEEKS[1], "version": "1"})
-    decided = {**told, "verdict": "covariate shift", "action": "alert", "reason": "cold"}
+    stage("monitor.estimate")(loop, Profiled(partition=WEEKS[1], version="1"))
+    alarm = decided(told, verdict="covariate shift", action=Action.ALERT, reason="cold")
     with pytest.raises(NothingToDo):
-        stage("monitor.act")(loop, decided)
-    uri = monitoring_page(loop, decided)
+        stage("monitor.act")(loop, alarm)
+    uri = monitoring_page(loop, alarm)
     assert uri.endswith(f"/reports/{WEEKS[3]}/monitoring.html")
     html = store.read_bytes(uri).decode()
     found = re.search(r'<pre id="numbers">(.*?)</pre>', html, re.DOTALL)
@@ -127,7 +143,7 @@ def test_a_fault_is_explained_and_every_number_is_found_again(loop_after: Callab
 class Again:
     """Each number of the page once more, from the tables that it says it is from."""
 
-    def __init__(self, what_was: Past, explained: Explained) -> None:
+    def __init__(self, what_was: Past, explained: Explanation) -> None:
         self.past, self.explained = what_was, explained
         self.config, self.reference = what_was.problem, what_was.reference
         self.metrics: dict[str, dict[str, float]] = {}
@@ -312,22 +328,23 @@ def test_without_findings_nothing_is_read_and_the_page_stands(
     loop_after: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = loop_after(1)
-    given = diagnosed(loop, stage("monitor.profile")(loop, WEEKS[0])["partition"])
+    given = diagnosed(loop, stage("monitor.profile")(loop, WEEKS[0]).partition)
     with monkeypatch.context() as patch:
-        patch.setenv("EVERGREEN_STORE_URI", "file:///nowhere")
+        patch.delattr(store, "dataset")
         told = explain(loop, given)
-    assert told["explained"]["since"] is None and told["explained"]["contributions"] == []
-    assert "nothing to explain" in told["explained"]["paragraph"]
+    nothing = explanation_of(told)
+    assert nothing.since is None and nothing.contributions == ()
+    assert "nothing to explain" in nothing.paragraph
     html = store.read_bytes(monitoring_page(loop, told)).decode()
     assert "nothing to explain" in html and "<svg" in html
 
-    drift = explain(loop, {**given, "diagnosis": {"findings": [DRIFT], "labelled": [], "bad": []}})["explained"]
-    assert drift["since"] is None and drift["slices"] == [] and drift["contributions"]
-    assert any("No labels have come" in one for one in drift["notes"])
+    drift = explanation_of(explain(loop, diagnosed(loop, WEEKS[0], DRIFT)))
+    assert drift.since is None and drift.slices == () and drift.contributions
+    assert any("No labels have come" in note for note in drift.notes)
 
     def gone(run_id: str) -> Any:
         raise DataError("the run is gone", where=run_id, cure="none")
 
     monkeypatch.setattr(tracking, "load_model", gone)
-    without = explain(loop, {**given, "diagnosis": {"findings": [COLD], "labelled": [], "bad": []}})["explained"]
-    assert without["contributions"] == [] and any("could not be read" in one for one in without["notes"])
+    without = explanation_of(explain(loop, diagnosed(loop, WEEKS[0], COLD)))
+    assert without.contributions == () and any("could not be read" in note for note in without.notes)
