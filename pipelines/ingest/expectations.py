@@ -7,7 +7,7 @@ take differently (a bound, a missing value, a duplicate) stops the run before an
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,7 +39,15 @@ PANDAS_TYPES = {
     "timestamp": "Timestamp",
 }
 
-Check = tuple[str, str, dict[str, Any]]  # name of the rule, expectation type, its arguments
+
+class Asked(NamedTuple):
+    """What Great Expectations is asked."""
+
+    rule: str
+    expectation: str
+    """Its type."""
+    arguments: Mapping[str, Any]
+    """Each expectation has its own."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ def expectations(problem: Problem, query: Query, staged: Any, elsewhere: pa.Tabl
         return []
     frame = _frame(rows.select([name for name in rows.column_names if not name.startswith(("_broken_", "_compared_"))]))
     asked = [
-        (
+        Asked(
             check.name,
             check.expectation or "expect_column_values_to_be_in_set",
             check.arguments if check.expectation else {"column": f"_fulfilled_{n}", "value_set": [True]},
@@ -81,7 +89,11 @@ def expectations(problem: Problem, query: Query, staged: Any, elsewhere: pa.Tabl
         for n, check in enumerate(checks)
     ]
     types = [
-        (f"{name}: of type {kind}", "expect_column_values_to_be_of_type", {"column": name, "type_": PANDAS_TYPES[kind]})
+        Asked(
+            f"{name}: of type {kind}",
+            "expect_column_values_to_be_of_type",
+            {"column": name, "type_": PANDAS_TYPES[kind]},
+        )
         for name, kind in declared(problem, query).items()
     ]
     results = _results(frame, [*asked, *types])
@@ -104,7 +116,9 @@ def expectations(problem: Problem, query: Query, staged: Any, elsewhere: pa.Tabl
             )
         broken = np.flatnonzero(by_gx & compared)
         shown = rows[_shown_column(problem, check)].take(broken[:EXAMPLES]).to_pylist()
-        expected.append(Expected(check.name, asked[n][1], int(compared.sum()), broken.size, tuple(map(str, shown))))
+        expected.append(
+            Expected(check.name, asked[n].expectation, int(compared.sum()), broken.size, tuple(map(str, shown)))
+        )
     for name, kind, arguments in types:
         if not results[name].success:
             raise DataError(
@@ -142,7 +156,7 @@ def batch_expectations(checked: Sequence[BatchRule]) -> list[Expected]:
     results = _results(
         frame,
         [
-            (rule.name, kind, {"column": f"_{n}", "min_value": rule.min, "max_value": rule.max})
+            Asked(rule.name, kind, {"column": f"_{n}", "min_value": rule.min, "max_value": rule.max})
             for n, rule in enumerate(checked)
         ],
     )
@@ -233,7 +247,7 @@ class _Result(NamedTuple):
     """The value that was found, of a rule on a whole column."""
 
 
-def _results(frame: pd.DataFrame, checks: Sequence[Check]) -> dict[str, _Result]:
+def _results(frame: pd.DataFrame, checks: Sequence[Asked]) -> dict[str, _Result]:
     """Great Expectations' result for each rule, by name."""
     import great_expectations as gx
     from great_expectations.expectations.registry import get_expectation_impl

@@ -23,7 +23,7 @@ from pipelines.errors import ConfigError, DataError
 from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release.lineage import query_hashes, setting_changes, surroundings, surroundings_changes
-from pipelines.release.versions import version_problem
+from pipelines.release.versions import find_version_lineage, version_problem
 
 if TYPE_CHECKING:
     from pipelines.training.model import Model
@@ -165,12 +165,11 @@ def _refitted(
 
 
 def _recorded(problem: Problem, version: str) -> VersionLineage:
-    uri = version_uri(problem, version, "lineage.json")
-    recorded: VersionLineage | None = store.find_json(uri)
+    recorded = find_version_lineage(problem, version)
     if recorded is None:
         raise DataError(
             f"{problem.name} has no version {version} whose lineage is known",
-            where=uri,
+            where=version_uri(problem, version, "lineage.json"),
             cure="name a registered version; those from before lineages were kept cannot be made again",
         )
     return recorded

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipelines import ledger, store
 from pipelines.dataset import training_sets
 from pipelines.documents.evaluation import Evaluation, Report
-from pipelines.documents.lineage import Lineage, VersionLineage
+from pipelines.documents.lineage import VersionLineage
 from pipelines.documents.version import VersionFiles
 from pipelines.errors import ConfigError, DataError, NothingToDo
 from pipelines.handoffs.training import training_set_of
@@ -83,7 +83,7 @@ def fall_back(problem: Problem, partition: str, reason: str) -> Switch:
             where=f"problem {problem.name}",
             cure=f"train a challenger: {problem.name}.train",
         )
-    evaluation: Evaluation = tracking.run_file(champion.run_id, "evaluation.json")
+    evaluation = tracking.run_evaluation(champion.run_id)
     trained_problem = version_problem(problem, str(champion.version))
     name = best_baseline(trained_problem, evaluation)
     version = _register(problem, trained_problem, champion, evaluation, name)
@@ -125,7 +125,7 @@ def _register(
     baseline = evaluation["baselines"][name]
     run_id = baseline["run_id"]
     model = tracking.load_model(run_id)
-    made_of: Lineage = tracking.run_file(run_id, "lineage.json")
+    made_of = tracking.run_lineage(run_id)
     pins = training_set_of(made_of)
     test = training_sets.split(trained_problem, pins, "test")
     learnt = training_sets.drawn(trained_problem, pins, "train", REFERENCE_ROWS)

@@ -25,6 +25,22 @@ def version_problem(problem: Problem, version: str) -> Problem:
     return parse_problem(store.read_json(version_uri(problem, version, "problem.json")), problem.folder)
 
 
+def version_lineage(problem: Problem, version: str) -> VersionLineage:
+    """What a version is made of.
+
+    Raises:
+        DataError: it is one of before lineages were kept.
+    """
+    lineage: VersionLineage = store.read_json(version_uri(problem, version, "lineage.json"))
+    return lineage
+
+
+def find_version_lineage(problem: Problem, version: str) -> VersionLineage | None:
+    """What a version is made of; None of a version of before lineages were kept."""
+    lineage: VersionLineage | None = store.find_json(version_uri(problem, version, "lineage.json"))
+    return lineage
+
+
 class Taught(NamedTuple):
     """Training sets and partitions that a version's estimator has learnt from, those of its parents too."""
 
@@ -42,7 +58,7 @@ def taught(problem: Problem, version: str, is_tested: bool = False) -> Taught:
     partitions: set[str] = set()
     parent: str | None = version
     while parent is not None:
-        made_of: VersionLineage = store.read_json(version_uri(problem, parent, "lineage.json"))
+        made_of = version_lineage(problem, parent)
         refit = None if is_tested else made_of.get("refit")
         if made_of.get("how") != "recalibrate":
             sets.insert(0, made_of["training_set"])
@@ -61,7 +77,7 @@ def learnt_by(problem: Problem, version: str) -> set[str]:
 
     Empty for a version of before lineages were kept.
     """
-    made_of: VersionLineage | None = store.find_json(version_uri(problem, version, "lineage.json"))
+    made_of = find_version_lineage(problem, version)
     if made_of is None:
         return set()
     refit = made_of.get("refit")
@@ -73,6 +89,6 @@ def learnt_by(problem: Problem, version: str) -> set[str]:
 
 def measured_run(problem: Problem, version: str) -> str | None:
     """The MLflow run of the model that a version's gate measured, where another one serves; None: that one serves."""
-    made_of: VersionLineage | None = store.find_json(version_uri(problem, version, "lineage.json"))
+    made_of = find_version_lineage(problem, version)
     refit = made_of.get("refit") if made_of else None
     return refit["of"] if refit else None

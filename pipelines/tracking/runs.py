@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from pipelines.documents.evaluation import Evaluation
+from pipelines.documents.lineage import Lineage
 from pipelines.documents.version import RunFiles
 from pipelines.errors import DataError
 from pipelines.problem import Problem
@@ -179,6 +181,18 @@ def run_file(run_id: str, name: str) -> Any:
 
     with explained():
         return load_dict(f"{client().get_run(run_id).info.artifact_uri}/{name}")
+
+
+def run_lineage(run_id: str) -> Lineage:
+    """What the model of a run is made of."""
+    lineage: Lineage = run_file(run_id, "lineage.json")
+    return lineage
+
+
+def run_evaluation(run_id: str) -> Evaluation:
+    """What was found out about the model of a run."""
+    evaluation: Evaluation = run_file(run_id, "evaluation.json")
+    return evaluation
 
 
 def load_model(run_id: str) -> Model:

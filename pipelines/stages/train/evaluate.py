@@ -197,7 +197,7 @@ def _champion(problem: Problem, checked: Checked, version: ModelVersion, test: p
     model = tracking.load_model(run_id)
     outcome = _scored(problem, model, rows)
     until = tracking.run_tag(run_id, "trained_until")
-    promoted = at_promotion(tracking.run_file(run_id, "evaluation.json"))
+    promoted = at_promotion(tracking.run_evaluation(run_id))
     learnt_from = taught(problem, number, is_twin).partitions
     return Contender(
         f"version {number}",

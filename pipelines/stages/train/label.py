@@ -17,9 +17,9 @@ from pipelines.dataset.waiting import waiting
 from pipelines.errors import ConfigError, DataError, NothingToDo
 from pipelines.handoffs.config import pin
 from pipelines.handoffs.training import BuildsOn, HeldOut, Labelled, Planned
-from pipelines.paths import labelled_uri, version_uri
+from pipelines.paths import labelled_uri
 from pipelines.problem import Problem, load_problem
-from pipelines.release.versions import measured_run, taught, version_problem
+from pipelines.release.versions import find_version_lineage, measured_run, taught, version_problem
 
 
 def label(
@@ -186,8 +186,7 @@ def planned(
 def _champion_knows_until(problem: Problem) -> str | None:
     """Last partition before the test split of the version that was promoted last: what it may have learnt from."""
     promoted = ledger.decisions(problem, "promotion")
-    uri = version_uri(problem, str(promoted[-1]["model_version"]), "lineage.json") if promoted else None
-    made_of = store.find_json(uri) if uri else None
+    made_of = find_version_lineage(problem, str(promoted[-1]["model_version"])) if promoted else None
     tested = made_of["splits"]["test"]["partitions"] if made_of else []
     return problem.partitions.shift(min(tested), -1) if tested else None
 

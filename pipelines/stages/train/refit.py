@@ -13,14 +13,14 @@ from pipelines import ledger, store
 from pipelines.artifacts import table_schema
 from pipelines.dataset import training_sets
 from pipelines.dataset.fingerprint import fingerprint
-from pipelines.documents.lineage import Lineage, PinnedTable, Refit, VersionLineage
+from pipelines.documents.lineage import Lineage, PinnedTable, Refit
 from pipelines.documents.measures import Measured
 from pipelines.errors import EvergreenError, GateFailed
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Gated, Refitted, training_set_of
-from pipelines.paths import train_staging_uri, version_uri
+from pipelines.paths import train_staging_uri
 from pipelines.problem import Problem
-from pipelines.release.versions import taught
+from pipelines.release.versions import taught, version_lineage
 from pipelines.stages.train.checkpoints import StoredCheckpoint
 
 if TYPE_CHECKING:
@@ -48,12 +48,13 @@ def refit(problem_name: str, gated: Gated) -> Refitted:
             **gated.model_dump(), tested_run=gated.run_id, refit="the tested model serves (training.refit is off)"
         )
     tested_run = gated.run_id
-    recorded: Lineage = tracking.run_file(tested_run, "lineage.json")
+    recorded = tracking.run_lineage(tested_run)
     tags = {"training": f"{recorded['training']}-refit", "candidate": gated.candidate}
     done = tracking.find_run(problem, tags)
     if done is not None:
-        made_of = tracking.run_file(done[0], "lineage.json")
-        return _served_by(done[0], gated, made_of["refit"]["check"]["reason"])
+        earlier = tracking.run_lineage(done[0])["refit"]
+        assert earlier is not None, "the run carries the tags of a refit"
+        return _served_by(done[0], gated, earlier["check"]["reason"])
     tags |= {
         "partition": gated.partition,
         "tested_run": tested_run,
@@ -87,8 +88,7 @@ def _refit(problem: Problem, gated: Gated, recorded: Lineage, run_id: str, tags:
     parent = recorded.get("parent")
     base, after, bases = None, None, None
     if parent is not None:
-        parent_lineage: VersionLineage = store.read_json(version_uri(problem, parent, "lineage.json"))
-        base = parent_lineage["run_id"]
+        base = version_lineage(problem, parent)["run_id"]
         after = max(taught(problem, parent).partitions)
         # A training that began before there were refits went on from what serves.
         bases = (tracking.load_model(recorded.get("parent_run") or base), tracking.load_model(base))
@@ -127,7 +127,7 @@ def _refit(problem: Problem, gated: Gated, recorded: Lineage, run_id: str, tags:
             name: json.dumps(content, indent=1).encode()
             for name, content in {
                 "lineage.json": recorded | {"refit": refit},
-                "evaluation.json": tracking.run_file(gated.run_id, "evaluation.json"),
+                "evaluation.json": tracking.run_evaluation(gated.run_id),
                 "reference.json": tracking.run_file(gated.run_id, "reference.json"),
                 "dropped_features.json": model.dropped,
             }.items()

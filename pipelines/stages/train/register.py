@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pipelines import store
-from pipelines.documents.lineage import Lineage, VersionLineage
+from pipelines.documents.dataset import DatasetFacts
+from pipelines.documents.evaluation import Evaluation
+from pipelines.documents.lineage import VersionLineage
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Refitted, Registered
 from pipelines.paths import facts_uri, version_uri
@@ -21,7 +23,7 @@ def register(problem_name: str, refitted: Refitted) -> Registered:
 
     problem = problem_of(problem_name, refitted)
     run_id = refitted.run_id
-    made_of: Lineage = tracking.run_file(run_id, "lineage.json")
+    made_of = tracking.run_lineage(run_id)
     parent = made_of.get("parent")
     tags = {
         "partition": refitted.partition,
@@ -33,8 +35,9 @@ def register(problem_name: str, refitted: Refitted) -> Registered:
     }
     version = tracking.register(problem, run_id, tags)
     lineage: VersionLineage = {**made_of, "version": version, "run_id": run_id}
-    facts = store.read_json(facts_uri(problem, refitted.training_set))
-    about = card(problem, store.read_json(refitted.evaluation)["challenger"], lineage, facts)
+    facts: DatasetFacts = store.read_json(facts_uri(problem, refitted.training_set))
+    evaluation: Evaluation = store.read_json(refitted.evaluation)
+    about = card(problem, evaluation["challenger"], lineage, facts)
     write_version_files(
         problem,
         version,

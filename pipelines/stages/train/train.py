@@ -13,7 +13,6 @@ from pydantic import BaseModel
 from pipelines import store
 from pipelines.config import Candidate
 from pipelines.dataset import training_sets
-from pipelines.documents.lineage import Lineage
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import BuildsOn, Checked, Trained
@@ -80,8 +79,7 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
         searched: dict[str, Any] = {}
         state = StoredCheckpoint(f"{train_staging_uri(problem, checked.training)}/{candidate}.checkpoint", problem)
         if champion:
-            champion_lineage: Lineage = tracking.run_file(champion.run_id, "lineage.json")
-            searched = champion_lineage["parameters"]
+            searched = tracking.run_lineage(champion.run_id)["parameters"]
             learnt_from = _in_memory(problem, learnt_from, f"how: {checked.how}", "update")
             before = tracking.load_model(champion.run_id)
             model = updated(problem, candidate, checked.how, before, learnt_from, validation)
