@@ -3,10 +3,11 @@ with the version."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired
+from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from pipelines.config import Parameters
 from pipelines.documents.measures import Interval
 
 
@@ -95,7 +96,7 @@ class Lineage(TypedDict):
     candidate: str
     model: str
     """Kind of the candidate's estimator."""
-    parameters: dict[str, Any]
+    parameters: Parameters
     """Those that were searched; they stand over the candidate's own. Which there are depends on the estimator."""
     how: NotRequired[Literal["scratch", "continue", "recalibrate", "fallback"]]
     parent: NotRequired[str | None]

@@ -13,6 +13,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.config import Parameters
 from pipelines.documents.lineage import Fingerprint, HeldOutSizes, Lineage, Surroundings
 from pipelines.handoffs.training import Checked
 from pipelines.problem import ROOT, Problem
@@ -56,7 +57,7 @@ def lineage(
     pins: Checked,
     splits: Mapping[str, Fingerprint],
     candidate: str,
-    parameters: Mapping[str, Any],
+    parameters: Parameters,
     surroundings: Surroundings,
     is_streamed: bool = False,
 ) -> Lineage:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from pipelines.config import Parameters
 from pipelines.documents.evaluation import Evaluation
 from pipelines.documents.lineage import Lineage
 from pipelines.documents.version import RunFiles
@@ -56,7 +57,7 @@ def log_candidate(
     model: Model,
     *,
     tags: dict[str, str],
-    parameters: dict[str, Any],
+    parameters: Parameters,
     metrics: dict[str, float],
     dataset_uri: str,
     dataset_version: int | None,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
 
 from pipelines import store
-from pipelines.config import Candidate
+from pipelines.config import Candidate, Parameters
 from pipelines.dataset import training_sets
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
 from pipelines.handoffs.config import problem_of
@@ -76,7 +76,7 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
     try:
         learnt_from = _training_rows(problem, checked)
         validation = training_sets.split(problem, checked, "validation")
-        searched: dict[str, Any] = {}
+        searched: Parameters = {}
         state = StoredCheckpoint(f"{train_staging_uri(problem, checked.training)}/{candidate}.checkpoint", problem)
         if champion:
             searched = tracking.run_lineage(champion.run_id)["parameters"]
