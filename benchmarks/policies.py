@@ -18,7 +18,7 @@ from typing import Any
 
 from pipelines import local_run, store
 from pipelines.config import Policy
-from pipelines.policies.past import Past
+from pipelines.policies.history import History
 from pipelines.policies.replay import COST_AWARE, Outcome, compared, replay
 from pipelines.policies.rules import by_policy
 from pipelines.policies.table import decisions, markdown, summary
@@ -95,7 +95,7 @@ def main() -> None:
             local_run.ingest(NAME, problem.partitions.first.isoformat(), str(problem.partitions.last))
         policy = problem.monitoring.policy
         played = compared(policy) | {name: (by_policy, one) for name, one in varied(policy)}
-        outcomes = replay(Past(problem, CANDIDATE), *WEEKS, played, lambda name: print(name, flush=True))
+        outcomes = replay(History(problem, CANDIDATE), *WEEKS, played, lambda name: print(name, flush=True))
         found = tables(problem, outcomes)
     print("\n\n".join(found.values()))
     if options.write:

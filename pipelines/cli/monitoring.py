@@ -56,23 +56,23 @@ def decide(
 def _replay(
     problem: Problem, first: str | None, last: str | None, policy: Policy, candidate: str | None, as_json: bool
 ) -> None:
-    from pipelines.policies.past import Past
+    from pipelines.policies.history import History
+    from pipelines.policies.played import with_policy
     from pipelines.policies.replay import COST_AWARE, compared, ranges
     from pipelines.policies.replay import replay as play
     from pipelines.policies.table import decisions, summary
-    from pipelines.policies.watch import with_policy
 
     problem = with_policy(problem, policy)
-    past = Past(problem, _candidate(problem, candidate))
-    begin, end = ranges(problem, past.partitions, first, last)
+    history = History(problem, _candidate(problem, candidate))
+    begin, end = ranges(problem, history.partitions, first, last)
     with console.status("", spinner="dots") as status:
-        outcomes = play(past, begin, end, compared(policy), lambda name: status.update(f"playing: {name}"))
+        outcomes = play(history, begin, end, compared(policy), lambda name: status.update(f"playing: {name}"))
     rows, steps = summary(problem, outcomes), decisions(next(one for one in outcomes if one.policy == COST_AWARE))
     if as_json:
         typer.echo(json.dumps({"policies": rows, "decisions": steps}, indent=1))
         return
     played = [step["partition"] for step in steps]
-    _print(f"{problem.name}, {played[0]} to {played[-1]}, candidate {past.candidate}", rows)
+    _print(f"{problem.name}, {played[0]} to {played[-1]}, candidate {history.candidate}", rows)
     # Only what was done, and the newest.
     names = ("partition", "verdict", "action", "outcome", "reason")
     acted = [{name: step[name] for name in names} for step in steps if step["action"] not in ("none", "alert")]

@@ -261,7 +261,7 @@ def labelled(
         events, labels = events.filter(may_count), labels.filter(may_count)
     return sql.query(
         _label_sql(problem),
-        {"events": targets, "all_events": events, "labels": labels, "splits": _moments(problem, split)},
+        {"events": targets, "all_events": events, "labels": labels, "splits": moments(problem, split)},
         {"as_of": as_of},
     )
 
@@ -346,7 +346,7 @@ def _cut(problem: Problem, deadline: datetime) -> datetime:
     return (deadline.astimezone(ZoneInfo(problem.partitions.timezone)) - _wait(problem)).astimezone(UTC)
 
 
-def _moments(problem: Problem, split: dict[str, str]) -> pa.Table:
+def moments(problem: Problem, split: dict[str, str]) -> pa.Table:
     """Per partition its split, when it matured, by when its labels had to be known (null: as_of will do), and from when
     on its events are too young for that (`cut`; where events without a label are negative none is)."""
     parts, deadline = problem.partitions, dict[str, datetime]()

@@ -2,28 +2,31 @@
 
 Per partition: the model that serves scores it; labels come with their delay; what monitoring sees is measured by the
 functions that the monitor DAG calls; the policy decides; what it asks for is fitted as of then and serves from the next
-partition on, if it passes the gate's comparison with the champion on its test split (gate.gain_over_champion). The
-candidate is one and the same all along, without the others and without the gate's further checks.
+partition on, if it passes the gate's comparison with the champion on its test split (gate.gain_over_champion); where
+training.refit says so, once it was fitted again. The candidate is one and the same all along, without the others and
+without the gate's further checks.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from pipelines.config import Action, Policy
 from pipelines.errors import DataError, NothingToDo
 from pipelines.evaluation.gate.champion_checks import no_worse
+from pipelines.evaluation.gate.refitted import refit_check
 from pipelines.metrics.bootstrap import gains
 from pipelines.metrics.metrics import METRICS, goodness
 from pipelines.monitoring.decide.decide import Decision
 from pipelines.monitoring.decide.readings import worth
-from pipelines.policies.past import Past, Recipe
-from pipelines.policies.rules import PLAIN, Rule, State, by_policy, made
-from pipelines.policies.watch import Watch, with_policy
+from pipelines.policies.history import History, Recipe
+from pipelines.policies.played import PlayedVersion, State, Watch, with_policy
+from pipelines.policies.rules import PLAIN, Rule, by_policy, made
+from pipelines.problem import Problem
 
 COST_AWARE = "policy of problem.yaml"
 SHOWN = {"binary": ("auc", "log_loss"), "multiclass": ("auc", "log_loss"), "regression": ("r2", "rmse")}
@@ -64,7 +67,7 @@ class Outcome:
 
 
 def replay(
-    past: Past,
+    history: History,
     first: str,
     last: str,
     policies: Mapping[str, tuple[Rule, Policy]],
@@ -76,15 +79,15 @@ def replay(
         NothingToDo: no partition in that range has its labels yet.
         DataError: what lies before `first` is too little for a first model.
     """
-    labelled = set(past.mature(past.partitions[-1]))
-    keys = [key for key in past.partitions if first <= key <= last and key in labelled]
+    labelled = set(history.mature(history.partitions[-1]))
+    keys = [key for key in history.partitions if first <= key <= last and key in labelled]
     if not keys:
         raise NothingToDo(
-            f"no partition from {first} to {last} has its labels yet", where=past.problem.name, cure="ingest more"
+            f"no partition from {first} to {last} has its labels yet", where=history.problem.name, cure="ingest more"
         )
-    start = Recipe(past.problem.partitions.shift(first, -1))
-    past.fitted(start)
-    watch, done = Watch(past), []
+    start = Recipe(history.problem.partitions.shift(first, -1))
+    history.fitted(start)
+    watch, done = Watch(history), []
     for name, (rule, policy) in policies.items():
         tell(name)
         done.append(_play(watch, name, rule, policy, start, keys))
@@ -97,7 +100,7 @@ def compared(policy: Policy) -> dict[str, tuple[Rule, Policy]]:
     return {name: (rule, policy) for name, rule in PLAIN.items()} | {COST_AWARE: (by_policy, policy)}
 
 
-def lost(problem: Any, outcome: Outcome, against: Outcome) -> float:
+def lost(problem: Problem, outcome: Outcome, against: Outcome) -> float:
     """What the policy's models were worse by than those of another, over all partitions, in the policy's worth."""
     total = 0.0
     for step, other in zip(outcome.steps, against.steps, strict=True):
@@ -109,72 +112,76 @@ def lost(problem: Any, outcome: Outcome, against: Outcome) -> float:
 
 
 def _play(watch: Watch, name: str, rule: Rule, policy: Policy, start: Recipe, keys: Sequence[str]) -> Outcome:
-    past, state = watch.past, State(champion=start, since=keys[0])
+    history, problem = watch.history, with_policy(watch.history.problem, policy)
+    state = State(champion=start, featured={*history.plan(start).keys})
     steps, paid, training_s, refused = [], 0.0, 0.0, 0
-    measured = sorted({*worth(with_policy(past.problem, policy)), *SHOWN[past.problem.task]})
+    measured = sorted({*worth(problem), *SHOWN[problem.task]})
     for partition in keys:
-        truth, _ = past.truth(state.champion, [partition])
+        champion = state.champion
+        state.scored[partition] = champion
+        truth, _ = history.truth(champion, [partition], None)
         metrics = {metric: METRICS[metric].function(truth) if len(truth.labels) else None for metric in measured}
-        served, outcome = state.champion.name, ""
-        decision = rule(watch, policy, state, partition)
-        if decision.action == "quarantine":
+        decision = rule(PlayedVersion(watch, problem, state, champion, partition))
+        action, outcome = decision.action, ""
+        if action == Action.QUARANTINE:
             state.held.append(partition)
-        if decision.action in policy.costs:
-            paid += policy.costs[decision.action]
-            recipe = made(watch, state, decision, partition)
-            is_training = decision.action.trains is not None
-            if is_training:
+        if action in policy.costs:
+            paid += policy.costs[action]
+            recipe = made(history, state, decision, partition)
+            if action.trains:
                 state.asked.append(partition)
-                training_s += past.fitted(recipe).cpu_s if recipe else 0.0
-            if recipe is None or (is_training and not _passes(past, recipe, state.champion)):
+                training_s += history.fitted(recipe).cpu_s if recipe else 0.0
+            if recipe is None or (action.trains and not _passes(history, recipe, champion)):
                 refused, outcome = refused + 1, "refused"
             else:
                 outcome = "serves"
-                state.continued = (
-                    state.continued + 1
-                    if decision.action == Action.CONTINUE
-                    else (0 if decision.action == Action.RETRAIN else state.continued)
-                )
                 # What was left by rolling back is not gone back to.
-                state.previous = None if decision.action == Action.ROLL_BACK else state.champion
+                state.previous = None if action == Action.ROLL_BACK else champion
                 state.champion = recipe
-                state.since = past.problem.partitions.shift(partition, 1)
-        steps.append(Step(partition, served, metrics, decision, outcome))
-    actions: dict[str, int] = {}
-    for step in steps:
-        actions[step.decision.action] = actions.get(step.decision.action, 0) + 1
+        steps.append(Step(partition, champion.name, metrics, decision, outcome))
+    actions = Counter(step.decision.action for step in steps)
     return Outcome(
-        name, tuple(steps), len(state.asked), refused, training_s, state.watching_s, paid, dict(sorted(actions.items()))
+        name,
+        tuple(steps),
+        len(state.asked),
+        refused,
+        training_s,
+        state.watching_s,
+        paid,
+        dict(sorted(actions.items())),
     )
 
 
-def _passes(past: Past, recipe: Recipe, champion: Recipe) -> bool:
-    """As the gate compares a challenger with the champion on the test split: by the lower ends of its gains, or a tie.
-
-    Of the baselines, above which a tie is measured, there is the first alone.
-    """
-    problem = past.problem
+def _passes(history: History, recipe: Recipe, champion: Recipe) -> bool:
+    """As the gate compares a challenger with the champion on the test split, by the lower ends of its gains, or a tie;
+    and as a model that was fitted again is held against the tested one."""
+    problem = history.problem
     if recipe.how == "recalibrate":  # the ranking stays, and the newest rows were learnt from
         return True
-    if recipe.base is not None and np.array_equal(past.fitted(recipe).scores, past.fitted(champion).scores):
+    tested, of_champion = (history.fitted(each, is_tested=True) for each in (recipe, champion))
+    if recipe.base is not None and np.array_equal(tested.scores, of_champion.scores):
         return False  # not a tree was added: it is the champion, and no fresher
-    test = past.split(recipe.as_of, recipe.window_from, recipe.held)["test"]
-    ours, blocks = past.truth(recipe, test)
-    theirs, _ = past.truth(champion, test)
+    test = history.plan(recipe).test
+    ours, blocks = history.truth(recipe, test, recipe.as_of, is_tested=True)
+    theirs, _ = history.truth(champion, test, recipe.as_of, is_tested=True)
     if len(ours.labels) < problem.gate.min_rows:
         return False
     rule, wanted = problem.evaluation.bootstrap, problem.gate.gain_over_champion
-    baseline, _ = past.truth(Recipe(recipe.as_of, "baseline", recipe.window_from, held=recipe.held), test)
-    of_ours, of_theirs, of_baseline = (
-        {metric: METRICS[metric].function(one) for metric in wanted} for one in (ours, theirs, baseline)
-    )
+    of_ours, of_theirs = ({metric: METRICS[metric].function(scored) for metric in wanted} for scored in (ours, theirs))
+    baselines = {}
+    for name, baseline in history.baselines(recipe).items():
+        truth, _ = history.truth(baseline, test, recipe.as_of)
+        baselines[name] = {"metrics": {metric: METRICS[metric].function(truth) for metric in wanted}}
     compared_with = {"metrics": of_theirs, "gain": gains(ours, theirs, blocks, rule, list(wanted))}
     report = {"metrics": {metric: {"value": value} for metric, value in of_ours.items()}}
-    evaluation = {"confidence": rule.confidence, "baselines": {"first": {"metrics": of_baseline}}}
-    return all(no_worse(evaluation, report, compared_with, metric, problem.gate).passed for metric in wanted)
+    evaluation = {"confidence": rule.confidence, "baselines": baselines}
+    is_no_worse = all(no_worse(evaluation, report, compared_with, metric, problem.gate).passed for metric in wanted)
+    served, _ = history.truth(recipe, test, recipe.as_of)
+    is_sound = not history.is_refitted(recipe) or refit_check(problem, ours, served, blocks).passed
+    return is_no_worse and is_sound
 
 
-def ranges(problem: Any, partitions: Sequence[str], first: str | None, last: str | None) -> tuple[str, str]:
+def ranges(problem: Problem, partitions: Sequence[str], first: str | None, last: str | None) -> tuple[str, str]:
     """The first and last partition to play; where none is given the history of `replay` is left out, or a quarter.
 
     Raises:
@@ -183,11 +190,11 @@ def ranges(problem: Any, partitions: Sequence[str], first: str | None, last: str
     if first is None:
         after = problem.partitions.shift(problem.replay.history_until.isoformat(), 1) if problem.replay else None
         first = after or partitions[len(partitions) // 4]
-    found = problem.partitions.parse(first).isoformat(), problem.partitions.parse(last or partitions[-1]).isoformat()
-    if not any(found[0] <= key <= found[1] for key in partitions):
+    begin, end = (problem.partitions.parse(key).isoformat() for key in (first, last or partitions[-1]))
+    if not any(begin <= key <= end for key in partitions):
         raise DataError(
-            f"no partition from {found[0]} to {found[1]} was ingested",
+            f"no partition from {begin} to {end} was ingested",
             where=f"problem {problem.name}",
             cure=f"there are {partitions[0]} to {partitions[-1]}",
         )
-    return found
+    return begin, end

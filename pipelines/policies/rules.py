@@ -3,95 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from pipelines.config import Action, Policy
+from pipelines.config import Action
 from pipelines.errors import EvergreenError
 from pipelines.metrics.metrics import SKILL
-from pipelines.monitoring.decide.decide import Decision, Situation, decide, is_alarm
-from pipelines.monitoring.decide.options import options
-from pipelines.monitoring.decide.readings import Reading
-from pipelines.policies.past import Recipe
-from pipelines.policies.watch import Watch, ages
+from pipelines.monitoring.decide.decide import Decision
+from pipelines.monitoring.decide.measure import Earlier, weigh
+from pipelines.monitoring.detect.detection import Drift, LabelledPartition
+from pipelines.monitoring.diagnose.diagnose import diagnose
+from pipelines.monitoring.diagnose.finding import Diagnosis
+from pipelines.monitoring.served import detected, newest_realised, waiting
+from pipelines.policies.history import History, Recipe
+from pipelines.policies.played import PlayedVersion, State
 
 COLUMN_PSI = 0.25  # Siddiqi's major shift
 
-
-@dataclass
-class State:
-    """What a policy has come to: the model that serves, and what was asked for so far."""
-
-    champion: Recipe
-    since: str  # first partition that the champion scored
-    previous: Recipe | None = None
-    continued: int = 0
-    asked: list[str] = field(default_factory=list)  # partitions that asked for a training
-    held: list[str] = field(default_factory=list)  # partitions that it has put into quarantine
-    readings: list[Reading] = field(default_factory=list)
-    watching_s: float = 0.0
+Rule = Callable[[PlayedVersion], Decision]
 
 
-Rule = Callable[[Watch, Policy, State, str], Decision]
+def never(_: PlayedVersion) -> Decision:
+    return Decision(verdict="stable", action=Action.NONE, reason="never")
 
 
-def never(_: Watch, policy: Policy, state: State, partition: str) -> Decision:
-    return Decision(verdict="stable", action="none", reason="never")
-
-
-def always(_: Watch, policy: Policy, state: State, partition: str) -> Decision:
+def always(_: PlayedVersion) -> Decision:
     return Decision(verdict="stable", action=Action.RETRAIN, reason="always")
 
 
-def on_column_drift(watch: Watch, policy: Policy, state: State, partition: str) -> Decision:
+def on_column_drift(served: PlayedVersion) -> Decision:
     """Any feature's PSI to what the model learnt from is above 0.25: what many monitors do."""
-    found, cpu_s = watch.detected(state.champion, state.since, partition, policy, state.held)
-    state.watching_s += cpu_s
-    moved = [name for name, drift in found.columns.items() if drift.psi > COLUMN_PSI]
-    reason = f"PSI above {COLUMN_PSI} of {', '.join(moved[:3])}" if moved else "no PSI above the limit"
-    return Decision(
-        verdict="covariate shift" if moved else "stable", action=Action.RETRAIN if moved else "none", reason=reason
-    )
+    columns = _detected(served).columns
+    moved = [name for name, drift in columns.items() if drift.psi > COLUMN_PSI]
+    if not moved:
+        return Decision(verdict="stable", action=Action.NONE, reason="no PSI above the limit")
+    reason = f"PSI above {COLUMN_PSI} of {', '.join(moved[:3])}"
+    return Decision(verdict="covariate shift", action=Action.RETRAIN, reason=reason)
 
 
-def on_metric_drop(watch: Watch, policy: Policy, state: State, partition: str) -> Decision:
+def on_metric_drop(served: PlayedVersion) -> Decision:
     """The newest labelled partition is below the model's own test by the policy's limit (AUC; of a regression R2)."""
-    metric = SKILL[watch.problem.task]
+    metric, policy = SKILL[served.problem.task], served.problem.monitoring.policy
     limit = policy.max_r2_drop if metric == "r2" else policy.max_auc_drop
-    realised = watch.realised(state.champion, state.since, partition, policy, state.held)
-    usual = watch.reference(state.champion).metrics.get(metric)
+    realised = _own_realised(served)
+    usual = served.reference.metrics.get(metric)
     value = realised[-1].value(metric) if realised and realised[-1].rows >= policy.min_labels else None
-    is_down = value is not None and usual is not None and usual - value > limit
-    reason = f"{metric} {value:.3f} in {realised[-1].partition}, {usual:.3f} tested" if is_down else "no drop"
-    return Decision(
-        verdict="performance drop" if is_down else "stable", action=Action.RETRAIN if is_down else "none", reason=reason
-    )
+    if value is None or usual is None or usual - value <= limit:
+        return Decision(verdict="stable", action=Action.NONE, reason="no drop")
+    reason = f"{metric} {value:.3f} in {realised[-1].partition}, {usual:.3f} tested"
+    return Decision(verdict="performance drop", action=Action.RETRAIN, reason=reason)
 
 
-def by_policy(watch: Watch, policy: Policy, state: State, partition: str) -> Decision:
+def by_policy(served: PlayedVersion) -> Decision:
     """The problem's own policy, as the monitor DAG applies it."""
-    problem, parts = watch.problem, watch.problem.partitions
-    diagnosis, cpu_s = watch.diagnosis(state.champion, state.since, partition, policy, state.held)
-    state.watching_s += cpu_s
-    its_ages = ages(problem, state.champion, partition)
-    considered = []
-    if policy.updates == "continual":
-        found, cpu_s = watch.readings(
-            state.champion, state.previous, state.since, partition, policy, diagnosis.is_newest_bad, state.held
-        )
-        state.watching_s += cpu_s
-        state.readings += found
-        why_not = {} if state.previous else {Action.ROLL_BACK: "there is no version before"}
-        if problem.training.candidates[watch.past.candidate].model != "xgboost":
-            why_not[Action.CONTINUE] = "only xgboost goes on from a champion"
-        alarm = is_alarm(policy, diagnosis)
-        considered = list(options(policy, state.readings, state.champion.name, its_ages, alarm, why_not))  # type: ignore[arg-type]
-    since = len(parts.between(state.asked[-1], partition)) - 1 if state.asked else None
-    situation = Situation(
-        since_request=since,
-        since_training=min(its_ages[Action.CONTINUE], since if since is not None else its_ages[Action.CONTINUE]),
-        continued=state.continued,
-    )
-    return decide(policy, diagnosis, considered, situation)
+    state = served.state
+    decision, readings = weigh(served, diagnosis(served), Earlier(state.asked, state.readings))
+    state.readings += readings
+    return decision
+
+
+def diagnosis(served: PlayedVersion) -> Diagnosis:
+    policy = served.problem.monitoring.policy
+    return diagnose(policy, served.reference, _detected(served), _own_realised(served), waiting=waiting(served))
+
+
+def _detected(served: PlayedVersion) -> Drift:
+    return served.measured_once("detected", Drift, lambda: detected(served))
+
+
+def _own_realised(served: PlayedVersion) -> list[LabelledPartition]:
+    return [pool for pool in newest_realised(served) if pool.version == served.version]
 
 
 PLAIN: dict[str, Rule] = {
@@ -102,24 +81,25 @@ PLAIN: dict[str, Rule] = {
 }
 
 
-def made(watch: Watch, state: State, decision: Decision, partition: str) -> Recipe | None:
+def made(history: History, state: State, decision: Decision, partition: str) -> Recipe | None:
     """The model that a decision asks for; None where it asks for none, or it cannot be made."""
-    past, champion, kept = watch.past, state.champion, tuple(state.held)
+    champion, held = state.champion, tuple(state.held)
     match decision.action:
-        case Action.RETRAIN:
-            recipe = Recipe(partition, window_from=decision.window_from, held=kept)
-        case Action.CONTINUE:
-            recipe = Recipe(partition, "continue", base=champion, held=kept)
-        case Action.RECALIBRATE:
-            recipe = Recipe(partition, "recalibrate", base=champion, held=kept)
         case Action.ROLL_BACK:
             return state.previous
         case Action.FALL_BACK:
-            recipe = Recipe(champion.as_of, "baseline")
+            return history.baseline(champion)
+        case Action.RETRAIN:
+            after = history.trained_until(champion)
+            recipe = Recipe(partition, window_from=decision.window_from, held=held, after=after)
+        case Action.CONTINUE | Action.RECALIBRATE:
+            after = history.trained_until(champion)
+            recipe = Recipe(partition, decision.action.trains or "scratch", base=champion, held=held, after=after)
         case _:
             return None
     try:
-        past.fitted(recipe)
+        state.featured.update(history.plan(recipe).keys)
+        history.fitted(recipe)
     except EvergreenError:
         return None
     return recipe

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+from pydantic import JsonValue
 
 from pipelines.policies.replay import SHOWN, Outcome, lost
 from pipelines.problem import Problem
 
+Row = dict[str, JsonValue]
 
-def summary(problem: Problem, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+
+def summary(problem: Problem, outcomes: Sequence[Outcome]) -> list[Row]:
     """A row per policy. paid: configured costs of its actions; lost: what its models were worse by than those of
     `always`, over all partitions (below 0: better); cost: both; saved: the cost of `always` less this one's."""
     skill, loss = SHOWN[problem.task]
-    against = next((one for one in outcomes if one.policy == "always"), None)
-    rows = []
-    for one in outcomes:
-        worse = None if against is None else lost(problem, one, against)
-        cost = None if worse is None else one.paid + worse
+    against = next((outcome for outcome in outcomes if outcome.policy == "always"), None)
+    rows: list[Row] = []
+    for outcome in outcomes:
+        worse = None if against is None else lost(problem, outcome, against)
+        cost = None if worse is None else outcome.paid + worse
         rows.append(
             {
-                "policy": one.policy,
-                "trainings": one.trainings,
-                "refused": one.refused,
-                skill: one.mean(skill),
-                loss: one.mean(loss),
-                "training_cpu_s": one.training_s,
-                "watching_cpu_s": one.watching_s,
-                "paid": one.paid,
+                "policy": outcome.policy,
+                "trainings": outcome.trainings,
+                "refused": outcome.refused,
+                skill: outcome.mean(skill),
+                loss: outcome.mean(loss),
+                "training_cpu_s": outcome.training_s,
+                "watching_cpu_s": outcome.watching_s,
+                "paid": outcome.paid,
                 "lost": worse,
                 "cost": cost,
                 "saved": None if cost is None or against is None else against.paid - cost,
@@ -36,7 +39,7 @@ def summary(problem: Problem, outcomes: Sequence[Outcome]) -> list[dict[str, Any
     return rows
 
 
-def decisions(outcome: Outcome) -> list[dict[str, Any]]:
+def decisions(outcome: Outcome) -> list[Row]:
     """A row per partition: how it turned out, and what was decided at its end."""
     return [
         {
@@ -47,13 +50,13 @@ def decisions(outcome: Outcome) -> list[dict[str, Any]]:
             "action": step.decision.action,
             "outcome": step.outcome,
             "reason": step.decision.reason,
-            "options": [one.model_dump(mode="json") for one in step.decision.options],
+            "options": [option.model_dump(mode="json") for option in step.decision.options],
         }
         for step in outcome.steps
     ]
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A cell's text.
 
     >>> shown(0.70661), shown(12), shown(None), shown(-1e-9), shown("always")
@@ -66,7 +69,7 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def markdown(rows: Sequence[dict[str, Any]]) -> str:
+def markdown(rows: Sequence[Row]) -> str:
     """Rows with the same keys as a Markdown table."""
     names = list(rows[0]) if rows else []
     lines = [f"| {' | '.join(names)} |", f"| {' | '.join('---' for _ in names)} |"]

@@ -7,6 +7,7 @@ say what serves from when on.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines import ledger, store
@@ -85,21 +86,22 @@ def fall_back(problem: Problem, partition: str, reason: str) -> Switch:
         )
     evaluation = tracking.run_evaluation(champion.run_id)
     trained_problem = version_problem(problem, str(champion.version))
-    name = best_baseline(trained_problem, evaluation)
+    name = best_baseline(trained_problem, baseline_metrics(evaluation))
     version = _register(problem, trained_problem, champion, evaluation, name)
     return _switch(problem, Switch(version, str(champion.version), name), partition, FELL_BACK, reason)
 
 
-def best_baseline(trained_problem: Problem, evaluation: Evaluation) -> str:
-    """The baseline that would serve: the best by training.select_by of those that are not random.
+def best_baseline(trained_problem: Problem, metrics: Mapping[str, Mapping[str, float | None]]) -> str:
+    """The baseline that would serve: the best by training.select_by of those that are not random. `metrics`: what each
+    baseline was measured to, by its name.
 
     Raises:
         ConfigError: there is none.
     """
     metric: str = trained_problem.training.select_by
     measured: dict[str, float] = {}
-    for name, baseline in evaluation.get("baselines", {}).items():
-        value = baseline["metrics"].get(metric)
+    for name, values in metrics.items():
+        value = values.get(metric)
         if value is not None and trained_problem.training.candidates[name].model != "random":
             measured[name] = goodness(metric, value)
     if not measured:
@@ -109,6 +111,11 @@ def best_baseline(trained_problem: Problem, evaluation: Evaluation) -> str:
             cure="name one that is not random, such as {prior: {model: prior}}, and train again",
         )
     return max(measured, key=lambda name: measured[name])
+
+
+def baseline_metrics(evaluation: Evaluation) -> dict[str, Mapping[str, float | None]]:
+    """What each baseline of an evaluation was measured to on its test rows."""
+    return {name: baseline["metrics"] for name, baseline in evaluation.get("baselines", {}).items()}
 
 
 def _register(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 
 from pipelines import store
 from pipelines.artifacts import table_schema
-from pipelines.policies.past import Past
+from pipelines.policies.history import History
 from pipelines.problem import Problem
 
 DAYS, A_DAY, TURN = 36, 60, 22
@@ -37,13 +36,15 @@ def key(day: int) -> str:
 
 
 def fill(problem: Problem, days: int = DAYS, turn: int = TURN) -> None:
-    """Events and labels of so many days; from day `turn` on full kettles are those that do not boil over."""
+    """Events and labels of so many days; from day `turn` on full kettles are those that do not boil over. A label comes
+    as many days after its event as the problem says."""
     random = np.random.default_rng(0)
     rows = days * A_DAY
     day = np.repeat(np.arange(days), A_DAY)
     time = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=int(one), minutes=n % A_DAY) for n, one in enumerate(day)]
     litres = random.uniform(0, 5, rows)
     chance = 1 / (1 + np.exp(-2 * (litres - 2.5) * np.where(day < turn, 1, -1)))
+    came_after = timedelta(days=problem.labels.delay_days)
     keys, names = [key(int(one)) for one in day], [f"k{n}" for n in range(rows)]
     nothing = pa.nulls(rows, pa.timestamp("us", "UTC"))
     shared = {
@@ -67,7 +68,7 @@ def fill(problem: Problem, days: int = DAYS, turn: int = TURN) -> None:
     labels = pa.table(
         {
             **shared,
-            "known_time": [one + timedelta(days=1) for one in time],
+            "known_time": [at + came_after for at in time],
             "label": (random.random(rows) < chance).astype(np.int8),
             "source": ["natural"] * rows,
             "confidence": [1.0] * rows,
@@ -90,17 +91,10 @@ def filled(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Problem,
 
 
 @pytest.fixture
-def past(filled: tuple[Problem, str], monkeypatch: pytest.MonkeyPatch) -> Past:
+def history(filled: tuple[Problem, str], monkeypatch: pytest.MonkeyPatch) -> History:
     problem, uri = filled
     monkeypatch.setenv("EVERGREEN_STORE_URI", uri)
-    return Past(problem, "xgboost")
-
-
-@pytest.fixture
-def past_of(toy: Any, filled: tuple[Problem, str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Past]:
-    """The same past, of a problem with other settings."""
-    monkeypatch.setenv("EVERGREEN_STORE_URI", filled[1])
-    return lambda **changes: Past(toy(**CHANGES | changes), "xgboost")
+    return History(problem, "xgboost")
 
 
 @pytest.fixture

@@ -8,19 +8,21 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pipelines import ledger, quarantine
+from pipelines import ledger, quarantine, store
 from pipelines.config import Action
 from pipelines.dataset.waiting import judgeable
 from pipelines.errors import NothingToDo
 from pipelines.handoffs.monitoring import Decided, Explained, Profiled
+from pipelines.monitoring.decide.measure import measure
 from pipelines.monitoring.decide.readings import Reading
 from pipelines.monitoring.decide.weighing import Weighing
 from pipelines.monitoring.detect.detection import NOTHING, Detection
 from pipelines.monitoring.diagnose.finding import Diagnosis, Finding
+from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.stages import stage
 from pipelines.stages.monitor import evidence
-from pipelines.stages.monitor.readings import labelled_rows, measure, taught_by
+from pipelines.stages.monitor.past import Past, learnable_rows
 from tests.handed_on import example
 from tests.stages.conftest import PROBLEM, configure
 
@@ -86,44 +88,35 @@ def test_an_alarm_is_measured_and_everything_stands_on_the_ledger(loop_after: Ca
     )
 
 
-def readings_of(config: Problem, partition: str, chain: list[dict[str, Any]]) -> list[Reading]:
-    found, _ = measure("1", judgeable(config, partition), chain, "xgboost", [], is_bad=False, since=None)
-    return found
+def readings_of(problem: Problem, partition: str) -> list[Reading]:
+    return measure(Past("1", judgeable(problem, partition)), [], is_bad=False).readings
 
 
 def test_rows_of_a_reading_are_what_was_known(loop: str) -> None:
     config = load_problem(loop)
-    rows = labelled_rows(config, "2013-02-04", ["2012-12-31", "2013-01-28"])
+    rows = learnable_rows(config, "2013-02-04", ["2012-12-31", "2013-01-28"])
     assert set(rows["partition"].to_pylist()) == {"2012-12-31", "2013-01-28"}
     assert rows["label"].null_count == 0 and rows.num_rows > 8_000
-    assert labelled_rows(config, "2013-01-28", ["2013-01-28"]).num_rows == 0, "no label had come"
-    few = labelled_rows(config, "2013-02-04", ["2013-01-28"], most=500)
+    assert learnable_rows(config, "2013-01-28", ["2013-01-28"]).num_rows == 0, "no label had come"
+    few = learnable_rows(config, "2013-02-04", ["2013-01-28"], most=500)
     assert 200 < few.num_rows < 900 and set(few["flight_id"].to_pylist()) <= set(rows["flight_id"].to_pylist())
 
 
 def test_a_champion_of_today_has_no_age(loop: str) -> None:
-    from pipelines import store
-    from pipelines.paths import version_uri
-
-    config = load_problem(loop)
-    lineage = store.read_json(version_uri(config, "1", "lineage.json"))
-    assert readings_of(config, "2013-02-04", taught_by(config, lineage)) == []
+    assert readings_of(load_problem(loop), "2013-02-04") == []
 
 
 def test_a_refitted_champion_is_not_held_stale_by_less_than_it_has_learnt(loop_after: Callable[..., str]) -> None:
     """On a partition that came while it was trained it is as fresh as a model can be; a training of then knew less."""
-    from pipelines import store
-    from pipelines.paths import version_uri
-
     loop = loop_after(2)
+    stale = readings_of(load_problem(loop), "2013-02-18")
+    assert "retrain" in {reading.way for reading in stale}, "of one that has learnt less, age is measured"
     configure(loop, lambda raw: raw["training"].update(refit=True))
     config = load_problem(loop)
-    lineage = store.read_json(version_uri(config, "1", "lineage.json"))
+    uri = version_uri(config, "1", "lineage.json")
     learnt = config.partitions.between("2012-12-31", "2013-02-04")
-    refitted = lineage | {"refit": {"rows": {"partitions": learnt}}}
-    assert readings_of(config, "2013-02-18", [refitted]) == []
-    stale = readings_of(config, "2013-02-18", [lineage])
-    assert "retrain" in {reading.way for reading in stale}, "of one that has learnt less, age is measured"
+    store.write_json(uri, store.read_json(uri) | {"refit": {"rows": {"partitions": learnt}}})
+    assert readings_of(config, "2013-02-18") == []
 
 
 @pytest.mark.parametrize(("updates", "action"), [("manual", "alert"), ("scheduled", "retrain")])

@@ -8,7 +8,7 @@ what is expected (`options`) comes from many, drawn to 0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,23 +16,33 @@ from pydantic import Field
 
 from pipelines.config import Action, Bootstrap, Calibration, Candidate, Selection, Way
 from pipelines.dataset.draw import sample
+from pipelines.documents.measures import Interval
 from pipelines.errors import EvergreenError
 from pipelines.metrics.bootstrap import gains
 from pipelines.metrics.scored import Scored, scored
+from pipelines.monitoring.served import LEARNABLE_ROWS
 from pipelines.problem import Problem
 from pipelines.profiles.column import Frozen
 
 PROXY = "proxy"
-WAYS: tuple[Way, ...] = (Action.RETRAIN, Action.CONTINUE)
+FRESHER: tuple[Way, ...] = (Action.RETRAIN, Action.CONTINUE)
 CALIBRATING = 8  # labelled partitions, the newest, that a recalibration would learn from
-PROXY_ROWS = 60_000  # of each side: about half a CPU second
 PROXY_TREES = 60
-PROXY_PARAMETERS: dict[str, Any] = {"max_depth": 4, "min_child_weight": 20, "subsample": 0.8, "colsample_bytree": 0.5}
+PROXY_PARAMETERS = {"max_depth": 4, "min_child_weight": 20, "subsample": 0.8, "colsample_bytree": 0.5}
 DEFAULT_WORTH = {
     "binary": {"auc": 1.0, "log_loss": 1.0},
     "multiclass": {"auc": 1.0, "log_loss": 1.0},
     "regression": {"r2": 1.0},
 }
+
+
+class Place(NamedTuple):
+    """What a reading is of."""
+
+    partition: str
+    version: str
+    age: int = 0
+    window_from: str | None = None
 
 
 class Reading(Frozen):
@@ -64,27 +74,34 @@ def worth(problem: Problem) -> Mapping[str, float]:
     return {str(name): each for name, each in problem.monitoring.policy.worth.items()} or DEFAULT_WORTH[problem.task]
 
 
-def reading(
-    problem: Problem, way: Way, where: Mapping[str, Any], ours: Scored, keep: Scored, blocks: np.ndarray
-) -> Reading | None:
-    """How much better `ours` does than `keep` on the same labelled rows; None where a metric is not defined.
-
-    `where` has the reading's partition and version, and age and window_from where they say something.
-    """
-    each = worth(problem)
+def reading(problem: Problem, way: Way, place: Place, ours: Scored, keep: Scored, blocks: np.ndarray) -> Reading | None:
+    """How much better `ours` does than `keep` on the same labelled rows; None where a metric is not defined."""
+    worth_of = worth(problem)
     rule: Bootstrap = problem.evaluation.bootstrap
-    found = gains(ours, keep, blocks, rule, list(each)) if len(keep.labels) else {}
-    values = {name: one["value"] for name, one in found.items()}
-    if not values or any(value is None for value in values.values()):
+    gained = gains(ours, keep, blocks, rule, list(worth_of)) if len(keep.labels) else {}
+    metrics = {name: gain["value"] for name, gain in gained.items()}
+    measured = {name: value for name, value in metrics.items() if value is not None}
+    if not measured or len(measured) < len(metrics):
         return None
-    ends = {
-        end: None
-        if any(one[end] is None for one in found.values())
-        else sum(each[name] * (one[end] or 0.0) for name, one in found.items())
-        for end in ("low", "high")
-    }
-    metrics = {name: float(value or 0.0) for name, value in values.items()}
-    return Reading(way=way, value=sum(each[name] * metrics[name] for name in metrics), metrics=metrics, **ends, **where)
+    return Reading(
+        way=way,
+        value=sum(worth_of[name] * value for name, value in measured.items()),
+        low=_added_up(gained, "low", worth_of),
+        high=_added_up(gained, "high", worth_of),
+        metrics=measured,
+        **place._asdict(),
+    )
+
+
+def _added_up(gained: Mapping[str, Interval], end: str, worth_of: Mapping[str, float]) -> float | None:
+    """An end of all metrics' intervals together; None where one of them is not defined."""
+    total = 0.0
+    for name, gain in gained.items():
+        value = gain[end]
+        if value is None:
+            return None
+        total += worth_of[name] * value
+    return total
 
 
 def proxies(
@@ -107,20 +124,20 @@ def proxies(
     small = _small(problem, candidate)
 
     def drawn(rows: pa.Table) -> pa.Table:
-        return sample(rows, PROXY_ROWS, problem.training.seed)
+        return sample(rows, LEARNABLE_ROWS, problem.training.seed)
 
-    nothing, found = newest.slice(0, 0), dict[Way | str, np.ndarray]()
+    nothing, scores = newest.slice(0, 0), dict[Way | str, np.ndarray]()
     try:
         kept = fit_scorer(small, PROXY, drawn(stale[0]), nothing)
         for rows in stale[1:]:
             kept = continued(small, PROXY, kept, drawn(rows), nothing)
-        found["keep"] = kept.scores(newest)
-        found[Action.RETRAIN] = fit_scorer(small, PROXY, drawn(fresh), nothing).scores(newest)
+        scores["keep"] = kept.scores(newest)
+        scores[Action.RETRAIN] = fit_scorer(small, PROXY, drawn(fresh), nothing).scores(newest)
         if newer.num_rows and problem.training.candidates[candidate].model == "xgboost":
-            found[Action.CONTINUE] = continued(small, PROXY, kept, drawn(newer), nothing).scores(newest)
+            scores[Action.CONTINUE] = continued(small, PROXY, kept, drawn(newer), nothing).scores(newest)
     except EvergreenError:
         pass  # too few rows, one class: what there is stays, and the options say what was not measured
-    return found
+    return scores
 
 
 def _small(problem: Problem, candidate: str) -> Problem:
@@ -169,7 +186,7 @@ def recalibrated(problem: Problem, older: Scored, newest: np.ndarray) -> np.ndar
 def fresher(
     problem: Problem,
     candidate: str,
-    where: Mapping[str, Any],
+    place: Place,
     ages: Mapping[Way, int],
     stale: Sequence[pa.Table],
     rows: Mapping[str, pa.Table],
@@ -178,24 +195,22 @@ def fresher(
     """Readings of `retrain` and `continue`, as far as they have an age above 0, on the newest labelled partition.
 
     `stale` and, of `rows`, `fresh`, `newer` and `newest` are as `proxies` takes them; where that is looked at `rows`
-    also has `window`: the rows of `fresh` from where["window_from"] on. `where`: partition and version.
+    also has `window`: the rows of `fresh` from `place.window_from` on.
     """
-    newest, place = rows["newest"], {name: value for name, value in where.items() if name != "window_from"}
-    found = proxies(problem, candidate, stale, rows["fresh"], rows["newer"], newest)
-    if "keep" not in found:
+    newest = rows["newest"]
+    scores = proxies(problem, candidate, stale, rows["fresh"], rows["newer"], newest)
+    if "keep" not in scores:
         return []
-    scored_as = {way: as_scored(problem, newest, scores) for way, scores in found.items()}
+    scored_as = {way: as_scored(problem, newest, values) for way, values in scores.items()}
     keep = scored_as["keep"]
-    told = [
-        reading(problem, way, {**place, "age": ages[way]}, scored_as[way], keep, blocks)
-        for way in WAYS
+    readings = [
+        reading(problem, way, place._replace(age=ages[way], window_from=None), scored_as[way], keep, blocks)
+        for way in FRESHER
         if way in scored_as and ages[way] > 0
     ]
-    if "window" in rows and Action.RETRAIN in found:
+    if "window" in rows and Action.RETRAIN in scores:
         windowed = proxies(problem, candidate, [rows["fresh"]], rows["window"], newest.slice(0, 0), newest)
         if Action.RETRAIN in windowed:
-            ours = as_scored(problem, newest, windowed[Action.RETRAIN])
-            told.append(
-                reading(problem, Action.RETRAIN, where, ours, as_scored(problem, newest, windowed["keep"]), blocks)
-            )
-    return [one for one in told if one is not None]
+            ours, of_all = (as_scored(problem, newest, windowed[name]) for name in (Action.RETRAIN, "keep"))
+            readings.append(reading(problem, Action.RETRAIN, place, ours, of_all, blocks))
+    return [value for value in readings if value is not None]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from pipelines import ledger, store
-from pipelines.config import Action, Way
+from pipelines import ledger
+from pipelines.config import Action
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.monitoring import Decided, Explained
-from pipelines.monitoring.decide.decide import Decision, Situation, is_alarm
-from pipelines.monitoring.decide.readings import Reading
-from pipelines.monitoring.decide.weighing import Weighing
 from pipelines.monitoring.diagnose.finding import Diagnosis
-from pipelines.paths import version_uri
 from pipelines.problem import Problem
 from pipelines.stages.monitor import evidence
-from pipelines.stages.monitor.readings import ages, measure, taught_by
 from pipelines.stages.waiting import handed_on
+
+if TYPE_CHECKING:
+    from pipelines.monitoring.decide.measure import Earlier
 
 
 def decide(problem_name: str, explained: Explained, trainings: int = 0) -> Decided:
@@ -24,15 +22,19 @@ def decide(problem_name: str, explained: Explained, trainings: int = 0) -> Decid
 
     Readings of earlier partitions are those on the ledger. `trainings`: runs of the train DAG that are on, or wait.
     """
-    from pipelines.monitoring.decide.decide import decide as apply_policy
+    from pipelines.monitoring.decide.measure import weigh
+    from pipelines.monitoring.decide.weighing import Weighing
+    from pipelines.stages.monitor.past import Past
 
     problem = problem_of(problem_name, explained)
     diagnosis = evidence.read(Diagnosis, explained.diagnosis)
-    readings: list[Reading] = []
-    if diagnosis.is_empty:
-        decision = apply_policy(problem.monitoring.policy, diagnosis, (), Situation())
-    else:
-        decision, readings = _decision(problem, explained, diagnosis, trainings)
+    decision, readings = weigh(
+        Past(explained.version, handed_on(problem, explained)),
+        diagnosis,
+        _earlier(problem, explained.partition),
+        since=explained.since if "concept drift" in diagnosis.kinds else None,
+        is_training=trainings > 0,
+    )
     weighing = Weighing(options=decision.options, readings=tuple(readings))
     return Decided(
         **explained.model_dump(),
@@ -44,56 +46,12 @@ def decide(problem_name: str, explained: Explained, trainings: int = 0) -> Decid
     )
 
 
-def _decision(
-    problem: Problem, explained: Explained, diagnosis: Diagnosis, trainings: int
-) -> tuple[Decision, list[Reading]]:
-    """The policy's choice, and what was measured for it."""
-    from pipelines.monitoring.decide.decide import decide as apply_policy
-    from pipelines.monitoring.decide.options import options
+def _earlier(problem: Problem, partition: str) -> Earlier:
+    """What the ledger has of the partitions before; each reading once: a run that was cleared has written it again."""
+    from pipelines.monitoring.decide.measure import Earlier
+    from pipelines.monitoring.decide.readings import Reading
 
-    policy, partition, version = problem.monitoring.policy, explained.partition, explained.version
-    earlier = [row for row in ledger.decisions(problem, "monitoring") if row["partition"] < partition]
-    lineage = store.read_json(version_uri(problem, version, "lineage.json"))
-    chain = taught_by(problem, lineage)
-    situation = _situation(problem, partition, lineage, len(chain) - 1, earlier, trainings)
-    readings, new, unmeasured = _earlier_readings(earlier), list[Reading](), dict[Way, str]()
-    if policy.updates == "continual":
-        new, unmeasured = measure(
-            version,
-            handed_on(problem, explained),
-            chain,
-            lineage["candidate"],
-            readings,
-            is_bad=diagnosis.is_newest_bad,
-            since=explained.since if "concept drift" in diagnosis.kinds else None,
-        )
-    alarm = is_alarm(policy, diagnosis)
-    considered = options(policy, [*readings, *new], version, ages(problem, chain, partition), alarm, unmeasured)
-    return apply_policy(policy, diagnosis, considered if policy.updates == "continual" else (), situation), new
-
-
-def _situation(
-    problem: Problem,
-    partition: str,
-    lineage: dict[str, Any],
-    continued: int,
-    earlier: list[ledger.Decision],
-    trainings: int,
-) -> Situation:
-    parts = problem.partitions
-    requests = sorted(row["partition"] for row in earlier if Action(row["action"]).trains)
-    since = len(parts.between(requests[-1], partition)) - 1 if requests else None
-    age = max(len(parts.between(lineage["partition"], partition)) - 1, 0)
-    return Situation(
-        since_request=since,
-        since_training=age if since is None else min(age, since),
-        continued=continued,
-        is_training=trainings > 0,
-    )
-
-
-def _earlier_readings(earlier: list[ledger.Decision]) -> list[Reading]:
-    """The ledger's readings, each once: a run that was cleared has written them again."""
-    written = [Reading.model_validate(kept) for row in earlier for kept in row["evidence"].get("readings") or []]
-    each = {(reading.way, reading.partition, reading.version, reading.window_from): reading for reading in written}
-    return list(each.values())
+    rows = [row for row in ledger.decisions(problem, "monitoring") if row["partition"] < partition]
+    readings = [Reading.model_validate(kept) for row in rows for kept in row["evidence"].get("readings") or []]
+    each = {(reading.way, reading.partition, reading.version, reading.window_from): reading for reading in readings}
+    return Earlier(sorted(row["partition"] for row in rows if Action(row["action"]).trains), list(each.values()))

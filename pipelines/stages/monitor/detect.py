@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from pipelines import quarantine, store
-from pipelines.dataset.label import mature
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.monitoring import Detected, Profiled
 from pipelines.monitoring.detect.detection import NOTHING, Detection
 from pipelines.problem import Problem
-from pipelines.stages.monitor import evidence, past
+from pipelines.stages.monitor import evidence
 from pipelines.stages.waiting import handed_on
 
 
@@ -34,30 +30,12 @@ def detect(problem_name: str, profiled: Profiled) -> Detected:
 
 
 def _detection(problem: Problem, profiled: Profiled) -> Detection:
-    from pipelines.features.schema import feature_units
-    from pipelines.monitoring.detect.detect import detect as measure_drift
-    from pipelines.stages.monitor.labelled import newest_realised
+    from pipelines.monitoring.served import detected, newest_realised, waiting
+    from pipelines.stages.monitor.past import Past
 
-    partition, policy = profiled.partition, problem.monitoring.policy
-    labels_in = handed_on(problem, profiled)
-    before, held = past.past(profiled.version, labels_in), quarantine.held(problem) - {partition}
-    # One that a new version learnt from is no repetition of itself.
-    others = {key: part for key, part in before.reference.partitions.items() if key != partition}
-    before = replace(before, reference=before.reference.model_copy(update={"partitions": others}))
-    profiles = {key: part for key, part in before.profiles().items() if key not in others and key not in held}
-    newest = profiles.pop(partition)
-    # A unit that was declared after the version was made counts at once.
-    units = feature_units(before.trained_problem) | feature_units(problem)
-    drift = measure_drift(
-        before.reference,
-        newest,
-        profiles,
-        policy.false_alarm_rate,
-        policy.trailing_partitions,
-        policy.min_labels,
-        units,
+    served = Past(profiled.version, handed_on(problem, profiled))
+    return Detection(
+        detected=detected(served),
+        realised=tuple(newest_realised(served)),
+        waiting=tuple(waiting(served)),
     )
-    scored = [key for key in store.partition_keys(problem, "predictions") if key not in held]
-    late = labels_in.late.intersection(mature(problem, partition, scored))
-    realised = newest_realised(problem, partition, [key for key in scored if key not in late])
-    return Detection(detected=drift, realised=tuple(realised), waiting=tuple(sorted(late - {partition})))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,15 +12,14 @@ from pipelines import quarantine, sql, store
 from pipelines.asof.as_known import in_the_partition, labels_as_known, labels_of
 from pipelines.dataset.label import label_number, mature
 from pipelines.dataset.waiting import Judgeable, judgeable
-from pipelines.paths import reference_uri
 from pipelines.problem import Problem
 from pipelines.profiles.profile import KEPT_PARTITIONS
 from pipelines.release.versions import learnt_by, version_problem
+from pipelines.stages.monitor.past import reference_of, threshold_of
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
-    from pipelines.monitoring.detect.detection import LabelledPartition
     from pipelines.monitoring.diagnose.feedback import Coverage
     from pipelines.monitoring.estimate.held_out import HeldOut
 
@@ -40,11 +37,11 @@ def labelled_rows(trained_problem: Problem, version: str, labels_in: Judgeable, 
     from pipelines.monitoring.estimate.held_out import ROWS
     from pipelines.profiles.pooled import windows
 
-    config, partition = labels_in.problem, labels_in.partition
-    fewest = config.monitoring.policy.min_labels
-    predictions = store.dataset(config, "predictions")
-    learnt = learnt_by(config, version)
-    keys = labels_in.among(_sound(config, store.partition_keys(config, "predictions")))
+    problem, partition = labels_in.problem, labels_in.partition
+    fewest = problem.monitoring.policy.min_labels
+    predictions = store.dataset(problem, "predictions")
+    learnt = learnt_by(problem, version)
+    keys = labels_in.among(_sound(problem, store.partition_keys(problem, "predictions")))
     keys = [key for key in keys if key not in learnt]
     counted = _newest_scored(predictions, keys, version, max(count, KEPT_PARTITIONS))
     chosen = windows([rows for _, rows in counted], fewest)[-count:]
@@ -69,9 +66,9 @@ def labelled_rows(trained_problem: Problem, version: str, labels_in: Judgeable, 
         {
             "f": store.dataset(trained_problem, "features").filter(sql.is_among("partition", found)),
             "p": predictions.filter(sql.is_among("partition", found) & (pc.field("model_version") == version)),
-            "labels": store.dataset(config, "labels").filter(span),
+            "labels": store.dataset(problem, "labels").filter(span),
         },
-        {"as_of": config.partitions.end(partition)},
+        {"as_of": problem.partitions.end(partition)},
     )
     parts_of = [rows.filter(pc.equal(rows["partition"], each)) for each in found]
     labels = [part.num_rows - part["_label"].null_count for part in parts_of]
@@ -101,11 +98,11 @@ def _newest_scored(predictions: ds.Dataset, keys: list[str], version: str, most:
 def estimates_until(labels_in: Judgeable) -> pa.Table:
     """Rows of the table `estimates` up to `labels_in.partition`: of the newest partitions whose labels are in, of which
     the past error is made and the newest may be measured now, and of those that still wait for theirs."""
-    config = labels_in.problem
-    keys = [key for key in store.partition_keys(config, "estimates") if key <= labels_in.partition]
+    problem = labels_in.problem
+    keys = [key for key in store.partition_keys(problem, "estimates") if key <= labels_in.partition]
     known = labels_in.among(keys)[-LOOKED_BACK:]
     wanted = [key for key in keys if not known or key >= known[0]]
-    return store.dataset(config, "estimates").to_table(filter=sql.is_among("partition", wanted))
+    return store.dataset(problem, "estimates").to_table(filter=sql.is_among("partition", wanted))
 
 
 def with_or_without_label(problem: Problem, trained_problem: Problem, keys: list[str], partition: str) -> pa.Table:
@@ -129,73 +126,6 @@ def with_or_without_label(problem: Problem, trained_problem: Problem, keys: list
     )
 
 
-def newest_realised(problem: Problem, partition: str, scored: list[str]) -> list[LabelledPartition]:
-    """How the newest labelled partitions turned out, oldest first: `monitoring.policy.of_last` of them, by whatever
-    version scored each. What a version has learnt from is left out: it scores that well whatever it is worth.
-
-    Neighbouring partitions of one version with fewer than `monitoring.policy.min_labels` labels are pooled. A pool may
-    still have too few rows: at most 60 partitions are looked at.
-
-    Args:
-        partition: labels are taken as known at its end.
-        scored: partitions with predictions that may tell something: none whose labels are still on their way.
-    """
-    policy = problem.monitoring.policy
-    keys = mature(problem, partition, scored)[-KEPT_PARTITIONS:]
-    wanted = policy.of_last
-    while True:
-        pools = _realised_pools(problem, partition, keys[-wanted:])
-        is_enough = sum(pool.rows >= policy.min_labels for pool in pools) >= policy.of_last
-        if is_enough or wanted >= len(keys):
-            return pools[-policy.of_last :]
-        wanted *= 2  # small partitions: it takes more of them
-
-
-def _realised_pools(problem: Problem, partition: str, keys: list[str]) -> list[LabelledPartition]:
-    from pipelines.monitoring.detect.detect import performance
-    from pipelines.monitoring.estimate.realised import realised
-    from pipelines.profiles.pooled import windows
-
-    predictions, labels = store.dataset(problem, "predictions"), store.dataset(problem, "labels")
-    pools: list[LabelledPartition] = []
-    for version, scored_keys in _runs(problem, keys):
-        learnt = learnt_by(problem, version)
-        its_keys = [key for key in scored_keys if key not in learnt]
-        if not its_keys:
-            continue
-        its, threshold = version_problem(problem, version), threshold_of(problem, version)
-        moment = problem.partitions.end(partition)
-        parts = realised(its, predictions, labels, its_keys, version, threshold, moment)
-        parts = [part for part in parts if len(part.scored.labels)]
-        rows = [len(part.scored.labels) for part in parts]
-        for window in windows(rows, problem.monitoring.policy.min_labels):
-            first, *others = [parts[place] for place in window]
-            unknown: Counter[str] = Counter()
-            for part in (first, *others):
-                unknown.update(part.unknown_labels)
-            pooled = performance(first.scored.joined([part.scored for part in others]))
-            pools.append(
-                pooled.at(
-                    parts[window[-1]].partition,
-                    partitions=[parts[place].partition for place in window],
-                    version=version,
-                    unknown_labels=dict(unknown),
-                )
-            )
-    return pools
-
-
-def _runs(problem: Problem, keys: list[str]) -> list[tuple[str, list[str]]]:
-    """Neighbouring partitions that one version scored, oldest first, with that version."""
-    if not keys:
-        return []
-    scored = store.dataset(problem, "predictions").filter(sql.is_among("partition", keys))
-    query = "SELECT partition, min(model_version) AS version FROM p GROUP BY 1 ORDER BY 1"
-    by_partition = sql.query(query, {"p": scored}).to_pylist()
-    grouped = groupby(by_partition, key=lambda row: str(row["version"]))
-    return [(version, [row["partition"] for row in rows]) for version, rows in grouped]
-
-
 def with_labels(trained_problem: Problem, rows: pa.Table, threshold: float) -> HeldOut:
     """The rows that have a label, as scored rows with their features."""
     from pipelines.metrics.scored import scored
@@ -215,32 +145,27 @@ def _sound(problem: Problem, keys: list[str]) -> list[str]:
     return [key for key in keys if key not in held]
 
 
-def threshold_of(problem: Problem, version: str) -> float:
-    """The decision threshold that goes with a version."""
-    return float(store.read_json(reference_uri(problem, version))["reference"].get("threshold", 0.5))
-
-
 def measure_past(labels_in: Judgeable, table: pa.Table) -> tuple[pa.Table, list[str]]:
     """Fill `realised` of every partition that is mature by now and was not measured yet, in the store and in `table`,
     its rows; gives the filled table and those partitions. Those that the version has learnt from are never measured."""
     from pipelines.monitoring.estimate.estimate import metrics_of
     from pipelines.monitoring.estimate.realised import realised
 
-    config, partition = labels_in.problem, labels_in.partition
+    problem, partition = labels_in.problem, labels_in.partition
     waiting = table.filter(pc.is_null(table["realised_rows"]))["partition"].unique().to_pylist()
     by_then, learnt = {partition: labels_in}, dict[str, set[str]]()
     done = []
-    for key in labels_in.among(_sound(config, waiting)):
+    for key in labels_in.among(_sound(problem, waiting)):
         rows = table.filter(pc.equal(table["partition"], key))
         version = rows["model_version"][0].as_py()
         if version not in learnt:
-            learnt[version] = learnt_by(config, version)
+            learnt[version] = learnt_by(problem, version)
         if key in learnt[version]:
             continue
-        its, parts = version_problem(config, version), config.partitions
-        matured = next(then for then in parts.between(key, partition) if _is_judgeable(config, key, then, by_then))
-        predictions, labels = store.dataset(config, "predictions"), store.dataset(config, "labels")
-        threshold, moment = threshold_of(config, version), parts.end(matured)
+        its, parts = version_problem(problem, version), problem.partitions
+        matured = next(then for then in parts.between(key, partition) if _is_judgeable(problem, key, then, by_then))
+        predictions, labels = store.dataset(problem, "predictions"), store.dataset(problem, "labels")
+        threshold, moment = threshold_of(problem, version), parts.end(matured)
         truth = realised(its, predictions, labels, [key], version, threshold, moment)[0].scored
         if not len(truth.labels):
             continue
@@ -250,7 +175,7 @@ def measure_past(labels_in: Judgeable, table: pa.Table) -> tuple[pa.Table, list[
             ("realised_rows", pa.array([len(truth.labels)] * rows.num_rows, pa.int64())),
         ):
             rows = rows.set_column(rows.schema.get_field_index(name), name, filled)
-        store.write_table(config, "estimates", rows, [key])
+        store.write_table(problem, "estimates", rows, [key])
         table = pa.concat_tables([table.filter(pc.not_equal(table["partition"], key)), rows])
         done.append(key)
     return table, done
@@ -286,7 +211,6 @@ def spread_of_scores(problem: Problem, version: str, partition: str) -> tuple[di
     """
     from pipelines.monitoring.diagnose.feedback import LAST, evenness
     from pipelines.profiles.profile import SCORE
-    from pipelines.stages.monitor.past import reference_of
 
     keys = [key for key in store.partition_keys(problem, "profiles") if key <= partition][-LAST:]
     rows = store.dataset(problem, "profiles").to_table(

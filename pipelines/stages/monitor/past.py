@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import sql, store
-from pipelines.asof.as_known import in_the_partition, labels_as_known, labels_of
-from pipelines.dataset.label import label_number
+from pipelines import quarantine, sql, store
+from pipelines.asof.as_known import in_the_partition, labels_as_known, labels_of, targets
+from pipelines.config import Action, Way
+from pipelines.dataset.label import label_number, labelled, labelled_counts
 from pipelines.dataset.waiting import Judgeable
+from pipelines.documents.evaluation import Evaluation
+from pipelines.documents.lineage import VersionLineage
+from pipelines.errors import ConfigError
+from pipelines.monitoring.served import (
+    LEARNABLE_ROWS,
+    NO_BASELINE,
+    NONE_BEFORE,
+    Alternatives,
+    Lesson,
+    Scores,
+    ServedVersion,
+)
 from pipelines.paths import reference_uri, version_uri
 from pipelines.problem import Problem
 from pipelines.profiles.profile import KEPT_PARTITIONS, Profiles, Reference, from_rows
-from pipelines.release.versions import learnt_by, version_problem
+from pipelines.release.versions import learnt_by, measured_run, version_problem
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -25,27 +40,120 @@ if TYPE_CHECKING:
     from pipelines.metrics.scored import Scored
     from pipelines.monitoring.detect.detection import LabelledPartition
     from pipelines.monitoring.estimate.held_out import HeldOut
+    from pipelines.monitoring.estimate.realised import Realised
 
 MEASURED_ROWS = 20_000  # of each labelled partition, and of each side whose losses are compared, at most
 EXPLAINED_ROWS = 4_000  # of each side whose scores are compared
 
 
-@dataclass(frozen=True)
-class Past:
-    """What one version did, as it was known at the end of a partition."""
+class Past(ServedVersion):
+    """What one version did, as the store and the registry tell it."""
 
-    trained_problem: Problem
-    version: str
-    labels_in: Judgeable
-    reference: Reference
+    def __init__(self, version: str, labels_in: Judgeable) -> None:
+        self.version, self.labels_in = version, labels_in
+        self.problem = labels_in.problem
+
+    @cached_property
+    def trained_problem(self) -> Problem:
+        return version_problem(self.problem, self.version)
+
+    @cached_property
+    def reference(self) -> Reference:
+        return reference_of(self.problem, self.version)
+
+    @cached_property
+    def lineage(self) -> VersionLineage:
+        lineage: VersionLineage = store.read_json(version_uri(self.problem, self.version, "lineage.json"))
+        return lineage
 
     @property
-    def problem(self) -> Problem:
-        return self.labels_in.problem
+    def candidate(self) -> str:
+        return self.lineage["candidate"]
 
     @property
-    def partition(self) -> str:
-        return self.labels_in.partition
+    def as_of(self) -> str:
+        return self.lineage["partition"]
+
+    @property
+    def trained_until(self) -> str:
+        return self.lineage["trained_until"]
+
+    @cached_property
+    def lessons(self) -> list[Lesson]:
+        return [
+            Lesson(lineage["partition"], tuple(_taught(lineage))) for lineage in taught_by(self.problem, self.lineage)
+        ]
+
+    @cached_property
+    def learnt(self) -> frozenset[str]:
+        return frozenset(learnt_by(self.problem, self.version))
+
+    @cached_property
+    def held(self) -> frozenset[str]:
+        return frozenset(quarantine.held(self.problem))
+
+    @property
+    def ingested(self) -> list[str]:
+        return store.partition_keys(self.problem, "events")
+
+    @property
+    def featured(self) -> list[str]:
+        return store.partition_keys(self.problem, "features")
+
+    @property
+    def predicted(self) -> list[str]:
+        return store.partition_keys(self.problem, "predictions")
+
+    def labelled_counts(self) -> dict[str, int]:
+        events, labels = store.dataset(self.problem, "events"), store.dataset(self.problem, "labels")
+        return labelled_counts(self.problem, events, labels, self.problem.partitions.end(self.partition))
+
+    def learnable_rows(self, keys: Sequence[str]) -> pa.Table:
+        return learnable_rows(self.problem, self.partition, keys)
+
+    def scorers(self, keys: Sequence[str]) -> list[tuple[ServedVersion, list[str]]]:
+        if not keys:
+            return []
+        scored = store.dataset(self.problem, "predictions").filter(sql.is_among("partition", keys))
+        query = "SELECT partition, min(model_version) AS version FROM p GROUP BY 1 ORDER BY 1"
+        by_partition = sql.query(query, {"p": scored}).to_pylist()
+        return [
+            (self if version == self.version else Past(version, self.labels_in), [row["partition"] for row in rows])
+            for version, rows in groupby(by_partition, key=lambda row: str(row["version"]))
+        ]
+
+    def realised(self, keys: Sequence[str]) -> list[Realised]:
+        from pipelines.monitoring.estimate.realised import realised
+
+        problem = self.problem
+        predictions, labels = store.dataset(problem, "predictions"), store.dataset(problem, "labels")
+        threshold, moment = threshold_of(problem, self.version), problem.partitions.end(self.partition)
+        return realised(self.trained_problem, predictions, labels, keys, self.version, threshold, moment)
+
+    def alternatives(self, newest: str) -> Alternatives | str:
+        from pipelines import tracking
+
+        problem, trained_problem = self.problem, self.trained_problem
+        champion, previous = tracking.serving(problem), tracking.previous(problem)
+        if trained_problem.feature_set != problem.feature_set or str(champion.version) != self.version:
+            return "the version that served here does not serve any more, or has other features"
+        # Of rows that what serves has learnt from, its tested twin says how good it is.
+        twin = measured_run(problem, self.version) if newest in self.learnt else None
+        others: dict[Way, Scores] = {}
+        unmeasured: dict[Way, str] = {}
+        if previous is None or previous.version == champion.version:
+            unmeasured[Action.ROLL_BACK] = NONE_BEFORE
+        elif version_problem(problem, str(previous.version)).feature_set != problem.feature_set:
+            unmeasured[Action.ROLL_BACK] = "the version before has other features"
+        else:
+            others[Action.ROLL_BACK] = tracking.load_model(previous.run_id).scores
+        is_fallback = champion.tags.get("kind") == "fallback"
+        baseline = None if is_fallback else _baseline(trained_problem, str(champion.run_id))
+        if baseline is None:
+            unmeasured[Action.FALL_BACK] = NO_BASELINE
+        else:
+            others[Action.FALL_BACK] = tracking.load_model(baseline).scores
+        return Alternatives(tracking.load_model(twin or champion.run_id).scores, others, unmeasured)
 
     def profiles(self) -> dict[str, Profiles]:
         """By partition, oldest first: of those that the version was made from, then of those that it scored."""
@@ -59,9 +167,7 @@ class Past:
 
     def labelled_keys(self) -> list[str]:
         """Partitions that the version scored and has not learnt from, and whose labels are in, oldest first."""
-        learnt = learnt_by(self.problem, self.version)
-        keys = self.labels_in.among(store.partition_keys(self.problem, "predictions"))
-        keys = [key for key in keys if key not in learnt]
+        keys = [key for key in self.labels_in.among(self.predicted) if key not in self.learnt]
         counts = self._counts(self._predictions(keys[-KEPT_PARTITIONS:]))
         return sorted(counts)
 
@@ -82,14 +188,14 @@ class Past:
             ]
         keys = self.labelled_keys()
         if keys:
-            rows, truth = self.labelled(keys, [], {key: {key} for key in keys})
+            rows, truth = self.measured_rows(keys, [], {key: {key} for key in keys})
             parts = np.asarray(rows["partition"].to_pylist())
             turned_out += [
                 performance(truth.take(parts == key)).at(str(key), is_held_out=False) for key in np.unique(parts)
             ]
         return sorted(turned_out, key=lambda part: part.partition)
 
-    def labelled(
+    def measured_rows(
         self, keys: Sequence[str], features: Sequence[str], together: Mapping[str, set[str]]
     ) -> tuple[pa.Table, Scored]:
         """Rows of these partitions that the version scored and that have a label, with the features; and what is
@@ -143,7 +249,7 @@ class Past:
         held-out ones are there."""
         keys = [*before, *after]
         together = {key: set(before if key in before else after) for key in keys}
-        rows, found = self.labelled(keys, features, together)
+        rows, found = self.measured_rows(keys, features, together)
         is_after = np.isin(np.asarray(rows["partition"].to_pylist(), dtype=str), np.asarray(after, dtype=str))
         held_out = self.held_out()
         names = ["partition", "event_time", *features]
@@ -194,6 +300,60 @@ def held_out_of(problem: Problem, trained_problem: Problem, version: str) -> Hel
     return None if content is None else from_parquet(trained_problem, content)
 
 
+def learnable_rows(problem: Problem, partition: str, keys: Sequence[str], most: int = LEARNABLE_ROWS) -> pa.Table:
+    """Rows of some partitions with features, `label` as known at the end of `partition`, and `weight` 1, in time's
+    order; a part of each partition, by a hash of the key, where they are more than `most`."""
+    key, as_of = sql.quote(problem.key), problem.partitions.end(partition)
+    wanted = sql.is_among("partition", keys)
+    features = store.dataset(problem, "features").filter(wanted)
+    events, labels = store.dataset(problem, "events"), store.dataset(problem, "labels")
+    predicted = targets(events.filter(wanted), as_of)
+    with_labels = labelled(problem, predicted, events, labels, as_of, dict.fromkeys(keys, "train"))
+    with_labels = with_labels.filter(pc.is_valid(with_labels["label"]))
+    counted = sql.query("SELECT partition, count(*) AS rows FROM l GROUP BY 1", {"l": with_labels}).to_pylist()
+    counts = {row["partition"]: row["rows"] for row in counted}
+    if not counts:
+        return with_labels.slice(0, 0)
+    chosen = sql.thinned(problem.key, counts, max(most // len(counts), 1))
+    return sql.query(
+        f"""SELECT f.*, {label_number(problem, "l.label")} AS label, CAST(1 AS DOUBLE) AS weight
+            FROM f JOIN (SELECT {key}, partition, label FROM l WHERE {chosen}) AS l USING ({key}, partition)
+            ORDER BY f.event_time, f.{key}""",
+        {"f": features, "l": with_labels},
+    )
+
+
+def taught_by(problem: Problem, lineage: VersionLineage) -> list[VersionLineage]:
+    """Lineages of the trainings that taught a version: from scratch first, then each time that it was continued."""
+    chain = [] if lineage.get("how") == "recalibrate" else [lineage]
+    while lineage.get("how") in ("continue", "recalibrate"):
+        lineage = store.read_json(version_uri(problem, str(lineage["parent"]), "lineage.json"))
+        chain = chain if lineage.get("how") == "recalibrate" else [lineage, *chain]
+    return chain
+
+
+def _taught(lineage: VersionLineage) -> list[str]:
+    """Partitions that the training behind a lineage taught what serves."""
+    refit = lineage.get("refit")
+    return (refit["rows"] if refit else lineage["splits"]["train"])["partitions"]
+
+
+def _baseline(trained_problem: Problem, run_id: str) -> str | None:
+    """MLflow run of the best baseline of the champion's training; None: none could serve."""
+    from pipelines import tracking
+    from pipelines.release.switch import baseline_metrics, best_baseline
+
+    evaluation: Evaluation = tracking.run_file(run_id, "evaluation.json")
+    try:
+        return evaluation["baselines"][best_baseline(trained_problem, baseline_metrics(evaluation))]["run_id"]
+    except ConfigError:
+        return None
+
+
+def threshold_of(problem: Problem, version: str) -> float:
+    """The decision threshold that goes with a version."""
+    return float(store.read_json(reference_uri(problem, version))["reference"].get("threshold", 0.5))
+
+
 def past(version: str, labels_in: Judgeable) -> Past:
-    problem = labels_in.problem
-    return Past(version_problem(problem, version), version, labels_in, reference_of(problem, version))
+    return Past(version, labels_in)

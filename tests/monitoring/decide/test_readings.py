@@ -8,10 +8,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.monitoring.decide.readings import Reading, as_scored, fresher, proxies, reading, recalibrated, worth
+from pipelines.config import Action
+from pipelines.monitoring.decide.readings import (
+    Place,
+    Reading,
+    as_scored,
+    fresher,
+    proxies,
+    reading,
+    recalibrated,
+    worth,
+)
 from tests.training.kettles import kettles
 
-WHERE = {"partition": "2024-02-01", "version": "1"}
+WHERE = Place("2024-02-01", "1")
 AGES: Any = {"retrain": 5, "continue": 2}
 
 
@@ -33,8 +43,8 @@ def parts(fresh: pa.Table, newest: pa.Table) -> dict[str, pa.Table]:
 def read(problem: Any, rows: dict[str, pa.Table], candidate: str = "xgboost", **more: Any) -> list[Reading]:
     """The readings of rows that the champion's six days are held against."""
     stale = more.pop("stale", [kettles(6, 100)])
-    where, ages = WHERE | {k: v for k, v in more.items() if k == "window_from"}, more.get("ages", AGES)
-    return fresher(problem, candidate, where, ages, stale, rows, np.arange(rows["newest"].num_rows))
+    place, ages = WHERE._replace(window_from=more.get("window_from")), more.get("ages", AGES)
+    return fresher(problem, candidate, place, ages, stale, rows, np.arange(rows["newest"].num_rows))
 
 
 def of(way: str, found: list[Reading]) -> Reading:
@@ -143,8 +153,8 @@ def test_a_calibration_mends_scores_that_are_off(problem: Any) -> None:
     keep = as_scored(problem, rows, off)
     found = reading(
         problem,
-        "recalibrate",
-        {"partition": "a", "version": "1"},
+        Action.RECALIBRATE,
+        Place("a", "1"),
         as_scored(problem, rows, mended),
         keep,
         np.arange(2_000),
@@ -153,9 +163,8 @@ def test_a_calibration_mends_scores_that_are_off(problem: Any) -> None:
     assert found.metrics["auc"] == pytest.approx(0, abs=1e-9)
     one_class = pa.table({"label": np.ones(9, np.int8), "weight": np.ones(9)})
     assert recalibrated(problem, as_scored(problem, one_class, np.full(9, 0.5)), off) is None
-    where = {"partition": "a", "version": "1"}
     undefined = as_scored(problem, one_class, np.full(9, 0.5))
-    assert reading(problem, "retrain", where, undefined, undefined, np.arange(9)) is None
+    assert reading(problem, Action.RETRAIN, Place("a", "1"), undefined, undefined, np.arange(9)) is None
 
 
 def test_worth_decides_what_counts(toy: Any) -> None:
@@ -165,6 +174,6 @@ def test_worth_decides_what_counts(toy: Any) -> None:
     ours, keep = rows["litres"].to_numpy(), np.full(200, 0.5)
     ours = (ours - ours.min()) / np.ptp(ours)
     found = reading(
-        problem, "retrain", WHERE, as_scored(problem, rows, ours), as_scored(problem, rows, keep), np.arange(200)
+        problem, Action.RETRAIN, WHERE, as_scored(problem, rows, ours), as_scored(problem, rows, keep), np.arange(200)
     )
     assert found is not None and found.value == pytest.approx(300 * found.metrics["auc"])
