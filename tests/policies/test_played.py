@@ -26,7 +26,7 @@ from tests.policies.conftest import CHANGES, TURN, fill, key
 pytestmark = pytest.mark.slow
 
 NAME = "kettle"
-TRAINED, LAST = 12, 26  # days: the first champion is of the one, and all after it are scored and judged to the other
+TRAINED, LAST = 16, 26  # days: the first champion is of the one, and all after it are scored and judged to the other
 # The models are the same, bit for bit. What is left is in which order the same numbers are added up: a profile of a
 # partition is merged from batches in the store, and is made in one piece in a replay.
 CLOSE = 1e-9
