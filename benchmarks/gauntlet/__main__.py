@@ -52,9 +52,11 @@ def main() -> None:
 def run(plan: Plan, seeds: range, workers: int) -> None:
     """All seeds, in processes that share nothing but the sources and the file of results."""
     prepare(plan)
+    gc.freeze()  # a look for garbage in a fork would copy all that was imported
     with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
         for done in [pool.submit(run_seed, plan, seed) for seed in seeds]:
             done.result()
+    gc.unfreeze()
 
 
 def prepare(plan: Plan) -> None:
@@ -71,7 +73,6 @@ def prepare(plan: Plan) -> None:
     for name in names:
         with suppress(ImportError):
             import_module(name)
-    gc.freeze()  # a look for garbage in a fork would copy all of it
 
 
 if __name__ == "__main__":
