@@ -3,7 +3,8 @@
 **What it does.** `profile` summarises the partition in one pass, `detect` measures it against the past, `estimate`
 says how good its scores are likely to be and what labels say of those before it, `diagnose` names the kinds of shift,
 `explain` says since when, along with what and where, `decide` weighs what each way to act is expected to gain against
-what it costs, `act` carries the decision out, `report` draws the pages (the run's *Evidence* tab).
+what it costs, `act` carries the decision out, `report` draws the pages (the run's *Evidence* tab). XComs say it in
+short; what each task has found in full lies in the store, below `monitoring/<partition>/<version>/`.
 
 **What makes it run.** A scored partition: asset `<problem>/predictions`, with its key. By hand: with a *partition
 key*. Only `act` asks for a training (asset `<problem>/retrain_request`), and once a partition: to clear a run

@@ -69,7 +69,7 @@ HANDS_ON: dict[str, type[HandOff]] = {
 """What each stage gives; `score.plan` gives several."""
 
 
-def line(stage: str, given: Any) -> str:
+def line(stage: str, result: Any) -> str:
     """What a stage such as `train.sample` has to say in one line, from what it gave or its JSON; empty if nothing.
 
     >>> line("train.register", {}), line("ingest.publish", None)
@@ -78,6 +78,6 @@ def line(stage: str, given: Any) -> str:
     if stage not in HANDS_ON:
         return ""
     try:
-        return HANDS_ON[stage].model_validate(given, from_attributes=False).line()
+        return HANDS_ON[stage].model_validate(result, from_attributes=False).line()
     except ValidationError:  # nothing, several, or a result of before the stage said so
         return ""

@@ -99,14 +99,14 @@ def domain(
     balance = weight * np.where(is_partition, 0.5 / is_partition.mean(), 0.5 / (1 - is_partition.mean()))
     fold = np.concatenate([folds(blocks), folds(its_blocks)])
     chances = np.full(len(rows), 0.5)
-    for one in np.unique(fold):
-        test, train = fold == one, fold != one
+    for held_fold in np.unique(fold):
+        test, train = fold == held_fold, fold != held_fold
         if len(np.unique(is_partition[train])) == 2:
             model = small_trees(prepare.is_category_).fit(
                 matrix[train], is_partition[train], sample_weight=balance[train]
             )
             chances[test] = model.predict_proba(matrix[test])[:, 1]
-    found = Scored("binary", ("0", "1"), is_partition.astype(np.int64), chances, weight)
+    told_apart = Scored("binary", ("0", "1"), is_partition.astype(np.int64), chances, weight)
     named = np.concatenate([blocks, its_blocks + int(blocks.max()) + 1])
     odds = chances[~is_partition] / (1 - chances[~is_partition])
     clipped = np.minimum(odds, MOST_WEIGHT)
@@ -114,7 +114,7 @@ def domain(
     weights = clipped / overlap
     _, place = np.unique(blocks, return_inverse=True)
     return Domain(
-        intervals(found, named, rule, ["auc"])["auc"],
+        intervals(told_apart, named, rule, ["auc"])["auc"],
         weights,
         effective(weights),
         effective(np.bincount(place, weights)),
@@ -126,11 +126,11 @@ def small_trees(is_category: list[bool]) -> Any:
     """A classifier that tells two sides by a few features each, categories among them."""
     from xgboost import XGBClassifier
 
-    kinds = ["c" if one else "q" for one in is_category]
+    kinds = ["c" if is_text else "q" for is_text in is_category]
     return XGBClassifier(**TREES, n_jobs=1, random_state=0, enable_categorical=True, feature_types=kinds)
 
 
 def folds(blocks: Array) -> Array:
     """Fold (n,) of each row: blocks side by side go to different folds."""
-    found, place = np.unique(blocks, return_inverse=True)
-    return (place if len(found) > 1 else np.arange(len(blocks))) % FOLDS
+    names, place = np.unique(blocks, return_inverse=True)
+    return (place if len(names) > 1 else np.arange(len(blocks))) % FOLDS

@@ -31,14 +31,14 @@ Array = NDArray[Any]
 Metric = Callable[[Scored], float | None]
 
 
-def metrics_of(found: Scored) -> dict[str, Metric]:
+def metrics_of(rows: Scored) -> dict[str, Metric]:
     """What is estimated, and measured once there are labels: the task's metrics, and the positive rate if binary.
 
     The calibration error is left out: noise alone makes it positive, so what is expected is never what is measured.
     """
-    chosen: dict[str, Metric] = {name: METRICS[name].function for name in names_of(found) if name != "ece"}
-    if found.task == "binary":
-        chosen["positive_rate"] = lambda one: positive_rate(one.labels, one.scores, one.weights)
+    chosen: dict[str, Metric] = {name: METRICS[name].function for name in names_of(rows) if name != "ece"}
+    if rows.task == "binary":
+        chosen["positive_rate"] = lambda scored: positive_rate(scored.labels, scored.scores, scored.weights)
     return chosen
 
 
@@ -78,8 +78,8 @@ def estimate(
     wanted = metrics_of(unlabelled)
     expected = _expected(unlabelled, _chances(curves, unlabelled, 0))
     drawn = _drawn(unlabelled, curves, its_blocks, wanted, rule, chance)
-    found = {name: interval(metric(expected), drawn[name], count, rule) for name, metric in wanted.items()}
-    return {name: one for name, one in found.items() if one["value"] is not None and one["low"] is not None}
+    intervals = {name: interval(metric(expected), drawn[name], count, rule) for name, metric in wanted.items()}
+    return {name: ends for name, ends in intervals.items() if ends["value"] is not None and ends["low"] is not None}
 
 
 def _expected(unlabelled: Scored, chances: Array) -> Scored:
@@ -105,10 +105,10 @@ def _drawn(
     random = np.random.default_rng(rule.seed)
     _, place = np.unique(blocks, return_inverse=True)
     count = int(place.max()) + 1
-    found = {name: np.full(rule.resamples, np.nan) for name in wanted}
+    values = {name: np.full(rule.resamples, np.nan) for name in wanted}
     own = None if chance is None else chance.draws(rule)
     for turn in range(rule.resamples):
-        shifts = np.stack([random.normal(0, one.spread, count) for one in curves], axis=1)[place]
+        shifts = np.stack([random.normal(0, curve.spread, count) for curve in curves], axis=1)[place]
         chances = _chances(curves, unlabelled, turn + 1, shifts)
         dice = random.random((len(chances), 1))
         labels = (np.cumsum(chances, axis=1)[:, :-1] < dice).sum(axis=1)
@@ -118,15 +118,15 @@ def _drawn(
             drawn = replace(drawn, weights=gets_label.astype(np.float64))
         for name, metric in wanted.items():
             value = metric(drawn)
-            found[name][turn] = np.nan if value is None else value
-    return found
+            values[name][turn] = np.nan if value is None else value
+    return values
 
 
 def _chances(curves: list[Curves], unlabelled: Scored, curve: int, shifts: Array | float = 0.0) -> Array:
     """Chance of each label, (m, classes), adding up to 1; of several classes one against the rest each (Zadrozny and
     Elkan, 2002)."""
     scores = [side[0] for side in sides(unlabelled)]
-    margins = np.stack([one.margins(of, curve) for one, of in zip(curves, scores, strict=True)], axis=1)
+    margins = np.stack([fitted.margins(of, curve) for fitted, of in zip(curves, scores, strict=True)], axis=1)
     chances = sigmoid(margins + shifts)
     if len(curves) == 1:
         return np.concatenate([1 - chances, chances], axis=1)

@@ -23,22 +23,22 @@ class HeldOut(NamedTuple):
     scored: Scored
 
 
-def to_parquet(problem: Problem, test: pa.Table, found: Scored) -> bytes:
+def to_parquet(problem: Problem, test: pa.Table, tested: Scored) -> bytes:
     """The file that goes with a version, its threshold included; of more than 20,000 rows a sample, by training.seed.
 
     Args:
         test: rows of the test split with partition, event_time and the features.
-        found: labels, scores and weights of these very rows, in their order.
+        tested: labels, scores and weights of these very rows, in their order.
     """
     rows = test.select(_names(problem))
     numbers = {
-        "label": pa.array(found.labels),
-        "weight": pa.array(found.weights),
-        "scores": pa.FixedSizeListArray.from_arrays(found.scores.ravel(), found.scores[:1].size),
+        "label": pa.array(tested.labels),
+        "weight": pa.array(tested.weights),
+        "scores": pa.FixedSizeListArray.from_arrays(tested.scores.ravel(), tested.scores[:1].size),
     }
     for name, values in numbers.items():
         rows = rows.append_column(f"_{name}", values)
-    kept = sample(rows, ROWS, problem.training.seed).replace_schema_metadata({"threshold": repr(found.threshold)})
+    kept = sample(rows, ROWS, problem.training.seed).replace_schema_metadata({"threshold": repr(tested.threshold)})
     sink = io.BytesIO()
     pq.write_table(kept, sink, compression="zstd")
     return sink.getvalue()
@@ -48,14 +48,14 @@ def from_parquet(problem: Problem, content: bytes) -> HeldOut:
     """What `to_parquet` wrote. `problem` is the config that the version was trained with."""
     rows = pq.read_table(pa.BufferReader(content))
     scores = pc.list_flatten(rows["_scores"].combine_chunks()).to_numpy().reshape(rows.num_rows, -1)
-    found = scored(
+    tested = scored(
         problem,
         rows["_label"].to_numpy(),
         scores if problem.task == "multiclass" else scores[:, 0],
         rows["_weight"].to_numpy(),
         float(rows.schema.metadata[b"threshold"]),
     )
-    return HeldOut(rows.select(_names(problem)), found)
+    return HeldOut(rows.select(_names(problem)), tested)
 
 
 def _names(problem: Problem) -> list[str]:

@@ -80,8 +80,8 @@ def label_chance(
         return None
     matrix, own = prepare.transform(past.select(features)), prepare.transform(rows.select(features))
     fold, chances = folds(blocks), np.full(len(is_labelled), 1 - unlabelled)
-    for one in np.unique(fold):
-        test, train = fold == one, fold != one
+    for held_fold in np.unique(fold):
+        test, train = fold == held_fold, fold != held_fold
         if len(np.unique(is_labelled[train])) == 2:
             model = small_trees(prepare.is_category_).fit(matrix[train], is_labelled[train])
             chances[test] = model.predict_proba(matrix[test])[:, 1]

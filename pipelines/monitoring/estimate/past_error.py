@@ -34,7 +34,7 @@ def past_errors(rows: pa.Table, partitions: Sequence[str]) -> dict[str, NDArray[
     return {str(name): errors[metrics == name][-LAST:] for name in np.unique(metrics)}
 
 
-def widened(metric: str, found: Interval, errors: NDArray[Any], confidence: float) -> Interval:
+def widened(metric: str, interval: Interval, errors: NDArray[Any], confidence: float) -> Interval:
     """The interval, at least as wide as past errors ask for, and within the metric's range.
 
     Conformal (Vovk et al., Algorithmic learning in a random world, 2005; Lei et al. 2018): if errors come as they
@@ -45,9 +45,9 @@ def widened(metric: str, found: Interval, errors: NDArray[Any], confidence: floa
     >>> widened("auc", {"value": 0.75, "low": 0.7, "high": 0.8}, np.array([0.25, 0.125, 0, 0, 0]), 0.95)
     {'value': 0.75, 'low': 0.5, 'high': 1.0}
     """
-    value, low, high = found["value"], found["low"], found["high"]
+    value, low, high = interval["value"], interval["low"], interval["high"]
     if value is None or low is None or high is None:
-        return found
+        return interval
     if len(errors) >= FEWEST:
         rank = min(int(np.ceil((len(errors) + 1) * confidence)), len(errors))
         reach = float(np.sort(errors)[rank - 1])

@@ -66,11 +66,13 @@ def realised(
         tables,
         moment,
     ).to_pylist()
-    found = scored(trained_problem, rows["label"].to_numpy(), scores_of(trained_problem, rows), threshold=threshold)
+    turned_out = scored(
+        trained_problem, rows["label"].to_numpy(), scores_of(trained_problem, rows), threshold=threshold
+    )
     return [
         Realised(
             partition,
-            found.take(pc.equal(rows["partition"], partition).to_numpy()),
+            turned_out.take(pc.equal(rows["partition"], partition).to_numpy()),
             {row["label"]: row["rows"] for row in unknown if row["partition"] == partition},
         )
         for partition in sorted(partitions)

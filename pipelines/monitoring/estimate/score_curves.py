@@ -40,8 +40,8 @@ class Curves(NamedTuple):
     def margins(self, scores: Array, curve: int) -> Array:
         """Logits (n,) of the chances that these scores come true."""
         own = logit(scores)
-        found: Array = own + self._basis(own) @ self.coefficients[curve]
-        return found
+        margins: Array = own + self._basis(own) @ self.coefficients[curve]
+        return margins
 
     def _basis(self, own: Array) -> Array:
         place = (own - self.centre) / self.scale

@@ -13,7 +13,7 @@ from pipelines.monitoring.detect.detection import Level
 from pipelines.monitoring.explain.contribution import pooled
 from pipelines.monitoring.explain.series import features_of
 from pipelines.monitoring.page import plots
-from pipelines.monitoring.page.evidence import Judged, Seen, column_sources
+from pipelines.monitoring.page.evidence import Judged, PageFacts, column_sources
 from pipelines.monitoring.page.trace import Source, Trace, source
 from pipelines.profiles.column import Bins, ColumnProfile, Numbers
 from pipelines.profiles.profile import SCORE
@@ -50,25 +50,25 @@ class ColumnsPart(NamedTuple):
     sources: list[Source]
 
 
-def distributions(seen: Seen, judged: Judged, trace: Trace) -> DistributionsPart | None:
+def distributions(facts: PageFacts, judged: Judged, trace: Trace) -> DistributionsPart | None:
     """Bins of the features that lead: by their part of the shift, or else by how far they moved.
 
     None where there is no other partition to compare with.
     """
-    before = judged.explanation.before or [key for key in seen.keys if key != seen.partition]
-    after = judged.explanation.after or [key for key in seen.keys if key == seen.partition]
+    before = judged.explanation.before or [key for key in facts.keys if key != facts.partition]
+    after = judged.explanation.after or [key for key in facts.keys if key == facts.partition]
     if not before or not after:
         return None
-    earlier, later = (pooled([seen.profiles[key] for key in keys], seen.reference) for keys in (before, after))
+    earlier, later = (pooled([facts.profiles[key] for key in keys], facts.reference) for keys in (before, after))
     pictures = []
-    for place, name in enumerate(_leading(seen, judged)):
-        column = seen.reference.columns[name]
+    for place, name in enumerate(_leading(facts, judged)):
+        column = facts.reference.columns[name]
         profiles = {"training": column.profile, "before": earlier[name], "now": later[name]}
         labels, shares = shown_bins(column.bins, profiles)
         sources = {
-            "before": column_sources(seen, name, before),
-            "now": column_sources(seen, name, after),
-            "training": [source(seen.file("reference.json"), columns=name)],
+            "before": column_sources(facts, name, before),
+            "now": column_sources(facts, name, after),
+            "training": [source(facts.file("reference.json"), columns=name)],
         }
         for side, values in shares.items():
             for label, value in zip(labels, values, strict=True):
@@ -78,12 +78,12 @@ def distributions(seen: Seen, judged: Judged, trace: Trace) -> DistributionsPart
         before=span(before),
         now=span(after),
         pictures=pictures,
-        sources=column_sources(seen, "those shown", [*before, *after]),
+        sources=column_sources(facts, "those shown", [*before, *after]),
     )
 
 
-def _leading(seen: Seen, judged: Judged) -> list[str]:
-    features = [name for name in seen.reference.columns if name != SCORE]
+def _leading(facts: PageFacts, judged: Judged) -> list[str]:
+    features = [name for name in facts.reference.columns if name != SCORE]
     names = [name for finding in judged.diagnosis.findings[:1] for name in features_of(finding, features)]
     names += [contribution.feature for contribution in judged.explanation.contributions]
     moved = judged.detected.columns
@@ -107,7 +107,7 @@ def shown_bins(bins: Bins, profiles: Mapping[str, ColumnProfile]) -> tuple[list[
     }
 
 
-def columns(seen: Seen, judged: Judged, trace: Trace) -> ColumnsPart | None:
+def columns(facts: PageFacts, judged: Judged, trace: Trace) -> ColumnsPart | None:
     """Every column's distances to training, the greatest first; None where nothing was measured."""
     detected = judged.detected
     drifts = dict(detected.columns)
@@ -115,10 +115,10 @@ def columns(seen: Seen, judged: Judged, trace: Trace) -> ColumnsPart | None:
         drifts[SCORE] = detected.prediction
     if not drifts:
         return None
-    reference = seen.file("reference.json")
+    reference = facts.file("reference.json")
     lines = []
     for name, drift in sorted(drifts.items(), key=lambda column: -column[1].psi):
-        sources = column_sources(seen, name, [seen.partition])
+        sources = column_sources(facts, name, [facts.partition])
         sources.append(source(reference, partitions="all", column=name))
         values = []
         for part in DISTANCES:
@@ -127,7 +127,7 @@ def columns(seen: Seen, judged: Judged, trace: Trace) -> ColumnsPart | None:
         psi, js, wasserstein, empty, new = values
         step = _step(drift.levels)
         lines.append(ColumnLine(name, psi, js, wasserstein, empty, new, step))
-    sources = column_sources(seen, "each", [seen.partition])
+    sources = column_sources(facts, "each", [facts.partition])
     return ColumnsPart(lines, [*sources, source(reference, partitions="all")])
 
 

@@ -81,7 +81,7 @@ class MattersPart(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Seen:
+class PageFacts:
     """What the page is about, as read from the store.
 
     profiles: by partition, those that the version was made from and those it scored. estimates: rows of the table.
@@ -116,41 +116,41 @@ class Judged(NamedTuple):
     decision: Decision | None
 
 
-def column_sources(seen: Seen, column: str, keys: Sequence[str]) -> list[Source]:
+def column_sources(facts: PageFacts, column: str, keys: Sequence[str]) -> list[Source]:
     """Profiles of partitions that the version was made from lie with the version, the others in the table."""
-    made_from = [key for key in keys if key in seen.reference.partitions]
-    scored = [key for key in keys if key not in seen.reference.partitions]
+    made_from = [key for key in keys if key in facts.reference.partitions]
+    scored = [key for key in keys if key not in facts.reference.partitions]
     sources = []
     if scored:
-        sources.append(source("profiles", partition=scored, column=column, slice="", model_version=seen.version))
+        sources.append(source("profiles", partition=scored, column=column, slice="", model_version=facts.version))
     if made_from:
-        sources.append(source(seen.file("reference.json"), partitions=made_from, column=column))
+        sources.append(source(facts.file("reference.json"), partitions=made_from, column=column))
     return sources
 
 
-def label_sources(seen: Seen, keys: Sequence[str]) -> list[Source]:
+def label_sources(facts: PageFacts, keys: Sequence[str]) -> list[Source]:
     """Scores and labels; of partitions held out from training the rows that went with the version."""
-    held_out = [key for key in keys if key in seen.reference.partitions]
-    scored = [key for key in keys if key not in seen.reference.partitions]
+    held_out = [key for key in keys if key in facts.reference.partitions]
+    scored = [key for key in keys if key not in facts.reference.partitions]
     sources = []
     if scored:
         event_time = f"in {scored[0]} to {scored[-1]}"
-        sources.append(source("predictions", partition=scored, model_version=seen.version))
-        sources.append(source("labels", event_time=event_time, known_before=seen.labels_until))
+        sources.append(source("predictions", partition=scored, model_version=facts.version))
+        sources.append(source("labels", event_time=event_time, known_before=facts.labels_until))
     if held_out:
-        sources.append(source(seen.file("held_out.parquet"), partition=held_out))
+        sources.append(source(facts.file("held_out.parquet"), partition=held_out))
     return sources
 
 
-def contributions(seen: Seen, explanation: Explanation, trace: Trace) -> ContributionsPart | None:
+def contributions(facts: PageFacts, explanation: Explanation, trace: Trace) -> ContributionsPart | None:
     """Each feature's part of the shift; None where there are no findings, or nothing before them."""
     shift = explanation.shift
     if shift is None:
         return None
     both = [*explanation.before, *explanation.after]
-    sources = [source("features", partition=both), source(seen.file("lineage.json"))]
+    sources = [source("features", partition=both), source(facts.file("lineage.json"))]
     what, measure = "mean score", "mean of score"
-    ends = [column_sources(seen, SCORE, keys) for keys in (explanation.before, explanation.after)]
+    ends = [column_sources(facts, SCORE, keys) for keys in (explanation.before, explanation.after)]
     if shift.label:
         what = measure = f"mean probability of {shift.label}"
         ends = [[source("features", partition=keys), sources[1]] for keys in (explanation.before, explanation.after)]
@@ -160,8 +160,8 @@ def contributions(seen: Seen, explanation: Explanation, trace: Trace) -> Contrib
     lines = []
     for part in shown:
         score, margin = _parts(f"part of {part.feature}", part.score, part.margin, trace, sources)
-        before = _end(seen, part, "before", explanation.before, trace)
-        now = _end(seen, part, "after", explanation.after, trace)
+        before = _end(facts, part, "before", explanation.before, trace)
+        now = _end(facts, part, "after", explanation.after, trace)
         lines.append(ContributionLine(part.feature, score, margin, before, now))
     if others:
         name = "all other features"
@@ -192,12 +192,12 @@ def _parts(what: str, score: float, margin: float, trace: Trace, sources: Sequen
     return score, margin
 
 
-def _end(seen: Seen, contribution: Contribution, end: str, keys: Sequence[str], trace: Trace) -> str:
+def _end(facts: PageFacts, contribution: Contribution, end: str, keys: Sequence[str], trace: Trace) -> str:
     """What a feature was like at an end of the shift, "before" or "after"."""
     name, category = contribution.feature, contribution.category
     measure = "mean" if category is None else f"share of {category}"
-    unit = seen.units.get(name) or "" if category is None else ""
-    sources = column_sources(seen, name, keys)
+    unit = facts.units.get(name) or "" if category is None else ""
+    sources = column_sources(facts, name, keys)
     value, missing = getattr(contribution, end), getattr(contribution, f"missing_{end}")
     words = "no values"
     if value is not None:
@@ -207,14 +207,14 @@ def _end(seen: Seen, contribution: Contribution, end: str, keys: Sequence[str], 
     return f"{words}, {percent(missing)} missing" if missing > SOME_MISSING else words
 
 
-def slices(seen: Seen, explanation: Explanation, trace: Trace) -> SlicesPart | None:
+def slices(facts: PageFacts, explanation: Explanation, trace: Trace) -> SlicesPart | None:
     """Slices whose loss rose most; None where there were no labelled rows to look at."""
     if not explanation.slices_looked_at:
         return None
     keys = [*explanation.labelled_before, *explanation.labelled_after]
-    sources = [*label_sources(seen, keys), source("features", partition=keys)]
+    sources = [*label_sources(facts, keys), source("features", partition=keys)]
     if explanation.has_held_out:
-        sources.append(source(seen.file("held_out.parquet"), partition="all"))
+        sources.append(source(facts.file("held_out.parquet"), partition="all"))
     lines = []
     for part in explanation.slices:
         for name in ("loss_before", "loss", "excess", "low", "high", "rows", "rows_before"):
@@ -231,7 +231,7 @@ def slices(seen: Seen, explanation: Explanation, trace: Trace) -> SlicesPart | N
     )
 
 
-def matters(seen: Seen, explanation: Explanation, trace: Trace) -> MattersPart | None:
+def matters(facts: PageFacts, explanation: Explanation, trace: Trace) -> MattersPart | None:
     """Realised metrics by partition, beside what was estimated of them before their labels came.
 
     None where neither is known.
@@ -239,22 +239,22 @@ def matters(seen: Seen, explanation: Explanation, trace: Trace) -> MattersPart |
     realised = {part.partition: part.measured() for part in explanation.performance}
     held_out = {part.partition for part in explanation.performance if part.is_held_out}
     measured = {name for row in realised.values() for name in row}
-    measured |= {row["metric"] for row in seen.estimates}
+    measured |= {row["metric"] for row in facts.estimates}
     skill = next((name for name in SKILLS if name in measured), None)
     if skill is None:
         return None
-    estimated = {row["partition"]: row for row in seen.estimates if row["metric"] == skill}
+    estimated = {row["partition"]: row for row in facts.estimates if row["metric"] == skill}
     beside = [name for name in BESIDE if name != skill and any(name in row for row in realised.values())]
     rows = []
     for key in sorted({*realised, *estimated}, reverse=True):
-        row, sources = realised.get(key, {}), label_sources(seen, [key])
+        row, sources = realised.get(key, {}), label_sources(facts, [key])
         values = []
         for name in ("rows", skill, *beside):
             value = row.get(name)
             values.append("" if value is None else trace.noted(f"{name}, {key}", value, name, *sources))
         estimate = estimated.get(key)
         if estimate:
-            of_estimate = source("estimates", partition=key, metric=skill, model_version=seen.version)
+            of_estimate = source("estimates", partition=key, metric=skill, model_version=facts.version)
             for part in ("value", "low", "high"):
                 trace.noted(f"{skill}, {key}, estimated: {part}", estimate[part], part, of_estimate)
         name = f"{key} (held out)" if key in held_out else key
@@ -262,17 +262,17 @@ def matters(seen: Seen, explanation: Explanation, trace: Trace) -> MattersPart |
     metric = NAMES[skill]
     picture = plots.estimates(
         "matters",
-        f"{metric} by {seen.every}: realised, and estimated before",
-        seen.keys,
+        f"{metric} by {facts.every}: realised, and estimated before",
+        facts.keys,
         {key: (float(row["value"]), float(row["low"]), float(row["high"])) for key, row in estimated.items()},
         {key: float(value) for key, row in realised.items() if (value := row.get(skill)) is not None},
-        seen.unlabelled,
+        facts.unlabelled,
     )
-    tested = seen.reference.metrics.get(skill)
-    trace.noted(f"{skill} when tested", tested, f"metrics.{skill}", source(seen.file("reference.json")))
-    columns = [text(seen.every), number("rows"), number(f"{metric}, realised"), interval(f"{metric}, estimated")]
+    tested = facts.reference.metrics.get(skill)
+    trace.noted(f"{skill} when tested", tested, f"metrics.{skill}", source(facts.file("reference.json")))
+    columns = [text(facts.every), number("rows"), number(f"{metric}, realised"), interval(f"{metric}, estimated")]
     columns += [number(name.replace("_", " ")) for name in beside]
-    sources = label_sources(seen, list(realised))
+    sources = label_sources(facts, list(realised))
     if estimated:
-        sources.append(source("estimates", metric=skill, model_version=seen.version))
+        sources.append(source("estimates", metric=skill, model_version=facts.version))
     return MattersPart(metric, tested, picture, Table(columns, rows), sources)

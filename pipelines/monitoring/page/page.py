@@ -19,7 +19,7 @@ from pipelines.monitoring.page.evidence import (
     ContributionsPart,
     Judged,
     MattersPart,
-    Seen,
+    PageFacts,
     SlicesPart,
     column_sources,
     contributions,
@@ -101,63 +101,63 @@ class MonitoringPage:
     trace: Trace
 
 
-def page(seen: Seen, judged: Judged) -> bytes:
+def page(facts: PageFacts, judged: Judged) -> bytes:
     """One HTML page, which needs nothing else: no script, no other file; equal inputs give equal bytes."""
     trace, explanation = Trace(), judged.explanation
     drawn = MonitoringPage(
-        every=seen.every,
-        version=seen.version,
-        happened=_happened(seen, judged),
-        shifted=_shifted(seen, judged, trace),
-        since=_since(seen, explanation, trace),
-        contributions=contributions(seen, explanation, trace),
-        slices=slices(seen, explanation, trace),
-        matters=matters(seen, explanation, trace),
-        options=_options(seen, judged, trace),
-        distributions=distributions(seen, judged, trace),
-        columns=columns(seen, judged, trace),
+        every=facts.every,
+        version=facts.version,
+        happened=_happened(facts, judged),
+        shifted=_shifted(facts, judged, trace),
+        since=_since(facts, explanation, trace),
+        contributions=contributions(facts, explanation, trace),
+        slices=slices(facts, explanation, trace),
+        matters=matters(facts, explanation, trace),
+        options=_options(facts, judged, trace),
+        distributions=distributions(facts, judged, trace),
+        columns=columns(facts, judged, trace),
         trace=trace,
     )
     verdict = judged.decision.verdict if judged.decision else "no verdict"
-    title = f"{seen.problem}, {seen.every} of {seen.partition}: {verdict}"
+    title = f"{facts.problem}, {facts.every} of {facts.partition}: {verdict}"
     return render("monitoring.html", title, drawn)
 
 
-def _happened(seen: Seen, judged: Judged) -> HappenedPart:
+def _happened(facts: PageFacts, judged: Judged) -> HappenedPart:
     decision, explanation = judged.decision, judged.explanation
     why = explanation.paragraph
     # No finding speaks for the action: what does stands among the reasons alone.
     if decision is not None and decision.verdict == "staleness":
         why = f"Nothing drifted, but a fresher model is expected to pay: {decision.reason}."
-    scored = seen.profiles.get(seen.partition)
+    scored = facts.profiles.get(facts.partition)
     return HappenedPart(
         verdict=decision.verdict if decision else "none given",
         action=decision.action if decision else "none taken",
         done=decision.action.done if decision else "No decision was taken.",
         is_good=decision is not None and decision.action in GOOD and decision.verdict != NOT_JUDGED,
         why=why,
-        picture=_drawn(seen, explanation),
+        picture=_drawn(facts, explanation),
         since=explanation.since,
         rows=scored[SCORE].rows if scored else None,
         notes=explanation.notes,
     )
 
 
-def _drawn(seen: Seen, explanation: Explanation) -> Markup | None:
+def _drawn(facts: PageFacts, explanation: Explanation) -> Markup | None:
     """The series that matters: that of the leading finding, or, where there is none, how good the scores were."""
     if explanation.changes:
         chosen = explanation.changes[0]
     else:
-        series = metric_series(explanation.performance) or column_series(seen.reference, seen.profiles, SCORE, "mean")
+        series = metric_series(explanation.performance) or column_series(facts.reference, facts.profiles, SCORE, "mean")
         chosen = Change(series=series, change=None)
     series = chosen.series
     values = dict(zip(series.keys, series.values, strict=True))
-    title = f"{series.name[:1].upper()}{series.name[1:]}, by {seen.every}"
-    return plots.timeline("series", title, seen.keys, values, chosen.change, seen.unlabelled)
+    title = f"{series.name[:1].upper()}{series.name[1:]}, by {facts.every}"
+    return plots.timeline("series", title, facts.keys, values, chosen.change, facts.unlabelled)
 
 
-def _shifted(seen: Seen, judged: Judged, trace: Trace) -> ShiftedPart:
-    of_decision = _decision(seen)
+def _shifted(facts: PageFacts, judged: Judged, trace: Trace) -> ShiftedPart:
+    of_decision = _decision(facts)
     rows = []
     for place, finding in enumerate(judged.diagnosis.findings):
         for name, value in finding.numbers.items():
@@ -174,16 +174,16 @@ def _shifted(seen: Seen, judged: Judged, trace: Trace) -> ShiftedPart:
     )
 
 
-def _since(seen: Seen, explanation: Explanation, trace: Trace) -> SincePart:
+def _since(facts: PageFacts, explanation: Explanation, trace: Trace) -> SincePart:
     """The newest change of each number that the findings show in."""
     lines: list[ChangeLine] = []
     sources: list[Source] = []
     for changed in explanation.changes:
         series, change = changed.series, changed.change
-        of_series = _series_sources(seen, series)
+        of_series = _series_sources(facts, series)
         sources += [each for each in of_series if each not in sources]
         for key, value in zip(series.keys, series.values, strict=True):
-            trace.noted(f"{series.name}, {key}", value, series.measure, *_series_sources(seen, series, key))
+            trace.noted(f"{series.name}, {key}", value, series.measure, *_series_sources(facts, series, key))
         if change is None:
             lines.append(ChangeLine(series.name, "none beyond chance"))
             continue
@@ -196,8 +196,8 @@ def _since(seen: Seen, explanation: Explanation, trace: Trace) -> SincePart:
     return SincePart(lines, sources)
 
 
-def _options(seen: Seen, judged: Judged, trace: Trace) -> OptionsPart:
-    of_decision, decision = _decision(seen), judged.decision
+def _options(facts: PageFacts, judged: Judged, trace: Trace) -> OptionsPart:
+    of_decision, decision = _decision(facts), judged.decision
     if decision is None:
         return OptionsPart("No reason is known.", [], [of_decision])
     lines = []
@@ -212,10 +212,10 @@ def _options(seen: Seen, judged: Judged, trace: Trace) -> OptionsPart:
     return OptionsPart(decision.reason or "No reason is known.", lines, [of_decision])
 
 
-def _series_sources(seen: Seen, series: Series, key: str | None = None) -> list[Source]:
+def _series_sources(facts: PageFacts, series: Series, key: str | None = None) -> list[Source]:
     keys = [key] if key else list(series.keys)
-    return column_sources(seen, series.column, keys) if series.table == "profiles" else label_sources(seen, keys)
+    return column_sources(facts, series.column, keys) if series.table == "profiles" else label_sources(facts, keys)
 
 
-def _decision(seen: Seen) -> Source:
-    return source("ledger", kind="monitoring", partition=seen.partition, model_version=seen.version)
+def _decision(facts: PageFacts) -> Source:
+    return source("ledger", kind="monitoring", partition=facts.partition, model_version=facts.version)

@@ -15,6 +15,7 @@ from pipelines.stages.monitor.past import Past, past
 from pipelines.stages.waiting import handed_on
 
 if TYPE_CHECKING:
+    from pipelines.documents.lineage import VersionLineage
     from pipelines.monitoring.detect.detection import LabelledPartition
     from pipelines.monitoring.explain.contribution import Contribution, ScoreShift
     from pipelines.monitoring.explain.error_slices import ErrorSlice
@@ -157,7 +158,7 @@ def _slices(what_was: Past, labelled: list[str], since: str | None) -> _Slices:
 def _model(what_was: Past) -> Model:
     from pipelines import tracking
 
-    lineage = store.read_json(version_uri(what_was.problem, what_was.version, "lineage.json"))
+    lineage: VersionLineage = store.read_json(version_uri(what_was.problem, what_was.version, "lineage.json"))
     return tracking.load_model(lineage["run_id"])
 
 

@@ -59,7 +59,7 @@ def _thinned(trained_problem: Problem, wanted: pc.Expression, rows: int) -> pa.T
 def monitoring_page(problem_name: str, explained: Explained) -> str:
     """Write the page about a partition, with the decision where one was taken; gives its URI."""
     from pipelines.features.schema import feature_units
-    from pipelines.monitoring.page.evidence import Seen
+    from pipelines.monitoring.page.evidence import PageFacts
     from pipelines.monitoring.page.page import page
 
     problem = problem_of(problem_name, explained)
@@ -69,7 +69,7 @@ def monitoring_page(problem_name: str, explained: Explained) -> str:
     profiles = what_was.profiles()
     # What is drawn is what the profiles are of.
     wanted = (pc.field("model_version") == version) & sql.is_among("partition", [*profiles])
-    seen = Seen(
+    facts = PageFacts(
         problem=problem.name,
         every=problem.partitions.every,
         partition=partition,
@@ -82,7 +82,7 @@ def monitoring_page(problem_name: str, explained: Explained) -> str:
         units=feature_units(what_was.trained_problem),
     )
     uri = store.store_uri(problem.name, "reports", partition, "monitoring.html")
-    return store.write_bytes(uri, page(seen, _judged(explained)))
+    return store.write_bytes(uri, page(facts, _judged(explained)))
 
 
 def _judged(explained: Explained) -> Judged:

@@ -19,7 +19,7 @@ from pipelines.monitoring.detect.detection import NOTHING, Drift
 from pipelines.monitoring.diagnose.finding import Diagnosis, Finding
 from pipelines.monitoring.explain.root_cause import Explanation, nothing_to_explain
 from pipelines.monitoring.page.columns import shown_bins
-from pipelines.monitoring.page.evidence import Judged, Seen
+from pipelines.monitoring.page.evidence import Judged, PageFacts
 from pipelines.monitoring.page.page import page
 from pipelines.profiles.profile import Reference, profile, reference
 from tests.monitoring.explain.test_root_cause import changed, part, series, shift
@@ -55,7 +55,7 @@ def named(rows: pa.Table, evil: bool) -> pa.Table:
     return rows.rename_columns([EVIL if name == "carrier" and evil else name for name in rows.column_names])
 
 
-def seen(rows: Any, *, evil: bool = False, **more: Any) -> tuple[Seen, Drift]:
+def facts(rows: Any, *, evil: bool = False, **more: Any) -> tuple[PageFacts, Drift]:
     tables = {key: named(rows(400, seed), evil) for seed, key in enumerate(WEEKS)}
     first = tables[WEEKS[0]]
     scores = first["score"].to_numpy()
@@ -76,7 +76,7 @@ def seen(rows: Any, *, evil: bool = False, **more: Any) -> tuple[Seen, Drift]:
         "labels_until": "2013-06-03T00:00:00+00:00",
         "units": {"temp": "degF"},
     }
-    return Seen(**{**values, **more}), found
+    return PageFacts(**{**values, **more}), found
 
 
 def text_of(html: bytes) -> str:
@@ -92,10 +92,10 @@ def numbers_of(html: bytes) -> list[dict[str, Any]]:
     return told
 
 
-def a_whole(evil: bool, rows: Any) -> tuple[Seen, Judged]:
+def a_whole(evil: bool, rows: Any) -> tuple[PageFacts, Judged]:
     name = EVIL if evil else "carrier"
     estimate = {"partition": WEEKS[2], "metric": "auc", "value": 0.7, "low": 0.6, "high": 0.8}
-    of, found = seen(rows, evil=evil, estimates=[estimate])
+    of, found = facts(rows, evil=evil, estimates=[estimate])
     finding = Finding(kind="covariate shift", evidence=f"{name} by 3", numbers={name: 3.0}, features=(name,))
     decision = Decision(
         verdict="covariate shift",
@@ -176,7 +176,7 @@ def test_long_names_and_markup_in_names(rows: Any) -> None:
 
 
 def test_a_partition_without_findings(rows: Any) -> None:
-    of, found = seen(rows)
+    of, found = facts(rows)
     decision = Decision(verdict="stable", action=Action.NONE, reason="no shift")
     quiet = Judged(found, NO_FINDING, nothing_to_explain(), decision)
     html = page(of, quiet)
@@ -190,13 +190,13 @@ def test_a_partition_without_findings(rows: Any) -> None:
 
 
 def test_next_to_nothing_is_known(rows: Any) -> None:
-    of, _ = seen(rows, profiles={}, units={})
+    of, _ = facts(rows, profiles={}, units={})
     text = text_of(page(of, Judged(NOTHING, NO_FINDING, nothing_to_explain(), None)))
     assert "none given" in text and "No reason is known." in text
 
 
 def test_every_action_is_put_into_words(rows: Any) -> None:
-    of, _ = seen(rows)
+    of, _ = facts(rows)
     for action in Action:
         decision = Decision(verdict="stable", action=action, reason="no shift")
         assert action.done in text_of(page(of, Judged(NOTHING, NO_FINDING, nothing_to_explain(), decision)))
