@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from pipelines.config import FairnessMeasure
 from pipelines.documents.evaluation import Slice
 
 NOT_MEASURED = "not measured"
@@ -27,7 +28,7 @@ METRIC_WORDS = {
     "cost": "what decisions cost, per row: the lower the better",
 }
 MOVED = 0.25  # PSI from which a column counts as moved, by rule of thumb (Siddiqi, Credit Risk Scorecards, 2006)
-FAIRNESS_WORDS = {
+FAIRNESS_WORDS: dict[FairnessMeasure, str] = {
     "demographic_parity": "greatest difference between groups in the share of positive decisions",
     "equal_opportunity": "greatest difference in the share of positives that are found",
     "equalised_odds": "greatest difference in the shares of positives found or of negatives mistaken for them",

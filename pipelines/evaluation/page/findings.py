@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from markupsafe import Markup
 
@@ -19,6 +19,7 @@ from pipelines.documents.evaluation import (
     Slice,
     Slices,
 )
+from pipelines.documents.measures import Interval
 from pipelines.html import plots
 from pipelines.html.columns import Table, interval, number, share, text
 from pipelines.html.wording import (
@@ -37,10 +38,10 @@ SLICE_METRICS = 3  # the columns of a slice that fit on a page
 
 
 class ChampionSlice(NamedTuple):
-    slice: Any
-    rows: Any
-    metric: Any
-    gain: Any
+    slice: str | None
+    rows: int | None
+    metric: str | None
+    gain: Interval | None
 
 
 class ChampionSlices(NamedTuple):
@@ -53,7 +54,7 @@ class ChampionSlices(NamedTuple):
 class SlicesPart(NamedTuple):
     """`over_champion`: None where no champion serves."""
 
-    looked_at: Any
+    looked_at: int | None
     found: Table | None
     declared: Table | None
     over_champion: ChampionSlices | None
@@ -61,16 +62,16 @@ class SlicesPart(NamedTuple):
 
 class FairnessMeasure(NamedTuple):
     measure: str
-    difference: Any
+    difference: Interval | None
     meaning: str
 
 
 class FairnessGroup(NamedTuple):
-    group: Any
-    rows: Any
-    decided_positive: Any
-    positives_found: Any
-    negatives_mistaken: Any
+    group: str | None
+    rows: int | None
+    decided_positive: float | None
+    positives_found: float | None
+    negatives_mistaken: float | None
 
 
 class FairnessPart(NamedTuple):
@@ -80,17 +81,17 @@ class FairnessPart(NamedTuple):
 
 
 class BehaviourLine(NamedTuple):
-    test: Any
-    kind: Any
+    test: str | None
+    kind: str | None
     passed: bool
-    value: Any
-    wanted: Any
+    value: float | None
+    wanted: str | None
 
 
 class ImportanceLine(NamedTuple):
-    feature: Any
-    importance: Any
-    share: Any
+    feature: str | None
+    importance: float | None
+    share: float | None
 
 
 class ImportancePart(NamedTuple):
@@ -102,7 +103,7 @@ class ImportancePart(NamedTuple):
 class DriftPart(NamedTuple):
     """`columns`: each with its PSI, the one that moved most first. `unknown`: those whose PSI was not measured."""
 
-    scores: Any
+    scores: float | None
     limit: float
     picture: Markup | None
     columns: list[tuple[str, float]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -36,9 +36,9 @@ from pipelines.html.wording import (
 
 
 class CheckLine(NamedTuple):
-    check: Any
+    check: str | None
     passed: bool
-    reason: Any
+    reason: str | None
 
 
 class VerdictPart(NamedTuple):
@@ -46,7 +46,7 @@ class VerdictPart(NamedTuple):
 
     passed: bool
     checks: list[CheckLine]
-    reasons: list[Any]
+    reasons: list[str | None]
 
 
 class MetricsPart(NamedTuple):
@@ -84,16 +84,16 @@ class ConfusionPart(NamedTuple):
 
 
 class DecisionsPart(NamedTuple):
-    task: Any
-    threshold: Any
+    task: str | None
+    threshold: float | None
     curves: list[Markup | None]
     confusion: ConfusionPart | None
 
 
 class CalibrationPart(NamedTuple):
-    task: Any
-    ece: Any
-    brier: Any
+    task: str | None
+    ece: float | None
+    brier: float | None
     picture: Markup | None
     bins: Table
 

@@ -8,12 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from pipelines import ledger, store, tracking
-from pipelines.dataset import training_sets
 from pipelines.documents.dataset import DatasetFacts, Feature
 from pipelines.documents.evaluation import Evaluation, GateVerdict
 from pipelines.documents.lineage import Lineage, VersionLineage
 from pipelines.documents.version import VersionReference
-from pipelines.paths import version_uri
+from pipelines.paths import facts_uri, version_uri
 from pipelines.problem import load_problem
 from pipelines.release import switch
 from tests.declared_keys import assert_declared
@@ -36,7 +35,7 @@ def test_what_a_training_keeps_is_what_its_types_declare(loop: str) -> None:
     assert_declared(Lineage, tracking.run_file(run_id, "lineage.json"))
     kept_with_the_version = store.read_json(version_uri(config, "1", "lineage.json"))
     assert_declared(VersionLineage, kept_with_the_version)
-    facts = store.read_json(training_sets.facts_uri(config, kept_with_the_version["training_set"]))
+    facts = store.read_json(facts_uri(config, kept_with_the_version["training_set"]))
     assert_declared(DatasetFacts, {name: facts[name] for name in get_type_hints(DatasetFacts)})
     schema = store.read_json(store.store_uri(config.name, "feature_sets", f"{config.feature_set}.json"))
     assert_declared(list[Feature], schema)
