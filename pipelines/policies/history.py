@@ -176,11 +176,11 @@ class History:
         """Positions of the rows of some partitions that have a label at the end of partition `as_of`; None: by now."""
         parts = [self.places[key] for key in keys if key in self.places]
         places = np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
-        known = self.known[places]
-        is_known = ~np.isnat(known)
+        since = self.known[places]
+        is_known = ~np.isnat(since)
         if as_of is not None:
             end = self.problem.partitions.end(as_of).astimezone(UTC).replace(tzinfo=None)
-            is_known &= known < np.datetime64(end, "us")
+            is_known &= since < np.datetime64(end, "us")
         return np.asarray(places[is_known])
 
     def take(self, places: np.ndarray) -> pa.Table:
@@ -329,9 +329,9 @@ class History:
         from pipelines.features.featurize import featurize
 
         problem, key = self.problem, sql.quote(self.problem.key)
-        known = problem.partitions.end(self.partitions[-1]) + timedelta(days=problem.labels.mature_after_days + 1)
+        by_now = problem.partitions.end(self.partitions[-1]) + timedelta(days=problem.labels.mature_after_days + 1)
         events, labels = store.dataset(problem, "events"), store.dataset(problem, "labels")
-        wanted = targets(events, known)
+        wanted = targets(events, by_now)
         counted = sql.query("SELECT partition, count(*) AS rows FROM e GROUP BY 1", {"e": wanted}).to_pylist()
         counts = {row["partition"]: row["rows"] for row in counted}
         chosen = sql.query(
@@ -341,7 +341,7 @@ class History:
         batches = (batch.cast(schema) for batch in featurize(problem, chosen, events, labels))
         features = pa.Table.from_batches(batches, schema=schema)
         # A label counts where a training would take it; the splits are cut later, so here every partition is `train`.
-        with_labels = labelled(problem, chosen, events, labels, known, dict.fromkeys(self.partitions, "train"))
+        with_labels = labelled(problem, chosen, events, labels, by_now, dict.fromkeys(self.partitions, "train"))
         return sql.query(
             f"""SELECT f.*, {label_number(problem, "l.label")} AS label, CAST(1 AS DOUBLE) AS weight,
                     l.{KNOWN}, l.source AS {SOURCE}

@@ -72,14 +72,14 @@ def decide(policy: Policy, diagnosis: Diagnosis, options: Sequence[Option], situ
     if diagnosis.is_empty:
         return Decision(verdict="empty", action=Action.NONE, reason="the partition has no rows")
     off = _off(diagnosis)
-    fault = next((one for one in diagnosis.findings if one.kind == "data fault"), None)
+    fault = next((finding for finding in diagnosis.findings if finding.kind == "data fault"), None)
     if fault is not None:
         mend = "mend the data before anything learns from it"
-        judged = tuple(_refused(one, "the data is at fault") for one in options)
+        judged = tuple(_refused(option, "the data is at fault") for option in options)
         action = Action.QUARANTINE if policy.quarantine else Action.ALERT
         return _decision(diagnosis, action, [fault.evidence, off, mend], judged)
     if policy.updates == "manual":
-        judged = tuple(_refused(one, "updates are manual") for one in options)
+        judged = tuple(_refused(option, "updates are manual") for option in options)
         return _decision(diagnosis, _told(diagnosis), [*_evidence(diagnosis), off], judged)
     if policy.updates != "continual":
         return _by_schedule(policy, diagnosis, situation)
@@ -92,48 +92,53 @@ def is_alarm(policy: Policy, diagnosis: Diagnosis) -> bool:
 
 
 def _by_schedule(policy: Policy, diagnosis: Diagnosis, situation: Situation) -> Decision:
-    told = [*_evidence(diagnosis), _off(diagnosis)]
+    clauses = [*_evidence(diagnosis), _off(diagnosis)]
     left = policy.every_partitions - situation.since_training
     if left > 0:
-        return _decision(diagnosis, _told(diagnosis), [*told, f"the next training is due in {_count(left)}"])
+        return _decision(diagnosis, _told(diagnosis), [*clauses, f"the next training is due in {_count(left)}"])
     if reason := _waits(policy, situation):
-        return _decision(diagnosis, _told(diagnosis), [*told, f"a training is due, and {reason}"])
+        return _decision(diagnosis, _told(diagnosis), [*clauses, f"a training is due, and {reason}"])
     due = f"a training every {_count(policy.every_partitions)}"
     is_stateful = policy.updates == "scheduled_stateful" and situation.continued + 1 < policy.scratch_every
-    return _decision(diagnosis, Action.CONTINUE if is_stateful else Action.RETRAIN, [*told, due])
+    return _decision(diagnosis, Action.CONTINUE if is_stateful else Action.RETRAIN, [*clauses, due])
 
 
 def _by_gain(policy: Policy, diagnosis: Diagnosis, options: Sequence[Option], situation: Situation) -> Decision:
-    alarm, told = is_alarm(policy, diagnosis), [*_evidence(diagnosis), _off(diagnosis)]
+    alarm, clauses = is_alarm(policy, diagnosis), [*_evidence(diagnosis), _off(diagnosis)]
     # At equal gains the way with fewer surprises: a tie is broken by the order in which options are given.
     worthy = sorted(
-        (one for one in options if _is_open(policy, one, situation, alarm) is None), key=lambda one: -(one.net or 0.0)
+        (option for option in options if _is_open(policy, option, situation, alarm) is None),
+        key=lambda option: -(option.net or 0.0),
     )
-    unmeasured = alarm and not worthy and all(one.gain is None for one in options if one.action == Action.RETRAIN)
+    unmeasured = (
+        alarm and not worthy and all(option.gain is None for option in options if option.action == Action.RETRAIN)
+    )
     chosen: Way | None = worthy[0].action if worthy else Action.RETRAIN if unmeasured else None
     waits = None if chosen is None else _pauses(policy, chosen, situation)
     judged = tuple(
-        one
-        if one.action == chosen and not waits
-        else _refused(one, _is_open(policy, one, situation, alarm) or waits or f"{chosen} is expected to gain more")
-        for one in options
+        option
+        if option.action == chosen and not waits
+        else _refused(
+            option, _is_open(policy, option, situation, alarm) or waits or f"{chosen} is expected to gain more"
+        )
+        for option in options
     )
     if chosen is None:
         few = diagnosis.is_newest_bad and not alarm
         why = [f"acting takes {policy.at_least} of {policy.of_last}"] if few else []
         why += ["nothing is expected to gain more than it costs"] if alarm else []
-        return _decision(diagnosis, _told(diagnosis), [*told, *why], judged)
+        return _decision(diagnosis, _told(diagnosis), [*clauses, *why], judged)
     if waits:
-        return _decision(diagnosis, _told(diagnosis), [*told, f"{chosen.noun} is worth it, but {waits}"], judged)
+        return _decision(diagnosis, _told(diagnosis), [*clauses, f"{chosen.noun} is worth it, but {waits}"], judged)
     if unmeasured:
-        return _decision(diagnosis, Action.RETRAIN, told, judged)
+        return _decision(diagnosis, Action.RETRAIN, clauses, judged)
     best = worthy[0]
     gains = (
         f"{best.action.noun} is expected to gain {best.gain:.3g} over {_count(policy.horizon_partitions)} "
         f"and costs {best.cost:.3g}"
     )
     verdict: Kind | None = None if diagnosis.findings else "staleness"
-    return _decision(diagnosis, best.action, [*told, gains], judged, best.window_from, verdict)
+    return _decision(diagnosis, best.action, [*clauses, gains], judged, best.window_from, verdict)
 
 
 def _is_open(policy: Policy, option: Option, situation: Situation, alarm: bool) -> str | None:

@@ -35,37 +35,40 @@ def options(
         ages: of retrain, partitions since the version was trained from scratch; of continue, since it last learnt.
         unmeasured: ways of which nothing can be known, and why.
     """
-    found = []
+    considered = []
     for way in WAYS:
-        its = sorted(
-            (one for one in readings if one.way == way and one.window_from is None), key=lambda one: one.partition
-        )
+        of_way = [reading for reading in readings if reading.way == way and reading.window_from is None]
+        of_way.sort(key=lambda reading: reading.partition)
         cost, reason = policy.costs[way], (unmeasured or {}).get(way)
-        own = [one for one in its if one.version == version][-policy.of_last :]
-        if reason or not (own if way.needs_alarm else its):
-            found.append(Option(action=way, cost=cost, why_not=reason or "no labelled partition to measure it on yet"))
+        own = [reading for reading in of_way if reading.version == version][-policy.of_last :]
+        if reason or not (own if way.needs_alarm else of_way):
+            considered.append(
+                Option(action=way, cost=cost, why_not=reason or "no labelled partition to measure it on yet")
+            )
             continue
         per_partition, error, freedom = (
-            _level([one.value for one in own], policy.prior_readings)
+            _level([reading.value for reading in own], policy.prior_readings)
             if way.needs_alarm
-            else _ageing(its[-KEPT_READINGS:], own if alarm else [], ages[way], policy.prior_readings)
+            else _ageing(of_way[-KEPT_READINGS:], own if alarm else [], ages[way], policy.prior_readings)
         )
         gain, width = per_partition * policy.horizon_partitions, error * policy.horizon_partitions * _t(freedom)
         window = _window(readings, version) if way == Action.RETRAIN else None
-        found.append(Option(action=way, cost=cost, gain=gain, low=gain - width, high=gain + width, window_from=window))
-    return tuple(found)
+        considered.append(
+            Option(action=way, cost=cost, gain=gain, low=gain - width, high=gain + width, window_from=window)
+        )
+    return tuple(considered)
 
 
 def _ageing(readings: Sequence[Reading], own: Sequence[Reading], age: int, prior: float) -> tuple[float, float, int]:
     """Gain per partition of a model that is `age` partitions fresher, its standard error, degrees of freedom."""
-    ages = np.array([one.age for one in readings], np.float64)
-    values = np.array([one.value for one in readings])
+    ages = np.array([reading.age for reading in readings], np.float64)
+    values = np.array([reading.value for reading in readings])
     count, squares = len(values), float(np.square(ages).sum())
     drawn = squares * (1 + prior / count)
     slope = float(ages @ values) / drawn if drawn else 0.0
     spread = float(np.sqrt(np.square(values - slope * ages).sum() / max(count - 1, 1)))
     error = spread * np.sqrt(squares) / drawn if drawn else spread
-    beyond = [one.value - slope * one.age for one in own]
+    beyond = [reading.value - slope * reading.age for reading in own]
     jump = sum(beyond) / (len(beyond) + prior) if beyond else 0.0
     jump_error = spread * np.sqrt(len(beyond)) / (len(beyond) + prior) if beyond else 0.0
     return slope * age + jump, float(np.hypot(error * age, jump_error)), max(count - 1, 1)
@@ -86,6 +89,6 @@ def _t(freedom: int) -> float:
 
 def _window(readings: Sequence[Reading], version: str) -> str | None:
     """From where a training should learn: where the newest windowed reading of this version is surely above 0."""
-    its = [one for one in readings if one.window_from is not None and one.version == version]
-    newest = max(its, key=lambda one: one.partition, default=None)
+    windowed = [reading for reading in readings if reading.window_from is not None and reading.version == version]
+    newest = max(windowed, key=lambda reading: reading.partition, default=None)
     return None if newest is None or newest.low is None or newest.low <= 0 else newest.window_from

@@ -45,12 +45,12 @@ def labelled_rows(trained_problem: Problem, version: str, labels_in: Judgeable, 
     keys = [key for key in keys if key not in learnt]
     counted = _newest_scored(predictions, keys, version, max(count, KEPT_PARTITIONS))
     chosen = windows([rows for _, rows in counted], fewest)[-count:]
-    found = [key for key, _ in counted[chosen[0].start :]] if chosen else []
-    if not found:
+    looked_at = [key for key, _ in counted[chosen[0].start :]] if chosen else []
+    if not looked_at:
         return []
     key, parts = sql.quote(trained_problem.key), trained_problem.partitions
     time = pc.field("event_time")
-    span = (time >= pc.scalar(parts.start(found[0]))) & (time < pc.scalar(parts.end(found[-1])))
+    span = (time >= pc.scalar(parts.start(looked_at[0]))) & (time < pc.scalar(parts.end(looked_at[-1])))
     rows = sql.query(
         f"""WITH known AS MATERIALIZED ({labels_as_known(trained_problem)}),
             of_events AS ({labels_of(trained_problem, "p", in_the_partition(trained_problem))}),
@@ -64,13 +64,13 @@ def labelled_rows(trained_problem: Problem, version: str, labels_in: Judgeable, 
             LEFT JOIN of_events AS known ON known.{key} = chosen.{key} AND known.event_time = chosen.event_time
             ORDER BY f.event_time, f.{key}""",
         {
-            "f": store.dataset(trained_problem, "features").filter(sql.is_among("partition", found)),
-            "p": predictions.filter(sql.is_among("partition", found) & (pc.field("model_version") == version)),
+            "f": store.dataset(trained_problem, "features").filter(sql.is_among("partition", looked_at)),
+            "p": predictions.filter(sql.is_among("partition", looked_at) & (pc.field("model_version") == version)),
             "labels": store.dataset(problem, "labels").filter(span),
         },
         {"as_of": problem.partitions.end(partition)},
     )
-    parts_of = [rows.filter(pc.equal(rows["partition"], each)) for each in found]
+    parts_of = [rows.filter(pc.equal(rows["partition"], each)) for each in looked_at]
     labels = [part.num_rows - part["_label"].null_count for part in parts_of]
     return [pa.concat_tables(parts_of[window.start : window.stop]) for window in windows(labels, fewest)]
 
@@ -81,7 +81,7 @@ def _newest_scored(predictions: ds.Dataset, keys: list[str], version: str, most:
     So many keys are looked through at a time, newest first, until there are enough or none of a time is of the version:
     what served before it, however long, is not read.
     """
-    found: list[tuple[str, int]] = []
+    scored: list[tuple[str, int]] = []
     for end in range(len(keys), 0, -most):
         looked_at = keys[max(end - most, 0) : end]
         its_own = predictions.filter(sql.is_among("partition", looked_at) & (pc.field("model_version") == version))
@@ -89,10 +89,10 @@ def _newest_scored(predictions: ds.Dataset, keys: list[str], version: str, most:
         if not rows.num_rows:
             break
         counts = zip(rows["partition"].to_pylist(), rows["rows"].to_pylist(), strict=True)
-        found = [*counts, *found][-most:]
-        if len(found) == most:
+        scored = [*counts, *scored][-most:]
+        if len(scored) == most:
             break
-    return found
+    return scored
 
 
 def estimates_until(labels_in: Judgeable) -> pa.Table:
@@ -100,8 +100,8 @@ def estimates_until(labels_in: Judgeable) -> pa.Table:
     the past error is made and the newest may be measured now, and of those that still wait for theirs."""
     problem = labels_in.problem
     keys = [key for key in store.partition_keys(problem, "estimates") if key <= labels_in.partition]
-    known = labels_in.among(keys)[-LOOKED_BACK:]
-    wanted = [key for key in keys if not known or key >= known[0]]
+    labelled = labels_in.among(keys)[-LOOKED_BACK:]
+    wanted = [key for key in keys if not labelled or key >= labelled[0]]
     return store.dataset(problem, "estimates").to_table(filter=sql.is_among("partition", wanted))
 
 
@@ -132,10 +132,12 @@ def with_labels(trained_problem: Problem, rows: pa.Table, threshold: float) -> H
     from pipelines.monitoring.estimate.held_out import HeldOut
     from pipelines.monitoring.estimate.realised import scores_of
 
-    known = rows.filter(pc.is_valid(rows["_label"]))
+    labelled = rows.filter(pc.is_valid(rows["_label"]))
     return HeldOut(
-        known,
-        scored(trained_problem, known["_label"].to_numpy(), scores_of(trained_problem, known), threshold=threshold),
+        labelled,
+        scored(
+            trained_problem, labelled["_label"].to_numpy(), scores_of(trained_problem, labelled), threshold=threshold
+        ),
     )
 
 
@@ -162,16 +164,16 @@ def measure_past(labels_in: Judgeable, table: pa.Table) -> tuple[pa.Table, list[
             learnt[version] = learnt_by(problem, version)
         if key in learnt[version]:
             continue
-        its, parts = version_problem(problem, version), problem.partitions
+        trained_problem, parts = version_problem(problem, version), problem.partitions
         matured = next(then for then in parts.between(key, partition) if _is_judgeable(problem, key, then, by_then))
         predictions, labels = store.dataset(problem, "predictions"), store.dataset(problem, "labels")
         threshold, moment = threshold_of(problem, version), parts.end(matured)
-        truth = realised(its, predictions, labels, [key], version, threshold, moment)[0].scored
+        truth = realised(trained_problem, predictions, labels, [key], version, threshold, moment)[0].scored
         if not len(truth.labels):
             continue
         values = {name: metric(truth) for name, metric in metrics_of(truth).items()}
         for name, filled in (
-            ("realised", pa.array([values.get(one) for one in rows["metric"].to_pylist()], pa.float64())),
+            ("realised", pa.array([values.get(metric) for metric in rows["metric"].to_pylist()], pa.float64())),
             ("realised_rows", pa.array([len(truth.labels)] * rows.num_rows, pa.int64())),
         ):
             rows = rows.set_column(rows.schema.get_field_index(name), name, filled)
@@ -218,11 +220,11 @@ def spread_of_scores(problem: Problem, version: str, partition: str) -> tuple[di
         filter=sql.is_among("partition", keys) & (pc.field("column") == SCORE) & (pc.field("slice") == ""),
     )
     versions = set(rows["model_version"].to_pylist()) | {version}
-    kinds = {one: version_problem(problem, one).task for one in versions}
+    kinds = {each: version_problem(problem, each).task for each in versions}
     if kinds[version] == "multiclass":
         return _spread_of_decisions(problem, keys), []
-    usual = {one: reference_of(problem, one) for one in versions}
-    pooled = {one: usual[one].columns[SCORE].profile.counts[:-2] for one in versions}
+    usual = {each: reference_of(problem, each) for each in versions}
+    pooled = {each: usual[each].columns[SCORE].profile.counts[:-2] for each in versions}
     series = {
         row["partition"]: evenness(row["counts"][:-2], pooled[row["model_version"]])
         for row in rows.sort_by("partition").to_pylist()
@@ -233,7 +235,8 @@ def spread_of_scores(problem: Problem, version: str, partition: str) -> tuple[di
         for part in usual[version].partitions.values()
         if SCORE in part
     ]
-    return {key: one for key, one in series.items() if one is not None}, [one for one in past if one is not None]
+    defined = {key: value for key, value in series.items() if value is not None}
+    return defined, [value for value in past if value is not None]
 
 
 def _spread_of_decisions(problem: Problem, keys: list[str]) -> dict[str, float]:
@@ -244,5 +247,5 @@ def _spread_of_decisions(problem: Problem, keys: list[str]) -> dict[str, float]:
         {"p": store.dataset(problem, "predictions").filter(sql.is_among("partition", keys))},
     )
     even = np.ones(len(problem.classes))
-    found = {key: evenness(counts.filter(pc.equal(counts["partition"], key))["rows"].to_numpy(), even) for key in keys}
-    return {key: one for key, one in found.items() if one is not None}
+    series = {key: evenness(counts.filter(pc.equal(counts["partition"], key))["rows"].to_numpy(), even) for key in keys}
+    return {key: value for key, value in series.items() if value is not None}

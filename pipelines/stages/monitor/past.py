@@ -17,7 +17,6 @@ from pipelines.asof.as_known import in_the_partition, labels_as_known, labels_of
 from pipelines.config import Action, Way
 from pipelines.dataset.label import label_number, labelled, labelled_counts
 from pipelines.dataset.waiting import Judgeable
-from pipelines.documents.evaluation import Evaluation
 from pipelines.documents.lineage import VersionLineage
 from pipelines.errors import ConfigError
 from pipelines.monitoring.served import (
@@ -32,7 +31,7 @@ from pipelines.monitoring.served import (
 from pipelines.paths import reference_uri, version_uri
 from pipelines.problem import Problem
 from pipelines.profiles.profile import KEPT_PARTITIONS, Profiles, Reference, from_rows
-from pipelines.release.versions import learnt_by, measured_run, version_problem
+from pipelines.release.versions import learnt_by, measured_run, version_lineage, version_problem
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -63,8 +62,7 @@ class Past(ServedVersion):
 
     @cached_property
     def lineage(self) -> VersionLineage:
-        lineage: VersionLineage = store.read_json(version_uri(self.problem, self.version, "lineage.json"))
-        return lineage
+        return version_lineage(self.problem, self.version)
 
     @property
     def candidate(self) -> str:
@@ -218,7 +216,7 @@ class Past(ServedVersion):
             columns = "".join(f", f.{sql.quote(name)}" for name in features)
             joined = f"JOIN f ON f.{key} = chosen.{key} AND f.partition = chosen.partition"
         counts = self._counts(predictions)
-        sizes = {one: sum(counts.get(other, 0) for other in together[one]) or 1 for one in keys}
+        sizes = {key: sum(counts.get(other, 0) for other in together[key]) or 1 for key in keys}
         rows = sql.query(
             f"""WITH known AS MATERIALIZED ({labels_as_known(trained_problem)}),
                 of_events AS ({labels_of(trained_problem, "p", in_the_partition(trained_problem))}),
@@ -231,13 +229,13 @@ class Past(ServedVersion):
             tables,
             {"as_of": parts.end(self.partition)},
         )
-        found = scored(
+        truth = scored(
             trained_problem,
             rows["label"].to_numpy(),
             scores_of(trained_problem, rows),
             threshold=self.reference.threshold,
         )
-        return rows, found
+        return rows, truth
 
     def held_out(self) -> HeldOut | None:
         return held_out_of(self.problem, self.trained_problem, self.version)
@@ -249,18 +247,18 @@ class Past(ServedVersion):
         held-out ones are there."""
         keys = [*before, *after]
         together = {key: set(before if key in before else after) for key in keys}
-        rows, found = self.measured_rows(keys, features, together)
+        rows, truth = self.measured_rows(keys, features, together)
         is_after = np.isin(np.asarray(rows["partition"].to_pylist(), dtype=str), np.asarray(after, dtype=str))
         held_out = self.held_out()
         names = ["partition", "event_time", *features]
         if held_out is None:
-            return rows.select(names), found, is_after, False
+            return rows.select(names), truth, is_after, False
         more = held_out.scored
         both = pa.concat_tables([held_out.rows.select(names), rows.select(names)], promote_options="permissive")
         joined = replace(
-            found,
-            labels=np.concatenate([more.labels, found.labels]),
-            scores=np.concatenate([more.scores, found.scores]),
+            truth,
+            labels=np.concatenate([more.labels, truth.labels]),
+            scores=np.concatenate([more.scores, truth.scores]),
             weights=np.ones(both.num_rows),
         )
         return both, joined, np.concatenate([np.zeros(len(more.labels), bool), is_after]), True
@@ -269,7 +267,7 @@ class Past(ServedVersion):
         """A sample of the feature rows of two sides, 4,000 of each, by hash of the key; which are of the later."""
         features = store.dataset(self.trained_problem, "features").filter(sql.is_among("partition", [*before, *after]))
         counts = self._counts(features)
-        sizes = {key: sum(counts.get(one, 0) for one in side) or 1 for side in (before, after) for key in side}
+        sizes = {key: sum(counts.get(other, 0) for other in side) or 1 for side in (before, after) for key in side}
         rows = sql.query(
             f"SELECT * FROM f WHERE {sql.thinned(self.trained_problem.key, sizes, EXPLAINED_ROWS)} "
             f"ORDER BY event_time, {sql.quote(self.trained_problem.key)}",
@@ -282,8 +280,8 @@ class Past(ServedVersion):
         return store.dataset(self.problem, "predictions").filter(wanted)
 
     def _counts(self, rows: ds.Dataset) -> dict[str, int]:
-        found = sql.query("SELECT partition, count(*) AS rows FROM t GROUP BY partition", {"t": rows})
-        return dict(zip(found["partition"].to_pylist(), found["rows"].to_pylist(), strict=True))
+        counted = sql.query("SELECT partition, count(*) AS rows FROM t GROUP BY partition", {"t": rows})
+        return dict(zip(counted["partition"].to_pylist(), counted["rows"].to_pylist(), strict=True))
 
 
 def reference_of(problem: Problem, version: str) -> Reference:
@@ -327,7 +325,7 @@ def taught_by(problem: Problem, lineage: VersionLineage) -> list[VersionLineage]
     """Lineages of the trainings that taught a version: from scratch first, then each time that it was continued."""
     chain = [] if lineage.get("how") == "recalibrate" else [lineage]
     while lineage.get("how") in ("continue", "recalibrate"):
-        lineage = store.read_json(version_uri(problem, str(lineage["parent"]), "lineage.json"))
+        lineage = version_lineage(problem, str(lineage["parent"]))
         chain = chain if lineage.get("how") == "recalibrate" else [lineage, *chain]
     return chain
 
@@ -343,7 +341,7 @@ def _baseline(trained_problem: Problem, run_id: str) -> str | None:
     from pipelines import tracking
     from pipelines.release.switch import baseline_metrics, best_baseline
 
-    evaluation: Evaluation = tracking.run_file(run_id, "evaluation.json")
+    evaluation = tracking.run_evaluation(run_id)
     try:
         return evaluation["baselines"][best_baseline(trained_problem, baseline_metrics(evaluation))]["run_id"]
     except ConfigError:
