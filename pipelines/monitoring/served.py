@@ -1,5 +1,9 @@
-"""What a version that served has done, has learnt, and could be held against: one past for the monitor DAG, which finds
-it in the store and the registry, and for a replay, which has it from the recipes of its models."""
+"""What a version that served has done and has learnt: one past, for the monitor DAG and for a replay.
+
+The DAG finds it in the store and the registry (`pipelines.stages.monitor.past`), a replay has it from the recipes of
+its models (`pipelines.policies.played`); what is measured of it and decided by it is measured and decided here and in
+`pipelines.monitoring.decide.measure`, for both.
+"""
 
 from __future__ import annotations
 

@@ -10,12 +10,15 @@ import pytest
 
 from pipelines.config import Policy
 from pipelines.errors import DataError, NothingToDo
+from pipelines.monitoring.served import fresh
 from pipelines.policies.history import History, Recipe
+from pipelines.policies.played import PlayedVersion, State, Watch
 from pipelines.policies.replay import COST_AWARE, Outcome, _passes, compared, lost, ranges, replay
 from pipelines.policies.rules import PLAIN, by_policy
 from pipelines.policies.table import decisions, markdown, summary
 from pipelines.problem import Problem
-from tests.policies.conftest import DAYS, TURN, key
+from pipelines.stages.train.label import Request, planned
+from tests.policies.conftest import CHANGES, DAYS, TURN, key
 
 FIRST = key(12)
 
@@ -56,6 +59,20 @@ def test_held_partitions_teach_nothing(history: History) -> None:
     assert key(5) not in history.taught(Recipe(key(20), held=(key(5),)))
     assert Recipe(key(20), held=(key(5),)).name != Recipe(key(20)).name
     assert history.taught(Recipe(key(20), window_from=key(9)))[0] == key(9)
+
+
+def test_what_is_fresh_is_what_the_train_dag_would_learn_from(toy: Any, history: History) -> None:
+    """Small partitions: a training holds more of them out than dataset.split names."""
+    split = {"validation_partitions": 1, "test_partitions": 2, "min_rows": 150}
+    problem = toy(**CHANGES | {"training.refit": False, "dataset.split": split})
+    small, now = History(problem, "xgboost"), key(30)
+    champion = Recipe(key(12))
+    state = State(champion, {*small.partitions})
+    served = PlayedVersion(Watch(small), problem, state, champion, now)
+    ingested = [name for name in small.partitions if name <= now]
+    planned_split, plan = planned(problem, Request("scratch", None), now, ingested, set(), small.counts(now))
+    assert plan.held_out.test == 3, "three days have 150 rows"
+    assert fresh(served, small.mature(now)[-1]) == [name for name, part in planned_split.items() if part == "train"]
 
 
 def test_going_on_from_a_champion(history: History) -> None:
