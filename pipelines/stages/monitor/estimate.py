@@ -29,7 +29,7 @@ from pipelines.stages.monitor import evidence
 from pipelines.stages.monitor.labelled import (
     estimates_until,
     label_coverage,
-    labelled_rows,
+    labelled_partitions,
     measure_past,
     spread_of_scores,
     with_labels,
@@ -134,7 +134,9 @@ def _estimation(problem: Problem, profiled: Profiled) -> Estimation:
     if held_out is None:
         why_not = f"version {version} has no held-out rows: it was registered before there were estimates"
     labels_in = handed_on(problem, profiled)
-    labelled = labelled_rows(trained_problem, version, labels_in, problem.monitoring.policy.trailing_partitions + 1)
+    labelled = labelled_partitions(
+        trained_problem, version, labels_in, problem.monitoring.policy.trailing_partitions + 1
+    )
     concept, no_concept = None, why_not
     if held_out is not None:
         concept, no_concept = _concept(problem, trained_problem, held_out, labelled)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LOOKED_BACK = 120  # mature partitions, the newest, of which estimates are read: some of them may never get a label
 
 
-def labelled_rows(trained_problem: Problem, version: str, labels_in: Judgeable, count: int) -> list[pa.Table]:
+def labelled_partitions(trained_problem: Problem, version: str, labels_in: Judgeable, count: int) -> list[pa.Table]:
     """The newest `count` partitions that `version` scored and has not learnt from and whose labels are in, oldest
     first.
 
