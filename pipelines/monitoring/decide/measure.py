@@ -3,7 +3,8 @@ a version that the store knows and for one that is replayed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -104,12 +105,13 @@ def measure(served: ServedVersion, earlier: Sequence[Reading], *, is_bad: bool, 
     candidate = _candidate(served)
     if served.problem.training.candidates[candidate].model != "xgboost":
         measured.unmeasured[Action.CONTINUE] = f"only xgboost goes on from a champion, and {candidate} is none"
+    rows = lru_cache(lambda: served.learnable_rows([newest]))  # read once, and only where something is measured
     parts: list[Measured] = []
     if ages(served)[Action.RETRAIN] >= 1 and Action.RETRAIN not in done:
         what = f"fresher {newest} {since}"
-        parts.append(served.measured_once(what, Measured, lambda: _fresher(served, candidate, newest, since)))
+        parts.append(served.measured_once(what, Measured, lambda: _fresher(served, candidate, newest, rows, since)))
     if is_bad and not done.intersection(AT_ONCE):
-        parts.append(served.measured_once(f"at once {newest}", Measured, lambda: _at_once(served, labelled)))
+        parts.append(served.measured_once(f"at once {newest}", Measured, lambda: _at_once(served, labelled, rows)))
     for part in parts:
         measured.readings.extend(part.readings)
         measured.unmeasured.update(part.unmeasured)
@@ -125,10 +127,11 @@ def _candidate(served: ServedVersion) -> str:
     return next(name for name in training.candidates if name not in training.baselines)
 
 
-def _fresher(served: ServedVersion, candidate: str, newest: str, since: str | None) -> Measured:
+def _fresher(
+    served: ServedVersion, candidate: str, newest: str, newest_rows: Callable[[], pa.Table], since: str | None
+) -> Measured:
     """Readings of the ways that teach what serves something newer."""
     problem = served.problem
-    rows = served.learnable_rows([newest])
     fresh_keys = fresh(served, newest)
     usable = {*served.featured} - served.held - {newest}
     stale = [[key for key in lesson.partitions if key in usable] for lesson in served.lessons]
@@ -136,7 +139,10 @@ def _fresher(served: ServedVersion, candidate: str, newest: str, since: str | No
     taught = {key for keys in stale for key in keys}
     # A champion that was fitted again may be as fresh as a training of then: what age costs does not show yet.
     is_fresh = problem.training.refit and taught.issuperset(fresh_keys)
-    if not rows.num_rows or not stale or not fresh_keys or is_fresh:
+    if not stale or not fresh_keys or is_fresh:
+        return Measured([], {})
+    rows = newest_rows()
+    if not rows.num_rows:
         return Measured([], {})
     sides = {"fresh": fresh_keys, "newer": [key for key in fresh_keys if key not in taught]}
     window = [key for key in fresh_keys if since is not None and key >= since]
@@ -155,11 +161,11 @@ def _newest_rows(served: ServedVersion, keys: Sequence[str]) -> pa.Table:
     return served.learnable_rows(sorted(keys)[-PROXY_PARTITIONS:])
 
 
-def _at_once(served: ServedVersion, labelled: Sequence[str]) -> Measured:
+def _at_once(served: ServedVersion, labelled: Sequence[str], newest_rows: Callable[[], pa.Table]) -> Measured:
     """Readings of the ways that keep what serves, or replace it without a training from scratch. `labelled`: partitions
     with features whose labels are in, oldest first; a calibration learns from those before the newest."""
     problem, newest = served.problem, labelled[-1]
-    rows = served.learnable_rows([newest])
+    rows = newest_rows()
     if not rows.num_rows:
         return Measured([], {})
     models = served.alternatives(newest)
