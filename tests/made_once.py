@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 
 
+def shared(factory: pytest.TempPathFactory) -> Path:
+    """The folder that all test processes of this run of pytest have in common."""
+    base = factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # a worker's own folder lies in that of the run
+
+
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """The folder `name` of this run of pytest; `make` fills it where no process of the run has done so before."""
-    base = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # a worker's own folder lies in that of the run
-        base = base.parent
+    base = shared(factory)
     folder, done = base / name, base / f"{name}.done"
     with (base / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

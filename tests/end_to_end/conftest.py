@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 
+from pipelines.cli import airflow_client
 from pipelines.cli.airflow_client import AirflowClient
 from pipelines.embedded import Embedded
 from pipelines.problem import ROOT, Problem, load_problem
+from tests.flights import use_first_months
+from tests.made_once import shared
 from tests.object_store import HOME, installed
 from tests.stages import test_tasks
 
 PROBLEM = "flight_delay"
 AIRFLOW = ("api_server", "dag_processor", "scheduler")
+FOREIGN = ("AIRFLOW", "AWS_", "MLFLOW_", "EVERGREEN_STORE_URI")  # variables of other services than ours
 
 
 def free_port() -> int:
@@ -33,11 +40,13 @@ def write_problem(folder: Path) -> None:
     shutil.copytree(ROOT / "include" / "problems" / PROBLEM, folder / PROBLEM)
     path = folder / PROBLEM / "problem.yaml"
     raw = yaml.safe_load(path.read_text())
+    use_first_months(raw, path.parent, 4)
     raw["replay"] = {"history_until": "2013-02-04", "until": "2013-02-25"}
     raw["dataset"]["split"] = {"validation_partitions": 1, "test_partitions": 1}
     quick = {"n_estimators": 60, "learning_rate": 0.1, "min_child_weight": 20, "colsample_bytree": 0.6}
     raw["training"]["candidates"]["xgboost"]["parameters"] |= quick
     raw["training"]["select_by"] = "log_loss"
+    raw["evaluation"]["bootstrap"] = {"resamples": 100}
     raw["gate"]["limits"]["auc"] = {"min": 0.51}
     raw["gate"]["gain_over_baselines"] = {"auc": -0.2, "log_loss": -0.2}
     raw["gate"]["gain_over_champion"] = {"auc": -0.3, "log_loss": -0.3}
@@ -50,14 +59,11 @@ def write_problem(folder: Path) -> None:
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
 
 
-@pytest.fixture(scope="session")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """Airflow, MLflow and the object store; this process sees their environment, as a task does."""
-    folder = tmp_path_factory.mktemp("services")
-    write_problem(folder / "problems")
+def boot(folder: Path, home: Path) -> Embedded:
+    """Airflow, MLflow and the object store on free ports, over the problems in `folder`."""
+    write_problem(folder)
     for name in test_tasks.TASKS:
-        test_tasks.write_problem(name, folder / "problems")
-    home = HOME.with_name("end_to_end")  # apart from the stores that other tests start meanwhile
+        test_tasks.write_problem(name, folder)
     if home.exists():
         shutil.rmtree(home)
     (home / "object_store").mkdir(parents=True)
@@ -65,31 +71,65 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AIRFLOW", "MLFLOW", "STORE"):
             patch.setenv(f"EVERGREEN_{name}_PORT", str(free_port()))
-        for name in [name for name in os.environ if name.startswith(("AIRFLOW", "AWS_", "MLFLOW_"))]:
+        for name in [name for name in os.environ if name.startswith(FOREIGN)]:
             patch.delenv(name)
-        patch.delenv("EVERGREEN_STORE_URI", raising=False)
-        patch.setenv("EVERGREEN_PROBLEMS", str(folder / "problems"))
+        patch.setenv("EVERGREEN_PROBLEMS", str(folder))
         # After which a task that was killed is missed: half of what airflow.cfg says, as a test waits for it.
         patch.setenv("AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT", "60")
-        with Embedded(home) as embedded:
-            embedded.start(print)
-            for name, value in embedded.environment().items():
-                patch.setenv(name, value)
-            children = psutil.Process().children(recursive=True)
-            started = {process.pid for process in children}
-            named = {process.environ().get("EVERGREEN_SERVICE") for process in children}
-            assert named == {"object_store", "mlflow", *(f"airflow_{part}" for part in AIRFLOW)}
-            yield embedded
+        embedded = Embedded(home)
+        embedded.start(print)
+    return embedded
+
+
+@contextmanager
+def running(folder: Path, home: Path) -> Iterator[Embedded]:
+    """The services while they are needed; each of them is there, and none is left."""
+    with boot(folder, home) as embedded:
+        children = psutil.Process().children(recursive=True)
+        started = {process.pid for process in children}
+        named = {process.environ().get("EVERGREEN_SERVICE") for process in children}
+        assert named == {"object_store", "mlflow", *(f"airflow_{part}" for part in AIRFLOW)}
+        yield embedded
     left = [process for process in psutil.process_iter() if process.pid in started]
     # One that nobody has asked for its exit status has ended all the same: an orphan's new parent may never ask.
     assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE], "everything was stopped"
 
 
 @pytest.fixture(scope="session")
-def airflow(services: Embedded) -> AirflowClient:
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The services, and their environment, as a task sees it. Test processes that run side by side share them: the
+    first that needs them starts them, and stops them when no other process needs them any more."""
+    folder = shared(tmp_path_factory)
+    environment = folder / "services.json"
+    with ExitStack() as resources:
+        change, use = (resources.enter_context((folder / f"services.{name}").open("w")) for name in ("change", "use"))
+        fcntl.flock(change, fcntl.LOCK_EX)
+        is_ours = not environment.exists()
+        if is_ours:
+            # Apart from the stores that other tests start meanwhile.
+            embedded = resources.enter_context(running(folder / "problems", HOME.with_name("end_to_end")))
+            environment.write_text(json.dumps(embedded.environment()))
+        fcntl.flock(use, fcntl.LOCK_SH)
+        fcntl.flock(change, fcntl.LOCK_UN)
+        patch = resources.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr(airflow_client, "TASKS_EVERY_S", 10.0)  # nobody watches; the end of a run tells of all its tasks
+        for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+            patch.delenv(name)
+        patch.setenv("EVERGREEN_PROBLEMS", str(folder / "problems"))
+        for name, value in json.loads(environment.read_text()).items():
+            patch.setenv(name, value)
+        yield
+        if is_ours:
+            fcntl.flock(change, fcntl.LOCK_EX)  # who comes from now on starts services of its own
+            fcntl.flock(use, fcntl.LOCK_EX)
+            environment.unlink()
+
+
+@pytest.fixture(scope="session")
+def airflow(services: None) -> AirflowClient:
     return AirflowClient()
 
 
 @pytest.fixture(scope="session")
-def problem(services: Embedded) -> Problem:
+def problem(services: None) -> Problem:
     return load_problem(PROBLEM)

@@ -17,7 +17,6 @@ import yaml
 from pipelines import ledger, quarantine, tracking
 from pipelines.cli import replay
 from pipelines.cli.airflow_client import AirflowClient, run_path
-from pipelines.embedded import Embedded
 from pipelines.problem import ROOT, Problem, load_problem
 from tests.end_to_end.conftest import PROBLEM
 from tests.end_to_end.test_loop import wait
@@ -41,11 +40,14 @@ def write_problem(folder: Path, name: str, policy: dict[str, Any]) -> Problem:
     shutil.copytree(ROOT / "include" / "problems" / PROBLEM, folder / name)
     path = folder / name / "problem.yaml"
     raw = yaml.safe_load(path.read_text())
+    shared = load_problem(PROBLEM).folder  # has the flights of the first months in a file
+    raw["sources"] = yaml.safe_load((shared / "problem.yaml").read_text())["sources"]
+    (path.parent / "flights.parquet").hardlink_to(shared / "flights.parquet")
     raw["replay"] = {"history_until": HISTORY, "until": "2013-04-01"}
     raw["validation"] |= {"shape": None, "rules": {}, "expectation_rows": 300}
     raw["labels"] = {name: value for name, value in raw["labels"].items() if name in ("description", "delay_days")}
     raw["dataset"]["split"] = {"validation_partitions": 1, "test_partitions": 1, "embargo": False}
-    raw["training"]["baselines"] = ["prior"]
+    raw["training"] |= {"baselines": ["prior"], "refit": False}  # test_loop's models are fitted again
     raw["training"]["candidates"] = {name: raw["training"]["candidates"][name] for name in ("prior", "xgboost")}
     quick = {"n_estimators": 80, "learning_rate": 0.1, "min_child_weight": 20, "monotone_constraints": None}
     xgboost = raw["training"]["candidates"]["xgboost"]["parameters"] | quick
@@ -57,7 +59,7 @@ def write_problem(folder: Path, name: str, policy: dict[str, Any]) -> Problem:
         "gain_over_champion": {"auc": 0.0},
         "max_prediction_shift": None,
     }
-    raw["evaluation"] |= {"behaviours": {}}
+    raw["evaluation"] |= {"behaviours": {}, "bootstrap": {"resamples": 100}}
     raw["monitoring"] = {"report_rows": None, "policy": policy}  # Evidently's is looked at by test_loop
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
     return load_problem(name)
@@ -80,7 +82,7 @@ def play(airflow: AirflowClient, problem: Problem, weeks: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def harmed(services: Embedded, airflow: AirflowClient) -> Problem:
+def harmed(services: None, airflow: AirflowClient) -> Problem:
     """History, a sound week, and one with temperatures in Celsius. From the week after it on afternoon flights are late
     when they would have been in time, and the reverse."""
     problem = write_problem(Path(load_problem(PROBLEM).folder).parent, NAME, POLICY)

@@ -14,19 +14,18 @@ import pytest
 from deltalake import write_deltalake
 
 from pipelines import store
-from pipelines.embedded import Embedded
 from pipelines.errors import AccessError, DataError
 from pipelines.ingest.sources import described, opened
 from pipelines.problem import Problem
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 COLUMNS = {"id": "string", "litres": "float"}
 ROWS = pa.table({"id": ["a", "b"], "litres": [1.0, 2.5]})
 DAY = "2024-01-01"
 
 
 @pytest.fixture
-def folder(services: Embedded) -> str:
+def folder(services: None) -> str:
     """Two rows in each format, below one folder of the bucket."""
     root = f"{os.environ['EVERGREEN_STORE_URI']}/sources"
     packed, parquet = io.BytesIO(), io.BytesIO()

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from pipelines import local_run
-from pipelines.ingest.sources import opened
 from pipelines.problem import ROOT, load_problem
 from pipelines.stages import stage
+from tests.flights import use_first_months
 from tests.made_once import made_once
 from tests.mlflow_database import mlflow_in
 
@@ -27,10 +27,7 @@ def small_problem(folder: Path) -> Path:
     shutil.copytree(ROOT / "include" / "problems" / PROBLEM, folder / PROBLEM)
     path = folder / PROBLEM / "problem.yaml"
     raw = yaml.safe_load(path.read_text())
-    with opened(load_problem(PROBLEM), *HISTORY) as sources:
-        flights = folder / PROBLEM / "flights.parquet"
-        sources.database.execute(f"COPY (FROM flights WHERE month <= 3) TO '{flights}'")
-    raw["sources"]["flights"] = {"path": "flights.parquet", "columns": raw["sources"]["flights"]["columns"]}
+    use_first_months(raw, path.parent, 3)
     raw["dataset"]["split"] = {"validation_partitions": 1, "test_partitions": 1}
     quick = {"n_estimators": 40, "learning_rate": 0.2, "min_child_weight": 20, "colsample_bytree": 0.6}
     raw["training"]["candidates"]["xgboost"]["parameters"] |= quick
