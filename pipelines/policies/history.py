@@ -200,7 +200,7 @@ class History:
             rows = rows.filter(pc.less(rows["event_time"], cut))
         if deadline.is_valid:
             came_late = pc.greater_equal(rows[KNOWN], deadline)
-            by_itself = pc.is_in(rows[SOURCE], value_set=pa.array(BY_THEMSELVES))
+            by_itself = pc.is_in(rows[SOURCE], value_set=pa.array(BY_THEMSELVES, pa.string()))
             rows = rows.filter(pc.invert(pc.and_(came_late, by_itself)))
         return rows
 
