@@ -54,6 +54,9 @@ drift-bench: install ## plant shifts in real data and see what is found, and wha
 tables-bench: install ## play ten real tables with nothing but the required settings; writes docs/tables.md (half an hour)
 	$(RUN)/python -m benchmarks.tables --write
 
+release-bench: install ## decide releases on a year of flights under many assignments; writes docs/release.md (a quarter of an hour)
+	$(RUN)/python -m benchmarks.release --write
+
 clean: ## remove what was installed and all that ran: data, models, logs, copies of rows
 	@if [ -x $(RUN)/evergreen ]; then $(RUN)/evergreen down; fi
 	rm -rf $(HOME_DIR) .venv .venv-uv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -80,4 +83,4 @@ $(UV):
 	@rm -rf .venv-uv && $(PYTHON) -m venv .venv-uv && .venv-uv/bin/pip install --quiet uv==$(UV_VERSION) || { \
 	  rm -rf .venv-uv; echo "error: uv could not be installed (see above). Is the network up? Run the same command again." >&2; exit 1; }
 
-.PHONY: help demo up test check pytest end-to-end lint gauntlet loop-bench drift-bench tables-bench clean install
+.PHONY: help demo up test check pytest end-to-end lint gauntlet loop-bench drift-bench tables-bench release-bench clean install
