@@ -75,6 +75,7 @@ def label_statements(problem: Problem, sources: Sequence[LabelSource] = TRUTH, a
     key = f"{name}, _about"
     wanted = ", ".join(sql.literal(source) for source in sources)
     columns = f"{name}, event_time, label, source, confidence, known_time, superseded_time, withdrawn_time"
+    order = "known_time, confidence, label, source, event_time"  # the last: those alike but for the time they say
     # Names that begin with _ are our own: no key does. Nearly every event has one statement only: it needs no look at
     # others, which would cost a sort of all rows.
     return f"""
@@ -87,7 +88,7 @@ def label_statements(problem: Problem, sources: Sequence[LabelSource] = TRUTH, a
         several AS (
             SELECT {columns}, _about, list_position([{wanted}], source) AS _rank,
                 least(superseded_time, withdrawn_time) AS _ended_time,
-                row_number() OVER (PARTITION BY {key} ORDER BY known_time, confidence, label, source) AS _number
+                row_number() OVER (PARTITION BY {key} ORDER BY {order}) AS _number
             FROM wanted WHERE _h IN (SELECT _h FROM repeated)
         ),
         moments AS (

@@ -36,7 +36,13 @@ def label_of(key: str, labels: Iterable[dict[str, Any]], moment: datetime) -> di
     found = [row for row in labels if row["kettle_id"] == key and row["source"] in TRUST and holds(row, moment)]
     return max(
         found,
-        key=lambda row: (-TRUST.index(row["source"]), row["known_time"], row["confidence"], row["label"]),
+        key=lambda row: (
+            -TRUST.index(row["source"]),
+            row["known_time"],
+            row["confidence"],
+            row["label"],
+            row["event_time"],
+        ),
         default=None,
     )
 
@@ -302,3 +308,32 @@ def test_a_label_counts_for_the_event_of_its_own_time_where_a_key_comes_again(to
     targets = pa.Table.from_pylist(asked, schema=schema)
     made = pa.Table.from_batches(featurize(problem, targets, events, labels)).to_pylist()
     assert {row["kettle_id"]: row["rate"] for row in made} == {"a": 1.0, "b": 0.0}
+
+
+@pytest.mark.parametrize("hours", [(0, 1), (1, 0)])
+def test_of_statements_that_are_alike_but_for_their_time_the_newest_counts(
+    toy: ToyProblem, hours: tuple[int, int]
+) -> None:
+    """Whichever is read first: what comes out has to be the same each time."""
+    history = {"labels": {"by": [], "function": "count", "window_days": 1}}
+    problem = toy(**{"features.history": history, "columns.hot": {"type": "boolean"}, **OF_CLASSES})
+    ends = {"superseded_time": None, "withdrawn_time": None}
+    row = {
+        "partition": "2024-01-01",
+        "known_time": START,
+        "shelf": "top",
+        "litres": None,
+        "age": None,
+        "hot": None,
+        **ends,
+    }
+    event = {"kettle_id": "k0", "event_time": START + HOUR, "cutoff_time": START, **row}
+    target = {"kettle_id": "k1", "event_time": START, "cutoff_time": START + 25 * HOUR, **row, "statement": 0}
+    events = [
+        {**event, "statement": 0, "superseded_time": START + HOUR},
+        {**event, "statement": 1, "known_time": START + HOUR},
+        target,
+    ]
+    said = {"kettle_id": "k0", "partition": "2024-01-01", "known_time": START, "label": "a", "source": "natural"}
+    labels = [{**said, "event_time": START + HOUR * hour, "confidence": 1.0, "labeler": "", **ends} for hour in hours]
+    assert computed(problem, first_statements(events), events, labels)["k1"]["labels"] == 1
