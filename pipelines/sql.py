@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from pipelines.errors import ConfigError
 
 if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
     from pipelines.config import Partitions
+
+    Tables = Mapping[str, pa.Table | pa.RecordBatchReader | ds.Dataset]
+    """What a query sees, by name."""
 
 # Of all queries at once, beside the Arrow buffers that they read; beyond it DuckDB spills. EVERGREEN_DUCKDB_MEMORY
 # changes it.
@@ -63,8 +67,6 @@ class _Instances:
 _instances = _Instances()
 
 
-Tables = Mapping[str, pa.Table | pa.RecordBatchReader | ds.Dataset]
-"""What a query sees, by name."""
 Parameter = str | int | float | bool | date | datetime | Sequence[str] | None
 
 
