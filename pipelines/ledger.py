@@ -15,8 +15,8 @@ from pipelines.artifacts import table_schema
 from pipelines.problem import Problem
 
 
-class Entry(TypedDict):
-    """A decision as it is recorded; `evidence` is JSON, and what it says goes by `kind`."""
+class _Stated(TypedDict):
+    """What a decision says; `evidence` is JSON, and what it says goes by `kind`."""
 
     decision: str
     kind: str
@@ -25,19 +25,17 @@ class Entry(TypedDict):
     action: str
     reason: str
     evidence: dict[str, Any]
+
+
+class Entry(_Stated):
+    """A decision as it is recorded."""
+
     model_version: NotRequired[str | None]
 
 
-class Decision(TypedDict):
+class Decision(_Stated):
     """A decision as it is read again."""
 
-    decision: str
-    kind: str
-    partition: str
-    verdict: str
-    action: str
-    reason: str
-    evidence: dict[str, Any]
     model_version: str | None
     decided_time: datetime
 

@@ -39,7 +39,7 @@ def check(problem_name: str, featurized: Featurized) -> Checked:
     problem = problem_of(problem_name, featurized)
     staging = train_staging_uri(problem, featurized.training)
     uri = datasheet_uri(problem, featurized.training_set)
-    if done := store.finished(staging, _Found):
+    if done := store.finished(staging, _Noted):
         return Checked(**featurized.model_dump(), datasheet=uri, leaks=done.leaks, power=done.power)
     labelled = store.staged(labelled_uri(problem, featurized.training))
     rows = training_sets.with_features(problem, featurized, labelled)
@@ -64,7 +64,7 @@ def check(problem_name: str, featurized: Featurized) -> Checked:
     return checked
 
 
-class _Found(BaseModel):
+class _Noted(BaseModel):
     """What an earlier try noted: `power` came later than `leaks`."""
 
     leaks: Leaks
