@@ -26,6 +26,7 @@ READERS: dict[TableName, str] = {
     "training_sets": "train.featurize, train.check, train.train, train.evaluate, train.refit, monitor.act",
     "predictions": "score.publish, annotate.choose, monitor.profile, monitor.detect, monitor.estimate, "
     "monitor.explain; `status`",
+    "shadow_predictions": "release.assess",
     "profiles": "monitor.detect, monitor.estimate, monitor.explain, monitor.report; `status`",
     "estimates": "monitor.estimate, monitor.report",
     "ledger": "ingest (all), train.label, score.plan, annotate.choose, monitor.detect, monitor.estimate, "

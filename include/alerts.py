@@ -19,7 +19,7 @@ from typing import Any
 
 from airflow.sdk.configuration import conf
 
-from include.links import Evaluation, ModelCard, Monitoring, Page, Validation
+from include.links import Evaluation, ModelCard, Monitoring, Page, Release, Validation
 from pipelines import alerts
 from pipelines.alerts import KINDS, Alert, Judgement, Kind, scrub, without_numbers
 from pipelines.config import Action, Channel
@@ -39,7 +39,9 @@ DONE: dict[Action, Kind] = {
     Action.FALL_BACK: "version switched",
 }
 # The buttons that alerts link, by the name that `KINDS` gives.
-PAGES: dict[str, Page] = {page.name: page for page in (Evaluation(), ModelCard(), Monitoring(), Validation())}
+PAGES: dict[str, Page] = {
+    page.name: page for page in (Evaluation(), ModelCard(), Monitoring(), Release(), Validation())
+}
 log = logging.getLogger(__name__)
 
 
@@ -89,6 +91,9 @@ def promoted(context: Mapping[str, Any]) -> None:
     done = Promoted.model_validate(pull(task_ids="promote"))
     registered = Registered.model_validate(pull(task_ids="register"))
     version, before = done.version, f"; it replaces version {done.replaced}" if done.replaced else ""
+    if done.how != "serves":
+        _tell(context, "release", done.line(), registered.reason, f"{done.how}:{version}", (done.how, version))
+        return
     reason = f"{registered.reason}{before}"
     _tell(context, "promoted", f"version {version} serves", reason, f"promotion:{version}", (version,))
 

@@ -68,3 +68,9 @@ class WeakSupervision(Page):
     """How each labeling function does, on annotate's `vote`."""
 
     name = "Weak supervision"
+
+
+class Release(Page):
+    """How far a release has come, and on what evidence, on release's `assess` and `step`."""
+
+    name = "Release"

@@ -18,10 +18,11 @@ DAG_OF = {
     "monitoring": "monitor",
     "drift": "monitor",
     "weak_supervision": "annotate",
+    "release": "release",
 }
 DAY = r"\d{4}-\d\d-\d\d"
 PATH = re.compile(
-    rf"reports/(?:{DAY}_)?{DAY}/(validation|monitoring|drift|weak_supervision)\.html"
+    rf"reports/(?:{DAY}_)?{DAY}/(validation|monitoring|drift|weak_supervision|release)\.html"
     rf"|(datasheets)/[0-9a-f]{{12}}\.html|(evaluations)/{DAY}-[0-9a-f]{{8}}\.html|(models)/\d+/card\.html"
 )
 
@@ -55,6 +56,8 @@ def path_of(
             return _of_training(page, returned)
         case "monitor":
             return f"reports/{partition}/{page or 'monitoring'}.html" if partition else None
+        case "release":
+            return f"reports/{partition}/release.html" if partition else None
         case "annotate":
             voted = returned("vote")
             return f"reports/{Voted.model_validate(voted).partition}/weak_supervision.html" if voted else None

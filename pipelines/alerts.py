@@ -29,6 +29,9 @@ Kind = Literal[
     "version switched",
     "retraining requested",
     "promoted",
+    "release",
+    "approval wanted",
+    "release ended",
 ]
 
 
@@ -68,6 +71,13 @@ KINDS: dict[Kind, AboutKind] = {
         "info", "the monitor's `act` has asked for a training, of whichever kind", page="Monitoring"
     ),
     "promoted": AboutKind("info", "`train.promote` has made a version the champion", page="Model card"),
+    "release": AboutKind("info", "a version's release has begun, waits, or has gone on to its next rung", page=None),
+    "approval wanted": AboutKind(
+        "warning", "`release.ask` waits for people: see Airflow's *Required Actions*", page="Release"
+    ),
+    "release ended": AboutKind(
+        "warning", "`release.step` has ended a release: promoted, rolled back, rejected, expired", page="Release"
+    ),
 }
 IN_FLIGHT = timedelta(
     minutes=1

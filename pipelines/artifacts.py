@@ -21,6 +21,7 @@ TableName = Literal[
     "features",
     "training_sets",
     "predictions",
+    "shadow_predictions",
     "profiles",
     "estimates",
     "ledger",
@@ -78,6 +79,20 @@ EVENT_TIME = Field("event_time", "timestamp", "when the event happens")
 SUPERSEDED = (
     Field("superseded_time", "timestamp", "from when on it no longer holds; null: it holds", nullable=True),
     Field("withdrawn_time", "timestamp", "from when on the source has taken it back; null: it has not", nullable=True),
+)
+
+PREDICTED = (
+    PARTITION,
+    EVENT_TIME,
+    Field("score", "float", "probability of class 1, or of the one decided for; or the predicted number"),
+    Field("decision", "string", "class that the model decides for: 0, 1 or a name; null of a number", nullable=True),
+    Field("probabilities", "list<float>", "of several classes, in the order of labels.classes", nullable=True),
+    Field("model_version", "string", "registry version that scored it"),
+    Field("variant", "string", "champion; challenger: a version under release"),
+    Field("scored_time", "timestamp", "wall clock of the scoring run"),
+    Field("experiment", "string", "release that the row was assigned by; null: none was under way", nullable=True),
+    Field("unit", "string", "what was assigned as a whole; null: no release", nullable=True),
+    Field("propensity", "float", "chance that its unit had of this variant; null: no release", nullable=True),
 )
 
 TABLES: dict[TableName, Table] = {
@@ -171,28 +186,13 @@ TABLES: dict[TableName, Table] = {
                 Field("weight", "float", "weight in the fit and the metrics"),
             ),
         ),
+        Table("predictions", "score.publish", "event", "partition", PREDICTED),
         Table(
-            "predictions",
+            "shadow_predictions",
             "score.publish",
-            "event",
+            "event of a partition under release: the score of the version that did not serve it",
             "partition",
-            (
-                PARTITION,
-                EVENT_TIME,
-                Field("score", "float", "probability of class 1, or of the one decided for; or the predicted number"),
-                Field(
-                    "decision",
-                    "string",
-                    "class that the model decides for: 0, 1 or a name; null of a number",
-                    nullable=True,
-                ),
-                Field(
-                    "probabilities", "list<float>", "of several classes, in the order of labels.classes", nullable=True
-                ),
-                Field("model_version", "string", "registry version that scored it"),
-                Field("variant", "string", "champion, or the release ladder's other rungs"),
-                Field("scored_time", "timestamp", "wall clock of the scoring run"),
-            ),
+            PREDICTED,
         ),
         Table(
             "profiles",
@@ -258,7 +258,8 @@ TABLES: dict[TableName, Table] = {
                     "kind",
                     "string",
                     "ingest (of a partition without rows), gate, refit, promotion (what serves then), "
-                    "monitoring, release (of a row), partition (held, readmitted); alert: what was told, by any task",
+                    "monitoring, release (of a row), partition (held, readmitted), rollout (a version's steps on its "
+                    "way to serve); alert: what was told, by any task",
                 ),
                 Field("partition", "string", "newest partition that the decision knew"),
                 Field("verdict", "string", "what was found"),
@@ -292,6 +293,7 @@ FILES = {
     "reports/<partition>/weak_supervision.html": "written by annotate.vote: how each labeling function does",
     "reports/<partition>/monitoring.html": "written by monitor.report: what happened, since when, where",
     "reports/<partition>/drift.html": "written by monitor.report: Evidently's report on a bounded sample",
+    "reports/<partition>/release.html": "written by release.assess: how far a release has come, and on what evidence",
     "staging/...": "rows on their way between two tasks; safe to delete when nothing runs",
 }
 

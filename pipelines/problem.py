@@ -20,8 +20,10 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 
 from pipelines.config import (
     LOSS_OF,
+    LOSSES_OF,
     METRICS_OF,
     RESERVED_COLUMNS,
+    RESERVED_KEYS,
     Alerts,
     Column,
     Config,
@@ -34,6 +36,7 @@ from pipelines.config import (
     Monitoring,
     Name,
     Partitions,
+    Release,
     Replay,
     Scoring,
     Source,
@@ -69,6 +72,7 @@ class Problem(Config):
     gate: Gate
     scoring: Scoring = Scoring()
     monitoring: Monitoring = Monitoring()
+    release: Release = Release()
     alerts: Alerts = Alerts()
     replay: Replay | None = Field(None, description="only for problems whose data lies in the past")
 
@@ -92,7 +96,7 @@ class Problem(Config):
     @model_validator(mode="after")
     def _sections_agree(self) -> Problem:
         """What no section can see by itself. Everything that is wrong is told at once, a line each."""
-        faults = [*self._name_faults(), *self._task_faults(), *self._feature_faults()]
+        faults = [*self._name_faults(), *self._task_faults(), *self._feature_faults(), *self._release_faults()]
         if faults:
             raise ValueError("\n".join(faults))
         return self
@@ -101,6 +105,8 @@ class Problem(Config):
         for name in (self.key, *self.columns):
             if name in RESERVED_COLUMNS:
                 yield f"columns: {name!r} is a name that Evergreen gives itself; rename it in events.sql"
+        if self.key in RESERVED_KEYS:
+            yield f"key: {self.key!r} is a name that Evergreen gives itself; rename it in events.sql"
         for name in {"events", "labels"} & set(self.sources):
             yield f"sources: {name!r} is a table of Evergreen's own; choose another name"
         if self.key in self.columns:
@@ -228,6 +234,21 @@ class Problem(Config):
                 close = did_you_mean(name, [*features, *self.columns])
                 yield f"evaluation.fairness.groups: {name!r} is neither a feature nor a column{close}"
 
+    def _release_faults(self) -> Iterator[str]:
+        release, known = self.release, LOSSES_OF[self.task]
+        loss = release.loss(self.task)
+        if loss not in known:
+            yield f"release.metric: {loss!r} does not go with the task {self.task}; known: {', '.join(sorted(known))}"
+        if loss == "cost" and not (self.costs.matrix or self.costs.over or self.costs.under):
+            yield "release.metric: cost needs costs, and there are none"
+        if self.task == "regression" and release.by_steps and release.margin is None and release.require != "gain":
+            yield f"release.margin: by how much {loss} may be worse depends on the label's unit: name it"
+        if release.unit != "key" and release.unit not in self.columns:
+            yield (
+                f"release.unit: {release.unit!r} is neither key nor a column"
+                f"{did_you_mean(release.unit, ['key', *self.columns])}"
+            )
+
     def _values_used(self) -> list[tuple[str, str]]:
         """Places of the config that name a column whose value is a feature or forms a group."""
         features, dataset = self.features, self.dataset
@@ -333,8 +354,8 @@ class Problem(Config):
 
     @cached_property
     def config_hash(self) -> str:
-        """What a model is made by; who is told of it is no part of that."""
-        return _digest(self.model_dump(mode="json", exclude={"alerts"}))
+        """What a model is made by; who is told of it, and by which steps it comes to serve, is no part of that."""
+        return _digest(self.model_dump(mode="json", exclude={"alerts", "release"}))
 
     def resolved(self) -> ResolvedProblem:
         """All that a run goes by: every setting with its default, in the order of the file, and the queries' text."""

@@ -123,6 +123,9 @@ def test_every_kind_has_its_severity() -> None:
         "version switched": "warning",
         "retraining requested": "info",
         "promoted": "info",
+        "release": "info",
+        "approval wanted": "warning",
+        "release ended": "warning",
     }
 
 

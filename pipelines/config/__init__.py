@@ -6,6 +6,7 @@ from pipelines.config.base import (
     LOSS_OF,
     METRICS_OF,
     RESERVED_COLUMNS,
+    RESERVED_KEYS,
     ClassName,
     ColumnType,
     Config,
@@ -30,6 +31,7 @@ from pipelines.config.evaluation import (
 from pipelines.config.features import Cross, DatetimePart, Features, History
 from pipelines.config.labels import Hand, LabelingFunction, Labels, SelfTraining, Weak
 from pipelines.config.partitions import Partitions
+from pipelines.config.release import LOSSES_OF, Loss, Release, Rung, RungKind
 from pipelines.config.serving import COSTS, Monitoring, Policy, Replay, Scoring
 from pipelines.config.sources import Column, Shape, Source, Validation, Volume
 from pipelines.config.training import (
@@ -60,9 +62,11 @@ __all__ = [
     "BASELINES",
     "COSTS",
     "ENSEMBLES",
+    "LOSSES_OF",
     "LOSS_OF",
     "METRICS_OF",
     "RESERVED_COLUMNS",
+    "RESERVED_KEYS",
     "SEVERITIES",
     "WAYS",
     "Action",
@@ -98,6 +102,7 @@ __all__ = [
     "Labels",
     "Leaks",
     "Limit",
+    "Loss",
     "Metric",
     "Missing",
     "ModelKind",
@@ -109,8 +114,11 @@ __all__ = [
     "Policy",
     "Preprocessing",
     "Range",
+    "Release",
     "Replay",
     "Resampling",
+    "Rung",
+    "RungKind",
     "Sampling",
     "Scoring",
     "Search",

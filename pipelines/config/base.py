@@ -73,6 +73,9 @@ RESERVED_COLUMNS = frozenset(
     }
 )
 
+# Of tables that carry the problem's key.
+RESERVED_KEYS = frozenset({"model_version", "variant", "scored_time", "experiment", "unit", "propensity"})
+
 
 def _as_text(value: Any) -> Any:
     if isinstance(value, bool):

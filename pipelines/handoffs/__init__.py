@@ -22,6 +22,7 @@ from pipelines.handoffs.monitoring import (
     Reported,
     Requested,
 )
+from pipelines.handoffs.releases import Assessed, Stepped
 from pipelines.handoffs.scoring import ScoredPartition, ScoredShard, Shard
 from pipelines.handoffs.training import (
     Checked,
@@ -65,6 +66,8 @@ HANDS_ON: dict[str, type[HandOff]] = {
     "monitor.decide": Decided,
     "monitor.act": Requested,
     "monitor.report": Reported,
+    "release.assess": Assessed,
+    "release.step": Stepped,
 }
 """What each stage gives; `score.plan` gives several."""
 

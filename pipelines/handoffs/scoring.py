@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pipelines.handoffs.base import HandOff
+from pipelines.handoffs.releases import Assignment, Variant
 
 
 class Shard(HandOff):
     """A part of a partition's rows, and the version that scores it."""
 
     partition: str
+    variant: Variant = "champion"
+    assignment: Assignment | None = None
+    """Of the partition's rows, where a release is under way."""
     shard: int
     shards: int
     events: int | None = None
@@ -25,6 +29,10 @@ class ScoredShard(HandOff):
     """The scores of a shard, staged at `uri`."""
 
     partition: str
+    variant: Variant = "champion"
+    assignment: Assignment | None = None
+    failed: str | None = None
+    """Why the challenger has not scored it; its champion's shards are there."""
     version: str
     as_of: str
     uri: str

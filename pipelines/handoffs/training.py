@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -239,13 +240,20 @@ class Registered(Refitted):
 
 
 class Promoted(HandOff):
-    """The version that serves now, and the one that it replaced."""
+    """The version that serves now, and the one that it replaced; or whose release has begun, or waits."""
 
     version: str
     replaced: str | None
+    how: Literal["serves", "released", "waits"] = "serves"
+    release: str | None = None
+    """That has begun, or that it waits for."""
 
     def line(self) -> str:
-        return f"version {self.version} serves now"
+        return {
+            "serves": f"version {self.version} serves now",
+            "released": f"the release of version {self.version} begins",
+            "waits": f"version {self.version} waits for the end of release {self.release}",
+        }[self.how]
 
 
 def headline(metrics: Mapping[str, float | None]) -> str:

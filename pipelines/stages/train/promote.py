@@ -1,8 +1,8 @@
-"""promote: the version serves."""
+"""promote: the version serves, or its release begins."""
 
 from __future__ import annotations
 
-from pipelines import ledger, store
+from pipelines import store
 from pipelines.errors import DataError
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Promoted, Registered
@@ -10,8 +10,9 @@ from pipelines.paths import reference_uri
 
 
 def promote(problem_name: str, registered: Registered) -> Promoted:
-    """Let the version serve: alias champion, and a ledger row."""
-    from pipelines import tracking
+    """Let the version serve, with the alias champion and a ledger row; or by the steps that problem.yaml declares."""
+    from pipelines.release.enter import enter
+    from pipelines.release.ladder import Contender
 
     problem = problem_of(problem_name, registered)
     version = registered.version
@@ -21,16 +22,8 @@ def promote(problem_name: str, registered: Registered) -> Promoted:
             where=reference_uri(problem, version),
             cure="clear the task register",
         )
-    replaced = tracking.promote(problem, version)
-    ledger.record(
-        problem,
-        decision=f"promotion:{version}",
-        kind="promotion",
-        partition=registered.partition,
-        verdict="passed its gate",
-        action="promoted",
-        reason=registered.reason,
-        model_version=version,
-        evidence={"run_id": registered.run_id, "candidate": registered.candidate, "replaced": replaced},
+    contender = Contender(version, registered.run_id, registered.partition, registered.reason)
+    entry = enter(problem, contender, registered.candidate)
+    return Promoted(
+        config=registered.config, version=version, replaced=entry.replaced, how=entry.how, release=entry.release
     )
-    return Promoted(config=registered.config, version=version, replaced=replaced)
