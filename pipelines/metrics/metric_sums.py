@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.config import Loss
 from pipelines.metrics.scored import Scored
 
 Array = NDArray[Any]
@@ -82,6 +83,12 @@ def squares(scored: Scored) -> Array:
     else:
         distances = np.square(scored.scores - np.eye(len(scored.classes))[scored.labels]).sum(axis=1)
     return distances
+
+
+def distances(scored: Scored) -> Array:
+    """Absolute distance of a predicted number and its label."""
+    apart: Array = np.abs(scored.scores - scored.labels)
+    return apart
 
 
 def costs(scored: Scored) -> Array:
@@ -184,11 +191,18 @@ ADDITIVE: dict[str, Additive] = {
     "f_beta": _decided(_f_beta),
     "macro_f1": Additive(_class_sums, _macro_f1),
     "rmse": _mean(squares, np.sqrt),
-    "mae": _mean(lambda scored: np.abs(scored.scores - scored.labels)),
+    "mae": _mean(distances),
     "r2": Additive(_square_sums, _explained),
     "bias": _mean(lambda scored: scored.scores - scored.labels),
     "cost": _mean(costs),
 }
+LOSSES: dict[Loss, Callable[[Scored], Array]] = {
+    "log_loss": log_losses,
+    "squared_error": squares,
+    "absolute_error": distances,
+    "cost": costs,
+}
+"""What a release is decided by, of each row."""
 RANKED: dict[str, Ranked] = {"auc": Ranked(area_under_roc), "average_precision": Ranked(mean_precision)}
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pipelines import store
 from pipelines.documents.lineage import VersionLineage
 from pipelines.documents.version import VersionFiles
-from pipelines.paths import version_uri
+from pipelines.paths import reference_uri, version_uri
 from pipelines.problem import Problem, parse_problem
 
 
@@ -23,6 +23,11 @@ def write_version_files(problem: Problem, version: str, files: VersionFiles) -> 
 def version_problem(problem: Problem, version: str) -> Problem:
     """The config that a version was trained with: it goes on scoring by its own features, whatever changes since."""
     return parse_problem(store.read_json(version_uri(problem, version, "problem.json")), problem.folder)
+
+
+def threshold_of(problem: Problem, version: str) -> float:
+    """The decision threshold that goes with a version."""
+    return float(store.read_json(reference_uri(problem, version))["reference"].get("threshold", 0.5))
 
 
 def version_lineage(problem: Problem, version: str) -> VersionLineage:

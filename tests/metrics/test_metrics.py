@@ -10,9 +10,10 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.config import METRICS_OF
+from pipelines.config import LOSSES_OF, METRICS_OF, Loss
 from pipelines.errors import DataError
 from pipelines.metrics import metrics
+from pipelines.metrics.metric_sums import LOSSES
 from pipelines.metrics.metrics import METRICS, goodness, measure
 from pipelines.metrics.scored import Scored
 
@@ -198,3 +199,13 @@ def test_nothing_is_known_of_no_rows_and_of_rows_without_weight(weights: np.ndar
 def test_lengths_have_to_agree() -> None:
     with pytest.raises(DataError, match="do not go together"):
         metrics.auc(np.array([0, 1]), np.array([0.5]))
+
+
+def test_the_losses_of_rows_add_up_to_the_metrics() -> None:
+    as_metrics = {"log_loss": "log_loss", "squared_error": "brier", "cost": "cost"}
+    decided = binary([0, 1, 1], [0.1, 0.3, 0.9], [1.0, 1.0, 1.0])
+    for loss in LOSSES_OF["binary"]:
+        assert LOSSES[loss](decided).mean() == pytest.approx(measure(decided)[as_metrics[loss]])
+    predicted = Scored("regression", (), np.array([1.0, 5.0]), np.array([2.0, 3.0]), np.ones(2), over=2.0, under=1.0)
+    expected: dict[Loss, list[float]] = {"squared_error": [1, 4], "absolute_error": [1, 2], "cost": [2, 2]}
+    assert {loss: LOSSES[loss](predicted).tolist() for loss in LOSSES_OF["regression"]} == expected

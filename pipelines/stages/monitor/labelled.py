@@ -14,8 +14,8 @@ from pipelines.dataset.label import label_number, mature
 from pipelines.dataset.waiting import Judgeable, judgeable
 from pipelines.problem import Problem
 from pipelines.profiles.profile import KEPT_PARTITIONS
-from pipelines.release.versions import learnt_by, version_problem
-from pipelines.stages.monitor.past import reference_of, threshold_of
+from pipelines.release.versions import learnt_by, threshold_of, version_problem
+from pipelines.stages.monitor.past import reference_of
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds

@@ -31,7 +31,7 @@ from pipelines.monitoring.served import (
 from pipelines.paths import reference_uri, version_uri
 from pipelines.problem import Problem
 from pipelines.profiles.profile import KEPT_PARTITIONS, Profiles, Reference, from_rows
-from pipelines.release.versions import learnt_by, measured_run, version_lineage, version_problem
+from pipelines.release.versions import learnt_by, measured_run, threshold_of, version_lineage, version_problem
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -346,11 +346,6 @@ def _baseline(trained_problem: Problem, run_id: str) -> str | None:
         return evaluation["baselines"][best_baseline(trained_problem, baseline_metrics(evaluation))]["run_id"]
     except ConfigError:
         return None
-
-
-def threshold_of(problem: Problem, version: str) -> float:
-    """The decision threshold that goes with a version."""
-    return float(store.read_json(reference_uri(problem, version))["reference"].get("threshold", 0.5))
 
 
 def past(version: str, labels_in: Judgeable) -> Past:
