@@ -84,7 +84,8 @@ def publish(problem_name: str, partition: str, scored: list[ScoredShard]) -> Sco
 
 
 def _predictions(staged: ds.Dataset, schema: pa.Schema, version: str, now: datetime) -> Iterator[pa.RecordBatch]:
-    constants = {"model_version": version, "variant": "champion", "scored_time": now}
+    constants: dict[str, object] = {"model_version": version, "variant": "champion", "scored_time": now}
+    constants |= dict.fromkeys(("experiment", "unit", "propensity"))  # no release is under way
     for batch in staged.scanner(columns=[n for n in schema.names if n not in constants]).to_reader():
         columns = [
             pa.array([constants[f.name]] * batch.num_rows, f.type) if f.name in constants else batch.column(f.name)
