@@ -19,13 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from pipelines.config.release import MARGIN, Bandit
 from pipelines.metrics.effects import Effect, beyond_expected, paired, weighted
+from pipelines.metrics.metric_sums import log_losses
+from pipelines.metrics.scored import Scored
 from pipelines.problem import ROOT
+from pipelines.release.bandit import share
 from pipelines.release.judge import Judgement, judge
 
 Array = NDArray[np.float64]
 
-WEEKS, ALPHA, MARGIN = 39, 0.05, 0.002
+WEEKS, ALPHA = 39, 0.05
 PAGE = ROOT / "docs" / "release.md"
 WEATHER = ["temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib"]
 
@@ -74,7 +78,7 @@ def flights() -> Flights:
     }
     order = np.argsort(week[played].to_numpy(), kind="stable")
     outcome = y[played][order]
-    losses = {name: _log_loss(outcome, score[order]) for name, score in given.items()}
+    losses = {name: log_losses(_scored(outcome, score[order])) for name, score in given.items()}
     planes = pd.factorize(rows.loc[played, "tailnum"])[0][order]
     return Flights(week[played].to_numpy()[order], planes, losses, given["champion"][order])
 
@@ -84,9 +88,8 @@ def every_fourth(data: Flights) -> Flights:
     return Flights(data.week[::4], data.plane[::4], losses, data.score[::4])
 
 
-def _log_loss(outcome: Array, score: Array) -> Array:
-    chance = np.clip(np.where(outcome == 1, score, 1 - score), 1e-6, 1)
-    return np.asarray(-np.log(chance))
+def _scored(outcome: Array, score: Array) -> Scored:
+    return Scored("binary", ("0", "1"), outcome, score, np.ones(len(outcome)))
 
 
 def looks(data: Flights, challenger: str, salt: int, share: float, *, is_sticky: bool, weeks: int) -> list[Effect]:
@@ -155,28 +158,24 @@ def steps(judgements: list[Judgement]) -> dict[str, float]:
 
 
 def bandit(data: Flights, salt: int, gain: float, weeks: int = 20) -> tuple[float, Effect]:
-    """A planted gain under Thompson sampling: what the means of both sides say, and the weighted effect.
-
-    Each week's share is the chance that the challenger's mean loss, of what both sides have shown so far, is lower.
-    """
+    """A planted gain under Thompson sampling: what the means of both sides say, and the weighted effect."""
     random = np.random.default_rng(salt)
     end = int(np.searchsorted(data.week, weeks - 1, side="right"))
     week, losses = data.week[:end], data.losses["champion"][:end]
-    sampled = random.permutation(end)[: end // 20]  # few rows, so that the draw is unsure for long
-    week, losses = week[np.sort(sampled)], losses[np.sort(sampled)]
-    assigned, shares, share = np.zeros(len(week), bool), np.zeros(len(week)), 0.5
+    sampled = np.sort(random.permutation(end)[: end // 20])  # few rows, so that the draw is unsure for long
+    week, losses = week[sampled], losses[sampled]
+    assigned, shares, effect = np.zeros(len(week), bool), np.zeros(len(week)), None
+    observed = losses.copy()
     for now in range(weeks):
         part = week == now
-        shares[part] = share
-        assigned[part] = random.random(int(part.sum())) < share
+        shares[part] = share(effect, Bandit())
+        assigned[part] = random.random(int(part.sum())) < shares[part]
+        observed[part] -= gain * assigned[part]
         so_far = week <= now
-        sides = [losses[so_far & (assigned == side)] - gain * side for side in (True, False)]
-        if min(map(len, sides)) > 1:
-            error = sum(side.var() / len(side) for side in sides) ** 0.5
-            share = float(np.clip(norm.cdf((sides[1].mean() - sides[0].mean()) / error), 0.05, 0.95))
-    observed = losses - gain * assigned
-    of_means = observed[assigned].mean() - observed[~assigned].mean()
-    return float(of_means), weighted(beyond_expected(observed), assigned, shares, np.arange(len(week)))
+        rest = beyond_expected(observed[so_far])
+        effect = weighted(rest, assigned[so_far], shares[so_far], np.arange(int(so_far.sum())))
+    assert effect is not None, "there are weeks"
+    return float(observed[assigned].mean() - observed[~assigned].mean()), effect
 
 
 def tables(data: Flights, salts: int) -> str:

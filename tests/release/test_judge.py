@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.metrics.effects import Effect, paired
-from pipelines.release.judge import Judgement, judge
+from pipelines.release.judge import PROMOTING, Judgement, judge
 
 MARGIN, ALPHA, LOOKS, ROWS = 0.002, 0.05, 8, 800
 
@@ -38,6 +38,34 @@ def test_one_at_the_margin_is_neither_promoted_nor_rolled_back_but_in_five_perce
     steps = [decided(effects(MARGIN, seed)).step for seed in range(150)]
     assert steps.count("promote") + steps.count("roll back") <= 0.05 * 150 + 3 * (150 * 0.05 * 0.95) ** 0.5
     assert set(steps) <= {"promote", "roll back", "expire"} and steps.count("expire") > 125
+
+
+def test_where_only_harm_is_asked_for_nothing_is_promoted_and_no_look_is_the_last() -> None:
+    good = judge(effects(-0.02, 1), margin=MARGIN, alpha=ALPHA, looks=None)
+    assert {judgement.step for judgement in good} == {"hold"} and good[0].bound == float("inf")
+    assert "z" not in good[0].reason
+    harmful = effects(0.02, 2)
+    asked = judge(harmful, margin=MARGIN, alpha=ALPHA, looks=None)
+    within = judge(harmful, margin=MARGIN, alpha=ALPHA, looks=LOOKS)
+    assert asked[-1].step == "roll back"
+    assert [judgement.lower for judgement in asked] == [judgement.lower for judgement in within]
+
+
+def test_sequences_share_the_error_of_roll_backs_and_leave_promotions_alone() -> None:
+    at_each_look = effects(0.001, 3)
+    alone, third = (judge(at_each_look, margin=MARGIN, alpha=ALPHA, looks=LOOKS, sequences=count) for count in (1, 3))
+    for one_of_one, one_of_three in zip(alone, third, strict=True):
+        assert one_of_three.lower < one_of_one.lower < one_of_one.effect.value < one_of_one.upper < one_of_three.upper
+        assert one_of_three.bound == one_of_one.bound
+    stricter = judge(at_each_look, margin=MARGIN, alpha=ALPHA / 3, looks=LOOKS)
+    assert [judgement.lower for judgement in third] == pytest.approx([judgement.lower for judgement in stricter])
+
+
+def test_each_kind_of_error_stays_within_its_part_of_alpha() -> None:
+    steps = [decided(effects(MARGIN, seed)).step for seed in range(300)]
+    for step, part in (("promote", PROMOTING), ("roll back", 1 - PROMOTING)):
+        allowed = ALPHA * part
+        assert steps.count(step) <= 300 * allowed + 3 * (300 * allowed * (1 - allowed)) ** 0.5
 
 
 def test_the_last_look_expires_and_those_before_hold() -> None:
