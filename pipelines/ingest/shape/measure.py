@@ -1,8 +1,8 @@
-"""Measure what partitions look like: one pass of DuckDB over a sample of each."""
+"""Measure what partitions look like: DuckDB draws a sample of each, and NumPy looks at one after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -22,7 +22,7 @@ PAIR_BUCKETS = 65_536
 BUCKETS = 64  # that the values of a category are hashed to: bounded, whatever the vocabulary
 SAMPLED_ROWS = 20_000  # of a partition: by the hash of the key, so that every run looks at the same rows
 LARGEST = 1e100  # numbers are cut here, so that their squares are numbers too
-DAY, PLACE = '"(day of the event)"', '"(place in time)"'
+DAY, PLACE, CLOCK, CONTENT = "(day of the event)", "(place in time)", "(hour as a number)", "(hash of all)"
 FEW_VALUES = 1_000  # as many at most has a column whose every value is known: a count, or a rounded measurement
 
 
@@ -36,52 +36,67 @@ def shapes(problem: Problem, query: Query, rows: Any) -> dict[str, PartitionShap
         counts = dict(database.sql("SELECT partition, count(*) FROM rows GROUP BY 1").fetchall())
         if not counts:
             return {}
-        chosen = ", ".join(f"{expression} AS {sql.quote(name)}" for name, (_, expression) in columns.items())
-        zone = sql.literal(problem.partitions.timezone)
-        day = f", (event_time AT TIME ZONE {zone})::DATE AS {DAY}" if query == "events" else ""
+        selected = ", ".join(f"{expression} AS {sql.quote(name)}" for name, (_, expression) in columns.items())
         order = f"event_time, {sql.quote(problem.key)}" if query == "events" else sql.quote(problem.key)
+        day = ""
+        if query == "events":
+            local = f"event_time AT TIME ZONE {sql.literal(problem.partitions.timezone)}"
+            day = f", ({local})::DATE - DATE '1970-01-01' AS {sql.quote(DAY)}"
         database.execute(f"""
-            CREATE TEMP TABLE sampled AS SELECT partition, {chosen}{day},
-                row_number() OVER (ORDER BY {order}) AS {PLACE}
+            CREATE TEMP TABLE sampled AS
+            SELECT partition, {selected}{day}, row_number() OVER (ORDER BY {order}) AS {sql.quote(PLACE)}
             FROM rows
             WHERE {sql.thinned(problem.key, counts, SAMPLED_ROWS)}
         """)
-        parts: dict[str, dict[str, ColumnShape]] = {key: {} for key in counts}
-        for name, (kind, _) in columns.items():
-            draws = _draws(database, name) if query == "events" and kind != "pair" else {}
-            for key, shape in _profile(database, name, kind):
-                parts[key][name] = replace(shape, draws=draws.get(key, shape.count), is_label=query == "labels")
-        numbers = [name for name, (kind, _) in columns.items() if kind == "number"]
-        moments, rhythms = {}, {}
-        for key in counts:
-            matrix = _matrix(database, key, [*numbers, HOUR] if HOUR in columns else numbers)
-            moments[key] = _moments(numbers, matrix[:, : len(numbers)])
-            if query == "events":
-                for place, name in enumerate(numbers):
-                    parts[key][name] = replace(parts[key][name], independent=_independent(matrix[:, place]))
-            if HOUR in columns:
-                rhythms[key] = rhythm_of(matrix[:, :-1], matrix[:, -1])
-        quoted = [sql.quote(name) for name in columns if not name.startswith("(")]
-        content: dict[str, NDArray[np.uint64]] = {}
-        copies: dict[str, float] = {}
-        if query == "events":
-            hashed = database.sql(f"SELECT partition, hash({', '.join(quoted)}) AS content FROM sampled").fetchnumpy()
-            for key in counts:
-                hashes = np.asarray(hashed["content"][hashed["partition"] == key], np.uint64)
-                content[key] = np.unique(hashes)
-                copies[key] = 1 - len(content[key]) / max(len(hashes), 1)
-    none, still = np.empty(0, np.uint64), np.empty((0, 2))
-    return {
-        key: PartitionShape(
-            counts[key],
-            parts[key],
-            content.get(key, none),
-            moments[key],
-            copies.get(key, 0.0),
-            rhythms.get(key, still),
-        )
-        for key in sorted(parts)
-    }
+        kinds = {name: kind for name, (kind, _) in columns.items()}
+        return {key: _shape(query, kinds, counts[key], _rows(database, query, kinds, key)) for key in sorted(counts)}
+
+
+def _rows(database: Any, query: Query, kinds: Mapping[str, str], key: str) -> dict[str, NDArray[Any]]:
+    """The sampled rows of a partition in the order of time, a masked array a column: numbers, and hashes of what is
+    none. Of numbers there are buckets too."""
+    measured = []
+    for name, kind in kinds.items():
+        column = sql.quote(name)
+        if kind == "category":
+            measured.append(f"CASE WHEN {column} IS NOT NULL THEN hash({column}) END AS {column}")
+        else:
+            bucket = sql.quote(_bucket(name))
+            measured += [f"{column}::DOUBLE AS {column}", f"(hash({column}) % {BUCKETS})::UTINYINT AS {bucket}"]
+    if query == "events":
+        content = ", ".join(sql.quote(name) for name in kinds if not name.startswith("("))
+        measured += [
+            sql.quote(DAY),
+            f"{sql.quote(HOUR)}::DOUBLE AS {sql.quote(CLOCK)}",
+            f"hash({content}) AS {sql.quote(CONTENT)}",
+        ]
+    selected = f"SELECT {', '.join(measured)} FROM sampled WHERE partition = ? ORDER BY {sql.quote(PLACE)}"
+    rows: dict[str, NDArray[Any]] = database.execute(selected, [key]).fetchnumpy()
+    return rows
+
+
+def _bucket(name: str) -> str:
+    return f"(bucket of {name})"
+
+
+def _shape(query: Query, kinds: Mapping[str, str], count: int, rows: Mapping[str, NDArray[Any]]) -> PartitionShape:
+    is_events = query == "events"
+    days = np.asarray(rows[DAY]) if is_events else None
+    columns = {name: replace(_column(name, kind, rows, days), is_label=not is_events) for name, kind in kinds.items()}
+    numbers = [name for name, kind in kinds.items() if kind == "number"]
+    matrix = np.empty((len(next(iter(rows.values()))), 0))
+    if numbers:
+        matrix = np.stack([np.ma.filled(np.ma.asarray(rows[name], np.float64), np.nan) for name in numbers], axis=1)
+    moments = _moments(numbers, matrix)
+    if not is_events:
+        return PartitionShape(count, columns, np.empty(0, np.uint64), moments)
+    for place, name in enumerate(numbers):
+        columns[name] = replace(columns[name], independent=_independent(matrix[:, place]))
+    hashes = np.asarray(rows[CONTENT], np.uint64)
+    content = np.unique(hashes)
+    copies = 1 - len(content) / max(len(hashes), 1)
+    rhythm = rhythm_of(matrix, np.asarray(rows[CLOCK], np.float64))
+    return PartitionShape(count, columns, content, moments, copies, rhythm)
 
 
 def _columns(problem: Problem, query: Query) -> dict[str, tuple[str, str]]:
@@ -116,15 +131,6 @@ def _number_sql(value: str) -> str:
     return f"CASE WHEN isfinite({value}::DOUBLE) THEN greatest(least({value}::DOUBLE, {LARGEST}), -{LARGEST}) END"
 
 
-def _matrix(database: Any, key: str, names: Sequence[str]) -> Array:
-    """The sampled rows of a partition in the order of time: (rows, names), a gap is NaN. Without a name, no row."""
-    if not names:
-        return np.empty((0, 0))
-    chosen = ", ".join(f"{sql.quote(name)}::DOUBLE AS {sql.quote(name)}" for name in names)
-    sampled = database.execute(f"SELECT {chosen} FROM sampled WHERE partition = ? ORDER BY {PLACE}", [key]).fetchnumpy()
-    return np.stack([np.ma.filled(np.ma.asarray(sampled[name], np.float64), np.nan) for name in names], axis=1)
-
-
 def _independent(values: Array) -> float:
     """How many values in the order of time tell something of their own, by how much each is like the one before.
 
@@ -151,85 +157,57 @@ def _moments(names: Sequence[str], matrix: Array) -> Moments:
     return Moments(list(names), means, centred.T @ centred / max(len(matrix), 1))
 
 
-def _profile(database: Any, name: str, kind: str) -> list[tuple[str, ColumnShape]]:
-    column = sql.quote(name)
-    counted = database.sql(f"""
-        SELECT partition, CASE WHEN {column} IS NULL THEN {BUCKETS} ELSE hash({column}) % {BUCKETS} END AS bucket,
-            count(*) AS n
-        FROM sampled GROUP BY ALL
-    """).fetchnumpy()
-    keys, place = np.unique(np.asarray(counted["partition"], str), return_inverse=True)
-    counts = np.zeros((len(keys), BUCKETS + 1))
-    counts[place, np.asarray(counted["bucket"], np.int64)] = counted["n"]
-    numbers = _numbers(database, column) if kind == "number" else {}
-    known = _known(database, column) if kind != "category" else {}
-    none = (np.empty(0), np.empty(0))
-    profiles = []
-    for key, row in zip(keys, counts, strict=True):
-        told_count, of_number = row[:BUCKETS].sum(), numbers.get(str(key), (np.empty(0), 0.0, 0.0, 0, np.empty(0), 0))
-        shares, nulls = row[:BUCKETS] / told_count if told_count else np.empty(0), float(row[BUCKETS] / row.sum())
-        profiles.append(
-            (str(key), ColumnShape(kind, int(told_count), shares, nulls, *of_number, *known.get(str(key), none)))
-        )
-    return profiles
+def _column(name: str, kind: str, rows: Mapping[str, NDArray[Any]], days: NDArray[Any] | None) -> ColumnShape:
+    is_told = ~np.ma.getmaskarray(rows[name])
+    values = np.ma.getdata(rows[name])[is_told]
+    buckets = values % BUCKETS if kind == "category" else np.ma.getdata(rows[_bucket(name)])[is_told]
+    count = len(values)
+    shares = np.bincount(buckets.astype(np.int64), minlength=BUCKETS) / count if count else np.empty(0)
+    draws = count if days is None or kind == "pair" else _draws(days[is_told], values)
+    shape = ColumnShape(kind, count, shares, float(1 - count / len(is_told)), np.empty(0), draws=draws)
+    if kind == "category" or not count:
+        return shape
+    distinct, first, counts = np.unique(values, return_index=True, return_counts=True)
+    known, known_shares = _known(distinct, counts)
+    shape = replace(shape, known=known, known_shares=known_shares)
+    if kind == "pair":
+        return shape
+    most = counts.max()
+    usual = distinct[counts == most][np.argmin(first[counts == most])]
+    is_rest = (distinct != usual) & (distinct != 0)
+    sizes = np.repeat(np.log(np.abs(distinct[is_rest])), counts[is_rest])
+    return replace(
+        shape,
+        values=np.quantile(values, LEVELS),
+        spread=float(values.std()),
+        mode_share=float(most / count),
+        distinct=len(distinct),
+        rest=np.quantile(sizes, LEVELS) if len(sizes) else np.empty(0),
+        rest_distinct=int(is_rest.sum()),
+    )
 
 
-def _draws(database: Any, name: str) -> dict[str, int]:
-    """Of a column that has one value for all rows of a day: runs of days with the same one; 0, where no day has more
-    than one row to tell by."""
-    column = sql.quote(name)
-    counted = database.sql(f"""
-        WITH days AS (
-            SELECT partition, {DAY} AS day, min({column}) AS low, max({column}) AS high, count(*) AS n
-            FROM sampled WHERE {column} IS NOT NULL GROUP BY ALL
-        ),
-        steps AS (
-            SELECT *, low IS DISTINCT FROM lag(low) OVER (PARTITION BY partition ORDER BY day) AS is_new FROM days
-        )
-        SELECT partition, CASE WHEN sum(n) > count(*) THEN count_if(is_new) ELSE 0 END FROM steps
-        GROUP BY partition HAVING bool_and(low = high)
-    """)
-    return dict(counted.fetchall())
+def _draws(days: NDArray[np.int64], values: NDArray[Any]) -> int:
+    """How many values there are; but of a column that has one value for all rows of a day, runs of days with the same
+    one; 0, where no day has more than one row to tell by.
+
+    >>> [_draws(np.array([1, 1, 2, 2, 3, 3]), np.array(values)) for values in ([5, 6, 5, 6, 5, 6], [5, 5, 5, 5, 6, 6])]
+    [6, 2]
+    >>> _draws(np.array([1, 2, 3]), np.array([5, 5, 6]))
+    0
+    """
+    order = np.argsort(days, kind="stable")
+    is_new_day = np.diff(days[order]) != 0
+    is_new_value = values[order][1:] != values[order][:-1]
+    if (is_new_value & ~is_new_day).any() or not len(values):
+        return len(values)
+    return 0 if is_new_day.all() else 1 + int(is_new_value.sum())
 
 
-def _known(database: Any, column: str) -> dict[str, tuple[Array, Array]]:
-    """All values of a number and their shares, by partition; of one with more than FEW_VALUES, none."""
-    counted = database.sql(f"""
-        SELECT partition, {column} AS value, count(*) AS n FROM sampled
-        WHERE {column} IS NOT NULL AND partition IN (
-            SELECT partition FROM sampled GROUP BY 1 HAVING approx_count_distinct({column}) <= {FEW_VALUES})
-        GROUP BY ALL ORDER BY ALL
-    """).fetchnumpy()
-    keys = np.asarray(counted["partition"], str)
-    values, counts = np.asarray(counted["value"], np.float64), np.asarray(counted["n"], np.float64)
-    values_by_partition: dict[str, tuple[Array, Array]] = {}
-    for key in np.unique(keys):
-        weights = counts[keys == key]
-        weights[weights >= MOSTLY * weights.sum()] = 0.0
-        values_by_partition[str(key)] = values[keys == key], weights / max(weights.sum(), 1.0)
-    return values_by_partition
-
-
-def _numbers(database: Any, column: str) -> dict[str, tuple[Array, float, float, int, Array, int]]:
-    """By partition: quantiles, standard deviation, share of the most frequent value, and how many different ones;
-    then quantiles of the sizes of the rest, and how many different ones it has."""
-    is_rest = f"{column} <> usual AND {column} <> 0"
-    rows = database.sql(f"""
-        SELECT partition, quantile_cont({column}, {LEVELS}), stddev_pop({column}),
-            count(*) FILTER ({column} = usual) / count({column}), count(DISTINCT {column}),
-            quantile_cont(ln(abs({column})), {LEVELS}) FILTER ({is_rest}),
-            count(DISTINCT {column}) FILTER ({is_rest})
-        FROM sampled JOIN (SELECT partition, mode({column}) AS usual FROM sampled GROUP BY 1) USING (partition)
-        GROUP BY partition HAVING count({column}) > 0
-    """).fetchall()
-    return {
-        key: (
-            np.asarray(values, np.float64),
-            spread,
-            share,
-            distinct,
-            np.asarray(rest or [], np.float64),
-            rest_distinct,
-        )
-        for key, values, spread, share, distinct, rest, rest_distinct in rows
-    }
+def _known(distinct: Array, counts: NDArray[np.int64]) -> tuple[Array, Array]:
+    """All values of a number and their shares; of one with more than FEW_VALUES, none."""
+    if len(distinct) > FEW_VALUES:
+        return np.empty(0), np.empty(0)
+    weights = counts.astype(np.float64)
+    weights[weights >= MOSTLY * weights.sum()] = 0.0
+    return distinct, weights / max(weights.sum(), 1.0)
