@@ -34,6 +34,7 @@ Value = TypeVar("Value")
 Scores = Callable[["pa.Table"], "np.ndarray"]
 """What a model gives rows with features."""
 
+NO_MORE = "the version that served here does not serve any more, or has other features"
 NONE_BEFORE = "there is no version before"
 NO_BASELINE = "no baseline that could serve is known"
 

@@ -21,6 +21,7 @@ from pipelines.monitoring.decide.readings import Reading
 from pipelines.monitoring.estimate.realised import Realised
 from pipelines.monitoring.served import (
     NO_BASELINE,
+    NO_MORE,
     NONE_BEFORE,
     Alternatives,
     Lesson,
@@ -29,6 +30,7 @@ from pipelines.monitoring.served import (
     Value,
 )
 from pipelines.policies.history import History, Recipe
+from pipelines.policies.trial import Trial
 from pipelines.problem import Problem
 from pipelines.profiles.profile import KEPT_PARTITIONS, SCORE, Profiles, Reference, profile, reference
 
@@ -117,6 +119,10 @@ class State:
     """Partitions that asked for a training."""
     held: list[str] = field(default_factory=list)
     """Partitions in quarantine."""
+    trial: Trial | None = None
+    """The release that is under way."""
+    waits: Recipe | None = None
+    """What has passed its gate since, and comes next."""
     readings: list[Reading] = field(default_factory=list)
     watching_s: float = 0.0
 
@@ -196,7 +202,9 @@ class PlayedVersion(ServedVersion):
     def learnable_rows(self, keys: Sequence[str]) -> pa.Table:
         return self.history.learnable_rows(keys, self.partition)
 
-    def alternatives(self, newest: str) -> Alternatives:
+    def alternatives(self, newest: str) -> Alternatives | str:
+        if self.state.champion != self.recipe:
+            return NO_MORE
         ways: dict[Way, tuple[Recipe | None, str]] = {
             Action.ROLL_BACK: (self.state.previous, NONE_BEFORE),
             Action.FALL_BACK: (self.history.baseline(self.recipe), NO_BASELINE),
@@ -219,6 +227,7 @@ class PlayedVersion(ServedVersion):
             self.featured,
             own,
             previous.name if previous else None,
+            self.state.champion == self.recipe,
             sorted(policy.worth.items()),
             (policy.false_alarm_rate, policy.trailing_partitions, policy.min_labels),
         ]

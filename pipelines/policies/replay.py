@@ -3,7 +3,8 @@
 Per partition: the model that serves scores it; labels come with their delay; what monitoring sees is measured by the
 functions that the monitor DAG calls; the policy decides; what it asks for is fitted as of then and serves from the next
 partition on, if it passes the gate's comparison with the champion on its test split (gate.gain_over_champion); where
-training.refit says so, once it was fitted again. The candidate is one and the same all along, without the others and
+training.refit says so, once it was fitted again; where problem.yaml releases by steps, once its release has promoted
+it. The candidate is one and the same all along, without the others and
 without the gate's further checks.
 """
 
@@ -26,6 +27,7 @@ from pipelines.monitoring.decide.readings import worth
 from pipelines.policies.history import History, Recipe
 from pipelines.policies.played import PlayedVersion, State, Watch, with_policy
 from pipelines.policies.rules import PLAIN, Rule, by_policy, made
+from pipelines.policies.trial import Trial, is_played
 from pipelines.problem import Problem
 
 COST_AWARE = "policy of problem.yaml"
@@ -119,10 +121,11 @@ def _play(watch: Watch, name: str, rule: Rule, policy: Policy, start: Recipe, ke
     for partition in keys:
         champion = state.champion
         state.scored[partition] = champion
+        released = _released(history, state, partition)
         truth, _ = history.truth(champion, [partition], None)
         metrics = {metric: METRICS[metric].function(truth) if len(truth.labels) else None for metric in measured}
         decision = rule(PlayedVersion(watch, problem, state, champion, partition))
-        action, outcome = decision.action, ""
+        action, outcome = decision.action, released
         if action == Action.QUARANTINE:
             state.held.append(partition)
         if action in policy.costs:
@@ -131,12 +134,14 @@ def _play(watch: Watch, name: str, rule: Rule, policy: Policy, start: Recipe, ke
             if action.trains:
                 state.asked.append(partition)
                 training_s += history.fitted(recipe).cpu_s if recipe else 0.0
-            if recipe is None or (action.trains and not _passes(history, recipe, champion)):
+            if recipe is None or (action.trains and not _passes(history, recipe, state.champion)):
                 refused, outcome = refused + 1, "refused"
+            elif action.trains and is_played(problem):
+                outcome = _enter(problem, state, recipe, partition)
             else:
-                outcome = "serves"
+                outcome, state.trial, state.waits = "serves", None, None
                 # What was left by rolling back is not gone back to.
-                state.previous = None if action == Action.ROLL_BACK else champion
+                state.previous = None if action == Action.ROLL_BACK else state.champion
                 state.champion = recipe
         steps.append(Step(partition, champion.name, metrics, decision, outcome))
     actions = Counter(step.decision.action for step in steps)
@@ -150,6 +155,31 @@ def _play(watch: Watch, name: str, rule: Rule, policy: Policy, start: Recipe, ke
         paid,
         dict(sorted(actions.items())),
     )
+
+
+def _enter(problem: Problem, state: State, recipe: Recipe, partition: str) -> str:
+    """Begin the release of a model that has passed its gate, or let it wait for the one that is under way."""
+    if state.trial is not None and not problem.release.newest:
+        state.waits = recipe
+        return "waits"
+    state.trial = Trial.begin(problem, state.champion, recipe, partition)
+    return "released"
+
+
+def _released(history: History, state: State, partition: str) -> str:
+    """One partition more of the release that is under way; what became of it, empty while it goes on."""
+    if state.trial is None:
+        return ""
+    trial, champion = state.trial, state.champion
+    step = trial.step(history, champion, {*state.held}, partition)
+    if step == "hold":
+        return ""
+    if step == "promote":
+        state.previous, state.champion = champion, trial.recipe
+    waits, state.trial, state.waits = state.waits, None, None
+    if waits is not None:
+        state.trial = Trial.begin(history.problem, state.champion, waits, partition)
+    return {"promote": "serves", "roll back": "rolled back", "expire": "expired"}[step]
 
 
 def _passes(history: History, recipe: Recipe, champion: Recipe) -> bool:

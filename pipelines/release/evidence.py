@@ -121,6 +121,30 @@ class Comparison(BaseModel):
     """What is wrong with the assignment."""
 
 
+class Concluded(NamedTuple):
+    """What is to be done."""
+
+    step: Step
+    reason: str
+
+
+def concluded(rollout: Rollout, effects: Sequence[Effect], judged: Sequence[str]) -> Concluded:
+    """What is to be done, by the effect at each look alone; `judged` are the looks' partitions."""
+    maximum = _maximum(rollout)
+    return _verdict(rollout, _judgements(rollout, effects, maximum), _at_this_step(rollout, judged), maximum, None)
+
+
+def _maximum(rollout: Rollout) -> int | None:
+    """Partitions within which it has to be shown that the challenger is not worse; None: that was shown before."""
+    settings, kind = rollout.settings, rollout.here.kind
+    has_to_show = settings.feedback == "outcome" or kind == settings.path[0]
+    return settings.looks_of(kind).max_partitions if has_to_show else None
+
+
+def _at_this_step(rollout: Rollout, judged: Iterable[str]) -> int:
+    return sum(rollout.assigned[key].rung == rollout.rung for key in judged)
+
+
 class _Partitions(NamedTuple):
     judged: list[str]
     waiting: list[str]
@@ -136,8 +160,7 @@ def compare(problem: Problem, rollout: Rollout, labels_in: Judgeable) -> Compari
     as_of = problem.partitions.end(labels_in.partition)
     rows = [scored_twice(problem, rollout.assigned[key], champion, challenger, key, as_of) for key in chosen.judged]
     effects = _effects(rollout, problem, rows, is_paired)
-    has_to_show = settings.feedback == "outcome" or kind == settings.path[0]
-    maximum = settings.looks_of(kind).max_partitions if has_to_show else None
+    maximum = _maximum(rollout)
     judgements = _judgements(rollout, effects, maximum)
     assignments = {key: rollout.assigned[key] for key in [*chosen.judged, *chosen.waiting]}
     recounts = recount(
@@ -151,7 +174,7 @@ def compare(problem: Problem, rollout: Rollout, labels_in: Judgeable) -> Compari
     assigned_p = ratio_p([(counted.champion_units, counted.challenger_units) for counted in recounts], shares)
     labelled_p = _labelled_p(rollout, rows)
     is_broken = broken(rollout.champion, rollout.challenger, recounts, assigned_p, labelled_p)
-    here = sum(rollout.assigned[key].rung == rollout.rung for key in chosen.judged)
+    here = _at_this_step(rollout, chosen.judged)
     verdict = _verdict(rollout, judgements, here, maximum, is_broken)
     return Comparison(
         release=rollout.name,
@@ -166,7 +189,7 @@ def compare(problem: Problem, rollout: Rollout, labels_in: Judgeable) -> Compari
         loss=settings.loss(problem.task),
         margin=settings.allowed,
         is_paired=is_paired,
-        has_to_show=has_to_show,
+        has_to_show=maximum is not None,
         looks=[_look(key, judgement) for key, judgement in zip(chosen.judged, judgements, strict=True)],
         minimum=settings.looks_of(kind).partitions,
         at_this_step=here,
@@ -291,7 +314,7 @@ def _propensity(rollout: Rollout, part: ScoredTwice) -> Array:
     return np.full(len(part.by_challenger), rollout.assigned[part.partition].share)
 
 
-def _judgements(rollout: Rollout, effects: list[Effect], maximum: int | None) -> list[Judgement]:
+def _judgements(rollout: Rollout, effects: Sequence[Effect], maximum: int | None) -> list[Judgement]:
     """What each look said. Beyond the greatest number of looks nothing can be shown any more, but harm."""
     settings = rollout.settings
     sequences = len(settings.path) - 1 if settings.feedback == "outcome" else 1
@@ -303,14 +326,9 @@ def _judgements(rollout: Rollout, effects: list[Effect], maximum: int | None) ->
     return [*proof, *harm[maximum:]]
 
 
-class _Verdict(NamedTuple):
-    step: Step
-    reason: str
-
-
 def _verdict(
     rollout: Rollout, judgements: list[Judgement], here: int, maximum: int | None, is_broken: str | None
-) -> _Verdict:
+) -> Concluded:
     """What is to be done.
 
     Args:
@@ -321,24 +339,26 @@ def _verdict(
     """
     settings, kind = rollout.settings, rollout.here.kind
     if not judgements:
-        return _Verdict("hold", "no partition has its labels yet")
+        return Concluded("hold", "no partition has its labels yet")
     newest, minimum = judgements[-1], settings.looks_of(kind).partitions
     harm = next((judgement for judgement in judgements if judgement.step == "roll back"), None)
     proof = next((judgement for judgement in judgements if judgement.step == "promote"), None)
     is_last_share = rollout.next_rung.kind != kind
     if harm:
-        return _Verdict("roll back", harm.reason)
+        return Concluded("roll back", harm.reason)
     if maximum is not None and not proof and len(judgements) >= maximum:
-        return _Verdict("expire", f"{newest.reason}; {maximum} labelled partitions are the most that it may take")
+        return Concluded("expire", f"{newest.reason}; {maximum} labelled partitions are the most that it may take")
     if here < minimum:
-        return _Verdict("hold", f"{here} of {minimum} labelled partitions are there; {newest.reason}")
+        return Concluded("hold", f"{here} of {minimum} labelled partitions are there; {newest.reason}")
     if maximum is not None and is_last_share and not proof:
-        return _Verdict("hold", f"{newest.reason}; {len(judgements)} of at most {maximum} labelled partitions")
+        return Concluded("hold", f"{newest.reason}; {len(judgements)} of at most {maximum} labelled partitions")
     if is_broken:
-        return _Verdict("hold", f"it might go on, but the assignment is broken: {is_broken}")
+        return Concluded("hold", f"it might go on, but the assignment is broken: {is_broken}")
     if proof and is_last_share:
-        return _Verdict("promote", proof.reason)
-    return _Verdict("promote", f"no harm is shown: {_bounded(newest)}, after {_partitions_in_words(here)} of this step")
+        return Concluded("promote", proof.reason)
+    return Concluded(
+        "promote", f"no harm is shown: {_bounded(newest)}, after {_partitions_in_words(here)} of this step"
+    )
 
 
 def _bounded(judgement: Judgement) -> str:

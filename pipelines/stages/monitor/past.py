@@ -22,6 +22,7 @@ from pipelines.errors import ConfigError
 from pipelines.monitoring.served import (
     LEARNABLE_ROWS,
     NO_BASELINE,
+    NO_MORE,
     NONE_BEFORE,
     Alternatives,
     Lesson,
@@ -134,7 +135,7 @@ class Past(ServedVersion):
         problem, trained_problem = self.problem, self.trained_problem
         champion, previous = tracking.serving(problem), tracking.previous(problem)
         if trained_problem.feature_set != problem.feature_set or str(champion.version) != self.version:
-            return "the version that served here does not serve any more, or has other features"
+            return NO_MORE
         # Of rows that what serves has learnt from, its tested twin says how good it is.
         twin = measured_run(problem, self.version) if newest in self.learnt else None
         others: dict[Way, Scores] = {}
