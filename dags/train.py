@@ -4,7 +4,8 @@
 time, `featurize` computes features, `check` looks for leaks and writes the datasheet, `train` searches and fits each
 candidate (a mapped task each), `evaluate` measures them on the newest held-out partitions, `gate` compares the best
 with thresholds, baselines and champion on the same rows, `refit` fits it again on these rows too, for that model to
-serve, `register` makes it a version with lineage and model card, `promote` gives it the alias *champion*.
+serve, `register` makes it a version with lineage and model card, `promote` gives it the alias *champion*, or begins
+its release by steps (`<problem>.release`).
 
 **What makes it run.** The monitor's request (asset `<problem>/retrain_request`, with the partition key that alarmed);
 the ledger says which kind of training it asked for. By hand: with no partition key it learns from everything labelled
@@ -85,7 +86,8 @@ def build(problem: Problem) -> None:
         registered = register(name, refit(name, gated := gate(name, evaluated)))
         for told, page in ((gated, Evaluation()), (registered, ModelCard())):
             told.operator.operator_extra_links = (page,)
-        promote.override(outlets=[assets.model(name)], on_success_callback=alerts.promoted)(name, registered)
+        model = assets.promotion(name) if problem.release.by_steps else assets.model(name)
+        promote.override(outlets=[model], on_success_callback=alerts.promoted)(name, registered)
 
 
 for each in problems():

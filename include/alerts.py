@@ -26,6 +26,7 @@ from pipelines.config import Action, Channel
 from pipelines.errors import DataError, EvergreenError, GateFailed, SchemaError, ServiceUnavailable
 from pipelines.handoffs.ingestion import Published
 from pipelines.handoffs.monitoring import Decided
+from pipelines.handoffs.releases import Assessed, Stepped
 from pipelines.handoffs.training import Promoted, Registered
 from pipelines.problem import Problem, load_problem
 
@@ -96,6 +97,23 @@ def promoted(context: Mapping[str, Any]) -> None:
         return
     reason = f"{registered.reason}{before}"
     _tell(context, "promoted", f"version {version} serves", reason, f"promotion:{version}", (version,))
+
+
+def asked(context: Mapping[str, Any]) -> None:
+    """Before release's `ask` waits: who is waited for."""
+    assessed = Assessed.model_validate(context["ti"].xcom_pull(task_ids="assess"))
+    users = load_problem(context["ti"].dag_id.rpartition(".")[0]).release.approval.users
+    reason = f"{' or '.join(users) if users else 'Anybody'} may answer in Airflow's Required Actions. {assessed.reason}"
+    event = ":".join(("asked", assessed.release, str(assessed.rung), assessed.partition))
+    _tell(context, "approval wanted", assessed.subject, reason, event, (event,), assessed.partition)
+
+
+def stepped(context: Mapping[str, Any]) -> None:
+    """on_success_callback of release's `step`."""
+    done = Stepped.model_validate(context["ti"].xcom_pull(task_ids="step"))
+    kind: Kind = "release" if done.action == "stepped" else "release ended"
+    event = ":".join((done.release, done.action, done.partition))
+    _tell(context, kind, done.verdict, done.reason, event, (event,), done.partition)
 
 
 def _decided(context: Mapping[str, Any], *, is_request: bool) -> None:

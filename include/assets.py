@@ -1,6 +1,7 @@
 """The assets of a problem: what its DAGs tell each other, under one name each.
 
     ingest -> <problem>/events -> score -> <problem>/predictions -> monitor -> <problem>/retrain_request -> train
+                                                                 -> release -> <problem>/model
 
 An event carries the partition key of the run that emitted it, and wakes one run of the next DAG for that key.
 A run without a key (a bulk history, a task that was skipped) wakes nothing.
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow.sdk import Asset
+from airflow.sdk import Asset, AssetAlias
 
 
 def events(problem: str) -> Asset:
@@ -32,6 +33,20 @@ def retrain_request(problem: str) -> Asset:
 def model(problem: str) -> Asset:
     """A version that was promoted to champion; wakes nobody, kept for lineage."""
     return Asset(f"{problem}/model")
+
+
+def promotion(problem: str) -> AssetAlias:
+    """`model`, of a task that does not promote each time that it succeeds: an event comes from those that do alone."""
+    return AssetAlias(f"{problem}/model")
+
+
+def is_promotion(result: Mapping[str, Any]) -> bool:
+    """Whether a stage has let a version serve.
+
+    >>> is_promotion({"how": "released"}), is_promotion({"action": "promoted"})
+    (False, True)
+    """
+    return result.get("how") == "serves" or result.get("action") == "promoted"
 
 
 def facts(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, NoReturn, ParamSpec
 
-from airflow.sdk import get_current_context, task
+from airflow.sdk import Asset, AssetAlias, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from include.assets import facts
+from include.assets import facts, is_promotion
 from pipelines.errors import ConfigError, NothingToDo, PermanentError, TransientError
 from pipelines.handoffs.base import to_json
 
@@ -131,7 +131,10 @@ def _tell(result: Mapping[str, Any]) -> None:
         _push_verdict(line)
     if context := _context():
         for outlet in context["task"].outlets:
-            context["outlet_events"][outlet].extra = facts(result)
+            if not isinstance(outlet, AssetAlias):
+                context["outlet_events"][outlet].extra = facts(result)
+            elif is_promotion(result):
+                context["outlet_events"][outlet].add(Asset(outlet.name), extra=facts(result))
 
 
 def _push_verdict(line: str) -> None:

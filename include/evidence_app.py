@@ -35,7 +35,14 @@ PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; 
 
 
 # The first task of each DAG, which pins the run's config.
-PINNED_BY = {"ingest": "extract", "train": "label", "annotate": "choose", "score": "plan", "monitor": "profile"}
+PINNED_BY = {
+    "ingest": "extract",
+    "train": "label",
+    "annotate": "choose",
+    "score": "plan",
+    "monitor": "profile",
+    "release": "assess",
+}
 
 
 class RunPage(NamedTuple):

@@ -249,7 +249,8 @@ TABLES: dict[TableName, Table] = {
         Table(
             "ledger",
             "ingest.validate, ingest.publish, train.gate, train.refit, train.promote, monitor.act, alerts, "
-            "quarantine release, quarantine hold, quarantine readmit, roll-back, fall-back",
+            "quarantine release, quarantine hold, quarantine readmit, roll-back, fall-back, "
+            "release.assess, release.step, release",
             "decision",
             "kind",
             (

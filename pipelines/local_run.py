@@ -19,6 +19,7 @@ from pipelines.handoffs import line
 from pipelines.handoffs.base import HandOff
 from pipelines.handoffs.ingestion import Published
 from pipelines.handoffs.monitoring import Requested
+from pipelines.handoffs.releases import Stepped
 from pipelines.handoffs.scoring import ScoredPartition
 from pipelines.handoffs.training import Promoted
 from pipelines.problem import Problem, load_problem
@@ -31,6 +32,7 @@ STAGES = {
     "annotate": ("vote", "choose", "collect", "self_train"),
     "score": ("plan", "score", "publish"),
     "monitor": ("profile", "detect", "estimate", "diagnose", "explain", "decide", "act", "report"),
+    "release": ("assess", "step"),
 }
 PLACES = {
     "EVERGREEN_STORE_URI": "file:///folder or s3://bucket/prefix",
@@ -160,6 +162,12 @@ def monitor(problem_name: str, partition: str) -> Requested:
     decided = chain.run("monitor.decide", problem_name, explained)
     chain.run("monitor.report", problem_name, decided)
     return chain.outcome(chain.run("monitor.act", problem_name, decided))  # type: ignore[no-any-return]
+
+
+def release(problem_name: str, partition: str) -> Stepped:
+    """Raises NothingToDo where no release is under way, it stays where it is, or people are to be asked."""
+    stepped: Stepped = logged("release.step", problem_name, logged("release.assess", problem_name, partition))
+    return stepped
 
 
 def run(name: str, problem_name: str, options: Mapping[str, str | bool | None], given: Any = None) -> Any:

@@ -67,3 +67,8 @@ def score_staging_uri(problem: Problem, partition: str, *parts: str) -> str:
 def evidence_uri(problem: Problem, partition: str, version: str, name: str) -> str:
     """What a stage of the monitor has found in a partition that a version scored, such as its `diagnosis`."""
     return store.store_uri(problem.name, "monitoring", partition, version, f"{name}.json")
+
+
+def release_page_uri(problem: Problem, partition: str) -> str:
+    """How far a release had come at the end of a partition."""
+    return store.store_uri(problem.name, "reports", partition, "release.html")

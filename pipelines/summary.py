@@ -14,12 +14,14 @@ from pipelines.artifacts import TableName
 from pipelines.asof.as_known import holds_now
 from pipelines.asof.ingested import empty, ingested
 from pipelines.problem import Problem
+from pipelines.release import ladder
+from pipelines.release.ladder import ENDS, Rollout
 
 
 @dataclass(frozen=True)
 class PartitionSummary:
     """`quality` is the task's `headline` metric, None until the partition's labels are in; `outcome` says what came of
-    an action."""
+    an action; `release` what became of a release then."""
 
     partition: str
     rows: int
@@ -29,6 +31,7 @@ class PartitionSummary:
     verdict: str
     action: str
     outcome: str
+    release: str
     champion: str
 
 
@@ -65,12 +68,13 @@ def partitions(problem: Problem) -> list[PartitionSummary]:
         for row in ledger.decisions(problem, "promotion")
         if row["action"] == "promoted"
     }
-    versions = _versions(problem)
+    versions, released = _versions(problem), _released(problem)
     rows_by_partition = []
     for key in sorted({*events, *empty(problem)}):
         outcome = ""
         if key in gates:
-            outcome = f"v{promoted[key]} promoted" if key in promoted else f"gate {gates[key]['verdict']}"
+            passed = f"gate {gates[key]['verdict']}"
+            outcome = f"v{promoted[key]} promoted" if key in promoted and key not in released else passed
         judged = watched.get(key)
         rows_by_partition.append(
             PartitionSummary(
@@ -82,10 +86,57 @@ def partitions(problem: Problem) -> list[PartitionSummary]:
                 judged["verdict"] if judged else "",
                 judged["action"] if judged else "",
                 outcome,
+                released.get(key, ""),
                 versions.get(key, ""),
             )
         )
     return rows_by_partition
+
+
+@dataclass(frozen=True)
+class ServedBy:
+    """A version that served rows of a partition. `share`: chance that a row had of it; None: no release was under way.
+
+    `since`: partition whose decision let it serve; `reason`: of that decision; `approved_by`: empty where nobody was
+    asked.
+    """
+
+    version: str
+    variant: str
+    rows: int
+    share: float | None
+    since: str
+    reason: str
+    approved_by: str
+
+
+def served(problem: Problem, partition: str) -> list[ServedBy]:
+    """Which versions served a partition, as its rows and the ledger have it: those that served most first."""
+    columns = ["model_version", "variant", "propensity"]
+    rows = store.dataset(problem, "predictions").to_table(columns, filter=pc.field("partition") == partition)
+    groups = rows.group_by(columns).aggregate([([], "count_all")]).to_pylist()
+    promotions = {str(row["model_version"]): row for row in ledger.decisions(problem, "promotion")}
+    releases = {rollout.challenger: rollout for rollout in ladder.read(problem).rollouts}
+    by_version = []
+    for group in sorted(groups, key=lambda group: -group["count_all"]):
+        version, since, reason, approved = group["model_version"], "", "", ""
+        if group["variant"] == "challenger" and version in releases:
+            release = releases[version]
+            since, reason = release.began, f"release {release.name}: {release.assigned[partition].kind}"
+            approved = _approved(release, partition)
+        elif row := promotions.get(version):
+            since, reason = row["partition"], row["reason"]
+            approved = row["evidence"].get("approved_by") or ""
+        by_version.append(
+            ServedBy(version, group["variant"], group["count_all"], group["propensity"], since, reason, approved)
+        )
+    return by_version
+
+
+def _approved(release: Rollout, partition: str) -> str:
+    """Who approved the newest step before a partition."""
+    answers = [row for row in release.rows if row["action"] == "answered" and row["partition"] < partition]
+    return str(answers[-1]["evidence"].get("user") or "") if answers else ""
 
 
 def missed(problem: Problem, now: datetime, done: Collection[str] | None = None) -> list[str]:
@@ -134,6 +185,20 @@ def status(problem: Problem, now: datetime | None = None) -> Status:
         reason=newest["reason"] if newest else None,
         missed=missed_in_words(problem, missed(problem, now or datetime.now(UTC))),
     )
+
+
+def _released(problem: Problem) -> dict[str, str]:
+    """What became of releases at the end of each partition, in a few words."""
+    words: dict[str, str] = {}
+    for rollout in ladder.read(problem).rollouts:
+        for row in rollout.rows:
+            if row["action"] == "started":
+                words[row["partition"]] = f"v{rollout.challenger} to {rollout.settings.rungs[0].in_words}"
+            elif row["action"] == "stepped":
+                words[row["partition"]] = f"v{rollout.challenger} to {row['verdict']}"
+            elif row["action"] in ENDS:
+                words[row["partition"]] = f"v{rollout.challenger} {row['action']}"
+    return words
 
 
 def _count(problem: Problem, name: TableName) -> dict[str, int]:

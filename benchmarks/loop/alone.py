@@ -64,7 +64,7 @@ def play(weeks: list[str], is_profiled: bool) -> Alone:
     played = []
     for week in weeks:
         wall, cpu = time.monotonic(), time.process_time()
-        for dag in (local_run.ingest, local_run.score, local_run.monitor):
+        for dag in (local_run.ingest, local_run.score, local_run.monitor, local_run.release):
             local_run.logged = partial(_timed, ran, week, stages, profiles if is_profiled else None)
             partitions = (week, week) if dag is local_run.ingest else (week,)
             with suppress(local_run.NothingToDo):

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines.cli import data, models, monitoring
+from pipelines.cli import data, models, monitoring, releases
 from pipelines.embedded import Embedded, default_home, load_environment, stop_running
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
 from pipelines.handoffs.base import to_json
@@ -124,11 +124,15 @@ def replay(
 @app.command()
 def status(
     problem_name: Annotated[str | None, typer.Argument(help="default: all of them", metavar="[PROBLEM]")] = None,
+    on: Annotated[
+        str | None, typer.Option(help="a day, such as 2013-05-20: which version served its partition, and why")
+    ] = None,
 ) -> None:
     """What serves, since when, how fresh its data is, and what monitoring said last.
 
     Example:
         evergreen status flight_delay
+        evergreen status flight_delay --on 2013-05-20
     """
     from rich.table import Table
 
@@ -137,6 +141,9 @@ def status(
     load_environment()
     for name in [problem_name] if problem_name else problem_names():
         problem = load_problem(name)
+        if on is not None:
+            releases.show_served(problem, on)
+            continue
         state = summary.status(problem)
         table = Table(title=name, show_header=False, title_justify="left")
         if state.version is None:
@@ -211,7 +218,10 @@ def _is_sound(name: str, quick: bool) -> bool:
 @app.command()
 def run(
     stage: Annotated[
-        str, typer.Argument(help="a DAG (ingest, train, annotate, score, monitor) or a stage, such as ingest.validate")
+        str,
+        typer.Argument(
+            help="a DAG (ingest, train, annotate, score, monitor, release) or a stage, such as ingest.validate"
+        ),
     ],
     problem_name: ProblemName,
     partition: Annotated[str, typer.Option(help="partition key, such as 2013-04-01")] = "",
@@ -258,6 +268,7 @@ app.command()(models.reproduce)
 app.command()(models.curves)
 app.command("roll-back")(models.roll_back)
 app.command("fall-back")(models.fall_back)
+app.command()(releases.release)
 app.command()(monitoring.decide)
 
 
@@ -349,6 +360,7 @@ def _print_summary(problem: Problem) -> None:
         table.add_column(name)
     for row in summary.partitions(problem):
         action = f"{row.action} → {row.outcome}" if row.action and row.outcome else row.action or row.outcome
+        action = "; ".join(part for part in (action, row.release) if part)
         style = "bold" if row.action == "retrain" else None
         table.add_row(
             row.partition,

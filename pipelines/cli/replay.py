@@ -41,8 +41,9 @@ def prepare(client: AirflowClient, problem: Problem, wait_s: float = 60) -> None
     """
     import time
 
-    by_hand = ("train", "annotate") if problem.labels.are_made else ("train",)
-    wanted = {f"{problem.name}.{dag}" for dag in (*by_hand, *CHAIN)}
+    others = ["train", *(["annotate"] if problem.labels.are_made else [])]
+    others += ["release"] if problem.release.by_steps else []
+    wanted = {f"{problem.name}.{dag}" for dag in (*others, *CHAIN)}
     end = time.monotonic() + wait_s
     while not wanted <= client.dag_ids():
         if time.monotonic() > end:
@@ -53,7 +54,7 @@ def prepare(client: AirflowClient, problem: Problem, wait_s: float = 60) -> None
                 cure="`evergreen check` says what is wrong with a problem.yaml",
             )
         time.sleep(0.5)
-    for dag in (*by_hand, *reversed(CHAIN)):  # a paused DAG misses its events: who listens wakes first
+    for dag in (*others, *reversed(CHAIN)):  # a paused DAG misses its events: who listens wakes first
         client.unpause(f"{problem.name}.{dag}")
 
 
@@ -86,6 +87,8 @@ def play(client: AirflowClient, problem: Problem, partition: str, tell: Tell) ->
         if dag != "ingest":
             run = client.wait_for(f"{problem.name}.{dag}", partition, START_TIMEOUT_S)
         run = _finish(client, run, partition, tell)
+    if problem.release.by_steps:  # what serves the next partition may change with it
+        _finish(client, client.wait_for(f"{problem.name}.release", partition, START_TIMEOUT_S), partition, tell)
     requested = client.xcom(run, "act")
     if requested and Action(requested["action"]).trains:
         _finish(client, client.wait_for(f"{problem.name}.train", partition, START_TIMEOUT_S), partition, tell)

@@ -27,6 +27,15 @@ class Rung(NamedTuple):
     share: float
     """Chance that the challenger serves a unit; a bandit's first one."""
 
+    @property
+    def in_words(self) -> str:
+        """
+        >>> Rung("shadow", 0.0).in_words, Rung("canary", 0.05).in_words, Rung("ab", 0.5).in_words
+        ('shadow', 'canary of 5%', 'A/B test of 50%')
+        """
+        name = "A/B test" if self.kind == "ab" else self.kind
+        return f"{name} of {self.share:.0%}" if 0 < self.share < 1 else name
+
 
 class _Looks(Config):
     """How long a rung is looked at, in partitions whose labels are in."""

@@ -33,7 +33,7 @@ VersionFiles = TypedDict(
     total=False,
 )
 
-# What comes to a candidate's run after its training.
+# What comes to a candidate's run after its training; the page of its release is that of the newest partition.
 RunFiles = TypedDict(
     "RunFiles",
     {
@@ -43,6 +43,7 @@ RunFiles = TypedDict(
         "reference.json": VersionReference,
         "model_card.md": bytes,
         "model_card.html": bytes,
+        "release.html": bytes,
     },
     total=False,
 )

@@ -67,6 +67,25 @@ class Assessed(HandOff):
         return f"{self.kind}, {self.verdict}: {self.reason}"
 
 
+class Answer(HandOff):
+    """What people said of a step, or what counts as nobody did."""
+
+    is_approved: bool
+    user: str | None = None
+    """Who answered; None: nobody did in time."""
+    time: str | None = None
+    """When, ISO 8601."""
+
+    @property
+    def in_words(self) -> str:
+        """
+        >>> Answer(is_approved=True, user="ada").in_words, Answer(is_approved=False).in_words
+        ('approved by ada', 'rejected, as nobody answered in time')
+        """
+        word = "approved" if self.is_approved else "rejected"
+        return f"{word} by {self.user}" if self.user else f"{word}, as nobody answered in time"
+
+
 class Stepped(HandOff):
     """What was done about a release."""
 

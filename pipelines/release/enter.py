@@ -68,7 +68,9 @@ def begin(problem: Problem, contender: Contender) -> str:
 
     champion = tracking.serving(problem)
     began = max([contender.partition, *store.partition_keys(problem, "predictions")])
-    return ladder.start(problem, contender, str(champion.version), str(champion.run_id), began)
+    name = ladder.start(problem, contender, str(champion.version), str(champion.run_id), began)
+    tracking.challenge(problem, contender.version)
+    return name
 
 
 def begin_next(problem: Problem) -> str | None:

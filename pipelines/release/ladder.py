@@ -163,8 +163,8 @@ def fold(rows: Sequence[Decision], promotions: Sequence[Decision]) -> Ladder:
         if row["action"] == "waiting":
             waiting[version] = Contender(version, row["evidence"]["run_id"], row["partition"], row["reason"])
         elif row["action"] == "started":
-            waiting.pop(version, None)
-            rollouts[name] = _started(row)
+            waiting = {}  # older than the one that begins: not gone back to
+            rollouts = {name: _followed(rollout, row) for name, rollout in rollouts.items()} | {name: _started(row)}
         elif name in rollouts:
             rollouts[name] = _after(rollouts[name], row)
     return Ladder(tuple(rollouts.values()), tuple(waiting.values()))
@@ -211,7 +211,8 @@ def _after(rollout: Rollout, row: Decision) -> Rollout:
             share = evidence.get("share") if rung == rollout.rung or evidence.get("share") is not None else None
             return replace(rollout, rung=max(rung, rollout.rung), share=share, question=None, reason=row["reason"])
         case "held" | "resumed" as action:
-            return replace(rollout, is_held=action == "held", reason=row["reason"])
+            question = rollout.question if action == "held" else None  # to be asked again
+            return replace(rollout, is_held=action == "held", question=question, reason=row["reason"])
     ended = next((state for state in ENDS if state == row["action"]), None)
     return rollout if ended is None else replace(rollout, state=ended, question=None, reason=row["reason"])
 
@@ -226,6 +227,13 @@ def _overtaken(rollout: Rollout, promotion: Decision) -> Rollout:
     if rollout.state != "under way" or serves in (rollout.champion, rollout.challenger):
         return rollout
     return replace(rollout, state="overtaken", question=None, reason=f"version {serves} serves: {promotion['verdict']}")
+
+
+def _followed(rollout: Rollout, begun: Decision) -> Rollout:
+    """A release after another one has begun: what it was against served no more."""
+    if rollout.state != "under way":
+        return rollout
+    return replace(rollout, state="overtaken", question=None, reason=f"release {begun['evidence']['release']} began")
 
 
 def release_name(champion: str, challenger: str) -> str:
@@ -313,11 +321,9 @@ def assign(problem: Problem, rollout: Rollout, partition: str) -> Assignment:
         decision=f"{KIND}:assigned:{partition}",
         kind=KIND,
         partition=partition,
-        verdict=rollout.here.kind,
+        verdict=rollout.here.in_words,
         action="assigned",
-        reason=f"version {rollout.challenger} for {rollout.here.share:.0%}"
-        if rollout.here.share
-        else f"version {rollout.challenger} beside version {rollout.champion}",
+        reason=f"version {rollout.challenger} beside version {rollout.champion}",
         model_version=rollout.challenger,
         evidence={"release": rollout.name, "assignment": assignment.model_dump(mode="json")},
     )

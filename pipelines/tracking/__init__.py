@@ -8,7 +8,17 @@ from __future__ import annotations
 
 import os
 
-from pipelines.tracking.registry import champion, describe, previous, promote, register, roll_back, serving
+from pipelines.tracking.registry import (
+    challenge,
+    champion,
+    describe,
+    leave,
+    previous,
+    promote,
+    register,
+    roll_back,
+    serving,
+)
 from pipelines.tracking.runs import (
     annotate,
     fail,
@@ -27,10 +37,12 @@ from pipelines.tracking.trials import RunTrials
 __all__ = [
     "RunTrials",
     "annotate",
+    "challenge",
     "champion",
     "describe",
     "fail",
     "find_run",
+    "leave",
     "load_model",
     "log_candidate",
     "log_files",

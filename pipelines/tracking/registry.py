@@ -86,6 +86,20 @@ def promote(problem: Problem, version: str) -> str | None:
     return replaced
 
 
+def challenge(problem: Problem, version: str) -> None:
+    """Point the alias challenger at `version`."""
+    with explained():
+        client().set_registered_model_alias(problem.name, "challenger", version)
+
+
+def leave(problem: Problem, version: str) -> None:
+    """Take the alias challenger from `version`; where another has it by now, it stays there."""
+    challenger = _named(problem, "challenger")
+    if challenger is not None and str(challenger.version) == version:
+        with explained():
+            client().delete_registered_model_alias(problem.name, "challenger")
+
+
 def roll_back(problem: Problem, version: str) -> None:
     """Point the alias champion at `version`; what served is not kept as previous: it was left because it does harm."""
     registry = client()

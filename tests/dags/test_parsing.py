@@ -60,7 +60,14 @@ def test_a_broken_problem_is_shown_and_leaves_the_others_alone(
 
     bag = parse()
 
-    assert sorted(bag.dags) == ["good.annotate", "good.ingest", "good.monitor", "good.score", "good.train"]
+    assert sorted(bag.dags) == [
+        "good.annotate",
+        "good.ingest",
+        "good.monitor",
+        "good.release",
+        "good.score",
+        "good.train",
+    ]
     [(file, message)] = bag.import_errors.items()
     assert Path(file).name == "broken_problems.py"
     for part in (str(bad), "partitions.every", "'month'", "next:", "worse/problem.yaml"):

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from include.alerts import alerted, failed, held_back, promoted, requested
+from include.alerts import alerted, failed, held_back, promoted, requested, stepped
 from include.boundary import last_word
 from pipelines.problem import load_problem, problem_names
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 KINDS = ("ingest", "train", "score", "monitor")
-ON_REQUEST = "annotate"  # of problems that ask for labels
+ON_REQUEST = ("annotate", "release")  # of problems that ask for labels, and that release by steps
 
 
 def test_parses(bag: DagBag) -> None:
@@ -23,13 +23,13 @@ def test_parses(bag: DagBag) -> None:
 
 
 def test_each_problem_has_its_dags(bag: DagBag) -> None:
-    expected = {f"{name}.{kind}" for name in problem_names() for kind in (*KINDS, ON_REQUEST)}
+    expected = {f"{name}.{kind}" for name in problem_names() for kind in (*KINDS, *ON_REQUEST)}
     assert set(bag.dags) == expected, "every DAG is built for each problem by a loop over include.wiring.problems()"
 
 
 def test_files_are_wiring() -> None:
     files = sorted(DAGS.glob("*.py"))
-    assert {file.stem for file in files} == {*KINDS, ON_REQUEST, "broken_problems"}, (
+    assert {file.stem for file in files} == {*KINDS, *ON_REQUEST, "broken_problems"}, (
         "one file a DAG: put helpers into include/"
     )
     for file in files:
@@ -56,7 +56,10 @@ def test_owner_and_tags_come_from_the_problem(bag: DagBag) -> None:
 
 def test_one_run_at_a_time_and_no_catching_up(bag: DagBag) -> None:
     for dag in bag.dags.values():
-        assert dag.max_active_runs == 1, f"{dag.dag_id}: a partition rests on those before it; use options()"
+        if dag.dag_id.endswith(".release"):
+            assert dag.max_active_runs > 1, "a run that waits for people keeps no later partition waiting"
+        else:
+            assert dag.max_active_runs == 1, f"{dag.dag_id}: a partition rests on those before it; use options()"
         assert not dag.catchup, f"{dag.dag_id}: `airflow backfill create` loads the past, not unpausing; use options()"
 
 
@@ -82,6 +85,7 @@ def test_decisions_are_told(bag: DagBag) -> None:
         act = bag.dags[f"{name}.monitor"].get_task("act")
         assert (act.on_skipped_callback, act.on_success_callback) == ([alerted], [requested])
         assert bag.dags[f"{name}.train"].get_task("promote").on_success_callback == [promoted]
+        assert bag.dags[f"{name}.release"].get_task("step").on_success_callback == [stepped]
         assert bag.dags[f"{name}.ingest"].get_task("publish").on_success_callback == [held_back]
 
 

@@ -38,6 +38,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "annotate": {"partition": PARTITION},
     "score": {"partition": PARTITION},
     "monitor": {"partition": PARTITION},
+    "release": {"partition": PARTITION},
 }
 SPECIAL = {
     "train.train": [f"train.{name}" for name in CANDIDATES],
@@ -116,7 +117,7 @@ def agree(bag: DagBag, dag: str, plan: Plan) -> None:
     assert not (is_red and end != "fails"), plan
 
 
-@pytest.mark.parametrize("dag", ["ingest", "score", "monitor"])
+@pytest.mark.parametrize("dag", ["ingest", "score", "monitor", "release"])
 def test_the_same_stages_run_whichever_of_them_have_nothing_to_do(bag: DagBag, dag: str) -> None:
     every = steps(dag)
     for outcomes in product(("gives", "nothing"), repeat=len(every)):
@@ -128,7 +129,7 @@ def plans(dag: str) -> st.SearchStrategy[Plan]:
     return st.dictionaries(st.sampled_from(steps(dag)), st.sampled_from(["nothing", "fails"]), max_size=4)
 
 
-@pytest.mark.parametrize("dag", ["train", "annotate", "score", "monitor"])
+@pytest.mark.parametrize("dag", ["train", "annotate", "score", "monitor", "release"])
 def test_the_same_stages_run_whichever_have_nothing_to_do_or_fail(bag: DagBag, dag: str) -> None:
     @settings(max_examples=60)
     @given(plan=plans(dag))

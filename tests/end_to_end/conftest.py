@@ -23,6 +23,7 @@ from tests.flights import use_first_months
 from tests.made_once import shared
 from tests.object_store import HOME, installed
 from tests.stages import test_tasks
+from tests.stages.release import test_whole
 
 PROBLEM = "flight_delay"
 AIRFLOW = ("api_server", "dag_processor", "scheduler")
@@ -55,6 +56,7 @@ def write_problem(folder: Path) -> None:
     raw["validation"]["expectation_rows"] = 300  # as in tests/stages: the rules are what it costs, and tests
     raw["scoring"] = {"shard_rows": 4000}
     raw["monitoring"]["report_rows"] = 500
+    del raw["release"]  # test_release.py is about the way from the gate to serving
     raw["monitoring"]["policy"] |= {"updates": "scheduled", "every_partitions": 2}
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
 
@@ -64,6 +66,7 @@ def boot(folder: Path, home: Path) -> Embedded:
     write_problem(folder)
     for name in test_tasks.TASKS:
         test_tasks.write_problem(name, folder)
+    test_whole.write_problem(folder, approval={"when": "promote", "hours": 1})
     if home.exists():
         shutil.rmtree(home)
     (home / "object_store").mkdir(parents=True)

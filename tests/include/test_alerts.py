@@ -31,6 +31,7 @@ from pipelines.config import Action
 from pipelines.errors import DataError, GateFailed, SchemaError, ServiceUnavailable
 from pipelines.handoffs.ingestion import Published
 from pipelines.handoffs.monitoring import Decided
+from pipelines.handoffs.releases import Assessed, Stepped
 from pipelines.handoffs.training import Evaluated, Promoted, Registered
 from pipelines.problem import load_problem, problems_folder
 from tests.handed_on import example
@@ -301,6 +302,38 @@ def test_a_promotion(receiver: Receiver, configured: Callable[..., None]) -> Non
     assert sent["subject"] == "[info] kettle 2013-04-01: version 4 serves"
     assert sent["reason"] == "AUC 0.71; it replaces version 3"
     assert sent["links"]["Model card"].endswith("/models/4/card.html")
+
+
+def test_a_release_begins(receiver: Receiver, configured: Callable[..., None]) -> None:
+    configured({"webhook": "ops", "min_severity": "info"})
+    begun = example(Promoted, version="4", replaced=None, how="released", release="v3-v4").model_dump(mode="json")
+    registered = example(Registered, version="4", reason="AUC 0.71").model_dump(mode="json")
+    alerts.promoted(context("train", "promote", promote=begun, register=registered))
+    sent = receiver.got[0][2]
+    assert (sent["kind"], sent["verdict"]) == ("release", "the release of version 4 begins")
+
+
+def test_people_are_told_that_they_are_waited_for(receiver: Receiver, configured: Callable[..., None]) -> None:
+    configured({"webhook": "ops"})
+    path = problems_folder() / "kettle" / "problem.yaml"
+    raw = yaml.safe_load(path.read_text())
+    raw["release"]["approval"] = {"when": "promote", "users": ["ada", "bob"]}
+    path.write_text(yaml.safe_dump(raw))
+    assessed = example(Assessed, partition="2013-04-01", subject="kettle: version 4 serves everything?", reason="z 5")
+    alerts.asked(context("release", "ask", assess=assessed.model_dump(mode="json")))
+    sent = receiver.got[0][2]
+    assert (sent["kind"], sent["severity"]) == ("approval wanted", "warning")
+    assert sent["verdict"] == "kettle: version 4 serves everything?"
+    assert sent["reason"].startswith("ada or bob may answer in Airflow's Required Actions.")
+    assert sent["links"]["Release"].endswith("/reports/2013-04-01/release.html")
+
+
+@pytest.mark.parametrize(("action", "kind"), [("stepped", "release"), ("rolled back", "release ended")])
+def test_what_became_of_a_release(receiver: Receiver, configured: Callable[..., None], action: str, kind: str) -> None:
+    configured({"webhook": "ops", "min_severity": "info"})
+    done = example(Stepped, release="v3-v4", action=action, verdict=f"v3-v4 {action}", partition="2013-04-01")
+    alerts.stepped(context("release", "step", step=done.model_dump(mode="json")))
+    assert (receiver.got[0][2]["kind"], receiver.got[0][2]["verdict"]) == (kind, f"v3-v4 {action}")
 
 
 def test_without_a_channel_the_log_says_it(

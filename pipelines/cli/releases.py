@@ -1,0 +1,158 @@
+"""The commands about releases: `evergreen release`, and `evergreen status --on`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import date
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pipelines.embedded import load_environment
+from pipelines.errors import ConfigError, DataError
+from pipelines.problem import Problem, load_problem
+
+WIDE = 160  # columns, where nobody looks at a terminal
+console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+
+
+def release(
+    problem_name: Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")],
+    promote: Annotated[bool, typer.Option("--promote", help="let the challenger serve everything now")] = False,
+    abort: Annotated[bool, typer.Option("--abort", help="end the release; the champion goes on serving")] = False,
+    hold: Annotated[bool, typer.Option("--hold", help="stay on this rung until it is resumed")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on, if it was held; ask again what was asked")] = False,
+    reason: Annotated[str, typer.Option(help="why, for the ledger")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """How far a release has come, and on what evidence; or decide about it by hand, with a reason, on the ledger.
+
+    Example:
+        evergreen release flight_delay
+        evergreen release flight_delay --abort --reason "the airline has asked us to wait"
+    """
+    wanted = [name for name, is_wanted in _by_hand(promote, abort, hold, resume).items() if is_wanted]
+    if len(wanted) > 1:
+        raise ConfigError(f"--{' and --'.join(wanted)} do not go together", where="evergreen release", cure="give one")
+    load_environment()
+    problem = load_problem(problem_name)
+    if wanted:
+        _decide(problem, wanted[0], reason)
+    _show(problem, as_json)
+
+
+def _by_hand(promote: bool, abort: bool, hold: bool, resume: bool) -> dict[str, bool]:
+    return {"promote": promote, "abort": abort, "hold": hold, "resume": resume}
+
+
+def _decide(problem: Problem, what: str, reason: str) -> None:
+    from pipelines import tracking
+    from pipelines.asof.ingested import ingested
+    from pipelines.release import ladder, steps
+
+    if not reason:
+        raise ConfigError("the ledger needs a reason", where="--reason", cure="say why in a few words: it is kept")
+    rollout = ladder.read(problem).current
+    if rollout is None:
+        raise DataError(
+            "no release is under way",
+            where=f"problem {problem.name}",
+            cure=f"one begins when a version passes its gate ({problem.name}.train), where `release.path` has steps",
+        )
+    serves = str(tracking.serving(problem).version)
+    partition = max([rollout.began, *ingested(problem)])
+    if serves not in (rollout.champion, rollout.challenger):
+        steps.end(problem, rollout, "overtaken", partition, f"version {serves} serves by now")
+        raise DataError(
+            f"release {rollout.name} has ended: version {serves} serves",
+            where=f"registered model {problem.name}, alias champion",
+            cure="nothing is left to decide",
+        )
+    match what:
+        case "promote":
+            steps.promote(problem, rollout, partition, reason, steps.BY_HAND)
+        case "abort":
+            steps.end(problem, rollout, "aborted", partition, reason, approved_by=steps.BY_HAND)
+        case "hold":
+            steps.hold(problem, rollout, partition, reason)
+        case _:
+            steps.resume(problem, rollout, partition, reason)
+
+
+def _show(problem: Problem, as_json: bool) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from pipelines.release import ladder
+
+    releases = ladder.read(problem)
+    rows = [_row(row) for rollout in releases.rollouts for row in rollout.rows]
+    if as_json:
+        current = releases.current
+        typer.echo(json.dumps({"current": current.name if current else None, "rows": rows}, indent=1))
+        return
+    for rollout in releases.rollouts[-1:]:
+        state = rollout.here.in_words if rollout.state == "under way" else rollout.state
+        held = ", held" if rollout.is_held else ""
+        asked = f", asked since {rollout.question.partition}" if rollout.question else ""
+        console.print(
+            f"version {rollout.challenger} against version {rollout.champion}: [bold]{state}[/]{held}{asked}\n"
+            f"  {' → '.join(rung.in_words for rung in rollout.settings.rungs)}\n  {escape(rollout.reason)}"
+        )
+    if releases.waiting:
+        console.print(f"waiting: {', '.join(f'version {contender.version}' for contender in releases.waiting)}")
+    if not rows:
+        console.print("no release has begun yet")
+        return
+    table = Table(title=f"{problem.name}: releases", title_justify="left", box=SIMPLE_HEAD)
+    for name in rows[0]:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(escape(str(value)) for value in row.values()))
+    console.print(table)
+
+
+def _row(row: Any) -> dict[str, str]:
+    """A row of the ledger, as the command shows it."""
+    by = row["evidence"].get("user") or row["evidence"].get("approved_by") or ""
+    return {
+        "release": row["evidence"]["release"],
+        "partition": row["partition"],
+        "action": row["action"],
+        "verdict": row["verdict"],
+        "by": by,
+        "reason": row["reason"],
+    }
+
+
+def show_served(problem: Problem, day: str) -> None:
+    """Which versions served the partition of a day, at which shares, why, and who approved."""
+    from rich.table import Table
+
+    from pipelines import summary
+
+    try:
+        key = problem.partitions.key_of(date.fromisoformat(day))
+    except ValueError as error:
+        raise ConfigError(f"{day!r} is no date", where="--on", cure="give a day such as 2013-05-20") from error
+    table = Table(title=f"{problem.name}, {problem.partitions.every} of {key}", title_justify="left")
+    for name in ("version", "as", "rows", "share", "serves since", "approved by", "why"):
+        table.add_column(name)
+    served = summary.served(problem, key)
+    for version in served:
+        table.add_row(
+            version.version,
+            version.variant,
+            f"{version.rows:,}",
+            "" if version.share is None else f"{version.share:.0%}",
+            version.since,
+            version.approved_by,
+            escape(version.reason),
+        )
+    if not served:
+        console.print(f"{problem.name}: nothing was scored for the {problem.partitions.every} of {key}")
+        return
+    console.print(table)
