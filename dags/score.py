@@ -2,7 +2,8 @@
 
 **What it does.** `plan` resolves the alias *champion* once and cuts the partition into shards, `score` scores each
 (one mapped task a shard), `publish` writes them to `predictions` in one Delta commit, and then a manifest object
-that a reader without Delta can wait for. Scoring a partition again replaces its rows.
+that a reader without Delta can wait for. Scoring a partition again replaces its rows. Where a version is under release
+it scores all rows as well; which of them it serves is on the ledger, and the same whenever the partition is scored.
 
 **What makes it run.** New rows: asset `<problem>/events`, with their partition key. By hand: with a *partition key*.
 
@@ -12,6 +13,8 @@ that a reader without Delta can wait for. Scoring a partition again replaces its
 - `plan` failed with *no partition key*: the run was triggered by hand without one.
 - `score` failed with *SchemaError*: the partition's columns are not those that the champion was trained on. The
   log's end lists the difference. Mend the source, or train a new version on the new columns.
+- `publish` says that a version *is taken back*: it could not score, or its scores stray too far from the champion's
+  on the same rows. Its release has ended and the champion serves the whole partition; the reason is on the ledger.
 - A task is up for retry: the store or MLflow does not answer. Readers still see the partition's old rows.
 """
 

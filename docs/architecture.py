@@ -24,13 +24,13 @@ READERS: dict[TableName, str] = {
     "features": "train.check, train.train, train.evaluate, train.refit, monitor.profile, monitor.estimate, "
     "monitor.explain, monitor.decide, monitor.act, monitor.report",
     "training_sets": "train.featurize, train.check, train.train, train.evaluate, train.refit, monitor.act",
-    "predictions": "score.publish, annotate.choose, monitor.profile, monitor.detect, monitor.estimate, "
+    "predictions": "score.plan, score.publish, annotate.choose, monitor.profile, monitor.detect, monitor.estimate, "
     "monitor.explain; `status`",
-    "shadow_predictions": "release.assess",
+    "shadow_predictions": "score.publish, release.assess",
     "profiles": "monitor.detect, monitor.estimate, monitor.explain, monitor.report; `status`",
     "estimates": "monitor.estimate, monitor.report",
-    "ledger": "ingest (all), train.label, score.plan, annotate.choose, monitor.detect, monitor.estimate, "
-    "monitor.decide, monitor.act, alerts; `status`, `decide`, `quarantine`, `roll-back`, `fall-back`",
+    "ledger": "ingest (all), train.label, score.plan, score.publish, annotate.choose, monitor.detect, "
+    "monitor.estimate, monitor.decide, monitor.act, alerts; `status`, `decide`, `quarantine`, `roll-back`, `fall-back`",
 }
 
 

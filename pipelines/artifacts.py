@@ -248,8 +248,8 @@ TABLES: dict[TableName, Table] = {
         ),
         Table(
             "ledger",
-            "ingest.validate, ingest.publish, train.gate, train.refit, train.promote, monitor.act, alerts, "
-            "quarantine release, quarantine hold, quarantine readmit, roll-back, fall-back, "
+            "ingest.validate, ingest.publish, train.gate, train.refit, train.promote, score.plan, score.publish, "
+            "monitor.act, alerts, quarantine release, quarantine hold, quarantine readmit, roll-back, fall-back, "
             "release.assess, release.step, release",
             "decision",
             "kind",
@@ -276,8 +276,9 @@ TABLES: dict[TableName, Table] = {
 
 # Files beside the tables, under <store>/<problem>/.
 FILES = {
-    "predictions_manifest/<partition>.json": "written last by score.publish: rows, version, files, rows by feature "
-    "with a category new to the model; wait for it",
+    "predictions_manifest/<partition>.json": "written last by score.publish: rows, the champion's version, rows by "
+    "the version that serves them, files, rows by feature with a category new to the champion, the release's "
+    "assignment and how far its challenger strays; wait for it",
     "models/<version>/reference.json": "written by train.register: what the training data looked like",
     "models/<version>/held_out.parquet": "written by train.register: a sample of its test rows, labels and scores, "
     "on which its estimates rest",

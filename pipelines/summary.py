@@ -15,6 +15,7 @@ from pipelines.asof.as_known import holds_now
 from pipelines.asof.ingested import empty, ingested
 from pipelines.problem import Problem
 from pipelines.release import ladder
+from pipelines.release.assign import champions_predictions
 from pipelines.release.ladder import ENDS, Rollout
 
 
@@ -210,6 +211,7 @@ def _count(problem: Problem, name: TableName) -> dict[str, int]:
 
 
 def _versions(problem: Problem) -> dict[str, str]:
-    rows = store.dataset(problem, "predictions").to_table(columns=["partition", "model_version"])
+    """The champion of each partition's time."""
+    rows = champions_predictions(problem).to_table(columns=["partition", "model_version"])
     pairs: list[dict[str, Any]] = rows.group_by(["partition", "model_version"]).aggregate([]).to_pylist()
     return {pair["partition"]: pair["model_version"] for pair in pairs}

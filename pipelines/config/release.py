@@ -67,8 +67,10 @@ class Canary(_Looks):
         gt=0,
         le=1,
         description="how far apart the two versions' mean scores, or their shares of rows decided for a class, may be "
-        "on the same rows (of a regression: in standard deviations of the champion's scores) before the challenger is "
-        "taken back at once, without waiting for labels",
+        "on the same rows (of a regression: in standard deviations of the champion's scores), before the challenger is "
+        "taken back at once, without waiting for labels; so of rows with a category that the champion knows and the "
+        "challenger does not. On top of what they were apart in the release's own shadow, whose labels have let it "
+        "pass, and by three standard errors: of a few rows one makes a large share",
     )
 
     @field_validator("shares")

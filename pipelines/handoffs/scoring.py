@@ -50,9 +50,23 @@ class ScoredPartition(HandOff):
     partition: str
     rows: int
     version: str
+    """The champion's."""
+    challenger: str | None = None
+    """Version that has scored all rows too; None: no release is under way."""
+    challenger_rows: int | None = None
+    """How many it serves; None: no release is under way, or it was taken back."""
+    taken_back: str | None = None
+    """Why the challenger serves none, and its release has ended."""
     predictions_version: int
     manifest: str
     """URI."""
 
     def line(self) -> str:
-        return f"{self.rows:,} predictions by version {self.version}"
+        line = f"{self.rows:,} predictions by version {self.version}"
+        if self.taken_back is not None:
+            return f"{line}; version {self.challenger} is taken back: {self.taken_back}"
+        if self.challenger_rows is None:
+            return line
+        if not self.challenger_rows:
+            return f"{line}; version {self.challenger} in its shadow"
+        return f"{line}; {self.challenger_rows / self.rows:.0%} by version {self.challenger}"

@@ -27,11 +27,11 @@ def unit_of(problem: Problem, assignment: Assignment, row: str) -> str:
     return f"coalesce(CAST({row}.{sql.quote(assignment.unit)} AS VARCHAR), {key})"
 
 
-def is_challengers(assignment: Assignment, unit: str = "unit") -> str:
-    """SQL condition: the challenger serves a row whose unit is the text `unit`, an SQL expression.
+def is_challengers(assignment: Assignment, unit: str = "unit", partition: str = "partition") -> str:
+    """SQL condition: the challenger serves a row with these texts for its unit and its partition, SQL expressions.
 
     It does where the lower half of the MD5 of the text, of 2**64 numbers, is below the challenger's share of them: whom
-    it serves at a share it serves at every larger one. Unless units are sticky the row's `partition` is hashed too, and
+    it serves at a share it serves at every larger one. Unless units are sticky the partition is hashed too, and
     they are drawn anew in each.
 
     >>> from pipelines.handoffs.releases import Assignment
@@ -41,8 +41,8 @@ def is_challengers(assignment: Assignment, unit: str = "unit") -> str:
     ... )
     >>> is_challengers(assignment)
     "md5_number_lower('v3-v4/' || unit) < 4611686018427387904::UBIGINT"
-    >>> is_challengers(assignment.model_copy(update={"sticky": False, "share": 0.5}), "u.name")
-    "md5_number_lower('v3-v4/' || u.name || '/' || partition) < 9223372036854775808::UBIGINT"
+    >>> is_challengers(assignment.model_copy(update={"sticky": False, "share": 0.5}), "u.name", "u.day")
+    "md5_number_lower('v3-v4/' || u.name || '/' || u.day) < 9223372036854775808::UBIGINT"
     >>> is_challengers(assignment.model_copy(update={"share": 0.0}))
     'false'
     """
@@ -50,7 +50,7 @@ def is_challengers(assignment: Assignment, unit: str = "unit") -> str:
         return "false"
     text = f"{sql.literal(f'{assignment.release}/')} || {unit}"
     if not assignment.sticky:
-        text += " || '/' || partition"
+        text += f" || '/' || {partition}"
     return f"md5_number_lower({text}) < {int(assignment.share * HASHES)}::UBIGINT"
 
 

@@ -60,15 +60,16 @@ class Files:
         self._fragments: dict[int, list[ds.Fragment]] = {}
         self._directory = self._described_groups()
 
-    def fragments(self, wanted: pc.Expression | None = None) -> list[ds.Fragment]:
-        """Those that may hold rows which `wanted` lets through."""
-        groups = [int(fragment.path) for fragment in self._directory.get_fragments(filter=wanted)]
+    def fragments(self, schema: pa.Schema, wanted: pc.Expression | None = None) -> list[ds.Fragment]:
+        """Those that may hold rows which `wanted`, about columns of `schema`, lets through."""
+        directory = self._directory.replace_schema(schema)
+        groups = [int(fragment.path) for fragment in directory.get_fragments(filter=wanted)]
         return [fragment for group in groups for fragment in self._of_group(group)]
 
     def dataset(self, schema: pa.Schema, wanted: pc.Expression | None = None) -> ds.Dataset:
         """Rows of these files, as far as `schema` has their columns: more than `wanted` lets through."""
         return ds.FileSystemDataset(
-            self.fragments(wanted), self._schema, self._format, self._filesystem
+            self.fragments(schema, wanted), self._schema, self._format, self._filesystem
         ).replace_schema(schema)
 
     def _values(self, column: str) -> pa.ChunkedArray:

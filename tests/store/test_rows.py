@@ -92,6 +92,14 @@ def test_files_of_other_partitions_and_times_are_not_read(tmp_path: Path) -> Non
         assert "2024-01-04" in fragment.path
 
 
+def test_a_column_that_came_later_is_null_for_whoever_chooses_by_it(tmp_path: Path) -> None:
+    later = pa.field("unit", pa.string())
+    dataset = ours(written(tmp_path, day_files(4)), tmp_path)
+    dataset = dataset.replace_schema(dataset.schema.append(later))
+    assert dataset.filter(pc.field("unit") == "a").count_rows() == 0
+    assert dataset.filter(pc.field("unit").is_null() & (pc.field("partition") == "2024-01-02")).count_rows() == 1
+
+
 def day_files(count: int) -> pa.Table:
     days = [START + timedelta(days=day) for day in range(count)]
     return pa.table(

@@ -135,7 +135,7 @@ def label_sources(facts: PageFacts, keys: Sequence[str]) -> list[Source]:
     sources = []
     if scored:
         event_time = f"in {scored[0]} to {scored[-1]}"
-        sources.append(source("predictions", partition=scored, model_version=facts.version))
+        sources.append(source("predictions", partition=scored, model_version=facts.version, variant="champion"))
         sources.append(source("labels", event_time=event_time, known_before=facts.labels_until))
     if held_out:
         sources.append(source(facts.file("held_out.parquet"), partition=held_out))

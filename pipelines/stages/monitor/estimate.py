@@ -24,6 +24,7 @@ from pipelines.monitoring.diagnose.label_shift import LabelShift
 from pipelines.monitoring.diagnose.shifts import LabelEvidence
 from pipelines.problem import Problem
 from pipelines.profiles.column import Frozen
+from pipelines.release.assign import champions_predictions
 from pipelines.release.versions import version_problem
 from pipelines.stages.monitor import evidence
 from pipelines.stages.monitor.labelled import (
@@ -296,7 +297,7 @@ def _scored_rows(
     from pipelines.monitoring.estimate.realised import scores_of
 
     key = sql.quote(trained_problem.key)
-    predictions = store.dataset(problem, "predictions").filter(
+    predictions = champions_predictions(problem).filter(
         (pc.field("partition") == partition) & (pc.field("model_version") == version)
     )
     rows = sql.query(

@@ -14,6 +14,7 @@ from pipelines.dataset.label import label_number, mature
 from pipelines.dataset.waiting import Judgeable, judgeable
 from pipelines.problem import Problem
 from pipelines.profiles.profile import KEPT_PARTITIONS
+from pipelines.release.assign import champions_predictions
 from pipelines.release.versions import learnt_by, threshold_of, version_problem
 from pipelines.stages.monitor.past import reference_of
 
@@ -39,7 +40,7 @@ def labelled_partitions(trained_problem: Problem, version: str, labels_in: Judge
 
     problem, partition = labels_in.problem, labels_in.partition
     fewest = problem.monitoring.policy.min_labels
-    predictions = store.dataset(problem, "predictions")
+    predictions = champions_predictions(problem)
     learnt = learnt_by(problem, version)
     keys = labels_in.among(_sound(problem, store.partition_keys(problem, "predictions")))
     keys = [key for key in keys if key not in learnt]
@@ -166,7 +167,7 @@ def measure_past(labels_in: Judgeable, table: pa.Table) -> tuple[pa.Table, list[
             continue
         trained_problem, parts = version_problem(problem, version), problem.partitions
         matured = next(then for then in parts.between(key, partition) if _is_judgeable(problem, key, then, by_then))
-        predictions, labels = store.dataset(problem, "predictions"), store.dataset(problem, "labels")
+        predictions, labels = champions_predictions(problem), store.dataset(problem, "labels")
         threshold, moment = threshold_of(problem, version), parts.end(matured)
         truth = realised(trained_problem, predictions, labels, [key], version, threshold, moment)[0].scored
         if not len(truth.labels):
@@ -244,7 +245,7 @@ def _spread_of_decisions(problem: Problem, keys: list[str]) -> dict[str, float]:
 
     counts = sql.query(
         "SELECT partition, decision, count(*) AS rows FROM p GROUP BY ALL",
-        {"p": store.dataset(problem, "predictions").filter(sql.is_among("partition", keys))},
+        {"p": champions_predictions(problem).filter(sql.is_among("partition", keys))},
     )
     even = np.ones(len(problem.classes))
     series = {key: evenness(counts.filter(pc.equal(counts["partition"], key))["rows"].to_numpy(), even) for key in keys}

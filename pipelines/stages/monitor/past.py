@@ -32,6 +32,7 @@ from pipelines.monitoring.served import (
 from pipelines.paths import reference_uri, version_uri
 from pipelines.problem import Problem
 from pipelines.profiles.profile import KEPT_PARTITIONS, Profiles, Reference, from_rows
+from pipelines.release.assign import champions_predictions
 from pipelines.release.versions import learnt_by, measured_run, threshold_of, version_lineage, version_problem
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Past(ServedVersion):
     def scorers(self, keys: Sequence[str]) -> list[tuple[ServedVersion, list[str]]]:
         if not keys:
             return []
-        scored = store.dataset(self.problem, "predictions").filter(sql.is_among("partition", keys))
+        scored = champions_predictions(self.problem).filter(sql.is_among("partition", keys))
         query = "SELECT partition, min(model_version) AS version FROM p GROUP BY 1 ORDER BY 1"
         by_partition = sql.query(query, {"p": scored}).to_pylist()
         return [
@@ -125,7 +126,7 @@ class Past(ServedVersion):
         from pipelines.monitoring.estimate.realised import realised
 
         problem = self.problem
-        predictions, labels = store.dataset(problem, "predictions"), store.dataset(problem, "labels")
+        predictions, labels = champions_predictions(problem), store.dataset(problem, "labels")
         threshold, moment = threshold_of(problem, self.version), problem.partitions.end(self.partition)
         return realised(self.trained_problem, predictions, labels, keys, self.version, threshold, moment)
 
@@ -278,7 +279,7 @@ class Past(ServedVersion):
 
     def _predictions(self, keys: Sequence[str]) -> ds.Dataset:
         wanted = sql.is_among("partition", keys) & (pc.field("model_version") == self.version)
-        return store.dataset(self.problem, "predictions").filter(wanted)
+        return champions_predictions(self.problem).filter(wanted)
 
     def _counts(self, rows: ds.Dataset) -> dict[str, int]:
         counted = sql.query("SELECT partition, count(*) AS rows FROM t GROUP BY partition", {"t": rows})

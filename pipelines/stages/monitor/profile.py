@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow.compute as pc
 
 from pipelines import sql, store
@@ -12,6 +14,7 @@ from pipelines.handoffs.config import pin
 from pipelines.handoffs.monitoring import Profiled
 from pipelines.paths import manifest_uri
 from pipelines.problem import Problem, load_problem
+from pipelines.release.assign import champions_predictions
 from pipelines.release.versions import version_problem
 from pipelines.stages.monitor import past
 
@@ -20,7 +23,7 @@ def profile(problem_name: str, partition: str) -> Profiled:
     """Profile the partition's features and scores in one pass, on the bins of the model that scored it.
 
     The scores also by the slices that the problem declares (evaluation.slices.by). A partition that was scored empty
-    has no profile.
+    has no profile. Of one that a release has shared out it is the champion's rows, as in all of monitoring.
     """
     from pipelines.profiles.profile import profile as profile_rows
     from pipelines.profiles.profile import to_rows
@@ -28,7 +31,7 @@ def profile(problem_name: str, partition: str) -> Profiled:
     problem = load_problem(problem_name)
     problem.partitions.parse(partition)
     late = sorted(judgeable(problem, partition).late)
-    predictions = store.dataset(problem, "predictions").to_table(filter=pc.field("partition") == partition)
+    predictions = champions_predictions(problem).to_table(filter=pc.field("partition") == partition)
     if not predictions.num_rows:
         version = _scored_empty(problem, partition)
         store.write_table(problem, "profiles", table_schema(problem, "profiles").empty_table(), [partition])
@@ -51,17 +54,23 @@ def profile(problem_name: str, partition: str) -> Profiled:
 
 
 def _scored_empty(problem: Problem, partition: str) -> str:
-    """The version that scored a partition without rows.
+    """The version that scored a partition of which it serves no rows.
 
     Raises:
         DataError: it was not scored at all.
     """
     uri = manifest_uri(problem, partition)
     manifest = store.find_json(uri)
-    if manifest is None or manifest["rows"] != 0:
+    if manifest is None or _served_by_champion(manifest):
         raise DataError(
             f"partition {partition} has no predictions",
             where=f"problem {problem.name}",
             cure=f"run {problem.name}.score for it first",
         )
     return str(manifest["model_version"])
+
+
+def _served_by_champion(manifest: dict[str, Any]) -> int:
+    """Rows; of a small partition that a release has shared out the challenger may serve all there are."""
+    versions: dict[str, int] = manifest.get("versions", {manifest["model_version"]: manifest["rows"]})
+    return versions.get(manifest["model_version"], 0)

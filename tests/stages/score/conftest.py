@@ -1,0 +1,78 @@
+"""A release of a second version of the small default problem, begun at the end of its history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from pipelines import store, tracking
+from pipelines.artifacts import TableName
+from pipelines.paths import version_uri
+from pipelines.problem import Problem, load_problem
+from pipelines.release import ladder
+from pipelines.release.ladder import Contender
+from pipelines.stages import stage
+from tests.stages.conftest import HISTORY, configure
+
+RELEASE = "v1-v2"
+
+
+@pytest.fixture
+def released(loop_after: Callable[..., str]) -> Callable[..., Problem]:
+    """Begins a release: released(1, path=["shadow", "full"]) is the problem after a week that is not scored yet.
+
+    The challenger, version 2, is the training's logistic regression: its mean score is 0.06 above its champion's.
+    """
+
+    def begun(weeks: int, **settings: Any) -> Problem:
+        loop = loop_after(weeks, is_scored=False)
+        configure(loop, lambda raw: raw.update(release=settings))
+        problem = load_problem(loop)
+        champion = tracking.serving(problem)
+        training = tracking.run_lineage(champion.run_id)["training"]
+        other = tracking.find_run(problem, {"training": training, "candidate": "logistic"})
+        assert other is not None
+        for name in ("problem.json", "reference.json", "held_out.parquet", "lineage.json"):
+            store.write_bytes(version_uri(problem, "2", name), store.read_bytes(version_uri(problem, "1", name)))
+        ladder.start(problem, Contender("2", other[0], HISTORY[1], "better"), "1", champion.run_id, HISTORY[1])
+        return problem
+
+    return begun
+
+
+def step(problem: Problem, to: int, partition: str) -> None:
+    """To the next rung, as `release.step` does."""
+    ladder.record(problem, RELEASE, "stepped", partition, "because", verdict="go on", version="2", turn=str(to), to=to)
+
+
+def end(problem: Problem, action: ladder.Action, partition: str) -> None:
+    ladder.record(problem, RELEASE, action, partition, "because", verdict="so", version="2")
+
+
+def table(problem: Problem, name: TableName, partition: str) -> pa.Table:
+    """Rows of a partition, in the order of their keys."""
+    rows = store.dataset(problem, name).to_table(filter=pc.field("partition") == partition)
+    return rows.sort_by(problem.key)
+
+
+def variants(problem: Problem, partition: str) -> dict[str, str]:
+    """By key: what served each row. Every key comes once."""
+    rows = table(problem, "predictions", partition)
+    served = dict(zip(rows[problem.key].to_pylist(), rows["variant"].to_pylist(), strict=True))
+    assert len(served) == rows.num_rows
+    return served
+
+
+def scored(problem: Problem, partition: str) -> list[Any]:
+    """What plan and score hand on to publish."""
+    with store.task():
+        shards = stage("score.plan")(problem.name, partition)
+    handed_on = []
+    for shard in shards:
+        with store.task():
+            handed_on.append(stage("score.score")(problem.name, shard))
+    return handed_on
