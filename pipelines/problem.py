@@ -9,22 +9,23 @@ import copy
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 import yaml
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from pipelines.config import (
-    LOSS_OF,
     LOSSES_OF,
     METRICS_OF,
     RESERVED_COLUMNS,
     RESERVED_KEYS,
     Alerts,
+    Available,
     Column,
     Config,
     Costs,
@@ -43,25 +44,57 @@ from pipelines.config import (
     Task,
     Training,
     Validation,
+    WrittenLabel,
     did_you_mean,
+    events_query,
+    labels_query,
+    may_be_left_out,
+    shorthand_faults,
+    written_out,
 )
 from pipelines.errors import ConfigError
 
 Query = Literal["events", "labels"]
+# Where columns cannot be taken from a source, that is said, and not what is missing for want of them.
+FOLLOWS_FROM_SHORTHAND = re.compile(r"columns(\.\w+\.type)?: missing|features\.columns: List should have at least 1")
+SETTING_OF: dict[Query, str] = {"events": "time", "labels": "label"}
+"""What stands in place of a query's file."""
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def _is_none(value: object) -> bool:
+    """What is left out stays out of what is kept: a config without it has the hash that it had before."""
+    return value is None
 
 
 class Problem(Config):
     """One prediction problem, whole."""
 
+    model_config = ConfigDict(json_schema_extra=may_be_left_out("columns", "training", "gate"))
+
     description: str
     owner: str
     task: Task = Field("binary", description="what is predicted: a label of 0 and 1, a class of several, a number")
     tags: list[str] = Field([], description="for Airflow's list of DAGs")
-    key: Name = Field(description="column of events.sql and labels.sql that names an event")
+    key: Name = Field(description="column of events and labels that names an event")
+    time: str | None = Field(
+        None,
+        exclude_if=_is_none,
+        description="where one source is one row per event: its column that says when. The events are its rows then, "
+        "in place of events.sql",
+    )
+    label: WrittenLabel = Field(
+        None, exclude_if=_is_none, description="with `time`: what is to be predicted, in place of labels.sql"
+    )
     partitions: Partitions
-    sources: dict[Name, Source] = Field(min_length=1, description="tables that events.sql and labels.sql select from")
-    columns: dict[Name, Column] = Field(min_length=1)
+    sources: dict[Name, Source] = Field(min_length=1, description="tables that events and labels are selected from")
+    available: Available | None = Field(
+        None, exclude=True, description="when values are known, of each column that does not say itself"
+    )
+    columns: dict[Name, Column] = Field(
+        min_length=1,
+        description="of events. With `time` the source's columns need not be named, but for what is to be said of them",
+    )
     validation: Validation = Validation()
     labels: Labels = Labels()
     dataset: Dataset = Dataset()
@@ -80,18 +113,6 @@ class Problem(Config):
     _queries: dict[Query, str | None] | None = PrivateAttr(
         None
     )  # of a config that was pinned; else those of the folder
-
-    @model_validator(mode="before")
-    @classmethod
-    def _metrics_of_its_task(cls, raw: Any) -> Any:
-        """The metrics that a problem.yaml leaves to us, which depend on the task that it has."""
-        task = raw.get("task", "binary") if isinstance(raw, dict) else None
-        metric = LOSS_OF.get(cast("Task", task)) if isinstance(task, str) else None
-        if metric is None:
-            return raw
-        for path in (("training", "select_by"), ("gate", "slices", "metric")):
-            raw = _filled(raw, path, metric) if path[0] in raw else raw
-        return raw
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Problem:
@@ -279,8 +300,10 @@ class Problem(Config):
         return self._folder
 
     def sql(self, name: Query) -> str:
-        """The text of the problem's `<name>.sql`."""
+        """The text of the problem's `<name>.sql`, or what stands in its place."""
         if self._queries is not None and (text := self._queries[name]) is not None:
+            return text
+        if (text := self._made_query(name)) is not None:
             return text
         path = self._folder / f"{name}.sql"
         try:
@@ -289,15 +312,31 @@ class Problem(Config):
             raise ConfigError(
                 f"{path} cannot be read: {error.strerror}",
                 where=str(path),
-                cure=f"write the query that gives the {name}, one row each",
+                cure=f"write the query that gives the {name}, one row each; or, where one source is one row per "
+                f"event, say `{SETTING_OF[name]}` in problem.yaml",
             ) from error
+
+    def place(self, name: Query) -> str:
+        """Where somebody looks who wants to change a query: its file, or the setting that it is made of."""
+        if self._made_query(name) is not None:
+            return f"{self._folder / 'problem.yaml'}, {SETTING_OF[name]}"
+        return str(self._folder / f"{name}.sql")
+
+    def _made_query(self, name: Query) -> str | None:
+        """The query that `time` and `label` stand for; None where a file has it."""
+        if self.time is None:
+            return None
+        ((source, declared),) = self.sources.items()
+        if name == "events":
+            return events_query(source, self.key, self.time, self.columns)
+        return labels_query(source, self.key, self.time, self.label, declared.columns) if self.label else None
 
     @property
     def queries(self) -> tuple[Query, ...]:
-        """events, and labels unless they come only by hand and by functions and there is no labels.sql."""
+        """events, and labels unless they come only by hand and by functions and nothing says what others are."""
         if self._queries is not None:
             return tuple(self._queries)
-        has_labels = (self._folder / "labels.sql").exists() or "natural" in self.labels.use
+        has_labels = self.label or (self._folder / "labels.sql").exists() or "natural" in self.labels.use
         return ("events", "labels") if has_labels else ("events",)
 
     def present(self, newest: str, now: datetime) -> datetime:
@@ -366,7 +405,8 @@ class Problem(Config):
     def _text(self, name: Query) -> str | None:
         if self._queries is not None:
             return self._queries[name]
-        return self.sql(name) if (self._folder / f"{name}.sql").is_file() else None
+        is_there = self._made_query(name) is not None or (self._folder / f"{name}.sql").is_file()
+        return self.sql(name) if is_there else None
 
 
 class ResolvedProblem(TypedDict):
@@ -382,14 +422,6 @@ def resolve(kept: ResolvedProblem, name: str) -> Problem:
     problem = parse_problem(kept["settings"], problems_folder() / name)
     problem._queries = dict(kept["queries"])
     return problem
-
-
-def _filled(raw: Any, path: tuple[str, ...], value: str) -> Any:
-    """A copy of settings with `value` at `path`, unless something is there; what is no mapping stays as it is."""
-    name, *rest = path
-    if not isinstance(raw, dict) or (not rest and name in raw) or (rest and raw.get(name, {}) is None):
-        return raw
-    return {**raw, name: _filled(raw.get(name, {}), tuple(rest), value) if rest else value}
 
 
 def problems_folder() -> Path:
@@ -445,6 +477,13 @@ def load_problem(name: str) -> Problem:
             cure="start from include/problems/flight_delay/problem.yaml",
         )
     problem = parse_problem(raw, folder)
+    for query, setting in SETTING_OF.items():
+        if getattr(problem, setting) is not None and (folder / f"{query}.sql").exists():
+            raise ConfigError(
+                f"{setting}: {query}.sql is there too, and only one can say what the {query} are",
+                where=str(path),
+                cure=f"remove {query}.sql, or `{setting}` from problem.yaml",
+            )
     for place, package in problem.alerts.missing_packages():
         raise ConfigError(
             f"{place} needs the package {package}, which is not installed",
@@ -460,28 +499,32 @@ def parse_problem(raw: dict[str, Any], folder: Path) -> Problem:
     Raises:
         ConfigError: with one line for each wrong field.
     """
+    settings, faults = written_out(raw), list(shorthand_faults(raw))
     try:
-        problem = Problem.model_validate(raw)
+        problem = Problem.model_validate(settings)
     except ValidationError as error:
+        lines = _explain(settings, error)
+        faults += [line for line in lines if not (faults and FOLLOWS_FROM_SHORTHAND.match(line))]
+    if faults:
         raise ConfigError(
-            _explain(raw, error),
+            f"{len(faults)} wrong setting{'s' * (len(faults) != 1)}\n  " + "\n  ".join(faults),
             where=str(folder / "problem.yaml"),
             cure="mend the fields above; `evergreen check` looks again",
-        ) from None
+        )
     problem._folder = folder
     return problem
 
 
-def _explain(raw: dict[str, Any], error: ValidationError) -> str:
+def _explain(settings: dict[str, Any], error: ValidationError) -> list[str]:
     """A line for each fault. What sections say of each other comes along though a key beside it is unknown."""
     lines = list(_lines(error))
     unknown = [fault["loc"] for fault in error.errors() if fault["type"] == "extra_forbidden"]
     if unknown and len(unknown) == error.error_count():
         try:
-            Problem.model_validate(_without(raw, unknown))
+            Problem.model_validate(_without(settings, unknown))
         except ValidationError as more:
             lines += _lines(more)
-    return f"{len(lines)} wrong setting{'s' * (len(lines) != 1)}\n  " + "\n  ".join(lines)
+    return lines
 
 
 def _lines(error: ValidationError) -> Iterator[str]:
@@ -500,6 +543,8 @@ def _lines(error: ValidationError) -> Iterator[str]:
                     message += f"; known: {', '.join(known)}"
             case "missing":
                 message, shown = "missing: add it", ""
+                if re.fullmatch(r"columns\.\w+\.type", field):
+                    message = "missing: add it, or declare a column of this name under `columns` of its source"
         if field:
             yield f"{field}: {message}{shown}"
         else:  # of the whole file: each line names its own place

@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.config.plain_table import quote as quote
 from pipelines.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -187,15 +188,6 @@ def explained(where: str) -> Iterator[None]:
         raise ConfigError(
             what.strip().replace("\n", "; "), where=where, cure=hint.group() if hint else "correct the query"
         ) from error
-
-
-def quote(name: str) -> str:
-    """An identifier for SQL.
-
-    >>> quote('order')
-    '"order"'
-    """
-    return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:

@@ -33,18 +33,13 @@ def test_the_defaults_fit_the_task(task: str, loss: str, tmp_path: Path) -> None
     problem = parse_problem(REQUIRED | OF_TASK[task], tmp_path)
     assert problem.gate.slices is not None
     assert (problem.training.select_by, problem.gate.slices.metric) == (loss, loss)
-    own = {"training": OF_TASK[task]["training"] | {"select_by": None}}
+    own = {"training": {"select_by": None}}
     with pytest.raises(ConfigError, match=r"training.select_by"):
         parse_problem(REQUIRED | OF_TASK[task] | own, tmp_path)
-    strict = {"gate": OF_TASK[task]["gate"] | {"slices": {"max_loss": 0.1}}}
+    strict = {"gate": {"slices": {"max_loss": 0.1}}}
     slices = parse_problem(REQUIRED | OF_TASK[task] | strict, tmp_path).gate.slices
     assert slices is not None and (slices.metric, slices.max_loss) == (loss, 0.1)
-    assert (
-        parse_problem(
-            REQUIRED | OF_TASK[task] | {"gate": OF_TASK[task]["gate"] | {"slices": None}}, tmp_path
-        ).gate.slices
-        is None
-    )
+    assert parse_problem(REQUIRED | OF_TASK[task] | {"gate": {"slices": None}}, tmp_path).gate.slices is None
 
 
 @pytest.mark.parametrize(

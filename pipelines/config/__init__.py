@@ -7,6 +7,7 @@ from pipelines.config.base import (
     METRICS_OF,
     RESERVED_COLUMNS,
     RESERVED_KEYS,
+    Available,
     ClassName,
     ColumnType,
     Config,
@@ -15,6 +16,7 @@ from pipelines.config.base import (
     Name,
     Task,
     did_you_mean,
+    may_be_left_out,
 )
 from pipelines.config.dataset import Augmentation, Dataset, Leaks, Resampling, Sampling, Split
 from pipelines.config.evaluation import (
@@ -31,6 +33,7 @@ from pipelines.config.evaluation import (
 from pipelines.config.features import Cross, DatetimePart, Features, History
 from pipelines.config.labels import Hand, LabelingFunction, Labels, SelfTraining, Weak
 from pipelines.config.partitions import Partitions
+from pipelines.config.plain_table import Label, WrittenLabel, events_query, labels_query
 from pipelines.config.release import LOSSES_OF, Loss, Release, Rung, RungKind
 from pipelines.config.serving import COSTS, Monitoring, Policy, Replay, Scoring
 from pipelines.config.sources import Column, Shape, Source, Validation, Volume
@@ -57,6 +60,7 @@ from pipelines.config.training import (
     Update,
     default_preprocessing,
 )
+from pipelines.config.written_out import shorthand_faults, written_out
 
 __all__ = [
     "BASELINES",
@@ -72,6 +76,7 @@ __all__ = [
     "Action",
     "Alerts",
     "Augmentation",
+    "Available",
     "Behaviour",
     "Bootstrap",
     "Calibration",
@@ -97,6 +102,7 @@ __all__ = [
     "History",
     "How",
     "Imbalance",
+    "Label",
     "LabelSource",
     "LabelingFunction",
     "Labels",
@@ -138,6 +144,12 @@ __all__ = [
     "Volume",
     "Way",
     "Weak",
+    "WrittenLabel",
     "default_preprocessing",
     "did_you_mean",
+    "events_query",
+    "labels_query",
+    "may_be_left_out",
+    "shorthand_faults",
+    "written_out",
 ]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
+NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=63)]
 ColumnType = Literal["string", "integer", "float", "boolean", "timestamp"]
+Available = Literal["cutoff", "later"]
 Task = Literal["binary", "multiclass", "regression"]
 Metric = Literal[
     "auc",
@@ -84,6 +86,15 @@ def _as_text(value: Any) -> Any:
 
 
 ClassName = Annotated[str, BeforeValidator(_as_text)]  # YAML reads the class 0 as a number
+
+
+def may_be_left_out(*fields: str) -> Callable[[dict[str, Any]], None]:
+    """For the JSON schema of what people write: these fields are written out before they are checked."""
+
+    def edit(schema: dict[str, Any]) -> None:
+        schema["required"] = [name for name in schema["required"] if name not in fields]
+
+    return edit
 
 
 class Config(BaseModel):

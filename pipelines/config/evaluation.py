@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from pipelines.config.base import Config, Metric, Name
+from pipelines.config.base import Config, Metric, Name, may_be_left_out
 
 FairnessMeasure = Literal["demographic_parity", "equal_opportunity", "equalised_odds"]
 
@@ -112,9 +112,17 @@ class Gate(Config):
     the champion a tie is enough where the minimum is not above 0.
     """
 
-    limits: dict[Metric, Limit] = Field(min_length=1, description="absolute bounds")
-    gain_over_baselines: dict[Metric, float] = Field(min_length=1)
-    gain_over_champion: dict[Metric, float] = Field(min_length=1)
+    model_config = ConfigDict(json_schema_extra=may_be_left_out("limits", "gain_over_baselines", "gain_over_champion"))
+
+    limits: dict[Metric, Limit] = Field(
+        min_length=1, description="absolute bounds; left out: AUC of at least 0.5, of a regression R2 of at least 0"
+    )
+    gain_over_baselines: dict[Metric, float] = Field(
+        min_length=1, description="at least; left out: 0 of AUC, of a regression of R2"
+    )
+    gain_over_champion: dict[Metric, float] = Field(
+        min_length=1, description="at least; left out: -0.02 of AUC, of a regression of R2"
+    )
     ties_pass: float | None = Field(
         0.9,
         ge=0.5,

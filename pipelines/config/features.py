@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
 
 from pipelines.config.base import Config, Name
+
+# `all` is written out before a problem is checked.
+_LIST_OR_ALL = {"anyOf": [{"type": "array", "items": {"type": "string"}, "minItems": 1}, {"const": "all"}]}
 
 
 class History(Config):
@@ -52,7 +55,11 @@ class DatetimePart(Config):
 
 
 class Features(Config):
-    columns: list[str] = Field(min_length=1, description="event columns that the model sees")
+    columns: Annotated[list[str], WithJsonSchema(_LIST_OR_ALL)] = Field(
+        min_length=1,
+        description="event columns that the model sees. all: those that are no timestamps and not known only later",
+    )
+    exclude: list[str] = Field([], exclude=True, description="columns that `all` leaves out")
     history: dict[Name, History] = Field({}, description="features over the past of a group")
     crosses: dict[Name, Cross] = Field({}, description="features of several columns")
     datetime: dict[Name, DatetimePart] = Field({}, description="features out of times")

@@ -6,13 +6,13 @@ import re
 from datetime import date
 from typing import Literal
 
-from pydantic import Field, field_serializer, model_validator
+from pydantic import ConfigDict, Field, field_serializer, model_validator
 
-from pipelines.config.base import ColumnType, Config, Name
+from pipelines.config.base import Available, ColumnType, Config, Name, may_be_left_out
 
 
 class Source(Config):
-    """A table that events.sql and labels.sql select from: a file or many, a Delta table, or a database's table.
+    """A table that events and labels are selected from: a file or many, a Delta table, or a database's table.
 
     `${NAME}` in `path` and `database` stands for an environment variable: passwords belong there.
 
@@ -97,13 +97,16 @@ class Source(Config):
 class Column(Config):
     """One column of `events`: what it means, what its values may be, and whether a prediction may use it."""
 
-    type: ColumnType
+    model_config = ConfigDict(json_schema_extra=may_be_left_out("type"))
+
+    type: ColumnType = Field(description="left out: as the sources declare a column of this name")
     unit: str = ""
     description: str = ""
     owner: str = Field("", description="who answers for it; empty: the problem's owner")
-    available: Literal["cutoff", "later"] | None = Field(
+    available: Available | None = Field(
         None,
-        description="when its value is known: by the cut-off of the prediction, or only later. A feature has to say",
+        description="when its value is known: by the cut-off of the prediction, or only later. A feature has to say, "
+        "or `available` for all columns",
     )
     source_columns: list[str] = Field([], description="where it comes from; empty: read from events.sql")
     nullable: bool = True

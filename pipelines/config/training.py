@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from pipelines.config.base import ClassName, Config, Metric, Name, did_you_mean
+from pipelines.config.base import ClassName, Config, Metric, Name, did_you_mean, may_be_left_out
 
 Encoding = Literal["native", "one_hot", "ordinal", "target", "hashing"]
 Parameter = bool | int | float | str | list[Any] | dict[str, Any] | None
@@ -209,9 +209,17 @@ class Update(Config):
 
 
 class Training(Config):
+    model_config = ConfigDict(json_schema_extra=may_be_left_out("candidates", "baselines"))
+
     seed: int = 0
-    candidates: dict[Name, Candidate] = Field(min_length=1)
-    baselines: list[Name] = Field(min_length=1, description="candidates that the challenger has to beat")
+    candidates: dict[Name, Candidate] = Field(
+        min_length=1, description="left out: prior, logistic (of a regression linear) and xgboost, as they are"
+    )
+    baselines: list[Name] = Field(
+        min_length=1,
+        description="candidates that the challenger has to beat; left out: those whose model is random, prior or "
+        "heuristic",
+    )
     select_by: Metric = Field(
         "log_loss", description="validation metric that picks the challenger; of a regression rmse, unless it is given"
     )

@@ -76,9 +76,10 @@ def feature_units(problem: Problem) -> dict[str, str]:
 def _declared(problem: Problem) -> dict[str, _Declared]:
     """What the config says of each feature."""
     features, all_declared = problem.features, dict[str, _Declared]()
+    origin = "events.sql" if problem.time is None else f"the source {next(iter(problem.sources))}"
     for name in features.columns:
         column = problem.columns[name]
-        definition = f"{name} of events.sql"
+        definition = f"{name} of {origin}"
         all_declared[name] = _Declared(
             column.type, column.unit, column.description, column.owner, definition, made_of=[name]
         )

@@ -32,7 +32,7 @@ BATCH_ROWS = 16_384  # staged together: who scans them reads many batches ahead
 def extract(
     problem: Problem, query: Query, database: duckdb.DuckDBPyConnection, first: str, last: str
 ) -> Iterator[pa.RecordBatch]:
-    """Rows of `events.sql` or `labels.sql` that belong to the partitions `first` to `last`, in no order.
+    """Rows of the problem's events or labels that belong to the partitions `first` to `last`, in no order.
 
     `database` has every source as a view of its own name. Events belong to the partition of their `event_time`; label
     statements to the one in which they arrive (their own `known_time` plus the problem's delay). Values are cast to
@@ -175,7 +175,7 @@ def found_columns(problem: Problem, query: Query, text: str, database: duckdb.Du
         ]
         raise SchemaError(
             "columns differ from the declared ones\n" + "\n".join(lines),
-            where=str(problem.folder / f"{query}.sql"),
+            where=problem.place(query),
             cure="select what is missing, and declare or drop the rest",
         )
     return described_types
@@ -251,7 +251,7 @@ def _is_float(kind: str) -> bool:
 def explained(problem: Problem, query: Query) -> Iterator[None]:
     """Tell what is wrong with the problem's SQL, also where that shows only while rows stream."""
     try:
-        with sql.explained(str(problem.folder / f"{query}.sql")):
+        with sql.explained(problem.place(query)):
             try:
                 yield
             except OSError as error:  # DuckDB's complaint, as an Arrow stream passes it on

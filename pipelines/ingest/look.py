@@ -94,7 +94,7 @@ def _events(problem: Problem, database: duckdb.DuckDBPyConnection, last: str) ->
         yield Remark(
             "wrong",
             f"events: no row from {parts.first} to {last} ({rows_and_span}); correct partitions.first, "
-            "last or events.sql",
+            f"last or {Path(problem.place('events')).name}",
         )
         return
     usual, inside = sorted(counts.values())[len(counts) // 2], sum(counts.values())
@@ -123,7 +123,8 @@ def _labels(problem: Problem, database: duckdb.DuckDBPyConnection) -> Iterator[R
     key, table = sql.quote(problem.key), _table("labels")
     (rows, values) = _row(database, f"SELECT count(*), count(DISTINCT label) FROM {table}")
     if not rows:
-        yield Remark("wrong", "labels: no row; correct labels.sql, or say where labels come from (labels.use)")
+        query = Path(problem.place("labels")).name  # problem.yaml, where that makes the query
+        yield Remark("wrong", f"labels: no row; correct {query}, or say where labels come from (labels.use)")
         return
     labelled = _number(database, f"SELECT count(*) FROM inside WHERE {key} IN (SELECT {key} FROM {table})")
     (events,) = _row(database, "SELECT count(*) FROM inside")

@@ -98,7 +98,7 @@ def test_monitoring_says_which_labels_it_waits_for(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     path = tmp_path / "problems" / "kettle" / "problem.yaml"
     raw = yaml.safe_load(path.read_text())
-    raw["gate"]["min_rows"] = 50
+    raw["gate"] = {"min_rows": 50}
     raw |= {"monitoring": {"policy": {"min_labels": 20}}, "dataset": {"split": {"embargo": False}}}
     path.write_text(yaml.safe_dump(raw))
     local_run.train(kettle, "2024-01-07")

@@ -23,18 +23,15 @@ SECTIONS = {
     "key",
     "partitions",
     "sources",
+    "available",
     "columns",
     "labels",
     "features",
-    "training",
-    "gate",
 }
 REQUIRED = {
     "partitions": {"every", "first"} | FACTS,
     "labels": {"classes"},
     "features": {"columns", "datetime"},
-    "training": {"baselines", "candidates"},
-    "gate": {"limits", "gain_over_baselines", "gain_over_champion"},
 }
 
 
@@ -44,8 +41,7 @@ def test_a_problem_sets_nothing_but_what_is_required(name: str) -> None:
     assert set(settings) <= SECTIONS
     for section, wanted in REQUIRED.items():
         assert set(settings.get(section, {})) <= wanted, section
-    assert all(set(column) == {"type", "available"} for column in settings["columns"].values())
-    assert all(set(candidate) == {"model"} for candidate in settings["training"]["candidates"].values())
+    assert all(set(column) == {"type"} for column in settings["columns"].values())
     assert all(set(source) == {"path"} for source in settings["sources"].values())
 
 

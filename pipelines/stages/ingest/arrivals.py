@@ -247,7 +247,7 @@ def check_orphans(problem: Problem, unmatched: Orphans) -> None:
     if unmatched.without_event > limit * unmatched.labels:
         raise DataError(
             f"{unmatched.message}; at most {limit:.1%} may have none",
-            where=str(problem.folder / "labels.sql"),
+            where=problem.place("labels"),
             cure=f"nothing was published: let events.sql and labels.sql give {problem.key} as the same text; if labels "
             "of events that are not wanted are meant to be there, leave them out in labels.sql, or raise "
             "validation.max_unmatched_label_share; then clear this run",
