@@ -450,6 +450,44 @@ def load_problem(name: str) -> Problem:
     """
     folder = problems_folder() / name
     path = folder / "problem.yaml"
+    problem = parse_problem(_settings_of(name), folder)
+    for query, setting in SETTING_OF.items():
+        if getattr(problem, setting) is not None and (folder / f"{query}.sql").exists():
+            raise ConfigError(
+                f"{setting}: {query}.sql is there too, and only one can say what the {query} are",
+                where=str(path),
+                cure=f"remove {query}.sql, or `{setting}` from problem.yaml",
+            )
+    for place, package in problem.alerts.missing_packages():
+        raise ConfigError(
+            f"{place} needs the package {package}, which is not installed",
+            where=str(path),
+            cure=f"add {package} to the environment of every Airflow component, or use a webhook",
+        )
+    return problem
+
+
+def undeclared_table(name: str) -> Problem | None:
+    """A problem with the source of this one and next to nothing else, to look at the source by.
+
+    None unless what is wrong is that `time` asks for the columns of the source, and it declares none.
+    """
+    column = {"column": {"type": "string"}}
+    try:
+        raw = _settings_of(name)
+        kept = {setting: raw[setting] for setting in ("description", "owner", "key", "partitions", "sources")}
+        alone = parse_problem(
+            kept | {"columns": column, "features": {"columns": list(column)}}, problems_folder() / name
+        )
+    except (ConfigError, KeyError):
+        return None
+    is_undeclared = len(alone.sources) == 1 and not any(source.columns for source in alone.sources.values())
+    return alone if is_undeclared and raw.get("time") is not None else None
+
+
+def _settings_of(name: str) -> dict[str, Any]:
+    """What the problem's file says, as it stands there."""
+    path = problems_folder() / name / "problem.yaml"
     try:
         raw = _parsed(path.read_text())
     except FileNotFoundError as error:
@@ -476,21 +514,7 @@ def load_problem(name: str) -> Problem:
             where=str(path),
             cure="start from include/problems/flight_delay/problem.yaml",
         )
-    problem = parse_problem(raw, folder)
-    for query, setting in SETTING_OF.items():
-        if getattr(problem, setting) is not None and (folder / f"{query}.sql").exists():
-            raise ConfigError(
-                f"{setting}: {query}.sql is there too, and only one can say what the {query} are",
-                where=str(path),
-                cure=f"remove {query}.sql, or `{setting}` from problem.yaml",
-            )
-    for place, package in problem.alerts.missing_packages():
-        raise ConfigError(
-            f"{place} needs the package {package}, which is not installed",
-            where=str(path),
-            cure=f"add {package} to the environment of every Airflow component, or use a webhook",
-        )
-    return problem
+    return raw
 
 
 def parse_problem(raw: dict[str, Any], folder: Path) -> Problem:

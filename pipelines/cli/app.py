@@ -18,7 +18,7 @@ from pipelines.cli import data, models, monitoring, releases
 from pipelines.embedded import Embedded, default_home, load_environment, stop_running
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
 from pipelines.handoffs.base import to_json
-from pipelines.problem import Problem, load_problem, problem_names
+from pipelines.problem import Problem, load_problem, problem_names, undeclared_table
 
 if TYPE_CHECKING:
     from pipelines.cli.replay import Finished
@@ -185,7 +185,7 @@ def _is_sound(name: str, quick: bool) -> bool:
     """Print what there is to say of a problem, and whether it can be run."""
     from datetime import UTC, datetime
 
-    from pipelines.ingest.look import Remark, check_sources, look
+    from pipelines.ingest.look import Remark, check_sources, declaration, look
 
     remarks: list[Remark] = []
     try:
@@ -195,6 +195,8 @@ def _is_sound(name: str, quick: bool) -> bool:
         remarks = look(problem, closed[-1]) if closed else []
     except EvergreenError as error:
         faults = [error]
+        if not quick and (table := undeclared_table(name)):
+            remarks = declaration(table, table.partitions.newest_due(datetime.now(UTC)))
     except Exception as error:  # of ours, and no reason to look at no other problem
         errors.print_exception(max_frames=8)
         console.print(

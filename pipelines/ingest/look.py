@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import yaml
 
 from pipelines import sql
 from pipelines.errors import DataError, EvergreenError
@@ -22,6 +25,8 @@ from pipelines.ingest.rules import check_rules
 from pipelines.ingest.sources import Opened, described, opened
 from pipelines.ingest.validate import bad_numbers, some, summary
 from pipelines.problem import Problem, Query
+
+_NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?"  # 1.50, and not 007
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,46 @@ def look(problem: Problem, last: str) -> list[Remark]:
         if _number(database, "SELECT count(*) FROM inside"):
             remarks += _judged(problem, sources, problem.partitions.between(first, last))
         return remarks
+
+
+def declaration(problem: Problem, last: str) -> list[Remark]:
+    """The columns of a problem's one source and their types, as the line that declares them in problem.yaml.
+
+    All rows are looked at, as of a source that declares nothing. A text is a number here where every value is written
+    as one, if with zeros at its end: declared, it is read as that. The key stays as it is. Where the source cannot be
+    read, that is what there is to say.
+    """
+    (name,) = problem.sources
+    try:
+        types = _types_found(problem, name, last)
+    except EvergreenError as error:
+        return [Remark("wrong", str(error))]
+    line = yaml.safe_dump(types, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
+    return [Remark("fact", f"sources.{name}: what it holds is declared by\n           columns: {line.strip()}")]
+
+
+def _types_found(problem: Problem, name: str, last: str) -> dict[str, str]:
+    """The columns of a source, each with the type that it would be declared with."""
+    with opened(problem, problem.partitions.first.isoformat(), last) as sources:
+        database, table = sources.database, sql.quote(name)
+        types = {str(row[0]): _declarable(str(row[1])) for row in database.sql(f"DESCRIBE {table}").fetchall()}
+        texts = [column for column, kind in types.items() if kind == "string" and column != problem.key]
+        conditions = [f"bool_and(regexp_full_match({sql.quote(column)}, '{_NUMBER}'))" for column in texts]
+        if texts:
+            are_numbers = _row(database, f"SELECT {', '.join(conditions)} FROM {table}")
+            types |= {column: "float" for column, is_number in zip(texts, are_numbers, strict=True) if is_number}
+    return types
+
+
+def _declarable(kind: str) -> str:
+    """The type of a column for one of DuckDB's; what has none is read as text."""
+    if kind.startswith(("TIMESTAMP", "DATE")):
+        return "timestamp"
+    if kind.startswith(("DECIMAL", "DOUBLE", "FLOAT")):
+        return "float"
+    if re.match(r"U?(TINY|SMALL|BIG|HUGE)?INT", kind):
+        return "integer"
+    return "boolean" if kind == "BOOLEAN" else "string"
 
 
 def _faults(check: object, *given: object) -> Iterator[EvergreenError]:

@@ -129,6 +129,47 @@ def test_a_partition_is_held_and_let_in_by_hand(tmp_path: Path) -> None:
     assert evergreen("quarantine", "readmit", *week, **store).stdout == "2013-04-01 was not held\n"
 
 
+def test_check_gives_the_columns_that_a_source_has_to_declare(tmp_path: Path) -> None:
+    folder = tmp_path / "pots"
+    folder.mkdir()
+    rows = [f"{n},2024-01-01T08:0{n},007,{n}.50,1,{'true' if n % 2 else 'false'}" for n in range(4)]
+    (folder / "pots.csv").write_text("\n".join(["pot_id,fired_at,batch,grams,no,cracked", *rows]) + "\n")
+    settings = {
+        "description": "Will this pot crack?",
+        "owner": "pottery",
+        "key": "pot_id",
+        "partitions": {"every": "week", "first": "2024-01-01", "last": "2024-01-01"},
+        "sources": {"pots": {"path": "pots.csv"}},
+        "time": "fired_at",
+        "label": "cracked",
+        "available": "cutoff",
+        "features": {"columns": "all"},
+    }
+    (folder / "problem.yaml").write_text(yaml.safe_dump(settings))
+    done = evergreen("check", EVERGREEN_PROBLEMS=str(tmp_path))
+    assert done.returncode == 1
+    assert "sources.pots.columns: missing: declare them" in done.stdout
+    (line,) = [line for line in done.stdout.splitlines() if line.strip().startswith("columns: ")]
+    columns = yaml.safe_load(line)["columns"]
+    assert columns == {
+        "pot_id": "integer",
+        "fired_at": "timestamp",
+        "batch": "string",
+        "grams": "float",
+        "no": "integer",
+        "cracked": "boolean",
+    }
+    settings["sources"] = {"pots": {"path": "pots.csv", "columns": columns}}
+    (folder / "problem.yaml").write_text(yaml.safe_dump(settings))
+    done = evergreen("check", EVERGREEN_PROBLEMS=str(tmp_path))
+    assert done.returncode == 0, done.stdout
+    assert "pots: 3 features, 3 candidates" in done.stdout
+    assert "labels: 4 rows, for 100.0% of the events" in done.stdout
+    (folder / "pots.csv").unlink()
+    (folder / "problem.yaml").write_text(yaml.safe_dump(settings | {"sources": {"pots": {"path": "pots.csv"}}}))
+    assert "pots.csv" in evergreen("check", EVERGREEN_PROBLEMS=str(tmp_path)).stdout
+
+
 def test_check_names_each_wrong_problem(tmp_path: Path) -> None:
     raw = yaml.safe_load((ROOT / "include/problems/flight_delay/problem.yaml").read_text())
     for name in ("good", "bad", "ugly"):
