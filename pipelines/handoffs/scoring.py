@@ -65,7 +65,7 @@ class ScoredPartition(HandOff):
         line = f"{self.rows:,} predictions by version {self.version}"
         if self.taken_back is not None:
             return f"{line}; version {self.challenger} is taken back: {self.taken_back}"
-        if self.challenger_rows is None:
+        if self.challenger_rows is None or not self.rows:
             return line
         if not self.challenger_rows:
             return f"{line}; version {self.challenger} in its shadow"
