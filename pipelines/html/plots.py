@@ -167,11 +167,14 @@ def svg(name: str, title: str, draw: Callable[[Axes], None], size: tuple[float, 
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size, dpi=72)
         FigureCanvasSVG(figure)
         draw(figure.add_subplot())
+        # `layout="constrained"` does the same, but draws all of it once more before that.
+        ConstrainedLayoutEngine().execute(figure)
         text = StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format")))
     drawn = text.getvalue()
