@@ -116,8 +116,10 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
         rival = gate_evidence["champion"]
         if champion is not None and rival is not None:
             rival["is_fallback"] = champion.tags.get("kind") == "fallback"
-        files: RunFiles = {"evaluation.json": gate_evidence, "evaluation.html": page(gate_evidence)}
-        if name == best:
+        files: RunFiles = {"evaluation.json": gate_evidence}
+        if name != best:
+            files["evaluation.html"] = page(gate_evidence)  # that of the best is drawn by the gate, with its verdict
+        else:
             built = reference(
                 drawn.select(problem.feature_names),
                 drawn["label"].to_numpy(),
@@ -132,7 +134,6 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
             held_out = to_parquet(problem, test, contender.scored)
             store.write_bytes(evaluation_uri(problem, checked.training, "parquet"), held_out)
             store.write_json(evaluation_uri(problem, checked.training), gate_evidence)
-            store.write_bytes(evaluation_uri(problem, checked.training, "html"), files["evaluation.html"])
         tracking.annotate(contender.run_id, files=files)
     return Evaluated(
         config=checked.config,
