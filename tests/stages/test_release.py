@@ -74,10 +74,10 @@ def test_a_changed_row_of_the_table_is_named(loop: str, monkeypatch: pytest.Monk
 
 def test_no_evidence_no_promotion(loop: str) -> None:
     config = load_problem(loop)
-    configure(loop, lambda raw: (only(raw, "logistic"), raw["training"].update(seed=8)))
+    configure(loop, lambda raw: (only(raw, "xgboost"), raw["training"].update(seed=8)))
     checked = prepared(loop)
     evaluated = stage("train.evaluate")(
-        loop, checked, [stage("train.train")(loop, checked, name) for name in ("prior", "logistic")]
+        loop, checked, [stage("train.train")(loop, checked, name) for name in ("prior", "xgboost")]
     )
     store.delete(evaluated.evaluation)
     with pytest.raises(GateFailed, match="missing"):

@@ -65,7 +65,7 @@ def test_resampling_and_augmentation_change_what_is_fitted_and_nothing_else(loop
     import mlflow
 
     def fitted() -> dict[str, str]:
-        done = stage("train.train")(loop, prepared(loop), "logistic")
+        done = stage("train.train")(loop, prepared(loop), "xgboost")
         return mlflow.get_run(done.run_id).data.params
 
     plain = fitted()
@@ -101,8 +101,8 @@ def training_rows(problem: str, sampled: Sampled) -> pa.Table:
 
 def test_a_retry_of_a_train_task_finds_its_earlier_run(loop: str) -> None:
     checked = prepared(loop)
-    first = stage("train.train")(loop, checked, "logistic")
-    again = stage("train.train")(loop, checked, "logistic")
+    first = stage("train.train")(loop, checked, "xgboost")
+    again = stage("train.train")(loop, checked, "xgboost")
     assert again.run_id == first.run_id
     assert again.validation == pytest.approx(first.validation)
 

@@ -103,6 +103,7 @@ def test_a_recalibration_learns_from_as_many_partitions_as_it_is_told(newer: str
 
 
 def test_only_the_champions_candidate_is_trained_and_the_baselines(newer: str) -> None:
+    configure(newer, lambda raw: raw["training"]["candidates"].update(logistic={"model": "logistic"}))
     checked = stage("train.check")(
         newer,
         stage("train.featurize")(newer, stage("train.sample")(newer, stage("train.label")(newer, how="continue"))),

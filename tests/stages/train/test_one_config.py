@@ -20,7 +20,7 @@ def test_an_edit_of_the_features_between_featurize_and_the_fit_changes_nothing(l
     configure(loop, lambda raw: raw["features"]["columns"].remove("temp"))
 
     checked = stage("train.check")(loop, featurized)
-    fitted = stage("train.train")(loop, checked, "logistic")
+    fitted = stage("train.train")(loop, checked, "xgboost")
     model = tracking.load_model(fitted.run_id)
     assert list(model.features) == before.feature_names
     assert tracking.run_tag(fitted.run_id, "feature_set") == before.feature_set == featurized.feature_set
