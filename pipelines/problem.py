@@ -523,7 +523,7 @@ def parse_problem(raw: dict[str, Any], folder: Path) -> Problem:
     Raises:
         ConfigError: with one line for each wrong field.
     """
-    settings, faults = written_out(raw), list(shorthand_faults(raw))
+    settings, faults = written_out(raw), shorthand_faults(raw)
     try:
         problem = Problem.model_validate(settings)
     except ValidationError as error:

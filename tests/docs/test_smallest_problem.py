@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as csv
@@ -18,7 +20,7 @@ from pipelines import ledger, local_run, store
 from pipelines.errors import NothingToDo
 from pipelines.ingest.look import check_sources, look
 from pipelines.paths import manifest_uri
-from pipelines.problem import ROOT, load_problem, parse_problem
+from pipelines.problem import ROOT, Problem, load_problem, parse_problem
 from tests.mlflow_database import mlflow_in
 
 WEEKS, A_WEEK = 12, 250
@@ -40,6 +42,18 @@ def test_what_the_readme_shows_of_a_problem_over_several_tables_is_right(tmp_pat
     problem = parse_problem({"description": "Will it come back?", "owner": "shop", **yaml.safe_load(text)}, tmp_path)
     assert problem.feature_names == ["paid", "country", "return_rate_14d"]
     assert problem.columns["paid"].type == "float"
+
+
+@pytest.mark.parametrize("block", ["time:", "history:"])
+def test_an_editor_finds_nothing_wrong_with_what_the_readme_shows(block: str) -> None:
+    """The schema is of what people write, from which much may be left out."""
+    (text,) = [text for text in yaml_blocks() if block in text]
+    settings = {"description": "Will it come back?", "owner": "shop", **yaml.safe_load(text)}
+    schema = jsonschema.Draft202012Validator(Problem.model_json_schema())
+    as_json = json.loads(json.dumps(settings, default=str))
+    assert [error.message for error in schema.iter_errors(as_json)] == []
+    misspelt = as_json | {"features": {"columns": "al"}, "lable": "x"}
+    assert {error.json_path for error in schema.iter_errors(misspelt)} == {"$", "$.features.columns"}
 
 
 def pots() -> pa.Table:
