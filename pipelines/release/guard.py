@@ -37,7 +37,7 @@ class Gap(BaseModel):
         """Whether they are further apart than is allowed, by more than chance makes of so few rows.
 
         Args:
-            before: what the difference was where it was found to do no harm: what is allowed comes on top of it.
+            before: what the difference was where it did no harm: what is allowed comes on top of it.
 
         >>> gap = Gap(measure="mean score", champion=0.2, challenger=0.1, difference=-0.1, error=0.001)
         >>> gap.is_beyond(0.05), gap.is_beyond(0.05, [-0.06]), gap.is_beyond(0.05, [0.06])
@@ -131,12 +131,12 @@ def unseen_gaps(
     >>> [gap.line() for gap in unseen_gaps(["carrier"], {"carrier": 1}, {"carrier": 40, "dest": 9}, 100)]
     ['share of rows with an unknown carrier 0.4 where the champion has 0.01']
     """
-    found = []
+    measured = []
     for name in sorted(features):
         before, now = (counts.get(name, 0) / max(rows, 1) for counts in (champion, challenger))
         if now > before:
             share = now - before
-            found.append(
+            measured.append(
                 Gap(
                     measure=f"share of rows with an unknown {name}",
                     champion=before,
@@ -145,4 +145,4 @@ def unseen_gaps(
                     error=(share * (1 - share) / rows) ** 0.5,
                 )
             )
-    return found
+    return measured

@@ -36,14 +36,14 @@ def side(scores: np.ndarray, decisions: list[str | None] | None = None, probabil
     return ds.dataset(rows.take(np.random.default_rng(count).permutation(count)))
 
 
-def by_measure(found: list[Gap]) -> dict[str, Gap]:
-    return {gap.measure: gap for gap in found}
+def by_measure(apart: list[Gap]) -> dict[str, Gap]:
+    return {gap.measure: gap for gap in apart}
 
 
 def test_of_two_classes_it_is_the_mean_score_and_the_share_decided_for_one(toy: ToyProblem) -> None:
     scores = np.linspace(0, 1, ROWS)
-    found = by_measure(gaps(toy(), BINARY, side(scores), side(np.minimum(scores + 0.1, 1.0))))
-    mean, share = found["mean score"], found["share of rows decided 1"]
+    apart = by_measure(gaps(toy(), BINARY, side(scores), side(np.minimum(scores + 0.1, 1.0))))
+    mean, share = apart["mean score"], apart["share of rows decided 1"]
     assert (mean.champion, mean.challenger) == pytest.approx((0.5, 0.595), abs=1e-3)
     assert share.difference == pytest.approx(0.1, abs=1e-3)
     assert share.error == pytest.approx(np.sqrt(0.1 * 0.9 / ROWS), rel=0.01)
@@ -58,9 +58,9 @@ def test_of_several_classes_it_is_each_whatever_their_order_is(toy: ToyProblem) 
     same = side(np.full(ROWS, 0.7), ["a"] * ROWS, [[0.1, 0.2, 0.7]] * ROWS)
     turned = side(np.full(ROWS, 0.7), ["c"] * ROWS, [[0.7, 0.2, 0.1]] * ROWS)
     assert all(gap.difference == pytest.approx(0) for gap in gaps(problem, classes, champion, same))
-    found = by_measure(gaps(problem, classes, champion, turned))
-    assert found["mean probability of a"].difference == pytest.approx(-0.6)
-    assert found["share of rows decided c"].difference == 1.0
+    apart = by_measure(gaps(problem, classes, champion, turned))
+    assert apart["mean probability of a"].difference == pytest.approx(-0.6)
+    assert apart["share of rows decided c"].difference == 1.0
     one_less = by_measure(
         gaps(
             problem,

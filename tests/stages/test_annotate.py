@@ -348,6 +348,7 @@ def test_models_choose_what_they_are_unsure_of(write: Callable[..., Problem]) ->
             "model_version": ["1"] * 6,
             "variant": ["champion"] * 6,
             "scored_time": [datetime(2024, 1, 6, tzinfo=UTC)] * 6,
+            **dict.fromkeys(("experiment", "unit", "propensity"), [None] * 6),
         }
     )
     store.write_table(problem, "predictions", predictions.cast(schema), [NEWEST])

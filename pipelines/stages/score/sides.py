@@ -111,13 +111,13 @@ def outcome(problem: Problem, partition: str, assignment: Assignment, champion: 
                 cure="mend what it says and clear the run; what was published stands until then",
             )
         return _taken_back(problem, rollout, partition, f"it could not score: {challenger.failed}", [])
-    found = _gaps(problem, champion, challenger)
+    measured = _gaps(problem, champion, challenger)
     if assignment.kind != "shadow" and not has_served:
-        beyond = _beyond(problem, rollout, found)
+        beyond = _beyond(problem, rollout, measured)
         if beyond:
             reason = "on the same rows: " + "; ".join(gap.line() for gap in beyond)
-            return _taken_back(problem, rollout, partition, reason, found)
-    return Outcome(assignment, tuple(found))
+            return _taken_back(problem, rollout, partition, reason, measured)
+    return Outcome(assignment, tuple(measured))
 
 
 def _gaps(problem: Problem, champion: Side, challenger: Side) -> list[Gap]:
@@ -129,10 +129,10 @@ def _gaps(problem: Problem, champion: Side, challenger: Side) -> list[Gap]:
     ]
 
 
-def _beyond(problem: Problem, rollout: Rollout, found: Sequence[Gap]) -> list[Gap]:
+def _beyond(problem: Problem, rollout: Rollout, measured: Sequence[Gap]) -> list[Gap]:
     """The gaps that are more than is allowed, on top of what they were in the release's own shadow."""
     allowed = rollout.settings.canary.max_decision_gap
-    beyond = [gap for gap in found if gap.is_beyond(allowed)]
+    beyond = [gap for gap in measured if gap.is_beyond(allowed)]
     if not beyond:
         return []
     before: dict[str, list[float]] = {}
@@ -146,7 +146,7 @@ def _beyond(problem: Problem, rollout: Rollout, found: Sequence[Gap]) -> list[Ga
     return [gap for gap in beyond if gap.is_beyond(allowed, before.get(gap.measure, ()))]
 
 
-def _taken_back(problem: Problem, rollout: Rollout, partition: str, reason: str, found: Sequence[Gap]) -> Outcome:
+def _taken_back(problem: Problem, rollout: Rollout, partition: str, reason: str, measured: Sequence[Gap]) -> Outcome:
     ladder.record(
         problem,
         rollout.name,
@@ -157,9 +157,9 @@ def _taken_back(problem: Problem, rollout: Rollout, partition: str, reason: str,
         version=rollout.challenger,
         turn=partition,
         taken_back=True,
-        guard={"gaps": [gap.model_dump() for gap in found], "allowed": rollout.settings.canary.max_decision_gap},
+        guard={"gaps": [gap.model_dump() for gap in measured], "allowed": rollout.settings.canary.max_decision_gap},
     )
-    return Outcome(None, tuple(found), reason)
+    return Outcome(None, tuple(measured), reason)
 
 
 def _reason_before(rollout: Rollout | None, partition: str) -> str:
