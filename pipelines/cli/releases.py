@@ -16,6 +16,7 @@ from pipelines.errors import ConfigError, DataError
 from pipelines.problem import Problem, load_problem
 
 WIDE = 160  # columns, where nobody looks at a terminal
+SHOWN = 160  # characters of a reason
 console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
@@ -111,7 +112,7 @@ def _show(problem: Problem, as_json: bool) -> None:
     for name in rows[0]:
         table.add_column(name)
     for row in rows:
-        table.add_row(*(escape(str(value)) for value in row.values()))
+        table.add_row(*(escape(_cut(value)) for value in row.values()))
     console.print(table)
 
 
@@ -126,6 +127,11 @@ def _row(row: Any) -> dict[str, str]:
         "by": by,
         "reason": row["reason"],
     }
+
+
+def _cut(text: str) -> str:
+    """What fits into a table; the ledger, and `--json`, have all of it."""
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def show_served(problem: Problem, day: str) -> None:
@@ -150,7 +156,7 @@ def show_served(problem: Problem, day: str) -> None:
             "" if version.share is None else f"{version.share:.0%}",
             version.since,
             version.approved_by,
-            escape(version.reason),
+            escape(_cut(version.reason)),
         )
     if not served:
         console.print(f"{problem.name}: nothing was scored for the {problem.partitions.every} of {key}")
