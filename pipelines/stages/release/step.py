@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pipelines.errors import NothingToDo
 from pipelines.handoffs.config import problem_of
-from pipelines.handoffs.releases import Answer, Assessed, Stepped
+from pipelines.handoffs.releases import Answer, Assessed, Stepped, Verdict
 from pipelines.release import ladder, steps
-from pipelines.release.ladder import ENDS, Rollout, State
+from pipelines.release.ladder import Rollout, State
 
-ENDED_BY: dict[str, State] = {"roll back": "rolled back", "expire": "expired", "overtaken": "overtaken"}
+ENDED_BY: dict[Verdict, State] = {"roll back": "rolled back", "expire": "expired", "overtaken": "overtaken"}
+DONE_BY: dict[Verdict, State] = {**ENDED_BY, "promote": "promoted"}
 
 
 def step(problem_name: str, assessed: Assessed, answer: Answer | None = None) -> Stepped:
@@ -42,8 +45,9 @@ def step(problem_name: str, assessed: Assessed, answer: Answer | None = None) ->
             answered_time=answer.time,
         )
         reason, by = f"{answer.in_words}: {reason}", answer.user or answer.in_words
-    _require_current(rollout, assessed)
-    if answer is not None and not answer.is_approved:
+    is_rejected = answer is not None and not answer.is_approved
+    _require_current(rollout, assessed, "rejected" if is_rejected else DONE_BY.get(assessed.verdict, "stepped"))
+    if is_rejected:
         steps.end(problem, rollout, "rejected", partition, reason, approved_by=by)
         return _stepped(assessed, "rejected", reason, rollout.champion)
     match assessed.verdict:
@@ -63,11 +67,16 @@ def step(problem_name: str, assessed: Assessed, answer: Answer | None = None) ->
     return _stepped(assessed, "stepped", f"share {assessed.share:.0%}: {reason}", rollout.champion)
 
 
-def _require_current(rollout: Rollout, assessed: Assessed) -> None:
-    """Raises NothingToDo where the release has gone on since it was assessed, but by an earlier try of this step."""
+def _require_current(rollout: Rollout, assessed: Assessed, action: State | Literal["stepped"]) -> None:
+    """Raises NothingToDo where the release has gone on since it was assessed, but by an earlier try of this step.
+
+    `action` is what this step would do: another row of the same partition, as of a person who has ended the release
+    meanwhile, is no try of it.
+    """
     is_current = rollout.state == "under way" and rollout.rung == assessed.rung
-    own = [row for row in rollout.rows if row["partition"] == assessed.partition]
-    if not is_current and not any(row["action"] in ("stepped", *ENDS) for row in own):
+    tried = {row["action"] for row in rollout.rows if row["partition"] == assessed.partition}
+    has_ended = rollout.state not in ("under way", action)
+    if not is_current and (has_ended or action not in tried):
         raise NothingToDo(
             f"the release has gone on since: {rollout.state}, {rollout.here.in_words}",
             where=f"release {rollout.name}, as of {assessed.partition}",

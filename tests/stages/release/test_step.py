@@ -13,7 +13,7 @@ from pipelines import ledger, store, tracking
 from pipelines.errors import NothingToDo
 from pipelines.handoffs.releases import Answer, Assessed
 from pipelines.problem import Problem, load_problem
-from pipelines.release import enter, ladder
+from pipelines.release import enter, ladder, steps
 from pipelines.release.ladder import Contender
 from pipelines.stages.release.step import step
 from tests.aliases import Aliases
@@ -85,6 +85,26 @@ def test_a_promotion_is_one_row_and_who_approved_stands_in_it(kettle: Problem, r
     assert (row["model_version"], row["evidence"]["approved_by"], row["evidence"]["replaced"]) == ("4", "ada", "3")
     (answered,) = [row for row in ladder.read(kettle).rollouts[0].rows if row["action"] == "answered"]
     assert answered["evidence"]["user"] == "ada"
+
+
+@pytest.mark.parametrize("verdict", ["promote", "go on", "roll back"])
+def test_what_a_person_has_ended_on_the_same_partition_is_no_earlier_try_of_the_step(
+    kettle: Problem, registry: Aliases, verdict: str
+) -> None:
+    """People are asked, one of them aborts the release by the command, and another one approves."""
+    rollout = ladder.read(kettle).rollouts[0]
+    steps.end(kettle, rollout, "aborted", NEXT, "the airline has asked us to wait", approved_by=steps.BY_HAND)
+    with pytest.raises(NothingToDo, match="gone on since: aborted"):
+        step("kettle", found(verdict, asks=True), Answer(is_approved=True, user="ada"))
+    assert state(kettle) == ("aborted", 0)
+    assert registry.champion == "3" and not ledger.decisions(kettle, "promotion")
+
+
+def test_a_promotion_that_is_repeated_does_not_undo_a_roll_back(kettle: Problem, registry: Aliases) -> None:
+    step("kettle", found("promote"))
+    tracking.promote(kettle, "3")  # as `evergreen roll-back` does
+    step("kettle", found("promote"))
+    assert registry.champion == "3"
 
 
 @pytest.mark.parametrize(("user", "words"), [("bob", "rejected by bob"), (None, "as nobody answered in time")])
