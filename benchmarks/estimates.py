@@ -39,7 +39,7 @@ METRICS = ("auc", "log_loss", "brier", "positive_rate", "precision", "recall")
 def play(problem: Problem) -> None:
     """History, the first champion, and the weeks until June's labels are in, scored and estimated."""
     if not store.partition_keys(problem, "predictions"):
-        local_run.ingest(NAME, problem.partitions.first.isoformat(), problem.partitions.shift(WEEKS[0], -1))
+        local_run.ingest(NAME, problem.partitions.first_key, problem.partitions.shift(WEEKS[0], -1))
         local_run.train(NAME)
     done = {name: store.partition_keys(problem, name) for name in ("predictions", "estimates")}
     for week in problem.partitions.between(WEEKS[0], LABELLED):

@@ -48,7 +48,7 @@ EACH = """{by}_change AS (
 
 def year(problem: Problem, copies: int, each: bool) -> dict[str, Any]:
     """The default problem's statements, repeated within the hour."""
-    first, last = problem.partitions.first.isoformat(), str(problem.partitions.last)
+    first, last = problem.partitions.first_key, str(problem.partitions.last_key)
     shift = "to_microseconds(CAST(hash(flight_id, copy) % 3600000000 AS BIGINT))"
     cutoff = f"event_time + {shift} - INTERVAL 1 HOUR" if each else "cutoff_time"
     columns = {

@@ -92,7 +92,7 @@ def main() -> None:
         os.environ["EVERGREEN_STORE_URI"] = (folder / "store").as_uri()
         problem = load_problem(NAME)
         if not store.partition_keys(problem, "events"):
-            local_run.ingest(NAME, problem.partitions.first.isoformat(), str(problem.partitions.last))
+            local_run.ingest(NAME, problem.partitions.first_key, str(problem.partitions.last_key))
         policy = problem.monitoring.policy
         played = compared(policy) | {name: (by_policy, one) for name, one in varied(policy)}
         outcomes = replay(History(problem, CANDIDATE), *WEEKS, played, lambda name: print(name, flush=True))

@@ -245,11 +245,11 @@ def count_week(before: int) -> list[Request]:
 
     config = load_problem(PROBLEM)
     assert config.replay is not None
-    until = config.replay.history_until.isoformat()
+    until = config.partitions.last_of(config.replay.history_until)
 
     with counted(os.environ["AWS_ENDPOINT_URL"]) as requests, noting_stages(requests):
         os.environ["AWS_ENDPOINT_URL"] = requests.endpoint
-        local_run.ingest(PROBLEM, config.partitions.first.isoformat(), until)
+        local_run.ingest(PROBLEM, config.partitions.first_key, until)
         local_run.train(PROBLEM, until)
         for number in range(1, before + 2):
             key = config.partitions.shift(until, number)

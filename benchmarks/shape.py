@@ -69,8 +69,8 @@ def laid(name: str, folder: Path, every: str | None) -> Problem:
 def rows(problem: Problem, query: Query) -> pa.Table:
     """All rows of a query, as they are extracted."""
     partitions = problem.partitions
-    assert partitions.last is not None
-    first, last = partitions.first.isoformat(), partitions.last.isoformat()
+    first, last = partitions.first_key, partitions.last_key
+    assert last is not None
     with opened(problem, first, last) as sources:
         batches = extract(problem, query, sources.database, first, last)
         return pa.Table.from_batches(batches, extracted_schema(problem, query))

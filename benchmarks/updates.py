@@ -200,7 +200,7 @@ def main() -> None:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that wait count no CPU seconds
         problem = load_problem(NAME)
         if not store.partition_keys(problem, "events"):
-            local_run.ingest(NAME, problem.partitions.first.isoformat(), str(problem.partitions.last))
+            local_run.ingest(NAME, problem.partitions.first_key, str(problem.partitions.last_key))
         text = table(play(Bench(problem, cache), lambda line: print(line, flush=True)))
     print(text)
     if options.write:

@@ -32,7 +32,7 @@ from airflow.sdk import DAG, Param, task
 
 from include.boundary import boundary, run
 from include.links import WeakSupervision
-from include.wiring import options, problems
+from include.wiring import key_or_none, options, problems
 from pipelines.problem import Problem
 
 
@@ -73,7 +73,7 @@ def build(problem: Problem) -> None:
         f"{name}.annotate",
         description="Labels that do not come by themselves",
         schedule=None,
-        params={"partition": Param(None, type=["null", "string"], format="date", title="Newest partition to look at")},
+        params={"partition": Param(None, title="Newest partition to look at", **key_or_none(problem.partitions))},
         **options(problem, __doc__),
     ):
         voted: Any = vote(name)

@@ -7,9 +7,9 @@ partition again changes nothing where the source says the same; where it says so
 known from now on, and what former models saw stays. With *restate* the rows are taken as if for the first time.
 
 **What makes it run.** Its clock: once a partition has closed, for that partition. By hand: with a *partition key*
-(the first day of the partition, such as `2013-04-01`), which scores and monitors it too; or without a key and with
-`first` and `last`, which loads a bulk history and wakes nothing. `airflow backfill create` loads a range of
-partitions, each with all that follows.
+(the first day of the partition, such as `2013-04-01`; of an hour its first moment in UTC, `2013-04-01T05Z`), which
+scores and monitors it too; or without a key and with `first` and `last`, which loads a bulk history and wakes nothing.
+`airflow backfill create` loads a range of partitions, each with all that follows.
 
 **Triage.**
 
@@ -37,7 +37,7 @@ from airflow.sdk import DAG, Param, task
 from include import alerts, assets
 from include.boundary import boundary, run, span, stage
 from include.links import Validation
-from include.wiring import clock, options, problems
+from include.wiring import clock, key_or_none, options, problems
 from pipelines.problem import Problem
 
 
@@ -57,7 +57,7 @@ def publish(problem: str, validated: Any, *, params: Any = None) -> Any:
 
 
 def build(problem: Problem) -> None:
-    key: Any = {"type": ["null", "string"], "format": "date", "section": "Bulk history (no partition key)"}
+    key: Any = {**key_or_none(problem.partitions), "section": "Bulk history (no partition key)"}
     with DAG(
         f"{problem.name}.ingest",
         description="Rows come in, are checked and published",

@@ -35,7 +35,7 @@ from airflow.sdk import DAG, Param, PartitionedAssetTimetable, task
 from include import alerts, assets
 from include.boundary import boundary, run, stage
 from include.links import Datasheet, Evaluation, ModelCard
-from include.wiring import options, problems
+from include.wiring import key_or_none, options, problems
 from pipelines.problem import Problem
 
 
@@ -59,10 +59,6 @@ def evaluate(problem: str, featurized: Any, trained: Any) -> Any:
     return run("train.evaluate", problem, featurized, list(trained))
 
 
-PARAMS = {
-    "how": Param("scratch", enum=["scratch", "continue", "recalibrate"]),
-    "window_from": Param(None, type=["null", "string"], format="date", title="First partition to learn from"),
-}
 sample, featurize, check = (stage(f"train.{name}") for name in ("sample", "featurize", "check"))
 gate = stage("train.gate")
 refit = stage("train.refit").override(pool="training", execution_timeout=timedelta(hours=2))
@@ -76,7 +72,10 @@ def build(problem: Problem) -> None:
         f"{name}.train",
         description="A new version, gated against the champion",
         schedule=PartitionedAssetTimetable(assets=assets.retrain_request(name)),
-        params=PARAMS,
+        params={
+            "how": Param("scratch", enum=["scratch", "continue", "recalibrate"]),
+            "window_from": Param(None, title="First partition to learn from", **key_or_none(problem.partitions)),
+        },
         **options(problem, __doc__),
     ):
         checked = check(name, featurize(name, sample(name, label(name))))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pipelines.config.partitions import KEY
 from pipelines.handoffs.annotation import Voted
 from pipelines.handoffs.training import Evaluated, Registered, Sampled
 
@@ -20,10 +21,9 @@ DAG_OF = {
     "weak_supervision": "annotate",
     "release": "release",
 }
-DAY = r"\d{4}-\d\d-\d\d"
 PATH = re.compile(
-    rf"reports/(?:{DAY}_)?{DAY}/(validation|monitoring|drift|weak_supervision|release)\.html"
-    rf"|(datasheets)/[0-9a-f]{{12}}\.html|(evaluations)/{DAY}-[0-9a-f]{{8}}\.html|(models)/\d+/card\.html"
+    rf"reports/(?:{KEY}_)?{KEY}/(validation|monitoring|drift|weak_supervision|release)\.html"
+    rf"|(datasheets)/[0-9a-f]{{12}}\.html|(evaluations)/{KEY}-[0-9a-f]{{8}}\.html|(models)/\d+/card\.html"
 )
 
 
@@ -32,6 +32,8 @@ def dag_of(path: str) -> str | None:
 
     >>> dag_of("reports/2013-04-01/drift.html"), dag_of("datasheets/0123456789ab.html"), dag_of("../secrets.html")
     ('monitor', 'train', None)
+    >>> dag_of("reports/2024-03-31T05Z_2024-03-31T07Z/validation.html")
+    'ingest'
     """
     found = PATH.fullmatch(path)
     return DAG_OF[next(name for name in found.groups() if name)] if found else None

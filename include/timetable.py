@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pendulum
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, Timetable
@@ -24,11 +25,13 @@ class ClosedPartitions(Timetable):
 
     def __init__(self, partitions: Partitions) -> None:
         self.partitions = partitions
-        self.description = f"Each {partitions.every} once it has closed, at {partitions.at} {partitions.timezone}"
+        when = "{0.at} later" if partitions.every == "hour" else "at {0.at} {0.timezone}"
+        self.description = f"Each {partitions.every} once it has closed, {when.format(partitions)}"
 
     @property
     def summary(self) -> str:
-        return f"{self.partitions.every} closed, {self.partitions.at}"
+        at = f"+{self.partitions.at}" if self.partitions.every == "hour" else self.partitions.at
+        return f"{self.partitions.every} closed, {at}"
 
     def serialize(self) -> dict[str, Any]:
         return self.partitions.model_dump(mode="json")
@@ -53,21 +56,25 @@ class ClosedPartitions(Timetable):
 
     def next_key(self, ran: str | None, now: datetime, catchup: bool) -> str | None:
         """The partition after `ran`, the one that ran last; without catching up none but the newest that is due."""
-        parts, keys = self.partitions, [self.partitions.first.isoformat()]
+        parts, keys = self.partitions, [self.partitions.first_key]
         if ran is not None:
             keys.append(parts.shift(ran, 1))
         if not catchup:
             keys.append(self._first_of_its_time(parts.newest_due(now)))
         key = max(keys)
-        return None if parts.last and key > parts.last.isoformat() else key
+        return None if parts.last_key and key > parts.last_key else key
 
     def iter_partition_dagrun_infos(self, *, earliest: datetime, latest: datetime) -> Iterator[DagRunInfo]:
-        """The partitions of a backfill: those that begin from `earliest` to `latest`, as clocks of the zone show."""
+        """The partitions of a backfill: those that begin from `earliest` to `latest`, as clocks of the zone show.
+
+        Of hours by the minute, and both of two that clocks show alike; of all others by the day.
+        """
         parts = self.partitions
-        first = max(parts.key_of(earliest.date()), parts.first.isoformat())
-        last = min([parts.key_of(latest.date()), *([parts.last.isoformat()] if parts.last else [])])
+        since, until = self._shown(earliest, fold=0), self._shown(latest, fold=1)
+        first = max(parts.key_of(since), parts.first_key)
+        last = min(filter(None, [parts.key_of(until), parts.last_key]))
         for key in parts.between(first, last):
-            if parts.parse(key) >= earliest.date():
+            if parts.parse(key) >= since:
                 yield self._run(key)
 
     def localize_partition_datetime(self, dt: datetime) -> pendulum.DateTime:
@@ -87,7 +94,14 @@ class ClosedPartitions(Timetable):
         """Where a day was left out of the calendar, it and the day before may be due at once: one after the other."""
         parts = self.partitions
         before = parts.shift(key, -1)
-        return before if before >= parts.first.isoformat() and self._due(before) == self._due(key) else key
+        return before if before >= parts.first_key and self._due(before) == self._due(key) else key
+
+    def _shown(self, bound: datetime, fold: int) -> date:
+        """The day that a bound is given by; of hours the moment at which the zone's clocks show its day and time."""
+        if self.partitions.every != "hour":
+            return bound.date()
+        zone = ZoneInfo(self.partitions.timezone)
+        return datetime.combine(bound.date(), bound.time(), zone).replace(fold=fold).astimezone(UTC)
 
     def _run(self, key: str) -> DagRunInfo:
         return DagRunInfo(

@@ -9,6 +9,7 @@ from include.alerts import failed
 from include.boundary import last_word
 from include.timetable import ClosedPartitions
 from pipelines.config import Partitions
+from pipelines.config.partitions import HOUR
 from pipelines.errors import ConfigError
 from pipelines.problem import Problem, load_problem, problem_names
 
@@ -50,12 +51,19 @@ def clock(partitions: Partitions) -> dict[str, Any]:
 
     The run of the first partition is the first, that of the last is the last: past it there is no run.
     """
-    last = partitions.last.isoformat() if partitions.last else None
+    last = partitions.last_key
     return {
         "schedule": ClosedPartitions(partitions),
-        "start_date": partitions.end(partitions.first.isoformat()),
+        "start_date": partitions.end(partitions.first_key),
         "end_date": partitions.ingested_at(last) if last else None,
     }
+
+
+def key_or_none(partitions: Partitions) -> dict[str, Any]:
+    """JSON schema of a DAG's param that names a partition or none: a day, which the form offers a calendar for, or the
+    key of an hour."""
+    kind = {"pattern": f"^{HOUR}$"} if partitions.every == "hour" else {"format": "date"}
+    return {"type": ["null", "string"], **kind}
 
 
 def _load(name: str) -> Problem | ConfigError:

@@ -74,7 +74,7 @@ class Table:
         return self.name not in ("quarantine", "profiles", "estimates", "ledger")
 
 
-PARTITION = Field("partition", "string", "partition key: first day of the day or week")
+PARTITION = Field("partition", "string", "partition key: its first day; of an hour its first moment in UTC")
 EVENT_TIME = Field("event_time", "timestamp", "when the event happens")
 SUPERSEDED = (
     Field("superseded_time", "timestamp", "from when on it no longer holds; null: it holds", nullable=True),

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
@@ -166,11 +166,12 @@ class Problem(Config):
                 f"{did_you_mean(self.labels.self_training.candidate, self.training.candidates)}"
             )
         if self.replay:
-            parts = self.partitions
-            for name, day in (("history_until", self.replay.history_until), ("until", self.replay.until)):
-                if parts.key_of(day) != day.isoformat():
-                    yield f"replay.{name}: {day} is no first day of a {parts.every}; use {parts.key_of(day)}"
-            if not parts.first <= self.replay.history_until < self.replay.until <= (parts.last or date.max):
+            parts, history_until, until = self.partitions, self.replay.history_until, self.replay.until
+            for name, day in (("history_until", history_until), ("until", until)):
+                if fault := parts.fault_of(day):
+                    yield f"replay.{name}: {fault}"
+            first, last = parts.last_of(history_until), parts.last_of(until)
+            if not parts.first_key <= first < last <= (parts.last_key or last):
                 yield "replay: wanted partitions.first <= history_until < until <= partitions.last"
 
     def _task_faults(self) -> Iterator[str]:
@@ -346,7 +347,7 @@ class Problem(Config):
         partition, so that a replay learns of things as it would have then.
         """
         end = self.partitions.end(newest)
-        return end if self.partitions.last is not None and self.partitions.last < now.date() else max(end, now)
+        return end if self.partitions.is_past(now) else max(end, now)
 
     @property
     def classes(self) -> list[str]:

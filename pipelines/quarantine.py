@@ -104,7 +104,7 @@ def unlabelled(problem: Problem) -> set[str]:
     return {
         key
         for arrived in refused
-        for key in parts.between(parts.shift(arrived, -1 - wait.days // parts.days), arrived)
+        for key in parts.between(parts.shift(arrived, -1 - parts.as_many_as(wait)), arrived)
         if parts.end(key) + wait > parts.start(arrived)
     }
 

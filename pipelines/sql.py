@@ -137,6 +137,10 @@ def stream(
 
 def partition_of(partitions: Partitions, time: str) -> str:
     """SQL for the key of the partition in which the moment `time`, an SQL expression, lies."""
+    if partitions.every == "hour":
+        past = partitions.minutes_past
+        hour = f"date_trunc('hour', ({time} AT TIME ZONE 'UTC') - INTERVAL {past} MINUTE)"
+        return f"strftime({hour}, '%Y-%m-%dT%H{f'{past:02}' if past else ''}Z')"
     local = f"({time} AT TIME ZONE {literal(partitions.timezone)})"
     return f"strftime(date_trunc('{partitions.every}', {local}), '%Y-%m-%d')"
 

@@ -160,11 +160,13 @@ def missed_in_words(problem: Problem, keys: Sequence[str]) -> str | None:
     if not keys:
         return None
     first, last, name = min(keys), max(keys), problem.name
-    every = problem.partitions.every
+    every, since, until = problem.partitions.every, first, last
+    if every == "hour":  # Airflow takes what clocks of the zone show
+        since, until = (f"{problem.partitions.start(key):%Y-%m-%dT%H:%M}" for key in (first, last))
     what = f"1 {every} closed and was" if len(keys) == 1 else f"{len(keys)} {every}s closed and were"
     return (
         f"{what} not ingested: {problem.partitions.spans(keys)}. To load what is missing, with all that follows: "
-        f"airflow backfill create --dag-id {name}.ingest --from-date {first} --to-date {last}; "
+        f"airflow backfill create --dag-id {name}.ingest --from-date {since} --to-date {until}; "
         f"without: evergreen run ingest {name} --first {first} --last {last}"
     )
 

@@ -104,9 +104,7 @@ def play(stretch: Stretch) -> World:
     """Ingest the past and train its champion, then ingest and score partition by partition; what is done is kept."""
     problem = load_problem(stretch.name)
     if not store.partition_keys(problem, "predictions"):
-        local_run.ingest(
-            stretch.name, problem.partitions.first.isoformat(), problem.partitions.shift(stretch.first, -1)
-        )
+        local_run.ingest(stretch.name, problem.partitions.first_key, problem.partitions.shift(stretch.first, -1))
         local_run.train(stretch.name)
     done = store.partition_keys(problem, "predictions")
     keys = problem.partitions.between(stretch.first, stretch.last)

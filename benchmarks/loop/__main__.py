@@ -45,7 +45,7 @@ def main() -> None:
     problem = load_problem(alone.NAME)
     assert problem.replay is not None
     load, day = os.getloadavg()[1], time.strftime("%Y-%m-%d")
-    weeks = services.weeks_after(problem, arguments.weeks, problem.replay.history_until.isoformat())
+    weeks = services.weeks_after(problem, arguments.weeks, problem.partitions.last_of(problem.replay.history_until))
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "alone"
         folder.mkdir()

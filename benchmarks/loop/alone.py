@@ -55,7 +55,7 @@ def play(weeks: list[str], is_profiled: bool) -> Alone:
     """History, first model, weeks; the weeks are measured."""
     problem = load_problem(NAME)
     assert problem.replay is not None
-    first, history = problem.partitions.first.isoformat(), problem.replay.history_until.isoformat()
+    first, history = problem.partitions.first_key, problem.partitions.last_of(problem.replay.history_until)
     local_run.ingest(NAME, first, history)
     local_run.train(NAME, history)
     stages: list[Stage] = []

@@ -30,7 +30,7 @@ def measured(problem: Problem, count: int, home: Path) -> Services:
         replay.start(client, problem, _tell)
         newest = max(
             (run["partition_key"] for run in client.runs(f"{problem.name}.monitor") if run["partition_key"]),
-            default=problem.replay.history_until.isoformat(),
+            default=problem.partitions.last_of(problem.replay.history_until),
         )
         keys = weeks_after(problem, count, newest)
         weeks = [_play(client, problem, week) for week in keys]
@@ -85,7 +85,7 @@ def _script(problem: Problem, keys: list[str]) -> list[Week]:
     bucket = os.environ["EVERGREEN_STORE_URI"].removeprefix("s3://").partition("/")[0]
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.loop.script", bucket]
     process = subprocess.Popen(
-        [*command, problem.replay.history_until.isoformat(), *keys], stdout=subprocess.PIPE, text=True
+        [*command, problem.partitions.last_of(problem.replay.history_until), *keys], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     before, weeks = Usage.now(), []

@@ -94,7 +94,7 @@ def _play(name: str, rows: pa.Table, folder: Path) -> Played:
     first_scored = TABLES[name].first_scored
     with_features = prepared(config, rows)
     partitions = sorted(with_features["partition"].unique().to_pylist())
-    history = [key for key in partitions if config.partitions.first.isoformat() <= key < first_scored]
+    history = [key for key in partitions if config.partitions.first_key <= key < first_scored]
     scored_keys = [key for key in partitions if key >= first_scored][:SCORED]
     keys = config.partitions.between(scored_keys[0], scored_keys[-1])
 
@@ -146,7 +146,7 @@ def _play(name: str, rows: pa.Table, folder: Path) -> Played:
 
 def _ingest_history(run: Run, config: Problem, history: list[str], last: str, folder: Path) -> dict[str, str]:
     """Ingest it in one bulk run; without the rules of shape if nothing is published. Gives what was not at first."""
-    first = config.partitions.first.isoformat()
+    first = config.partitions.first_key
     run.attempt("ingest", last, lambda: local_run.ingest(config.name, first, last), NO_SHAPE)
     reasons = {row["partition"]: row["reason"] for row in quarantine.holds(config)}
     unpublished = sorted(set(history) - set(store.partition_keys(config, "events")))

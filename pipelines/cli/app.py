@@ -226,7 +226,7 @@ def run(
         ),
     ],
     problem_name: ProblemName,
-    partition: Annotated[str, typer.Option(help="partition key, such as 2013-04-01")] = "",
+    partition: Annotated[str, typer.Option(help="partition key, such as 2013-04-01; of an hour 2013-04-01T05Z")] = "",
     first: Annotated[str, typer.Option(help="first partition of a range (ingest)")] = "",
     last: Annotated[str, typer.Option(help="last partition of a range (ingest)")] = "",
     candidate: Annotated[str, typer.Option(help="name of a candidate (train.train)")] = "",
@@ -299,12 +299,11 @@ def _read_json(path: Path | None) -> Any:
 
 def _play(problem: Problem, until: str | None) -> None:
     """History, first model, then every partition up to `until`, with a progress bar and a line per stage."""
-    from datetime import date
-
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from pipelines.cli import replay
     from pipelines.cli.airflow_client import AirflowClient
+    from pipelines.config import day_or_hour
 
     if problem.replay is None:
         raise ConfigError(
@@ -314,16 +313,16 @@ def _play(problem: Problem, until: str | None) -> None:
         )
     parts = problem.partitions
     try:
-        last = parts.key_of(date.fromisoformat(until)) if until else problem.replay.until.isoformat()
+        last = parts.last_of(day_or_hour(until) if until else problem.replay.until)
     except ValueError as error:
         raise ConfigError(f"{until!r} is no date", where="--until", cure="give a day such as 2013-12-31") from error
-    if parts.last and last > parts.last.isoformat():
+    if parts.last_key and last > parts.last_key:
         raise ConfigError(
             f"{until} lies after the last partition, {parts.last}",
             where="--until",
             cure=f"give {parts.last} or earlier",
         )
-    keys = parts.between(parts.shift(problem.replay.history_until.isoformat(), 1), last)
+    keys = parts.between(parts.shift(parts.last_of(problem.replay.history_until), 1), last)
     client = AirflowClient()
     replay.prepare(client, problem)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

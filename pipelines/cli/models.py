@@ -132,5 +132,5 @@ def _now(problem_name: str, reason: str) -> tuple[Problem, str]:
         raise ConfigError("the ledger needs a reason", where="--reason", cure="say why in a few words: it is kept")
     load_environment()
     problem = load_problem(problem_name)
-    newest = max(ingested(problem), default=problem.partitions.first.isoformat())
+    newest = max(ingested(problem), default=problem.partitions.first_key)
     return problem, newest

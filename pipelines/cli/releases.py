@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import date
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from pipelines.config import day_or_hour
 from pipelines.embedded import load_environment
 from pipelines.errors import ConfigError, DataError
 from pipelines.problem import Problem, load_problem
@@ -141,7 +141,7 @@ def show_served(problem: Problem, day: str) -> None:
     from pipelines import summary
 
     try:
-        key = problem.partitions.key_of(date.fromisoformat(day))
+        key = problem.partitions.last_of(day_or_hour(day))
     except ValueError as error:
         raise ConfigError(f"{day!r} is no date", where="--on", cure="give a day such as 2013-05-20") from error
     table = Table(title=f"{problem.name}, {problem.partitions.every} of {key}", title_justify="left")

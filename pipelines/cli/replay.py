@@ -61,7 +61,7 @@ def prepare(client: AirflowClient, problem: Problem, wait_s: float = 60) -> None
 def start(client: AirflowClient, problem: Problem, tell: Tell) -> None:
     """Ingest the history in one bulk run, then train the first model."""
     assert problem.replay is not None
-    first, last = problem.partitions.first.isoformat(), problem.replay.history_until.isoformat()
+    first, last = problem.partitions.first_key, problem.partitions.last_of(problem.replay.history_until)
     history = client.trigger(f"{problem.name}.ingest", f"history__{first}__{last}", conf={"first": first, "last": last})
     _finish(client, history, "history", tell)
     training = client.trigger(f"{problem.name}.train", "first_model", partition=last)

@@ -32,7 +32,7 @@ from pipelines.config.evaluation import (
 )
 from pipelines.config.features import Cross, DatetimePart, Features, History
 from pipelines.config.labels import Hand, LabelingFunction, Labels, SelfTraining, Weak
-from pipelines.config.partitions import Partitions
+from pipelines.config.partitions import Partitions, day_or_hour, is_key
 from pipelines.config.plain_table import Label, WrittenLabel, events_query, labels_query
 from pipelines.config.release import LOSSES_OF, Loss, Release, Rung, RungKind
 from pipelines.config.serving import COSTS, Monitoring, Policy, Replay, Scoring
@@ -145,9 +145,11 @@ __all__ = [
     "Way",
     "Weak",
     "WrittenLabel",
+    "day_or_hour",
     "default_preprocessing",
     "did_you_mean",
     "events_query",
+    "is_key",
     "labels_query",
     "may_be_left_out",
     "shorthand_faults",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.config.action import Action, Way
 from pipelines.config.base import Config, Metric
+from pipelines.config.partitions import DayOrHour
 
 # What a way to act costs, compute and risk together, in points of the metrics and partitions: a model that is worse
 # by 0.01 for 4 partitions has lost 0.04.
@@ -140,5 +140,8 @@ class Monitoring(Config):
 class Replay(Config):
     """How `evergreen demo` and `evergreen replay` play the problem's past as if it happened now."""
 
-    history_until: date = Field(description="first day of the last partition that is ingested in bulk, as history")
-    until: date = Field(description="first day of the last partition that the demo plays one by one")
+    history_until: DayOrHour = Field(
+        description="first day of the last partition that is ingested in bulk, as history; of hours, the day that ends "
+        "with it, or its key"
+    )
+    until: DayOrHour = Field(description="the last partition that the demo plays one by one, named in the same way")

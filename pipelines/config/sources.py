@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import date
 from typing import Literal
 
 from pydantic import ConfigDict, Field, field_serializer, model_validator
 
 from pipelines.config.base import Available, ColumnType, Config, Name, may_be_left_out
+from pipelines.config.partitions import DayOrHour
 
 
 class Source(Config):
@@ -159,8 +159,10 @@ class Shape(Config):
     ignore: list[str] = Field(
         [], description="columns, or rules of the whole partition such as `number of rows`, that do not count"
     )
-    accepted: list[date] = Field(
-        [], description="keys of partitions that somebody has looked at: the world has changed, the feed is sound"
+    accepted: list[DayOrHour] = Field(
+        [],
+        description="keys of partitions that somebody has looked at: the world has changed, the feed is sound; "
+        "of hours, also a day for all of its own",
     )
 
 

@@ -187,7 +187,7 @@ def splits(
         )
     if not train or len(whole) < sizes.validation:
         held_out = sum(sizes)
-        gap = -(-_wait(problem).days // parts.days) if rule.embargo else 0
+        gap = parts.as_many_as(_wait(problem)) if rule.embargo else 0
         aside = f" ({len(held)} are in quarantine)" if held else ""
         gaps = f", and {2 * gap} lie in the embargo before validation and before test" if gap else ""
         raise DataError(

@@ -40,12 +40,12 @@ def collection(problem: Problem, facts: Facts) -> Section:
     for name, query in facts.queries.items():
         digest = hashlib.sha256(query.encode()).hexdigest()[:12]
         queries += [f"{name}.sql, SHA-256 {digest}:", Code(query)]
-    last = parts.last.isoformat() if parts.last else "goes on"
+    last = parts.last_key or "goes on"
     return Section(
         "How it was collected",
         [
             f"Every {parts.every} is ingested once it is over, in the time zone {parts.timezone}; the data begins at "
-            f"{parts.first.isoformat()}; its last {parts.every}: {last}. Of {len(facts.available)} ingested partitions "
+            f"{parts.first_key}; its last {parts.every}: {last}. Of {len(facts.available)} ingested partitions "
             f"{len(facts.partitions)} are looked at here.",
             Table([*map(text, ("source", "kind", "where", "what is read"))], sources),
             *(queries or ["The texts of the queries were not handed over."]),

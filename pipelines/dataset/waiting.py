@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow.compute as pc
@@ -13,7 +13,8 @@ from pipelines import sql, store
 from pipelines.dataset.label import awaiting, mature, usual_wait
 from pipelines.problem import Problem
 
-LOOKED_AT = 60  # newest partitions that tell how long labels take
+LOOKED_AT = 60  # newest partitions that tell how long labels take, ...
+LOOKED_AT_LEAST = timedelta(days=14)  # ... and all those of so long, of hours
 
 
 def waiting(
@@ -33,7 +34,8 @@ def waiting(
     from pipelines.asof.as_known import targets
 
     as_of = as_of or problem.partitions.end(partition)
-    looked_at = problem.partitions.between(problem.partitions.shift(partition, 1 - LOOKED_AT), partition)
+    count = max(LOOKED_AT, problem.partitions.as_many_as(LOOKED_AT_LEAST))
+    looked_at = problem.partitions.between(problem.partitions.shift(partition, 1 - count), partition)
     keys = sorted({*available} & {*looked_at})
     if not keys or problem.labels.maturity_days is not None:
         return set()
@@ -67,7 +69,7 @@ class Judgeable:
 
 
 def judgeable(problem: Problem, partition: str) -> Judgeable:
-    """What the tables tell of all partitions that have been ingested: labels of 60 partitions are read for it."""
+    """What the tables tell of all partitions that have been ingested: labels of the newest ones are read for it."""
     return Judgeable(
         problem, partition, frozenset(waiting(problem, partition, store.partition_keys(problem, "events")))
     )

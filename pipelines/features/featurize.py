@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -80,8 +79,7 @@ def featurize_row(problem: Problem, event: dict[str, Any], events: Any, labels: 
         if row[name] is None:
             raise DataError(f"{name}: missing", where=where, cure="every event has one")
     if "partition" not in event:
-        day = event["event_time"].astimezone(ZoneInfo(problem.partitions.timezone)).date()
-        columns["partition"] = pa.array([problem.partitions.key_of(day)])
+        columns["partition"] = pa.array([problem.partitions.key_of(event["event_time"])])
     (batch,) = featurize(problem, pa.table(columns, schema=schema), events, labels)
     features_of_row: dict[str, Any] = batch.to_pylist()[0]
     return features_of_row

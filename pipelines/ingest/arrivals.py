@@ -59,7 +59,7 @@ def outside(partitions: Partitions, counts: Mapping[str, int], run: Collection[s
     >>> outside(days, counts, ["2024-01-02"], datetime(2024, 1, 4, 4, tzinfo=UTC))
     Outside(before=5, after=2, open=3)
     """
-    first, last = partitions.first.isoformat(), partitions.last and partitions.last.isoformat()
+    first, last = partitions.first_key, partitions.last_key
     before = after = still_open = 0
     for place, rows in counts.items():
         key = place.zfill(len(first))  # DuckDB writes the year 999 with three digits

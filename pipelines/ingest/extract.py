@@ -80,7 +80,7 @@ def copy_rows(problem: Problem, query: Query, database: duckdb.DuckDBPyConnectio
         kept = ", ".join(map(sql.quote, [*declared(problem, query), "partition", "faults"]))
         database.execute(
             f"CREATE TEMP TABLE {sql.quote(table)} AS SELECT {kept} FROM ({rows})",
-            {"first": problem.partitions.first.isoformat()},
+            {"first": problem.partitions.first_key},
         )
 
 

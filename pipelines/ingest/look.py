@@ -28,6 +28,8 @@ from pipelines.problem import Problem, Query
 
 _NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?"  # 1.50, and not 007
 
+LONGER = {"hour": "day", "day": "week"}  # what to cut time into where an hour, a day has few rows
+
 
 @dataclass(frozen=True)
 class Remark:
@@ -53,7 +55,7 @@ def look(problem: Problem, last: str) -> list[Remark]:
     Raises:
         EvergreenError: a source cannot be read.
     """
-    first = problem.partitions.first.isoformat()
+    first = problem.partitions.first_key
     with opened(problem, first, last) as sources:
         database = sources.database
         for query in problem.queries:
@@ -89,7 +91,7 @@ def declaration(problem: Problem, last: str) -> list[Remark]:
 
 def _types_found(problem: Problem, name: str, last: str) -> dict[str, str]:
     """The columns of a source, each with the type that it would be declared with."""
-    with opened(problem, problem.partitions.first.isoformat(), last) as sources:
+    with opened(problem, problem.partitions.first_key, last) as sources:
         database, table = sources.database, sql.quote(name)
         types = {str(row[0]): _declarable(str(row[1])) for row in database.sql(f"DESCRIBE {table}").fetchall()}
         texts = [column for column, kind in types.items() if kind == "string" and column != problem.key]
@@ -124,7 +126,8 @@ def _table(query: Query) -> str:
 
 def _events(problem: Problem, database: duckdb.DuckDBPyConnection, last: str) -> Iterator[Remark]:
     parts, unit = problem.partitions, problem.partitions.every
-    keys = parts.between(parts.first.isoformat(), last)
+    a_unit = f"an {unit}" if unit == "hour" else f"a {unit}"
+    keys = parts.between(parts.first_key, last)
     of_time = f"{_table('events')} WHERE event_time IS NOT NULL"
     database.execute(f"CREATE TEMP TABLE inside AS SELECT * FROM {of_time} AND {_between(keys)}")
     (rows, oldest, newest) = _row(
@@ -144,15 +147,15 @@ def _events(problem: Problem, database: duckdb.DuckDBPyConnection, last: str) ->
         return
     usual, inside = sorted(counts.values())[len(counts) // 2], sum(counts.values())
     yield Remark(
-        "fact", f"events: {inside:,} rows in {len(counts):,} of {len(keys):,} {unit}s, usually {usual:,} a {unit}"
+        "fact", f"events: {inside:,} rows in {len(counts):,} of {len(keys):,} {unit}s, usually {usual:,} {a_unit}"
     )
     fewest = problem.monitoring.policy.min_labels
     if usual < fewest:
-        week = ", or let partitions.every be week" if unit == "day" else ""
+        longer = f", or let partitions.every be {LONGER[unit]}" if unit in LONGER else ""
         yield Remark(
             "odd",
             f"events: monitoring.policy.min_labels asks for {fewest} rows: about {-(-fewest // usual)} {unit}s in a "
-            f"row are judged together{week}",
+            f"row are judged together{longer}",
         )
     if empty := [key for key in keys if key not in counts]:
         yield Remark("odd", f"events: no row in {len(empty):,} {unit}s: {parts.spans(empty)}")

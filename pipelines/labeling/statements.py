@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +37,7 @@ def window_of(problem: Problem, partition: str | None) -> Window:
     available = store.partition_keys(problem, "events")
     if partition is not None:
         problem.partitions.parse(partition)
-    waiting = ceil(timedelta(days=problem.labels.mature_after_days) / timedelta(days=problem.partitions.days))
+    waiting = problem.partitions.as_many_as(timedelta(days=problem.labels.mature_after_days))
     keys = [key for key in available if partition is None or key <= partition][-(WINDOW + waiting) :]
     if not keys:
         raise DataError(

@@ -217,10 +217,13 @@ def ranges(problem: Problem, partitions: Sequence[str], first: str | None, last:
     Raises:
         DataError: nothing lies between.
     """
+    parts = problem.partitions
     if first is None:
-        after = problem.partitions.shift(problem.replay.history_until.isoformat(), 1) if problem.replay else None
+        after = parts.shift(parts.last_of(problem.replay.history_until), 1) if problem.replay else None
         first = after or partitions[len(partitions) // 4]
-    begin, end = (problem.partitions.parse(key).isoformat() for key in (first, last or partitions[-1]))
+    begin, end = first, last or partitions[-1]
+    for key in (begin, end):
+        parts.parse(key)
     if not any(begin <= key <= end for key in partitions):
         raise DataError(
             f"no partition from {begin} to {end} was ingested",

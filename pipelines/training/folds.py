@@ -38,7 +38,7 @@ def folds(problem: Problem, train: pa.Table) -> list[tuple[pa.Table, pa.Table]]:
         if older.num_rows:
             pairs.append((older, newer))
     if not pairs:
-        gap = -(-_wait(problem).days // parts.days)
+        gap = parts.as_many_as(_wait(problem))
         raise DataError(
             f"the training split has rows of {len(keys)} partitions, too few to learn from some and measure on newer "
             f"ones: {1 + gap + rule.fold_partitions} in a row are needed"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from airflow.sdk.exceptions import ParamValidationError
 
 from pipelines.problem import problems_folder
 
@@ -48,13 +49,33 @@ def test_parsing_loads_nothing_heavy() -> None:
     assert not loaded & HEAVY, "import these inside of the task's body, from pipelines.stages"
 
 
+def test_dags_of_hours_take_their_keys(
+    parse: Callable[[], DagBag], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(problems_folder() / "flight_delay", tmp_path / "hourly")
+    config = tmp_path / "hourly" / "problem.yaml"
+    config.write_text(config.read_text().replace("every: week", "every: hour"))
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path))
+
+    bag = parse()
+
+    assert not bag.import_errors
+    ingest, train = bag.dags["hourly.ingest"], bag.dags["hourly.train"]
+    for dag, name in ((ingest, "first"), (ingest, "last"), (train, "window_from")):
+        schema = dag.params.get_param(name)
+        assert schema.resolve() is None and schema.resolve(value="2013-03-10T06Z") == "2013-03-10T06Z"
+        with pytest.raises(ParamValidationError):
+            schema.resolve(value="2013-03-10")
+    assert ingest.timetable.partitions.last_key == "2013-12-31T04Z"
+
+
 def test_a_broken_problem_is_shown_and_leaves_the_others_alone(
     parse: Callable[[], DagBag], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("good", "bad", "worse"):
         shutil.copytree(problems_folder() / "flight_delay", tmp_path / name)
     bad = tmp_path / "bad" / "problem.yaml"
-    bad.write_text(bad.read_text().replace("every: week", "every: month"))
+    bad.write_text(bad.read_text().replace("every: week", "every: year"))
     (tmp_path / "worse" / "problem.yaml").write_text("- not\n- settings\n")
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path))
 
@@ -70,5 +91,5 @@ def test_a_broken_problem_is_shown_and_leaves_the_others_alone(
     ]
     [(file, message)] = bag.import_errors.items()
     assert Path(file).name == "broken_problems.py"
-    for part in (str(bad), "partitions.every", "'month'", "next:", "worse/problem.yaml"):
+    for part in (str(bad), "partitions.every", "'year'", "next:", "worse/problem.yaml"):
         assert part in message

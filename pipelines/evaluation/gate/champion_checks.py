@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
-from pipelines.config import Gate, Metric, SliceGate
+from pipelines.config import Gate, Metric, SliceGate, is_key
 from pipelines.documents.evaluation import CheckVerdict
-from pipelines.evaluation.gate.safe_read import at, entries, is_day, number, show, span, text, texts
+from pipelines.evaluation.gate.safe_read import at, entries, number, show, span, text, texts
 from pipelines.metrics.metrics import SKILL, goodness
 
 SLICE_LOSS = 0.05
@@ -127,10 +127,10 @@ def _fair_test(evaluation: Any, champion: Any, report: Any) -> Check:
     """The champion has not learnt from the rows that it is measured on."""
     name, until = "champion's test is fair", at(champion, "trained_until")
     tested, measured = texts(evaluation, "test_partitions"), texts(report, "partitions")
-    if not tested or not measured or set(tested) != set(measured) or not all(map(is_day, tested)):
+    if not tested or not measured or set(tested) != set(measured) or not all(map(is_key, tested)):
         return Check(name, False, "which partitions were tested is missing or contradicts itself")
     message = f"champion learnt from data until {until}, the test starts at {min(tested)}"
-    return Check(name, is_day(until) and until < min(tested), message)
+    return Check(name, is_key(until) and until < min(tested), message)
 
 
 def _other_scores(champion: Any) -> Check:
@@ -190,7 +190,7 @@ def _learnt_enough(evaluation: Any, champion: Any, least: float) -> Check:
     name = "learnt from enough"
     if text(evaluation, "how") in ("continue", "recalibrate"):
         return Check(name, True, f"the challenger goes on from version {at(evaluation, 'builds_on')}")
-    if is_day(start := at(evaluation, "window_from")):
+    if is_key(start := at(evaluation, "window_from")):
         return Check(name, True, f"the challenger was to learn from {start} on and from nothing before")
     ours, theirs = number(evaluation, "learnt", "fitted_rows"), number(champion, "fitted_rows")
     if ours is None or theirs is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 
@@ -76,14 +76,6 @@ def moment(tree: Any, *path: str) -> datetime | None:
     except ValueError:
         return None
     return time if time.tzinfo else None
-
-
-def is_day(value: Any) -> bool:
-    """Whether it names a partition: 2024-01-31."""
-    try:
-        return isinstance(value, str) and date.fromisoformat(value).isoformat() == value
-    except ValueError:
-        return False
 
 
 def show(value: float | None) -> str:

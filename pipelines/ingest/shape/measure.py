@@ -65,11 +65,9 @@ def _rows(database: Any, query: Query, kinds: Mapping[str, str], key: str) -> di
             measured += [f"{column}::DOUBLE AS {column}", f"(hash({column}) % {BUCKETS})::UTINYINT AS {bucket}"]
     if query == "events":
         content = ", ".join(sql.quote(name) for name in kinds if not name.startswith("("))
-        measured += [
-            sql.quote(DAY),
-            f"{sql.quote(HOUR)}::DOUBLE AS {sql.quote(CLOCK)}",
-            f"hash({content}) AS {sql.quote(CONTENT)}",
-        ]
+        measured += [sql.quote(DAY), f"hash({content}) AS {sql.quote(CONTENT)}"]
+        if HOUR in kinds:
+            measured.append(f"{sql.quote(HOUR)}::DOUBLE AS {sql.quote(CLOCK)}")
     selected = f"SELECT {', '.join(measured)} FROM sampled WHERE partition = ? ORDER BY {sql.quote(PLACE)}"
     rows: dict[str, NDArray[Any]] = database.execute(selected, [key]).fetchnumpy()
     return rows
@@ -95,12 +93,13 @@ def _shape(query: Query, kinds: Mapping[str, str], count: int, rows: Mapping[str
     hashes = np.asarray(rows[CONTENT], np.uint64)
     content = np.unique(hashes)
     copies = 1 - len(content) / max(len(hashes), 1)
-    rhythm = rhythm_of(matrix, np.asarray(rows[CLOCK], np.float64))
-    return PartitionShape(count, columns, content, moments, copies, rhythm)
+    shape = PartitionShape(count, columns, content, moments, copies)
+    return replace(shape, rhythm=rhythm_of(matrix, np.asarray(rows[CLOCK], np.float64))) if CLOCK in rows else shape
 
 
 def _columns(problem: Problem, query: Query) -> dict[str, tuple[str, str]]:
-    """Name -> kind and SQL of what is looked at. Times count by their hour and weekday, where the problem lives."""
+    """Name -> kind and SQL of what is looked at. Times count by their hour and weekday, where the problem lives, as far
+    as a partition has several of them."""
     zone = sql.literal(problem.partitions.timezone)
     if query == "labels":
         kind = "number" if problem.task == "regression" else "category"
@@ -120,9 +119,10 @@ def _columns(problem: Problem, query: Query) -> dict[str, tuple[str, str]]:
             "pair",
             f"CASE WHEN {both} THEN (hash({values}) % {PAIR_BUCKETS})::DOUBLE END",
         )
-    hour = f"extract(hour FROM event_time AT TIME ZONE {zone})::VARCHAR"
-    kinds[HOUR] = ("category", hour)
-    if problem.partitions.every == "week":
+    every = problem.partitions.every
+    if every != "hour":
+        kinds[HOUR] = ("category", f"extract(hour FROM event_time AT TIME ZONE {zone})::VARCHAR")
+    if every not in ("hour", "day"):
         kinds["(weekday of the event)"] = ("category", f"isodow(event_time AT TIME ZONE {zone})::VARCHAR")
     return kinds
 

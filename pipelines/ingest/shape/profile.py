@@ -67,7 +67,7 @@ class PartitionShape:
     """`content` are hashes of the sampled rows without key and times: rows that are sent again have the same.
 
     `copies` is the share of rows that say what another one of the partition says. `rhythm` (d, 2) are the numbers'
-    slopes on sine and cosine of the hour of the event, in the order of `moments`; labels have none.
+    slopes on sine and cosine of the hour of the event, in the order of `moments`; labels, and hours, have none.
     """
 
     rows: int

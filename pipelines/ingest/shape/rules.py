@@ -36,7 +36,8 @@ def shape_rules(
     settings = problem.validation.shape
     if settings is None:
         return []
-    history, accepted = dict(before), {day.isoformat() for day in settings.accepted}
+    history = dict(before)
+    accepted = {key for named in settings.accepted for key in problem.partitions.named(named)}
     observed: dict[str, dict[str, Suspicion]] = {}
     for key, shape in batch.items():
         trailing = list(history.values())[-settings.trailing_partitions :]

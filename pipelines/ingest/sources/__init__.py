@@ -98,7 +98,7 @@ def described(problem: Problem) -> Iterator[duckdb.DuckDBPyConnection]:
     Where a text format has no declared columns, types are guessed from its first rows: those of a run, which looks at
     all rows, may be wider. Raises what `opened` would raise about what was read.
     """
-    first = problem.partitions.first.isoformat()
+    first = problem.partitions.first_key
     zone = problem.partitions.timezone
     with (
         TemporaryDirectory(prefix="evergreen-sources-") as folder,

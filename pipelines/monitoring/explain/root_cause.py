@@ -119,7 +119,7 @@ def paragraph(
     """One paragraph for somebody who has never seen the system: what, since when, along with what, and where.
 
     Args:
-        every: day or week. units: of the features. loss: what the slices' loss is called.
+        every: hour, day, week, month or quarter. units: of the features. loss: what the slices' loss is called.
     """
     sentences = [f"{_capital(diagnosis.findings[0].kind)}: {diagnosis.findings[0].evidence}."]
     sentences.append(_since(explanation, every))

@@ -49,9 +49,9 @@ def span_read(problem: Problem, keys: Sequence[str], back: Sequence[str]) -> tup
     rows which lie just outside, as those of a wrong time zone do, are counted."""
     parts, reach = problem.partitions, problem.validation.lookback_partitions
     first, last = (back[0] if back else keys[0]), keys[-1]
-    if first <= parts.first.isoformat():
+    if first <= parts.first_key:
         first = parts.shift(first, -reach)
-    if parts.last and last >= parts.last.isoformat():
+    if parts.last_key and last >= parts.last_key:
         last = parts.shift(last, reach)
     return first, last
 
