@@ -115,13 +115,15 @@ class Gate(Config):
     model_config = ConfigDict(json_schema_extra=may_be_left_out("limits", "gain_over_baselines", "gain_over_champion"))
 
     limits: dict[Metric, Limit] = Field(
-        min_length=1, description="absolute bounds; left out: AUC of at least 0.5, of a regression R2 of at least 0"
+        min_length=1,
+        description="absolute bounds. Left out together with both gains: AUC of at least 0.5, of a regression R2 of at "
+        "least 0",
     )
     gain_over_baselines: dict[Metric, float] = Field(
-        min_length=1, description="at least; left out: 0 of AUC, of a regression of R2"
+        min_length=1, description="at least; where all three are left out 0 of AUC, of a regression of R2"
     )
     gain_over_champion: dict[Metric, float] = Field(
-        min_length=1, description="at least; left out: -0.02 of AUC, of a regression of R2"
+        min_length=1, description="at least; where all three are left out -0.02 of AUC, of a regression of R2"
     )
     ties_pass: float | None = Field(
         0.9,

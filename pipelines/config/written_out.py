@@ -169,10 +169,12 @@ class _File:
 
     @property
     def gate(self) -> dict[str, Any]:
+        """Whoever sets one of the thresholds sets all: of a gate that has lost one, nobody would know."""
         slices = self._gate.get("slices", {})
         if isinstance(slices, dict):
             slices = {"metric": LOSS_OF[self.task], **slices}
-        return {**GATES[self.task], **self._gate, "slices": slices}
+        thresholds = GATES[self.task] if not set(self._gate) & set(GATES[self.task]) else {}
+        return {**thresholds, **self._gate, "slices": slices}
 
 
 def _table_faults(file: _File) -> Iterator[str]:

@@ -180,6 +180,15 @@ def test_baselines_are_the_candidates_that_learn_nothing() -> None:
         pots(training={"candidates": {"trees": {"model": "xgboost"}}})
 
 
+def test_a_gate_has_all_its_thresholds_from_the_file_or_none() -> None:
+    gate = pots(gate={"min_rows": 50}).gate
+    assert (gate.min_rows, gate.gain_over_baselines, gate.gain_over_champion) == (50, {"auc": 0.0}, {"auc": -0.02})
+    with pytest.raises(ConfigError, match="2 wrong settings") as caught:
+        pots(gate={"limits": {"auc": {"min": 0.6}}})
+    assert "gate.gain_over_baselines: missing: add it" in caught.value.what
+    assert "gate.gain_over_champion: missing: add it" in caught.value.what
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

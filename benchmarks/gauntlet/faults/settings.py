@@ -54,7 +54,12 @@ FAULTS = [
         _outcome_as_feature("arrived", "f.arr_time + 0.0 * f.dep_delay", "cutoff"),
         is_critical=True,
     ),
-    Fault("gate without thresholds", "thresholds", "evaluated", _set(lambda raw: raw.update(gate={}))),
+    Fault(
+        "gate without thresholds",
+        "thresholds",
+        "evaluated",
+        _set(lambda raw: raw["gate"].update(limits={}, gain_over_baselines={}, gain_over_champion={})),
+    ),
     Fault("gate without limits", "thresholds", "evaluated", _set(lambda raw: raw["gate"].update(limits={}))),
     Fault(
         "gate without a champion's threshold",

@@ -23,7 +23,8 @@ METRIC = {"binary": "auc", "multiclass": "auc", "regression": "rmse"}
 def problem_of(task: str, resamples: int = 100) -> Problem:
     quick = {"evaluation": {"bootstrap": {"resamples": resamples}}}
     gains = {METRIC[task]: 0.0}
-    of_gate = {"gate": {"gain_over_baselines": gains, "gain_over_champion": gains}}
+    limits = {METRIC[task]: {"min": 0.0}}
+    of_gate = {"gate": {"limits": limits, "gain_over_baselines": gains, "gain_over_champion": gains}}
     return parse_problem(REQUIRED | OF_TASK[task] | of_gate | quick, Path("kettle"))
 
 
@@ -143,7 +144,8 @@ def test_before_training_it_is_said_what_the_rows_can_show(task: str) -> None:
 
 def test_what_the_gate_asks_beyond_what_the_rows_show_is_warned_of() -> None:
     def warned(margin: float, rows: int = 300, **gate: Any) -> list[str]:
-        of_gate = {"gate": {"gain_over_champion": {"auc": margin}, **gate}}
+        thresholds = {"limits": {"auc": {"min": 0.5}}, "gain_over_baselines": {"auc": 0.0}}
+        of_gate = {"gate": {**thresholds, "gain_over_champion": {"auc": margin}, **gate}}
         quick = {"evaluation": {"bootstrap": {"resamples": 100}}}
         problem = parse_problem(REQUIRED | OF_TASK["binary"] | of_gate | quick, Path("kettle"))
         return held_out_power(problem, in_splits("binary", rows, 14)).warnings
