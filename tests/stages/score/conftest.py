@@ -19,29 +19,47 @@ from pipelines.stages import stage
 from tests.stages.conftest import HISTORY, configure
 
 RELEASE = "v1-v2"
+TWIN = "twin"
+"""Run of a model that is nowhere kept."""
 
 
 @pytest.fixture
 def released(loop_after: Callable[..., str]) -> Callable[..., Problem]:
     """Begins a release: released(1, path=["shadow", "full"]) is the problem after a week that is not scored yet.
 
-    The challenger, version 2, is the training's logistic regression: its mean score is 0.06 above its champion's.
+    The challenger, version 2, is the training's rule, which decides 1 for far fewer flights than its champion; or, as
+    `is_twin`, what `changed` makes of the champion's model.
     """
 
-    def begun(weeks: int, **settings: Any) -> Problem:
+    def begun(weeks: int, *, is_twin: bool = False, **settings: Any) -> Problem:
         loop = loop_after(weeks, is_scored=False)
         configure(loop, lambda raw: raw.update(release=settings))
         problem = load_problem(loop)
         champion = tracking.serving(problem)
         training = tracking.run_lineage(champion.run_id)["training"]
-        other = tracking.find_run(problem, {"training": training, "candidate": "logistic"})
+        other = tracking.find_run(problem, {"training": training, "candidate": "rule"})
         assert other is not None
         for name in ("problem.json", "reference.json", "held_out.parquet", "lineage.json"):
             store.write_bytes(version_uri(problem, "2", name), store.read_bytes(version_uri(problem, "1", name)))
-        ladder.start(problem, Contender("2", other[0], HISTORY[1], "better"), "1", champion.run_id, HISTORY[1])
+        run_id = TWIN if is_twin else other[0]
+        ladder.start(problem, Contender("2", run_id, HISTORY[1], "better"), "1", champion.run_id, HISTORY[1])
         return problem
 
     return begun
+
+
+def changed(problem: Problem, patch: pytest.MonkeyPatch, scores: Callable[[Any, Any], Any]) -> None:
+    """The challenger's model gives a table of rows what `scores(score, rows)` says, of what it gave them before."""
+    load = tracking.load_model
+    (rollout,) = ladder.read(problem).rollouts
+
+    def loaded(run_id: str) -> Any:
+        model: Any = load(rollout.champion_run if run_id == TWIN else run_id)
+        if run_id == rollout.challenger_run:
+            model.scores = lambda rows: scores(type(model).scores.__get__(model), rows)
+        return model
+
+    patch.setattr(tracking, "load_model", loaded)
 
 
 def step(problem: Problem, to: int, partition: str) -> None:

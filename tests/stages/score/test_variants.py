@@ -27,7 +27,7 @@ from pipelines.stages import stage
 from pipelines.stages.monitor import evidence
 from pipelines.store import files
 from tests.stages.conftest import HISTORY, WEEKS, Kept, configure
-from tests.stages.score.conftest import RELEASE, end, scored, step, table, variants
+from tests.stages.score.conftest import RELEASE, changed, end, scored, step, table, variants
 
 pytestmark = pytest.mark.slow
 
@@ -174,19 +174,6 @@ def test_whatever_is_killed_and_repeated_gives_the_same_rows_once(
     assert manifest(problem)["rows"] == ROWS
 
 
-def changed(problem: Problem, patch: pytest.MonkeyPatch, scores: Callable[[Any, Any], Any]) -> None:
-    """The challenger's model gives a table of rows what `scores(model, rows)` says."""
-    load = tracking.load_model
-
-    def loaded(run_id: str) -> Any:
-        model: Any = load(run_id)
-        if run_id == rollout(problem).challenger_run:
-            model.scores = lambda rows: scores(type(model).scores.__get__(model), rows)
-        return model
-
-    patch.setattr(tracking, "load_model", loaded)
-
-
 def unsound(problem: Problem, patch: pytest.MonkeyPatch) -> None:
     changed(problem, patch, lambda score, rows: score(rows) + 2.0)
 
@@ -208,7 +195,7 @@ def raised(problem: Problem, patch: pytest.MonkeyPatch, by: float) -> None:
 def lacking(problem: Problem, patch: pytest.MonkeyPatch) -> None:
     uri = version_uri(problem, "2", "problem.json")
     raw = store.read_json(uri)
-    raw["features"]["columns"].remove("temp")
+    raw["features"]["history"].pop("carrier_late_rate_28d")
     store.write_json(uri, raw)
 
 
@@ -226,7 +213,7 @@ Break = Callable[[Problem, pytest.MonkeyPatch], None]
 def test_a_challenger_that_shows_harm_is_taken_back_before_it_serves(
     released: Released, monkeypatch: pytest.MonkeyPatch, after: Callable[..., Kept], harm: Break, reason: str
 ) -> None:
-    problem = released(1, path=["canary", "full"])
+    problem = released(1, is_twin=harm is celsius, path=["canary", "full"], canary={"max_decision_gap": 0.02})
     with monkeypatch.context() as patch:
         harm(problem, patch)
         published = local_run.score(problem.name, WEEK)
@@ -272,9 +259,9 @@ def test_a_challenger_is_taken_back_in_a_try_that_is_killed_and_repeated(
 
 def test_a_shadow_ends_for_a_fault_and_not_for_a_gap(released: Released, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = released(1, path=["shadow", "canary", "full"])
-    with monkeypatch.context() as patch:
-        celsius(problem, patch)
-        assert local_run.score(problem.name, WEEK).taken_back is None
+    assert local_run.score(problem.name, WEEK).taken_back is None
+    differences = [abs(gap["difference"]) for gap in manifest(problem)["gaps"]]
+    assert max(differences) > rollout(problem).settings.canary.max_decision_gap
     assert rollout(problem).state == "under way"
     assert table(problem, "shadow_predictions", WEEK).num_rows == ROWS
     lacking(problem, monkeypatch)
@@ -288,16 +275,17 @@ def test_a_shadow_ends_for_a_fault_and_not_for_a_gap(released: Released, monkeyp
 def test_a_gap_that_the_shadow_has_shown_is_let_pass_in_the_canary_and_a_new_one_is_not(
     released: Released, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    problem = released(1, path=["shadow", "canary", "full"])
+    allowed = {"max_decision_gap": 0.1}
+    problem = released(1, is_twin=True, path=["shadow", "canary", "full"], canary=allowed)
     local_run.ingest(problem.name, WEEKS[1], WEEKS[1])
     with monkeypatch.context() as patch:
-        raised(problem, patch, by=0.1)
+        raised(problem, patch, by=0.15)
         local_run.score(problem.name, WEEK)
         step(problem, 1, WEEK)
         published = local_run.score(problem.name, WEEKS[1])
     assert published.taken_back is None and published.challenger_rows
     differences = {gap["measure"]: gap["difference"] for gap in manifest(problem, WEEKS[1])["gaps"]}
-    assert differences["mean score"] > rollout(problem).settings.canary.max_decision_gap, "by itself it is too much"
+    assert differences["mean score"] > allowed["max_decision_gap"], "by itself it is too much"
 
     local_run.ingest(problem.name, WEEKS[2], WEEKS[2])
     raised(problem, monkeypatch, by=0.4)
