@@ -28,6 +28,7 @@ from pipelines.dataset.label import (
     usual_wait,
     young,
 )
+from pipelines.dataset.waiting import waiting
 from pipelines.errors import DataError
 from pipelines.problem import Problem
 
@@ -216,6 +217,21 @@ def test_a_partition_waits_for_the_labels_that_are_still_on_their_way(
     came = [said(key, at + took_days, 1, event_time=START + DAY * at) for key, at in hours if at + took_days < 6]
     targets = events(problem, *(happened(key, at) for key, at in hours))
     assert awaited(problem, targets, labels(problem, *came), as_of) == expected
+
+
+def test_hours_wait_for_labels_that_take_longer_than_sixty_of_them(toy: ToyProblem) -> None:
+    problem = toy(labels={"maturity_days": None}, **{"partitions.every": "hour"})
+    parts, took, count = problem.partitions, 72, 8 * 24
+    hours = [(hour, parts.shift(parts.first_key, hour)) for hour in range(count)]
+    filled = [happened(key, (hour + 0.5) / 24, partition=key) for hour, key in hours]
+    boiled = [
+        said(key, (hour + took + 0.5) / 24, 1, event_time=row["event_time"], partition=parts.shift(key, took))
+        for (hour, key), row in zip(hours, filled, strict=True)
+        if hour + took < count
+    ]
+    keys = [key for _, key in hours]
+    late = waiting(problem, keys[-1], keys, events=events(problem, *filled), labels=labels(problem, *boiled))
+    assert sorted(late) == keys[-took:]
 
 
 def test_a_key_used_again_waits_for_the_label_of_its_own_event(toy: ToyProblem) -> None:

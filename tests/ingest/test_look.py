@@ -93,6 +93,10 @@ def test_too_few_rows_to_judge_a_partition_by_itself_are_seen(made: Made) -> Non
         "events: monitoring.policy.min_labels asks for 200 rows: about 20 days in a row are judged together, or let "
         "partitions.every be week"
     ]
+    hours = made(monitoring={}, partitions={"every": "hour", "first": "2024-01-01"})
+    remarks = [remark.text for remark in look(hours, "2024-01-10T09Z")]
+    assert "events: 100 rows in 100 of 226 hours, usually 1 an hour" in remarks
+    assert "about 200 hours in a row are judged together, or let partitions.every be day" in "".join(remarks)
 
 
 def drop_days(events: list[Row], labels: list[Row]) -> None:
