@@ -74,7 +74,7 @@ class Scored:
                 return "a score is not finite", "look at the model's raw scores"
         else:
             known = max(2, len(self.classes))
-            if not np.isin(labels, np.arange(known)).all():
+            if not np.all((labels >= 0) & (labels < known) & (labels == np.floor(labels))):
                 among = "neither 0 nor 1" if known == 2 else f"none of the {known} classes' codes"
                 return f"a label is {among}", "leave out the rows without a label"
             if not np.all((scores >= 0) & (scores <= 1)):
