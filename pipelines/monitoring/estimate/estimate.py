@@ -24,7 +24,7 @@ from pipelines.metrics.metric_sums import sides
 from pipelines.metrics.metrics import METRICS, names_of, positive_rate
 from pipelines.metrics.scored import Scored
 from pipelines.monitoring.estimate.label_chance import LabelChance
-from pipelines.monitoring.estimate.score_curves import Curves, fit_curves
+from pipelines.monitoring.estimate.score_curves import Curves, Placed, fit_curves
 from pipelines.training.calibrate import sigmoid
 
 Array = NDArray[Any]
@@ -76,8 +76,9 @@ def estimate(
         weights=np.ones(len(scores)) if chance is None else chance.values,
     )
     wanted = metrics_of(unlabelled)
-    expected = _expected(unlabelled, _chances(curves, unlabelled, 0))
-    drawn = _drawn(unlabelled, curves, its_blocks, wanted, rule, chance)
+    placed = [fitted.placed(side[0]) for fitted, side in zip(curves, sides(unlabelled), strict=True)]
+    expected = _expected(unlabelled, _chances(curves, placed, 0))
+    drawn = _drawn(unlabelled, curves, placed, its_blocks, wanted, rule, chance)
     intervals = {name: interval(metric(expected), drawn[name], count, rule) for name, metric in wanted.items()}
     return {name: ends for name, ends in intervals.items() if ends["value"] is not None and ends["low"] is not None}
 
@@ -96,6 +97,7 @@ def _expected(unlabelled: Scored, chances: Array) -> Scored:
 def _drawn(
     unlabelled: Scored,
     curves: list[Curves],
+    placed: list[Placed],
     blocks: Array,
     wanted: dict[str, Metric],
     rule: Bootstrap,
@@ -109,7 +111,7 @@ def _drawn(
     own = None if chance is None else chance.draws(rule)
     for turn in range(rule.resamples):
         shifts = np.stack([random.normal(0, curve.spread, count) for curve in curves], axis=1)[place]
-        chances = _chances(curves, unlabelled, turn + 1, shifts)
+        chances = _chances(curves, placed, turn + 1, shifts)
         dice = random.random((len(chances), 1))
         labels = (np.cumsum(chances, axis=1)[:, :-1] < dice).sum(axis=1)
         drawn = replace(unlabelled, labels=labels)
@@ -122,11 +124,10 @@ def _drawn(
     return values
 
 
-def _chances(curves: list[Curves], unlabelled: Scored, curve: int, shifts: Array | float = 0.0) -> Array:
+def _chances(curves: list[Curves], placed: list[Placed], curve: int, shifts: Array | float = 0.0) -> Array:
     """Chance of each label, (m, classes), adding up to 1; of several classes one against the rest each (Zadrozny and
     Elkan, 2002)."""
-    scores = [side[0] for side in sides(unlabelled)]
-    margins = np.stack([fitted.margins(of, curve) for fitted, of in zip(curves, scores, strict=True)], axis=1)
+    margins = np.stack([fitted.margins(of, curve) for fitted, of in zip(curves, placed, strict=True)], axis=1)
     chances = sigmoid(margins + shifts)
     if len(curves) == 1:
         return np.concatenate([1 - chances, chances], axis=1)

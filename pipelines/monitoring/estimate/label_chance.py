@@ -45,9 +45,10 @@ class LabelChance(NamedTuple):
         random = np.random.default_rng(rule.seed + 2)
         _, place = np.unique(self.blocks, return_inverse=True)
         count = int(place.max(initial=-1)) + 1
+        placed = self.curves.placed(self.scores)
         for turn in range(rule.resamples):
             shifts = random.normal(0, self.curves.spread, count)[place]
-            yield sigmoid(self.curves.margins(self.scores, turn + 1) + shifts)
+            yield sigmoid(self.curves.margins(placed, turn + 1) + shifts)
 
 
 def label_chance(
@@ -87,4 +88,4 @@ def label_chance(
             chances[test] = model.predict_proba(matrix[test])[:, 1]
     scores = small_trees(prepare.is_category_).fit(matrix, is_labelled).predict_proba(own)[:, 1].astype(np.float64)
     curves = fit_curves(chances, is_labelled, np.ones(len(chances)), blocks, rule)
-    return LabelChance(sigmoid(curves.margins(scores, 0)), unlabelled, scores, its_blocks, curves)
+    return LabelChance(sigmoid(curves.margins(curves.placed(scores), 0)), unlabelled, scores, its_blocks, curves)

@@ -27,6 +27,15 @@ MOST_BLOCKS = 200  # of a bootstrap: more are drawn in as many groups
 STEPS, HALVINGS, CLOSE = 50, 20, 1e-10
 
 
+class Placed(NamedTuple):
+    """Scores as all curves of one fit take them: made once, however many of the curves are asked."""
+
+    own: Array
+    """Their logits (n,)."""
+    basis: Array
+    """(n, 2 + hinges)."""
+
+
 class Curves(NamedTuple):
     """Curves from scores to chances. coefficients: (curves, 2 + hinges); the first is fitted on all rows, the others on
     resamples of their blocks. spread: standard deviation, in logits, of a block around the first curve."""
@@ -37,10 +46,13 @@ class Curves(NamedTuple):
     coefficients: Array
     spread: float
 
-    def margins(self, scores: Array, curve: int) -> Array:
-        """Logits (n,) of the chances that these scores come true."""
+    def placed(self, scores: Array) -> Placed:
         own = logit(scores)
-        margins: Array = own + self._basis(own) @ self.coefficients[curve]
+        return Placed(own, self._basis(own))
+
+    def margins(self, placed: Placed, curve: int) -> Array:
+        """Logits (n,) of the chances that these scores come true."""
+        margins: Array = placed.own + placed.basis @ self.coefficients[curve]
         return margins
 
     def _basis(self, own: Array) -> Array:
@@ -79,7 +91,7 @@ def fit_curves(scores: Array, is_positive: Array, weights: Array, blocks: Array,
     times = np.concatenate([np.ones((1, count)), *draws(count, rule)])
     fitted = _fit(curves._basis(middle), middle, times @ mass, times @ positives)
     curves = curves._replace(coefficients=fitted)
-    chances = sigmoid(curves.margins(scores, 0))
+    chances = sigmoid(curves.margins(curves.placed(scores), 0))
     return curves._replace(spread=_spread(is_positive - chances, chances * (1 - chances), weights, blocks[used]))
 
 

@@ -15,7 +15,7 @@ RULE = Bootstrap(resamples=50)
 
 
 def chances(curves: Curves, scores: np.ndarray, curve: int = 0) -> np.ndarray:
-    return sigmoid(curves.margins(scores, curve))
+    return sigmoid(curves.margins(curves.placed(scores), curve))
 
 
 def world(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
