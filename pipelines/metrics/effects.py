@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+FEWEST_UNITS = (
+    10  # whose spread says how far their mean may be off: of 2, 22 % of challengers at the margin pass, of 10, 5 %
+)
+
 
 class Effect(NamedTuple):
     """A difference of mean losses, the challenger's less the champion's: below 0 the challenger is better."""
@@ -46,7 +50,8 @@ def weighted(losses: Array, is_challenger: NDArray[np.bool_], propensity: Array,
 
     Inverse propensity weighted (Horvitz and Thompson, JASA 1952), augmented by `losses` being less what was to be
     expected of the row whoever scores it: see `beyond_expected`. Means of the two sides alone would be wrong wherever
-    the odds went with how things turned out, as a bandit's do.
+    the odds went with how things turned out, as a bandit's do. A version that has served next to no units has shown
+    nothing, however many the other one has served: then the variance is not known.
 
     Args:
         losses: of the version that scored the row, less what was expected, shape (rows,).
@@ -59,7 +64,9 @@ def weighted(losses: Array, is_challenger: NDArray[np.bool_], propensity: Array,
     1.0
     """
     odds = np.where(is_challenger, 1 / propensity, -1 / (1 - propensity))
-    return _mean(losses * odds, units)
+    effect = _mean(losses * odds, units)
+    fewest = min(len(np.unique(units[is_challenger])), len(np.unique(units[~is_challenger])))
+    return effect._replace(variance=np.inf) if fewest < FEWEST_UNITS else effect
 
 
 def beyond_expected(losses: Array, covariate: Array | None = None) -> Array:
@@ -81,13 +88,16 @@ def beyond_expected(losses: Array, covariate: Array | None = None) -> Array:
 
 
 def _mean(values: Array, units: NDArray[np.int64]) -> Effect:
-    """The mean over rows, with the variance of a ratio of sums over units (Cochran, Sampling Techniques, ch. 6)."""
+    """The mean over rows, with the variance of a ratio of sums over units (Cochran, Sampling Techniques, ch. 6).
+
+    Infinite where there are too few units to tell.
+    """
     rows = len(values)
     counts = np.bincount(units)
     there = counts > 0
     mean = float(values.mean()) if rows else np.nan
     number = int(there.sum())
-    if number < 2:
+    if number < FEWEST_UNITS:
         return Effect(mean, np.inf, rows, number)
     rest = np.bincount(units, values)[there] - mean * counts[there]
     return Effect(mean, float(rest @ rest) / rows**2 * number / (number - 1), rows, number)

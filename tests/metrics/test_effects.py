@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.metrics.effects import beyond_expected, paired, weighted
+from pipelines.metrics.effects import FEWEST_UNITS, beyond_expected, paired, weighted
 
 SALTS = 400
 
@@ -29,8 +29,24 @@ def test_rows_of_one_unit_count_as_one() -> None:
     assert paired(np.repeat(difference, 10), np.zeros(3_000), np.arange(3_000)).variance < one.variance / 9
 
 
-def test_fewer_than_two_units_tell_nothing() -> None:
-    assert paired(np.ones(5), np.zeros(5), np.zeros(5, np.int64)).information == 0
+@pytest.mark.parametrize("units", [1, 2, FEWEST_UNITS - 1])
+def test_too_few_units_tell_nothing_however_many_rows_they_have(units: int) -> None:
+    difference = np.random.default_rng(7).normal(size=900)
+    assert paired(difference, np.zeros(900), np.arange(900) % units).information == 0
+    assert paired(difference, np.zeros(900), np.arange(900) % FEWEST_UNITS).information > 0
+
+
+def test_a_version_that_has_served_next_to_no_unit_has_shown_nothing() -> None:
+    """Else a margin of more than the other version's error would let a challenger pass that nobody has seen serve."""
+    losses, units = np.random.default_rng(8).normal(size=2_000), np.arange(2_000) % 40
+    chance = np.full(2_000, 0.05)
+    for served in (0, 3, FEWEST_UNITS - 1):
+        for by_challenger in (units < served, units >= served):
+            assert weighted(losses, by_challenger, chance, units).information == 0
+    assert weighted(losses, units < FEWEST_UNITS, chance, units).information > 0
+
+
+def test_no_rows_tell_nothing() -> None:
     assert paired(np.empty(0), np.empty(0), np.empty(0, np.int64)).information == 0
 
 
