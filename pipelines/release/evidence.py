@@ -86,7 +86,7 @@ class Comparison(BaseModel):
     judged: list[str]
     """Partitions whose labels are in, in the order of the looks."""
     waiting: list[str]
-    """Partitions whose labels are not."""
+    """Partitions whose labels are not, or of which no row has both a label and both scores: they are no look."""
     left_out: dict[str, str]
     """Partitions that do not count, and why."""
     loss: Loss
@@ -159,6 +159,9 @@ def compare(problem: Problem, rollout: Rollout, labels_in: Judgeable) -> Compari
     champion, challenger = side(problem, rollout.champion), side(problem, rollout.challenger)
     as_of = problem.partitions.end(labels_in.partition)
     rows = [scored_twice(problem, rollout.assigned[key], champion, challenger, key, as_of) for key in chosen.judged]
+    rows = [part for part in rows if len(part.by_challenger)]
+    judged = [part.partition for part in rows]
+    chosen = _Partitions(judged, sorted({*chosen.judged, *chosen.waiting} - {*judged}), chosen.left_out)
     effects = _effects(rollout, problem, rows, is_paired)
     maximum = _maximum(rollout)
     judgements = _judgements(rollout, effects, maximum)
@@ -220,12 +223,14 @@ def _partitions(problem: Problem, rollout: Rollout, labels_in: Judgeable) -> _Pa
     """
     settings, kind = rollout.settings, rollout.here.kind
     is_one_sequence = settings.feedback == "none"
-    predicted = set(store.partition_keys(problem, "predictions"))
-    keys = [
+    own = [
         key
         for key, assignment in sorted(rollout.assigned.items())
-        if key <= labels_in.partition and key in predicted and (is_one_sequence or assignment.kind == kind)
+        if key <= labels_in.partition and (is_one_sequence or assignment.kind == kind)
     ]
+    predicted = set(store.partition_keys(problem, "predictions"))
+    lost = {key for key, rows in _scored(problem, [key for key in own if key not in predicted]).items() if rows}
+    keys = [key for key in own if key in predicted or key in lost]
     left_out = _left_out(problem, rollout, keys)
     keys = [key for key in keys if key not in left_out]
     looked_at = [
@@ -363,6 +368,8 @@ def _verdict(
 
 def _bounded(judgement: Judgement) -> str:
     effect = judgement.effect
+    if not effect.information:
+        return f"{effect.rows:,} rows of {effect.units:,} units are too few to show any"
     return (
         f"effect {effect.value:+.5f} ({judgement.lower:+.5f} to {judgement.upper:+.5f}) on {effect.rows:,} rows of "
         f"{effect.units:,} units"

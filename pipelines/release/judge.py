@@ -40,7 +40,7 @@ class Judgement(NamedTuple):
     @property
     def reason(self) -> str:
         rows = f"{self.effect.rows:,} rows of {self.effect.units:,} units"
-        numbers = f"effect {self.effect.value:+.5f} on {rows}"
+        numbers = f"effect {self.effect.value:+.5f} on {rows}" if self.effect.information else f"{rows} are too few"
         if math.isfinite(self.bound):
             numbers += f", z {self.z:.2f} of {self.bound:.2f}"
         match self.step:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pytest
+from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -283,8 +284,38 @@ def test_nothing_is_known_before_a_label_is_there(kettle: Problem) -> None:
     assert (comparison.step, comparison.looks, comparison.labelled_rows) == ("hold", [], 0)
     label(kettle, DAYS[0], [None] * 30)
     without = compare(kettle, release, at_the_end_of(kettle))
-    assert without.looks[0].effect is None and without.step == "hold"
+    assert (without.looks, without.judged, without.waiting, without.step) == ([], [], [DAYS[0]], "hold")
     assert Comparison.model_validate(json.loads(without.model_dump_json())) == without
+
+
+def test_partitions_without_a_label_take_no_look_from_those_that_have_some(kettle: Problem) -> None:
+    """Labels that never come for eight partitions are no evidence that the challenger cannot show anything."""
+    parts = days(9, rows=400)
+    release = released(kettle, [0] * 9, parts)
+    for key in DAYS[:8]:
+        label(kettle, key, [None] * 400)
+    comparison = compare(kettle, release, at_the_end_of(kettle))
+    assert (comparison.judged, comparison.waiting) == (DAYS[8:9], DAYS[:8])
+    assert comparison.step == "hold" and len(comparison.recounts) == 9
+
+
+def test_a_partition_that_is_gone_from_predictions_is_named(kettle: Problem) -> None:
+    release = released(kettle, [0, 0], days(2, rows=50))
+    store.write_json(manifest_uri(kettle, DAYS[0]), {"rows": 50})
+    DeltaTable(store.table_uri(kettle, "predictions")).delete(f"partition = '{DAYS[0]}'")
+    comparison = compare(kettle, release, at_the_end_of(kettle))
+    assert comparison.judged == DAYS[1:2] and comparison.waiting == DAYS[:1]
+    assert comparison.is_broken is not None
+    assert f"50 rows of version 3 are missing in {DAYS[0]}" in comparison.is_broken
+
+
+def test_a_handful_of_units_shows_nothing_and_says_so(toy: ToyProblem, store_folder: Path) -> None:
+    problem = toy(**{"release.path": ["shadow", "full"], "release.unit": "shelf", "release.margin": 0.5})
+    versions(problem)
+    release = released(problem, [0, 0], days(2, units=3))
+    comparison = compare(problem, release, at_the_end_of(problem))
+    assert comparison.step == "hold"
+    assert "800 rows of 3 units are too few" in comparison.reason
 
 
 def test_versions_that_say_the_same_are_not_worse(kettle: Problem) -> None:
