@@ -68,15 +68,15 @@ def plan(problem_name: str, partition: str) -> list[Shard]:
 def _assignment(problem: Problem, partition: str, champion: str) -> Assignment | None:
     """How the partition's rows are assigned; None where its champion serves them all.
 
-    What was assigned once holds, whatever has happened to the release since. What the champion has served alone stays
-    its own: a release is of the partitions that come after it began.
+    What was assigned once holds, whatever has happened to the release since, and to problem.yaml. What the champion has
+    served alone stays its own: a release is of the partitions that come after it began.
     """
-    if not problem.release.by_steps:
+    if not problem.release.by_steps and partition not in store.partition_keys(problem, "shadow_predictions"):
         return None
     releases = ladder.read(problem)
     assignment = releases.assigned(partition)
     rollout = releases.current
-    if assignment is not None or rollout is None:
+    if assignment is not None or rollout is None or not problem.release.by_steps:
         return assignment
     is_later = rollout.champion == champion and partition > rollout.began
     if not is_later or _was_assigned(releases, partition) or partition in store.partition_keys(problem, "predictions"):

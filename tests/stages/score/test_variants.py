@@ -115,6 +115,16 @@ def test_in_a_canary_a_hash_says_who_serves_a_row_whenever_it_is_scored(released
     assert again.drop_columns("scored_time").equals(served.drop_columns("scored_time"))
 
 
+def test_a_release_that_is_gone_from_the_problem_keeps_whom_it_has_served(released: Released) -> None:
+    problem = released(1, **CANARY)
+    local_run.score(problem.name, WEEK)
+    first = variants(problem, WEEK)
+    configure(problem.name, lambda raw: raw.pop("release"))
+    published = local_run.score(problem.name, WEEK)
+    assert variants(problem, WEEK) == first and set(first.values()) == {"champion", "challenger"}
+    assert published.challenger == "2"
+
+
 class Killed(BaseException):
     """As SIGKILL: nobody catches it."""
 
