@@ -99,6 +99,10 @@ def test_the_defaults_fit_the_task(task: str, loss: str, tmp_path: Path) -> None
         ({"features.datetime.d": {"part": "year", "cyclical": True}}, "a year does not come again"),
         ({"monitoring.policy.at_least": 4}, "at_least (4) can never be reached in of_last (3)"),
         ({"replay": {"history_until": "2024-02-01", "until": "2024-01-02"}}, "replay: wanted partitions.first"),
+        (
+            {"partitions.every": "month", "replay": {"history_until": "2024-02-01", "until": "2024-03-02"}},
+            "replay.until: a month starts on its first day and 2024-03-02 is not one; use 2024-03-01",
+        ),
         ({"gate.limits.auc": {}}, "a limit needs min or max"),
     ],
 )
@@ -188,6 +192,9 @@ def test_a_past_problem_lives_at_the_end_of_its_newest_partition(toy: ToyProblem
     past = toy(**{"partitions.last": "2024-06-01"})
     assert past.present("2024-01-05", now) == past.partitions.end("2024-01-05")
     assert toy().present("2024-01-05", now) == now
+    hours = {"partitions.every": "hour", "partitions.last": "2026-01-01T00Z"}
+    assert toy(**hours).present("2025-12-31T22Z", now) == now, "its last hour has only begun"
+    assert toy(**hours).present("2025-12-31T22Z", now + timedelta(hours=1)) == datetime(2025, 12, 31, 23, tzinfo=UTC)
 
 
 @given(
