@@ -101,7 +101,6 @@ class Bandit(_Looks):
 
     floor: float = Field(0.05, gt=0, lt=0.5, description="share that either version keeps")
     max_partitions: int = Field(20, ge=1, description="labelled partitions, at most")
-    seed: int = 0
 
 
 class Approval(Config):

@@ -33,9 +33,9 @@ def score(problem_name: str, shard: Shard) -> ScoredShard:
         return _score(problem_name, shard)
     try:
         return _score(problem_name, shard)
-    except (TransientError, OSError):  # it may do better in a minute
-        raise
     except Exception as error:
+        if isinstance(error, TransientError | OSError) and not isinstance(error, FileNotFoundError):
+            raise  # it may do better in a minute
         log.warning("version %s, a challenger, cannot score: %s", shard.version, error, exc_info=True)
         what = error.what if isinstance(error, EvergreenError) else str(error)
         return _scored(shard, failed=f"{type(error).__name__}: {what}".splitlines()[0])

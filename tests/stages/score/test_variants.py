@@ -334,6 +334,8 @@ def test_what_may_pass_by_itself_is_tried_again(released: Released, monkeypatch:
         failing(passing)
         with pytest.raises(type(passing)):
             stage("score.score")(problem.name, shards[-1])
+    failing(FileNotFoundError("model.skops"))
+    assert stage("score.score")(problem.name, shards[-1]).failed == "FileNotFoundError: model.skops"
     failing(KeyError("temp"))
     assert stage("score.score")(problem.name, shards[-1]).failed == "KeyError: 'temp'"
     with pytest.raises(KeyError):
