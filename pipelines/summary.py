@@ -13,10 +13,12 @@ from pipelines import ledger, quarantine, store
 from pipelines.artifacts import TableName
 from pipelines.asof.as_known import holds_now
 from pipelines.asof.ingested import empty, ingested
+from pipelines.ledger import Decision
 from pipelines.problem import Problem
 from pipelines.release import ladder
 from pipelines.release.assign import champions_predictions
 from pipelines.release.ladder import ENDS, Rollout
+from pipelines.release.versions import find_version_lineage
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,10 @@ class PartitionSummary:
 
 @dataclass(frozen=True)
 class Status:
-    """What serves; all but `newest` and `missed` are None while nothing was ever promoted."""
+    """What serves; all but `newest` and `missed` are None while nothing was ever promoted.
+
+    `release`: the challenger that is on its way, and how far it has come; None: none is.
+    """
 
     version: str | None
     since: datetime | None
@@ -47,6 +52,7 @@ class Status:
     verdict: str | None
     reason: str | None
     missed: str | None
+    release: str | None
 
 
 def headline(problem: Problem) -> str:
@@ -116,14 +122,14 @@ def served(problem: Problem, partition: str) -> list[ServedBy]:
     columns = ["model_version", "variant", "propensity"]
     rows = store.dataset(problem, "predictions").to_table(columns, filter=pc.field("partition") == partition)
     groups = rows.group_by(columns).aggregate([([], "count_all")]).to_pylist()
-    promotions = {str(row["model_version"]): row for row in ledger.decisions(problem, "promotion")}
+    promotions = _let_serve(ledger.decisions(problem, "promotion"), partition)
     releases = {rollout.challenger: rollout for rollout in ladder.read(problem).rollouts}
     by_version = []
     for group in sorted(groups, key=lambda group: -group["count_all"]):
         version, since, reason, approved = group["model_version"], "", "", ""
         if group["variant"] == "challenger" and version in releases:
             release = releases[version]
-            since, reason = release.began, f"release {release.name}: {release.assigned[partition].kind}"
+            since, reason = _serves_since(release), f"release {release.name}: {release.assigned[partition].kind}"
             approved = _approved(release, partition)
         elif row := promotions.get(version):
             since, reason = row["partition"], row["reason"]
@@ -132,6 +138,19 @@ def served(problem: Problem, partition: str) -> list[ServedBy]:
             ServedBy(version, group["variant"], group["count_all"], group["propensity"], since, reason, approved)
         )
     return by_version
+
+
+def _let_serve(promotions: Iterable[Decision], partition: str) -> dict[str, Decision]:
+    """The newest decision by which each version serves, of those until a partition: it may serve again later on."""
+    return {str(row["model_version"]): row for row in promotions if row["partition"] <= partition}
+
+
+def _serves_since(release: Rollout) -> str:
+    """Partition whose decision let a challenger serve its first rows: in its shadow it served none."""
+    rungs = release.settings.rungs
+    steps = (row for row in release.rows if row["action"] == "stepped")
+    first = next((row["partition"] for row in steps if rungs[int(row["evidence"]["to"])].share), release.began)
+    return release.began if rungs[0].share else first
 
 
 def _approved(release: Rollout, partition: str) -> str:
@@ -176,18 +195,34 @@ def status(problem: Problem, now: datetime | None = None) -> Status:
     promotions, watched = (ledger.decisions(problem, kind) for kind in ("promotion", "monitoring"))
     last = promotions[-1] if promotions else None
     newest = watched[-1] if watched else None
-    trained = {row["model_version"]: row["partition"] for row in promotions if row["action"] == "promoted"}
+    release = ladder.read(problem).current
     tables: Iterable[TableName] = ("labels", "predictions", "profiles")
     newest_of: dict[str, str | None] = {name: max(store.partition_keys(problem, name), default=None) for name in tables}
     return Status(
         version=last["model_version"] if last else None,
         since=last["decided_time"] if last else None,
-        trained_on=trained.get(last["model_version"]) if last else None,
+        trained_on=_trained_on(problem, promotions),
         newest={"events": max(ingested(problem), default=None), **newest_of},
         verdict=newest["verdict"] if newest else None,
         reason=newest["reason"] if newest else None,
         missed=missed_in_words(problem, missed(problem, now or datetime.now(UTC))),
+        release=_on_its_way(release) if release else None,
     )
+
+
+def _on_its_way(release: Rollout) -> str:
+    held = ", held" if release.is_held else ""
+    return f"version {release.challenger}: {release.here.in_words}{held}"
+
+
+def _trained_on(problem: Problem, promotions: Sequence[Decision]) -> str | None:
+    """Partition at whose end the version that serves was trained: its lineage knows, as it may serve much later."""
+    version = promotions[-1]["model_version"] if promotions else None
+    lineage = find_version_lineage(problem, version) if version else None
+    if lineage is not None:
+        return str(lineage["partition"])
+    trained = {row["model_version"]: row["partition"] for row in promotions if row["action"] == "promoted"}
+    return trained.get(version)
 
 
 def _released(problem: Problem) -> dict[str, str]:

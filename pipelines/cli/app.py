@@ -152,6 +152,8 @@ def status(
             assert state.since is not None
             table.add_row("serves", f"version {state.version}, since {state.since:%Y-%m-%d %H:%M} UTC")
             table.add_row("trained on", f"what was known at the end of {state.trained_on}")
+        if state.release:
+            table.add_row("release", f"{state.release}; evergreen release {name}")
         for kind, newest in state.newest.items():
             table.add_row(f"newest {kind}", newest or "none yet")
         if state.missed:

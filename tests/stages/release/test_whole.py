@@ -63,7 +63,7 @@ gate: # whatever learns at all passes: the way from there on is what is tested
 monitoring: {report_rows: null}
 release:
   path: [shadow, canary, full]
-  margin: 0.1
+  margin: 0.05
   shadow: {partitions: 1, max_partitions: 4}
   canary: {shares: [0.5], partitions: 1, max_partitions: 4}
 """

@@ -1,0 +1,75 @@
+"""What serves, and what served a day: a release's versions too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines import ledger, store, summary
+from pipelines.paths import version_uri
+from pipelines.problem import Problem
+from pipelines.release import ladder
+from pipelines.release.ladder import Contender
+from tests.conftest import ToyProblem
+from tests.release.under_release import DAYS, START, binary_day, lay_out
+
+BEGAN = "2024-01-10"
+
+
+@pytest.fixture
+def kettle(toy: ToyProblem, store_folder: Path) -> Problem:
+    """Version 3 serves; version 4 has been in its shadow for a day, and in a canary for the next."""
+    problem = toy(**{"release.path": ["shadow", "canary", "full"], "release.canary": {"shares": [0.5]}})
+    promoted(problem, "3", "2024-01-05", "promoted", "passed its gate")
+    ladder.start(problem, Contender("4", "run of 4", BEGAN, "better"), "3", "run of 3", BEGAN)
+    for day in DAYS[:2]:
+        (rollout,) = ladder.read(problem).rollouts
+        ladder.assign(problem, rollout, day)
+        if day == DAYS[0]:
+            ladder.record(problem, "v3-v4", "stepped", day, "no harm", verdict="canary", version="4", turn="1", to=1)
+    (rollout,) = ladder.read(problem).rollouts
+    lay_out(problem, rollout, {day: binary_day(0) for day in DAYS[:2]})
+    return problem
+
+
+def promoted(problem: Problem, version: str, partition: str, action: str, reason: str) -> None:
+    ledger.record(
+        problem,
+        decision=f"{action}:{version}:{partition}",
+        kind="promotion",
+        partition=partition,
+        verdict="",
+        action=action,
+        reason=reason,
+        model_version=version,
+        evidence={},
+    )
+
+
+def test_a_challenger_serves_since_it_left_its_shadow(kettle: Problem) -> None:
+    by_version = {version.version: version for version in summary.served(kettle, DAYS[1])}
+    assert (by_version["4"].variant, by_version["4"].since) == ("challenger", DAYS[0])
+    assert by_version["3"].since == "2024-01-05"
+
+
+def test_why_a_version_served_a_day_is_not_why_it_serves_again_later(kettle: Problem) -> None:
+    before = summary.served(kettle, DAYS[0])
+    promoted(kettle, "4", DAYS[2], "promoted", "passed its release")
+    promoted(kettle, "3", DAYS[4], "rolled back", "version 4 does harm")
+    assert summary.served(kettle, DAYS[0]) == before
+    assert [version.reason for version in before] == ["passed its gate"]
+
+
+def test_the_status_names_the_release_that_is_under_way(kettle: Problem) -> None:
+    assert summary.status(kettle, START).release == "version 4: canary of 50%"
+    ladder.record(kettle, "v3-v4", "held", DAYS[1], "lunch", verdict="by hand", version="4", turn="1")
+    assert summary.status(kettle, START).release == "version 4: canary of 50%, held"
+    ladder.record(kettle, "v3-v4", "aborted", DAYS[1], "enough", verdict="by hand", version="4")
+    assert summary.status(kettle, START).release is None
+
+
+def test_a_version_was_trained_when_its_lineage_says_however_much_later_it_serves(kettle: Problem) -> None:
+    store.write_json(version_uri(kettle, "4", "lineage.json"), {"partition": BEGAN})
+    promoted(kettle, "4", DAYS[2], "promoted", "passed its release")
+    assert summary.status(kettle, START).trained_on == BEGAN
