@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipelines.config import day_or_hour
+from pipelines.config.release import share_in_words
 from pipelines.embedded import load_environment
 from pipelines.errors import ConfigError, DataError
 from pipelines.problem import Problem, load_problem
@@ -153,7 +154,7 @@ def show_served(problem: Problem, day: str) -> None:
             version.version,
             version.variant,
             f"{version.rows:,}",
-            "" if version.share is None else f"{version.share:.0%}",
+            "" if version.share is None else share_in_words(version.share),
             version.since,
             version.approved_by,
             escape(_cut(version.reason)),

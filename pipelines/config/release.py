@@ -20,6 +20,16 @@ ORDER: tuple[RungKind, ...] = get_args(RungKind)
 MARGIN = 0.002
 
 
+def share_in_words(share: float) -> str:
+    """A share in words: one that is next to nothing, or next to all, is not rounded away.
+
+    >>> share_in_words(0.05), share_in_words(0.84134), share_in_words(0.001), share_in_words(0.995), share_in_words(1.0)
+    ('5%', '84%', '0.1%', '99.5%', '100%')
+    """
+    is_plain = 0.01 <= share <= 0.99 or share in (0, 1)
+    return f"{share:.0%}" if is_plain else f"{share * 100:.3g}%"
+
+
 class Rung(NamedTuple):
     """One step of a release."""
 
@@ -32,9 +42,11 @@ class Rung(NamedTuple):
         """
         >>> Rung("shadow", 0.0).in_words, Rung("canary", 0.05).in_words, Rung("ab", 0.5).in_words
         ('shadow', 'canary of 5%', 'A/B test of 50%')
+        >>> Rung("canary", 0.001).in_words
+        'canary of 0.1%'
         """
         name = "A/B test" if self.kind == "ab" else self.kind
-        return f"{name} of {self.share:.0%}" if 0 < self.share < 1 else name
+        return f"{name} of {share_in_words(self.share)}" if 0 < self.share < 1 else name
 
 
 class _Looks(Config):

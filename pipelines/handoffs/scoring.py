@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipelines.config.release import share_in_words
 from pipelines.handoffs.base import HandOff
 from pipelines.handoffs.releases import Assignment, Variant
 
@@ -69,4 +70,4 @@ class ScoredPartition(HandOff):
             return line
         if not self.challenger_rows:
             return f"{line}; version {self.challenger} in its shadow"
-        return f"{line}; {self.challenger_rows / self.rows:.0%} by version {self.challenger}"
+        return f"{line}; {share_in_words(self.challenger_rows / self.rows)} by version {self.challenger}"

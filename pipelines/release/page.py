@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from markupsafe import Markup
 
 from pipelines.config import Loss, Rung
+from pipelines.config.release import share_in_words
 from pipelines.handoffs.releases import Assignment
 from pipelines.html.columns import Table, number, share, text
 from pipelines.html.render import render
@@ -180,8 +181,8 @@ def _path_step(rollout: Rollout, place: int, every: str) -> PathStep:
 def _rung_title(rung: Rung) -> str:
     return {
         "shadow": "Shadow",
-        "canary": f"Canary {rung.share:.0%}",
-        "ab": f"A/B {rung.share:.0%}",
+        "canary": f"Canary {share_in_words(rung.share)}",
+        "ab": f"A/B {share_in_words(rung.share)}",
         "bandit": "Bandit",
         "full": "Serves",
     }[rung.kind]
@@ -197,7 +198,7 @@ def _rung_words(rollout: Rollout, rung: Rung) -> str:
         case "full":
             return f"version {challenger} serves every row"
     units = "rows" if rollout.settings.unit == "key" else f"values of {rollout.settings.unit}"
-    return f"version {challenger} serves {rung.share:.0%} of the {units}"
+    return f"version {challenger} serves {share_in_words(rung.share)} of the {units}"
 
 
 def _place(rollout: Rollout, place: int) -> Place:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pipelines.config.release import share_in_words
 from pipelines.errors import NothingToDo
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.releases import Answer, Assessed, Stepped, Verdict
@@ -64,7 +65,7 @@ def step(problem_name: str, assessed: Assessed, answer: Answer | None = None) ->
     if assessed.share is None:
         raise NothingToDo(f"it stays at {assessed.kind}: {reason}", where=f"release {rollout.name}", cure="wait")
     steps.move(problem, rollout, partition, assessed.share, reason)
-    return _stepped(assessed, "stepped", f"share {assessed.share:.0%}: {reason}", rollout.champion)
+    return _stepped(assessed, "stepped", f"share {share_in_words(assessed.share)}: {reason}", rollout.champion)
 
 
 def _require_current(rollout: Rollout, assessed: Assessed, action: State | Literal["stepped"]) -> None:
