@@ -6,10 +6,13 @@ killed and repeated; there is no other memory of a release. What its settings we
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, cast
+
+from pydantic import ValidationError
 
 from pipelines import ledger
 from pipelines.config import Release, Rung
@@ -178,12 +181,32 @@ def _started(row: Decision) -> Rollout:
         champion_run=evidence["champion_run"],
         challenger=str(row["model_version"]),
         challenger_run=evidence["challenger_run"],
-        settings=Release.model_validate(evidence["settings"]),
+        settings=_settings(evidence["settings"]),
         began=row["partition"],
         started=row["decided_time"],
         reason=row["reason"],
         rows=(row,),
     )
+
+
+def _settings(kept: dict[str, Any]) -> Release:
+    """As a release began with them; what is no setting any more counts for nothing.
+
+    Releases that ended years ago are read with the one that is under way: no setting that is given up may stop that.
+    """
+    try:
+        return Release.model_validate(kept)
+    except ValidationError as error:
+        given_up = [fault["loc"] for fault in error.errors() if fault["type"] == "extra_forbidden"]
+        if not given_up:
+            raise
+    remaining = copy.deepcopy(kept)
+    for *sections, name in given_up:
+        section: Any = remaining
+        for step in sections:
+            section = section[step]
+        del section[name]
+    return Release.model_validate(remaining)
 
 
 def _after(rollout: Rollout, row: Decision) -> Rollout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -58,6 +59,14 @@ def test_a_release_begins_on_its_first_rung_and_keeps_its_settings(kettle: Probl
     assert (rollout.champion, rollout.challenger, rollout.began) == ("3", "4", DAY)
     assert (rollout.here, rollout.next_rung) == (Rung("shadow", 0.0), Rung("canary", 0.2))
     assert len(ladder.read(kettle).rollouts) == 1
+
+
+def test_a_setting_that_was_given_up_since_stops_no_release_from_being_read(kettle: Problem) -> None:
+    settings = kettle.release.model_dump(mode="json")
+    kept = {**settings, "patience": 3, "bandit": {**settings["bandit"], "seed": 0}}
+    evidence: dict[str, Any] = {"champion": "3", "champion_run": "run of 3", "challenger_run": "run of 4"}
+    note(kettle, "started", settings=kept, **evidence)
+    assert current(kettle).settings == kettle.release
 
 
 def test_it_goes_up_by_steps_and_ends_once(kettle: Problem) -> None:
