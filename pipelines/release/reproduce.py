@@ -95,7 +95,8 @@ def reproduce(problem_name: str, version: str) -> Reproduced:
     differences = _row_changes(problem, recorded, rows) + refit_differences
     if again.threshold != model.threshold:
         differences.append(f"threshold: {model.threshold!r} -> {again.threshold!r}")
-    settings = setting_changes(problem.model_dump(mode="json"), today.model_dump(mode="json"))
+    then, now = (each.model_dump(mode="json", exclude={"release"}) for each in (problem, today))
+    settings = setting_changes(then, now)
     differences += [f"config {line} (made again with what it was)" for line in settings]
     differences += _query_changes(recorded, today) + surroundings_changes(recorded["surroundings"], surroundings())
     return Reproduced(

@@ -21,8 +21,13 @@ def write_version_files(problem: Problem, version: str, files: VersionFiles) -> 
 
 
 def version_problem(problem: Problem, version: str) -> Problem:
-    """The config that a version was trained with: it goes on scoring by its own features, whatever changes since."""
-    return parse_problem(store.read_json(version_uri(problem, version, "problem.json")), problem.folder)
+    """The config that a version was trained with: it goes on scoring by its own features, whatever changes since.
+
+    But for `release`: how versions come to serve is no business of one that is trained, and a setting of it that was
+    given up since must not keep the version from scoring.
+    """
+    kept = store.read_json(version_uri(problem, version, "problem.json"))
+    return parse_problem({name: value for name, value in kept.items() if name != "release"}, problem.folder)
 
 
 def threshold_of(problem: Problem, version: str) -> float:

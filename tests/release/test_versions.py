@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.release.versions import learnt_by, taught, write_version_files
+from pipelines.release.versions import learnt_by, taught, version_problem, write_version_files
 from tests.conftest import ToyProblem
 
 SCRATCH: dict[str, Any] = {
@@ -31,3 +31,13 @@ def test_what_a_version_was_calibrated_on_is_learnt_too_though_it_taught_its_tre
     assert taught(problem, "2").partitions == taught(problem, "1").partitions == ["a"]
     assert learnt_by(problem, "1") == {"a"}
     assert learnt_by(problem, "2") == {"a"} | calibrated_on
+
+
+def test_a_version_goes_on_scoring_though_a_setting_of_releases_was_given_up_since(
+    toy: ToyProblem, store_folder: Path
+) -> None:
+    problem = toy()
+    trained = problem.model_dump(mode="json")
+    trained["release"]["bandit"]["seed"] = 0
+    write_version_files(problem, "1", {"problem.json": trained})
+    assert version_problem(problem, "1").feature_set == problem.feature_set
