@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
+from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include import alerts
+from include.links import Release
 from pipelines.config.release import Approval
 from pipelines.handoffs.releases import Answer, Assessed
 
@@ -35,6 +37,9 @@ class Ask(ApprovalOperator):
         assessed = Assessed.model_validate(context["ti"].xcom_pull(task_ids="assess"))
         if not assessed.asks:
             raise AirflowSkipException(f"nobody is to be asked: {assessed.verdict}")
+        if path := Release().get_link(self, ti_key=context["ti"]):
+            address = conf.get("api", "base_url", fallback="/").rstrip("/") + path
+            self.body = f"{self.body}\n\n[The evidence]({address})"
         alerts.asked(context)
         return super().execute(context)
 

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from pipelines.metrics import sequential
 from pipelines.metrics.effects import Effect
 
-PROMOTING = 0.8  # of alpha; roll-backs get the rest
+PROMOTING = 0.9  # of alpha; roll-backs get the rest
 TUNED_LOOKS = 4  # the confidence sequence is narrowest at so many times the first look's variance
 Step = Literal["promote", "roll back", "hold", "expire"]
 

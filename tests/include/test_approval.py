@@ -22,8 +22,11 @@ def ask(**settings: Any) -> Ask:
 
 def context(**assessed: Any) -> dict[str, Any]:
     handed_on = example(Assessed, **assessed).model_dump(mode="json")
-    instance = SimpleNamespace(id="1", dag_id="kettle.release", xcom_pull=lambda task_ids: handed_on)
-    return {"ti": instance, "task_instance": instance}
+    given: dict[str, Any] = {"dag_run": SimpleNamespace(partition_key="2024-01-02"), "params": {}}
+    instance = SimpleNamespace(
+        id="1", dag_id="kettle.release", xcom_pull=lambda task_ids: handed_on, get_template_context=lambda: given
+    )
+    return given | {"ti": instance, "task_instance": instance}
 
 
 def test_nobody_is_asked_where_nothing_is_to_be_approved() -> None:
@@ -35,10 +38,13 @@ def test_people_are_told_and_waited_for_without_a_slot(monkeypatch: pytest.Monke
     told: list[Any] = []
     monkeypatch.setattr(alerts, "asked", told.append)
     monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **_: None)
-    given = context(verdict="promote", asks=True)
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://airflow.example.com/base/")
+    given, asking = context(verdict="promote", asks=True), ask()
     with pytest.raises(TaskAwaitingInput):
-        ask().execute(given)
+        asking.execute(given)
     assert told == [given]
+    page = "http://airflow.example.com/base/evergreen/pages/kettle/reports/2024-01-02/release.html"
+    assert asking.body is not None and asking.body.endswith(f"[The evidence]({page})")
 
 
 def test_who_may_answer_how_long_and_what_counts_otherwise() -> None:
