@@ -186,7 +186,7 @@ def tables(data: Flights, salts: int) -> str:
     lines += ["| --- | ---: | ---: |"]
     sticky, apart = (errors(every_fourth(data), salts, is_sticky=is_sticky) for is_sticky in (True, False))
     lines += [f"| {name} | {sticky[name]:.1%} | {apart[name]:.1%} |" for name in sticky]
-    few = max(salts // 2, 20)
+    few = max(salts // 5, 20)
     lines += ["", "| challenger | how | promoted | rolled back | undecided |", "| --- | --- | ---: | ---: | ---: |"]
     cases = {
         ("reads Celsius", "canary of 20 %, 3 weeks"): [

@@ -15,7 +15,6 @@ from pipelines.errors import DataError
 from pipelines.handoffs import line
 from pipelines.problem import Problem
 
-CHAIN = ("ingest", "score", "monitor")
 RUN_TIMEOUT_S = 1800
 START_TIMEOUT_S = 120
 
@@ -41,9 +40,8 @@ def prepare(client: AirflowClient, problem: Problem, wait_s: float = 60) -> None
     """
     import time
 
-    others = ["train", *(["annotate"] if problem.labels.are_made else [])]
-    others += ["release"] if problem.release.by_steps else []
-    wanted = {f"{problem.name}.{dag}" for dag in (*others, *CHAIN)}
+    others = ("train", "annotate") if problem.labels.are_made else ("train",)
+    wanted = {f"{problem.name}.{dag}" for dag in (*others, *_chain(problem))}
     end = time.monotonic() + wait_s
     while not wanted <= client.dag_ids():
         if time.monotonic() > end:
@@ -54,7 +52,7 @@ def prepare(client: AirflowClient, problem: Problem, wait_s: float = 60) -> None
                 cure="`evergreen check` says what is wrong with a problem.yaml",
             )
         time.sleep(0.5)
-    for dag in (*others, *reversed(CHAIN)):  # a paused DAG misses its events: who listens wakes first
+    for dag in (*others, *reversed(_chain(problem))):  # a paused DAG misses its events: who listens wakes first
         client.unpause(f"{problem.name}.{dag}")
 
 
@@ -83,15 +81,19 @@ def play(client: AirflowClient, problem: Problem, partition: str, tell: Tell) ->
     run = client.run_of(f"{problem.name}.ingest", partition) or client.trigger(
         f"{problem.name}.ingest", f"replay__{partition}", partition=partition
     )
-    for dag in CHAIN:
+    for dag in _chain(problem):
         if dag != "ingest":
             run = client.wait_for(f"{problem.name}.{dag}", partition, START_TIMEOUT_S)
         run = _finish(client, run, partition, tell)
-    if problem.release.by_steps:  # what serves the next partition may change with it
-        _finish(client, client.wait_for(f"{problem.name}.release", partition, START_TIMEOUT_S), partition, tell)
     requested = client.xcom(run, "act")
     if requested and Action(requested["action"]).trains:
         _finish(client, client.wait_for(f"{problem.name}.train", partition, START_TIMEOUT_S), partition, tell)
+
+
+def _chain(problem: Problem) -> tuple[str, ...]:
+    """The DAGs that a partition goes through. Release runs beside monitor and is the sooner done: what it did is told
+    first, and what serves the next partition may have changed with it."""
+    return ("ingest", "score", *(["release"] if problem.release.by_steps else []), "monitor")
 
 
 def _finish(client: AirflowClient, run: Run, partition: str, tell: Tell) -> Run:
