@@ -117,7 +117,7 @@ def _standing(problem: Problem, rollout: Rollout, comparison: Comparison, next_s
     if rollout.is_held:
         notes.append(f"Somebody holds the release: it stays where it is until it is resumed. {rollout.reason}")
     if rollout.question is not None:
-        approval = rollout.settings.approval
+        approval = problem.release.approval  # who is asked is what problem.yaml says now
         notes.append(
             f"People have been asked since {rollout.question.partition} ({rollout.question.verdict}). Without an "
             f"answer within {approval.hours} hours it counts as {approval.otherwise}."
