@@ -43,19 +43,19 @@ lint:
 	@$(RUN)/evergreen check
 	@$(RUN)/python -m docs.generate --check
 
-gauntlet: install ## inject faults of every kind and see which gate stops them; writes docs/gauntlet.md (about an hour)
+gauntlet: install ## inject faults of every kind and see which gate stops them; writes docs/measurements/gauntlet.md (about an hour)
 	$(RUN)/python -m benchmarks.gauntlet --write
 
-loop-bench: install ## time the demo's loop, a plain script and other tools; writes docs/measurements.md (a quarter of an hour, on an idle machine)
+loop-bench: install ## time the demo's loop, a plain script and other tools; writes docs/measurements/loop.md (a quarter of an hour, on an idle machine)
 	$(RUN)/python -m benchmarks.loop --write
 
-drift-bench: install ## plant shifts in real data and see what is found, and what it is called; writes docs/drift.md (half an hour)
+drift-bench: install ## plant shifts in real data and see what is found, and what it is called; writes docs/measurements/drift.md (half an hour)
 	$(RUN)/python -m benchmarks.drift --write
 
-tables-bench: install ## play ten real tables with nothing but the required settings; writes docs/tables.md (half an hour)
+tables-bench: install ## play ten real tables with nothing but the required settings; writes docs/measurements/tables.md (half an hour)
 	$(RUN)/python -m benchmarks.tables --write
 
-release-bench: install ## decide releases on a year of flights under many assignments; writes docs/release.md (a quarter of an hour)
+release-bench: install ## decide releases on a year of flights under many assignments; writes docs/measurements/release.md (a quarter of an hour)
 	$(RUN)/python -m benchmarks.release --write
 
 clean: ## remove what was installed and all that ran: data, models, logs, copies of rows

@@ -4,7 +4,8 @@
 
 The year is ingested into a store of its own; then `evergreen decide --replay` in Python: history January to March, one
 candidate (xgboost). The policy of problem.yaml is played again with its costs, horizon, prior and cool-down halved and
-doubled. With a folder what was done there is kept, and not done again. --write puts the tables into docs/policies.md.
+doubled. With a folder what was done there is kept, and not done again. --write puts the tables into
+docs/measurements/policies.md.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pipelines.problem import ROOT, Problem, load_problem
 
 NAME, CANDIDATE, WEEKS = "flight_delay", "xgboost", ("2013-04-01", "2013-12-23")
 WITHIN, SHARE = 0.005, 1 / 3  # of weekly retraining: AUC and log loss, and the number of its trainings
-PAGE = ROOT / "docs" / "policies.md"
+PAGE = ROOT / "docs" / "measurements" / "policies.md"
 
 
 def varied(policy: Policy) -> Iterator[tuple[str, Policy]]:

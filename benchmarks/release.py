@@ -1,4 +1,4 @@
-"""How often a release is decided wrongly, and how soon rightly, on a year of flights: docs/release.md.
+"""How often a release is decided wrongly, and how soon rightly, on a year of flights: docs/measurements/release.md.
 
     python -m benchmarks.release [--salts 1000] [--write]
 
@@ -30,7 +30,7 @@ from pipelines.release.judge import Judgement, judge
 Array = NDArray[np.float64]
 
 WEEKS, ALPHA = 39, 0.05
-PAGE = ROOT / "docs" / "release.md"
+PAGE = ROOT / "docs" / "measurements" / "release.md"
 WEATHER = ["temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib"]
 
 

@@ -6,7 +6,7 @@ The first champion is trained as of the end of March. Each week is scored by the
 its beginning, and measured by the labels that came later. A way learns only from what had its labels by then, and
 holds out validation and test as the train DAG does, whose gate is left out: every update serves. `--folder` has a
 store with the whole year ingested, and is only read; without it the year is ingested into a temporary one. `--cache`
-keeps the fits from scratch for the next run. `--write` writes docs/updates.md.
+keeps the fits from scratch for the next run. `--write` writes docs/measurements/updates.md.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ WAYS = {  # name: (how, every so many weeks)
     "continue, every week": ("continue", 1),
     "recalibrate, every week": ("recalibrate", 1),
 }
-PAGE = ROOT / "docs" / "updates.md"
+PAGE = ROOT / "docs" / "measurements" / "updates.md"
 TABLE = ("<!-- measured -->", "<!-- /measured -->")
 
 

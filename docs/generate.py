@@ -77,7 +77,7 @@ def outputs() -> dict[Path, str]:
     measured = Measured.model_validate_json(loop_page.MEASURED.read_text())
     texts = {
         ROOT / "include" / "problems" / "problem.schema.json": schema,
-        ROOT / "docs" / "measurements.md": loop_page.page(measured),
+        ROOT / "docs" / "measurements" / "loop.md": loop_page.page(measured),
     }
     for page, parts in PARTS.items():
         text = (ROOT / page).read_text()

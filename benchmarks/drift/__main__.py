@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, help="keeps what was ingested and trained; else temporary")
     parser.add_argument("--only", choices=[one.name for one in STRETCHES], help="one problem")
     parser.add_argument("--group", action="append", help="plants of this group alone, such as concept; none: no plants")
-    parser.add_argument("--write", action="store_true", help="write docs/drift.md")
+    parser.add_argument("--write", action="store_true", help="write docs/measurements/drift.md")
     given = parser.parse_args()
     played = []
     with TemporaryDirectory(prefix="evergreen-drift-") as made:
@@ -55,7 +55,7 @@ def main() -> None:
                     (folder / f"{stretch.name}.json").write_text(json.dumps(asdict(played[-1]), default=list, indent=1))
     print(shown(played))
     if given.write:
-        (ROOT / "docs" / "drift.md").write_text(page(played))
+        (ROOT / "docs" / "measurements" / "drift.md").write_text(page(played))
 
 
 def judged(stretch: Stretch, world: World, groups: list[str] | None = None) -> Played:

@@ -1,4 +1,4 @@
-"""What was found, for the terminal and as docs/drift.md."""
+"""What was found, for the terminal and as docs/measurements/drift.md."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder of the results; without, a temporary one")
     parser.add_argument("--resume", action="store_true", help="go on with the results in --keep")
     parser.add_argument("--quick", action="store_true", help="one stretch a seed, with its clean update alone")
-    parser.add_argument("--write", action="store_true", help="write docs/gauntlet.md")
+    parser.add_argument("--write", action="store_true", help="write docs/measurements/gauntlet.md")
     given = parser.parse_args()
     names = tuple(given.faults.split(",")) if given.faults else tuple(FAULTS)
     if unknown := [name for name in names if name not in FAULTS]:
@@ -46,7 +46,7 @@ def main() -> None:
         rows = read(plan.results)
     print(summary(rows))
     if given.write:
-        (ROOT / "docs" / "gauntlet.md").write_text(page(rows))
+        (ROOT / "docs" / "measurements" / "gauntlet.md").write_text(page(rows))
 
 
 def run(plan: Plan, seeds: range, workers: int) -> None:

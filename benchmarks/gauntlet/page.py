@@ -1,4 +1,4 @@
-"""What the gauntlet found: a summary for the terminal, and docs/gauntlet.md."""
+"""What the gauntlet found: a summary for the terminal, and docs/measurements/gauntlet.md."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ their names), the rest with the first {whole}.
 row is one of them. *Missed*: a new version was promoted, or the chain died of anything else. Faults start only from a
 stretch whose clean update passed: what is stopped there is stopped for the fault.
 
-The problem is the [default one](../benchmarks/gauntlet/problem/problem.yaml) as it was when the gauntlet was made, with
+The problem is the default one (`benchmarks/gauntlet/problem/problem.yaml`) as it was when the gauntlet was made, with
 small trees and no week accepted beforehand (`validation.shape.accepted` is empty). Its gate, for fourteen test days:
 {gate}.
 What validation holds a partition against was tuned while looking at this very year: on other data it may do worse.

@@ -9,8 +9,8 @@ process on a local folder, and other tools do what some of these stages do, each
 made the first time (~/.cache/evergreen/peers).
 
 `--home` is kept: a second run goes on with the weeks after those it has. `--alone` leaves Airflow and the script out.
-`--profile` tells which functions each stage spends its time in, and nothing else. `--write` makes docs/measurements.md.
-An idle machine is wanted.
+`--profile` tells which functions each stage spends its time in, and nothing else. `--write` makes
+docs/measurements/loop.md. An idle machine is wanted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--alone", action="store_true", help="the stages in one process and the other tools only")
     parser.add_argument("--profile", action="store_true", help="the functions of each stage")
-    parser.add_argument("--write", action="store_true", help="write docs/measurements.md")
+    parser.add_argument("--write", action="store_true", help="write docs/measurements/loop.md")
     arguments = parser.parse_args()
     if arguments.write and (arguments.alone or arguments.profile):
         parser.error("--write wants all of it: leave --alone and --profile out")
@@ -73,7 +73,7 @@ def main() -> None:
     print(summary(measured))
     if arguments.write:
         MEASURED.write_text(measured.model_dump_json(indent=1) + "\n")
-        (ROOT / "docs" / "measurements.md").write_text(page(measured))
+        (ROOT / "docs" / "measurements" / "loop.md").write_text(page(measured))
 
 
 if __name__ == "__main__":

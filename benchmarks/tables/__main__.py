@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables")
     parser.add_argument("folder", nargs="?", type=Path, help="keeps what was played; else temporary")
     parser.add_argument("--only", default="", help=f"tables, by commas; all without: {', '.join(TABLES)}")
-    parser.add_argument("--write", action="store_true", help="write docs/tables.md")
+    parser.add_argument("--write", action="store_true", help="write docs/measurements/tables.md")
     arguments = parser.parse_args()
     names = arguments.only.split(",") if arguments.only else list(TABLES)
     if unknown := [name for name in names if name not in TABLES]:
@@ -41,7 +41,7 @@ def main() -> None:
             all_played.append(played)
             print(shown(played), flush=True)
     if arguments.write:
-        (ROOT / "docs" / "tables.md").write_text(page(all_played))
+        (ROOT / "docs" / "measurements" / "tables.md").write_text(page(all_played))
 
 
 if __name__ == "__main__":
