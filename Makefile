@@ -43,6 +43,10 @@ lint:
 	@$(RUN)/evergreen check
 	@$(RUN)/python -m docs.generate --check
 
+docs: install ## build the documentation as a site into site/, to be opened in a browser; a broken link fails
+	@rm -rf site .cache
+	@$(RUN)/python -m zensical build --strict
+
 gauntlet: install ## inject faults of every kind and see which gate stops them; writes docs/measurements/gauntlet.md (about an hour)
 	$(RUN)/python -m benchmarks.gauntlet --write
 
@@ -60,7 +64,7 @@ release-bench: install ## decide releases on a year of flights under many assign
 
 clean: ## remove what was installed and all that ran: data, models, logs, copies of rows
 	@if [ -x $(RUN)/evergreen ]; then $(RUN)/evergreen down; fi
-	rm -rf $(HOME_DIR) .venv .venv-uv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(HOME_DIR) .venv .venv-uv site .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -rf "$${TMPDIR:-/tmp}/evergreen-copies-$$(id -u)"/{logs,rows}
 
 install: .venv/.installed
@@ -84,4 +88,4 @@ $(UV):
 	@rm -rf .venv-uv && $(PYTHON) -m venv .venv-uv && .venv-uv/bin/pip install --quiet uv==$(UV_VERSION) || { \
 	  rm -rf .venv-uv; echo "error: uv could not be installed (see above). Is the network up? Run the same command again." >&2; exit 1; }
 
-.PHONY: help demo up test check pytest end-to-end lint gauntlet loop-bench drift-bench tables-bench release-bench clean install
+.PHONY: help demo up test check pytest end-to-end lint docs gauntlet loop-bench drift-bench tables-bench release-bench clean install

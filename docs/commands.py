@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
+from pathlib import Path
 
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
 from pipelines.cli.app import app
+
+# What stands after an option, by the type of its value.
+VALUES = {str: "TEXT", list[str]: "TEXT", Path: "FILE", int: "NUMBER", float: "NUMBER"}
 
 
 def commands() -> dict[str, TyperCommand]:
@@ -36,3 +41,31 @@ def table() -> str:
         first_paragraph = inspect.cleandoc(command.help or "").partition("\n\n")[0]
         rows.append(f"| `evergreen {name}` | {' '.join(first_paragraph.split())} |")
     return "\n".join(rows)
+
+
+def pages() -> str:
+    """A section per command, in Markdown: its help, its example, its arguments and options."""
+    return "\n\n".join(_page(name, command) for name, command in commands().items())
+
+
+def _page(name: str, command: TyperCommand) -> str:
+    text, _, example = inspect.cleandoc(command.help or "").partition("Example:\n")
+    rows = [f"## `evergreen {name}`", "", text.strip(), "", "```console", textwrap.dedent(example).strip(), "```"]
+    parameters = [parameter for parameter in command.params if isinstance(parameter, TyperArgument | TyperOption)]
+    if parameters:
+        rows += ["", "| | default | meaning |", "| --- | --- | --- |", *map(_parameter, parameters)]
+    return "\n".join(rows)
+
+
+def _parameter(parameter: TyperArgument | TyperOption) -> str:
+    default = "" if parameter.default in (None, "") else f"`{parameter.default}`".lower()
+    meaning = (parameter.help or "").replace("|", "\\|")
+    return f"| `{_spelled(parameter)}` | {'**required**' if parameter.required else default} | {meaning} |"
+
+
+def _spelled(parameter: TyperArgument | TyperOption) -> str:
+    """How it is typed: `PROBLEM`, `--stay`, `--no-stay`, `--until TEXT`."""
+    if isinstance(parameter, TyperArgument):
+        return (parameter.metavar or str(parameter.name)).strip("[].").upper()
+    names = "`, `".join((*parameter.opts, *parameter.secondary_opts))
+    return names if parameter.is_flag else f"{names} {VALUES[parameter.type_descriptor.annotation]}"

@@ -5,35 +5,66 @@ python -m docs.generate [--check]
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.loop import page as loop_page
 from benchmarks.loop.records import Measured
-from docs import architecture, commands
+from docs import architecture, commands, contract, settings
 from pipelines.alerts import KINDS
-from pipelines.artifacts import FILES, TABLES
 from pipelines.local_run import STAGES
 from pipelines.problem import ROOT, Problem
 
 
-def tables() -> str:
-    """The contract's tables, in Markdown."""
-    rows = ["| table | one row per | written by | columns |", "| --- | --- | --- | --- |"]
-    for table in TABLES.values():
-        more = {"events": ", what problem.yaml declares", "features": ", the features"}.get(table.name, "")
-        key = "the key, " if table.keyed else ""
-        names = ", ".join(f"`{field.name}`" for field in table.fields)
-        rows.append(f"| `{table.name}` | {table.grain} | {table.writer} | {key}{names}{more} |")
-    rows += ["", "| file | what it is |", "| --- | --- |", *(f"| `{name}` | {what} |" for name, what in FILES.items())]
-    return "\n".join(rows)
-
-
 def stages() -> str:
-    """The DAGs and their stages, in Markdown."""
-    return "\n".join(f"- `<problem>.{dag}`: {' → '.join(names)}" for dag, names in STAGES.items())
+    """The DAGs, their stages and what each DAG's file says to operators, in Markdown."""
+    parts = ["\n".join(f"- `<problem>.{dag}`: {' → '.join(names)}" for dag, names in STAGES.items())]
+    for dag in STAGES:
+        manual = ast.get_docstring(ast.parse((ROOT / "dags" / f"{dag}.py").read_text())) or ""
+        parts.append(manual.replace("# ", "## ", 1))
+    return "\n\n".join(parts)
+
+
+def loop(direction: Literal["LR", "TB"]) -> str:
+    """What leads to what, as a Mermaid flowchart from left to right or from top to bottom."""
+    parts = {dag: "<br>".join(_lines(names)) for dag, names in STAGES.items()}
+    return f"""```mermaid
+flowchart {direction}
+    S[(sources)] --> I[ingest<br>{parts["ingest"]}]
+    I -- events --> P[score<br>{parts["score"]}]
+    P -- predictions --> M[monitor<br>{parts["monitor"]}]
+    M -- retrain_request --> T[train<br>{parts["train"]}]
+    T -- challenger --> R[release<br>{parts["release"]}]
+    R -- champion --> P
+    P -- predictions --> R
+    I -. bad rows .-> Q[(quarantine)]
+    A[annotate<br>people · functions · a model] -. labels .-> T
+    P -. S3 .-> O[(predictions)]
+```"""
+
+
+def _lines(stages: Sequence[str]) -> list[str]:
+    """Stages in lines of four at most.
+
+    >>> _lines(["label", "sample", "featurize", "check", "train"])
+    ['label · sample · featurize · check ·', 'train']
+    """
+    lines = [" · ".join(stages[at : at + STAGES_A_LINE]) for at in range(0, len(stages), STAGES_A_LINE)]
+    return [f"{line} ·" for line in lines[:-1]] + lines[-1:]
+
+
+def targets() -> str:
+    """The targets of the Makefile and what they do, in Markdown."""
+    found = re.findall(r"^([a-z-]+):.*?## (.+)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    return "\n".join(
+        ["| target | what it does |", "| --- | --- |", *(f"| `make {name}` | {about} |" for name, about in found)]
+    )
 
 
 def alert_kinds() -> str:
@@ -44,14 +75,26 @@ def alert_kinds() -> str:
     return "\n".join(rows)
 
 
+STAGES_A_LINE = 4  # of a box of the picture
+
 # By page: what makes the text between `<!-- NAME: generated -->` and `<!-- /NAME -->`.
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"tables": tables, "stages": stages, "commands": commands.table},
+    "README.md": {"picture": partial(loop, "LR")},
+    "docs/index.md": {"picture": partial(loop, "TB")},
     "docs/alerts.md": {"kinds": alert_kinds},
     "docs/architecture.md": {
         "picture": architecture.picture,
         "floors": architecture.floors,
         "users": architecture.table_users,
+    },
+    "docs/reference/commands.md": {"commands": commands.table, "targets": targets, "pages": commands.pages},
+    "docs/reference/environment.md": {"environment": contract.environment},
+    "docs/reference/settings.md": {"settings": settings.pages},
+    "docs/reference/stages.md": {"stages": stages},
+    "docs/reference/tables.md": {
+        "tables": contract.tables,
+        "kinds": contract.ledger_kinds,
+        "files": contract.files,
     },
 }
 

@@ -1,7 +1,7 @@
 """The contract: every table and file that Evergreen keeps, who writes it, and what a row of it is.
 
-Nothing else names a table's columns. `pipelines/store` builds Arrow schemas from here, and the README's
-table of tables is generated from here.
+Nothing else names a table's columns. `pipelines/store` builds Arrow schemas from here, and the tables of
+docs/reference are generated from here.
 """
 
 from __future__ import annotations
@@ -73,6 +73,19 @@ class Table:
         """Whether a row is about one event and so carries the problem's key."""
         return self.name not in ("quarantine", "profiles", "estimates", "ledger")
 
+
+# By kind of decision, what one row of the ledger says.
+LEDGER_KINDS = {
+    "ingest": "a partition was ingested and has no rows",
+    "gate": "a challenger passed its gate or failed it, check by check",
+    "refit": "the model that was fitted again after its gate is sound or not",
+    "promotion": "which version serves from then on, and which it replaced: promoted, rolled back, fell back",
+    "rollout": "a step of a version's release: it started, was assigned, looked at, asked about, went on, or ended",
+    "monitoring": "what was found in a partition, and what was done about it",
+    "partition": "a partition was held back from training sets, or readmitted",
+    "release": "a row of the quarantine was mended and let in",
+    "alert": "what people were told: claimed, sent, suppressed; by any task",
+}
 
 PARTITION = Field("partition", "string", "partition key: its first day; of an hour its first moment in UTC")
 EVENT_TIME = Field("event_time", "timestamp", "when the event happens")
@@ -255,13 +268,7 @@ TABLES: dict[TableName, Table] = {
             "kind",
             (
                 Field("decision", "string", "id: the same decision is written once"),
-                Field(
-                    "kind",
-                    "string",
-                    "ingest (of a partition without rows), gate, refit, promotion (what serves then), "
-                    "monitoring, release (of a row), partition (held, readmitted), rollout (a version's steps on its "
-                    "way to serve); alert: what was told, by any task",
-                ),
+                Field("kind", "string", f"what was decided about: {', '.join(LEDGER_KINDS)}"),
                 Field("partition", "string", "newest partition that the decision knew"),
                 Field("verdict", "string", "what was found"),
                 Field("action", "string", "what was done about it"),

@@ -72,8 +72,8 @@ class Problem(Config):
 
     model_config = ConfigDict(json_schema_extra=may_be_left_out("columns", "training", "gate"))
 
-    description: str
-    owner: str
+    description: str = Field(description="what is asked, in a sentence")
+    owner: str = Field(description="who answers for the problem; the owner of its DAGs")
     task: Task = Field("binary", description="what is predicted: a label of 0 and 1, a class of several, a number")
     tags: list[str] = Field([], description="for Airflow's list of DAGs")
     key: Name = Field(description="column of events and labels that names an event")

@@ -32,7 +32,7 @@ class Sampling(Config):
     """Which rows of the training split are used (validation and test always keep all of theirs)."""
 
     method: Literal["all", "random", "systematic", "stratified", "cluster", "weighted", "reservoir", "importance"] = (
-        "all"
+        Field("all", description="how rows are drawn; all: none is left out")
     )
     fraction: float | None = Field(None, gt=0, le=1, description="share of rows to draw")
     rows: int | None = Field(None, ge=1, description="rows to draw, instead of fraction")
@@ -47,7 +47,7 @@ class Sampling(Config):
     correct: bool = Field(
         False, description="weigh each row by one over its chance to be drawn, so that the sample speaks for the whole"
     )
-    seed: int = 0
+    seed: int = Field(0, description="of the random draws")
 
     @model_validator(mode="after")
     def _settings_are_used(self) -> Sampling:
@@ -91,17 +91,19 @@ class Resampling(Config):
     )
     ratio: float = Field(1.0, gt=0, le=1, description="minority rows per majority row afterwards; not for tomek")
     neighbours: int = Field(5, ge=1, description="for smote")
-    seed: int = 0
+    seed: int = Field(0, description="of the random draws")
 
 
 class Augmentation(Config):
     """More rows for the training split, at the fit, made from those it has (Huyen, ch. 4)."""
 
-    method: Literal["none", "perturb", "mixup"] = "none"
+    method: Literal["none", "perturb", "mixup"] = Field(
+        "none", description="perturb: copies with noise. mixup: weighted means of two rows and of their labels"
+    )
     share: float = Field(0.2, gt=0, le=10, description="made rows per row")
     noise: float = Field(0.05, gt=0, description="perturb: standard deviation, in those of each column")
     alpha: float = Field(0.2, gt=0, description="mixup: of the Beta distribution of the mixing weight")
-    seed: int = 0
+    seed: int = Field(0, description="of the random draws")
 
 
 class Leaks(Config):

@@ -14,10 +14,10 @@ FairnessMeasure = Literal["demographic_parity", "equal_opportunity", "equalised_
 class Bootstrap(Config):
     """Intervals by resampling; whole blocks where rows of the same time depend on each other."""
 
-    resamples: int = Field(400, ge=50)
-    confidence: float = Field(0.95, gt=0.5, lt=1)
-    block: Literal["row", "day", "partition"] = "day"
-    seed: int = 0
+    resamples: int = Field(400, ge=50, description="how often rows are drawn anew")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="share of the resamples within an interval")
+    block: Literal["row", "day", "partition"] = Field("day", description="what is drawn as a whole")
+    seed: int = Field(0, description="of the random draws")
 
 
 class Slices(Config):
@@ -25,8 +25,8 @@ class Slices(Config):
 
     by: list[str] = Field([], description="features; each of their values (or quarters, of a number) is a slice")
     find: bool = Field(True, description="look for the worst slices of one or two features as well")
-    max_found: int = Field(10, ge=1)
-    min_rows: int = Field(200, ge=10)
+    max_found: int = Field(10, ge=1, description="slices found by the search that are reported, at most")
+    min_rows: int = Field(200, ge=10, description="a slice of fewer test rows is not looked at")
     false_discovery_rate: float = Field(0.05, gt=0, lt=1, description="Benjamini-Hochberg, over all slices looked at")
 
 
@@ -37,7 +37,7 @@ class Behaviour(Config):
     directional: a change that should matter moves the scores the right way.
     """
 
-    kind: Literal["perturbation", "invariance", "directional"]
+    kind: Literal["perturbation", "invariance", "directional"] = Field(description="what is asked of the scores")
     columns: list[str] = Field(min_length=1, description="features that are changed")
     add: float | None = Field(None, description="added to numbers")
     multiply: float | None = Field(None, description="numbers are multiplied by it")
@@ -75,7 +75,9 @@ class Fairness(Config):
 class Evaluation(Config):
     bootstrap: Bootstrap = Bootstrap()
     beta: float = Field(1.0, gt=0, description="of F-beta: recall counts beta times as much as precision")
-    calibration_bins: int = Field(10, ge=2, le=100)
+    calibration_bins: int = Field(
+        10, ge=2, le=100, description="bins of the score in the calibration curve and its error"
+    )
     slices: Slices = Slices()
     behaviours: dict[Name, Behaviour] = Field({}, description="tests by changed input")
     fairness: Fairness | None = None
@@ -83,8 +85,8 @@ class Evaluation(Config):
 
 
 class Limit(Config):
-    min: float | None = None
-    max: float | None = None
+    min: float | None = Field(None, description="the metric has to be as much at least")
+    max: float | None = Field(None, description="the metric may be as much at most")
 
     @model_validator(mode="after")
     def _not_empty(self) -> Limit:

@@ -21,17 +21,17 @@ class History(Config):
         "mean", description="std is the sample's; distinct counts values; time_since gives days since the last event"
     )
     window_days: int = Field(ge=1, description="how far back events count, in days before the cut-off")
-    unit: str = ""
-    description: str = ""
-    owner: str = ""
+    unit: str = Field("", description="what a value counts, for the feature schema and the model card")
+    description: str = Field("", description="what it means, for the feature schema and the model card")
+    owner: str = Field("", description="who answers for it; empty: the problem's owner")
 
 
 class Cross(Config):
     """A category made of several columns' values."""
 
     of: list[str] = Field(min_length=2, description="columns; a missing value among them gives a missing value")
-    description: str = ""
-    owner: str = ""
+    description: str = Field("", description="what it means, for the feature schema and the model card")
+    owner: str = Field("", description="who answers for it; empty: the problem's owner")
 
 
 class DatetimePart(Config):
@@ -44,8 +44,8 @@ class DatetimePart(Config):
     cyclical: bool = Field(
         False, description="two features, <name>_sin and <name>_cos, in which the last is next to the first"
     )
-    description: str = ""
-    owner: str = ""
+    description: str = Field("", description="what it means, for the feature schema and the model card")
+    owner: str = Field("", description="who answers for it; empty: the problem's owner")
 
     @model_validator(mode="after")
     def _goes_round(self) -> DatetimePart:

@@ -28,7 +28,9 @@ class Weak(Config):
     """Weak supervision: many rough functions vote, and their combination labels (Huyen, ch. 4)."""
 
     functions: dict[Name, LabelingFunction] = Field(min_length=1)
-    combine: Literal["majority", "dawid_skene"] = "dawid_skene"
+    combine: Literal["majority", "dawid_skene"] = Field(
+        "dawid_skene", description="how votes become a label: by majority, or by how reliable each function is"
+    )
     min_confidence: float = Field(0.6, ge=0.5, le=1, description="below it an event stays without a label")
 
 
@@ -41,10 +43,12 @@ class Hand(Config):
         "uncertainty", description="which events: any, or those that the champion or the candidates are least sure of"
     )
     annotators: int = Field(1, ge=1, le=9, description="people who are asked about each event")
-    combine: Literal["majority", "dawid_skene"] = "majority"
+    combine: Literal["majority", "dawid_skene"] = Field(
+        "majority", description="how answers become a label: by majority, or by how reliable each person is"
+    )
     show: list[str] = Field([], description="columns that help them to answer; empty: the features")
     answer_within_hours: int = Field(72, ge=1, description="then the run goes on with the answers it has")
-    seed: int = 0
+    seed: int = Field(0, description="decides among events that are as unsure")
 
 
 class SelfTraining(Config):
@@ -52,14 +56,14 @@ class SelfTraining(Config):
 
     candidate: str = Field(description="one of training.candidates")
     threshold: float = Field(0.95, gt=0.5, le=1, description="probability of a class at which its label is taken")
-    max_iterations: int = Field(5, ge=1)
+    max_iterations: int = Field(5, ge=1, description="rounds of labelling and learning, at most")
 
 
 class Labels(Config):
     """Where truth comes from and when."""
 
     delay_days: int = Field(0, ge=0, description="days between a label's own known_time and its arrival here")
-    description: str = ""
+    description: str = Field("", description="what a label means, for the model card")
     unit: str = Field("", description="of a regression's label, such as minute or degF; another one is told by it")
     classes: list[ClassName] = Field(
         [], description="task multiclass: the names that labels.sql gives, in the order of the scores"

@@ -118,7 +118,9 @@ class Bandit(_Looks):
 class Approval(Config):
     """When people are asked, in Airflow's Required Actions."""
 
-    when: Literal["none", "promote", "every_step"] = "none"
+    when: Literal["none", "promote", "every_step"] = Field(
+        "none", description="never; before a version serves everything; or before each rung of its path"
+    )
     users: list[str] = Field([], description="who may answer: user names of Airflow; empty: anybody")
     hours: int = Field(72, ge=1, description="how long an answer is waited for")
     otherwise: Literal["approve", "reject"] = Field("reject", description="what counts when nobody answers")

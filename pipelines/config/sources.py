@@ -100,8 +100,8 @@ class Column(Config):
     model_config = ConfigDict(json_schema_extra=may_be_left_out("type"))
 
     type: ColumnType = Field(description="left out: as the sources declare a column of this name")
-    unit: str = ""
-    description: str = ""
+    unit: str = Field("", description="what a value counts, for the feature schema and the model card")
+    description: str = Field("", description="what it means, for the feature schema and the model card")
     owner: str = Field("", description="who answers for it; empty: the problem's owner")
     available: Available | None = Field(
         None,
@@ -109,10 +109,10 @@ class Column(Config):
         "or `available` for all columns",
     )
     source_columns: list[str] = Field([], description="where it comes from; empty: read from events.sql")
-    nullable: bool = True
+    nullable: bool = Field(True, description="whether a row may be without a value; else it is set aside")
     unique: bool = Field(False, description="no two rows of a batch have the same value")
-    min: float | None = None
-    max: float | None = None
+    min: float | None = Field(None, description="of a number: a row below it is set aside")
+    max: float | None = Field(None, description="of a number: a row above it is set aside")
     allowed: list[str] | None = Field(None, description="the only values a string column may have")
     max_null_share: float | None = Field(None, ge=0, le=1, description="share of a partition's rows without a value")
 

@@ -33,17 +33,21 @@ class Missing(Config):
 
 
 class Discretise(Config):
-    bins: int = Field(10, ge=2, le=255)
-    strategy: Literal["uniform", "quantile", "kmeans"] = "quantile"
+    bins: int = Field(10, ge=2, le=255, description="how many ranges a number is cut into")
+    strategy: Literal["uniform", "quantile", "kmeans"] = Field(
+        "quantile", description="ranges of the same width, of as many rows, or around means"
+    )
 
 
 class ColumnPreparation(Config):
     """How one feature differs from the others; null: as they do."""
 
     missing: Missing | None = None
-    scaling: Literal["none", "standard", "min_max", "robust", "log"] | None = None
+    scaling: Literal["none", "standard", "min_max", "robust", "log"] | None = Field(
+        None, description="of a number; null: as the other features"
+    )
     discretise: Discretise | None = None
-    encoding: Encoding | None = None
+    encoding: Encoding | None = Field(None, description="of a category; null: as the other features")
 
 
 class Preprocessing(Config):
@@ -71,7 +75,10 @@ class Preprocessing(Config):
 class Selection(Config):
     """Which prepared features the model sees (Burkov, ch. 4); what was dropped and why is logged."""
 
-    method: Literal["none", "l1", "boruta", "permutation"] = "none"
+    method: Literal["none", "l1", "boruta", "permutation"] = Field(
+        "none",
+        description="l1: weights of a linear model. boruta: against shuffled copies. permutation: what a shuffle costs",
+    )
     strength: float = Field(0.01, gt=0, description="l1: penalty of a unit of weight, the higher the fewer features")
     rounds: int = Field(30, ge=5, description="boruta: forests; permutation: shuffles of each feature")
     significance: float = Field(0.05, gt=0, lt=1, description="of the test that keeps or drops a feature")
@@ -100,7 +107,9 @@ class Imbalance(Config):
 class Calibration(Config):
     """Scores that mean what they say, learnt on rows of their own."""
 
-    method: Literal["none", "platt", "isotonic"] = "none"
+    method: Literal["none", "platt", "isotonic"] = Field(
+        "none", description="platt: a logistic curve. isotonic: steps, for which many rows are wanted"
+    )
     partitions: int = Field(
         1, ge=1, description="newest partitions of the training split that calibrate and are not fitted on"
     )
@@ -109,11 +118,11 @@ class Calibration(Config):
 class Range(Config):
     """Values of one parameter that the search may try."""
 
-    low: int | float | None = None
-    high: int | float | None = None
-    log: bool = False
-    step: int | float | None = Field(None, gt=0)
-    choices: list[Any] | None = Field(None, min_length=1)
+    low: int | float | None = Field(None, description="smallest value; goes with high")
+    high: int | float | None = Field(None, description="largest value")
+    log: bool = Field(False, description="search by orders of magnitude")
+    step: int | float | None = Field(None, gt=0, description="distance of two values; null: any value between")
+    choices: list[Any] | None = Field(None, min_length=1, description="the values themselves, in place of low and high")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Range:
@@ -148,7 +157,7 @@ class Search(Config):
 
 
 class Candidate(Config):
-    model: ModelKind
+    model: ModelKind = Field(description="what is fitted; random, prior and heuristic are baselines")
     parameters: dict[str, Any] = Field({}, description="of the model's library")
     sql: str | None = Field(
         None,
@@ -211,7 +220,7 @@ class Update(Config):
 class Training(Config):
     model_config = ConfigDict(json_schema_extra=may_be_left_out("candidates", "baselines"))
 
-    seed: int = 0
+    seed: int = Field(0, description="of the random draws of fits and of the search")
     candidates: dict[Name, Candidate] = Field(
         min_length=1, description="left out: prior, logistic (of a regression linear) and xgboost, as they are"
     )

@@ -23,6 +23,7 @@ from pipelines.paths import manifest_uri
 from pipelines.problem import ROOT, Problem, load_problem, parse_problem
 from tests.mlflow_database import mlflow_in
 
+OWN_TABLE = "docs/howto/own_table.md"
 WEEKS, A_WEEK = 12, 250
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -33,21 +34,25 @@ def smallest_problem() -> str:
     return text
 
 
-def yaml_blocks() -> list[str]:
-    return re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+def yaml_blocks(page: str = "README.md") -> list[str]:
+    return re.findall(r"^```yaml\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
 
 
-def test_what_the_readme_shows_of_a_problem_over_several_tables_is_right(tmp_path: Path) -> None:
-    (text,) = [block for block in yaml_blocks() if "history:" in block]
+def test_what_is_shown_of_a_problem_over_several_tables_is_right(tmp_path: Path) -> None:
+    (text,) = [block for block in yaml_blocks(OWN_TABLE) if "history:" in block]
     problem = parse_problem({"description": "Will it come back?", "owner": "shop", **yaml.safe_load(text)}, tmp_path)
     assert problem.feature_names == ["paid", "country", "return_rate_14d"]
     assert problem.columns["paid"].type == "float"
 
 
+def test_the_page_shows_the_same_as_the_readme() -> None:
+    assert smallest_problem() in yaml_blocks(OWN_TABLE)
+
+
 @pytest.mark.parametrize("block", ["time:", "history:"])
-def test_an_editor_finds_nothing_wrong_with_what_the_readme_shows(block: str) -> None:
+def test_an_editor_finds_nothing_wrong_with_what_is_shown(block: str) -> None:
     """The schema is of what people write, from which much may be left out."""
-    (text,) = [text for text in yaml_blocks() if block in text]
+    (text,) = [text for text in yaml_blocks(OWN_TABLE) if f"\n{block}" in text or f"  {block}" in text]
     settings = {"description": "Will it come back?", "owner": "shop", **yaml.safe_load(text)}
     schema = jsonschema.Draft202012Validator(Problem.model_json_schema())
     as_json = json.loads(json.dumps(settings, default=str))
