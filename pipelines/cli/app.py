@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines.cli import data, models, monitoring, releases
+from pipelines.cli import data, models, monitoring, new, releases
 from pipelines.embedded import Embedded, default_home, load_environment, stop_running
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
 from pipelines.handoffs.base import to_json
@@ -266,6 +266,7 @@ def run(
 
 
 # What lies in the other modules comes after what starts and runs things, in this order in `--help` too.
+app.command()(new.new)
 app.add_typer(data.quarantine, name="quarantine")
 app.command()(data.rebuild)
 app.command()(models.reproduce)

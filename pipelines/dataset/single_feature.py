@@ -181,6 +181,8 @@ def beyond_the_others(rows: pa.Table, features: Sequence[str], name: str, seed: 
     matrix = {feature: _in_order(rows[feature], labels, half) for feature in features}
     tested = matrix[name]
     others = [column for feature, column in matrix.items() if feature != name and not _are_same(tested, column, half)]
+    # A column without a value, as a history feature is at first, splits nothing, and scikit-learn 1.9 fails on it.
+    others = [column for column in others if all(np.isfinite(column[learn]).any() for learn in (half, ~half))]
 
     def unexplained(columns: list[Array]) -> float:
         if not columns:

@@ -22,6 +22,7 @@ from pipelines.ingest import batch
 from pipelines.ingest.extract import check_columns, copy_rows
 from pipelines.ingest.orphans import orphans
 from pipelines.ingest.rules import check_rules
+from pipelines.ingest.shape import PartitionShape, shape_refusals, shape_rules, shapes
 from pipelines.ingest.sources import Opened, described, opened
 from pipelines.ingest.validate import bad_numbers, some, summary
 from pipelines.problem import Problem, Query
@@ -52,6 +53,9 @@ def check_sources(problem: Problem) -> list[EvergreenError]:
 def look(problem: Problem, last: str) -> list[Remark]:
     """What the rows of the partitions from the first to `last` are like: how many, their keys, gaps, labels.
 
+    Whether a partition looks like those before it is left to ingest, and to `rehearse`: to measure that takes longer
+    than all the rest.
+
     Raises:
         EvergreenError: a source cannot be read.
     """
@@ -71,6 +75,38 @@ def look(problem: Problem, last: str) -> list[Remark]:
         if _number(database, "SELECT count(*) FROM inside"):
             remarks += _judged(problem, sources, problem.partitions.between(first, last))
         return remarks
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What partitions look like, as a trial ingest of them sees it."""
+
+    shapes: dict[Query, dict[str, PartitionShape]]
+
+    def refusals(self, problem: Problem) -> list[batch.Refusal]:
+        """Partitions that look unlike those before them, and in what, by the problem's settings."""
+        return [
+            refusal
+            for query, measured in self.shapes.items()
+            for refusal in shape_refusals(problem, query, shape_rules(problem, {}, measured))
+        ]
+
+
+def rehearse(problem: Problem, last: str) -> Rehearsal:
+    """Ingest the partitions from the first to `last` for trial: nothing is kept.
+
+    Raises:
+        EvergreenError: a source cannot be read.
+    """
+    keys = problem.partitions.between(problem.partitions.first_key, last)
+    measured = {}
+    with opened(problem, keys[0], last) as sources, TemporaryDirectory() as folder:
+        for query in problem.queries:
+            copy_rows(problem, query, sources.database, _table(query))
+            rows = _staged(sources.database, query, keys, Path(folder))
+            good = rows.filter(~pc.field("number").isin(bad_numbers(problem, query, rows)))
+            measured[query] = shapes(problem, query, good)
+    return Rehearsal(measured)
 
 
 def declaration(problem: Problem, last: str) -> list[Remark]:
@@ -184,10 +220,7 @@ def _labels(problem: Problem, database: duckdb.DuckDBPyConnection) -> Iterator[R
 
 
 def _judged(problem: Problem, sources: Opened, keys: Sequence[str]) -> Iterator[Remark]:
-    """What an ingest of the partitions `keys` at once, into an empty store, would set aside, refuse and stop for.
-
-    Whether a partition looks like those before it is left to ingest: to measure that takes longer than all the rest.
-    """
+    """What an ingest of the partitions `keys` at once, into an empty store, would set aside, refuse and stop for."""
     counts = {name: {"rows": count.rows, "rejected": count.rejected} for name, count in sources.counts.items()}
     refusals: list[batch.Refusal] = []
     with TemporaryDirectory() as folder:

@@ -1,0 +1,245 @@
+"""A draft as files: problem.yaml with a comment on each choice, events.sql, labels.sql."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from pipelines import sql
+from pipelines.config import LOSS_OF
+from pipelines.config.written_out import CANDIDATES, GATES
+from pipelines.propose.draft import LARGE, SMALL, Draft
+
+WIDTH = 110
+
+
+def files_of(draft: Draft, owner: str) -> dict[str, str]:
+    """The files' texts by name."""
+    return {
+        "problem.yaml": problem_yaml(draft, owner),
+        "events.sql": events_sql(draft),
+        "labels.sql": labels_sql(draft),
+    }
+
+
+def problem_yaml(draft: Draft, owner: str) -> str:
+    """What `evergreen check` accepts as it stands; lines with `look` are guesses that a person should read first."""
+    blocks = [
+        _head(draft, owner),
+        _partitions(draft),
+        _sources(draft),
+        _columns(draft),
+        _validation(draft),
+        _labels(draft),
+        _dataset(draft),
+        _features(draft),
+        _training(draft),
+        _gate(draft),
+        _replay(draft),
+    ]
+    return "\n".join(block for block in blocks if block)
+
+
+def events_sql(draft: Draft) -> str:
+    """One row per event: the key, the event's time, the columns."""
+    lines = [f"{draft.key.expression} AS {sql.quote(draft.key.name)}"]
+    if draft.time is not None:
+        lines.append(f"{draft.time.expression} AS event_time")
+    lines += [f"{feature.expression} AS {sql.quote(feature.name)}" for feature in draft.features]
+    beside = [f"-- left out: {_one_line(name)}: {_one_line(reason)}" for name, reason in draft.left_out.items()]
+    where = f"\nWHERE {draft.time.expression} IS NOT NULL" if draft.time and not draft.time.is_whole else ""
+    return "\n".join([*beside, f"SELECT\n    {_listed(lines)}\nFROM {sql.quote(draft.table.origin.name)}{where}", ""])
+
+
+def labels_sql(draft: Draft) -> str:
+    """One row per label that is known."""
+    lines = [f"{draft.key.expression} AS {sql.quote(draft.key.name)}"]
+    conditions = [f"{draft.target.expression} IS NOT NULL"]
+    if draft.time is not None:
+        lines += [f"{draft.time.expression} AS event_time", f"{draft.known.expression} AS known_time"]
+        if draft.known.column is not None:
+            conditions.append(f"{draft.known.expression} IS NOT NULL")
+    lines.append(f"{draft.target.expression} AS label")
+    conditions += [f"{draft.time.expression} IS NOT NULL"] if draft.time and not draft.time.is_whole else []
+    source = sql.quote(draft.table.origin.name)
+    selected = f"SELECT\n    {_listed(lines)}\nFROM {source}\nWHERE {' AND '.join(conditions)}\n"
+    return f"-- {_one_line(draft.known.why)}\n{selected}"
+
+
+def _listed(lines: list[str]) -> str:
+    return ",\n    ".join(lines)
+
+
+def _head(draft: Draft, owner: str) -> str:
+    target = draft.target
+    asks = {
+        "binary": f"Will {target.column} be so: {target.why}?",
+        "multiclass": f"Which {target.column} will it be?",
+        "regression": f"How much will {target.column} be?",
+    }[target.task]
+    return "\n".join(
+        [
+            "# yaml-language-server: $schema=../problem.schema.json",
+            f"# Proposed by `evergreen new` from {draft.rows:,} rows. What says `look` is a guess: read it first.",
+            f"description: {_quoted(asks)}",
+            f"owner: {_quoted(owner)} # look: who answers for it",
+            f"task: {target.task} # {_one_line(target.why)}",
+            f"key: {draft.key.name} # {_one_line(draft.key.why)}",
+            "",
+        ]
+    )
+
+
+def _partitions(draft: Draft) -> str:
+    rhythm, time = draft.rhythm, draft.time
+    if rhythm is None or time is None:
+        return "partitions:\n  every: delivery # no column says when: each file, or each load, is one\n"
+    lines = [
+        f"partitions: # by {', '.join(time.columns)}: {_one_line(time.why)}",
+        f"  every: {rhythm.every} # {_one_line(rhythm.why)}",
+        f"  timezone: {draft.zone[0]} # {_one_line(draft.zone[1])}",
+        f"  first: {rhythm.first}",
+        f"  last: {rhythm.last} # the table ends there; without it more is expected" if rhythm.last else "",
+    ]
+    return "\n".join([*filter(None, lines), ""])
+
+
+def _sources(draft: Draft) -> str:
+    origin, table = draft.table.origin, draft.table
+    declared = {c.source: c.declared for c in table.columns if c.declared is not None}
+    settings = dict(origin.settings)
+    if len(declared) < len(table.columns):
+        settings["extra_columns"] = "ignore"
+    notes = "".join(f" # {_one_line(note)}\n   " for note in origin.notes)
+    lines = ["sources:", f"  {origin.name}:{notes.rstrip()}"]
+    lines += [f"    {name}: {_flow(value)}" for name, value in settings.items()]
+    lines.append(f"    columns:\n{_wrapped(declared, 6)}")
+    return "\n".join([*lines, ""])
+
+
+def _columns(draft: Draft) -> str:
+    lines = ["columns: # of events.sql; cutoff: its value is there when the prediction is due"]
+    for feature in draft.features:
+        rules = {"type": feature.type, "available": "cutoff", **feature.rules}
+        lines.append(f"  {feature.name}: {_flow(rules)} # {_one_line(feature.note)}")
+    return "\n".join([*lines, ""])
+
+
+def _validation(draft: Draft) -> str:
+    if not draft.accepted and not draft.ignored:
+        return ""
+    lines = ["validation:", "  shape: # of a dry run: what looked unlike the partitions before it"]
+    if draft.accepted:
+        lines.append(f"    accepted: {_flow(draft.accepted)} # look at these: is the feed sound?")
+    if draft.ignored:
+        lines.append("    ignore:")
+        lines += [f"      - {_quoted(name)} # {_one_line(why)}" for name, why in draft.ignored.items()]
+    return "\n".join([*lines, ""])
+
+
+def _labels(draft: Draft) -> str:
+    lines = []
+    if draft.target.unit:
+        lines.append(f"  unit: {_quoted(draft.target.unit)}")
+    if draft.target.classes:
+        lines.append(f"  classes: {_flow(list(draft.target.classes))}")
+    if draft.time is not None:
+        lines.append(f"  delay_days: 0 # {_one_line(draft.known.why)} (labels.sql)")
+    return "\n".join(["labels:", *lines, ""]) if lines else ""
+
+
+def _dataset(draft: Draft) -> str:
+    """Enough rows to test on that the gate can tell a model from chance, and not more than a fifth."""
+    lines = []
+    if draft.labelled < 5 * SMALL:
+        rows = min(max(50, draft.labelled // 5), SMALL)
+        why = f"of {draft.labelled:,} rows with a label: a fifth for each of validation and test"
+        lines.append(f"  split: {{min_rows: {rows}}} # {why}")
+    if draft.no_leaks:
+        lines.append(
+            f"  leaks: {{accepted: {_flow(draft.no_leaks)}}} # tells the label well, and names what the row is of"
+        )
+    return "\n".join(["dataset:", *lines, ""]) if lines else ""
+
+
+def _features(draft: Draft) -> str:
+    lines = ["features:", "  columns: all"]
+    if excluded := [feature.name for feature in draft.features if not feature.is_learnt_from]:
+        lines.append(f"  exclude: {_flow(excluded)}")
+    if draft.parts:
+        lines.append(f"  datetime: {_flow(draft.parts)}")
+    if draft.history:
+        lines.append("  history: # what is known of the same value's past at the cut-off")
+        lines += [f"    {name}: {_flow(settings)}" for name, settings in draft.history.items()]
+    return "\n".join([*lines, ""])
+
+
+def _training(draft: Draft) -> str:
+    task, labelled = draft.target.task, draft.labelled
+    candidates: dict[str, Any] = {name: dict(settings) for name, settings in CANDIDATES[task].items()}
+    why = ""
+    if labelled < SMALL:
+        candidates["forest"] = {"model": "random_forest"}
+        why = " # few rows: trees that are averaged beside those that are boosted"
+    elif labelled >= LARGE:
+        candidates["xgboost"]["parameters"] = {"max_bin": 128}
+        why = " # many rows: coarser bins"
+    lines = [f"training:{why}", f"  select_by: {LOSS_OF[task]}", "  candidates:"]
+    lines += [f"    {name}: {_flow(settings)}" for name, settings in candidates.items()]
+    return "\n".join([*lines, ""])
+
+
+def _gate(draft: Draft) -> str:
+    gate = json.loads(json.dumps(GATES[draft.target.task]))
+    lines = ["gate: # to serve, a model has to beat the baselines for sure and not fall behind the champion"]
+    lines += [f"  {name}: {_flow(value)}" for name, value in gate.items()]
+    if draft.labelled < 5 * 100:
+        lines.append(f"  min_rows: {max(20, draft.labelled // 10)} # look: so few test rows prove little")
+    return "\n".join([*lines, ""])
+
+
+def _replay(draft: Draft) -> str:
+    rhythm = draft.rhythm
+    if rhythm is None or rhythm.history_until is None:
+        return ""
+    return "\n".join(
+        [
+            f"replay: # `evergreen demo {draft.name}` plays what comes after the history",
+            f"  history_until: {rhythm.history_until}",
+            f"  until: {rhythm.until}",
+            "",
+        ]
+    )
+
+
+def _flow(value: Any) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
+    return text.strip().removesuffix("...").strip()
+
+
+def _wrapped(mapping: Mapping[str, Any], indent: int) -> str:
+    """A flow mapping over several lines."""
+    pairs = [f"{_flow({name: value})[1:-1]}" for name, value in mapping.items()]
+    lines, line = [], ""
+    for pair in pairs:
+        if line and indent + len(line) + len(pair) > WIDTH:
+            lines.append(line)
+            line = ""
+        line += f"{pair}, "
+    lines.append(line.rstrip(", "))
+    space = " " * indent
+    return f"{space}{{" + f"\n{space} ".join(text.rstrip() for text in lines) + "}"
+
+
+def _quoted(text: str) -> str:
+    return _flow(text)
+
+
+def _one_line(text: str) -> str:
+    """For a comment: data must not end it."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)

@@ -1,0 +1,160 @@
+"""What names an event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+from pipelines import sql
+from pipelines.config import RESERVED_COLUMNS, RESERVED_KEYS
+from pipelines.propose import words
+from pipelines.propose.facts import Facts, exactly_unique
+from pipelines.propose.table import ROWS, Column, Table
+from pipelines.propose.times import EventTime
+
+NEARLY = 0.9  # of the rows, that an approximate count has to reach before rows are compared
+CALENDAR = 1.05  # values that a time has of what follows from it: rows with a wrong time are no reason
+PANEL, DENSE = 0.95, 0.7  # share of rows that are the only ones of their time and thing; of times that a thing has
+REPEATS = 20
+TRIED = 8  # columns that may stand beside the time
+
+
+@dataclass(frozen=True)
+class Key:
+    """Its name in events, SQL over the source, the columns that it is made of, and why."""
+
+    name: str
+    expression: str
+    columns: tuple[str, ...]
+    why: str
+
+
+def key_of(
+    table: Table, facts: Mapping[str, Facts], time: EventTime | None, target: str, named: Column | None = None
+) -> Key:
+    """A column without two equal values; else the time with what tells rows of the same time apart; else a hash."""
+    if named is not None:
+        doubt = "" if exactly_unique(table, [named.name]) else "; look: not all rows have one of their own"
+        return _of_column(named, f"as you said{doubt}", table)
+    apart = {target, *(time.columns if time else ())}
+    possible = [
+        c
+        for c in table.columns
+        if c.kind in ("string", "integer")
+        and c.name not in apart
+        and facts[c.name].nulls == 0
+        and facts[c.name].distinct >= NEARLY * table.count
+        and not _is_text(facts[c.name])
+    ]
+    for column in sorted(possible, key=lambda c: -_likely(table, c)):
+        if (_likely(table, column) or column.kind == "string" or _counts_rows(facts[column.name])) and exactly_unique(
+            table, [column.name]
+        ):
+            return _of_column(column, "each row has its own", table)
+    if made := _beside_time(table, facts, time, target):
+        return made
+    return _hashed(table)
+
+
+def _likely(table: Table, column: Column) -> int:
+    hints = words.of(column.name)
+    own = {table.origin.name, table.origin.name.removesuffix("s")}
+    return (
+        2 * bool(hints & words.IDS) + (bool(hints & own) and bool(hints & words.IDS)) + (column.name in ("id", "key"))
+    )
+
+
+def _is_text(facts: Facts) -> bool:
+    return facts.words >= 4 and facts.characters >= 25
+
+
+def _counts_rows(facts: Facts) -> bool:
+    """Whether numbers go through all rows without a gap, as a row number does."""
+    return bool(facts.high - facts.low + 1 == facts.rows)
+
+
+def _of_column(column: Column, why: str, table: Table) -> Key:
+    name = column.name
+    if name in RESERVED_COLUMNS or name in RESERVED_KEYS:
+        name = f"{table.origin.name}_{name}"
+    return Key(name, column.expression, (column.name,), why)
+
+
+def _beside_time(table: Table, facts: Mapping[str, Facts], time: EventTime | None, target: str) -> Key | None:
+    """The time, with as few columns of names or codes as make rows unlike each other."""
+    if time is None:
+        return None
+    taken = {target, *time.columns}
+    named = [
+        c
+        for c in table.columns
+        if c.kind in ("string", "integer", "boolean")
+        and c.name not in taken
+        and facts[c.name].nulls == 0
+        and 1 < facts[c.name].distinct <= table.count / 2
+        and not _is_text(facts[c.name])
+    ]
+    named = [c for c in named if not follows_from_time(table, time, c)]
+    named = sorted(
+        named, key=lambda c: (c.kind != "string" and not words.of(c.name) & words.IDS, -facts[c.name].distinct)
+    )
+    for size in (0, 1, 2):
+        for chosen in combinations(named[:TRIED], size):
+            if exactly_unique(table, [*time.columns, *(c.name for c in chosen)]):
+                columns = (*time.columns, *(c.name for c in chosen))
+                parts = [f"CAST({time.expression} AS VARCHAR)", *(f"CAST({c.expression} AS VARCHAR)" for c in chosen)]
+                expression = f"concat_ws('|', {', '.join(parts)})"
+                what = "the time alone" if not chosen else f"the time and {', '.join(c.name for c in chosen)}"
+                return Key(_free(table), expression, columns, f"no column is unlike in all rows; {what} are")
+    return None
+
+
+def follows_from_time(table: Table, time: EventTime, column: Column) -> bool:
+    """Whether a column is a part of the calendar: nearly each time has one value of it."""
+    name = sql.quote(column.name)
+    (times, pairs) = table.database.execute(
+        f"SELECT count(DISTINCT {time.of_rows}), count(DISTINCT ({time.of_rows}, {name})) FROM {ROWS}"
+    ).fetchall()[0]
+    return bool(times < table.count and pairs <= CALENDAR * times)
+
+
+def panel_columns(table: Table, facts: Mapping[str, Facts], time: EventTime) -> list[str]:
+    """Names of things of which each has one row at nearly every time, as stations and shops do.
+
+    Which of them a row is of is known before anything happens, however well it tells the label.
+    """
+    panels = []
+    for column in table.columns:
+        known = facts[column.name]
+        if column.kind not in ("string", "integer") or column.name in time.columns or known.nulls or known.distinct < 2:
+            continue
+        if known.distinct > table.count / REPEATS:
+            continue
+        name = sql.quote(column.name)
+        (times, pairs) = table.database.execute(
+            f"SELECT count(DISTINCT {time.of_rows}), count(DISTINCT ({time.of_rows}, {name})) FROM {ROWS}"
+        ).fetchall()[0]
+        if pairs >= PANEL * table.count and known.distinct * times <= table.count / DENSE:
+            panels.append(column.name)
+    return panels
+
+
+def _hashed(table: Table) -> Key:
+    """A hash of the whole row; rows that say the same are told apart by a number."""
+    values = [sql.quote(c.source) for c in table.columns if c.declared is not None]
+    row = ", ".join(values)
+    whole = f"to_json(struct_pack({', '.join(f'c{place} := {value}' for place, value in enumerate(values))}))"
+    expression = f"md5(CAST({whole} AS VARCHAR)) || '-' || row_number() OVER (PARTITION BY {row})"
+    return Key(
+        _free(table),
+        expression,
+        (),
+        "look: no column names a row, so this is a hash of all its values; a row that is corrected is another row then",
+    )
+
+
+def _free(table: Table) -> str:
+    names = {c.name for c in table.columns}
+    base = f"{table.origin.name.removesuffix('s')}_key"
+    return base if base not in names else f"{base}_made"

@@ -1,0 +1,385 @@
+"""A table's rows with types: what its texts stand for, and what stands for a missing value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import duckdb
+
+from pipelines import sql
+from pipelines.config import ColumnType
+from pipelines.ingest.sources import opened
+from pipelines.ingest.sources.typed import Kind as TextKind
+from pipelines.ingest.sources.typed import Texts, infer, typed
+from pipelines.propose import words
+from pipelines.propose.origin import Origin, identifiers
+
+T = TypeVar("T")
+Kind = Literal["string", "integer", "float", "boolean", "time", "other"]
+Clock = Literal["", "date", "local", "zoned"]
+"""Of a time: a day, what a clock shows, or a moment."""
+
+ROWS = "rows"
+TOGETHER = 32  # columns in one query
+BLANK = ("", "NA")
+# Texts that mean missing: the first wherever they stand, the others where all other values are numbers or times.
+MISSING = ("N/A", "n/a", "#N/A", "NULL", "null", "NaN", "nan", "<NA>", "\\N")
+MISSING_AMONG_NUMBERS = ("None", "none", "-", "--", "?", ".", "missing", "unknown", "Unknown", "nil", "n.a.", "inf")
+SINCE_1970 = {1: "seconds", 1_000: "milliseconds", 1_000_000: "microseconds"}
+SENTINELS = (-99, -999, -9999, -99999, -999999)
+READABLE = 0.98  # share of a column's texts that make it one of numbers: the others are set aside
+NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+CODE = r"0\d+"  # 007 is no number
+MONEY = r"[+-]?[$€£]?\s?[+-]?\d{1,3}([, ']?\d{3})*(\.\d+)?\s?[%$€£]?"
+COMMA = r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?"  # 1.234,56
+DAYS = (
+    *("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%Y-%m-%d"),
+    *("%m/%d/%y", "%d/%m/%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y"),
+)
+CLOCKS = ("", " %H:%M", " %H:%M:%S", "T%H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table as events would have it."""
+
+    name: str
+    """in events"""
+    source: str
+    expression: str
+    """SQL over the source, whose columns have their declared types"""
+    kind: Kind
+    declared: ColumnType | None
+    """in the source; None: it has no type that a source can declare"""
+    clock: Clock = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of an origin, as the table ROWS of a database, under the names of events."""
+
+    database: duckdb.DuckDBPyConnection
+    origin: Origin
+    columns: list[Column]
+    count: int
+    offsets: dict[str, dict[str, str]]
+    """Of each column of moments: as written -> its offset from UTC, one for each offset and month."""
+
+    def column(self, name: str) -> Column | None:
+        """By its name in events or in the source, in capitals or not."""
+        by_name = {column.name: column for column in self.columns}
+        by_source = {column.source.lower(): column for column in self.columns}
+        exactly = next((column for column in self.columns if column.source == name), None)
+        return exactly or by_source.get(name.lower()) or by_name.get(name.lower())
+
+
+@contextmanager
+def read(origin: Origin, folder: Path) -> Iterator[Table]:
+    """The table, read once; `folder` is the problem's.
+
+    Raises:
+        EvergreenError: as an ingest would, of what cannot be read.
+    """
+    texts = dict.fromkeys(origin.names, "string") or None
+    problem = origin.problem(folder, texts)
+    first = problem.partitions.first_key
+    with opened(problem, first, first) as sources:
+        database, relation = sources.database, sql.quote(origin.name)
+        if texts:
+            columns, origin, values = _of_texts(database, relation, origin)
+        else:
+            columns, values = _of_values(database, relation)
+        selected = ", ".join(f"{values[c.source]} AS {sql.quote(c.name)}" for c in columns)
+        database.execute(f"CREATE TEMP TABLE {ROWS} AS SELECT {selected} FROM {relation}")
+        (count,) = database.execute(f"SELECT count(*) FROM {ROWS}").fetchall()[0]
+        offsets = {
+            c.name: _offsets(database, relation, c.source)
+            for c in columns
+            if texts and c.clock == "zoned" and not c.note
+        }
+        columns = _without_sentinels(database, _with_times(database, columns))
+        yield Table(database, origin, columns, int(count), offsets)
+
+
+def _of_texts(
+    database: duckdb.DuckDBPyConnection, relation: str, origin: Origin
+) -> tuple[list[Column], Origin, dict[str, str]]:
+    """Columns of a CSV, all of whose values are texts; the origin with what stands for missing; SQL of the values."""
+    names, nulls = origin.names, (*BLANK, *MISSING)
+
+    def kinds(of: Sequence[str], missing: Sequence[str]) -> dict[str, TextKind]:
+        def query(columns: Sequence[int], _: bool) -> str:
+            cells = ", ".join(f"{sql.quote(of[i])} AS c{i}" for i in columns)
+            return f"SELECT {cells}, NULL AS unreadable FROM {relation}"
+
+        return infer(database, Texts(list(of), query, missing)) if of else {}
+
+    found = kinds(names, nulls)
+    strings = [name for name, kind in found.items() if kind == "string"]
+    wider = (*nulls, *MISSING_AMONG_NUMBERS)
+    narrowed = {name: kind for name, kind in kinds(strings, wider).items() if kind != "string"}
+    writings = _writings(database, relation, [name for name in strings if name not in narrowed], wider)
+    used = _used(database, relation, [*narrowed, *writings], MISSING_AMONG_NUMBERS)
+    used = [*_used(database, relation, names, MISSING), *used]
+    shown = {name: _without(sql.quote(name), [*BLANK, *used]) for name in names}
+    alias = identifiers(names)
+    columns, values = [], {}
+    for name in names:
+        kind = narrowed.get(name, found[name])
+        column = _typed_column(name, alias[name], kind)
+        values[name] = typed(f"trim({shown[name]})" if kind != "string" else shown[name], kind, "UTC")
+        if kind == "string" and name in writings:
+            writing = writings[name]
+            expression = writing.sql(sql.quote(name)) if writing.is_converted else sql.quote(name)
+            column = replace(column, expression=expression, kind=writing.kind, clock=writing.clock, note=writing.note)
+            if not writing.is_converted:
+                column = replace(column, declared="float" if writing.kind == "float" else "integer")
+            values[name] = writing.sql(shown[name])
+        columns.append(column)
+    settings = dict(origin.settings) | ({"nulls": [*BLANK, *used]} if used else {})
+    return columns, replace(origin, settings=settings), values
+
+
+def _typed_column(source: str, name: str, kind: TextKind) -> Column:
+    match kind:
+        case "timestamp":
+            return Column(name, source, sql.quote(source), "time", "timestamp", "zoned")
+        case "date" | "local":
+            return Column(name, source, sql.quote(source), "time", "timestamp", kind)
+        case _:
+            return Column(name, source, sql.quote(source), kind, kind)
+
+
+def _without(column: str, missing: Sequence[str]) -> str:
+    return f"CASE WHEN trim({column}) NOT IN ({', '.join(map(sql.literal, missing))}) THEN {column} END"
+
+
+def _used(database: duckdb.DuckDBPyConnection, relation: str, names: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """Which of the texts stand in one of the columns."""
+    used: set[str] = set()
+    for chunk in in_chunks(names):
+        for name in chunk:
+            among = ", ".join(map(sql.literal, texts))
+            query = f"SELECT DISTINCT {sql.quote(name)} FROM {relation} WHERE {sql.quote(name)} IN ({among})"
+            used |= {str(row[0]) for row in database.execute(query).fetchall()}
+    return [text for text in texts if text in used]
+
+
+@dataclass(frozen=True)
+class _Writing:
+    """How texts are written that are numbers or times, though not as a source would take them by itself."""
+
+    kind: Kind
+    sql: Callable[[str], str]
+    clock: Clock = ""
+    note: str = ""
+    is_converted: bool = True
+    """in events.sql; else the source reads them, once the type is declared"""
+    unread: int = 0
+    """texts that are none, and are set aside"""
+
+
+def _writings(
+    database: duckdb.DuckDBPyConnection, relation: str, names: Sequence[str], missing: Sequence[str]
+) -> dict[str, _Writing]:
+    """Of columns of texts those that are numbers or times in another writing."""
+    writings: dict[str, _Writing] = {}
+    patterns = (NUMBER, CODE, MONEY, COMMA)
+    for chunk in in_chunks(names):
+        counts = []
+        for name in chunk:
+            value = f"trim({_without(sql.quote(name), missing)})"
+            matches = ", ".join(f"count_if(regexp_full_match({value}, {sql.literal(p)}))" for p in patterns)
+            counts.append(f"[count({value}), count(DISTINCT {value}), {matches}]")
+        row = database.execute(f"SELECT {', '.join(counts)} FROM {relation}").fetchall()[0]
+        for name, (values, distinct, numbers, codes, money, comma) in zip(chunk, row, strict=True):
+            if not values:
+                continue
+            if codes:
+                numbers = money = comma = 0
+            if numbers >= READABLE * values and (numbers == values or distinct >= 20):
+                unread = f"; {values - numbers:,} that are no numbers are set aside" if numbers < values else ""
+                note = f"numbers, written as text{unread}"
+                writings[name] = _Writing(
+                    "float", lambda v: f"TRY_CAST(trim({v}) AS DOUBLE)", "", note, False, values - numbers
+                )
+            elif money == values:
+                writings[name] = _Writing("float", _plain_number, "", "a number without its signs")
+            elif comma == values:
+                writings[name] = _Writing("float", _decimal_comma, "", "1.234,5 is read as 1234.5")
+            elif time := _time_format(database, relation, name, missing):
+                writings[name] = time
+    return writings
+
+
+def _plain_number(value: str) -> str:
+    return f"TRY_CAST(regexp_replace({value}, '[^0-9.+-]', '', 'g') AS DOUBLE)"
+
+
+def _decimal_comma(value: str) -> str:
+    return f"TRY_CAST(replace(replace(trim({value}), '.', ''), ',', '.') AS DOUBLE)"
+
+
+def _time_format(
+    database: duckdb.DuckDBPyConnection, relation: str, name: str, missing: Sequence[str]
+) -> _Writing | None:
+    """The format in which all texts of a column are times; of day and month in doubt, the one that goes on in order."""
+    value = f"trim({_without(sql.quote(name), missing)})"
+    digit = database.execute(
+        f"SELECT bool_and(regexp_matches({value}, '\\d') AND length({value}) BETWEEN 6 AND 35) "
+        f"FROM (SELECT * FROM {relation} LIMIT 1000)"
+    ).fetchall()[0][0]
+    if not digit:
+        return None
+    formats = [day + clock for day in DAYS for clock in CLOCKS]
+    tried = ", ".join(f"count(try_strptime({value}, {sql.literal(f)}))" for f in formats)
+    first = database.execute(f"SELECT count({value}), {tried} FROM (SELECT * FROM {relation} LIMIT 1000)").fetchall()[0]
+    likely = [f for f, count in zip(formats, first[1:], strict=True) if count == first[0] and count]
+    fits = []
+    for format_ in likely:
+        parsed = f"try_strptime({value}, {sql.literal(format_)})"
+        row = database.execute(
+            f"WITH parsed AS (SELECT {value} AS text, {parsed} AS moment FROM {relation}), "
+            "beside AS (SELECT text, moment, lag(moment) OVER () AS before FROM parsed) "
+            "SELECT count(text), count(moment), coalesce(avg((moment >= before)::INT), 0) FROM beside"
+        ).fetchall()[0]
+        if row[0] == row[1]:
+            fits.append((row[2], format_))
+    if not fits:
+        return None
+    best = max(fits, key=lambda fit: fit[0])[1]
+    doubt = f"; {len(fits)} ways to read it fit, look at day and month" if len({f[:5] for _, f in fits}) > 1 else ""
+    has_clock = "%H" in best or "%I" in best
+    as_type = "" if has_clock else "::DATE"
+    return _Writing(
+        "time",
+        lambda v: f"strptime(trim({v}), {sql.literal(best)}){as_type}",
+        "local" if has_clock else "date",
+        f"written as {best}{doubt}",
+    )
+
+
+def _of_values(database: duckdb.DuckDBPyConnection, relation: str) -> tuple[list[Column], dict[str, str]]:
+    """Columns of a source with types of its own."""
+    described = [(str(row[0]), str(row[1])) for row in database.execute(f"DESCRIBE {relation}").fetchall()]
+    alias = identifiers([name for name, _ in described])
+    columns = [_valued_column(name, alias[name], kind) for name, kind in described]
+    strings = [column.source for column in columns if column.kind == "string"]
+    missing = _used(database, relation, strings, (*MISSING, ""))
+    writings = _writings(database, relation, strings, (*missing, *BLANK, *MISSING, *MISSING_AMONG_NUMBERS))
+    for place, column in enumerate(columns):
+        writing = writings.get(column.source)
+        if writing is not None and not writing.unread:
+            columns[place] = replace(
+                column,
+                expression=writing.sql(_without(column.expression, [*missing, *MISSING_AMONG_NUMBERS])),
+                kind=writing.kind,
+                clock=writing.clock,
+                note=writing.note,
+            )
+        elif column.kind == "string" and missing and _used(database, relation, [column.source], missing):
+            columns[place] = replace(
+                column,
+                expression=_without(column.expression, missing),
+                note=f"{', '.join(map(repr, missing))}: missing",
+            )
+    values = {column.source: column.expression for column in columns}
+    return columns, values
+
+
+def _valued_column(source: str, name: str, kind: str) -> Column:
+    quoted = sql.quote(source)
+    if kind.startswith("DATE"):
+        return Column(name, source, quoted, "time", "timestamp", "date")
+    if kind.startswith("TIMESTAMP"):
+        is_zoned = "TIME ZONE" in kind or kind.startswith("TIMESTAMPTZ")
+        return Column(name, source, quoted, "time", "timestamp", "zoned" if is_zoned else "local")
+    if kind.startswith(("DECIMAL", "DOUBLE", "FLOAT", "REAL")):
+        return Column(name, source, quoted, "float", "float")
+    if re.match(r"U?(TINY|SMALL|BIG|HUGE)?INT", kind):
+        return Column(name, source, quoted, "integer", "integer")
+    if kind == "BOOLEAN":
+        return Column(name, source, quoted, "boolean", "boolean")
+    if kind == "VARCHAR" or kind.startswith("ENUM"):
+        return Column(name, source, quoted, "string", "string")
+    if kind == "UUID":
+        return Column(name, source, f"CAST({quoted} AS VARCHAR)", "string", "string")
+    return Column(name, source, quoted, "other", None, note=f"of type {kind.lower()}")
+
+
+def _with_times(database: duckdb.DuckDBPyConnection, columns: Sequence[Column]) -> list[Column]:
+    """Numbers that are times, by their name and their size: seconds since 1970 and the like, 20240131."""
+    kept = list(columns)
+    for place, column in enumerate(columns):
+        if column.kind not in ("integer", "float") or not words.TIMES & words.of(column.name):
+            continue
+        name = sql.quote(column.name)
+        low, high = database.execute(f"SELECT min({name}), max({name}) FROM {ROWS}").fetchall()[0]
+        if low is None:
+            continue
+        unit = next((unit for unit in SINCE_1970 if 6e8 * unit <= low and high <= 4.1e9 * unit), None)
+        if unit is not None:
+            convert, kind, clock = f"to_timestamp({{}} / {unit})", "TIMESTAMPTZ", "zoned"
+            note = f"{SINCE_1970[unit]} since 1970"
+        elif column.kind == "integer" and low >= 19_000_101 and high <= 21_001_231:
+            convert, kind, clock = "strptime(CAST({} AS VARCHAR), '%Y%m%d')::DATE", "DATE", "date"
+            note = "days, written as 20240131"
+            days = f"try_strptime(CAST({name} AS VARCHAR), '%Y%m%d')"
+            if database.execute(f"SELECT count({name}) > count({days}) FROM {ROWS}").fetchall()[0][0]:
+                continue
+        else:
+            continue
+        database.execute(f"ALTER TABLE {ROWS} ALTER COLUMN {name} TYPE {kind} USING {convert.format(name)}")
+        kept[place] = replace(
+            column,
+            expression=convert.format(column.expression),
+            kind="time",
+            clock=clock,  # type: ignore[arg-type]
+            note=note,
+        )
+    return kept
+
+
+def _without_sentinels(database: duckdb.DuckDBPyConnection, columns: Sequence[Column]) -> list[Column]:
+    """Numbers below all others that stand for a missing value, such as -999, taken out of the rows."""
+    kept = list(columns)
+    numbers = [(place, c) for place, c in enumerate(columns) if c.kind in ("integer", "float")]
+    for chunk in in_chunks(numbers):
+        among = ", ".join(map(str, SENTINELS))
+        measured = ", ".join(
+            f"[min({q})::DOUBLE, (min({q}) FILTER ({q} NOT IN ({among})))::DOUBLE]"
+            for q in (sql.quote(c.name) for _, c in chunk)
+        )
+        row = database.execute(f"SELECT {measured} FROM {ROWS}").fetchall()[0]
+        for (place, column), (low, next_low) in zip(chunk, row, strict=True):
+            if low in SENTINELS and next_low is not None and next_low >= 0:
+                kept[place] = replace(
+                    column, expression=f"nullif({column.expression}, {int(low)})", note=f"{int(low)} stands for missing"
+                )
+                database.execute(
+                    f"UPDATE {ROWS} SET {sql.quote(column.name)} = NULL WHERE {sql.quote(column.name)} = {low}"
+                )
+    return kept
+
+
+def _offsets(database: duckdb.DuckDBPyConnection, relation: str, name: str) -> dict[str, str]:
+    """A moment of each month and offset, as it is written, with that offset."""
+    value = f"trim({sql.quote(name)})"
+    offset = f"regexp_extract({value}, '(Z|[+-]\\d\\d(:?\\d\\d)?)$', 1)"
+    rows = database.execute(
+        f"SELECT any_value({value}), o FROM (SELECT *, {offset} AS o FROM {relation}) "
+        f"WHERE o <> '' GROUP BY o, left({value}, 7) LIMIT 2000"
+    ).fetchall()
+    return {str(text): str(given) for text, given in rows}
+
+
+def in_chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """As many as one query takes."""
+    for start in range(0, len(items), TOGETHER):
+        yield items[start : start + TOGETHER]

@@ -1,0 +1,175 @@
+"""What is chosen for a table: key, time, rhythm, task, and what is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipelines.errors import ConfigError, DataError
+from tests.propose.table_of import drafted, orders
+
+
+def test_orders_are_seen_for_what_they_are(tmp_path: Path) -> None:
+    draft = drafted(tmp_path, pa.table(orders()), "returned")
+    assert (draft.target.task, draft.target.expression) == ("binary", "CAST(\"returned\" = 'yes' AS TINYINT)")
+    assert draft.key.name == "order_id"
+    assert draft.time is not None
+    assert draft.time.columns == ("placed_at",)
+    assert draft.known.column == "closed_at", "a label comes later where a second time says so"
+    assert draft.rhythm is not None
+    assert (draft.rhythm.every, draft.rhythm.first) == ("month", "2024-01-01")
+    assert [feature.name for feature in draft.features if feature.is_learnt_from] == ["country", "paid"]
+    assert draft.features[0].rules["allowed"] == ["DE", "FR", "IT"]
+    assert draft.history == {"customer_id_rate_91d": {"by": ["customer_id"], "function": "mean", "window_days": 91}}
+    assert set(draft.left_out) == {"order_id", "placed_at", "closed_at", "customer_id", "returned"}
+
+
+def _with(name: str) -> tuple[dict[str, Any], str]:
+    """Orders with a column that gives the label away, or must not be learnt for another reason."""
+    rows, random = orders(), np.random.default_rng(5)
+    yes = rows["returned"] == "yes"
+    count = len(yes)
+    days = (rows["closed_at"] - rows["placed_at"]).astype("timedelta64[h]").astype(int)
+    leaks = {
+        "status": np.where(yes, "sent back", "kept"),
+        "refund": np.where(yes, rows["paid"], 0.0),
+        "days_open": days / 24,
+        "invoice": np.arange(count) + 70_000,
+        "batch": np.arange(count) // 20 + 500,
+        "return_reason": np.where(yes, random.choice(["size", "colour"], count), ""),
+        "shop": np.full(count, "main"),
+        "comment_id": [f"c{number}" for number in random.permutation(count)],
+        "quality": np.where(random.random(count) < 0.97, yes, ~yes).astype(int) * 3,
+        "paid_back_at": np.where(yes, rows["closed_at"] + np.timedelta64(5, "D"), np.datetime64("NaT")),
+    }
+    return rows | {name: leaks[name]}, name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "status",
+        "refund",
+        "days_open",
+        "invoice",
+        "batch",
+        "return_reason",
+        "shop",
+        "comment_id",
+        "quality",
+        "paid_back_at",
+    ],
+)
+def test_what_a_model_must_not_see_is_left_out_by_name(tmp_path: Path, name: str) -> None:
+    rows, leak = _with(name)
+    draft = drafted(tmp_path, pa.table(rows), "returned")
+    assert leak in draft.left_out
+    assert draft.left_out[leak]
+    assert [feature.name for feature in draft.features if feature.is_learnt_from] == ["country", "paid"]
+
+
+def test_a_table_without_a_unique_column_gets_a_key_of_its_time_and_place(tmp_path: Path) -> None:
+    hours = np.arange("2024-01-01T00", "2024-07-01T00", dtype="datetime64[h]").astype("datetime64[s]")
+    random = np.random.default_rng(2)
+    rows = {
+        "station": np.tile(["north", "south"], len(hours)),
+        "measured": np.repeat(hours, 2),
+        "wind": random.random(2 * len(hours)).round(2),
+    }
+    rows["load"] = 50 * (rows["station"] == "north") + 5 * rows["wind"] + random.random(2 * len(hours))
+    draft = drafted(tmp_path, pa.table(rows), "load")
+    assert draft.key.columns == ("measured", "station")
+    assert draft.target.task == "regression"
+    assert draft.rhythm is not None
+    assert draft.rhythm.every == "week"
+    assert draft.no_leaks == ["station"], "a place tells the level of its load, and is known before"
+    assert "hour_of_day" in draft.parts
+
+
+def test_rows_that_say_the_same_still_have_keys_of_their_own(tmp_path: Path) -> None:
+    days = np.repeat(np.arange("2024-01-01", "2024-12-01", dtype="datetime64[D]"), 10)
+    random = np.random.default_rng(2)
+    rows = {"day": days, "kind": random.choice(["a", "b"], len(days)), "n": random.integers(0, 2, len(days))}
+    draft = drafted(tmp_path, pa.table(rows), "n")
+    assert draft.key.columns == ()
+    assert "hash" in draft.key.why
+    assert draft.time is not None
+    assert draft.time.clock == "date"
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "classes"),
+    [
+        (["good", "bad"], "binary", ()),
+        ([1, 2], "binary", ()),
+        (["a", "b", "c"], "multiclass", ("a", "b", "c")),
+        ([0, 1, 2], "multiclass", ("0", "1", "2")),
+        ([1.5, 2.5, 3.5, 4.5], "regression", ()),
+        (list(range(50)), "regression", ()),
+    ],
+)
+def test_the_task_follows_from_the_values(
+    tmp_path: Path, values: list[Any], task: str, classes: tuple[str, ...]
+) -> None:
+    rows = orders(1_500)
+    rows["outcome_of_it"] = np.random.default_rng(1).choice(values, 1_500)
+    del rows["returned"]
+    draft = drafted(tmp_path, pa.table(rows), "outcome_of_it")
+    assert draft.target.task == task
+    assert tuple(sorted(draft.target.classes)) == classes
+
+
+def test_a_threshold_makes_a_yes_or_no_of_a_number(tmp_path: Path) -> None:
+    draft = drafted(tmp_path, pa.table(orders()), "paid", threshold=100.0)
+    assert (draft.target.task, draft.target.expression) == ("binary", 'CAST("paid" >= 100 AS TINYINT)')
+
+
+def test_wishes_that_do_not_go_with_the_table_are_told(tmp_path: Path) -> None:
+    rows = pa.table(orders(500))
+    with pytest.raises(ConfigError, match="did you mean 'returned'"):
+        drafted(tmp_path, rows, "retuned")
+    with pytest.raises(ConfigError, match="holds no times"):
+        drafted(tmp_path, rows, "returned", time="paid")
+    with pytest.raises(ConfigError, match="no row has 'maybe'"):
+        drafted(tmp_path, rows, "returned", positive="maybe")
+    with pytest.raises(ConfigError, match="is a time"):
+        drafted(tmp_path, rows, "closed_at")
+    with pytest.raises(DataError, match="most of them in a few rows"):
+        drafted(tmp_path, rows, "order_id")
+
+
+def test_the_zone_is_told_by_offsets_of_summer_and_winter(tmp_path: Path) -> None:
+    rows = orders(1_200)
+    summer = (rows["placed_at"] > np.datetime64("2024-03-31T03")) & (rows["placed_at"] < np.datetime64("2024-10-27T02"))
+    rows["placed_at"] = [f"{at}{'+02:00' if s else '+01:00'}" for at, s in zip(rows["placed_at"], summer, strict=True)]
+    draft = drafted(tmp_path, pa.table(rows), "returned")
+    assert draft.zone[0] == "Europe/Berlin"
+
+
+def test_a_time_in_parts_is_put_together(tmp_path: Path) -> None:
+    rows = orders(1_500)
+    days = rows["placed_at"].astype("datetime64[D]")
+    months = days.astype("datetime64[M]")
+    rows |= {
+        "year": days.astype("datetime64[Y]").astype(int) + 1970,
+        "month": months.astype(int) % 12 + 1,
+        "day": (days - months).astype(int) + 1,
+    }
+    del rows["placed_at"], rows["closed_at"]
+    draft = drafted(tmp_path, pa.table(rows), "returned")
+    assert draft.time is not None
+    assert draft.time.columns == ("year", "month", "day")
+    assert draft.rhythm is not None
+    assert draft.rhythm.first == "2024-01-01"
+    assert "year" in draft.left_out
+
+
+def test_names_become_names_of_columns(tmp_path: Path) -> None:
+    rows = {name.upper().replace("_", " "): values for name, values in orders(1_500).items()}
+    draft = drafted(tmp_path, pa.table(rows), "returned")
+    assert {"country", "paid"} <= {feature.name for feature in draft.features}
+    assert draft.key.expression == '"ORDER ID"'

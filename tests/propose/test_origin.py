@@ -1,0 +1,76 @@
+"""Where a table lies and how it is written."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.errors import ConfigError
+from pipelines.propose.origin import identifier, identifiers, origin
+from pipelines.propose.table import read
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_sign_between_values_is_told(tmp_path: Path, delimiter: str) -> None:
+    lines = [delimiter.join(["a b", "c", "text"]), *(delimiter.join([str(i), f"{i}.5", "so it is"]) for i in range(30))]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    found = origin(str(tmp_path / "t.csv"), None, tmp_path)
+    assert found.names == ["a b", "c", "text"]
+    assert found.settings.get("delimiter", ",") == delimiter
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+def test_the_encoding_is_told_and_read(tmp_path: Path, encoding: str) -> None:
+    text = "id,Größe\n" + "".join(f"{i},schön {i}\n" for i in range(50))
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    found = origin(str(tmp_path / "t.csv"), None, tmp_path)
+    with read(found, tmp_path) as table:
+        assert [column.name for column in table.columns] == ["id", "groesse"]
+        assert table.database.execute("SELECT groesse FROM rows").fetchall()[0] == ("schön 0",)
+
+
+def test_a_column_without_a_name_and_two_of_one_name_are_not_read_and_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(",a,b,B\n0,1,2,3\n1,2,3,4\n")
+    found = origin(str(tmp_path / "t.csv"), None, tmp_path)
+    assert found.names == ["a"]
+    assert found.settings["extra_columns"] == "ignore"
+    assert "without a name" in found.notes[0]
+    assert "same name: b" in found.notes[1]
+
+
+def test_a_folder_is_read_as_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "data" / "one.parquet")
+    assert origin(str(tmp_path / "data"), None, tmp_path).settings["format"] == "parquet"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="no file of a known kind"):
+        origin(str(tmp_path / "empty"), None, tmp_path)
+
+
+def test_a_database_needs_a_table_and_a_file_takes_none(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "shop.db") as shop:
+        shop.execute("CREATE TABLE Orders (id INTEGER, paid REAL)")
+        shop.executemany("INSERT INTO Orders VALUES (?, ?)", [(1, 2.5), (2, 3.5)])
+    uri = f"sqlite:///{tmp_path / 'shop.db'}"
+    found = origin(uri, "Orders", tmp_path)
+    assert found.name == "orders"
+    with read(found, tmp_path) as table:
+        assert [(column.name, column.kind) for column in table.columns] == [("id", "integer"), ("paid", "float")]
+    with pytest.raises(ConfigError, match="which table"):
+        origin(uri, None, tmp_path)
+    with pytest.raises(ConfigError, match="for databases"):
+        origin(str(tmp_path / "shop.db"), "Orders", tmp_path)
+    with pytest.raises(ConfigError, match="nothing there"):
+        origin(str(tmp_path / "shop.csv"), None, tmp_path)
+
+
+def test_each_column_gets_a_name_of_its_own() -> None:
+    names = ["Price", "price", "PRICE ", "Unit-Price", "unit price", "score", "7"]
+    given = identifiers(names)
+    assert given["price"] == "price"
+    assert len(set(given.values())) == len(names)
+    assert identifier("score") == "score_value", "a name that Evergreen gives itself"

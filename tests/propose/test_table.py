@@ -1,0 +1,69 @@
+"""What texts stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.propose.table_of import table_of
+
+
+def _text(columns: dict[str, list[str]]) -> str:
+    rows = zip(*columns.values(), strict=True)
+    return "\n".join([";".join(columns), *(";".join(row) for row in rows)]) + "\n"
+
+
+MANY = [str(n) for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "first"),
+    [
+        (["1.50", *MANY], "float", 1.5),
+        (["N/A", *MANY], "integer", None),
+        (["-", *MANY], "integer", None),
+        (["$1,234.50", *(f"${n}.00" for n in MANY)], "float", 1234.5),
+        (["12 %", *(f"{n} %" for n in MANY)], "float", 12.0),
+        (["1.234,50", *(f"{n},25" for n in MANY)], "float", 1234.5),
+        (["007", *(f"{n:03}" for n in range(40))], "string", "007"),
+        (["-999", *MANY], "integer", None),
+        (["oops", *(f"{n}.10" for n in range(99))], "float", None),
+    ],
+)
+def test_numbers_are_numbers_however_they_are_written(
+    tmp_path: Path, values: list[str], kind: str, first: object
+) -> None:
+    with table_of(tmp_path, _text({"x": values, "y": ["a"] * len(values)})) as table:
+        (column, _) = table.columns
+        assert column.kind == kind
+        assert table.database.execute("SELECT x FROM rows").fetchall()[0][0] == first
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([f"{day:02}/01/2024" for day in range(1, 29)], "2024-01-01"),
+        ([f"01/{day:02}/2024" for day in range(1, 29)], "2024-01-01"),
+        ([f"{day:02}.01.2024 10:30" for day in range(1, 29)], "2024-01-01 10:30:00"),
+        ([f"202401{day:02}" for day in range(1, 29)], "2024-01-01"),
+        ([f"Jan {day:02}, 2024" for day in range(1, 29)], "2024-01-01"),
+        ([str(1_704_067_200 + 86_400 * day) for day in range(28)], "2024-01-01 00:00:00+00"),
+        ([str(1_704_067_200_000 + 86_400_000 * day) for day in range(28)], "2024-01-01 00:00:00+00"),
+        ([f"2024-01-{day:02}T00:00:00-05:00" for day in range(1, 29)], "2024-01-01 05:00:00+00"),
+    ],
+)
+def test_times_are_times_however_they_are_written(tmp_path: Path, values: list[str], expected: str) -> None:
+    with table_of(tmp_path, _text({"created": values, "y": ["a"] * len(values)})) as table:
+        column = table.column("created")
+        assert column is not None
+        assert column.kind == "time"
+        query = f"SELECT CAST(min(created) AS VARCHAR) FROM {'rows'}"
+        assert table.database.execute(query).fetchall()[0][0] == expected
+
+
+def test_a_word_for_missing_stays_a_value_where_it_may_be_one(tmp_path: Path) -> None:
+    with table_of(tmp_path, _text({"damage": ["none", "some", "N/A"] * 10, "n": MANY[:30]})) as table:
+        values = table.database.execute("SELECT DISTINCT damage FROM rows ORDER BY 1 NULLS LAST").fetchall()
+        assert [value for (value,) in values] == ["none", "some", None]
+        assert table.origin.settings["nulls"] == ["", "NA", "N/A"]
