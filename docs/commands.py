@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 from pathlib import Path
+from typing import get_args
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
@@ -68,4 +69,7 @@ def _spelled(parameter: TyperArgument | TyperOption) -> str:
     if isinstance(parameter, TyperArgument):
         return (parameter.metavar or str(parameter.name)).strip("[].").upper()
     names = "`, `".join((*parameter.opts, *parameter.secondary_opts))
-    return names if parameter.is_flag else f"{names} {VALUES[parameter.type_descriptor.annotation]}"
+    if parameter.is_flag:
+        return names
+    annotation = parameter.type_descriptor.annotation
+    return f"{names} {VALUES.get(annotation) or ' or '.join(get_args(annotation))}"
