@@ -36,8 +36,9 @@ def pages() -> str:
 
 
 def undescribed() -> list[str]:
-    """The settings that have no description, but for those that are sections of their own."""
-    return [
+    """The sections and the settings that have no description; a setting that is a section has that of its model."""
+    sections = [section.path for section in _sections() if section.path and not _first_paragraph(section.model)]
+    return sections + [
         f"{section.path}.{name}".removeprefix(".")
         for section in _sections()
         for name, setting in section.model["properties"].items()

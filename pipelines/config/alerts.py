@@ -75,6 +75,8 @@ class Channel(Config):
 
 
 class Alerts(Config):
+    """Who is told, and how often the same."""
+
     channels: list[Channel] = Field([], description="none: nothing is sent, the task's log says what would have been")
     repeat_after: Duration = Field(
         timedelta(days=1), ge=timedelta(0), description="the same is told again after this long; 0 days: every time"

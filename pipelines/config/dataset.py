@@ -157,6 +157,8 @@ class Leaks(Config):
 
 
 class Dataset(Config):
+    """Which rows a training set has, and how they are parted."""
+
     window_partitions: int | None = Field(None, ge=1, description="newest partitions to learn from; null for all")
     split: Split = Split()
     sampling: Sampling = Sampling()

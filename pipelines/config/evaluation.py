@@ -73,6 +73,8 @@ class Fairness(Config):
 
 
 class Evaluation(Config):
+    """How candidates are measured on rows that they have not learnt from."""
+
     bootstrap: Bootstrap = Bootstrap()
     beta: float = Field(1.0, gt=0, description="of F-beta: recall counts beta times as much as precision")
     calibration_bins: int = Field(
@@ -85,6 +87,8 @@ class Evaluation(Config):
 
 
 class Limit(Config):
+    """Bounds of a metric on the test split; one of them, or both."""
+
     min: float | None = Field(None, description="the metric has to be as much at least")
     max: float | None = Field(None, description="the metric may be as much at most")
 
@@ -96,6 +100,8 @@ class Limit(Config):
 
 
 class SliceGate(Config):
+    """How much worse than the champion a challenger may be on a slice."""
+
     metric: Metric = Field("log_loss", description="of a regression rmse, unless it is given")
     max_loss: float | None = Field(
         None,

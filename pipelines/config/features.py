@@ -55,6 +55,8 @@ class DatetimePart(Config):
 
 
 class Features(Config):
+    """What a model sees of an event."""
+
     columns: Annotated[list[str], WithJsonSchema(_LIST_OR_ALL)] = Field(
         min_length=1,
         description="event columns that the model sees. all: those that are no timestamps and not known only later",

@@ -22,6 +22,8 @@ COSTS: dict[Way, float] = {
 
 
 class Scoring(Config):
+    """How a partition is cut for scoring."""
+
     shard_rows: int = Field(250_000, ge=1, description="rows a scoring task takes")
     batch_rows: int = Field(65_536, ge=1, description="rows in memory at once")
 
@@ -128,6 +130,8 @@ class Policy(Config):
 
 
 class Monitoring(Config):
+    """What is looked at once a partition is scored, and what is done about it."""
+
     bins: int = Field(10, ge=2, le=100, description="quantile bins of a numeric column's profile")
     report_rows: int | None = Field(
         5_000,

@@ -33,6 +33,8 @@ class Missing(Config):
 
 
 class Discretise(Config):
+    """A number as one of several ranges."""
+
     bins: int = Field(10, ge=2, le=255, description="how many ranges a number is cut into")
     strategy: Literal["uniform", "quantile", "kmeans"] = Field(
         "quantile", description="ranges of the same width, of as many rows, or around means"
@@ -157,6 +159,8 @@ class Search(Config):
 
 
 class Candidate(Config):
+    """A model that competes, and how it differs from the others."""
+
     model: ModelKind = Field(description="what is fitted; random, prior and heuristic are baselines")
     parameters: dict[str, Any] = Field({}, description="of the model's library")
     sql: str | None = Field(
@@ -218,6 +222,8 @@ class Update(Config):
 
 
 class Training(Config):
+    """Which models compete, and what is done to them all."""
+
     model_config = ConfigDict(json_schema_extra=may_be_left_out("candidates", "baselines"))
 
     seed: int = Field(0, description="of the random draws of fits and of the search")
