@@ -1,4 +1,4 @@
-"""What README, CONTRIBUTING and the docs tell people to type exists."""
+"""What README, CONTRIBUTING and the docs tell people to type within a line exists; blocks: test_blocks.py."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 
 from docs.commands import commands
 from pipelines.problem import ROOT
+from tests.docs.blocks import PAGES
 
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# Blocks of code and code within a line.
-CODE = "\n".join(code for page in PAGES for code in re.findall(r"```.*?```|`[^`\n]+`", page.read_text(), re.DOTALL))
+TEXTS = [re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE) for page in PAGES]
+CODE = "\n".join(code for text in TEXTS for code in re.findall(r"`[^`\n]+`", text))
 COMMANDS = {name.split()[0] for name in commands()}
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 
