@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from pipelines.problem import ROOT
 
 CONFIG = (ROOT / "zensical.toml").read_text()
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
+MARKDOWN = re.compile(r"^(?: *\| .*|- .*|\d+\. .*|.*```.*|.*\]\(.*|.*\*\*\w.*)$", re.MULTILINE)
 # What the theme fetches from elsewhere for itself, each by the mark in a page that makes it do so.
 FETCHED_FOR = ['class="mermaid"', "glightbox", "pyodide", 'class="giscus', "data-md-source"]
 
@@ -62,6 +64,24 @@ def test_no_page_asks_another_host(site: Path) -> None:
     assert {mark for text in texts.values() for mark in FETCHED_FOR if mark in text} == set()
     styles = "".join(path.read_text() for path in site.rglob("*.css"))
     assert re.findall(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", styles) == []
+
+
+def test_no_markdown_is_left_over(site: Path) -> None:
+    """GitHub takes some that the site does not, such as a list without an empty line before it."""
+    left: dict[str, list[str]] = {}
+    for path in site.rglob("*.html"):
+        page = re.search(r"<article.*?</article>", path.read_text(), re.DOTALL)
+        if page:
+            prose = re.sub(r"<(pre|code|svg|h[1-6])\b.*?</\1>", "", page[0], flags=re.DOTALL)
+            found = MARKDOWN.findall(html.unescape(re.sub(r"<[^>]+>", "", prose)))
+            left |= {str(path.relative_to(site)): found} if found else {}
+    assert left == {}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_lists_within_lists_are_indented_by_four_spaces(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert re.findall(r"^ {1,3}(?:- |\* |\d+\. ).*", prose, re.MULTILINE) == []
 
 
 def test_diagrams_are_drawn_and_the_search_knows_the_settings(site: Path) -> None:
