@@ -46,6 +46,7 @@ lint:
 docs: install ## build the documentation as a site into site/, to be opened in a browser; a broken link fails
 	@rm -rf site .cache
 	@$(RUN)/python -m zensical build --strict
+	@echo "open site/index.html"
 
 gauntlet: install ## inject faults of every kind and see which gate stops them; writes docs/measurements/gauntlet.md (about an hour)
 	$(RUN)/python -m benchmarks.gauntlet --write

@@ -40,7 +40,8 @@ def table() -> str:
     rows = ["| command | what it does |", "| --- | --- |"]
     for name, command in commands().items():
         first_paragraph = inspect.cleandoc(command.help or "").partition("\n\n")[0]
-        rows.append(f"| `evergreen {name}` | {' '.join(first_paragraph.split())} |")
+        anchor = f"evergreen-{name.replace(' ', '-')}"
+        rows.append(f"| [`evergreen {name}`](#{anchor}) | {' '.join(first_paragraph.split())} |")
     return "\n".join(rows)
 
 
