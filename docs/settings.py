@@ -46,6 +46,19 @@ def undescribed() -> list[str]:
     ]
 
 
+def paths() -> list[str]:
+    """Every setting from the top of the file, such as `gate.slices.metric`; sections stand at all their places."""
+    return list(_paths_below("", _schema()))
+
+
+def _paths_below(path: str, model: Schema) -> Iterator[str]:
+    for name, setting in model["properties"].items():
+        here = f"{path}.{name}".removeprefix(".")
+        yield from dict.fromkeys([here, *(f"{here}{suffix}" for suffix in _models(setting))])
+        for suffix, below in _models(setting).items():
+            yield from _paths_below(f"{here}{suffix}", _schema()["$defs"][below])
+
+
 @cache
 def _schema() -> Schema:
     return Problem.model_json_schema()
