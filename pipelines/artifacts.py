@@ -320,6 +320,7 @@ def arrow_type(name: str) -> pa.DataType:
         return pa.list_(pa.field("element", arrow_type(name[5:-1])))
     return {
         "string": pa.string(),
+        "text": pa.string(),
         "integer": pa.int64(),
         "int64": pa.int64(),
         "int8": pa.int8(),

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from pipelines.config import (
     LOSSES_OF,
     METRICS_OF,
+    NOUNS,
     RESERVED_COLUMNS,
     RESERVED_KEYS,
     Alerts,
@@ -44,9 +45,12 @@ from pipelines.config import (
     Task,
     Training,
     Validation,
+    VectorKind,
     WrittenLabel,
     did_you_mean,
     events_query,
+    is_none,
+    is_vector,
     labels_query,
     may_be_left_out,
     shorthand_faults,
@@ -62,11 +66,6 @@ SETTING_OF: dict[Query, str] = {"events": "time", "labels": "label"}
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def _is_none(value: object) -> bool:
-    """What is left out stays out of what is kept: a config without it has the hash that it had before."""
-    return value is None
-
-
 class Problem(Config):
     """One prediction problem, whole."""
 
@@ -79,12 +78,12 @@ class Problem(Config):
     key: Name = Field(description="column of events and labels that names an event")
     time: str | None = Field(
         None,
-        exclude_if=_is_none,
+        exclude_if=is_none,
         description="where one source is one row per event: its column that says when. The events are its rows then, "
         "in place of events.sql",
     )
     label: WrittenLabel = Field(
-        None, exclude_if=_is_none, description="with `time`: what is to be predicted, in place of labels.sql"
+        None, exclude_if=is_none, description="with `time`: what is to be predicted, in place of labels.sql"
     )
     partitions: Partitions
     sources: dict[Name, Source] = Field(min_length=1, description="tables that events and labels are selected from")
@@ -148,11 +147,16 @@ class Problem(Config):
                     f"{place}: {name!r} is a timestamp; take a part of it (features.datetime), or let events.sql give "
                     "a number (an hour, an age)"
                 )
+        for place, name in self._groups_used():
+            if name in self.columns and is_vector(column_type := self.columns[name].type):
+                noun = NOUNS[column_type]
+                yield f"{place}: {name!r} is {noun}, of which no two rows need have the same: it forms no groups"
         for feature, history in self.features.history.items():
             if history.of != "label" and history.of not in self.columns:
                 continue
             kind = self.label_type if history.of == "label" else self.columns[history.of].type
-            if history.function in ("mean", "sum", "std", "min", "max", "last") and kind in ("string", "timestamp"):
+            is_no_number = kind in ("string", "timestamp") or is_vector(kind)
+            if history.function in ("mean", "sum", "std", "min", "max", "last") and is_no_number:
                 yield (
                     f"features.history.{feature}: {history.function} needs numbers, and {history.of!r} is {kind}; use "
                     "count or distinct"
@@ -251,6 +255,19 @@ class Problem(Config):
         for place, name in used:
             if name not in features:
                 yield f"{place}: {name!r} is not a feature{did_you_mean(name, features)}"
+        method, vectors = self.dataset.resampling.method, self.vector_features
+        if vectors and method in ("smote", "tomek"):
+            yield (
+                f"dataset.resampling.method: {method} goes by how far rows are apart, which {', '.join(vectors)} does "
+                "not say; take oversample or undersample"
+            )
+        for name, behaviour in self.evaluation.behaviours.items():
+            for column in behaviour.columns:
+                if vectors.get(column) == "text" and not behaviour.shuffle and behaviour.set is None:
+                    yield (
+                        f"evaluation.behaviours.{name}: {column!r} is {NOUNS['text']}, and add, multiply and noise are "
+                        "for numbers; take set or shuffle for it"
+                    )
         for name in self.evaluation.fairness.groups if self.evaluation.fairness else []:
             if name not in features and name not in self.columns:
                 close = did_you_mean(name, [*features, *self.columns])
@@ -284,6 +301,23 @@ class Problem(Config):
         used += [("dataset.sampling.weight_column", name) for name in [dataset.sampling.weight_column] if name]
         used += [("dataset.split.group_by", name) for name in [dataset.split.group_by] if name]
         return used + [("dataset.leaks.entities", name) for name in dataset.leaks.entities]
+
+    def _groups_used(self) -> list[tuple[str, str]]:
+        """Places of the config that name a column whose equal values make rows a group, or a slice."""
+        used = [
+            (place, name)
+            for place, name in self._values_used()
+            if place != "features.columns" and not place.endswith(".of")
+        ]
+        used += [
+            (f"features.crosses.{cross}.of", name) for cross, of in self.features.crosses.items() for name in of.of
+        ]
+        used += [("evaluation.slices.by", name) for name in self.evaluation.slices.by]
+        used += [
+            ("evaluation.fairness.groups", name)
+            for name in (self.evaluation.fairness.groups if self.evaluation.fairness else [])
+        ]
+        return [*used, ("release.unit", self.release.unit)]
 
     def _columns_used(self) -> list[tuple[str, str]]:
         """All places of the config that name a column."""
@@ -373,6 +407,12 @@ class Problem(Config):
     def categorical_features(self) -> list[str]:
         columns = [name for name in self.features.columns if self.columns[name].type in ("string", "boolean")]
         return [*columns, *self.features.crosses]
+
+    @property
+    def vector_features(self) -> dict[str, VectorKind]:
+        """Features that a model sees as vectors, and their kinds."""
+        kinds = {name: self.columns[name].type for name in self.features.columns if name in self.columns}
+        return {name: kind for name, kind in kinds.items() if is_vector(kind)}
 
     @cached_property
     def feature_set(self) -> str:

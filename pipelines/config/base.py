@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=63)]
-ColumnType = Literal["string", "integer", "float", "boolean", "timestamp"]
+SourceType = Literal["string", "integer", "float", "boolean", "timestamp"]
+ColumnType = Literal[SourceType, "text"]
+"""A text is a string that is read for its words: no two need have the same, so it makes no categories."""
+VectorKind = Literal["text"]
+"""Kinds of columns that a model sees as vectors, and everything else by measures of them (pipelines/vectors)."""
+NOUNS: dict[VectorKind, str] = {"text": "a text"}
 Available = Literal["cutoff", "later"]
 Task = Literal["binary", "multiclass", "regression"]
 Metric = Literal[
@@ -101,6 +106,16 @@ class Config(BaseModel):
     """Frozen, and strict about what it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def is_vector(kind: str) -> TypeGuard[VectorKind]:
+    """Whether a column of this type is seen as a vector, and forms no groups."""
+    return kind in get_args(VectorKind)
+
+
+def is_none(value: object) -> bool:
+    """What is left out stays out of what is kept: a config without it has the hash that it had before."""
+    return value is None
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:

@@ -7,8 +7,38 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, field_serializer, model_validator
 
-from pipelines.config.base import Available, ColumnType, Config, Name, may_be_left_out
+from pipelines.config.base import Available, ColumnType, Config, Name, SourceType, is_none, is_vector, may_be_left_out
 from pipelines.config.partitions import DayOrHour
+
+Script = Literal[
+    "Arabic",
+    "Armenian",
+    "Bengali",
+    "Cyrillic",
+    "Devanagari",
+    "Ethiopic",
+    "Georgian",
+    "Greek",
+    "Gujarati",
+    "Gurmukhi",
+    "Han",
+    "Hangul",
+    "Hebrew",
+    "Hiragana",
+    "Kannada",
+    "Katakana",
+    "Khmer",
+    "Lao",
+    "Latin",
+    "Malayalam",
+    "Mongolian",
+    "Myanmar",
+    "Sinhala",
+    "Tamil",
+    "Telugu",
+    "Thai",
+    "Tibetan",
+]
 
 
 class Source(Config):
@@ -34,7 +64,7 @@ class Source(Config):
     format: Literal["csv", "jsonl", "parquet", "avro", "delta"] | None = Field(
         None, description="of the files; null: by their names (.csv, .csv.gz, .csv.zip, .jsonl, .parquet, .avro)"
     )
-    columns: dict[str, ColumnType] = Field(
+    columns: dict[str, SourceType] = Field(
         {}, description="the source's columns and their types; a source that differs fails. Empty: as they come"
     )
     extra_columns: Literal["fail", "ignore"] = Field("fail", description="what to do with columns not declared")
@@ -115,6 +145,16 @@ class Column(Config):
     max: float | None = Field(None, description="of a number: a row above it is set aside")
     allowed: list[str] | None = Field(None, description="the only values a string column may have")
     max_null_share: float | None = Field(None, ge=0, le=1, description="share of a partition's rows without a value")
+    min_length: int | None = Field(
+        None, ge=1, exclude_if=is_none, description="characters of a text, at least; 1: it is not empty"
+    )
+    max_length: int | None = Field(None, ge=1, exclude_if=is_none, description="characters of a text, at most")
+    scripts: list[Script] | None = Field(
+        None,
+        min_length=1,
+        exclude_if=is_none,
+        description="Unicode's scripts of the letters that a text may have; digits, marks and punctuation are free",
+    )
 
     @model_validator(mode="after")
     def _rules_fit_the_type(self) -> Column:
@@ -125,6 +165,13 @@ class Column(Config):
             raise ValueError(f"allowed is for string columns, not {self.type}")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min ({self.min}) is above max ({self.max})")
+        for name in ("min_length", "max_length", "scripts"):
+            if self.type != "text" and getattr(self, name) is not None:
+                raise ValueError(f"{name} is for text columns, not {self.type}")
+        if self.min_length is not None and self.max_length is not None and self.min_length > self.max_length:
+            raise ValueError(f"min_length ({self.min_length}) is above max_length ({self.max_length})")
+        if is_vector(self.type) and self.unique:
+            raise ValueError(f"unique is not for {self.type} columns: it would keep each value")
         return self
 
 

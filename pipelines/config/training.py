@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from pipelines.config.base import ClassName, Config, Metric, Name, did_you_mean, may_be_left_out
+from pipelines.config.base import ClassName, Config, Metric, Name, did_you_mean, is_none, may_be_left_out
 
 Encoding = Literal["native", "one_hot", "ordinal", "target", "hashing"]
 Parameter = bool | int | float | str | list[Any] | dict[str, Any] | None
@@ -41,6 +41,37 @@ class Discretise(Config):
     )
 
 
+class TextEncoding(Config):
+    """How a text becomes numbers: counts of its terms, weighted and brought down to a few columns."""
+
+    method: Literal["svd", "hashing"] = Field(
+        "svd",
+        description="svd: TF-IDF of the training rows' terms, brought down to their leading directions (latent "
+        "semantic analysis). hashing: terms counted in so many buckets, signed; nothing is learnt",
+    )
+    components: int = Field(50, ge=2, le=1000, description="columns that a text becomes, at most")
+    by: Literal["words", "characters"] = Field(
+        "words", description="characters: pieces of words, which forgive slips and know parts of new words"
+    )
+    ngrams: tuple[int, int] | None = Field(
+        None, description="shortest and longest run of words or characters; null: 1 word, 3 to 4 characters"
+    )
+    max_terms: int = Field(10_000, ge=2, le=200_000, description="of svd, those that most training rows have")
+    min_rows: int = Field(2, ge=1, description="training rows that a term has to be in, for svd to know it")
+
+    @model_validator(mode="after")
+    def _has_terms(self) -> TextEncoding:
+        shortest, longest = self.lengths
+        if not 1 <= shortest <= longest <= 10:
+            raise ValueError(f"ngrams: 1 <= shortest <= longest <= 10, not {shortest}, {longest}")
+        return self
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """The shortest and the longest term, in words or in characters."""
+        return self.ngrams or ((1, 1) if self.by == "words" else (3, 4))
+
+
 class ColumnPreparation(Config):
     """How one feature differs from the others; null: as they do."""
 
@@ -50,6 +81,7 @@ class ColumnPreparation(Config):
     )
     discretise: Discretise | None = None
     encoding: Encoding | None = Field(None, description="of a category; null: as the other features")
+    text: TextEncoding | None = Field(None, exclude_if=is_none, description="of a text; null: as the other features")
 
 
 class Preprocessing(Config):
@@ -71,6 +103,7 @@ class Preprocessing(Config):
     hash_buckets: int = Field(64, ge=2, le=4096, description="features per hashed category")
     target_smoothing: float = Field(20.0, ge=0, description="rows that the overall mean counts for, in target encoding")
     cross_fitting_folds: int = Field(5, ge=2, description="for target encoding")
+    text: TextEncoding | None = Field(None, exclude_if=is_none, description="of texts; null: svd, as it is")
     columns: dict[str, ColumnPreparation] = Field({}, description="features that are prepared otherwise")
 
 

@@ -155,7 +155,7 @@ def _single_feature(problem: Problem, rows: pa.Table) -> Finding:
         "multiclass": (single_feature_shares, "a share of its uncertainty removed of", leaks.max_single_feature_share),
         "regression": (single_feature_r2s, "an R2 of", leaks.max_single_feature_r2),
     }[problem.task]
-    predictions = alone(train, problem.feature_names, problem.training.seed)
+    predictions = alone(train, problem.feature_names, problem.training.seed, problem.vector_features)
     suspicious = {
         name: f"{name} alone predicts the label with {measure} {prediction.value:.3f} "
         f"(by {prediction.by}); allowed: {allowed:g}"
@@ -186,11 +186,12 @@ def _single_feature(problem: Problem, rows: pa.Table) -> Finding:
 def _stand_ins(problem: Problem, train: pa.Table) -> dict[str, str]:
     """Features of which one value is one of several classes, in other words."""
     most = problem.dataset.leaks.max_class_overlap
+    plain = [name for name in problem.feature_names if name not in problem.vector_features]
     return {
         name: f"{name} alone predicts the label with an AUC of {stand_in.auc:.3f}, for {stand_in.label}: of the "
         f"rows that are {stand_in.label} or where it is {'missing' if stand_in.value is None else stand_in.value}, "
         f"{stand_in.overlap:.1%} are both; allowed: {most:.0%}"
-        for name, stand_in in stand_ins(train, problem.feature_names, problem.training.seed).items()
+        for name, stand_in in stand_ins(train, plain, problem.training.seed).items()
         if stand_in.overlap > most
     }
 
@@ -205,7 +206,7 @@ def _unlike_the_others(
     """
     kept, beside = {}, []
     for name, reason in suspicious.items():
-        share = beyond_the_others(train, problem.feature_names, name, problem.training.seed)
+        share = beyond_the_others(train, problem.feature_names, name, problem.training.seed, problem.vector_features)
         if share > UNLIKE:
             kept[name] = f"{reason}, where the other features do not tell as much: it explains {share:.0%} of the rest"
         else:

@@ -6,7 +6,7 @@ these is measured, in NumPy, and the best of them counts (Huyen, ch. 5, on detec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipelines.config import VectorKind
+from pipelines.vectors.foretold import foretold
+
 Array = NDArray[Any]
+Vectors = Mapping[str, VectorKind]
+NONE: Vectors = {}
 SAMPLE_ROWS = 200_000
 BINS = 50
 LEAVES = 256
+BY: dict[VectorKind, str] = {"text": "its words"}
 CERTAIN = 4  # standard errors: what is nearer to nothing than that, chance gives by itself now and then
 CLASS_ROWS = 12  # of fewer, chance gives a class away now and then
 TOGETHER_ROWS = 10_000
@@ -31,15 +37,17 @@ class Prediction(NamedTuple):
     by: str
 
 
-def single_feature_aucs(rows: pa.Table, features: Sequence[str], seed: int) -> dict[str, Prediction]:
+def single_feature_aucs(
+    rows: pa.Table, features: Sequence[str], seed: int, vectors: Vectors = NONE
+) -> dict[str, Prediction]:
     """What each feature alone can do about classes, on at most 200,000 of `rows`, drawn by `seed`; the best first.
 
     `rows` have `label` (0 or 1, or the names of several classes: then it is the AUC of the class against the rest that
     the feature tells best) and the features: numbers, strings or booleans. A number is taken as it is and as 50
     quantile ranges, so that a leak need not be monotone; a string as categories. Ranges and categories are learnt on
     one half of the rows and measured on the other, and the other way round, so that a category per row learns nothing
-    by heart. Where there is no more than chance could give (Mann and Whitney's test, 4 standard errors) it is 0.5:
-    a handful of rows proves nothing.
+    by heart; so it is with all words of a text together (`vectors`), by a linear model of them. Where there is no more
+    than chance could give (Mann and Whitney's test, 4 standard errors) it is 0.5: a handful of rows proves nothing.
     """
     rows, half = _sampled(rows, features, seed)
     label = rows["label"]
@@ -49,10 +57,15 @@ def single_feature_aucs(rows: pa.Table, features: Sequence[str], seed: int) -> d
     else:
         targets = {"": label.to_numpy().astype(np.float64)}
 
-    def measured(column: pa.ChunkedArray) -> Iterator[Prediction]:
+    def measured(name: str) -> Iterator[Prediction]:
+        column = rows[name]
         values, missing = _taken(column)
         ways: dict[str, Callable[[Array], float]] = {}
-        if values is None:
+        if name in vectors:
+            scores = foretold(column, vectors[name], np.stack(list(targets.values()), axis=1), half)
+            for (of, labels), score in zip(targets.items(), scores.T, strict=True):
+                yield Prediction(_half_auc(score, labels, half), BY[vectors[name]] + of)
+        elif values is None:
             codes = _codes(column)
             ways["its categories"] = lambda labels: _learnt_auc(codes, labels, half)
         else:
@@ -66,10 +79,12 @@ def single_feature_aucs(rows: pa.Table, features: Sequence[str], seed: int) -> d
                 key=lambda prediction: prediction.value,
             )
 
-    return _best_first(rows, features, measured, nothing=0.5)
+    return _best_first(features, measured, nothing=0.5)
 
 
-def single_feature_shares(rows: pa.Table, features: Sequence[str], seed: int) -> dict[str, Prediction]:
+def single_feature_shares(
+    rows: pa.Table, features: Sequence[str], seed: int, vectors: Vectors = NONE
+) -> dict[str, Prediction]:
     """What share of the uncertainty about one of several classes each feature alone removes: 0 nothing, 1 all.
 
     Theil's uncertainty coefficient, one minus the feature's log loss over that of the classes' shares, on rows that it
@@ -81,14 +96,20 @@ def single_feature_shares(rows: pa.Table, features: Sequence[str], seed: int) ->
     labels = _codes(rows["label"])
     classes = int(labels.max(initial=-1)) + 1
 
-    def measured(column: pa.ChunkedArray) -> Iterator[Prediction]:
+    def measured(name: str) -> Iterator[Prediction]:
+        column = rows[name]
         values, missing = _taken(column)
-        codes = _codes(column) if values is None else _ranges(values, missing)
-        by = "its categories" if values is None else "its ranges"
+        if name in vectors:  # the class that they speak for most
+            codes = foretold(column, vectors[name], np.eye(classes)[labels], half).argmax(axis=1)
+            by = BY[vectors[name]]
+        elif values is None:
+            codes, by = _codes(column), "its categories"
+        else:
+            codes, by = _ranges(values, missing), "its ranges"
         shares = [_removed(codes, labels, classes, learn) for learn in (half, ~half)]
         yield Prediction(max(float(np.mean(shares)), 0.0), by)
 
-    return _best_first(rows, features, measured, nothing=0.0)
+    return _best_first(features, measured, nothing=0.0)
 
 
 class Stand(NamedTuple):
@@ -137,7 +158,9 @@ def stand_ins(rows: pa.Table, features: Sequence[str], seed: int) -> dict[str, S
     return stand_in_for
 
 
-def single_feature_r2s(rows: pa.Table, features: Sequence[str], seed: int) -> dict[str, Prediction]:
+def single_feature_r2s(
+    rows: pa.Table, features: Sequence[str], seed: int, vectors: Vectors = NONE
+) -> dict[str, Prediction]:
     """What share of a number's variance each feature alone explains, on rows that it was not learnt from.
 
     As `single_feature_aucs`, for a `label` that is a number: R2 of a regression tree of 256 leaves over the values
@@ -148,9 +171,13 @@ def single_feature_r2s(rows: pa.Table, features: Sequence[str], seed: int) -> di
     rows, half = _sampled(rows, features, seed)
     labels = rows["label"].to_numpy().astype(np.float64)
 
-    def measured(column: pa.ChunkedArray) -> Iterator[Prediction]:
+    def measured(name: str) -> Iterator[Prediction]:
+        column = rows[name]
         values, missing = _taken(column)
-        if values is None:
+        if name in vectors:
+            scores = foretold(column, vectors[name], labels[:, None], half)[:, 0]
+            yield Prediction(_either_half(half, labels, lambda learn: scores[~learn]), BY[vectors[name]])
+        elif values is None:
             codes = _codes(column)
             yield Prediction(_either_half(half, labels, lambda learn: _means(codes, labels, learn)), "its categories")
         else:
@@ -162,10 +189,10 @@ def single_feature_r2s(rows: pa.Table, features: Sequence[str], seed: int) -> di
             _either_half(half, labels, lambda learn: _means(absent, labels, learn)), "whether it is missing"
         )
 
-    return _best_first(rows, features, measured, nothing=0.0)
+    return _best_first(features, measured, nothing=0.0)
 
 
-def beyond_the_others(rows: pa.Table, features: Sequence[str], name: str, seed: int) -> float:
+def beyond_the_others(rows: pa.Table, features: Sequence[str], name: str, seed: int, vectors: Vectors = NONE) -> float:
     """Share of what all other features together leave unexplained of a number's ranks that `name` explains.
 
     Measured by boosted trees (scikit-learn's HistGradientBoostingRegressor) on at most 10,000 rows, learnt on one half
@@ -178,7 +205,12 @@ def beyond_the_others(rows: pa.Table, features: Sequence[str], name: str, seed: 
 
     rows, half = _sampled(rows, features, seed, TOGETHER_ROWS)
     labels = _ranks(rows["label"].to_numpy().astype(np.float64)).astype(np.float64)
-    matrix = {feature: _in_order(rows[feature], labels, half) for feature in features}
+    matrix = {
+        feature: foretold(rows[feature], vectors[feature], labels[:, None], half)[:, 0]
+        if feature in vectors
+        else _in_order(rows[feature], labels, half)
+        for feature in features
+    }
     tested = matrix[name]
     others = [column for feature, column in matrix.items() if feature != name and not _are_same(tested, column, half)]
     # A column without a value, as a history feature is at first, splits nothing, and scikit-learn 1.9 fails on it.
@@ -232,14 +264,13 @@ def _sampled(rows: pa.Table, features: Sequence[str], seed: int, most: int = SAM
 
 
 def _best_first(
-    rows: pa.Table,
     features: Sequence[str],
-    measured: Callable[[pa.ChunkedArray], Iterator[Prediction]],
+    measured: Callable[[str], Iterator[Prediction]],
     nothing: float,
 ) -> dict[str, Prediction]:
     best_of = {}
     for name in features:
-        best = max(measured(rows[name]), key=lambda prediction: prediction.value)
+        best = max(measured(name), key=lambda prediction: prediction.value)
         best_of[name] = best if best.value > nothing else Prediction(nothing, "nothing")
     return dict(sorted(best_of.items(), key=lambda named: (-named[1].value, named[0])))
 
@@ -316,6 +347,12 @@ def _learnt_auc(codes: Array, labels: Array, half: Array) -> float:
             auc = _auc(_ranks(_means(codes, labels, learn)), labels[~learn])
         measured.append(0.5 if auc is None else auc)
     return _certain(float(np.mean(measured)), labels)
+
+
+def _half_auc(score: Array, labels: Array, half: Array) -> float:
+    """AUC of scores that each half of the rows was given by the other, the mean of both halves."""
+    measured = [_auc(_ranks(score[part]), labels[part]) for part in (half, ~half)]
+    return _certain(float(np.mean([0.5 if auc is None else auc for auc in measured])), labels)
 
 
 def _means(codes: Array, labels: Array, learn: Array) -> Array:

@@ -7,12 +7,13 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from pipelines import sql
-from pipelines.config import History
+from pipelines.config import History, is_vector
 from pipelines.documents.dataset import Feature
 from pipelines.errors import ConfigError, DataError
 from pipelines.features.derive import PERIODS
 from pipelines.features.lineage import lineage
 from pipelines.problem import Problem
+from pipelines.vectors.measures import MEASURES, SQL_MEASURES
 
 
 class _Declared(NamedTuple):
@@ -80,9 +81,8 @@ def _declared(problem: Problem) -> dict[str, _Declared]:
     for name in features.columns:
         column = problem.columns[name]
         definition = f"{name} of {origin}"
-        all_declared[name] = _Declared(
-            column.type, column.unit, column.description, column.owner, definition, made_of=[name]
-        )
+        unit = MEASURES[column.type][0] if is_vector(column.type) else column.unit
+        all_declared[name] = _Declared(column.type, unit, column.description, column.owner, definition, made_of=[name])
     for name, past in features.history.items():
         groups = f"by {', '.join(past.by)}" if past.by else "over all events"
         definition = f"{past.function} of {past.of} over {past.window_days} days {groups}"
@@ -141,7 +141,10 @@ def _measured(problem: Problem, rows: pa.Table) -> dict[str, _Values]:
     measures = []
     for name in names:
         column = sql.quote(name)
-        if name in problem.categorical_features:
+        if name in problem.vector_features:
+            value = SQL_MEASURES[problem.vector_features[name]].format(column)
+            measures += [f"count({column})", f"min({value})", f"max({value})", "NULL"]
+        elif name in problem.categorical_features:
             measures += [f"count({column})", "NULL", "NULL", f"count(DISTINCT {column})"]
         else:
             measures += [f"count({column})", f"min({column})", f"max({column})", "NULL"]

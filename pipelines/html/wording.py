@@ -45,6 +45,15 @@ def in_order(metrics: Iterable[str]) -> list[str]:
     return [*(name for name in METRIC_WORDS if name in names), *(name for name in names if name not in METRIC_WORDS)]
 
 
+def cut(text: str, characters: int) -> str:
+    """A text with at most so many characters, and how many it has where it has more.
+
+    >>> cut("no damage", 9), cut("no damage found", 9)
+    ('no damage', 'no damage ... (15 characters)')
+    """
+    return text if len(text) <= characters else f"{text[:characters]} ... ({len(text):,} characters)"
+
+
 def figure(value: Any, missing: str = NOT_MEASURED) -> str:
     """A number for people, or that there is none.
 

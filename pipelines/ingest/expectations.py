@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from pipelines import sql
 from pipelines.errors import DataError
+from pipelines.html.wording import cut
 from pipelines.ingest.batch import BatchRule
-from pipelines.ingest.extract import declared
+from pipelines.ingest.extract import SHOWN_CHARACTERS, declared
 from pipelines.ingest.rules import Rule, unique_columns
 from pipelines.ingest.validate import judged, some
 from pipelines.problem import Problem, Query
@@ -32,6 +33,7 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is 
 EXAMPLES = 5
 PANDAS_TYPES = {
     "string": "str",
+    "text": "str",
     "integer": "int64",
     "int8": "int8",
     "float": "float64",
@@ -117,7 +119,13 @@ def expectations(problem: Problem, query: Query, staged: Any, elsewhere: pa.Tabl
         broken = np.flatnonzero(by_gx & compared)
         shown = rows[_shown_column(problem, check)].take(broken[:EXAMPLES]).to_pylist()
         expected.append(
-            Expected(check.name, asked[n].expectation, int(compared.sum()), broken.size, tuple(map(str, shown)))
+            Expected(
+                check.name,
+                asked[n].expectation,
+                int(compared.sum()),
+                broken.size,
+                tuple(cut(str(value), SHOWN_CHARACTERS) for value in shown),
+            )
         )
     for name, kind, arguments in types:
         if not results[name].success:

@@ -19,6 +19,7 @@ from pipelines.problem import Problem, Query
 
 DUCKDB_TYPES = {
     "string": "VARCHAR",
+    "text": "VARCHAR",
     "integer": "BIGINT",
     "int8": "TINYINT",
     "float": "DOUBLE",

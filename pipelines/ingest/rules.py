@@ -202,6 +202,26 @@ def _events(problem: Problem) -> list[Rule]:
                     {"column": name, "value_set": column.allowed},
                 )
             )
+        if column.min_length is not None or column.max_length is not None:
+            low, high = ("" if bound is None else str(bound) for bound in (column.min_length, column.max_length))
+            bounds = [("<", column.min_length), (">", column.max_length)]
+            event_rules.append(
+                Rule(
+                    f"{name}: not of {low}..{high} characters",
+                    " OR ".join(f"length({value}) {sign} {bound}" for sign, bound in bounds if bound is not None),
+                    "expect_column_value_lengths_to_be_between",
+                    {"column": name, "min_value": column.min_length, "max_value": column.max_length},
+                )
+            )
+        if column.scripts is not None:
+            letters = "".join(f"\\p{{{script}}}" for script in column.scripts)
+            event_rules.append(
+                Rule(
+                    f"{name}: letters of another script than {', '.join(column.scripts)}",
+                    # A letter (no non-letter) of none of the scripts, nor of those that several have.
+                    f"regexp_matches({value}, '[^\\PL\\p{{Common}}{letters}]')",
+                )
+            )
         if column.unique:
             once = f"_once_{name}"
             event_rules.append(

@@ -12,9 +12,11 @@ import pyarrow as pa
 
 from pipelines.errors import DataError
 from pipelines.handoffs.annotation import Form, Response, User
+from pipelines.html.wording import cut
 from pipelines.problem import Problem
 
 CANNOT_TELL = "cannot tell"
+SHOWN_CHARACTERS = 2_000  # of a value: a text has to be read to be judged, but a form is no book
 ANSWERS = {"positive": 1, "negative": 0, CANNOT_TELL: None}
 
 
@@ -132,4 +134,4 @@ def _text(value: Any, zone: ZoneInfo) -> str:
         return ""
     if isinstance(value, datetime):
         return f"{value.astimezone(zone):%Y-%m-%d %H:%M %Z}"
-    return f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
+    return f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else cut(str(value), SHOWN_CHARACTERS)

@@ -83,7 +83,7 @@ class Watch:
         tested = history.truth(recipe, plans[-1].test, recipe.as_of, is_tested=True)[0]
         problem = history.problem
         features, labels = learnt.select(problem.feature_names), learnt["label"].to_numpy()
-        return reference(features, labels, tested, problem.monitoring.bins, rows)
+        return reference(features, labels, tested, problem.monitoring.bins, rows, problem.vector_features)
 
     def _profile(self, recipe: Recipe, partition: str) -> Profiles:
         rows = self._scored(recipe, self.history.places[partition])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipelines.artifacts import table_schema
+from pipelines.config import VectorKind
 from pipelines.errors import DataError, SchemaError
 from pipelines.metrics.metrics import measure
 from pipelines.metrics.scored import Scored, shown
@@ -30,6 +31,7 @@ from pipelines.profiles.column import (
     number_bins,
     profile_column,
 )
+from pipelines.profiles.lens import Lens, fit_lens, seen
 from pipelines.profiles.relations import Relations, relations
 
 SCORE = "score"
@@ -50,7 +52,8 @@ class Reference(Frozen):
     of each class, empty unless there are several; `label_mean` and `label_std` are those of a number, None of classes.
     `threshold` is the binary model's own. `partitions` are profiles of the partitions that the model was made from
     (training, validation, test), the oldest first: how far one lies from the others is what is usual. `relations` say
-    how numbers go together.
+    how numbers go together. `lenses`: through which vector columns are seen, by name; of these, `columns` has the
+    numbers that they are seen as.
     """
 
     columns: dict[str, ColumnReference]
@@ -62,6 +65,7 @@ class Reference(Frozen):
     label_std: float | None = None
     partitions: dict[str, dict[str, ColumnProfile]] = Field(default_factory=dict)
     relations: Relations | None = None
+    lenses: dict[str, Lens] = Field(default_factory=dict)
 
     @property
     def mean_score(self) -> float | None:
@@ -69,7 +73,12 @@ class Reference(Frozen):
 
 
 def reference(
-    features: pa.Table, labels: NDArray[Any], test: Scored, bins: int = 10, history: pa.Table | None = None
+    features: pa.Table,
+    labels: NDArray[Any],
+    test: Scored,
+    bins: int = 10,
+    history: pa.Table | None = None,
+    vectors: Mapping[str, VectorKind] | None = None,
 ) -> Reference:
     """The reference that partitions are compared with, for as long as this model serves.
 
@@ -81,12 +90,15 @@ def reference(
         bins: quantile bins of a number; it gets fewer where values repeat, and steps beyond the outer ones.
         history: the same features, `partition` and `score` of all events in the partitions that the model was made
             from, as a partition is scored: not only those with a label, or that were drawn.
+        vectors: columns that are seen through a lens, and their kinds.
 
     Raises:
         DataError: a split has no rows.
     """
     if not features.num_rows or not len(test.labels):
         raise DataError("the training or the test split has no rows", where="reference", cure="widen dataset.split")
+    lenses = {name: fit_lens(features[name], kind) for name, kind in (vectors or {}).items()}
+    features = seen(features, lenses)
     columns = {name: _refer(name, features[name], bins_of(features[name], bins)) for name in features.column_names}
     scores = pa.chunked_array([pa.array(shown(test.scores, test.decisions), pa.float64())])
     is_number = test.task == "regression"
@@ -105,6 +117,7 @@ def reference(
         threshold=test.threshold,
         label_std=float(np.std(labels)) if is_number else None,
         relations=relations(features),
+        lenses=lenses,
     )
     return made if history is None else made.model_copy(update={"partitions": _by_partition(history, made)})
 
@@ -129,7 +142,8 @@ def profile(
     profiles = {name: empty(column.bins) for name, column in reference.columns.items()}
     parts: dict[str, ColumnProfile] = {}
     cuts = {name: _Cut(name, reference.columns[name]) for name in slices if name in reference.columns}
-    for batch in batches:
+    for unseen_batch in batches:
+        batch = _through(unseen_batch, reference.lenses)
         if missing := reference.columns.keys() - set(batch.schema.names):
             raise SchemaError(
                 f"missing columns: {', '.join(sorted(missing))}",
@@ -144,6 +158,14 @@ def profile(
             ).items():
                 parts[slice_] = merge(parts[slice_], profile_of_slice) if slice_ in parts else profile_of_slice
     return profiles, parts
+
+
+def _through(batch: pa.RecordBatch, lenses: Mapping[str, Lens]) -> pa.RecordBatch:
+    """The batch with its vectors as numbers."""
+    if not lenses:
+        return batch
+    rows = seen(pa.Table.from_batches([batch]), lenses)
+    return pa.record_batch([column.combine_chunks() for column in rows.columns], schema=rows.schema)
 
 
 class _Cut:

@@ -145,6 +145,7 @@ def _register(
         test_scored,
         trained_problem.monitoring.bins,
         history(trained_problem, pins, model),
+        trained_problem.vector_features,
     )
     report: Report = {
         "run_id": run_id,

@@ -46,7 +46,9 @@ def new_model(problem: Problem, preprocessing: Preprocessing) -> Model:
     """A model that has yet to be fitted."""
     settings = preprocessing.model_dump(mode="json")
     seed = problem.training.seed
-    prepare = Preparation(problem.feature_names, problem.categorical_features, settings, problem.task, seed)
+    prepare = Preparation(
+        problem.feature_names, problem.categorical_features, settings, problem.task, seed, problem.vector_features
+    )
     return Model(problem.task, problem.classes, prepare, None, None, costs=cost_matrix(problem))
 
 

@@ -59,6 +59,8 @@ def refuse_gaps(problem: Problem, name: str, preprocessing: Preprocessing) -> No
         ConfigError: a feature would reach it with gaps or as codes.
     """
     for feature in problem.feature_names:
+        if feature in problem.vector_features:  # has no gaps, once it is prepared
+            continue
         own = preprocessing.columns.get(feature)
         is_category = feature in problem.categorical_features
         missing = own.missing if own and own.missing else preprocessing.missing

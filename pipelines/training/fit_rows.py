@@ -5,13 +5,24 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from pipelines.config import ColumnPreparation, Discretise, Encoding, Missing, Preprocessing, did_you_mean
+from pipelines.config import (
+    NOUNS,
+    ColumnPreparation,
+    Discretise,
+    Encoding,
+    Missing,
+    Preprocessing,
+    TextEncoding,
+    VectorKind,
+    did_you_mean,
+)
 from pipelines.dataset.reservoir import reservoir
 from pipelines.errors import ConfigError, DataError, SchemaError
 from pipelines.training import numeric
@@ -20,27 +31,46 @@ SAMPLE_ROWS = 200_000  # of a dataset on disk, for the statistics of its numbers
 WHERE = "preprocessing in problem.yaml"
 
 
+FeatureKind = Literal["number", "category", VectorKind]
+KIND_NAMES: dict[FeatureKind, str] = {"number": "a number", "category": "a category", "text": NOUNS["text"]}
+SETTINGS: dict[FeatureKind, tuple[str, ...]] = {
+    "number": ("missing", "scaling", "discretise"),
+    "category": ("encoding",),
+    "text": ("text",),
+}
+"""What can be said of one feature of each kind."""
+
+
 @dataclass(frozen=True)
 class Own:
-    """How one feature is prepared; `encoding` goes with categories, the others with numbers."""
+    """How one feature is prepared: those of the settings count that go with its kind."""
 
-    is_category: bool
+    kind: FeatureKind
     missing: Missing
     scaling: str
     discretise: Discretise | None
     encoding: Encoding
+    text: TextEncoding
+
+    @property
+    def is_category(self) -> bool:
+        return self.kind == "category"
 
     @property
     def drops_rows(self) -> bool:
-        return not self.is_category and self.missing.method == "drop"
+        return self.kind == "number" and self.missing.method == "drop"
 
 
-def own_settings(settings: Preprocessing, features: list[str], categorical: list[str]) -> dict[str, Own]:
+def own_settings(
+    settings: Preprocessing, features: list[str], categorical: list[str], vectors: Mapping[str, VectorKind]
+) -> dict[str, Own]:
     """Each feature's settings: those of `columns` before those of all.
 
     Raises:
         ConfigError: `columns` names no feature, or gives one a setting that is not for its kind.
     """
+    kinds: dict[str, FeatureKind] = {name: "category" if name in categorical else "number" for name in features}
+    kinds |= vectors
     for name, column in settings.columns.items():
         if name not in features:
             raise ConfigError(
@@ -48,23 +78,22 @@ def own_settings(settings: Preprocessing, features: list[str], categorical: list
                 where=WHERE,
                 cure=f"known features: {', '.join(features)}",
             )
-        is_category = name in categorical
-        for setting in ("missing", "scaling", "discretise") if is_category else ("encoding",):
-            if getattr(column, setting) is not None:
-                kind = "category" if is_category else "number"
+        for setting in ColumnPreparation.model_fields:
+            if getattr(column, setting) is not None and setting not in SETTINGS[kinds[name]]:
                 raise ConfigError(
-                    f"columns.{name}.{setting} has no effect: {name} is a {kind}",
+                    f"columns.{name}.{setting} has no effect: {name} is {KIND_NAMES[kinds[name]]}",
                     where=WHERE,
                     cure="take the setting out",
                 )
     chosen = {name: settings.columns.get(name, ColumnPreparation()) for name in features}
     return {
         name: Own(
-            is_category=name in categorical,
+            kind=kinds[name],
             missing=preparation.missing or settings.missing,
             scaling=preparation.scaling or settings.scaling,
             discretise=preparation.discretise or settings.discretise,
             encoding=preparation.encoding or settings.encoding,
+            text=preparation.text or settings.text or TextEncoding(),
         )
         for name, preparation in chosen.items()
     }
@@ -87,7 +116,7 @@ def numbers(table: pa.Table, name: str) -> np.ndarray:
     try:
         return numeric.read(table[name])
     except pa.ArrowException as error:
-        raise wrong_type(name, table[name], is_category=False) from error
+        raise wrong_type(name, table[name], "numbers") from error
 
 
 def usable(table: pa.Table, weight: np.ndarray, owns: Mapping[str, Own]) -> np.ndarray:
@@ -151,9 +180,9 @@ def _require_some(is_used: np.ndarray, strict: list[str]) -> None:
         )
 
 
-def wrong_type(name: str, column: pa.ChunkedArray, is_category: bool) -> SchemaError:
+def wrong_type(name: str, column: pa.ChunkedArray, wanted: str) -> SchemaError:
     return SchemaError(
-        f"feature {name}: wanted {'categories' if is_category else 'numbers'}, found {column.type}",
+        f"feature {name}: wanted {wanted}, found {column.type}",
         where="model input",
         cure="give it the type that it is declared with in problem.yaml",
     )

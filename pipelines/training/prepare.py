@@ -10,11 +10,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from pipelines.config import Encoding, Preprocessing
+from pipelines.config import Encoding, Preprocessing, TextEncoding, VectorKind
 from pipelines.errors import DataError, SchemaError
-from pipelines.training import categories, fit_rows, numeric
+from pipelines.training import categories, fit_rows, numeric, texts
 from pipelines.training.categories import CategoryPlan
 from pipelines.training.numeric import NumberPlan
+from pipelines.training.texts import TextPlan
 
 
 class Place(TypedDict):
@@ -34,7 +35,11 @@ class PlacedNumber(Place, NumberPlan):
     """A number and its columns."""
 
 
-Plan = PlacedCategory | PlacedNumber
+class PlacedText(Place, TextPlan):
+    """A text and its columns."""
+
+
+Plan = PlacedCategory | PlacedNumber | PlacedText
 
 
 class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[misc,call-arg]
@@ -48,6 +53,7 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
         names_, origin_, is_category_: of each column its name, its feature, whether it is a category's native code
         dropped_: features that say nothing, and why
         categories_: of each category (none of a hashed one) {"known": [...], "rare": [...]}
+        terms_: of each text the terms that it is known by, one a line (none of a hashed one)
         plans_: of each feature that is left, how it is prepared
 
     Raises (all methods):
@@ -62,14 +68,23 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
     {'c': 1}
     """
 
+    vectors: dict[str, VectorKind] | None = None  # of a file from before there were any
+
     def __init__(
-        self, features: list[str], categorical: list[str], settings: dict[str, Any], task: str, seed: int
+        self,
+        features: list[str],
+        categorical: list[str],
+        settings: dict[str, Any],
+        task: str,
+        seed: int,
+        vectors: dict[str, VectorKind] | None = None,
     ) -> None:
         self.features = features
         self.categorical = categorical
         self.settings = settings
         self.task = task
         self.seed = seed
+        self.vectors = vectors
 
     def fit(self, rows: Any, y: Any = None, weight: Any = None) -> Preparation:
         """Learn from the training rows: a table or frame, or a pyarrow Dataset, which is streamed.
@@ -82,7 +97,7 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
             DataError: no row is left to learn from, or target encoding has no labels.
         """
         settings = Preprocessing.model_validate(self.settings)
-        owns = fit_rows.own_settings(settings, self.features, self.categorical)
+        owns = fit_rows.own_settings(settings, self.features, self.categorical, self.vectors or {})
         if isinstance(rows, ds.Dataset):
             self._require(rows.schema.names)
             sample, its_weight, batches = fit_rows.sampled(rows, owns, self.seed)
@@ -98,13 +113,16 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
         counts = categories.counted(batches, [name for name, own in owns.items() if own.is_category])
         self.dropped_: dict[str, str] = {}
         self.categories_: dict[str, dict[str, list[str]]] = {}
+        self.terms_: dict[str, str] = {}
         self.plans_: list[Plan] = []
         self.names_: list[str] = []
         self.origin_: list[str] = []
         self._vocabularies: dict[str, pa.Array] = {}
         for name, own in owns.items():
-            plan: CategoryPlan | NumberPlan | str
-            if own.is_category:
+            plan: CategoryPlan | NumberPlan | TextPlan | str
+            if own.kind == "text":
+                plan = self._fit_text(name, own.text, sample)
+            elif own.is_category:
                 plan = self._fit_category(name, own.encoding, settings, sample, counts[name], y, its_weight)
             else:
                 values = fit_rows.numbers(sample, name)
@@ -114,6 +132,8 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
                 continue
             if plan["kind"] == "number":
                 columns = numeric.number_names(plan, name)
+            elif plan["kind"] == "text":
+                columns = texts.text_names(plan, name)
             else:
                 known = self.categories_.get(name, {}).get("known", [])
                 columns = categories.category_names(plan, name, known, self.task)
@@ -153,10 +173,13 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
             try:
                 if plan["kind"] == "number":
                     numeric.write_number(plan, table[name], out)
+                elif plan["kind"] == "text":
+                    texts.write_text(plan, table[name], self._vocabulary(name), out)
                 else:
                     categories.write_category(plan, table[name], self._vocabulary(name), out)
             except pa.ArrowException as error:
-                raise fit_rows.wrong_type(name, table[name], plan["kind"] != "number") from error
+                wanted = {"number": "numbers", "text": "texts"}.get(plan["kind"], "categories")
+                raise fit_rows.wrong_type(name, table[name], wanted) from error
         return matrix
 
     def used(self, rows: Any) -> np.ndarray:
@@ -179,13 +202,26 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
         return {name: value for name, value in super().__getstate__().items() if name != "_vocabularies"}
 
     def _vocabulary(self, name: str) -> pa.Array | None:
-        """Its categories as Arrow looks them up, made once for all rows to come; none of a hashed one."""
-        if name not in self.categories_:
-            return None
+        """Its categories, or terms, as Arrow looks them up, made once for all rows to come; none of a hashed one."""
         made = self.__dict__.setdefault("_vocabularies", {})
-        if name not in made:
+        if name in made:
+            return made[name]
+        if name in self.categories_:
             made[name] = pa.array(self.categories_[name]["known"] + self.categories_[name]["rare"], pa.string())
-        return made[name]
+        elif name in (self.vectors or {}) and self.terms_[name]:
+            made[name] = pa.array(self.terms_[name].split("\n"), pa.large_string())
+        return made.get(name)
+
+    def _fit_text(self, name: str, encoding: TextEncoding, sample: pa.Table) -> TextPlan | str:
+        try:
+            fitted = texts.fit_text(sample[name], encoding, self.seed)
+        except pa.ArrowException as error:
+            raise fit_rows.wrong_type(name, sample[name], "texts") from error
+        if isinstance(fitted, str):
+            return fitted
+        # As one text: a file that lists each of them takes far longer to be read.
+        self.terms_[name] = "\n".join(fitted["terms"])
+        return fitted["plan"]
 
     def _fit_category(
         self,
@@ -231,8 +267,10 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
             )
 
 
-def _placed(place: Place, plan: CategoryPlan | NumberPlan) -> Plan:
+def _placed(place: Place, plan: CategoryPlan | NumberPlan | TextPlan) -> Plan:
     if plan["kind"] == "number":
+        return {**place, **plan}
+    if plan["kind"] == "text":
         return {**place, **plan}
     return {**place, **plan}
 

@@ -17,6 +17,7 @@ from pipelines.evaluation.report.drift import drift
 from pipelines.evaluation.report.operating import curves
 from pipelines.metrics.bootstrap import blocks_of, drawn_blocks, intervals
 from pipelines.metrics.scored import Scored, scored
+from pipelines.vectors.measures import measured, measured_names
 
 if TYPE_CHECKING:
     from pipelines.problem import Problem
@@ -59,6 +60,9 @@ def report(
     blocks, settings = blocks_of(problem, rows), problem.evaluation
     times = pc.min_max(rows["event_time"]).as_py()
     train_scores = model.scores(train_rows.select(model.features)) if train_rows.num_rows else scores[:0]
+    vectors = problem.vector_features
+    learnt, tested = (measured(side, vectors) for side in (train_rows, rows))
+    names = measured_names(model.features, vectors)
     wants_groups = settings.fairness is not None
     result: Report = {
         "candidate": name,
@@ -85,7 +89,7 @@ def report(
         "fairness": fairness(problem, groups, outcome, blocks) if wants_groups and groups is not None else None,
         "behaviours": behaviours(problem, model, rows, outcome.labels),
         "importances": importances(problem, model, rows),
-        "drift": drift(train_rows, rows, model.features, train_scores, scores),
+        "drift": drift(learnt, tested, names, train_scores, scores),
         "latency_ms": _latency_ms(model, features),
         "rows_per_s": rows.num_rows / max(seconds, 1e-9),
         "size_bytes": _size_bytes(model),

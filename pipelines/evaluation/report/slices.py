@@ -24,6 +24,7 @@ from pipelines.metrics.block_sums import intervals_of_sums, summed_blocks
 from pipelines.metrics.bootstrap import drawn_blocks, gains, intervals
 from pipelines.metrics.mean_tests import blocked_p_value, discoveries, group_sums, row_sums, standardised, welch
 from pipelines.metrics.metric_sums import log_losses, ratio, squares
+from pipelines.vectors.measures import measured, measured_names
 
 if TYPE_CHECKING:
     from pipelines.metrics.scored import Scored
@@ -55,6 +56,7 @@ def slices(problem: Problem, rows: pa.Table, scored: Scored, blocks: Array) -> S
     """
     rule = problem.evaluation.slices
     used = scored.weights > 0
+    rows = measured(rows, problem.vector_features)
     whole = _Part(rows, scored, _losses(scored), blocks).take(used)
     declared = [conditions for name in rule.by for conditions in cut(whole.rows, name, min_rows=rule.min_rows).slices]
     candidates: list[list[Condition]] = []
@@ -69,10 +71,10 @@ def slices(problem: Problem, rows: pa.Table, scored: Scored, blocks: Array) -> S
     tests += [_test(unseen, conditions, rule.min_rows // 4) or (1.0, 1.0) for conditions in candidates]
     is_significant = _significant(tests, looked_at, rule.false_discovery_rate)
     certain = [at for at in range(len(declared), len(tests)) if is_significant[at]]
-    measured = _measured(problem, whole, declared, whole)
-    measured += _measured(problem, unseen, [candidates[at - len(declared)] for at in certain], whole)
+    parts = _measured(problem, whole, declared, whole)
+    parts += _measured(problem, unseen, [candidates[at - len(declared)] for at in certain], whole)
     tested: list[Slice] = []
-    for part, at in zip(measured, [*range(len(declared)), *certain], strict=True):
+    for part, at in zip(parts, [*range(len(declared)), *certain], strict=True):
         test = tests[at]
         p_value = None if test is None else max(test)
         tested.append({**part, "p_value": p_value, "is_significant": bool(is_significant[at])})
@@ -94,6 +96,7 @@ def compared_slices(
     if problem.gate.slices is None:
         return []
     metric, rule = problem.gate.slices.metric, problem.evaluation.bootstrap
+    rows = measured(rows, problem.vector_features)
     compared: list[ComparedSlice] = []
     for each_slice in found_slices:
         inside = mask(rows, each_slice["conditions"]) & (ours.weights > 0)
@@ -119,7 +122,7 @@ def _search(problem: Problem, part: _Part) -> tuple[list[list[Condition]], int]:
     # Half of the rows are searched; twice as many candidates as are wanted, for some will not stand the test.
     return search(
         part.rows,
-        problem.feature_names,
+        measured_names(problem.feature_names, problem.vector_features),
         part.losses,
         part.scored.weights,
         min_rows=(rule.min_rows + 1) // 2,
@@ -158,13 +161,13 @@ def _significant(tests: list[tuple[float, float] | None], looked_at: int, rate: 
 def _measured(problem: Problem, part: _Part, several: list[list[Condition]], whole: _Part) -> list[MeasuredSlice]:
     """What `part` tells of slices of the whole."""
     inside = [mask(part.rows, conditions) for conditions in several]
-    measured: list[MeasuredSlice] = []
+    slices_measured: list[MeasuredSlice] = []
     for conditions, chosen, loss in zip(several, inside, _loss_intervals(problem, part, inside), strict=True):
         rows = int(mask(whole.rows, conditions).sum())
         metrics = intervals(part.scored.take(chosen), part.blocks[chosen], problem.evaluation.bootstrap)
         if rows < problem.evaluation.slices.min_rows:
             metrics, loss = {name: _bare(interval) for name, interval in metrics.items()}, _bare(loss)
-        measured.append(
+        slices_measured.append(
             {
                 "name": name_of(conditions),
                 "conditions": conditions,
@@ -174,7 +177,7 @@ def _measured(problem: Problem, part: _Part, several: list[list[Condition]], who
                 "loss": loss,
             }
         )
-    return measured
+    return slices_measured
 
 
 def _bare(interval: Interval) -> Interval:

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import sql
+from pipelines.config import is_vector
 from pipelines.ingest.shape.distance import FEWEST_VALUES
 from pipelines.ingest.shape.profile import MOSTLY, Array, ColumnShape, Moments, PartitionShape
 from pipelines.ingest.shape.rhythm import HOUR, rhythm_of
 from pipelines.problem import Problem, Query
+from pipelines.vectors.measures import SQL_MEASURES, measure_name
 
 LEVELS = [round(0.05 * step, 2) for step in range(1, 20)]
 PAIRED = 6  # categories, the first ones declared, of which each two are looked at together
@@ -109,6 +111,9 @@ def _columns(problem: Problem, query: Query) -> dict[str, tuple[str, str]]:
         value = sql.quote(name)
         if column.type in ("integer", "float"):
             kinds[name] = ("number", _number_sql(value))
+        elif is_vector(column.type):
+            measure = SQL_MEASURES[column.type].format(value)
+            kinds[measure_name(name, column.type)] = ("number", _number_sql(measure))
         elif column.type in ("string", "boolean"):
             kinds[name] = ("category", f"{value}::VARCHAR")
     categories = [name for name, (kind, _) in kinds.items() if kind == "category"][:PAIRED]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from pipelines.config import ColumnType, Source
+from pipelines.config import Source, SourceType
 from pipelines.ingest.sources.columns import DUCKDB_TYPES, check_columns, check_names
 from pipelines.ingest.sources.moments import is_time, moment, to_microseconds
 from pipelines.ingest.sources.window import Window
@@ -33,7 +33,7 @@ class Part:
         return tuple((field.name, str(field.type)) for field in self.schema)
 
 
-def fits(kind: pa.DataType, declared: ColumnType) -> bool:
+def fits(kind: pa.DataType, declared: SourceType) -> bool:
     """Whether each value of an Arrow type is one of the declared type too.
 
     >>> fits(pa.int32(), "integer"), fits(pa.decimal128(10, 2), "float"), fits(pa.float64(), "integer")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipelines.config import ColumnType, Source, did_you_mean
+from pipelines.config import Source, SourceType, did_you_mean
 from pipelines.errors import DataError, SchemaError
 
-DUCKDB_TYPES: dict[ColumnType, str] = {
+DUCKDB_TYPES: dict[SourceType, str] = {
     "string": "VARCHAR",
     "integer": "BIGINT",
     "float": "DOUBLE",

@@ -13,7 +13,7 @@ from typing import Literal
 import duckdb
 
 from pipelines import sql
-from pipelines.config import ColumnType
+from pipelines.config import SourceType
 from pipelines.ingest.sources.columns import DUCKDB_TYPES
 from pipelines.ingest.sources.moments import moment
 
@@ -33,7 +33,7 @@ FAULTS, ROW = '"evergreen: faults"', '"evergreen: row"'  # columns of a landed f
 PLACE = "evergreen: place"  # and of its parts
 
 # What a column without a declared type may be: a day, and a time without a zone, stay what they are.
-Kind = ColumnType | Literal["date", "local"]
+Kind = SourceType | Literal["date", "local"]
 TYPES: dict[str, str] = {
     "date": "DATE",
     "local": "TIMESTAMP",

@@ -31,6 +31,7 @@ from pipelines.monitoring.estimate.held_out import HeldOut
 from pipelines.problem import Problem
 from pipelines.profiles.column import Frozen
 from pipelines.profiles.pooled import windows
+from pipelines.vectors.measures import measured, measured_names
 
 Array = NDArray[Any]
 
@@ -140,14 +141,16 @@ def concept(
             smaller ones are pooled.
         compare: whether to compare errors too, which is for people and takes most of the time.
     """
-    newest = labelled[-1]
-    cuts = cut(newest.rows, problem.feature_names)
-    tested = _partitions(held_out, fewest_rows)
+    vectors = problem.vector_features
+    tested_rows, *judged = [part._replace(rows=measured(part.rows, vectors)) for part in (held_out, *labelled)]
+    newest = judged[-1]
+    cuts = cut(newest.rows, measured_names(problem.feature_names, vectors))
+    tested = _partitions(tested_rows, fewest_rows)
     if not cuts or not tested:
         return None
     scale = _scale(held_out.scored)
     names, parts = [], []
-    for part in [*tested, *labelled]:
+    for part in [*tested, *judged]:
         names.append(part.rows["partition"][-1].as_py())  # of a pool the newest
         parts.append(residual(cuts, part.rows, part.scored, blocks_of(problem, part.rows), scale))
     first = len(parts) - len(labelled)
@@ -161,7 +164,7 @@ def concept(
     gains = _newest(parts, usual)
     ranked = sorted(gains, key=lambda name: (gains[name].times_usual <= limit / 2, -gains[name].gain))
     blocks, past = blocks_of(problem, newest.rows), [parts[place] for place in usual]
-    off = _compared(problem, held_out, newest, rule, fewest_rows) if compare else NOT_COMPARED
+    off = _compared(problem, held_out, labelled[-1], rule, fewest_rows) if compare else NOT_COMPARED
     return Concept(
         partition=names[-1],
         rows=newest.rows.num_rows,

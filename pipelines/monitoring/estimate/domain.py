@@ -25,6 +25,7 @@ Array = NDArray[Any]
 
 FOLDS = 5
 LEAST_OVERLAP = 0.5
+TEXT_COLUMNS = 16
 MOST_WEIGHT = 20.0  # of a row before norming: a single one must not speak for hundreds
 TREES = {
     "n_estimators": 60,
@@ -88,7 +89,7 @@ def domain(
     features = problem.feature_names
     rows = pa.concat_tables([held_out.select(features), partition.select(features)], promote_options="permissive")
     is_partition = np.repeat([False, True], [held_out.num_rows, partition.num_rows])
-    prepare = Preparation(features, problem.categorical_features, {}, "binary", seed=0).fit(rows)
+    prepare = plain_preparation(problem).fit(rows)
     if not prepare.names_ or is_partition.all() or not is_partition.any():
         return None
     matrix = prepare.transform(rows)
@@ -119,6 +120,14 @@ def domain(
         effective(weights),
         effective(np.bincount(place, weights)),
         overlap,
+    )
+
+
+def plain_preparation(problem: Problem) -> Preparation:
+    """Features as trees take them, texts in few columns."""
+    settings = {"text": {"components": TEXT_COLUMNS}}
+    return Preparation(
+        problem.feature_names, problem.categorical_features, settings, "binary", 0, problem.vector_features
     )
 
 

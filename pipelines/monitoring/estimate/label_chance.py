@@ -16,11 +16,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.config import Bootstrap
-from pipelines.monitoring.estimate.domain import folds, small_trees
+from pipelines.monitoring.estimate.domain import folds, plain_preparation, small_trees
 from pipelines.monitoring.estimate.score_curves import Curves, fit_curves
 from pipelines.problem import Problem
 from pipelines.training.calibrate import sigmoid
-from pipelines.training.prepare import Preparation
 
 Array = NDArray[Any]
 
@@ -75,7 +74,7 @@ def label_chance(
     if unlabelled < LEAST_UNLABELLED or fewest < LEAST_ROWS or not rows.num_rows:
         return None
     features = problem.feature_names
-    prepare = Preparation(features, problem.categorical_features, {}, "binary", seed=0)
+    prepare = plain_preparation(problem)
     prepare.fit(pa.concat_tables([past.select(features), rows.select(features)], promote_options="permissive"))
     if not prepare.names_:
         return None

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipelines.evaluation.report.importance import shapley_values
 from pipelines.profiles.column import Bins, ColumnProfile, Frozen, Numbers, empty, merge
+from pipelines.profiles.lens import seen, view_names
 from pipelines.profiles.profile import SCORE, Profiles, Reference
 
 if TYPE_CHECKING:
@@ -99,13 +100,19 @@ def score_shift(
     margins = values.sum(axis=1)
     slope = _slope(margins, scores)
     moved = float(margins[is_after].mean() - margins[~is_after].mean())
-    margin_of = {
-        name: _contribution(
-            reference.columns[name].bins, before[name], after[name], rows[name], values[:, place], is_after
-        )
-        for place, name in enumerate(model.features)
-        if name in reference.columns
-    }
+    looked_at, margin_of = seen(rows, reference.lenses), {}
+    for place, feature in enumerate(model.features):
+        views = view_names(feature, reference.lenses[feature]) if feature in reference.lenses else [feature]
+        margins_of_views = {
+            name: _contribution(
+                reference.columns[name].bins, before[name], after[name], looked_at[name], values[:, place], is_after
+            )
+            for name in views
+            if name in reference.columns
+        }
+        # A vector's contribution is told along the view that carries most of it: the views are not told apart.
+        for name in sorted(margins_of_views, key=lambda view: -abs(margins_of_views[view]))[:1]:
+            margin_of[name] = margins_of_views[name]
     shift, sizes = float(last - first), slope * sum(abs(margin) for margin in margin_of.values())
     is_told = abs(shift) > CANCELLED * abs(sizes)
     listed = [

@@ -26,6 +26,7 @@ from pipelines.profiles.column import Frozen
 if TYPE_CHECKING:
     from pipelines.metrics.scored import Scored
     from pipelines.problem import Problem
+from pipelines.vectors.measures import measured, measured_names
 
 Array = NDArray[Any]
 
@@ -64,14 +65,16 @@ def error_slices(
         rows: labelled rows of both sides, with the features.
         losses: (n,) of each. is_after: (n,) which are of the later side. blocks: (n,) such as days.
     """
-    rule = problem.evaluation.slices
+    rule, vectors = problem.evaluation.slices, problem.vector_features
+    names = [name for name in problem.feature_names if name in rows.column_names]
+    rows = measured(rows, vectors)
     if min(is_after.sum(), (~is_after).sum()) < 2 * rule.min_rows:
         return [], 0
     sums = _row_sums(losses, is_after)
     is_unseen = drawn_blocks(blocks) % 2 == 1
     candidates, looked_at = search_sums(
         rows.filter(pa.array(~is_unseen)),
-        [name for name in problem.feature_names if name in rows.column_names],
+        measured_names(names, vectors),
         sums[:, ~is_unseen],
         _rose_more,
         min_rows=(rule.min_rows + 1) // 2,

@@ -10,12 +10,13 @@ import pyarrow as pa
 from pipelines.errors import DataError
 from pipelines.problem import Problem
 from pipelines.profiles.profile import SCORE
+from pipelines.vectors.measures import measured, measured_names
 
 SHIFTED_PSI = 0.25  # Siddiqi's major shift: what the report colours, and no verdict depends on
 
 
 def evidently_report(current: pa.Table, reference: pa.Table, problem: Problem) -> bytes:
-    """Compare the features (and `score` where both sides have it) by PSI, as `detect` does.
+    """Compare the features (and `score` where both sides have it) by PSI, as `detect` does; of a text its length.
 
     The HTML (about 5 MB) carries its scripts, so it opens without a network. Importing Evidently takes 8 CPU
     seconds and a column 0.1; bound the rows with `sample`. A column that is empty on a side is left out.
@@ -23,9 +24,11 @@ def evidently_report(current: pa.Table, reference: pa.Table, problem: Problem) -
     Raises:
         DataError: no column has values on both sides.
     """
+    vectors = problem.vector_features
+    current, reference = measured(current, vectors), measured(reference, vectors)
     shared = [
         name
-        for name in (*problem.feature_names, SCORE)
+        for name in (*measured_names(problem.feature_names, vectors), SCORE)
         if all(name in side.column_names for side in (current, reference))
     ]
     with warnings.catch_warnings():

@@ -126,6 +126,7 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
                 contender.scored,
                 problem.monitoring.bins,
                 history(problem, checked, contender.model, before),
+                problem.vector_features,
             )
             files["reference.json"] = {
                 "trained_until": checked.trained_until,

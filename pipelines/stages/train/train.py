@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from pipelines import store
-from pipelines.config import Candidate, Parameters
+from pipelines.config import Candidate, Parameters, TextEncoding
 from pipelines.dataset import training_sets
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
 from pipelines.handoffs.config import problem_of
@@ -157,9 +157,21 @@ def _require_known(problem: Problem, candidate: str) -> None:
         )
 
 
+def _matrix_columns(problem: Problem) -> int:
+    """Columns of the widest candidate's matrix, as far as they are known beforehand: a text has its components."""
+    widest = 0
+    for name in problem.vector_features:
+        settings = [problem.training.of(candidate).preprocessing for candidate in problem.training.candidates]
+        own = [preparation.columns.get(name) for preparation in settings if preparation]
+        shared = [preparation.text for preparation in settings if preparation]
+        encodings = [*shared, *(column.text for column in own if column)]
+        widest += max((encoding.components for encoding in encodings if encoding), default=TextEncoding().components)
+    return len(problem.feature_names) + widest
+
+
 def _training_rows(problem: Problem, pins: Checked) -> pa.Table | ds.Dataset:
     """The training split: in memory, or on disk where its matrix would pass training.memory_limit_mb."""
-    needed_mb = pins.splits["train"] * len(problem.feature_names) * 4 / 2**20
+    needed_mb = pins.splits["train"] * _matrix_columns(problem) * 4 / 2**20
     if needed_mb <= problem.training.memory_limit_mb:
         group = problem.dataset.split.group_by  # folds keep groups together
         return training_sets.split(problem, pins, "train", extra=[group] if group else [])
