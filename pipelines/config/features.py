@@ -35,11 +35,12 @@ class Cross(Config):
 
 
 class DatetimePart(Config):
-    """A part of a time, in the problem's time zone."""
+    """A part of a time, in the problem's time zone; or how long before the cut-off it was."""
 
     of: str = Field("event_time", description="event_time, cutoff_time or a timestamp column")
-    part: Literal["minute", "hour", "weekday", "day", "week", "month", "quarter", "year"] = Field(
-        description="weekday: 1 is Monday; hour has its minutes as a fraction"
+    part: Literal["minute", "hour", "weekday", "day", "week", "month", "quarter", "year", "age"] = Field(
+        description="weekday: 1 is Monday; hour has its minutes as a fraction; age: days from then to the cut-off, "
+        "with a fraction, below 0 of what is still to come"
     )
     cyclical: bool = Field(
         False, description="two features, <name>_sin and <name>_cos, in which the last is next to the first"
@@ -49,8 +50,10 @@ class DatetimePart(Config):
 
     @model_validator(mode="after")
     def _goes_round(self) -> DatetimePart:
-        if self.cyclical and self.part == "year":
-            raise ValueError("cyclical: a year does not come again")
+        if self.cyclical and self.part in ("year", "age"):
+            raise ValueError(f"cyclical: {self.part} does not come again")
+        if (self.of, self.part) == ("cutoff_time", "age"):
+            raise ValueError("of: the cut-off is 0 days before the cut-off, of each event")
         return self
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipelines import sql
 from pipelines.config import Cross, DatetimePart
+from pipelines.features.counting import DAY_US
 from pipelines.problem import Problem
 
 PERIODS = {"minute": 60, "hour": 24, "weekday": 7, "day": 31, "week": 53, "month": 12, "quarter": 4}
@@ -29,6 +30,8 @@ def _cross(cross: Cross) -> str:
 
 
 def _part(part: DatetimePart, timezone: str) -> str:
+    if part.part == "age":
+        return f"(epoch_us(t.cutoff_time) - epoch_us(t.{sql.quote(part.of)})) / {DAY_US}"
     local = f"(t.{sql.quote(part.of)} AT TIME ZONE {sql.literal(timezone)})"
     field = "isodow" if part.part == "weekday" else part.part
     fraction = f" + date_part('minute', {local}) / 60" if part.part == "hour" else ""

@@ -94,13 +94,15 @@ def _declared(problem: Problem) -> dict[str, _Declared]:
         definition = " | ".join(cross.of)
         all_declared[name] = _Declared("string", "", cross.description, cross.owner, definition, made_of=cross.of)
     for name, part in features.datetime.items():
-        definition = f"{part.part} of {part.of} in {problem.partitions.timezone}"
+        definition, unit = f"{part.part} of {part.of} in {problem.partitions.timezone}", ""
+        if part.part == "age":
+            definition, unit = f"days from {part.of} to the cut-off", "day"
         definitions = {name: definition}
         if part.cyclical:
             turn = f", once around in {PERIODS[part.part]}"
             definitions = {f"{name}_sin": f"sine of {definition}{turn}", f"{name}_cos": f"cosine of {definition}{turn}"}
         for made, words in definitions.items():
-            all_declared[made] = _Declared("float", "", part.description, part.owner, words, made_of=[part.of])
+            all_declared[made] = _Declared("float", unit, part.description, part.owner, words, made_of=[part.of])
     return all_declared
 
 

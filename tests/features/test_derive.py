@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from pipelines.artifacts import table_schema
+from pipelines.errors import ConfigError
 from pipelines.features.derive import PERIODS
 from pipelines.features.featurize import featurize_row
+from pipelines.features.schema import feature_schema
 from pipelines.problem import Problem
 
 ToyProblem = Callable[..., Problem]
@@ -47,6 +49,26 @@ def test_parts_of_a_time_are_those_of_the_problems_time_zone(toy: ToyProblem, pa
         "features.datetime": {"then": {"part": part}},
     }
     assert derived(toy(**settings))["then"] == value
+
+
+def test_an_age_is_the_days_until_the_cut_off(toy: ToyProblem) -> None:
+    changes = {"columns.filled": {"type": "timestamp", "available": "cutoff"}}
+    problem = toy(**changes, **{"features.datetime": {"since": {"of": "filled", "part": "age"}}})
+    cutoff = NIGHT - timedelta(hours=3)
+    assert derived(problem, filled=NIGHT - timedelta(days=2), cutoff_time=cutoff)["since"] == 1.875
+    assert derived(problem, filled=NIGHT, cutoff_time=cutoff)["since"] == -0.125
+    assert derived(problem, filled=None)["since"] is None
+    (since,) = (feature for feature in feature_schema(problem, None) if feature["name"] == "since")
+    assert (since["definition"], since["unit"]) == ("days from filled to the cut-off", "day")
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [({"cyclical": True}, "age does not come again"), ({"of": "cutoff_time"}, "0 days before the cut-off")],
+)
+def test_an_age_that_says_nothing_is_refused(toy: ToyProblem, part: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        toy(**{"features.datetime": {"since": {"part": "age", **part}}})
 
 
 @pytest.mark.parametrize("part", PERIODS)
