@@ -81,6 +81,12 @@ class ColumnPreparation(Config):
     )
     discretise: Discretise | None = None
     encoding: Encoding | None = Field(None, description="of a category; null: as the other features")
+    min_frequency: int | None = Field(
+        None, ge=1, exclude_if=is_none, description="of a category; null: as the other features"
+    )
+    min_share: float | None = Field(
+        None, gt=0, lt=1, exclude_if=is_none, description="of a category; null: as the other features"
+    )
     text: TextEncoding | None = Field(None, exclude_if=is_none, description="of a text; null: as the other features")
 
 
@@ -99,6 +105,9 @@ class Preprocessing(Config):
     )
     min_frequency: int = Field(
         1, ge=1, description="categories with fewer training rows are one (Burkov, ch. 4: cutting the long tail)"
+    )
+    min_share: float | None = Field(
+        None, gt=0, lt=1, exclude_if=is_none, description="and so are those with a smaller share of the training rows"
     )
     hash_buckets: int = Field(64, ge=2, le=4096, description="features per hashed category")
     target_smoothing: float = Field(20.0, ge=0, description="rows that the overall mean counts for, in target encoding")

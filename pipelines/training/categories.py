@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TypedDict
 
@@ -44,7 +45,8 @@ def _added(parts: list[pa.Table]) -> pa.Table:
 class Vocabulary:
     """The categories of a feature: `known` by name, `rare` ones that count as one, and whether some were missing."""
 
-    def __init__(self, counts: pa.Table, min_frequency: int) -> None:
+    def __init__(self, counts: pa.Table, min_frequency: int, min_share: float = 0.0) -> None:
+        min_frequency = max(min_frequency, math.ceil(min_share * (pc.sum(counts["rows"]).as_py() or 0)))
         values = counts.filter(pc.is_valid(counts["value"]))
         is_rare = pc.less(values["rows"], min_frequency)
         self.known: list[str] = values.filter(pc.invert(is_rare))["value"].to_pylist()

@@ -35,7 +35,7 @@ FeatureKind = Literal["number", "category", VectorKind]
 KIND_NAMES: dict[FeatureKind, str] = {"number": "a number", "category": "a category", "text": NOUNS["text"]}
 SETTINGS: dict[FeatureKind, tuple[str, ...]] = {
     "number": ("missing", "scaling", "discretise"),
-    "category": ("encoding",),
+    "category": ("encoding", "min_frequency", "min_share"),
     "text": ("text",),
 }
 """What can be said of one feature of each kind."""
@@ -50,6 +50,8 @@ class Own:
     scaling: str
     discretise: Discretise | None
     encoding: Encoding
+    min_frequency: int
+    min_share: float
     text: TextEncoding
 
     @property
@@ -93,6 +95,8 @@ def own_settings(
             scaling=preparation.scaling or settings.scaling,
             discretise=preparation.discretise or settings.discretise,
             encoding=preparation.encoding or settings.encoding,
+            min_frequency=preparation.min_frequency or settings.min_frequency,
+            min_share=preparation.min_share or settings.min_share or 0.0,
             text=preparation.text or settings.text or TextEncoding(),
         )
         for name, preparation in chosen.items()

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from pipelines.config import Encoding, Preprocessing, TextEncoding, VectorKind
+from pipelines.config import Preprocessing, TextEncoding, VectorKind
 from pipelines.errors import DataError, SchemaError
 from pipelines.training import categories, fit_rows, numeric, texts
 from pipelines.training.categories import CategoryPlan
@@ -123,7 +123,7 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
             if own.kind == "text":
                 plan = self._fit_text(name, own.text, sample)
             elif own.is_category:
-                plan = self._fit_category(name, own.encoding, settings, sample, counts[name], y, its_weight)
+                plan = self._fit_category(name, own, settings, sample, counts[name], y, its_weight)
             else:
                 values = fit_rows.numbers(sample, name)
                 plan = numeric.fit_number(values, its_weight, own.missing, own.scaling, own.discretise, self.seed)
@@ -226,14 +226,17 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
     def _fit_category(
         self,
         name: str,
-        encoding: Encoding,
+        own: fit_rows.Own,
         settings: Preprocessing,
         sample: pa.Table,
         counts: pa.Table,
         y: np.ndarray | None,
         weight: np.ndarray,
     ) -> CategoryPlan | str:
-        vocabulary = categories.Vocabulary(counts, 1 if encoding == "hashing" else settings.min_frequency)
+        encoding = own.encoding
+        vocabulary = categories.Vocabulary(counts, own.min_frequency, own.min_share)
+        if encoding == "hashing":  # has no list, to cut the tail of
+            vocabulary = categories.Vocabulary(counts, 1)
         if encoding != "hashing":
             self.categories_[name] = {"known": vocabulary.known, "rare": vocabulary.rare}
         if vocabulary.reason:

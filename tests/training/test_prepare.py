@@ -292,6 +292,21 @@ def test_rare_categories_are_one_and_the_unseen_are_with_them(encoding: str, fou
         assert made.names_ == ["c=a", "c=b", "c is rare", "c is missing"]
 
 
+@pytest.mark.parametrize(
+    ("options", "known"),
+    [
+        ({"min_share": 0.2}, ["a", "b"]),
+        ({"min_share": 0.21}, ["a"]),
+        ({"min_frequency": 4, "min_share": 0.1}, ["a"]),
+        ({"min_share": 0.5, "columns": {"c": {"min_share": 0.1}}}, ["a", "b", "x", "y"]),
+        ({"columns": {"c": {"min_frequency": 2}}}, ["a", "b"]),
+    ],
+)
+def test_the_tail_is_cut_by_rows_or_by_share_of_all_or_one_feature(options: dict[str, Any], known: list[str]) -> None:
+    column = [*["a"] * 4, *["b"] * 2, "x", "y", None, None]
+    assert prepared(column, encoding="one_hot", **options).categories_["c"]["known"] == known
+
+
 def test_target_encoding_is_the_smoothed_mean_of_the_label() -> None:
     column, y = ["a", "a", "b", "b", "b", None], [1, 0, 1, 1, 1, 0]
     options: dict[str, Any] = {"y": y, "encoding": "target", "target_smoothing": 2}

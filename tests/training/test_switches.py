@@ -42,6 +42,12 @@ OWN, PREPARED = "training.candidates.it", "training.candidates.it.preprocessing"
 HASHED, TARGET = ({f"{PREPARED}.encoding": encoding} for encoding in ("hashing", "target"))
 BINNED = {f"{PREPARED}.discretise": {"bins": 4}}
 L1 = {f"{OWN}.selection": {"method": "l1", "strength": 0.05}}
+# Kettles of which somebody has noted something.
+NOTED: Changes = LOGISTIC | {
+    "columns.note": {"type": "text", "available": "cutoff"},
+    "features.columns": ["shelf", "litres", "note"],
+    f"{PREPARED}.text": {"components": 3, "min_rows": 1},
+}
 CHOSEN = {"training.threshold.by": "f_beta"}
 
 # Switch -> settings, and what is changed about them.
@@ -64,6 +70,17 @@ FITS: dict[str, tuple[Changes, Changes]] = {
     "ColumnPreparation.scaling": (LOGISTIC, {f"{PREPARED}.columns": {"shelf_count_2d": {"scaling": "none"}}}),
     "ColumnPreparation.discretise": (LOGISTIC, {f"{PREPARED}.columns": {"litres": {"discretise": {"bins": 3}}}}),
     "ColumnPreparation.encoding": (LOGISTIC, {f"{PREPARED}.columns": {"shelf": {"encoding": "ordinal"}}}),
+    "ColumnPreparation.min_frequency": (LOGISTIC, {f"{PREPARED}.columns": {"shelf": {"min_frequency": 30}}}),
+    "ColumnPreparation.min_share": (LOGISTIC, {f"{PREPARED}.columns": {"shelf": {"min_share": 0.2}}}),
+    "ColumnPreparation.text": (NOTED, {f"{PREPARED}.columns": {"note": {"text": {"components": 2}}}}),
+    "Preprocessing.min_share": (LOGISTIC, {f"{PREPARED}.min_share": 0.2}),
+    "Preprocessing.text": (NOTED, {f"{PREPARED}.text": {"components": 2}}),
+    "TextEncoding.method": (NOTED, {f"{PREPARED}.text.method": "hashing"}),
+    "TextEncoding.components": (NOTED, {f"{PREPARED}.text.components": 2}),
+    "TextEncoding.by": (NOTED, {f"{PREPARED}.text.by": "characters"}),
+    "TextEncoding.ngrams": (NOTED, {f"{PREPARED}.text.ngrams": [1, 2]}),
+    "TextEncoding.max_terms": (NOTED, {f"{PREPARED}.text.max_terms": 2}),
+    "TextEncoding.min_rows": (NOTED, {f"{PREPARED}.text.min_rows": 10_000}),
     "Selection.method": (LOGISTIC, L1),
     "Selection.strength": (LOGISTIC | L1, {f"{OWN}.selection.strength": 0.001}),
     "Selection.always": (LOGISTIC | L1, {f"{OWN}.selection.always": ["shelf_rate_3d", "shelf_count_2d"]}),
@@ -110,7 +127,11 @@ def with_gaps(rows: pa.Table, seed: int) -> pa.Table:
     odd = pa.array(np.where(rng.random(len(rows)) < 0.5, "attic", "cellar"))
     shelf = pc.if_else(pa.array(rng.random(len(rows)) < 0.1), odd, rows["shelf"])
     litres = pc.if_else(pa.array(rng.random(len(rows)) < 0.2), pa.scalar(None, pa.float64()), rows["litres"])
-    return rows.set_column(2, "shelf", shelf).set_column(3, "litres", litres)
+    boiled = rows["label"].to_numpy() == 1
+    words = np.where(boiled & (rng.random(len(rows)) < 0.5), "steam", rng.choice(["calm", "lid", "spout"], len(rows)))
+    note = pa.array([f"{first} {other}" for first, other in zip(words, rng.permutation(words), strict=True)])
+    rows = rows.set_column(2, "shelf", shelf).set_column(3, "litres", litres)
+    return rows.append_column("note", note)
 
 
 TRAIN, VALIDATION, TEST = (with_gaps(kettles(days, seed=seed), seed) for days, seed in ((8, 1), (3, 2), (6, 3)))
