@@ -15,6 +15,7 @@ from pipelines.propose.facts import Facts, facts_of
 from pipelines.propose.keys import Key, key_of
 from pipelines.propose.left_out import left_out
 from pipelines.propose.rhythm import ENOUGH, LENGTH, Rhythm, rhythm_of
+from pipelines.propose.shift import usual_shift
 from pipelines.propose.table import ROWS, Column, Table, in_chunks
 from pipelines.propose.target import Known, Target, known_of, target_of
 from pipelines.propose.times import EventTime, event_time, later_times, zone_of
@@ -73,6 +74,8 @@ class Draft:
     history: dict[str, dict[str, Any]]
     parts: dict[str, dict[str, Any]]
     no_leaks: list[str]
+    shift: float
+    """the largest PSI of labels against those before them"""
     accepted: list[str] = field(default_factory=list)
     ignored: dict[str, str] = field(default_factory=dict)
     """column or rule of the shape checks -> why"""
@@ -136,6 +139,7 @@ def draft(name: str, table: Table, wishes: Wishes, now: datetime | None = None) 
         history,
         parts,
         out.accepted,
+        usual_shift(table, target, time) if time else 0.0,
     )
 
 

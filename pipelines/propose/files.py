@@ -16,6 +16,7 @@ from pipelines.config.written_out import CANDIDATES, GATES
 from pipelines.propose.draft import LARGE, SMALL, Draft
 
 WIDTH = 110
+NOTABLE_SHIFT = 0.3  # PSI
 
 
 def files_of(draft: Draft, owner: str) -> dict[str, str]:
@@ -198,6 +199,10 @@ def _gate(draft: Draft) -> str:
     gate = json.loads(json.dumps(GATES[draft.target.task]))
     lines = ["gate: # to serve, a model has to beat the baselines for sure and not fall behind the champion"]
     lines += [f"  {name}: {_flow(value)}" for name, value in gate.items()]
+    if draft.shift > NOTABLE_SHIFT:
+        allowed = round(1 + 2 * draft.shift, 1)
+        why = f"labels moved by a PSI of {draft.shift:.2f} before, and scores have to follow"
+        lines.append(f"  max_prediction_shift: {allowed} # {why}")
     if draft.labelled < 5 * 100:
         lines.append(f"  min_rows: {max(20, draft.labelled // 10)} # look: so few test rows prove little")
     return "\n".join([*lines, ""])

@@ -147,7 +147,7 @@ def _durations(
 def _by_time(table: Table, facts: Mapping[str, Facts], time: EventTime) -> Iterator[tuple[str, str]]:
     """Numbers that grow with time, as ids and years do: the next rows have values that no row had."""
     numbers = [c for c in table.columns if c.kind in ("integer", "float") and facts[c.name].distinct > 2]
-    numbers = [c for c in numbers if c.name not in time.columns or c.name in words.YEAR]
+    numbers = [c for c in numbers if c.name not in time.columns or words.of(c.name) & words.YEAR]
     if not numbers:
         return
     at = "evergreen_at"
@@ -159,7 +159,11 @@ def _by_time(table: Table, facts: Mapping[str, Facts], time: EventTime) -> Itera
         if there.sum() < 100 or len(np.unique(moments[there])) < 3:
             continue
         correlation = float(np.corrcoef(_ranked(values[there]), _ranked(moments[there]))[0, 1])
-        is_year = column.name in words.YEAR and facts[column.name].distinct < FEW_VALUES
+        is_year = (
+            bool(words.of(column.name) & words.YEAR)
+            and column.name in time.columns
+            and facts[column.name].distinct < FEW_VALUES
+        )
         if abs(correlation) > GROWS and (facts[column.name].distinct >= FEW_VALUES or is_year):
             yield column.name, f"it grows with time (rank correlation {correlation:.3f}): no new row has a value of old"
         elif is_year and correlation > 0.9:
@@ -174,6 +178,9 @@ def _ranked(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[
 
 def _as_category(column: Column, facts: Facts) -> str | None:
     """Names and codes of which each comes too seldom to be learnt as a category."""
+    is_own = column.kind == "integer" and facts.distinct == facts.values and facts.values > FEW_VALUES
+    if is_own and (column.name.endswith("id") or facts.high - facts.low + 1 == facts.values):
+        return "an id: each row has its own"
     is_code = column.kind == "integer" and words.of(column.name) & words.IDS and facts.distinct > FEW_VALUES
     if column.kind != "string" and not is_code:
         return None

@@ -13,7 +13,7 @@ from pipelines.errors import ConfigError, DataError
 from pipelines.propose.table import ROWS, Table
 from pipelines.propose.times import EventTime
 
-ENOUGH = 200  # rows of the usual partition
+ENOUGH, SOME = 200, 40  # rows of the usual partition; of a table that has fewer
 ENOUGH_OF_AN_HOUR = 2_000  # more runs a day have to be worth it
 MOST_EMPTY = 0.1
 FEWEST = 8  # partitions, of which some are learnt from, some tested on, and the rest played
@@ -41,7 +41,7 @@ class Rhythm:
 
 
 def rhythm_of(table: Table, time: EventTime, zone: str, now: datetime, named: str | None = None) -> Rhythm:
-    """The finest rhythm whose usual partition has 200 rows; of a table with fewer rows the coarsest that is many.
+    """The finest rhythm whose usual partition has 200 rows, or 40 where there are no more; else the coarsest.
 
     Raises:
         ConfigError: `named` is no rhythm.
@@ -68,17 +68,13 @@ LENGTH = {
 
 
 def _finest(counted: Mapping[str, Mapping[str, int]], zone: str) -> str:
-    for every in LENGTH:
-        counts = counted[every]
-        enough = ENOUGH_OF_AN_HOUR if every == "hour" else ENOUGH
-        if (
-            len(counts) >= FEWEST
-            and median(counts.values()) >= enough
-            and _empty_share(every, counts, zone) <= MOST_EMPTY
-        ):
-            return every
+    usual = {every: median(counts.values()) for every, counts in counted.items()}
     many = [every for every in LENGTH if len(counted[every]) >= FEWEST]
     full = [every for every in many if _empty_share(every, counted[every], zone) <= MOST_EMPTY]
+    for enough in (ENOUGH, SOME):
+        for every in full:
+            if usual[every] >= (ENOUGH_OF_AN_HOUR if every == "hour" else enough):
+                return every
     return (full or many or ["day"])[-1]
 
 

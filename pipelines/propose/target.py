@@ -11,7 +11,7 @@ from pipelines.errors import ConfigError, DataError
 from pipelines.propose import words
 from pipelines.propose.facts import Facts
 from pipelines.propose.table import ROWS, Column, Table
-from pipelines.propose.times import EventTime
+from pipelines.propose.times import EventTime, grain
 
 MOST_CODES = 10  # different whole numbers that are taken for classes
 MOST_CLASSES = 30
@@ -226,6 +226,7 @@ def known_of(
         return Known(chosen.expression, chosen.name, f"look: known when {chosen.source!r} says{lost}", days, missing)
     if time is None:
         return Known("", None, "known when the row is delivered")
-    if time.clock == "date":
-        return Known(f"{time.expression} + INTERVAL 1 DAY", None, "look: taken to be known the day after", 1.0)
+    if (one := grain(table, time)) is not None:
+        what = {"1 DAY": "day", "7 DAY": "week", "1 MONTH": "month"}[one]
+        return Known(f"{time.expression} + INTERVAL {one}", None, f"look: taken to be known a {what} later")
     return Known(time.expression, None, "look: taken to be known at once; labels.delay_days says how much later")

@@ -94,17 +94,18 @@ def share_not_before(table: Table, later: str, earlier: str) -> float:
 
 def _of_parts(table: Table, facts: Mapping[str, Facts], day: Column | None = None) -> EventTime | None:
     """A time out of columns of years, months, days and hours."""
-    numbers = {c.name: c for c in table.columns if c.kind in ("integer", "float")}
+    numbers = [c for c in table.columns if c.kind in ("integer", "float") and not facts[c.name].nulls]
 
-    def part(names: frozenset[str], low: int, high: int) -> Column | None:
-        for name, column in numbers.items():
-            known = facts[name]
-            if name in names and known.nulls == 0 and known.low >= low and known.high <= high:
+    def part(names: frozenset[str], low: int, high: int, rest: frozenset[str] = frozenset()) -> Column | None:
+        """A whole number of that range by its name, `rest` being its other words."""
+        for column in numbers:
+            hints, known = words.of(column.name), facts[column.name]
+            if hints - rest in [{name} for name in names] and rest <= hints and known.low >= low and known.high <= high:
                 return column
         return None
 
-    hour, minute = part(words.HOUR, 0, 23), part(words.MINUTE, 0, 59)
     if day is not None:
+        hour = part(words.HOUR, 0, 23)
         if hour is None:
             return None
         parts = [day, hour]
@@ -120,10 +121,15 @@ def _of_parts(table: Table, facts: Mapping[str, Facts], day: Column | None = Non
             "made of a day and an hour",
             facts[day.name].nulls == 0,
         )
-    year, month = part(words.YEAR, 1900, 2100), part(words.MONTH, 1, 12)
-    if year is None or month is None:
+    about = [words.of(c.name) - words.YEAR for c in numbers if words.of(c.name) & words.YEAR]
+    for rest in map(frozenset, sorted(about, key=len)):  # of a year of sale the month of sale
+        year, month = part(words.YEAR, 1900, 2100, rest), part(words.MONTH, 1, 12, rest)
+        if year is not None and month is not None:
+            break
+    else:
         return None
-    of_month = part(words.DAY, 1, 31)
+    of_month = part(words.DAY, 1, 31, rest)
+    hour, minute = part(words.HOUR, 0, 23, rest), part(words.MINUTE, 0, 59, rest)
     parts = [year, month, *([of_month] if of_month else [])]
     clocks = [c for c in (hour, minute) if c and of_month]
     clocks = clocks if hour in clocks else []
@@ -144,6 +150,18 @@ def _of_parts(table: Table, facts: Mapping[str, Facts], day: Column | None = Non
         "local" if clocks else "date",
         f"made of {', '.join(c.name for c in used)}",
     )
+
+
+def grain(table: Table, time: EventTime) -> str | None:
+    """What a row is of, as SQL of an interval: a day, a week, a month; None where times have clocks."""
+    moment = f"CAST({time.of_rows} AS TIMESTAMP)"
+    (daily, weekly, monthly) = table.database.execute(
+        f"SELECT bool_and({moment} = date_trunc('day', {moment})), count(DISTINCT isodow({moment})) = 1, "
+        f"bool_and(day({moment}) = 1) AND count(DISTINCT {moment}) > 2 FROM {ROWS}"
+    ).fetchall()[0]
+    if not daily:
+        return None
+    return "1 MONTH" if monthly else "7 DAY" if weekly else "1 DAY"
 
 
 def later_times(table: Table, facts: Mapping[str, Facts], time: EventTime, target: str) -> list[Column]:
