@@ -19,8 +19,8 @@ def usual_shift(table: Table, target: Target, time: EventTime) -> float:
     """The largest PSI of two slices' labels against those of all rows before them; 0 where there are too few rows."""
     label = target.of_rows if target.task != "multiclass" else f"hash({target.of_rows}) % 1000"
     rows = table.database.sql(
-        f"SELECT ({label})::DOUBLE AS label, ntile({SLICES}) OVER (ORDER BY {time.of_rows}, rowid) AS slice FROM {ROWS} "
-        f"WHERE {target.of_rows} IS NOT NULL AND {time.of_rows} IS NOT NULL"
+        f"SELECT ({label})::DOUBLE AS label, ntile({SLICES}) OVER (ORDER BY {time.of_rows}, rowid) AS slice "
+        f"FROM {ROWS} WHERE {target.of_rows} IS NOT NULL AND {time.of_rows} IS NOT NULL"
     ).fetchnumpy()
     labels, slices = np.asarray(rows["label"]), np.asarray(rows["slice"])
     if len(labels) < 10 * SLICES:

@@ -30,6 +30,8 @@ BLANK = ("", "NA")
 # Texts that mean missing: the first wherever they stand, the others where all other values are numbers or times.
 MISSING = ("N/A", "n/a", "#N/A", "NULL", "null", "NaN", "nan", "<NA>", "\\N")
 MISSING_AMONG_NUMBERS = ("None", "none", "-", "--", "?", ".", "missing", "unknown", "Unknown", "nil", "n.a.", "inf")
+# Texts of a source that has types of its own: whole numbers among them are codes.
+CASTS: dict[TextKind, str] = {"date": "DATE", "local": "TIMESTAMP", "timestamp": "TIMESTAMPTZ", "float": "DOUBLE"}
 SINCE_1970 = {1: "seconds", 1_000: "milliseconds", 1_000_000: "microseconds"}
 SENTINELS = (-99, -999, -9999, -99999, -999999)
 READABLE = 0.98  # share of a column's texts that make it one of numbers: the others are set aside
@@ -113,17 +115,10 @@ def _of_texts(
     """Columns of a CSV, all of whose values are texts; the origin with what stands for missing; SQL of the values."""
     names, nulls = origin.names, (*BLANK, *MISSING)
 
-    def kinds(of: Sequence[str], missing: Sequence[str]) -> dict[str, TextKind]:
-        def query(columns: Sequence[int], _: bool) -> str:
-            cells = ", ".join(f"{sql.quote(of[i])} AS c{i}" for i in columns)
-            return f"SELECT {cells}, NULL AS unreadable FROM {relation}"
-
-        return infer(database, Texts(list(of), query, missing)) if of else {}
-
-    found = kinds(names, nulls)
+    found = _kinds(database, relation, names, nulls)
     strings = [name for name, kind in found.items() if kind == "string"]
     wider = (*nulls, *MISSING_AMONG_NUMBERS)
-    narrowed = {name: kind for name, kind in kinds(strings, wider).items() if kind != "string"}
+    narrowed = {name: kind for name, kind in _kinds(database, relation, strings, wider).items() if kind != "string"}
     writings = _writings(database, relation, [name for name in strings if name not in narrowed], wider)
     used = _used(database, relation, [*narrowed, *writings], MISSING_AMONG_NUMBERS)
     used = [*_used(database, relation, names, MISSING), *used]
@@ -144,6 +139,18 @@ def _of_texts(
         columns.append(column)
     settings = dict(origin.settings) | ({"nulls": [*BLANK, *used]} if used else {})
     return columns, replace(origin, settings=settings), values
+
+
+def _kinds(
+    database: duckdb.DuckDBPyConnection, relation: str, names: Sequence[str], missing: Sequence[str]
+) -> dict[str, TextKind]:
+    """The narrowest kind of each column of texts."""
+
+    def query(columns: Sequence[int], _: bool) -> str:
+        cells = ", ".join(f"{sql.quote(names[i])} AS c{i}" for i in columns)
+        return f"SELECT {cells}, NULL AS unreadable FROM {relation}"
+
+    return infer(database, Texts(list(names), query, missing)) if names else {}
 
 
 def _typed_column(source: str, name: str, kind: TextKind) -> Column:
@@ -272,10 +279,18 @@ def _of_values(database: duckdb.DuckDBPyConnection, relation: str) -> tuple[list
     columns = [_valued_column(name, alias[name], kind) for name, kind in described]
     strings = [column.source for column in columns if column.kind == "string"]
     missing = _used(database, relation, strings, (*MISSING, ""))
-    writings = _writings(database, relation, strings, (*missing, *BLANK, *MISSING, *MISSING_AMONG_NUMBERS))
+    wider = (*missing, *BLANK, *MISSING, *MISSING_AMONG_NUMBERS)
+    cast = {name: kind for name, kind in _kinds(database, relation, strings, wider).items() if kind in CASTS}
+    writings = _writings(database, relation, [name for name in strings if name not in cast], wider)
     for place, column in enumerate(columns):
         writing = writings.get(column.source)
-        if writing is not None and not writing.unread:
+        if (kind := cast.get(column.source)) is not None:
+            made = _typed_column(column.source, column.name, kind)
+            text = f"trim({_without(column.expression, wider)})"
+            columns[place] = replace(
+                made, expression=f"CAST({text} AS {CASTS[kind]})", declared="string", note="written as text"
+            )
+        elif writing is not None and not writing.unread:
             columns[place] = replace(
                 column,
                 expression=writing.sql(_without(column.expression, [*missing, *MISSING_AMONG_NUMBERS])),

