@@ -13,7 +13,7 @@ from pipelines.errors import ConfigError
 from pipelines.ingest.shape.units import KINDS
 from pipelines.propose.facts import Facts, facts_of
 from pipelines.propose.keys import Key, key_of
-from pipelines.propose.left_out import left_out
+from pipelines.propose.left_out import is_text, left_out
 from pipelines.propose.rhythm import ENOUGH, LENGTH, Rhythm, rhythm_of
 from pipelines.propose.shift import usual_shift
 from pipelines.propose.table import ROWS, Column, Table, in_chunks
@@ -112,10 +112,11 @@ def draft(name: str, table: Table, wishes: Wishes, now: datetime | None = None) 
     history, entities = _history(table, facts, out.entities, target, rhythm)
     features = [
         *_features(table, facts, out.reasons, key),
-        *_ages(table, facts, time, target, [c.name for c in later]),
+        *(times := _other_times(table, facts, time, target, [c.name for c in later])),
         *_entities(table, [name for name in entities if name in out.reasons], key),
     ]
-    parts = _parts(table, facts, time, rhythm, {feature.name for feature in features})
+    ages: dict[str, dict[str, Any]] = {f"{f.name}_age": {"of": f.name, "part": "age"} for f in times}
+    parts = _parts(table, facts, time, rhythm, {feature.name for feature in features}) | ages
     reasons = {c.source: out.reasons[c.name] for c in table.columns if c.name in out.reasons}
     for entity in set(entities) & set(out.reasons):
         source = next(c.source for c in table.columns if c.name == entity)
@@ -164,7 +165,7 @@ def _features(table: Table, facts: Mapping[str, Facts], reasons: Mapping[str, st
     for column in kept:
         known = facts[column.name]
         rules: dict[str, Any] = {}
-        if unit := unit_of(column.name):
+        if column.kind in ("integer", "float") and (unit := unit_of(column.name)):
             rules["unit"] = unit
         if not known.nulls and known.rows >= ENOUGH:
             rules["nullable"] = False
@@ -172,7 +173,7 @@ def _features(table: Table, facts: Mapping[str, Facts], reasons: Mapping[str, st
             rules["min"] = 0
         if column.name in values:
             rules["allowed"] = values[column.name]
-        kind: ColumnType = column.kind  # type: ignore[assignment]
+        kind: ColumnType = "text" if is_text(column, known) else column.kind  # type: ignore[assignment]
         name = column.name if column.name != key.name or column.name in key.columns else f"{column.name}_value"
         features.append(Feature(name, column.expression, kind, rules, _seen(column, known)))
     return features
@@ -197,6 +198,8 @@ def _few_values(table: Table, facts: Mapping[str, Facts], columns: Sequence[Colu
 def _seen(column: Column, facts: Facts) -> str:
     missing = f"; missing in {facts.nulls / facts.rows:.1%}" if facts.nulls else ""
     note = f"; {column.note}" if column.note else ""
+    if is_text(column, facts):
+        return f"text of {facts.characters:,.0f} characters{missing}{note}"
     if column.kind in ("integer", "float"):
         return f"{_number(facts.low)} to {_number(facts.high)}{missing}{note}"
     return f"{facts.distinct:,} different values{missing}{note}"
@@ -223,28 +226,18 @@ def unit_of(name: str) -> str | None:
     return word if word in words else None
 
 
-def _ages(
+def _other_times(
     table: Table, facts: Mapping[str, Facts], time: EventTime | None, target: Target, later: Sequence[str]
 ) -> list[Feature]:
-    """Days from what was before to the event, and from the event to what is planned."""
-    ages = []
-    for column in table.columns if time else ():
-        assert time is not None
-        if column.kind != "time" or column.name in (*time.columns, *later, target.column):
-            continue
-        if not facts[column.name].values or facts[column.name].distinct == 1:
-            continue
-        event, other = f"CAST({time.expression} AS TIMESTAMP)", f"CAST({column.expression} AS TIMESTAMP)"
-        ages.append(
-            Feature(
-                f"days_since_{column.name}",
-                f"epoch({event} - {other}) / 86400.0",
-                "float",
-                {"unit": "day"},
-                f"made of {column.source!r}; look: is it known by then?",
-            )
-        )
-    return ages
+    """Times of what was before the event, or is planned for after it: their distance from it is a feature."""
+    if time is None:
+        return []
+    apart = (*time.columns, *later, target.column)
+    return [
+        Feature(c.name, c.expression, "timestamp", {}, "look: is it known by then? (features.datetime)", False)
+        for c in table.columns
+        if c.kind == "time" and c.name not in apart and facts[c.name].distinct > 1
+    ]
 
 
 def _history(

@@ -170,7 +170,9 @@ def _dataset(draft: Draft) -> str:
 
 def _features(draft: Draft) -> str:
     lines = ["features:", "  columns: all"]
-    if excluded := [feature.name for feature in draft.features if not feature.is_learnt_from]:
+    if excluded := [
+        feature.name for feature in draft.features if not feature.is_learnt_from and feature.type != "timestamp"
+    ]:
         lines.append(f"  exclude: {_flow(excluded)}")
     if draft.parts:
         lines.append(f"  datetime: {_flow(draft.parts)}")

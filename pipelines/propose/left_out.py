@@ -185,7 +185,7 @@ def _as_category(column: Column, facts: Facts) -> str | None:
     if column.kind != "string" and not is_code:
         return None
     if is_text(column, facts):
-        return f"text of {facts.characters:,.0f} characters, which is no category"
+        return None
     if facts.distinct >= UNIQUE * facts.values:
         return f"an id: {facts.distinct:,} different values in {facts.values:,} rows"
     if facts.distinct > MOST_CATEGORIES or facts.repeats < REPEATS:

@@ -13,7 +13,7 @@ from pipelines.errors import ConfigError, DataError
 from pipelines.propose.table import ROWS, Table
 from pipelines.propose.times import EventTime
 
-ENOUGH, SOME = 200, 40  # rows of the usual partition; of a table that has fewer
+ENOUGH, SOME = 100, 40  # rows of the usual partition; of a table that has fewer
 ENOUGH_OF_AN_HOUR = 2_000  # more runs a day have to be worth it
 MOST_EMPTY = 0.1
 FEWEST = 8  # partitions, of which some are learnt from, some tested on, and the rest played
@@ -41,7 +41,7 @@ class Rhythm:
 
 
 def rhythm_of(table: Table, time: EventTime, zone: str, now: datetime, named: str | None = None) -> Rhythm:
-    """The finest rhythm whose usual partition has 200 rows, or 40 where there are no more; else the coarsest.
+    """The finest rhythm whose usual partition has 100 rows, or 40 where there are no more; else the coarsest.
 
     Raises:
         ConfigError: `named` is no rhythm.

@@ -173,3 +173,18 @@ def test_names_become_names_of_columns(tmp_path: Path) -> None:
     draft = drafted(tmp_path, pa.table(rows), "returned")
     assert {"country", "paid"} <= {feature.name for feature in draft.features}
     assert draft.key.expression == '"ORDER ID"'
+
+
+def test_texts_are_read_for_their_words_and_other_times_count_as_days(tmp_path: Path) -> None:
+    rows = orders(1_500)
+    random = np.random.default_rng(7)
+    told = ["the parcel", "came late", "box was broken", "please send another", "thank you", "it does not fit"]
+    rows["message"] = [" ".join(random.choice(told, 5)) + f" {number}" for number in range(1_500)]
+    rows["customer_since"] = rows["placed_at"] - random.integers(1, 900, 1_500).astype("timedelta64[D]")
+    draft = drafted(tmp_path, pa.table(rows), "returned")
+    types = {feature.name: feature.type for feature in draft.features}
+    assert types["message"] == "text"
+    assert types["customer_since"] == "timestamp"
+    assert draft.parts["customer_since_age"] == {"of": "customer_since", "part": "age"}
+    assert draft.time is not None
+    assert draft.time.columns == ("placed_at",), "what lies long before is not when it happens"
