@@ -11,6 +11,10 @@ known from now on, and what former models saw stays. With *restate* the rows are
 scores and monitors it too; or without a key and with `first` and `last`, which loads a bulk history and wakes nothing.
 `airflow backfill create` loads a range of partitions, each with all that follows.
 
+Of deliveries (`partitions.every: delivery`) its clock looks each day for those that have come, takes them in, and has
+each scored and monitored. By hand without anything it looks at once; with a *partition key* (`d00003`) it takes that
+delivery in again; `first` and `last` load several and wake nothing. Skipped: nothing new has come.
+
 **Triage.**
 
 - `validate` failed with *DataError* or *SchemaError*: too many bad rows, or other columns than declared. Nothing was
@@ -25,6 +29,8 @@ scores and monitors it too; or without a key and with `first` and `last`, which 
 - `publish` says *partitions were missed*: they closed while no scheduler ran. Its reason has the command that loads
   them; `evergreen status <problem>` shows it too.
 - `extract` failed with *has not closed*: the partition's rows are still coming. The message says when it closes.
+- `publish` says *other deliveries*: a file that was ingested has changed, or is gone. Its reason has the command that
+  takes the correction in. Of one that was refused `extract` waits until it changes, or somebody names its key.
 - No run at all: the DAG is paused, or `partitions.last` of problem.yaml lies behind.
 """
 
@@ -35,7 +41,7 @@ from typing import Any
 from airflow.sdk import DAG, Param, task
 
 from include import alerts, assets
-from include.boundary import boundary, run, span, stage
+from include.boundary import boundary, run, span, stage, tell_partitions
 from include.links import Validation
 from include.wiring import clock, key_or_none, options, problems
 from pipelines.problem import Problem
@@ -43,8 +49,8 @@ from pipelines.problem import Problem
 
 @task
 @boundary
-def extract(problem: str, *, dag_run: Any = None, params: Any = None) -> Any:
-    return run("ingest.extract", problem, *span(dag_run, params))
+def extract(problem: str, by_delivery: bool = False, *, dag_run: Any = None, params: Any = None) -> Any:
+    return run("ingest.extract", problem, *span(dag_run, params, may_look=by_delivery))
 
 
 validate = stage("ingest.validate")
@@ -52,8 +58,11 @@ validate = stage("ingest.validate")
 
 @task
 @boundary
-def publish(problem: str, validated: Any, *, params: Any = None) -> Any:
-    return run("ingest.publish", problem, validated, restate=bool(params["restate"]))
+def publish(problem: str, validated: Any, *, dag_run: Any = None, params: Any = None) -> Any:
+    published = run("ingest.publish", problem, validated, restate=bool(params["restate"]))
+    if not (dag_run.partition_key or params["first"]):
+        tell_partitions(assets.events(problem), published.came)
+    return published
 
 
 def build(problem: Problem) -> None:
@@ -74,7 +83,7 @@ def build(problem: Problem) -> None:
         **clock(problem.partitions),
         **options(problem, __doc__),
     ):
-        validated = validate(problem.name, extract(problem.name))
+        validated = validate(problem.name, extract(problem.name, problem.partitions.by_delivery))
         validated.operator.operator_extra_links = (Validation(),)
         publish.override(outlets=[assets.events(problem.name)], on_success_callback=alerts.held_back)(
             problem.name, validated

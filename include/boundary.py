@@ -13,7 +13,7 @@ What happened is pushed as the XCom `verdict` (one line) and is the last thing i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, NoReturn, ParamSpec
 
@@ -99,10 +99,11 @@ def partition_key(dag_run: Any) -> str:
     return str(dag_run.partition_key)
 
 
-def span(dag_run: Any, params: Mapping[str, Any]) -> tuple[str, str]:
+def span(dag_run: Any, params: Mapping[str, Any], *, may_look: bool = False) -> tuple[str | None, str | None]:
     """First and last partition that an ingest run covers, both included.
 
-    A run with a partition key covers that partition; one without covers its params `first` to `last`.
+    A run with a partition key covers that partition; one without covers its params `first` to `last`. `may_look`: of
+    a problem of deliveries a run that is told nothing looks for those that have come: both are None.
 
     Raises:
         AirflowFailException: neither is given, or both are.
@@ -112,12 +113,20 @@ def span(dag_run: Any, params: Mapping[str, Any]) -> tuple[str, str]:
         if first or last:
             _refuse("this run has both a partition key and the params first/last", "give one or the other")
         return dag_run.partition_key, dag_run.partition_key
+    if may_look and not (first or last):
+        return None, None
     if not (first and last):
         _refuse(
             "this run has neither a partition key nor both of the params first and last",
             "trigger it with a partition key for one partition, or with first and last for a bulk history",
         )
     return str(first), str(last)
+
+
+def tell_partitions(outlet: Asset, keys: Sequence[str]) -> None:
+    """Let what is scheduled on an asset run for these partitions, which the run came to know itself."""
+    if keys and (context := _context()):
+        context["outlet_events"][outlet].add_partitions(list(keys))
 
 
 def _refuse(what: str, cure: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""When ingest runs: once for each partition of a problem, after it has closed."""
+"""When ingest runs: once for each partition of a problem, after it has closed; of deliveries, once a day."""
 
 from __future__ import annotations
 
@@ -10,8 +10,36 @@ from zoneinfo import ZoneInfo
 
 import pendulum
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, Timetable
+from airflow.timetables.trigger import CronTriggerTimetable
 
 from pipelines.config import Partitions
+
+
+class NewDeliveries(CronTriggerTimetable):
+    """A look for deliveries, each day at `Partitions.at`.
+
+    What a run finds it does not know beforehand: it has no key, and its `publish` tells the keys of what has come. A
+    run by hand may have the key of one delivery.
+    """
+
+    partitioned_at_runtime = True
+
+    def __init__(self, partitions: Partitions) -> None:
+        hour, minute = map(int, partitions.at.split(":"))
+        super().__init__(f"{minute} {hour} * * *", timezone=partitions.timezone)
+        self.partitions = partitions
+        self.description = f"Looks for new deliveries at {partitions.at} {partitions.timezone}"
+
+    @property
+    def summary(self) -> str:
+        return f"new deliveries, {self.partitions.at}"
+
+    def serialize(self) -> dict[str, Any]:
+        return self.partitions.model_dump(mode="json")
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> NewDeliveries:
+        return cls(Partitions.model_validate(data))
 
 
 class ClosedPartitions(Timetable):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from include.alerts import failed
 from include.boundary import last_word
-from include.timetable import ClosedPartitions
+from include.timetable import ClosedPartitions, NewDeliveries
 from pipelines.config import Partitions
-from pipelines.config.partitions import HOUR
+from pipelines.config.partitions import DELIVERY, HOUR
 from pipelines.errors import ConfigError
 from pipelines.problem import Problem, load_problem, problem_names
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+"""Of a clock that runs for ever: Airflow asks for a beginning, and catches nothing up."""
 
 
 def problems() -> list[Problem]:
@@ -49,8 +52,11 @@ def options(problem: Problem, manual: str | None) -> dict[str, Any]:
 def clock(partitions: Partitions) -> dict[str, Any]:
     """When ingest runs: after each partition has closed, for the partition that has just closed.
 
-    The run of the first partition is the first, that of the last is the last: past it there is no run.
+    The run of the first partition is the first, that of the last is the last: past it there is no run. Deliveries are
+    looked for each day.
     """
+    if partitions.by_delivery:
+        return {"schedule": NewDeliveries(partitions), "start_date": LONG_AGO}
     last = partitions.last_key
     return {
         "schedule": ClosedPartitions(partitions),
@@ -61,8 +67,9 @@ def clock(partitions: Partitions) -> dict[str, Any]:
 
 def key_or_none(partitions: Partitions) -> dict[str, Any]:
     """JSON schema of a DAG's param that names a partition or none: a day, which the form offers a calendar for, or the
-    key of an hour."""
-    kind = {"pattern": f"^{HOUR}$"} if partitions.every == "hour" else {"format": "date"}
+    key of an hour or a delivery."""
+    keys = {"hour": {"pattern": f"^{HOUR}$"}, "delivery": {"pattern": f"^{DELIVERY}$"}}
+    kind = keys.get(partitions.every, {"format": "date"})
     return {"type": ["null", "string"], **kind}
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines import stages, store
+from pipelines import deliveries, stages, store
 from pipelines.errors import ConfigError, NothingToDo
 from pipelines.handoffs import line
 from pipelines.handoffs.base import HandOff
@@ -38,6 +38,7 @@ PLACES = {
     "EVERGREEN_STORE_URI": "file:///folder or s3://bucket/prefix",
     "MLFLOW_TRACKING_URI": "a server's address, or sqlite:////folder/mlflow.db",
 }
+KEYS = ("partition", "first", "last", "window_from")
 OPTIONS = ("partition", "first", "last", "candidate", "restate", "how", "window_from")
 
 
@@ -103,7 +104,8 @@ def present(value: Any) -> Any:
     return None if isinstance(value, Missing) else value
 
 
-def ingest(problem_name: str, first: str, last: str, restate: bool = False) -> Published:
+def ingest(problem_name: str, first: str | None = None, last: str | None = None, restate: bool = False) -> Published:
+    """Without `first` and `last`, of a problem of deliveries: what has come since."""
     extracted = logged("ingest.extract", problem_name, first, last)
     published: Published = logged(
         "ingest.publish", problem_name, logged("ingest.validate", problem_name, extracted), restate
@@ -203,8 +205,12 @@ def run(name: str, problem_name: str, options: Mapping[str, str | bool | None], 
         raise ConfigError(
             f"{name} needs {', '.join(missing)}", where="evergreen run", cure="give " + " and ".join(hints)
         )
-    _check_keys(load_problem(problem_name), values)
+    problem = load_problem(problem_name)
+    if not problem.partitions.by_delivery:
+        _check_keys(problem, values)
     _require_places(dag)
+    if problem.partitions.by_delivery:
+        values |= _deliveries_named(problem, dag, values)
     given_values = {p.name: values[p.name] for p in wanted if p.name in values}
     if not stage:
         return function(problem_name, **given_values)
@@ -212,12 +218,24 @@ def run(name: str, problem_name: str, options: Mapping[str, str | bool | None], 
         return stages.stage(name)(problem_name, **given_values)
 
 
+def _keys_in(values: Mapping[str, object]) -> dict[str, str]:
+    return {name: key for name in KEYS if isinstance(key := values.get(name), str)}
+
+
 def _check_keys(problem: Problem, values: Mapping[str, object]) -> None:
     """Before anything works: a wrong key is told at once, whichever stage would stumble over it."""
-    for name in ("partition", "first", "last", "window_from"):
-        key = values.get(name)
-        if isinstance(key, str):
-            problem.partitions.parse(key)
+    for key in _keys_in(values).values():
+        problem.partitions.parse(key)
+
+
+def _deliveries_named(problem: Problem, dag: str, values: Mapping[str, object]) -> dict[str, str]:
+    """Keys of the deliveries that `values` name, by key or as their file is called, one that has just come too."""
+    named = _keys_in(values)
+    if named and dag == "ingest":
+        from pipelines.ingest.sources import offered
+
+        deliveries.look(problem, offered(problem))
+    return {name: deliveries.named(problem, text) for name, text in named.items()}
 
 
 def _require_places(dag: str) -> None:

@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from pipelines.config import (
+    DELIVERED,
     LOSSES_OF,
     METRICS_OF,
     NOUNS,
@@ -61,7 +62,7 @@ from pipelines.errors import ConfigError
 Query = Literal["events", "labels"]
 # Where columns cannot be taken from a source, that is said, and not what is missing for want of them.
 FOLLOWS_FROM_SHORTHAND = re.compile(r"columns(\.\w+\.type)?: missing|features\.columns: List should have at least 1")
-SETTING_OF: dict[Query, str] = {"events": "time", "labels": "label"}
+SETTING_OF: dict[Query, Literal["time", "label"]] = {"events": "time", "labels": "label"}
 """What stands in place of a query's file."""
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -83,7 +84,10 @@ class Problem(Config):
         "in place of events.sql",
     )
     label: WrittenLabel = Field(
-        None, exclude_if=is_none, description="with `time`: what is to be predicted, in place of labels.sql"
+        None,
+        exclude_if=is_none,
+        description="with `time`, or of deliveries: what is to be predicted, in place of labels.sql (of deliveries, of "
+        "events.sql too)",
     )
     partitions: Partitions
     sources: dict[Name, Source] = Field(min_length=1, description="tables that events and labels are selected from")
@@ -117,6 +121,7 @@ class Problem(Config):
     def _sections_agree(self) -> Problem:
         """What no section can see by itself. Everything that is wrong is told at once, a line each."""
         faults = [*self._name_faults(), *self._task_faults(), *self._feature_faults(), *self._release_faults()]
+        faults += self._delivery_faults() if self.partitions.by_delivery else self._faults_in_time()
         if faults:
             raise ValueError("\n".join(faults))
         return self
@@ -273,6 +278,81 @@ class Problem(Config):
                 close = did_you_mean(name, [*features, *self.columns])
                 yield f"evaluation.fairness.groups: {name!r} is neither a feature nor a column{close}"
 
+    def _faults_in_time(self) -> Iterator[str]:
+        if self.dataset.split.drawn:
+            yield (
+                "dataset.split.drawn: goes with deliveries (partitions.every: delivery). What has a time is split by "
+                "it: a random split of data that moves reports what no future will show"
+            )
+
+    def _delivery_faults(self) -> Iterator[str]:
+        """What asks for a time that rows of deliveries do not have."""
+        no_time = "deliveries have no time"
+        if self.time is not None:
+            yield (
+                f"time: {no_time}, only an order. If {self.time!r} says when a row happens, cut by it "
+                "(partitions.every: day, with first); if not, leave `time` out"
+            )
+        if self.label and self.label.known is not None:
+            yield f"label.known: {no_time}: a label is known from the delivery on that brings it; leave it out"
+        if self.features.history:
+            yield (
+                f"features.history: {', '.join(self.features.history)}: {no_time}, so nothing says which rows lay "
+                "before another; leave them out, or cut by a time (partitions.every: day)"
+            )
+        for name, part in self.features.datetime.items():
+            if part.of in ("event_time", "cutoff_time"):
+                yield f"features.datetime.{name}.of: {no_time}: take it of a column that is a timestamp"
+        if self.labels.delay_days or self.labels.maturity_days:
+            yield (
+                f"labels: delay_days and maturity_days count days, and {no_time}: a label is there once a delivery has "
+                "brought it. Leave them out"
+            )
+        if self.labels.after_maturity == "negative":
+            yield (
+                "labels.after_maturity: negative: no time passes after which a label would have come; let the label "
+                "be 0 where it is missing (label: coalesce(..., 0))"
+            )
+        for name, source in self.sources.items():
+            if source.time_column:
+                how = "a delivered source is read delivery by delivery, the others are read whole"
+                yield f"sources.{name}.time_column: {no_time}: {how}; leave it out"
+        settings: list[tuple[str, object, object, str]] = [
+            ("validation.max_age_days", self.validation.max_age_days, None, "leave it out"),
+            ("gate.max_age_days", self.gate.max_age_days, None, "leave it out"),
+            (
+                "dataset.sampling.half_life_days",
+                self.dataset.sampling.half_life_days,
+                None,
+                "take dataset.window_partitions",
+            ),
+            (
+                "dataset.split.validation_partitions",
+                self.dataset.split.validation_partitions,
+                1,
+                "take drawn.validation",
+            ),
+            ("dataset.split.test_partitions", self.dataset.split.test_partitions, 2, "take drawn.test"),
+            ("replay", self.replay, None, "leave it out: deliveries are ingested one after another as they come"),
+        ]
+        for place, value, default, cure in settings:
+            if value != default:
+                yield f"{place}: {no_time}; {cure}"
+        delivered = self.partitions.source
+        if delivered is not None and delivered not in self.sources:
+            yield f"partitions.source: there is no source {delivered!r}{did_you_mean(delivered, self.sources)}"
+        if delivered is None and len(self.sources) > 1:
+            names = ", ".join(self.sources)
+            yield f"partitions.source: which of {names} is delivered? The others are read whole each time"
+        for name, source in self.sources.items():
+            if name in (delivered, *([] if delivered else self.sources)) and DELIVERED in source.columns:
+                yield f"sources.{name}.columns: {DELIVERED!r} is a name that Evergreen gives itself; rename it"
+
+    @property
+    def delivered(self) -> str:
+        """The source that is delivered, of a problem of deliveries."""
+        return self.partitions.source or next(iter(self.sources))
+
     def _release_faults(self) -> Iterator[str]:
         release, known = self.release, LOSSES_OF[self.task]
         loss = release.loss(self.task)
@@ -348,23 +428,28 @@ class Problem(Config):
                 f"{path} cannot be read: {error.strerror}",
                 where=str(path),
                 cure=f"write the query that gives the {name}, one row each; or, where one source is one row per "
-                f"event, say `{SETTING_OF[name]}` in problem.yaml",
+                f"event, say `{self.setting_of(name)}` in problem.yaml",
             ) from error
+
+    def setting_of(self, name: Query) -> Literal["time", "label"]:
+        """The setting that may stand in place of a query's file."""
+        return "label" if self.partitions.by_delivery else SETTING_OF[name]
 
     def place(self, name: Query) -> str:
         """Where somebody looks who wants to change a query: its file, or the setting that it is made of."""
         if self._made_query(name) is not None:
-            return f"{self._folder / 'problem.yaml'}, {SETTING_OF[name]}"
+            return f"{self._folder / 'problem.yaml'}, {self.setting_of(name)}"
         return str(self._folder / f"{name}.sql")
 
     def _made_query(self, name: Query) -> str | None:
-        """The query that `time` and `label` stand for; None where a file has it."""
-        if self.time is None:
+        """The query that `time` and `label` stand for; None where a file has it. Of deliveries it is `label` alone."""
+        time = DELIVERED if self.partitions.by_delivery and self.label else self.time
+        if time is None:
             return None
         ((source, declared),) = self.sources.items()
         if name == "events":
-            return events_query(source, self.key, self.time, self.columns)
-        return labels_query(source, self.key, self.time, self.label, declared.columns) if self.label else None
+            return events_query(source, self.key, time, self.columns)
+        return labels_query(source, self.key, time, self.label, declared.columns) if self.label else None
 
     @property
     def queries(self) -> tuple[Query, ...]:
@@ -378,10 +463,12 @@ class Problem(Config):
         """What time it is for the problem, `newest` being its newest ingested partition.
 
         Where data keeps coming that is `now`; a problem whose data lies in the past lives at the end of its newest
-        partition, so that a replay learns of things as it would have then.
+        partition, so that a replay learns of things as it would have then. So does one of deliveries, whose moments are
+        no times of the world.
         """
         end = self.partitions.end(newest)
-        return end if self.partitions.is_past(now) else max(end, now)
+        lives_there = self.partitions.by_delivery or self.partitions.is_past(now)
+        return end if lives_there else max(end, now)
 
     @property
     def classes(self) -> list[str]:
@@ -492,7 +579,8 @@ def load_problem(name: str) -> Problem:
     folder = problems_folder() / name
     path = folder / "problem.yaml"
     problem = parse_problem(_settings_of(name), folder)
-    for query, setting in SETTING_OF.items():
+    for query in SETTING_OF:
+        setting = problem.setting_of(query)
         if getattr(problem, setting) is not None and (folder / f"{query}.sql").exists():
             raise ConfigError(
                 f"{setting}: {query}.sql is there too, and only one can say what the {query} are",
@@ -523,7 +611,8 @@ def undeclared_table(name: str) -> Problem | None:
     except (ConfigError, KeyError):
         return None
     is_undeclared = len(alone.sources) == 1 and not any(source.columns for source in alone.sources.values())
-    return alone if is_undeclared and raw.get("time") is not None else None
+    is_plain = raw.get("time") is not None or (alone.partitions.by_delivery and raw.get("label") is not None)
+    return alone if is_undeclared and is_plain else None
 
 
 def _settings_of(name: str) -> dict[str, Any]:

@@ -141,6 +141,8 @@ def partition_of(partitions: Partitions, time: str) -> str:
         past = partitions.minutes_past
         hour = f"date_trunc('hour', ({time} AT TIME ZONE 'UTC') - INTERVAL {past} MINUTE)"
         return f"strftime({hour}, '%Y-%m-%dT%H{f'{past:02}' if past else ''}Z')"
+    if partitions.by_delivery:
+        return f"printf('d%05d', (epoch_us({time}) // 3600000000)::BIGINT)"
     local = f"({time} AT TIME ZONE {literal(partitions.timezone)})"
     return f"strftime(date_trunc('{partitions.every}', {local}), '%Y-%m-%d')"
 

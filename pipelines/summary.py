@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from pipelines import ledger, quarantine, store
+from pipelines import deliveries, ledger, quarantine, store
 from pipelines.artifacts import TableName
 from pipelines.asof.as_known import holds_now
 from pipelines.asof.ingested import empty, ingested
@@ -169,6 +169,8 @@ def missed(problem: Problem, now: datetime, done: Collection[str] | None = None)
     done = set(ingested(problem) if done is None else done)
     if not done:
         return []
+    if problem.partitions.by_delivery:
+        return sorted(set(deliveries.registered(problem)) - done - quarantine.held(problem))
     due = problem.partitions.due(problem.present(max(done), now))
     accounted_for, oldest = done | quarantine.held(problem), min(done)
     return [key for key in due if key > oldest and key not in accounted_for]
@@ -179,10 +181,14 @@ def missed_in_words(problem: Problem, keys: Sequence[str]) -> str | None:
     if not keys:
         return None
     first, last, name = min(keys), max(keys), problem.name
+    if problem.partitions.by_delivery:
+        come = "1 delivery has come and was" if len(keys) == 1 else f"{len(keys)} deliveries have come and were"
+        spans = problem.partitions.spans(keys)
+        return f"{come} not ingested: {spans}. To load what is missing: evergreen run ingest {name}"
     every, since, until = problem.partitions.every, first, last
     if every == "hour":  # Airflow takes what clocks of the zone show
         since, until = (f"{problem.partitions.start(key):%Y-%m-%dT%H:%M}" for key in (first, last))
-    what = f"1 {every} closed and was" if len(keys) == 1 else f"{len(keys)} {every}s closed and were"
+    what = f"1 {every} closed and was" if len(keys) == 1 else f"{len(keys)} {problem.partitions.plural} closed and were"
     return (
         f"{what} not ingested: {problem.partitions.spans(keys)}. To load what is missing, with all that follows: "
         f"airflow backfill create --dag-id {name}.ingest --from-date {since} --to-date {until}; "

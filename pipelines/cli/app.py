@@ -136,7 +136,7 @@ def status(
     """
     from rich.table import Table
 
-    from pipelines import summary
+    from pipelines import deliveries, summary
 
     load_environment()
     for name in [problem_name] if problem_name else problem_names():
@@ -151,11 +151,14 @@ def status(
         else:
             assert state.since is not None
             table.add_row("serves", f"version {state.version}, since {state.since:%Y-%m-%d %H:%M} UTC")
-            table.add_row("trained on", f"what was known at the end of {state.trained_on}")
+            table.add_row(
+                "trained on",
+                f"what was known at the end of {escape(deliveries.shown(problem, state.trained_on or ''))}",
+            )
         if state.release:
             table.add_row("release", f"{state.release}; evergreen release {name}")
         for kind, newest in state.newest.items():
-            table.add_row(f"newest {kind}", newest or "none yet")
+            table.add_row(f"newest {kind}", escape(deliveries.shown(problem, newest)) if newest else "none yet")
         if state.missed:
             table.add_row("missed", escape(state.missed))
         table.add_row("last verdict", f"{state.verdict}: {state.reason}" if state.verdict else "none yet")
@@ -187,18 +190,21 @@ def _is_sound(name: str, quick: bool) -> bool:
     """Print what there is to say of a problem, and whether it can be run."""
     from datetime import UTC, datetime
 
-    from pipelines.ingest.look import Remark, check_sources, declaration, look
+    from pipelines.ingest.look import Remark, check_sources, come_so_far, declaration, look, newest
 
     remarks: list[Remark] = []
+    now = datetime.now(UTC)
     try:
         problem = load_problem(name)
         faults = check_sources(problem)
-        closed = [] if faults or quick else problem.partitions.due(datetime.now(UTC))
-        remarks = look(problem, closed[-1]) if closed else []
+        if not (faults or quick):
+            come = come_so_far(problem)
+            last = newest(problem, come, now)
+            remarks = look(problem, last, come) if last else []
     except EvergreenError as error:
         faults = [error]
         if not quick and (table := undeclared_table(name)):
-            remarks = declaration(table, table.partitions.newest_due(datetime.now(UTC)))
+            remarks = declaration(table, now)
     except Exception as error:  # of ours, and no reason to look at no other problem
         errors.print_exception(max_frames=8)
         console.print(
@@ -228,7 +234,12 @@ def run(
         ),
     ],
     problem_name: ProblemName,
-    partition: Annotated[str, typer.Option(help="partition key, such as 2013-04-01; of an hour 2013-04-01T05Z")] = "",
+    partition: Annotated[
+        str,
+        typer.Option(
+            help="partition key, such as 2013-04-01; of an hour 2013-04-01T05Z; a delivery, by d00003 or by its name"
+        ),
+    ] = "",
     first: Annotated[str, typer.Option(help="first partition of a range (ingest)")] = "",
     last: Annotated[str, typer.Option(help="last partition of a range (ingest)")] = "",
     candidate: Annotated[str, typer.Option(help="name of a candidate (train.train)")] = "",
@@ -355,7 +366,7 @@ def _print_summary(problem: Problem) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from pipelines import summary
+    from pipelines import deliveries, summary
 
     table = Table(title=f"{problem.name}, by {problem.partitions.every}", title_justify="left", box=SIMPLE_HEAD)
     for name in ("partition", "rows in", "quarantined", "scored", summary.headline(problem).upper()):
@@ -367,7 +378,7 @@ def _print_summary(problem: Problem) -> None:
         action = "; ".join(part for part in (action, row.release) if part)
         style = "bold" if row.action == "retrain" else None
         table.add_row(
-            row.partition,
+            escape(deliveries.shown(problem, row.partition)),
             f"{row.rows:,}",
             f"{row.quarantined:,}",
             f"{row.scored:,}" if row.scored else "",

@@ -23,7 +23,9 @@ quarantine = typer.Typer(
 )
 
 ProblemName = Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")]
-Partition = Annotated[str, typer.Argument(help="partition key, such as 2013-04-01", metavar="KEY")]
+Partition = Annotated[
+    str, typer.Argument(help="partition key, such as 2013-04-01; a delivery by its name too", metavar="KEY")
+]
 Reason = Annotated[str, typer.Option(help="why, for the ledger")]
 RowId = Annotated[str, typer.Argument(help="id of the row, as `list` shows it", metavar="ID")]
 
@@ -41,10 +43,12 @@ def list_rows(
     """
     from rich.table import Table
 
+    from pipelines import deliveries
     from pipelines import quarantine as rows
 
     load_environment()
-    waiting = rows.listing(load_problem(problem_name), partition)
+    problem = load_problem(problem_name)
+    waiting = rows.listing(problem, partition and deliveries.key_of(problem, partition))
     table = Table(
         "id", "partition", "source", "rules", "row", title=f"{problem_name}: {len(waiting)} rows in quarantine"
     )
@@ -129,11 +133,14 @@ def hold(problem_name: ProblemName, key: Partition, reason: Reason = "") -> None
     Example:
         evergreen quarantine hold flight_delay 2013-04-01 --reason "a dead sensor"
     """
+    from pipelines import deliveries
     from pipelines import quarantine as kept
 
     _require(reason, "a quarantine")
     load_environment()
-    is_new = kept.hold(load_problem(problem_name), key, reason, {"by": "hand"})
+    problem = load_problem(problem_name)
+    key = deliveries.key_of(problem, key)
+    is_new = kept.hold(problem, key, reason, {"by": "hand"})
     console.print(f"held: {key}" if is_new else f"{key} was held before")
 
 
@@ -144,11 +151,14 @@ def readmit(problem_name: ProblemName, key: Partition, reason: Reason = "") -> N
     Example:
         evergreen quarantine readmit flight_delay 2013-04-01 --reason "the sensor was right"
     """
+    from pipelines import deliveries
     from pipelines import quarantine as kept
 
     _require(reason, "a readmission")
     load_environment()
-    was_held = kept.readmit(load_problem(problem_name), key, reason, {"by": "hand"})
+    problem = load_problem(problem_name)
+    key = deliveries.key_of(problem, key)
+    was_held = kept.readmit(problem, key, reason, {"by": "hand"})
     console.print(f"readmitted: {key}" if was_held else f"{key} was not held")
 
 
@@ -160,7 +170,12 @@ def _require(reason: str, what: str) -> None:
 def rebuild(
     problem_name: ProblemName,
     partition: Annotated[str, typer.Option(help="partition key, such as 2013-04-01")],
-    as_of: Annotated[str, typer.Option(help="moment, such as 2013-05-01 or 2013-05-01T12:00+00:00; naive: UTC")],
+    as_of: Annotated[
+        str,
+        typer.Option(
+            help="moment, such as 2013-05-01 or 2013-05-01T12:00+00:00; naive: UTC; of deliveries the newest that had come"
+        ),
+    ],
     to: Annotated[Path | None, typer.Option(help="folder to write the rows to, as Parquet")] = None,
 ) -> None:
     """A partition as it was known at a moment of the past: rows and content hashes of its events, labels, features.
@@ -170,15 +185,16 @@ def rebuild(
     """
     import pyarrow.parquet as pq
 
-    from pipelines import store
+    from pipelines import deliveries, store
     from pipelines.dataset.rebuild import content_hash
     from pipelines.dataset.rebuild import rebuild as rebuild_partition
 
     load_environment()
     problem = load_problem(problem_name)
-    tables = rebuild_partition(
-        problem, partition, _moment(as_of), store.dataset(problem, "events"), store.dataset(problem, "labels")
-    )
+    key = deliveries.key_of(problem, partition)
+    by_delivery = problem.partitions.by_delivery
+    moment = problem.partitions.end(deliveries.named(problem, as_of)) if by_delivery else _moment(as_of)
+    tables = rebuild_partition(problem, key, moment, store.dataset(problem, "events"), store.dataset(problem, "labels"))
     for name, rows in tables.items():
         console.print(f"{name:<9} {rows.num_rows:>9,} rows  sha256 {content_hash(rows)}")
         if to is not None:

@@ -62,6 +62,12 @@ def _replay(
     from pipelines.policies.replay import replay as play
     from pipelines.policies.table import decisions, summary
 
+    if problem.partitions.by_delivery:
+        raise ConfigError(
+            "deliveries have no time to play again",
+            where="evergreen decide --replay",
+            cure="look at what was decided: leave out --replay; to compare policies cut rows by a time",
+        )
     problem = with_policy(problem, policy)
     history = History(problem, _candidate(problem, candidate))
     begin, end = ranges(problem, history.partitions, first, last)

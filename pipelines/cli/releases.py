@@ -139,10 +139,11 @@ def show_served(problem: Problem, day: str) -> None:
     """Which versions served the partition of a day, at which shares, why, and who approved."""
     from rich.table import Table
 
-    from pipelines import summary
+    from pipelines import deliveries, summary
 
     try:
-        key = problem.partitions.last_of(day_or_hour(day))
+        parts = problem.partitions
+        key = deliveries.named(problem, day) if parts.by_delivery else parts.last_of(day_or_hour(day))
     except ValueError as error:
         raise ConfigError(f"{day!r} is no date", where="--on", cure="give a day such as 2013-05-20") from error
     table = Table(title=f"{problem.name}, {problem.partitions.every} of {key}", title_justify="left")

@@ -23,7 +23,7 @@ from pipelines.config.base import (
     is_vector,
     may_be_left_out,
 )
-from pipelines.config.dataset import Augmentation, Dataset, Leaks, Resampling, Sampling, Split
+from pipelines.config.dataset import Augmentation, Dataset, Drawn, Leaks, Resampling, Sampling, Split
 from pipelines.config.evaluation import (
     Behaviour,
     Bootstrap,
@@ -37,8 +37,8 @@ from pipelines.config.evaluation import (
 )
 from pipelines.config.features import Cross, DatetimePart, Features, History
 from pipelines.config.labels import Hand, LabelingFunction, Labels, SelfTraining, Weak
-from pipelines.config.partitions import Partitions, day_or_hour, is_key
-from pipelines.config.plain_table import Label, WrittenLabel, events_query, labels_query
+from pipelines.config.partitions import Partitions, day_or_hour, delivery_at, is_key, plural
+from pipelines.config.plain_table import DELIVERED, Label, WrittenLabel, events_query, labels_query
 from pipelines.config.release import LOSSES_OF, Loss, Release, Rung, RungKind
 from pipelines.config.serving import COSTS, Monitoring, Policy, Replay, Scoring
 from pipelines.config.sources import Column, Shape, Source, Validation, Volume
@@ -71,6 +71,7 @@ from pipelines.config.written_out import shorthand_faults, written_out
 __all__ = [
     "BASELINES",
     "COSTS",
+    "DELIVERED",
     "ENSEMBLES",
     "LOSSES_OF",
     "LOSS_OF",
@@ -99,6 +100,7 @@ __all__ = [
     "Dataset",
     "DatetimePart",
     "Discretise",
+    "Drawn",
     "Encoding",
     "Evaluation",
     "Fairness",
@@ -157,6 +159,7 @@ __all__ = [
     "WrittenLabel",
     "day_or_hour",
     "default_preprocessing",
+    "delivery_at",
     "did_you_mean",
     "events_query",
     "is_key",
@@ -164,6 +167,7 @@ __all__ = [
     "is_vector",
     "labels_query",
     "may_be_left_out",
+    "plural",
     "shorthand_faults",
     "written_out",
 ]

@@ -6,11 +6,32 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.config.base import Config
+from pipelines.config.base import Config, is_none
+
+
+class Drawn(Config):
+    """Rows are held out by chance, those with one key, or of one group, all on the same side.
+
+    For deliveries: what has no time cannot be split by it. Each label, or quarter of a number's range, is split by
+    itself (Burkov, Machine Learning Engineering, ch. 3.12), and a row stays where it is when more deliveries come.
+    """
+
+    validation: float = Field(0.15, gt=0, lt=1, description="share of the labelled rows")
+    test: float = Field(0.15, gt=0, lt=1, description="share of the labelled rows")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _some_are_left(self) -> Drawn:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation and test take {self.validation + self.test:g} of the rows: none is left to learn from"
+            )
+        return self
 
 
 class Split(Config):
-    """Newest labelled partitions are held out: test is the newest, validation lies before it."""
+    """Newest labelled partitions are held out: test is the newest, validation lies before it. Not of deliveries, which
+    have no time: their rows are `drawn`."""
 
     validation_partitions: int = Field(1, ge=1, description="at least")
     test_partitions: int = Field(2, ge=1, description="at least")
@@ -25,6 +46,9 @@ class Split(Config):
     )
     group_by: str | None = Field(
         None, description="column of a group that may stand in one split only; the newest split keeps it"
+    )
+    drawn: Drawn | None = Field(
+        None, exclude_if=is_none, description="of deliveries, and there always: how rows are held out by chance"
     )
 
 

@@ -1,4 +1,4 @@
-"""How a problem cuts time."""
+"""How a problem cuts its rows: by time, or by the deliveries that they came with."""
 
 from __future__ import annotations
 
@@ -10,30 +10,33 @@ from functools import cache
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from pipelines.config.base import Config, did_you_mean
+from pipelines.config.base import Config, Name, did_you_mean, is_none, may_be_left_out
 from pipelines.errors import ConfigError
 
 HOUR = r"\d{4}-\d\d-\d\dT\d\d(?:\d\d)?Z"
-KEY = rf"(?:\d{{4}}-\d\d-\d\d|{HOUR})"
+DELIVERY = r"d\d{5}"
+KEY = rf"(?:\d{{4}}-\d\d-\d\d|{HOUR}|{DELIVERY})"
 """Regular expression of the partition keys of all rhythms."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AN_HOUR = timedelta(hours=1)
 DELAY = "00:10"  # of hours, from an hour's end to its ingest, where nothing is said
+FIRST_DELIVERY = "d00001"
+MOST_DELIVERIES = 99_999  # as many keys have the same length, and so the order of their numbers as texts
 
 
 def day_or_hour(text: str) -> date | str:
-    """The day that `text` names; the text itself where it has the form of an hour's key.
+    """The day that `text` names; the text itself where it has the form of the key of an hour or a delivery.
 
-    >>> day_or_hour("2024-03-31"), day_or_hour("2024-03-31T05Z")
-    (datetime.date(2024, 3, 31), '2024-03-31T05Z')
+    >>> day_or_hour("2024-03-31"), day_or_hour("2024-03-31T05Z"), day_or_hour("d00003")
+    (datetime.date(2024, 3, 31), '2024-03-31T05Z', 'd00003')
 
     Raises:
         ValueError: it is neither.
     """
-    if _hour_named(text) is not None:
+    if _hour_named(text) is not None or re.fullmatch(DELIVERY, text):
         return text
     try:
         return date.fromisoformat(text)
@@ -41,8 +44,26 @@ def day_or_hour(text: str) -> date | str:
         raise ValueError("name a day such as 2024-03-31, or an hour by its key, such as 2024-03-31T05Z") from None
 
 
+def plural(every: str) -> str:
+    """Several partitions, in words.
+
+    >>> plural("day"), plural("delivery")
+    ('days', 'deliveries')
+    """
+    return "deliveries" if every == "delivery" else f"{every}s"
+
+
+def delivery_at(moment: str) -> str:
+    """The delivery that a moment stands for, by its key.
+
+    >>> delivery_at("1970-01-01T03:00:00+00:00")
+    'd00003'
+    """
+    return Partitions.model_validate({"every": "delivery"}).key_of(datetime.fromisoformat(moment))
+
+
 def is_key(value: Any) -> bool:
-    """Whether it has the form of a partition's key, of whatever rhythm: 2024-01-31, or 2024-01-31T05Z."""
+    """Whether it has the form of a partition's key, of whatever rhythm: 2024-01-31, 2024-01-31T05Z or d00003."""
     try:
         return isinstance(value, str) and str(day_or_hour(value)) == value
     except ValueError:
@@ -53,12 +74,12 @@ def _read(value: Any) -> Any:
     return day_or_hour(value) if isinstance(value, str) else value
 
 
-DayOrHour = Annotated[date | Annotated[str, Field(pattern=f"^{HOUR}$")], BeforeValidator(_read)]
-"""A partition as problem.yaml names it: by a day, or an hour by its key."""
+DayOrHour = Annotated[date | Annotated[str, Field(pattern=f"^({HOUR}|{DELIVERY})$")], BeforeValidator(_read)]
+"""A partition as problem.yaml names it: by a day; an hour or a delivery by its key."""
 
 
 class Partitions(Config):
-    """How time is cut: partitions follow each other without a gap, and each has a name, its key.
+    """How rows are cut: partitions follow each other without a gap, and each has a name, its key.
 
     A day, week, month or quarter is named by its first day, in the problem's time zone. An hour is named by its first
     moment, in UTC: `2024-03-31T05Z`. That sorts as text in the order of time, needs no sign that files, URLs or
@@ -66,6 +87,10 @@ class Partitions(Config):
     while the hour that they skip has none. Hours follow each other every sixty minutes from `first` on: where clocks
     are ahead of UTC by part of an hour, an hour begins when clocks there show a full one, and its key has minutes
     (`2024-03-31T0530Z`). If they are ever set by part of an hour, hours go on as before, and begin between full ones.
+
+    A delivery is named by its number, in the order in which they came: `d00003`. Nothing in its rows says when they
+    happened. So that all that goes by time goes by the order of deliveries, each has a moment of its own: an hour, the
+    n-th since 1970. Those are no times of the world, and no calendar applies to them.
 
     >>> weeks = Partitions(every="week", first=date(2012, 12, 31), timezone="America/New_York")
     >>> weeks.key_of(date(2013, 4, 3)), weeks.shift("2013-04-01", 1)
@@ -75,32 +100,52 @@ class Partitions(Config):
     >>> hours = Partitions(every="hour", first=date(2024, 11, 3), timezone="America/New_York")
     >>> [(key, f"{hours.start(key):%H:%M}") for key in hours.between("2024-11-03T04Z", "2024-11-03T07Z")]
     [('2024-11-03T04Z', '00:00'), ('2024-11-03T05Z', '01:00'), ('2024-11-03T06Z', '01:00'), ('2024-11-03T07Z', '02:00')]
+    >>> deliveries = Partitions.model_validate({"every": "delivery"})
+    >>> deliveries.between("d00009", deliveries.shift("d00009", 2)), deliveries.start("d00009").isoformat()
+    (['d00009', 'd00010', 'd00011'], '1970-01-01T09:00:00+00:00')
     """
 
-    every: Literal["hour", "day", "week", "month", "quarter"] = Field(
-        description="length of a partition; weeks start on Monday, quarters in January, April, July and October"
+    model_config = ConfigDict(json_schema_extra=may_be_left_out("first"))
+
+    every: Literal["hour", "day", "week", "month", "quarter", "delivery"] = Field(
+        description="length of a partition; weeks start on Monday, quarters in January, April, July and October; "
+        "delivery: each file, or each load, is one, where the data has no time"
     )
     timezone: str = Field("UTC", description="IANA time zone in which days begin")
     first: DayOrHour = Field(
-        description="first day of the first partition; of hours, the day that begins with it, or its key"
+        description="first day of the first partition; of hours, the day that begins with it, or its key; not of "
+        "deliveries, which are counted from d00001"
     )
     last: DayOrHour | None = Field(
         None,
         description="first day of the last partition; of hours, the day that ends with it, or its key; "
         "null while data keeps coming",
     )
+    source: Name | None = Field(
+        None, exclude_if=is_none, description="of deliveries: the source that is delivered; null: the only one"
+    )
+    column: str | None = Field(
+        None,
+        exclude_if=is_none,
+        description="of deliveries: the source's column that says which delivery a row came with; null: each file "
+        "is one",
+    )
     at: str = Field(
         "04:00",
         pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
         description="when a partition is ingested, on the day after its last; "
         "where clocks skip that time, when they have; never before the partition has closed. "
-        f"Of hours, how long after it has closed: 01:30 is an hour and a half; default {DELAY}",
+        f"Of hours, how long after it has closed: 01:30 is an hour and a half; default {DELAY}. Of deliveries, when "
+        "new ones are looked for, each day",
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _delay_of_hours(cls, raw: Any) -> Any:
-        return {"at": DELAY, **raw} if isinstance(raw, dict) and raw.get("every") == "hour" else raw
+    def _defaults_of_rhythm(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        defaults = {"hour": {"at": DELAY}, "delivery": {"first": FIRST_DELIVERY}}
+        return {**defaults.get(raw.get("every", ""), {}), **raw}
 
     @field_validator("timezone")
     @classmethod
@@ -111,6 +156,11 @@ class Partitions(Config):
 
     @model_validator(mode="after")
     def _whole_partitions(self) -> Partitions:
+        if self.by_delivery and (self.first != FIRST_DELIVERY or self.last is not None):
+            raise ValueError("deliveries have no first and last in time: they are counted as they come; leave both out")
+        for name, value in (("source", self.source), ("column", self.column)):
+            if value is not None and not self.by_delivery:
+                raise ValueError(f"{name} goes with every: delivery; rows of a {self.every} are told by their time")
         for name, named in (("first", self.first), ("last", self.last)):
             if named is not None and (fault := self.fault_of(named)):
                 raise ValueError(f"{name}: {fault}")
@@ -124,7 +174,12 @@ class Partitions(Config):
         >>> Partitions(every="month", first=date(2024, 1, 1)).fault_of(date(2024, 1, 15))
         'a month starts on its first day and 2024-01-15 is not one; use 2024-01-01'
         """
+        if self.by_delivery:
+            is_one = isinstance(named, str) and re.fullmatch(DELIVERY, named)
+            return None if is_one else f"a delivery is named by its key, such as {FIRST_DELIVERY}, and {named} is none"
         if isinstance(named, str):
+            if re.fullmatch(DELIVERY, named):
+                return f"{named} names a delivery, and partitions are {self.plural}"
             if self.every != "hour":
                 return f"a {self.every} is named by its first day, and {named} is an hour"
             key = self.key_of(_moment_of(named))
@@ -133,6 +188,16 @@ class Partitions(Config):
             return None
         begins = "Monday" if self.every == "week" else "its first day"
         return f"a {self.every} starts on {begins} and {named} is not one; use {key}"
+
+    @property
+    def by_delivery(self) -> bool:
+        """Whether a partition is what came together, and not a slice of time."""
+        return self.every == "delivery"
+
+    @property
+    def plural(self) -> str:
+        """Several partitions, in words."""
+        return plural(self.every)
 
     @property
     def first_key(self) -> str:
@@ -180,11 +245,15 @@ class Partitions(Config):
         """
         when: date | None
         try:
-            when = _hour_named(key) if self.every == "hour" else date.fromisoformat(key)
+            if self.by_delivery:
+                when = EPOCH + int(key[1:]) * AN_HOUR if re.fullmatch(DELIVERY, key) else None
+            else:
+                when = _hour_named(key) if self.every == "hour" else date.fromisoformat(key)
         except ValueError:
             when = None
         if when is None or self.key_of(when) != key:
-            what = "first moment of an hour, in UTC" if self.every == "hour" else f"first day of a {self.every}"
+            names = {"hour": "first moment of an hour, in UTC", "delivery": "number of a delivery, with five digits"}
+            what = names.get(self.every, f"first day of a {self.every}")
             raise ConfigError(
                 f"{key!r} names no partition",
                 where="partition key",
@@ -198,7 +267,7 @@ class Partitions(Config):
         return self.first_key <= key and (self.last_key is None or key <= self.last_key)
 
     def is_past(self, now: datetime) -> bool:
-        """Whether the last partition has closed by `now`: no more data comes."""
+        """Whether the last partition has closed by `now`: no more data comes. More deliveries may always come."""
         return self.last_key is not None and self.end(self.last_key).astimezone(UTC) <= now.astimezone(UTC)
 
     def start(self, key: str) -> datetime:
@@ -213,6 +282,8 @@ class Partitions(Config):
 
         Where clocks go back over midnight, the old day is over only at the second one.
         """
+        if self.by_delivery:
+            return self.start(key) + AN_HOUR
         day, zone = self.parse(self.shift(key, 1)), ZoneInfo(self.timezone)
         if isinstance(day, datetime):
             return day.astimezone(zone)
@@ -249,7 +320,12 @@ class Partitions(Config):
         return self.between(self.first_key, min(filter(None, [self.newest_due(now), self.last_key])))
 
     def require_closed(self, key: str, now: datetime) -> None:
-        """Raises ConfigError where the partition has not closed by `now`: its rows are still coming."""
+        """Raises ConfigError where the partition has not closed by `now`: its rows are still coming.
+
+        A delivery is whole when it comes.
+        """
+        if self.by_delivery:
+            return
         end = self.end(key)
         if now.astimezone(UTC) < end:
             raise ConfigError(
@@ -297,6 +373,9 @@ class Partitions(Config):
 
     def _number(self, when: date) -> int:
         """The place of the partition that holds a moment or a day, among all that there are in a row."""
+        if self.by_delivery:
+            moment = when if isinstance(when, datetime) else datetime.combine(when, time(), UTC)
+            return (moment.astimezone(UTC) - EPOCH) // AN_HOUR
         if self.every == "hour":
             moment = when if isinstance(when, datetime) else self._moment(when, time())
             return (moment.astimezone(UTC) - _grid(self.first, self.timezone)) // AN_HOUR
@@ -310,6 +389,7 @@ class Partitions(Config):
                 return day.year * 12 + day.month - 1
             case "quarter":
                 return day.year * 4 + (day.month - 1) // 3
+        raise AssertionError(self.every)
 
     def _key(self, number: int) -> str:
         """The key of the partition at a place."""
@@ -325,6 +405,14 @@ class Partitions(Config):
                 return date(number // 12, number % 12 + 1, 1).isoformat()
             case "quarter":
                 return date(number // 4, number % 4 * 3 + 1, 1).isoformat()
+            case "delivery":  # none lies before the first but d00000, which never comes
+                if number > MOST_DELIVERIES:
+                    raise ConfigError(
+                        f"there is no delivery {number:,}: at most {MOST_DELIVERIES:,} are counted",
+                        where="partition key",
+                        cure="let a delivery hold more rows",
+                    )
+                return f"d{max(number, 0):05}"
 
     def _moment(self, day: date, wall: time, fold: int = 0) -> datetime:
         """When clocks of the zone show a time of a day; see `_shown`."""
@@ -337,6 +425,7 @@ SHORTEST = {
     "week": timedelta(days=7),
     "month": timedelta(days=28),
     "quarter": timedelta(days=90),
+    "delivery": AN_HOUR,
 }
 """How long a partition is at least, by whole days."""
 

@@ -10,6 +10,8 @@ from pydantic import BeforeValidator, Field
 
 from pipelines.config.base import Config
 
+DELIVERED = "delivered_time"
+"""Column of a delivered source, beside its own: the moment that stands for the row's delivery."""
 # What holds no names (texts and comments), a quoted name, a bare word.
 _SQL_WORDS = re.compile(r"""'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/|"((?:[^"]|"")+)"|([^\W\d][\w$]*)""", re.DOTALL)
 

@@ -61,6 +61,11 @@ def written_out(raw: dict[str, Any]) -> dict[str, Any]:
         settings["training"] = file.training
     if isinstance(raw.get("gate", {}), dict):
         settings["gate"] = file.gate
+    if file.by_delivery:
+        dataset = raw.get("dataset", {})
+        split = dataset.get("split", {}) if isinstance(dataset, dict) else None
+        if isinstance(split, dict):
+            settings["dataset"] = {**dataset, "split": {"drawn": {}, **split}}
     return settings
 
 
@@ -79,6 +84,9 @@ class _File:
     def __init__(self, raw: dict[str, Any]) -> None:
         self.key, self.time, self.available = (raw.get(name) for name in ("key", "time", "available"))
         self.label = raw.get("label")
+        partitions = _mapping(raw.get("partitions"))
+        self.by_delivery = partitions.get("every") == "delivery"
+        self.delivery_column = partitions.get("column")
         self.sources = _mapping(raw.get("sources"))
         self.declared = _mapping(raw.get("columns"))
         self.features = _mapping(raw.get("features"))
@@ -89,11 +97,21 @@ class _File:
     @cached_property
     def table(self) -> _PlainTable | None:
         """None where events.sql says what the events are, or where there is not one source with columns."""
-        if not isinstance(self.time, str) or len(self.sources) != 1:
+        if not self.is_plain or len(self.sources) != 1:
             return None
         ((source, declared),) = self.sources.items()
         types = _texts(_mapping(declared).get("columns"))
         return _PlainTable(str(source), types) if types else None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the events are the rows of a source: `time` says so, and of deliveries, which have none, `label`."""
+        return isinstance(self.time, str) or (self.by_delivery and self.label is not None)
+
+    @property
+    def no_features(self) -> list[str]:
+        """Columns of the source that say which event a row is, or where it belongs."""
+        return [name for name in (self.key, self.time, self.delivery_column) if isinstance(name, str)]
 
     @cached_property
     def label_texts(self) -> list[tuple[str, str]]:
@@ -107,12 +125,12 @@ class _File:
         """The columns that the label's value and its time of being known are made of."""
         types = self.table.types if self.table else {}
         names = [name for _, text in self.label_texts for name in mentioned(text, types)]
-        return [name for name in names if name not in (self.key, self.time)]
+        return [name for name in names if name not in self.no_features]
 
     @cached_property
     def unfit(self) -> list[str]:
         """Columns of the source that cannot be columns of events under their names."""
-        settled = [self.key, self.time, *self.made_into_label, *self.declared]
+        settled = [*self.no_features, *self.made_into_label, *self.declared]
         names = [name for name in (self.table.types if self.table else ()) if name not in settled]
         return [name for name in names if not re.fullmatch(NAME_PATTERN, name) or name in RESERVED_COLUMNS]
 
@@ -133,7 +151,7 @@ class _File:
         """Of a plain table all columns of the source, in its order, but those that are something else already."""
         if self.table is None:
             return list(self.declared)
-        left_out = [self.key, self.time, *self.made_into_label, *self.unfit]
+        left_out = [*self.no_features, *self.made_into_label, *self.unfit]
         taken = [name for name in self.table.types if name in self.declared or name not in left_out]
         return taken + [name for name in self.declared if name not in self.table.types]
 
@@ -178,27 +196,32 @@ class _File:
 
 
 def _table_faults(file: _File) -> Iterator[str]:
-    if file.time is None:
+    if not file.is_plain:
         if file.label is not None:
-            yield "label: goes with `time`, the column that says when an event happens; or write labels.sql"
+            yield (
+                "label: goes with `time`, the column that says when an event happens; or write labels.sql. If nothing "
+                "in the data says when, let partitions be {every: delivery}"
+            )
         return
     if len(file.sources) > 1:
-        names = ", ".join(map(str, file.sources))
+        names, setting = ", ".join(map(str, file.sources)), "label" if file.time is None else "time"
         yield (
-            f"time: events are the rows of one source, and there are {len(file.sources)} ({names}); leave out `time` "
-            "and `label`, and write events.sql and labels.sql"
+            f"{setting}: events are the rows of one source, and there are {len(file.sources)} ({names}); leave out "
+            f"{'`label`' if file.time is None else '`time` and `label`'}, and write events.sql and labels.sql"
         )
     elif file.sources and file.table is None:
         (source,) = file.sources
+        example = "age: float" if file.time is None else f"{file.time}: timestamp"
         yield (
-            f"sources.{source}.columns: missing: declare them, such as {{{file.key}: string, {file.time}: timestamp}}; "
+            f"sources.{source}.columns: missing: declare them, such as {{{file.key}: string, {example}}}; "
             "events have these columns, of these types"
         )
 
 
 def _label_faults(file: _File, table: _PlainTable) -> Iterator[str]:
     """What is wrong with the key, the time and the label, which are columns of the source."""
-    for setting, name in (("key", file.key), ("time", file.time)):
+    named = (("key", file.key), ("time", file.time), ("partitions.column", file.delivery_column))
+    for setting, name in named:
         if isinstance(name, str) and name not in table.types:
             yield f"{setting}: source {table.source!r} has no column {name!r}{did_you_mean(name, table.types)}"
     kind = table.types.get(str(file.time), "timestamp")

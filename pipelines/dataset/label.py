@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from pipelines import sql
 from pipelines.asof.as_known import TRUTH, labels_as_known, labels_of, targets
+from pipelines.dataset.drawn import DRAWN, sides_sql, unit_sql
 from pipelines.errors import DataError
 from pipelines.problem import Problem
 
@@ -111,6 +112,8 @@ def pooled(
     """
     rule = problem.dataset.split
     least = Sizes(rule.validation_partitions, rule.test_partitions)
+    if rule.drawn:
+        return least
     known = [key for key in mature(problem, partition, available) if key not in held]
     most = len(known) // MOST_HELD_OUT
 
@@ -166,11 +169,15 @@ def splits(
     `are_cut` off such a partition is embargo as a whole, as it is where events without a label are negative: that is
     known of a whole partition at once.
 
+    Where rows are drawn (`Drawn`) all partitions are `drawn`, each row of them to a split of its own.
+
     Raises:
         DataError: too few partitions for all three.
     """
     parts, rule = problem.partitions, problem.dataset.split
     known = [key for key in mature(problem, partition, available) if key not in held]
+    if rule.drawn:
+        return _all_drawn(problem, partition, known, window_from)
     sizes = sizes or Sizes(rule.validation_partitions, rule.test_partitions)
     test = known[-sizes.test :]
     whole = _learnable_before(problem, known, test)[-sizes.validation :]
@@ -194,10 +201,23 @@ def splits(
             f"{len(known)} partitions have their labels at the end of {partition}{aside}; {held_out} are held out for "
             f"validation and test{gaps}, which leaves none to train on: {held_out + 2 * gap + 1} are needed",
             where=f"problem {problem.name}, table events",
-            cure=f"ingest earlier {parts.every}s first, or shorten dataset.split in problem.yaml",
+            cure=f"ingest earlier {parts.plural} first, or shorten dataset.split in problem.yaml",
         )
     chosen = {key: name for name, keys in zip(SPLITS, (train, validation, test), strict=True) for key in keys}
     return {key: chosen.get(key, "embargo") for key in known if key >= train[0]}
+
+
+def _all_drawn(problem: Problem, partition: str, known: list[str], window_from: str | None) -> dict[str, str]:
+    keys = known[-(problem.dataset.window_partitions or 0) :]
+    keys = [key for key in keys if window_from is None or key >= window_from]
+    if not keys:
+        after = f" from {window_from} on" if window_from else ""
+        raise DataError(
+            f"no delivery{after} may be learnt from",
+            where=f"problem {problem.name}, at the end of {partition}",
+            cure="ingest one, or readmit one that is held (evergreen quarantine partitions)",
+        )
+    return dict.fromkeys(keys, DRAWN)
 
 
 def all_mature(
@@ -229,7 +249,8 @@ def label(problem: Problem, events: Any, labels: Any, as_of: datetime, split: di
     until the start of the next split's first partition becomes `embargo`, labelled or not: those whose label came early
     are not like the rest. So does a row whose label came by itself, and only after that start (labels that do not keep
     to their delay). A label that people or functions gave afterwards to an old
-    event stays: that they were asked late says nothing about what a model can know. With split.group_by a labelled
+    event stays: that they were asked late says nothing about what a model can know. Of a partition that is `drawn`
+    each row has the split of its unit (`pipelines.dataset.drawn`). With split.group_by a labelled
     row becomes `grouped_out` if its group has labelled rows in a newer split; rows without a group stay. `events` and
     `labels` are Arrow datasets or tables.
 
@@ -253,7 +274,7 @@ def labelled(
     events move where their time is corrected. After them it is as many more as labels take, should those that come
     late give the time at which they came.
     """
-    if split:
+    if split and not problem.dataset.split.drawn:
         parts, around = problem.partitions, problem.validation.lookback_partitions
         start, end = parts.start(parts.shift(min(split), -around)), parts.end(parts.shift(max(split), around))
         time = pc.field("event_time")
@@ -394,7 +415,12 @@ def _label_sql(problem: Problem) -> str:
             CASE WHEN k.label IS NULL THEN 1.0 ELSE k.confidence END AS confidence,
             coalesce(k.known_time, greatest(s.matured, gone.known_time)) AS label_known_time"""
     groups, by_group, grouped = "", "", "split"
-    if group:
+    sides, by_side, planned_split = "", "", "planned"
+    if drawn := problem.dataset.split.drawn:
+        sides = f", sides AS MATERIALIZED ({sides_sql(problem, drawn)})"
+        by_side = f"LEFT JOIN sides ON sides.unit = {unit_sql(problem, 'labelled')}"
+        planned_split = f"CASE WHEN planned = '{DRAWN}' THEN coalesce(side, 'train') ELSE planned END"
+    elif group:
         rank = f"list_position([{', '.join(map(sql.literal, SPLITS))}], split)"
         groups = f""", newest AS (
             SELECT {sql.quote(group)}, max({rank}) AS rank FROM placed WHERE label IS NOT NULL GROUP BY ALL
@@ -402,7 +428,7 @@ def _label_sql(problem: Problem) -> str:
         by_group = f"LEFT JOIN newest USING ({sql.quote(group)})"
         grouped = f"CASE WHEN label IS NOT NULL AND {rank} < newest.rank THEN 'grouped_out' ELSE split END"
     return f"""
-        WITH known AS MATERIALIZED ({labels_as_known(problem, problem.labels.use)}){gone},
+        WITH known AS MATERIALIZED ({labels_as_known(problem, problem.labels.use)}){gone}{sides},
         targets AS (
             SELECT {", ".join([key, "partition", "event_time", *more])} FROM events
         ),
@@ -414,11 +440,11 @@ def _label_sql(problem: Problem) -> str:
             {joined}
         ),
         placed AS {"MATERIALIZED" if group else ""} (
-            SELECT * EXCLUDE (planned, deadline, cut),
+            SELECT labelled.* EXCLUDE (planned, deadline, cut),
                 CASE WHEN event_time >= cut
                         OR (label_known_time >= deadline AND source IN ({_by_themselves()})) THEN 'embargo'
-                    ELSE planned END AS split
-            FROM labelled
+                    ELSE {planned_split} END AS split
+            FROM labelled {by_side}
         ){groups}
         SELECT {key}, partition, event_time, {grouped} AS split,
             {", ".join(["label", "source", "confidence", "label_known_time", *more])}
@@ -450,8 +476,22 @@ def _require_declared(problem: Problem, rows: pa.Table) -> None:
         )
 
 
+def _require_drawn(problem: Problem, filled: set[str], counts: list[dict[str, Any]]) -> None:
+    if empty := [name for name in SPLITS if name not in filled]:
+        rows = sum(group["label_count"] for group in counts)
+        raise DataError(
+            f"of {rows:,} labelled rows none is drawn for {' and '.join(empty)}",
+            where=f"problem {problem.name}, dataset.split.drawn",
+            cure="deliver more rows with labels, or hold out a greater share; where groups stay together "
+            "(dataset.split.group_by), there have to be several of them",
+        )
+
+
 def _require_rows(problem: Problem, rows: pa.Table, split: dict[str, str]) -> None:
     counts = rows.group_by(["partition", "split"]).aggregate([("label", "count")]).to_pylist()
+    if problem.dataset.split.drawn and DRAWN in split.values():
+        _require_drawn(problem, {group["split"] for group in counts if group["label_count"]}, counts)
+        return
     for name in SPLITS:
         planned = [group for group in counts if split[group["partition"]] == name and group["label_count"]]
         if planned and not any(group["split"] == name for group in planned):

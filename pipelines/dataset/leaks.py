@@ -90,7 +90,7 @@ def check(problem: Problem, rows: pa.Table, as_of: datetime, events: Any = None)
         _availability(problem),
         _single_feature(problem, rows),
         _label_times(problem, rows, as_of),
-        _event_times(rows),
+        _one_side(problem, rows) if problem.dataset.split.drawn else _event_times(rows),
         _events_once(problem, rows),
         *(_entity(name, rows) for name in entities),
         *([_duplicates(problem, rows)] if leaks.duplicates else []),
@@ -221,7 +221,8 @@ def _label_times(problem: Problem, rows: pa.Table, as_of: datetime) -> Finding:
         for group in _query("SELECT split, min(partition) AS first FROM rows GROUP BY 1", rows).to_pylist()
     }
     limits = dict.fromkeys(SPLITS, as_of)
-    if problem.dataset.split.embargo:
+    drawn = problem.dataset.split.drawn
+    if problem.dataset.split.embargo and not drawn:
         limits |= {
             older: problem.partitions.start(firsts[newer]) for older, newer in pairwise(SPLITS) if newer in firsts
         }
@@ -244,6 +245,8 @@ def _label_times(problem: Problem, rows: pa.Table, as_of: datetime) -> Finding:
         return Finding(
             "label_times", False, "; ".join(reasons), "assemble the set anew: `label` leaves such rows out by itself"
         )
+    if drawn:
+        return Finding("label_times", True, "every label had been delivered; rows are drawn, so none had to come first")
     if not problem.dataset.split.embargo:
         return Finding("label_times", True, f"every label was known before {as_of}; there is no embargo between splits")
     return Finding("label_times", True, "every label that comes by itself was known before the next split began")
@@ -265,11 +268,26 @@ def _event_times(rows: pa.Table) -> Finding:
     return Finding("event_times", True, f"the splits follow each other in time: {', '.join(present)}")
 
 
+def _one_side(problem: Problem, rows: pa.Table) -> Finding:
+    """Where rows are drawn: all of one key are in one split, whichever deliveries they came with."""
+    strange = sorted(set(rows["split"].unique().to_pylist()) - set(SPLITS))
+    of_key = _entity(problem.key, rows)
+    if strange or (not of_key.passed and problem.dataset.split.group_by is None):
+        reason = (
+            f"there are rows of {', '.join(strange)}, which is no split to learn from" if strange else of_key.reason
+        )
+        return Finding("one_side", False, reason, "assemble the set anew: `label` puts rows of one key on one side")
+    what = problem.dataset.split.group_by or problem.key
+    return Finding("one_side", True, f"rows are drawn, and all of one {what} stand in one split")
+
+
 def _events_once(problem: Problem, rows: pa.Table) -> Finding:
     key = sql.quote(problem.key)
+    # A key that comes in several deliveries is a row of each.
+    of_one = f"{key}, partition" if problem.partitions.by_delivery else key
     repeated = _query(
         f"""SELECT count(*) AS events, list(CAST({key} AS VARCHAR) ORDER BY {key})[:{EXAMPLES}] AS examples
-            FROM (SELECT {key} FROM rows GROUP BY 1 HAVING count(*) > 1)""",
+            FROM (SELECT {key} FROM rows GROUP BY {of_one} HAVING count(*) > 1)""",
         rows,
     ).to_pylist()[0]
     if not repeated["events"]:

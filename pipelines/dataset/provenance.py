@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.config import Source
+from pipelines.config import Drawn, Source
 from pipelines.dataset.facts import Facts
 from pipelines.dataset.label import SPLITS
 from pipelines.html.columns import Table, number, text
@@ -41,12 +41,19 @@ def collection(problem: Problem, facts: Facts) -> Section:
         digest = hashlib.sha256(query.encode()).hexdigest()[:12]
         queries += [f"{name}.sql, SHA-256 {digest}:", Code(query)]
     last = parts.last_key or "goes on"
+    when = (
+        f"Every {parts.every} is ingested once it is over, in the time zone {parts.timezone}; the data begins at "
+        f"{parts.first_key}; its last {parts.every}: {last}."
+    )
+    if parts.by_delivery:
+        when = (
+            f"Rows have no time. Every delivery of {problem.delivered} is ingested once it has come, and numbered in "
+            "that order; the ledger says when."
+        )
     return Section(
         "How it was collected",
         [
-            f"Every {parts.every} is ingested once it is over, in the time zone {parts.timezone}; the data begins at "
-            f"{parts.first_key}; its last {parts.every}: {last}. Of {len(facts.available)} ingested partitions "
-            f"{len(facts.partitions)} are looked at here.",
+            f"{when} Of {len(facts.available)} ingested partitions {len(facts.partitions)} are looked at here.",
             Table([*map(text, ("source", "kind", "where", "what is read"))], sources),
             *(queries or ["The texts of the queries were not handed over."]),
         ],
@@ -59,8 +66,7 @@ def labels(problem: Problem, facts: Facts) -> Section:
     settings = {
         "Definition": rule.description or "not described",
         "Sources, the most trusted first": ", ".join(rule.use),
-        "Delay": f"{rule.delay_days} days between a label's own time and its arrival",
-        "Maturity": f"a partition is learnt from {rule.mature_after_days} days after its end",
+        **_in_time(problem),
         "Without a label by then": {"negative": "negative (source none)", "leave_out": "left out"}[rule.after_maturity],
         "Weight by confidence": "yes" if rule.weigh_by_confidence else "no",
     }
@@ -88,8 +94,45 @@ def labels(problem: Problem, facts: Facts) -> Section:
     return Section("Where its labels come from", [Pairs(settings), Table(columns, rows)])
 
 
+def _in_time(problem: Problem) -> dict[str, str]:
+    rule = problem.labels
+    if problem.partitions.by_delivery:
+        return {"Known": "from the delivery on that brings it"}
+    return {
+        "Delay": f"{rule.delay_days} days between a label's own time and its arrival",
+        "Maturity": f"a partition is learnt from {rule.mature_after_days} days after its end",
+    }
+
+
+def _drawn(problem: Problem, drawn: Drawn, facts: Facts) -> Section:
+    """How rows without a time are parted, and what that cannot show."""
+    rule, units = problem.dataset.split, problem.dataset.split.group_by or problem.key
+    window = problem.dataset.window_partitions
+    keys = sorted(facts.partitions)
+    stratum = "quarter of the labels" if problem.task == "regression" else "label"
+    return Section(
+        "How it is split",
+        [
+            f"At random, by a hash of {units} and the seed {drawn.seed}: {drawn.test:.0%} of the rows are the test "
+            f"split, {drawn.validation:.0%} validate, the rest trains. Each {stratum} is split by itself, and a row "
+            "stays in its split when more deliveries come.",
+            "What a random split cannot show: what the model is worth in a world that has moved since. Its numbers are "
+            "those of rows like these. How good it is on the next delivery is what monitoring measures.",
+            Pairs(
+                {
+                    "Deliveries": ", ".join(keys) if len(keys) <= 4 else f"{keys[0]} to {keys[-1]}",
+                    "Window": f"the newest {window} deliveries" if window else "all deliveries",
+                    "Groups": f"no {units} stands in two splits" + ("" if rule.group_by else " (the key)"),
+                }
+            ),
+        ],
+    )
+
+
 def splits(problem: Problem, facts: Facts) -> Section:
     """Which partitions train, validate and test, and what keeps them apart."""
+    if drawn := problem.dataset.split.drawn:
+        return _drawn(problem, drawn, facts)
     rule, every = problem.dataset.split, problem.partitions.every
     rows = []
     for name in (*SPLITS, "embargo"):

@@ -233,6 +233,8 @@ class Champion(TypedDict):
     slices: list[ComparedSlice]
     is_fallback: NotRequired[bool]
     """It is a baseline."""
+    learnt_test_rows: NotRequired[int | None]
+    """Test rows that it has learnt from, or was chosen by; where rows are drawn. None: not counted."""
 
 
 class SharedRows(TypedDict):
@@ -301,6 +303,8 @@ class Evaluation(TypedDict, total=False):
     """Version that the challenger goes on from."""
     train_split: Fingerprint
     """Of the training split, as the tables hold it."""
+    is_drawn: bool
+    """Test rows are drawn by chance, of each partition some."""
     makes_rows: bool
     """The fit is given more rows than there are: augmentation, or resampling."""
     candidates: dict[str, Measured]

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import NamedTuple
+
 from pydantic import AliasChoices, Field
 
 from pipelines.handoffs.base import HandOff
+
+
+class Delivery(NamedTuple):
+    """A delivery that has come."""
+
+    key: str
+    name: str
+    stamp: str
+    content: str
+    came: datetime | None
+    """When it was first seen; None where nothing remembers it."""
 
 
 class Extracted(HandOff):
@@ -24,6 +38,12 @@ class Extracted(HandOff):
     """All of these rows, counted a second time."""
     sources: dict[str, dict[str, int]]
     """Of each source: `rows`, and `rejected`."""
+    deliveries: dict[str, str] = Field({})
+    """What each partition is called that is a delivery."""
+    changed: list[Delivery] = Field([])
+    """Those that hold something else than when they were last ingested."""
+    notices: list[str] = Field([])
+    """What became of other deliveries: which have changed or gone."""
 
 
 class Validated(Extracted):
@@ -79,11 +99,18 @@ class Published(HandOff):
     withdrawn: int
     returned: int
     events_version: int
+    deliveries: dict[str, str] = Field({})
+    """What each partition is called that is a delivery."""
     summary: str = Field(validation_alias=AliasChoices("summary", "line"))
     """All of it in a line; it was handed on as `line` before."""
     verdict: str | None = None
-    """Where partitions are refused, or earlier ones were missed."""
+    """Where partitions are refused, earlier ones were missed, or earlier deliveries have changed or gone."""
     reason: str | None = None
+
+    @property
+    def came(self) -> list[str]:
+        """The deliveries that were published, by key."""
+        return [key for key in self.deliveries if key not in self.refused]
 
     def line(self) -> str:
         return self.summary

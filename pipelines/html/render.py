@@ -9,6 +9,7 @@ import re
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
+from pipelines.config import plural
 from pipelines.html import columns
 from pipelines.html.wording import figure, percent
 
@@ -39,7 +40,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         auto_reload=False,
     )
-    environment.filters.update(slug=slug, figure=figure, percent=percent, zip=partial(zip, strict=True))
+    environment.filters.update(slug=slug, figure=figure, percent=percent, plural=plural, zip=partial(zip, strict=True))
     environment.globals.update(
         text=columns.text,
         code=columns.code,

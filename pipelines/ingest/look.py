@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -16,14 +17,16 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import yaml
 
-from pipelines import sql
+from pipelines import deliveries, sql
+from pipelines.config import DELIVERED
 from pipelines.errors import DataError, EvergreenError
+from pipelines.handoffs.ingestion import Delivery
 from pipelines.ingest import batch
 from pipelines.ingest.extract import check_columns, copy_rows
 from pipelines.ingest.orphans import orphans
 from pipelines.ingest.rules import check_rules
 from pipelines.ingest.shape import PartitionShape, shape_refusals, shape_rules, shapes
-from pipelines.ingest.sources import Opened, described, opened
+from pipelines.ingest.sources import Opened, described, offered, opened
 from pipelines.ingest.validate import bad_numbers, some, summary
 from pipelines.problem import Problem, Query
 
@@ -50,17 +53,35 @@ def check_sources(problem: Problem) -> list[EvergreenError]:
     return [*faults, *_faults(check_rules, problem)]
 
 
-def look(problem: Problem, last: str) -> list[Remark]:
+def come_so_far(problem: Problem) -> dict[str, Delivery]:
+    """Of a problem of deliveries those that its source holds, numbered as in an empty store; of others none.
+
+    Raises:
+        EvergreenError: the source cannot be read.
+    """
+    return deliveries.numbered(problem, offered(problem).offers) if problem.partitions.by_delivery else {}
+
+
+def newest(problem: Problem, come: Mapping[str, Delivery], now: datetime) -> str | None:
+    """The newest partition that could be ingested by `now`; None where there is none yet. `come`: see `come_so_far`."""
+    if problem.partitions.by_delivery:
+        return max(come, default=None)
+    return max(problem.partitions.due(now), default=None)
+
+
+def look(problem: Problem, last: str, come: Mapping[str, Delivery] | None = None) -> list[Remark]:
     """What the rows of the partitions from the first to `last` are like: how many, their keys, gaps, labels.
 
     Whether a partition looks like those before it is left to ingest, and to `rehearse`: to measure that takes longer
     than all the rest.
 
+    come: of a problem of deliveries, see `come_so_far`.
+
     Raises:
         EvergreenError: a source cannot be read.
     """
     first = problem.partitions.first_key
-    with opened(problem, first, last) as sources:
+    with opened(problem, first, last, come) as sources:
         database = sources.database
         for query in problem.queries:
             copy_rows(problem, query, database, _table(query))
@@ -69,6 +90,8 @@ def look(problem: Problem, last: str) -> list[Remark]:
             for name, count in sources.counts.items()
             if count.rejected
         ]
+        if come:
+            remarks.append(Remark("fact", f"deliveries: {deliveries.in_words(list(come.values()))}"))
         remarks += _events(problem, database, last)
         if "labels" in problem.queries:
             remarks += _labels(problem, database)
@@ -109,7 +132,7 @@ def rehearse(problem: Problem, last: str) -> Rehearsal:
     return Rehearsal(measured)
 
 
-def declaration(problem: Problem, last: str) -> list[Remark]:
+def declaration(problem: Problem, now: datetime) -> list[Remark]:
     """The columns of a problem's one source and their types, as the line that declares them in problem.yaml.
 
     All rows are looked at, as of a source that declares nothing. A text is a number here where every value is written
@@ -118,18 +141,23 @@ def declaration(problem: Problem, last: str) -> list[Remark]:
     """
     (name,) = problem.sources
     try:
-        types = _types_found(problem, name, last)
+        types = _types_found(problem, name, now)
     except EvergreenError as error:
         return [Remark("wrong", str(error))]
     line = yaml.safe_dump(types, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
     return [Remark("fact", f"sources.{name}: what it holds is declared by\n           columns: {line.strip()}")]
 
 
-def _types_found(problem: Problem, name: str, last: str) -> dict[str, str]:
+def _types_found(problem: Problem, name: str, now: datetime) -> dict[str, str]:
     """The columns of a source, each with the type that it would be declared with."""
-    with opened(problem, problem.partitions.first_key, last) as sources:
+    first, come = problem.partitions.first_key, come_so_far(problem)
+    last = max(come) if problem.partitions.by_delivery else problem.partitions.newest_due(now)
+    with opened(problem, first, last, come) as sources:
         database, table = sources.database, sql.quote(name)
-        types = {str(row[0]): _declarable(str(row[1])) for row in database.sql(f"DESCRIBE {table}").fetchall()}
+        described_types = {str(row[0]): str(row[1]) for row in database.sql(f"DESCRIBE {table}").fetchall()}
+        if problem.partitions.by_delivery:
+            del described_types[DELIVERED]
+        types = {column: _declarable(kind) for column, kind in described_types.items()}
         texts = [column for column, kind in types.items() if kind == "string" and column != problem.key]
         conditions = [f"bool_and(regexp_full_match({sql.quote(column)}, '{_NUMBER}'))" for column in texts]
         if texts:
@@ -163,7 +191,7 @@ def _table(query: Query) -> str:
 def _events(problem: Problem, database: duckdb.DuckDBPyConnection, last: str) -> Iterator[Remark]:
     parts, unit = problem.partitions, problem.partitions.every
     a_unit = f"an {unit}" if unit == "hour" else f"a {unit}"
-    keys = parts.between(parts.first_key, last)
+    keys, units = parts.between(parts.first_key, last), parts.plural
     of_time = f"{_table('events')} WHERE event_time IS NOT NULL"
     database.execute(f"CREATE TEMP TABLE inside AS SELECT * FROM {of_time} AND {_between(keys)}")
     (rows, oldest, newest) = _row(
@@ -183,18 +211,18 @@ def _events(problem: Problem, database: duckdb.DuckDBPyConnection, last: str) ->
         return
     usual, inside = sorted(counts.values())[len(counts) // 2], sum(counts.values())
     yield Remark(
-        "fact", f"events: {inside:,} rows in {len(counts):,} of {len(keys):,} {unit}s, usually {usual:,} {a_unit}"
+        "fact", f"events: {inside:,} rows in {len(counts):,} of {len(keys):,} {units}, usually {usual:,} {a_unit}"
     )
     fewest = problem.monitoring.policy.min_labels
     if usual < fewest:
         longer = f", or let partitions.every be {LONGER[unit]}" if unit in LONGER else ""
         yield Remark(
             "odd",
-            f"events: monitoring.policy.min_labels asks for {fewest} rows: about {-(-fewest // usual)} {unit}s in a "
+            f"events: monitoring.policy.min_labels asks for {fewest} rows: about {-(-fewest // usual)} {units} in a "
             f"row are judged together{longer}",
         )
     if empty := [key for key in keys if key not in counts]:
-        yield Remark("odd", f"events: no row in {len(empty):,} {unit}s: {parts.spans(empty)}")
+        yield Remark("odd", f"events: no row in {len(empty):,} {units}: {parts.spans(empty)}")
     if outside := _number(database, f"SELECT count(*) FROM {of_time} AND NOT ({_between(keys)})"):
         yield Remark("odd", f"events: {outside:,} rows lie before {parts.first} or after {last}: they are not read")
     columns = list(problem.columns)
@@ -214,7 +242,7 @@ def _labels(problem: Problem, database: duckdb.DuckDBPyConnection) -> Iterator[R
     (events,) = _row(database, "SELECT count(*) FROM inside")
     yield Remark("fact", f"labels: {rows:,} rows, for {labelled / max(events, 1):.1%} of the events")
     if events and not labelled:
-        yield Remark("wrong", f"labels: none is of an event of these {problem.partitions.every}s")
+        yield Remark("wrong", f"labels: none is of an event of these {problem.partitions.plural}")
     if values == 1:
         yield Remark("wrong", "labels: all have the same value; a model needs more than one")
 

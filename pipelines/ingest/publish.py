@@ -53,7 +53,7 @@ def event_statements(
     Raises:
         DataError: a key was delivered twice with the same known_time.
     """
-    kind = _Statements("events", [problem.key], ["event_time", "cutoff_time", *problem.columns])
+    kind = _Statements("events", identity(problem, "events"), ["event_time", "cutoff_time", *problem.columns])
     return _published(problem, kind, current, delivered, now, ingested, restated)
 
 
@@ -74,8 +74,15 @@ def natural_label_statements(
     labels are read, so that it does not matter how partitions are cut into runs. Nor do statements about events of
     different times, which may share their key.
     """
-    kind = _Statements("labels", ["partition", problem.key, "event_time"], ["label"])
+    kind = _Statements("labels", identity(problem, "labels"), ["label"])
     return _published(problem, kind, current, delivered, now, ingested, restated)
+
+
+def identity(problem: Problem, table: TableName) -> list[str]:
+    """The columns that name what statements are about. A key that comes in several deliveries is a row of each."""
+    if table == "labels":
+        return ["partition", problem.key, "event_time"]
+    return ["partition", problem.key] if problem.partitions.by_delivery else [problem.key]
 
 
 def changes(problem: Problem, table: TableName, before: Any, after: Any) -> dict[str, int]:
@@ -84,11 +91,10 @@ def changes(problem: Problem, table: TableName, before: Any, after: Any) -> dict
     `before` and `after` are the partitions' statements, as datasets or tables. What was withdrawn already is counted
     no more. What they say is compared by hashes: for a log, not for a decision.
     """
-    identity = quoted({"events": [problem.key], "labels": ["partition", problem.key, "event_time"]}[table])
+    who = quoted(identity(problem, table))
     said = [name for name in table_schema(problem, table).names if name not in ("superseded_time", "withdrawn_time")]
     sides = " UNION ALL ".join(
-        f"SELECT {identity}, {flag} AS is_new, hash({quoted(said)}) AS said, withdrawn_time IS NULL AS is_live "
-        f"FROM {side}"
+        f"SELECT {who}, {flag} AS is_new, hash({quoted(said)}) AS said, withdrawn_time IS NULL AS is_live FROM {side}"
         for side, flag in (("before", "false"), ("after", "true"))
     )
     counted = f"""
@@ -97,7 +103,7 @@ def changes(problem: Problem, table: TableName, before: Any, after: Any) -> dict
                 coalesce(bool_or(is_live) FILTER (NOT is_new), false) AS was_live,
                 coalesce(bool_or(is_live) FILTER (is_new), false) AS is_live,
                 bit_xor(said) FILTER (NOT is_new) IS DISTINCT FROM bit_xor(said) FILTER (is_new) AS is_other
-            FROM ({sides}) GROUP BY {identity}
+            FROM ({sides}) GROUP BY {who}
         )
         SELECT count_if(NOT is_old AND is_live) AS new,
             count_if(was_live AND is_live AND NOT is_other) AS unchanged,

@@ -163,8 +163,10 @@ def _labels(problem: Problem) -> list[Rule]:
 
 
 def _events(problem: Problem) -> list[Rule]:
+    # The same key in another delivery is another row.
+    another = [] if problem.partitions.by_delivery else [Rule(f"{problem.key}: {ANOTHER}", "_is_another")]
     event_rules = [
-        Rule(f"{problem.key}: {ANOTHER}", "_is_another"),
+        *another,
         Rule(
             LATE,
             "known_time > cutoff_time AND NOT _later",  # a correction may come when it comes

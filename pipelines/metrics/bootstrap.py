@@ -41,13 +41,19 @@ LEAST_DEFINED = 0.9
 def blocks_of(problem: Problem, rows: pa.Table) -> Array:
     """Number (n,) of the block that each row belongs to, by `evaluation.bootstrap.block`.
 
-    row: each its own. day: of `event_time`, in the problem's time zone. partition: of `partition`.
+    row: each its own. day: of `event_time`, in the problem's time zone; of deliveries, which have no days, the group
+    (dataset.split.group_by) or else the key, as far as the rows have them. partition: of `partition`.
     """
     match problem.evaluation.bootstrap.block:
         case "row":
             return np.arange(rows.num_rows)
         case "partition":
             names = rows["partition"]
+        case "day" if problem.partitions.by_delivery:
+            named = [name for name in (problem.dataset.split.group_by, problem.key) if name in rows.column_names]
+            if not named:
+                return np.arange(rows.num_rows)
+            names = rows[named[0]]
         case "day":
             zone = problem.partitions.timezone
             names = pc.local_timestamp(rows["event_time"].cast(pa.timestamp("us", zone))).cast(pa.date32(), safe=False)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pipelines.config import Action, Way
+from pipelines.dataset.drawn import DRAWN
 from pipelines.dataset.label import mature, pooled, splits
 from pipelines.errors import EvergreenError
 from pipelines.features.schema import feature_units
@@ -198,7 +199,8 @@ def fresh(served: ServedVersion, newest: str) -> list[str]:
             split = splits(problem, served.partition, whole, None, served.held, are_cut=False, sizes=sizes)
         except EvergreenError:
             return []
-        keys = [key for key, name in split.items() if name == "train"]
+        # Of a delivery whose rows are drawn some are learnt from: it cannot measure what it taught.
+        keys = [key for key, name in split.items() if name == "train" or (name == DRAWN and key < newest)]
     return sorted({*keys} & {*served.featured})
 
 

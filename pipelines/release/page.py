@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from markupsafe import Markup
 
-from pipelines.config import Loss, Rung
+from pipelines.config import Loss, Rung, plural
 from pipelines.config.release import share_in_words
 from pipelines.handoffs.releases import Assignment
 from pipelines.html.columns import Table, number, share, text
@@ -148,7 +148,7 @@ def _latest(problem: Problem, rollout: Rollout, comparison: Comparison) -> str:
         return f"The release has ended: {rollout.state}."
     if comparison.step != "hold":
         return "No more labels are waited for on this step."
-    every, parts = problem.partitions.every, problem.partitions
+    parts = problem.partitions
     needed = comparison.minimum - comparison.at_this_step
     if comparison.maximum is not None:
         needed = comparison.maximum - len(comparison.looks)
@@ -157,8 +157,8 @@ def _latest(problem: Problem, rollout: Rollout, comparison: Comparison) -> str:
     waiting = comparison.waiting
     last = waiting[needed - 1] if needed <= len(waiting) else parts.shift(comparison.partition, needed - len(waiting))
     known = parts.end(last) + timedelta(days=problem.labels.mature_after_days)
-    labels = f"the labels of {last}" if needed == 1 else f"the labels of {needed} more {every}s, up to {last}"
-    due = f"which are due on {known:%Y-%m-%d}"
+    labels = f"the labels of {last}" if needed == 1 else f"the labels of {needed} more {parts.plural}, up to {last}"
+    due = "which come with deliveries to come" if parts.by_delivery else f"which are due on {known:%Y-%m-%d}"
     if comparison.maximum is None:
         return f"It goes on with {labels}, {due}, if they show no harm."
     return (
@@ -172,7 +172,7 @@ def _path_step(rollout: Rollout, place: int, every: str) -> PathStep:
     asks = ""
     if rung.kind != "full":
         looks = settings.looks_of(rung.kind)
-        asks = f"labelled {every}s: at least {looks.partitions}"
+        asks = f"labelled {plural(every)}: at least {looks.partitions}"
         if settings.feedback == "outcome" or rung.kind == settings.path[0]:
             asks += f", at most {looks.max_partitions}" + " at all shares together" * (rung.kind == "canary")
     return PathStep(_rung_title(rung), _rung_words(rollout, rung), asks, _place(rollout, place))
@@ -219,7 +219,7 @@ def _evidence(problem: Problem, rollout: Rollout, comparison: Comparison) -> Evi
     )
     if comparison.has_to_show:
         asked = (
-            f"It has to be shown, within {comparison.maximum} labelled {problem.partitions.every}s, that version "
+            f"It has to be shown, within {comparison.maximum} labelled {problem.partitions.plural}, that version "
             f"{rollout.challenger} is {_allowed(comparison)}: z has to reach its bound at one of the looks."
         )
     else:

@@ -94,7 +94,12 @@ def curve_page(table: pa.Table, problem: Problem, name: str) -> bytes:
         every=every,
         pictures=[
             plots.curve("rows", "How many rows", of_rows, ("training rows, drawn at random", metric)),
-            plots.curve("window", "How far back", of_window, (f"newest {every}s that are learnt from", metric)),
+            plots.curve(
+                "window",
+                "How far back",
+                of_window,
+                (f"newest {problem.partitions.plural} that are learnt from", metric),
+            ),
         ],
         by_rows=by_rows,
         by_window=by_window,

@@ -7,12 +7,15 @@ from datetime import timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines import sql
+from pipelines.dataset.drawn import unit_of_key, unit_sql
 from pipelines.errors import DataError
 from pipelines.problem import Problem
 
 
 def folds(problem: Problem, train: pa.Table) -> list[tuple[pa.Table, pa.Table]]:
-    """(earlier rows, the newer rows that a model learnt from them is measured on), the newest fold last.
+    """(earlier rows, the newer rows that a model learnt from them is measured on), the newest fold last. Of deliveries,
+    which have no time, `search.folds` parts drawn by a hash of the key or the group, and the rows beside each.
 
     Rolling origin (Tashman, 2000): fold by fold the measured rows are the next newest `search.fold_partitions`
     partitions of `train` that have rows, and the earlier ones are all that lie before, as far as a model that had to
@@ -25,6 +28,8 @@ def folds(problem: Problem, train: pa.Table) -> list[tuple[pa.Table, pa.Table]]:
         DataError: not even one fold has rows on both sides.
     """
     rule, parts = problem.training.search, problem.partitions
+    if problem.dataset.split.drawn:
+        return _drawn(problem, train, max(rule.folds, 2))
     keys = sorted(key for key in train["partition"].unique().to_pylist() if key is not None)
     pairs: list[tuple[pa.Table, pa.Table]] = []
     for newest in range(len(keys), 0, -rule.fold_partitions):
@@ -44,10 +49,29 @@ def folds(problem: Problem, train: pa.Table) -> list[tuple[pa.Table, pa.Table]]:
             f"ones: {1 + gap + rule.fold_partitions} in a row are needed"
             + (f", {gap} of which lie in the embargo" if gap else ""),
             where=f"problem {problem.name}, training.search",
-            cure=f"train on more {parts.every}s (dataset.window_partitions, or ingest earlier ones), or measure on "
+            cure=f"train on more {parts.plural} (dataset.window_partitions, or ingest earlier ones), or measure on "
             "fewer (training.search.fold_partitions)",
         )
     return pairs[::-1]
+
+
+def _drawn(problem: Problem, train: pa.Table, folds: int) -> list[tuple[pa.Table, pa.Table]]:
+    """Each part once as what is measured on."""
+    drawn, group = problem.dataset.split.drawn, problem.dataset.split.group_by
+    assert drawn is not None
+    unit_of = unit_sql if group in train.column_names else unit_of_key
+    chance = f"md5_number_lower(concat('fold {drawn.seed} ', {unit_of(problem, 'rows')}))"
+    fold = sql.query(f"SELECT ({chance} % {folds})::INT AS fold FROM rows", {"rows": train})["fold"]
+    pairs = [
+        (train.filter(pc.not_equal(fold, number)), train.filter(pc.equal(fold, number))) for number in range(folds)
+    ]
+    if any(not learnt.num_rows or not measured.num_rows for learnt, measured in pairs):
+        raise DataError(
+            f"{train.num_rows:,} rows are too few for {folds} folds",
+            where=f"problem {problem.name}, training.search",
+            cure="deliver more rows, or take fewer folds (training.search.folds)",
+        )
+    return pairs
 
 
 def of_partitions(rows: pa.Table, keys: list[str]) -> pa.Table:

@@ -129,6 +129,13 @@ def _fair_test(evaluation: Any, champion: Any, report: Any) -> Check:
     tested, measured = texts(evaluation, "test_partitions"), texts(report, "partitions")
     if not tested or not measured or set(tested) != set(measured) or not all(map(is_key, tested)):
         return Check(name, False, "which partitions were tested is missing or contradicts itself")
+    if at(evaluation, "is_drawn") is True:
+        learnt = number(champion, "learnt_test_rows")
+        if learnt is None:
+            return Check(name, False, "whether the champion has learnt from test rows is missing")
+        message = f"of the test rows, which are drawn, the champion has learnt from {learnt:.0f}"
+        cure = "; a changed seed, share or group of dataset.split draws other rows: put it back" if learnt else ""
+        return Check(name, learnt == 0, message + cure)
     message = f"champion learnt from data until {until}, the test starts at {min(tested)}"
     return Check(name, is_key(until) and until < min(tested), message)
 

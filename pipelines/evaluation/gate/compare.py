@@ -24,7 +24,8 @@ class Contender:
     """A model and how it scored the test rows; a version of the registry says so, and what it has learnt from.
 
     promoted: of a champion, what `at_promotion` gives. learnt_from: its training partitions. known: its scores of the
-    challenger's training rows; None where it asks for other features.
+    challenger's training rows; None where it asks for other features. learnt_test_rows: where rows are drawn, how many
+    of the test rows it has learnt from.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Contender:
     promoted: Promoted | None = None
     learnt_from: tuple[str, ...] = ()
     known: Scored | None = None
+    learnt_test_rows: int | None = None
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -84,6 +86,7 @@ def evidence(
             "promoted": champion.promoted,
             "gain": gains(challenger.scored, champion.scored, blocks, rule),
             "slices": compared,
+            "learnt_test_rows": champion.learnt_test_rows,
         }
     return comparison
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from pipelines.config import delivery_at
 from pipelines.documents.dataset import Power
 from pipelines.documents.evaluation import (
     Champion,
@@ -161,12 +162,22 @@ def _compared(evaluation: Evaluation, report: Report) -> dict[str, str | None]:
         "Task": f"{evaluation.get('task', NOT_MEASURED)}{': ' * bool(classes)}{', '.join(map(str, classes))}",
         "Test rows": figure(evaluation.get("test_rows")),
         "Test partitions": span(evaluation.get("test_partitions")),
-        "First and last event": " to ".join(
-            str(end or NOT_MEASURED) for end in (report.get("first_event"), report.get("last_event"))
-        ),
-        "Knows nothing learnt at or after": evaluation.get("as_of", NOT_MEASURED),
+        **_times(evaluation, report),
         "Training": evaluation.get("training", NOT_MEASURED),
         "Differences that the rows show": _power(evaluation.get("power")),
+    }
+
+
+def _times(evaluation: Evaluation, report: Report) -> dict[str, str]:
+    """When the test rows happened, and until when all was known; of deliveries, which have no times, in their order."""
+    as_of = evaluation.get("as_of")
+    if evaluation.get("is_drawn"):
+        split = "drawn by chance, of each delivery some: how good a model is once the world has moved they do not show"
+        return {"Test split": split, "Knows nothing of": f"{delivery_at(as_of)} and later" if as_of else NOT_MEASURED}
+    ends = (report.get("first_event"), report.get("last_event"))
+    return {
+        "First and last event": " to ".join(str(end or NOT_MEASURED) for end in ends),
+        "Knows nothing learnt at or after": as_of or NOT_MEASURED,
     }
 
 

@@ -125,6 +125,8 @@ def _columns(problem: Problem, query: Query) -> dict[str, tuple[str, str]]:
             f"CASE WHEN {both} THEN (hash({values}) % {PAIR_BUCKETS})::DOUBLE END",
         )
     every = problem.partitions.every
+    if every == "delivery":  # all of its rows came at once
+        return kinds
     if every != "hour":
         kinds[HOUR] = ("category", f"extract(hour FROM event_time AT TIME ZONE {zone})::VARCHAR")
     if every not in ("hour", "day"):

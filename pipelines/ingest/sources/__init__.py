@@ -7,7 +7,7 @@ they lie. Nothing is ever held in memory as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,9 @@ import pyarrow as pa
 
 from pipelines import sql
 from pipelines.config import Source
+from pipelines.deliveries import Offered, require
+from pipelines.handoffs.ingestion import Delivery
+from pipelines.ingest.sources import delivered
 from pipelines.ingest.sources.avro import open_avro
 from pipelines.ingest.sources.delimited import read_csv
 from pipelines.ingest.sources.files import File, expand, files_of, place
@@ -64,8 +67,10 @@ class Opened:
 
 
 @contextmanager
-def opened(problem: Problem, first: str, last: str) -> Iterator[Opened]:
-    """The problem's sources, for the partitions `first` to `last`.
+def opened(
+    problem: Problem, first: str, last: str, deliveries: Mapping[str, Delivery] | None = None
+) -> Iterator[Opened]:
+    """The problem's sources, for the partitions `first` to `last`; of a problem of deliveries, all that have come.
 
     Of a source with a time column only the rows are read whose time lies there, or further back by its lookback and
     the labels' delay, or is missing. A time without a zone is one of the problem's time zone, which is the database's
@@ -87,8 +92,31 @@ def opened(problem: Problem, first: str, last: str) -> Iterator[Opened]:
         with _blaming_files(sources):
             for name, source in problem.sources.items():
                 rows = window(problem, name, source, first, last)
-                _open(problem, name, source, rows, Path(folder), sources, head=False)
+                if problem.partitions.by_delivery and name == problem.delivered:
+                    keys = problem.partitions.between(first, last)
+                    _open_deliveries(problem, keys, dict(deliveries or {}), rows, Path(folder), sources)
+                else:
+                    _open(problem, name, source, rows, Path(folder), sources, head=False)
             yield sources
+
+
+def offered(problem: Problem) -> Offered:
+    """The deliveries that the source of a problem of deliveries holds. Raises what `opened` would raise."""
+    return delivered.offered(problem, lambda: _values(problem))
+
+
+def _values(problem: Problem) -> list[tuple[str, str]]:
+    """The values of `partitions.column`: for them all rows are read."""
+    name, first = problem.delivered, problem.partitions.first_key
+    source = problem.sources[name]
+    with (
+        TemporaryDirectory(prefix="evergreen-sources-") as folder,
+        sql.connection({}, problem.partitions.timezone, is_private=True) as database,
+    ):
+        sources = Opened(database)
+        with _blaming_files(sources):
+            _open(problem, name, source, window(problem, name, source, first, first), Path(folder), sources, head=False)
+            return delivered.values_of(database, problem, name)
 
 
 @contextmanager
@@ -109,7 +137,55 @@ def described(problem: Problem) -> Iterator[duckdb.DuckDBPyConnection]:
             for name, source in problem.sources.items():
                 rows = window(problem, name, source, first, first)
                 _open(problem, name, source, rows, Path(folder), sources, head=True)
+                if problem.partitions.by_delivery and name == problem.delivered:
+                    whole = _aside(database, problem, first)
+                    if problem.partitions.column is not None:
+                        delivered.column_of(database, problem, whole.view)
+                    delivered.create_view(database, problem, [whole])
             yield database
+
+
+def _open_deliveries(
+    problem: Problem, keys: list[str], deliveries: dict[str, Delivery], rows: Window, folder: Path, sources: Opened
+) -> None:
+    """Make the view of the delivered source, with the deliveries `keys`, and note its counts."""
+    name, database = problem.delivered, sources.database
+    source = problem.sources[name]
+    require(problem, deliveries, keys)
+    match delivered.kind_of(problem):
+        case "column":
+            _open(problem, name, source, rows, folder, sources, head=False)
+            whole = _aside(database, problem, keys[0])
+            wanted = [deliveries[key] for key in keys]
+            delivered.create_view_by_column(database, problem, whole.view, wanted)
+        case "file" | "table":
+            key = delivered.the_only(problem, keys, deliveries)
+            _open(problem, name, source, rows, folder, sources, head=False)
+            delivered.create_view(database, problem, [_aside(database, problem, key)])
+        case "files":
+            there, parts, counts, landed = delivered.files(problem), [], [], []
+            for key in keys:
+                file = there[delivered.still_there(problem, deliveries[key], [*there])]
+                one_file = source.model_copy(update={"path": file.name, "format": source.kind})
+                (folder / key).mkdir()
+                _open(problem, name, one_file, rows, folder / key, sources, head=False)
+                parts.append(_aside(database, problem, key))
+                counts.append(sources.counts.pop(name))
+                if relation := sources.landed.pop(name, None):
+                    landed.append(f"SELECT {ROW}, {FAULTS} FROM {relation}")
+            delivered.create_view(database, problem, parts)
+            sources.counts[name] = Count(sum(count.rows for count in counts), sum(count.rejected for count in counts))
+            if landed:
+                sources.landed[name] = f"({' UNION ALL '.join(landed)})"
+
+
+def _aside(database: duckdb.DuckDBPyConnection, problem: Problem, key: str) -> delivered.Part:
+    """The source's view under another name, so that one with the rows' deliveries can have its own."""
+    name = problem.delivered
+    delivered.check_names(database, problem, name)
+    part = delivered.Part(f"{name} {key}", key)
+    database.execute(f"ALTER VIEW {sql.quote(name)} RENAME TO {sql.quote(part.view)}")
+    return part
 
 
 def _open(

@@ -50,12 +50,13 @@ codecs.register_error("evergreen_nul", lambda error: ("\0", getattr(error, "end"
 
 @dataclass(frozen=True)
 class File:
-    """One file: `path` is what its file system calls it, `name` what a person does."""
+    """One file: `path` is what its file system calls it, `name` what a person does, `modified` when it was written."""
 
     system: FileSystem
     path: str
     name: str
     size: int
+    modified: str = ""
 
 
 def place(problem: Problem, name: str) -> str:
@@ -102,7 +103,10 @@ def files_of(problem: Problem, name: str, source: Source) -> list[File]:
             f"in a folder the names end as "
             f"{SUFFIXES[source.kind].replace('|', ', ')} (.gz and .zip too for text): a glob takes others",
         )
-    files = [File(system, info.path, prefix + info.path, info.size) for info in sorted(listed, key=lambda i: i.path)]
+    files = [
+        File(system, info.path, prefix + info.path, info.size, f"{info.mtime:%Y-%m-%d %H:%M:%S.%f}")
+        for info in sorted(listed, key=lambda i: i.path)
+    ]
     for file in files:
         if file.size == 0:
             raise DataError("the file is empty: 0 bytes", where=file.name, cure="write it again, or take it away")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from pipelines.config import plural
 from pipelines.monitoring.detect.detection import LabelledPartition
 from pipelines.monitoring.diagnose.finding import Diagnosis
 from pipelines.monitoring.explain.change_point import ChangePoint, change_point
@@ -158,7 +159,7 @@ def _shift(
 ) -> str:
     moved = shift.after - shift.before
     what = f"mean probability of {shift.label}" if shift.label else "mean score"
-    before = f"{len(explanation.before)} {every}{'s' * (len(explanation.before) != 1)} before"
+    before = f"{len(explanation.before)} {every if len(explanation.before) == 1 else plural(every)} before"
     since = f"since {explanation.after[0]}" if len(explanation.after) > 1 else f"in this {every}"
     ends = f"{_number(shift.after)} {since} and {_number(shift.before)} in the {before}"
     if abs(moved) < least:

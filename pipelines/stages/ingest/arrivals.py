@@ -41,7 +41,8 @@ class Seen(NamedTuple):
 
 def looked_back(problem: Problem, first: str) -> list[str]:
     """The ingested partitions before `first` in which the run looks for rows that came late."""
-    return lookback(problem, first, ingested(problem))
+    # A delivery comes as a whole: what is added to it later is a correction, when it is ingested again.
+    return [] if problem.partitions.by_delivery else lookback(problem, first, ingested(problem))
 
 
 def span_read(problem: Problem, keys: Sequence[str], back: Sequence[str]) -> tuple[str, str]:
@@ -49,6 +50,8 @@ def span_read(problem: Problem, keys: Sequence[str], back: Sequence[str]) -> tup
     rows which lie just outside, as those of a wrong time zone do, are counted."""
     parts, reach = problem.partitions, problem.validation.lookback_partitions
     first, last = (back[0] if back else keys[0]), keys[-1]
+    if parts.by_delivery:
+        return first, last
     if first <= parts.first_key:
         first = parts.shift(first, -reach)
     if parts.last_key and last >= parts.last_key:
@@ -98,7 +101,8 @@ def neighbours(problem: Problem, keys: Sequence[str], staging: str, published: C
     around = sorted(key for key in published if oldest <= key <= newest and key not in set(keys))
     schema = table_schema(problem, "events")
     schema = pa.schema([schema.field(name) for name in ("partition", problem.key, *ELSEWHERE)])
-    if not around:
+    # A key that comes again in another delivery is no event that has moved.
+    if not around or parts.by_delivery:
         return schema.empty_table()
     key, rows = sql.quote(problem.key), store.dataset(problem, "events")
     superseded = pc.field("superseded_time").is_valid() & pc.field("withdrawn_time").is_null()
@@ -133,6 +137,7 @@ def first_rejected(problem: Problem, rejected: pa.Table, keys: Sequence[str]) ->
     if not rejected.num_rows:
         return rejected
     by_time = [name for name, source in problem.sources.items() if source.time_column]
+    by_time += [problem.delivered] if problem.partitions.column is not None else []
     of_others = sql.is_among("source", by_time) & ~sql.is_among("partition", keys)
     there = store.dataset(problem, "quarantine").to_table(columns=["id"], filter=of_others)
     return rejected.filter(pc.invert(pc.is_in(rejected["id"], value_set=there["id"].combine_chunks())))

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from pipelines import store
-from pipelines.errors import ConfigError
+from pipelines import deliveries, quarantine, store
+from pipelines.asof.ingested import ingested
+from pipelines.errors import ConfigError, NothingToDo
 from pipelines.handoffs.config import pin
 from pipelines.handoffs.ingestion import Extracted
 from pipelines.ingest.extract import extract as extract_rows
 from pipelines.ingest.extract import extracted_schema
 from pipelines.paths import ingest_staging_uri
-from pipelines.problem import load_problem
+from pipelines.problem import Problem, load_problem
 
 
-def extract(problem_name: str, first: str, last: str, now: datetime | None = None) -> Extracted:
+def extract(
+    problem_name: str, first: str | None = None, last: str | None = None, now: datetime | None = None
+) -> Extracted:
     """Stage the rows of the partitions `first` to `last`, as they come, and those that a source could not give.
+
+    Of a problem of deliveries those that have come since are numbered first; without `first` and `last` they are the
+    ones that are staged, and with them any that was refused and has changed.
 
     Rows that came after one of the partitions before was ingested are looked for in `validation.lookback_partitions`
     of them. `now`: what time it is; None: what the clock says.
 
     Raises:
+        NothingToDo: there is no new delivery.
         ConfigError: `first` and `last` name no partitions, or the last has not closed yet.
         DataError: a partition before is delivered under other keys.
     """
@@ -29,6 +37,9 @@ def extract(problem_name: str, first: str, last: str, now: datetime | None = Non
     from pipelines.stages.ingest import arrivals
 
     problem = load_problem(problem_name)
+    look = _look(problem) if problem.partitions.by_delivery else None
+    if first is None or last is None:
+        first, last = _new(problem, look)
     keys = problem.partitions.between(first, last)
     if not keys:
         raise ConfigError(f"{first} comes after {last}", where="first and last", cure="swap them")
@@ -39,7 +50,8 @@ def extract(problem_name: str, first: str, last: str, now: datetime | None = Non
     back = arrivals.looked_back(problem, first)
     rows = {"events": 0, "labels": 0}
     arrived = {}
-    with opened(problem, *arrivals.span_read(problem, keys, back)) as sources:
+    known = look.deliveries if look else None
+    with opened(problem, *arrivals.span_read(problem, keys, back), known) as sources:
         for query in problem.queries:
             batches = extract_rows(problem, query, sources.database, first, last)
             rows[query] = store.stage(f"{staging}/{query}", batches, extracted_schema(problem, query))
@@ -59,4 +71,53 @@ def extract(problem_name: str, first: str, last: str, now: datetime | None = Non
         outside_of={query: of_query.outside._asdict() for query, of_query in arrived.items()},
         read=sum(of_query.read for of_query in arrived.values()) + rejected.num_rows,
         sources=counts,
+        deliveries={key: look.deliveries[key].name for key in keys} if look else {},
+        changed=[delivery for key, delivery in look.changed.items() if key in keys] if look else [],
+        notices=_notices(problem, look, keys) if look else [],
     )
+
+
+def _look(problem: Problem) -> deliveries.Look:
+    from pipelines.ingest.sources import offered
+
+    return deliveries.look(problem, offered(problem))
+
+
+def _new(problem: Problem, look: deliveries.Look | None) -> tuple[str, str]:
+    """First and last of the deliveries to take in: those that were not, and of those that were refused the changed."""
+    if look is None:
+        raise ConfigError(
+            "which partitions are to be ingested?", where="ingest", cure="give --first and --last, or --partition"
+        )
+    known, held = set(ingested(problem)), quarantine.held(problem)
+    new = [key for key in look.deliveries if key not in known and key not in look.gone]
+    new = [key for key in new if key not in held or key in look.changed]
+    if not new:
+        raise NothingToDo(
+            f"there is no new delivery ({len(look.deliveries)} have come)",
+            where=f"{problem.name}, source {problem.delivered}",
+            cure="; ".join(["put one there", *_held(problem, look, held), *_notices(problem, look, [])]),
+        )
+    several = [key for place, key in enumerate(new) if problem.partitions.shift(new[0], place) == key]
+    return several[0], several[-1]
+
+
+def _held(problem: Problem, look: deliveries.Look, held: set[str]) -> list[str]:
+    """What waits for somebody to look at it."""
+    waiting = [delivery for key, delivery in look.deliveries.items() if key in held and key not in ingested(problem)]
+    command = f"evergreen run ingest {problem.name} --partition"
+    names = deliveries.in_words(waiting)
+    return [f"refused, and not changed since: {names}. If it is sound: {command} {waiting[-1].key}"] if waiting else []
+
+
+def _notices(problem: Problem, look: deliveries.Look, keys: Sequence[str]) -> list[str]:
+    """What became of earlier deliveries, beside those that are ingested now, a line each."""
+    known, lines = set(ingested(problem)), []
+    if changed := [look.changed[key] for key in look.changed if key in known and key not in keys]:
+        commands = "; ".join(f"evergreen run ingest {problem.name} --partition {each.key}" for each in changed[:3])
+        lines.append(
+            f"changed since it was ingested: {deliveries.in_words(changed)}. To take the correction in: {commands}"
+        )
+    if gone := [look.deliveries[key] for key in look.gone if key not in keys]:
+        lines.append(f"not there any more: {deliveries.in_words(gone)}; what was ingested of it stays")
+    return lines

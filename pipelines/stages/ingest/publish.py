@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from pipelines import quarantine, sql, store
+from pipelines import deliveries, quarantine, sql, store
 from pipelines.asof.clock import present
 from pipelines.asof.ingested import ingested, note_empty
 from pipelines.handoffs.config import problem_of
@@ -98,12 +98,17 @@ def publish(problem_name: str, validated: Validated, restate: bool = False) -> P
     changed = changes(problem, "events", before["events"].filter(is_ours), after)
     refused = {row["partition"] for row in quarantine.holds(problem) if row["evidence"].get("by") == quarantine.REFUSED}
     quarantine.readmit_all(problem, sorted(refused & set(keys)), "a later delivery passed the rules")
+    deliveries.taken_in(problem, [delivery for delivery in validated.changed if delivery.key in keys])
     before_these = [key for key in missed(problem, datetime.now(UTC), known.union(keys)) if key < last]
     verdict, reason = validated.verdict, validated.reason
     if left_out := missed_in_words(problem, before_these):
         log.warning("%s", left_out)
         verdict = f"{verdict}; partitions were missed" if verdict else "partitions were missed"
         reason = f"{reason}\n{left_out}" if reason else left_out
+    for notice in validated.notices:
+        log.warning("%s", notice)
+        verdict = f"{verdict}; other deliveries" if verdict else "other deliveries"
+        reason = f"{reason}\n{notice}" if reason else notice
     published = Published(
         config=validated.config,
         first=first,
@@ -119,12 +124,19 @@ def publish(problem_name: str, validated: Validated, restate: bool = False) -> P
         empty=len(without_events),
         **changed,
         events_version=version,
-        summary=", ".join([f"{counts['events']:,} events published", *validated.beside]),
+        deliveries=validated.deliveries,
+        summary=", ".join([f"{counts['events']:,} events published{_of(validated)}", *validated.beside]),
         verdict=verdict,
         reason=reason,
     )
     store.finish(staging, published)
     return published
+
+
+def _of(validated: Validated) -> str:
+    """Of which deliveries, in a few words."""
+    names = list(validated.deliveries.values())
+    return f" of {names[0]}" + (f" to {names[-1]}" if len(names) > 1 else "") if names else ""
 
 
 def _delivered(problem: Problem, query: Query, staging: str, keys: Sequence[str]) -> ds.Dataset:

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines import store
 from pipelines.dataset import training_sets
@@ -18,7 +19,7 @@ from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Checked, Evaluated, Trained
 from pipelines.paths import evaluation_uri
 from pipelines.problem import Problem
-from pipelines.release.versions import learnt_by, measured_run, taught, version_problem
+from pipelines.release.versions import learnt_by, measured_run, taught, version_lineage, version_problem
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -59,7 +60,7 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
         raise NothingToDo("there is no challenger", where=f"{problem_name}.train", cure="the champion goes on serving")
     builds_on = checked.builds_on
     before = builds_on.sets if builds_on else []
-    test = training_sets.split(problem, checked, "test", extra=_groups(problem))
+    test = training_sets.split(problem, checked, "test", extra=[*_groups(problem), *_blocks(problem)])
     drawn = training_sets.drawn(problem, checked, "train", REFERENCE_ROWS, before)
     sample = drawn
     if drawn.num_rows > COMPARED_ROWS:
@@ -71,7 +72,7 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
         known = None if problem.training.candidates[name].is_baseline else _scored(problem, model, sample)
         contenders[name] = Contender(name, run_id, model, _scored(problem, model, test), known=known)
     best = pick_challenger(problem.training, {fitted.candidate: fitted.validation for fitted in trained})
-    validation = training_sets.split(problem, checked, "validation")
+    validation = training_sets.split(problem, checked, "validation", extra=_blocks(problem))
     passive = {*problem.training.baselines, *(n for n in runs if problem.training.candidates[n].is_baseline)}
     competing = {
         name: _scored(problem, contender.model, validation)
@@ -97,6 +98,7 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
         "window_from": checked.window_from,
         "builds_on": builds_on.version if builds_on else None,
         "train_split": fingerprint(problem, _given(problem, checked)),
+        "is_drawn": problem.dataset.split.drawn is not None,
         "makes_rows": _makes_rows(problem),
         "candidates": {name: contender.metrics for name, contender in contenders.items()},
     }
@@ -157,6 +159,12 @@ def _groups(problem: Problem) -> list[str]:
     return [name for name in groups if name not in problem.feature_names]
 
 
+def _blocks(problem: Problem) -> list[str]:
+    """The column that says which rows belong together, where it is no feature and rows are drawn."""
+    group = problem.dataset.split.group_by
+    return [group] if problem.partitions.by_delivery and group and group not in problem.feature_names else []
+
+
 def _given(problem: Problem, checked: Checked) -> Iterator[pa.RecordBatch]:
     """The rows that the candidates' fits were given, as the tables hold them."""
     names = ["train", *(["validation"] if checked.how == "recalibrate" else [])]
@@ -211,4 +219,17 @@ def _champion(problem: Problem, checked: Checked, version: ModelVersion, test: p
         promoted,
         tuple(learnt_from),
         None if rows is not test else _scored(problem, model, sample),
+        _learnt_of(problem, checked, number, rows) if problem.dataset.split.drawn else None,
     )
+
+
+def _learnt_of(problem: Problem, checked: Checked, version: str, test: pa.Table) -> int:
+    """How many of the test rows have keys that a version's tested model has learnt from, or was chosen by.
+
+    Nothing in time parts drawn rows: they are counted.
+    """
+    sets = sorted({version_lineage(problem, version)["training_set"], *taught(problem, version, is_tested=True).sets})
+    pins = checked.model_copy(update={"training_set": sets[0]})
+    rows = training_sets.training_set(problem, pins, None, [problem.key, "split"], sets[1:])
+    learnt = rows.filter(pc.not_equal(rows["split"], "test"))[problem.key]
+    return int(pc.sum(pc.is_in(test[problem.key], value_set=learnt.combine_chunks()), min_count=0).as_py())

@@ -12,6 +12,7 @@ from typing import NamedTuple, get_args
 from pipelines import ledger, sql, store
 from pipelines.asof.clock import INSTANT, present
 from pipelines.config import Action, How
+from pipelines.dataset.drawn import DRAWN
 from pipelines.dataset.label import pooled, splits
 from pipelines.dataset.waiting import waiting
 from pipelines.errors import ConfigError, DataError, NothingToDo
@@ -63,7 +64,9 @@ def label(
     whole = [key for key in available if key not in late]
     counts = labelled_counts(problem, events, labels, as_of)
     split, plan = planned(problem, wanted, partition, whole, held(problem), counts)
-    first_tested = min(key for key, name in split.items() if name == "test")
+    # Where rows are drawn one by one, partitions are in all splits: no one of them is held out as a whole.
+    tested = [key for key, name in split.items() if name == "test"]
+    trained_until = problem.partitions.shift(min(tested), -1) if tested else max(split)
     rows = label_rows(problem, events, labels, as_of, split)
     training = f"{partition}-{uuid.uuid4().hex[:8]}"
     store.stage(labelled_uri(problem, training), rows, rows.schema)
@@ -75,7 +78,7 @@ def label(
         partition=partition,
         as_of=as_of.isoformat(),
         training=training,
-        trained_until=problem.partitions.shift(first_tested, -1),
+        trained_until=trained_until,
         events_version=events_version,
         labels_version=labels_version,
         waiting=sorted(late),
@@ -169,7 +172,7 @@ def planned(
     if request.how == "scratch":
         return split, plan
     champion = _champion(problem, request.how)
-    new = [key for key, name in split.items() if name == "train" and key > champion.learnt_until]
+    new = [key for key, name in split.items() if name in ("train", DRAWN) and key > champion.learnt_until]
     if not new:
         raise NothingToDo(
             f"version {champion.version} has learnt from partitions up to {champion.learnt_until}, and of newer "
