@@ -173,7 +173,7 @@ def rebuild(
     as_of: Annotated[
         str,
         typer.Option(
-            help="moment, such as 2013-05-01 or 2013-05-01T12:00+00:00; naive: UTC; of deliveries the newest that had come"
+            help="moment, such as 2013-05-01 or 2013-05-01T12:00+00:00; naive: UTC; or the newest delivery by then"
         ),
     ],
     to: Annotated[Path | None, typer.Option(help="folder to write the rows to, as Parquet")] = None,

@@ -115,15 +115,15 @@ class Rehearsal:
         ]
 
 
-def rehearse(problem: Problem, last: str) -> Rehearsal:
-    """Ingest the partitions from the first to `last` for trial: nothing is kept.
+def rehearse(problem: Problem, last: str, come: Mapping[str, Delivery] | None = None) -> Rehearsal:
+    """Ingest the partitions from the first to `last` for trial: nothing is kept. `come`: see `look`.
 
     Raises:
         EvergreenError: a source cannot be read.
     """
     keys = problem.partitions.between(problem.partitions.first_key, last)
     measured = {}
-    with opened(problem, keys[0], last) as sources, TemporaryDirectory() as folder:
+    with opened(problem, keys[0], last, come) as sources, TemporaryDirectory() as folder:
         for query in problem.queries:
             copy_rows(problem, query, sources.database, _table(query))
             rows = _staged(sources.database, query, keys, Path(folder))

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from pipelines import sql
-from pipelines.config import LOSS_OF
+from pipelines.config import DELIVERED, LOSS_OF
 from pipelines.config.written_out import CANDIDATES, GATES
 from pipelines.propose.draft import LARGE, SMALL, Draft
 
@@ -49,8 +49,7 @@ def problem_yaml(draft: Draft, owner: str) -> str:
 def events_sql(draft: Draft) -> str:
     """One row per event: the key, the event's time, the columns."""
     lines = [f"{draft.key.expression} AS {sql.quote(draft.key.name)}"]
-    if draft.time is not None:
-        lines.append(f"{draft.time.expression} AS event_time")
+    lines.append(f"{draft.time.expression if draft.time else DELIVERED} AS event_time")
     lines += [f"{feature.expression} AS {sql.quote(feature.name)}" for feature in draft.features]
     beside = [f"-- left out: {_one_line(name)}: {_one_line(reason)}" for name, reason in draft.left_out.items()]
     where = f"\nWHERE {draft.time.expression} IS NOT NULL" if draft.time and not draft.time.is_whole else ""
@@ -65,6 +64,8 @@ def labels_sql(draft: Draft) -> str:
         lines += [f"{draft.time.expression} AS event_time", f"{draft.known.expression} AS known_time"]
         if draft.known.column is not None:
             conditions.append(f"{draft.known.expression} IS NOT NULL")
+    else:
+        lines += [f"{DELIVERED} AS event_time", f"{DELIVERED} AS known_time"]
     lines.append(f"{draft.target.expression} AS label")
     conditions += [f"{draft.time.expression} IS NOT NULL"] if draft.time and not draft.time.is_whole else []
     source = sql.quote(draft.table.origin.name)
@@ -157,7 +158,7 @@ def _labels(draft: Draft) -> str:
 def _dataset(draft: Draft) -> str:
     """Enough rows to test on that the gate can tell a model from chance, and not more than a fifth."""
     lines = []
-    if draft.labelled < 5 * SMALL:
+    if draft.time is not None and draft.labelled < 5 * SMALL:
         rows = min(max(50, draft.labelled // 5), SMALL)
         why = f"of {draft.labelled:,} rows with a label: a fifth for each of validation and test"
         lines.append(f"  split: {{min_rows: {rows}}} # {why}")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import yaml
 
 from pipelines.ingest.batch import Refusal
-from pipelines.ingest.look import Remark, check_sources, look, rehearse
+from pipelines.ingest.look import Remark, check_sources, come_so_far, look, newest, rehearse
 from pipelines.problem import Problem, resolve
 from pipelines.propose.draft import Draft
 from pipelines.propose.files import files_of
@@ -29,13 +29,16 @@ def rehearsed(draft: Draft, owner: str) -> tuple[Draft, list[Remark]]:
     problem = _problem(draft, owner)
     if faults := check_sources(problem):
         raise faults[0]
-    rehearsal = rehearse(problem, _last(problem))
+    come = come_so_far(problem)
+    last = newest(problem, come, datetime.now(UTC))
+    assert last is not None, "a draft is made of rows that are there"
+    rehearsal = rehearse(problem, last, come)
     for _ in range(ROUNDS):
         if not (refusals := rehearsal.refusals(problem)):
             break
         draft = _settled(draft, refusals)
         problem = _problem(draft, owner)
-    return draft, look(problem, _last(problem))
+    return draft, look(problem, last, come)
 
 
 def _problem(draft: Draft, owner: str) -> Problem:
@@ -44,10 +47,6 @@ def _problem(draft: Draft, owner: str) -> Problem:
     return resolve(
         {"settings": settings, "queries": {"events": files["events.sql"], "labels": files["labels.sql"]}}, draft.name
     )
-
-
-def _last(problem: Problem) -> str:
-    return problem.partitions.due(datetime.now(UTC))[-1]
 
 
 def _settled(draft: Draft, refusals: Sequence[Refusal]) -> Draft:
