@@ -18,7 +18,7 @@ class Drawn(Config):
 
     validation: float = Field(0.15, gt=0, lt=1, description="share of the labelled rows")
     test: float = Field(0.15, gt=0, lt=1, description="share of the labelled rows")
-    seed: int = 0
+    seed: int = Field(0, description="another one draws other rows: what a model has learnt from may test the next one")
 
     @model_validator(mode="after")
     def _some_are_left(self) -> Drawn:

@@ -170,10 +170,12 @@ def check_settings(block: Block) -> None:
 
 def _problem(block: Block) -> Problem:
     part = yaml.safe_load(block.text)
-    if "time" in part:
+    if "time" in part or "label" in part:  # a table whose rows are the events
         whole = {name: MINIMAL[name] for name in ("description", "owner", "partitions")} | part
     else:
         whole = merged(MINIMAL, part)
+    if part.get("partitions", {}).get("every") == "delivery":  # which have no first
+        whole["partitions"] = part["partitions"]
     return parse_problem(whole, Path("/nowhere"))
 
 
