@@ -77,6 +77,7 @@ class Table:
 # By kind of decision, what one row of the ledger says.
 LEDGER_KINDS = {
     "ingest": "a partition was ingested and has no rows",
+    "delivery": "a delivery has come and got its number, or was ingested or refused again with other content",
     "gate": "a challenger passed its gate or failed it, check by check",
     "refit": "the model that was fitted again after its gate is sound or not",
     "promotion": "which version serves from then on, and which it replaced: promoted, rolled back, fell back",
@@ -87,7 +88,9 @@ LEDGER_KINDS = {
     "alert": "what people were told: claimed, sent, suppressed; by any task",
 }
 
-PARTITION = Field("partition", "string", "partition key: its first day; of an hour its first moment in UTC")
+PARTITION = Field(
+    "partition", "string", "partition key: its first day; of an hour its first moment in UTC; of a delivery its number"
+)
 EVENT_TIME = Field("event_time", "timestamp", "when the event happens")
 SUPERSEDED = (
     Field("superseded_time", "timestamp", "from when on it no longer holds; null: it holds", nullable=True),
@@ -261,9 +264,9 @@ TABLES: dict[TableName, Table] = {
         ),
         Table(
             "ledger",
-            "ingest.validate, ingest.publish, train.gate, train.refit, train.promote, score.plan, score.publish, "
-            "monitor.act, alerts, quarantine release, quarantine hold, quarantine readmit, roll-back, fall-back, "
-            "release.assess, release.step, release",
+            "ingest.extract, ingest.validate, ingest.publish, train.gate, train.refit, train.promote, score.plan, "
+            "score.publish, monitor.act, alerts, quarantine release, quarantine hold, quarantine readmit, roll-back, "
+            "fall-back, release.assess, release.step, release",
             "decision",
             "kind",
             (

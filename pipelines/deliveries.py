@@ -7,6 +7,7 @@ source is one file, which is overwritten by the next delivery, by its content.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +18,6 @@ from pipelines.handoffs.ingestion import Delivery
 if TYPE_CHECKING:
     from pipelines.problem import Problem
 
-KIND = "delivery"  # of a decision on the ledger
 SHOWN = 5
 
 
@@ -57,7 +57,7 @@ class Look(NamedTuple):
 def registered(problem: Problem) -> dict[str, Delivery]:
     """All deliveries that have come, by key, in their order."""
     deliveries: dict[str, Delivery] = {}
-    for row in ledger.decisions(problem, KIND):
+    for row in ledger.decisions(problem, "delivery"):
         told, key = row["evidence"], row["partition"]
         before = deliveries.get(key)
         came = before.came if before else row["decided_time"]
@@ -101,11 +101,11 @@ def look(problem: Problem, offered: Offered) -> Look:
 
 
 def taken_in(problem: Problem, deliveries: Sequence[Delivery]) -> None:
-    """Remember what changed deliveries hold, once they are ingested again."""
-    ledger.record_all(
-        problem,
-        [_entry(delivery, f"{delivery.key}:{delivery.content}", "changed") for delivery in deliveries],
-    )
+    """Remember what changed deliveries hold, once they are ingested again, or refused again."""
+    if not deliveries:
+        return
+    told = Counter(row["partition"] for row in ledger.decisions(problem, "delivery"))
+    ledger.record_all(problem, [_entry(each, f"{each.key}:{told[each.key]}", "changed") for each in deliveries])
 
 
 def named(problem: Problem, text: str) -> str:
@@ -174,8 +174,8 @@ def _known(offer: Offer, deliveries: dict[str, Delivery], is_overwritten: bool) 
 
 def _entry(delivery: Delivery, decision: str, verdict: str) -> ledger.Entry:
     return {
-        "decision": f"{KIND}:{decision}",
-        "kind": KIND,
+        "decision": f"delivery:{decision}",
+        "kind": "delivery",
         "partition": delivery.key,
         "verdict": verdict,
         "action": "numbered" if verdict == "came" else "ingested again",

@@ -93,11 +93,6 @@ def _as_text(value: Any) -> Any:
 ClassName = Annotated[str, BeforeValidator(_as_text)]  # YAML reads the class 0 as a number
 
 
-def is_none(value: object) -> bool:
-    """What is left out stays out of what is kept: a config without it has the hash that it had before."""
-    return value is None
-
-
 def may_be_left_out(*fields: str) -> Callable[[dict[str, Any]], None]:
     """For the JSON schema of what people write: these fields are written out before they are checked."""
 

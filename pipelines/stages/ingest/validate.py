@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import quarantine, sql, store
+from pipelines import deliveries, quarantine, sql, store
 from pipelines.artifacts import table_schema
 from pipelines.asof.as_known import holds_now
 from pipelines.asof.ingested import empty
@@ -117,6 +117,8 @@ def validate(problem_name: str, extracted: Extracted) -> Validated:
         held = {first: failure.what}
     held = {key: reason for key, reason in held.items() if key not in published}
     quarantine.hold_all(problem, held, {"by": quarantine.REFUSED, "page": page})
+    # Until it changes once more, no look for deliveries takes it in again by itself.
+    deliveries.taken_in(problem, [delivery for delivery in extracted.changed if delivery.key in held])
     if failure:
         raise failure
     in_refused = sum(verdict.summary.rows_in(refused) for verdict in verdicts)
