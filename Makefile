@@ -60,6 +60,9 @@ drift-bench: install ## plant shifts in real data and see what is found, and wha
 tables-bench: install ## play ten real tables with nothing but the required settings; writes docs/measurements/tables.md (half an hour)
 	$(RUN)/python -m benchmarks.tables --write
 
+new-bench: install ## let `evergreen new` propose problems for ten real tables, and run them; writes docs/measurements/new.md (half an hour)
+	$(RUN)/python -m benchmarks.proposed --write
+
 release-bench: install ## decide releases on a year of flights under many assignments; writes docs/measurements/release.md (a quarter of an hour)
 	$(RUN)/python -m benchmarks.release --write
 
@@ -89,4 +92,4 @@ $(UV):
 	@rm -rf .venv-uv && $(PYTHON) -m venv .venv-uv && .venv-uv/bin/pip install --quiet uv==$(UV_VERSION) || { \
 	  rm -rf .venv-uv; echo "error: uv could not be installed (see above). Is the network up? Run the same command again." >&2; exit 1; }
 
-.PHONY: help demo up test check pytest end-to-end lint docs gauntlet loop-bench drift-bench tables-bench release-bench clean install
+.PHONY: help demo up test check pytest end-to-end lint docs gauntlet loop-bench drift-bench tables-bench new-bench release-bench clean install

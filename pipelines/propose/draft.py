@@ -22,6 +22,7 @@ from pipelines.propose.times import EventTime, event_time, later_times, zone_of
 
 FEW_ALLOWED = 12  # different texts that may be all there are
 MOST_HISTORY = 3
+NEAR_ZERO = 0.01  # of the largest value: what comes as near to 0 and never below it does not go below it
 USUAL_PAST = 10  # rows of a group that a history feature's window should hold
 WINDOWS = (7, 14, 28, 91, 182, 364)
 SMALL, LARGE = 1_000, 1_000_000  # rows with a label
@@ -169,7 +170,7 @@ def _features(table: Table, facts: Mapping[str, Facts], reasons: Mapping[str, st
             rules["unit"] = unit
         if not known.nulls and known.rows >= ENOUGH:
             rules["nullable"] = False
-        if column.kind in ("integer", "float") and known.low is not None and known.low >= 0:
+        if column.kind in ("integer", "float") and known.low is not None and 0 <= known.low <= NEAR_ZERO * known.high:
             rules["min"] = 0
         if column.name in values:
             rules["allowed"] = values[column.name]
@@ -196,7 +197,7 @@ def _few_values(table: Table, facts: Mapping[str, Facts], columns: Sequence[Colu
 
 
 def _seen(column: Column, facts: Facts) -> str:
-    missing = f"; missing in {facts.nulls / facts.rows:.1%}" if facts.nulls else ""
+    missing = f"; missing in {facts.nulls:,} rows" if facts.nulls else ""
     note = f"; {column.note}" if column.note else ""
     if is_text(column, facts):
         return f"text of {facts.characters:,.0f} characters{missing}{note}"

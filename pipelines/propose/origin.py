@@ -124,7 +124,7 @@ def _path(place: str, folder: Path) -> str:
         raise ConfigError(
             "there is nothing there", where=f"--from {place}", cure="name a file, a folder, or a glob in quotes"
         )
-    if path.is_relative_to(ROOT) and folder.is_relative_to(ROOT):
+    if any(path.is_relative_to(root) and folder.is_relative_to(root) for root in (ROOT, folder.parent)):
         return os.path.relpath(path, folder)
     return str(path)
 
