@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,14 @@ def log(problem: Problem, model: Model, run_id: str | None = None, **changes: An
         "files": {},
     }
     return tracking.log_candidate(problem, "logistic", model, **{**given, **changes}, run_id=run_id)
+
+
+def test_what_mlflow_says_of_itself_is_not_told(problem: Problem, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tracking.find_run(problem, {"training": "none was yet"}) is None
+    log(problem, fit(problem, "logistic", TRAIN, VALIDATION))
+    logging.getLogger("mlflow.utils.environment").warning("a package is not the one that was asked for")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("a package is not the one that was asked for"), "its warnings stay"
 
 
 def test_a_run_is_unfinished_until_it_is_logged(problem: Problem) -> None:

@@ -159,7 +159,7 @@ def batch_refusals(problem: Problem, summary: Summary, checked: Sequence[BatchRu
             if rule.name == SHARE:
                 where, cure = set_aside, "look at the rows set aside, and mend the source or the rule"
             else:
-                where = str(problem.folder / f"{summary.query}.sql")
+                where = problem.place(summary.query)
                 rule_of = "let partitions be empty (validation.allow_empty: true)" if rule.name == EMPTY else MEND
                 cure = (
                     "has the source been delivered, and whole? is the partition inside the problem's first and last? "

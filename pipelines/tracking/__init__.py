@@ -6,6 +6,7 @@ model per problem, both with the problem's name. A model is kept with skops: loa
 
 from __future__ import annotations
 
+import logging
 import os
 
 from pipelines.tracking.registry import (
@@ -61,3 +62,15 @@ __all__ = [
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# What MLflow says on standard error is its warnings: not each table that it makes.
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+# A model names its packages itself, and is kept with the same files whichever folder a command runs in.
+os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """uv's environments have no pip, which MLflow warns of once a model; nothing here reads its conda.yaml."""
+    return "Failed to resolve installed pip version" not in record.getMessage()
+
+
+logging.getLogger("mlflow.utils.environment").addFilter(_is_news)

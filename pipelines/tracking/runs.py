@@ -140,8 +140,11 @@ def find_run(problem: Problem, tags: dict[str, str]) -> tuple[str, dict[str, flo
     import mlflow
 
     with explained():
+        experiment = mlflow.get_experiment_by_name(problem.name)
+        if experiment is None:  # nothing was ever trained, which is no reason for a warning
+            return None
         runs = mlflow.search_runs(
-            experiment_names=[problem.name],
+            experiment_ids=[experiment.experiment_id],
             filter_string=f"{_wanted(tags)} AND attributes.status = 'FINISHED' AND {_NO_TRIAL}",
             max_results=1,
             output_format="list",

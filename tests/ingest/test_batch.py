@@ -19,6 +19,7 @@ from pipelines.ingest.batch import (
     check_sources,
     reasons,
 )
+from pipelines.ingest.shape import shape_refusals
 from pipelines.ingest.validate import Summary
 from pipelines.problem import Problem
 
@@ -83,6 +84,18 @@ def test_a_partition_without_events_does_not_pass_and_one_without_labels_does(to
     assert caught.value.where.endswith("events.sql")
     labels = counted({"rows": 0}, query="labels")
     assert failed(strict, labels) == {}
+
+
+def test_a_refusal_leads_to_what_makes_the_query(toy: ToyProblem) -> None:
+    columns = {"kettle_id": "string", "boiled_at": "timestamp", "shelf": "string", "litres": "float", "age": "integer"}
+    source = {"path": "kettles.csv", "columns": columns}
+    written_out = toy(sources={"kettles": source}, time="boiled_at")
+    summary = counted({"rows": 0})
+    (refusal,) = batch_refusals(written_out, summary, batch_rules(written_out, summary, [100]), "set/aside")
+    assert refusal.where == f"{written_out.folder / 'problem.yaml'}, time", "there is no events.sql"
+    odd = BatchRule("litres: other values", {"2024-01-01": 2.0}, max=1.0, details={"2024-01-01": "far"})
+    (shape,) = shape_refusals(written_out, "events", [odd])
+    assert shape.where == refusal.where
 
 
 def test_missing_values_are_bounded_by_partition(toy: ToyProblem) -> None:

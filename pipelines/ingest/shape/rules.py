@@ -67,7 +67,7 @@ def shape_refusals(problem: Problem, query: Query, checked: Sequence[BatchRule])
             query,
             rule.name,
             f"{rule.name} ({rule.details[key]})",
-            str(problem.folder / f"{query}.sql"),
+            problem.place(query),
             "has the feed changed (units, columns, a stuck or repeated delivery)? Then mend it. If the world has "
             "changed and the feed is sound, name the partition under validation.shape.accepted, or a column or rule "
             "that says nothing here under validation.shape.ignore",

@@ -302,7 +302,7 @@ def _check_keys(problem: Problem, query: Query, rows: pa.Table, counts: dict[str
         raise DataError(
             f"of {some(list(changed))} no {problem.key} that was published is delivered any more, but as many others "
             "are",
-            where=str(problem.folder / f"{query}.sql"),
+            where=problem.place(query),
             cure=f"if {problem.key} is made in another way now, ingest these partitions again (with restate); if the "
             "source gives new rows only, set validation.lookback_partitions to 0",
         )
