@@ -324,6 +324,7 @@ def arrow_type(name: str) -> pa.DataType:
     return {
         "string": pa.string(),
         "text": pa.string(),
+        "embedding": pa.list_(pa.field("element", pa.float32())),
         "integer": pa.int64(),
         "int64": pa.int64(),
         "int8": pa.int8(),

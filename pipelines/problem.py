@@ -266,12 +266,16 @@ class Problem(Config):
                 f"dataset.resampling.method: {method} goes by how far rows are apart, which {', '.join(vectors)} does "
                 "not say; take oversample or undersample"
             )
+        if "embedding" in vectors.values() and self.dataset.augmentation.method == "mixup":
+            yield "dataset.augmentation.method: mixup does not know how to mix embeddings; take perturb"
         for name, behaviour in self.evaluation.behaviours.items():
-            for column in behaviour.columns:
-                if vectors.get(column) == "text" and not behaviour.shuffle and behaviour.set is None:
+            for column in {*behaviour.columns} & {*vectors}:
+                is_set = behaviour.set is not None and vectors[column] == "text"
+                if not behaviour.shuffle and not is_set:
+                    ways = "set or shuffle" if vectors[column] == "text" else "shuffle"
                     yield (
-                        f"evaluation.behaviours.{name}: {column!r} is {NOUNS['text']}, and add, multiply and noise are "
-                        "for numbers; take set or shuffle for it"
+                        f"evaluation.behaviours.{name}: {column!r} is {NOUNS[vectors[column]]}, and add, multiply and "
+                        f"noise are for numbers; take {ways} for it"
                     )
         for name in self.evaluation.fairness.groups if self.evaluation.fairness else []:
             if name not in features and name not in self.columns:

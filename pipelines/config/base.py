@@ -10,12 +10,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=63)]
-SourceType = Literal["string", "integer", "float", "boolean", "timestamp"]
-ColumnType = Literal[SourceType, "text"]
-"""A text is a string that is read for its words: no two need have the same, so it makes no categories."""
-VectorKind = Literal["text"]
+PlainType = Literal["string", "integer", "float", "boolean", "timestamp"]
+SourceType = Literal[PlainType, "list<float>"]
+VectorKind = Literal["text", "embedding"]
 """Kinds of columns that a model sees as vectors, and everything else by measures of them (pipelines/vectors)."""
-NOUNS: dict[VectorKind, str] = {"text": "a text"}
+ColumnType = Literal[PlainType, VectorKind]
+"""A text is a string that is read for its words: no two need have the same, so it makes no categories. An embedding is
+a list of numbers, so many in each row."""
+NOUNS: dict[VectorKind, str] = {"text": "a text", "embedding": "an embedding"}
 Available = Literal["cutoff", "later"]
 Task = Literal["binary", "multiclass", "regression"]
 Metric = Literal[

@@ -51,7 +51,7 @@ class DatetimePart(Config):
     @model_validator(mode="after")
     def _goes_round(self) -> DatetimePart:
         if self.cyclical and self.part in ("year", "age"):
-            raise ValueError(f"cyclical: {self.part} does not come again")
+            raise ValueError(f"cyclical: {'a year' if self.part == 'year' else 'an age'} does not come again")
         if (self.of, self.part) == ("cutoff_time", "age"):
             raise ValueError("of: the cut-off is 0 days before the cut-off, of each event")
         return self

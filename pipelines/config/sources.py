@@ -149,6 +149,9 @@ class Column(Config):
         None, ge=1, exclude_if=is_none, description="characters of a text, at least; 1: it is not empty"
     )
     max_length: int | None = Field(None, ge=1, exclude_if=is_none, description="characters of a text, at most")
+    length: int | None = Field(
+        None, ge=1, le=4096, exclude_if=is_none, description="numbers of an embedding, in each row"
+    )
     scripts: list[Script] | None = Field(
         None,
         min_length=1,
@@ -168,6 +171,8 @@ class Column(Config):
         for name in ("min_length", "max_length", "scripts"):
             if self.type != "text" and getattr(self, name) is not None:
                 raise ValueError(f"{name} is for text columns, not {self.type}")
+        if (self.type == "embedding") != (self.length is not None):
+            raise ValueError("length goes with type embedding, which needs it: how many numbers each row has")
         if self.min_length is not None and self.max_length is not None and self.min_length > self.max_length:
             raise ValueError(f"min_length ({self.min_length}) is above max_length ({self.max_length})")
         if is_vector(self.type) and self.unique:

@@ -159,7 +159,10 @@ class _File:
         """The type that all sources declare that have a column of this name; nothing where they do not agree."""
         declared = [_texts(_mapping(source).get("columns")) for source in self.sources.values()]
         types = {columns[column] for columns in declared if column in columns}
-        return {"type": types.pop()} if len(types) == 1 else {}
+        if len(types) != 1:
+            return {}
+        (declared_type,) = types
+        return {"type": "embedding" if declared_type == "list<float>" else declared_type}
 
     @cached_property
     def excluded(self) -> list[str]:

@@ -48,6 +48,11 @@ class _Column:
         content, lengths, is_null = self.parts
         if pa.types.is_dictionary(values.type):
             values = values.dictionary_decode()
+        if pa.types.is_list(values.type):
+            lengths.update(pc.fill_null(pc.list_value_length(values), 0).cast(pa.int64()).to_numpy().tobytes())
+            is_null.update(values.is_null().to_numpy(zero_copy_only=False).tobytes())
+            self.update(pc.list_flatten(values))
+            return
         is_null.update(values.is_null().to_numpy(zero_copy_only=False).tobytes())
         if pa.types.is_boolean(values.type) or pa.types.is_integer(values.type):
             content.update(values.cast(pa.int64()).fill_null(0).to_numpy().tobytes())

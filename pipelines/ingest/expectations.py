@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported
 
 EXAMPLES = 5
+FAULTS = "faults"
+OURS = ("_broken_", "_compared_")
 PANDAS_TYPES = {
     "string": "str",
     "text": "str",
@@ -81,7 +83,7 @@ def expectations(problem: Problem, query: Query, staged: Any, elsewhere: pa.Tabl
         rows = database.sql(_chosen(problem, query, checks)).to_arrow_table()
     if not rows.num_rows:
         return []
-    frame = _frame(rows.select([name for name in rows.column_names if not name.startswith(("_broken_", "_compared_"))]))
+    frame = _frame(_plain(rows.select([name for name in rows.column_names if not name.startswith(OURS)])))
     asked = [
         Asked(
             check.name,
@@ -97,6 +99,7 @@ def expectations(problem: Problem, query: Query, staged: Any, elsewhere: pa.Tabl
             {"column": name, "type_": PANDAS_TYPES[kind]},
         )
         for name, kind in declared(problem, query).items()
+        if kind in PANDAS_TYPES
     ]
     results = _results(frame, [*asked, *types])
     expected = []
@@ -217,6 +220,12 @@ def _chosen(problem: Problem, query: Query, checks: Sequence[Rule]) -> str:
 def _shown_column(problem: Problem, rule: Rule) -> str:
     """The column whose values show how a rule was broken; the key where that is no single one."""
     return str(rule.arguments.get("column", rule.arguments.get("column_B", problem.key)))
+
+
+def _plain(rows: pa.Table) -> pa.Table:
+    """Without lists of numbers, of which no expectation knows anything: DuckDB's verdicts on them are there."""
+    names = [field.name for field in rows.schema if not pa.types.is_list(field.type) or field.name == FAULTS]
+    return rows.select(names)
 
 
 def _frame(rows: pa.Table) -> pd.DataFrame:

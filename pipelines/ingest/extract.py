@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import duckdb
@@ -20,6 +20,7 @@ from pipelines.problem import Problem, Query
 DUCKDB_TYPES = {
     "string": "VARCHAR",
     "text": "VARCHAR",
+    "embedding": "FLOAT[]",
     "integer": "BIGINT",
     "int8": "TINYINT",
     "float": "DOUBLE",
@@ -123,7 +124,8 @@ def cast_rows(problem: Problem, query: Query, text: str, actual_types: Mapping[s
         faults += _faults(name, kind, sql.quote(column))
     any_fault = " OR ".join(f"({condition})" for condition, _ in faults)
     messages = ", ".join(f"CASE WHEN {condition} THEN {message} END" for condition, message in faults)
-    as_it_came = json_row({name: _is_float(kind) for name, kind in actual_types.items()})
+    lists = [name for name, kind in actual_types.items() if kind.endswith("]")]
+    as_it_came = json_row({name: _is_float(kind) for name, kind in actual_types.items()}, lists)
     time = _value(problem, query, partition_time(query), "timestamp")
     return f"""
         WITH raw AS ({text.strip().rstrip(";")}
@@ -151,13 +153,17 @@ def not_finite(name: str) -> str:
     return f"{name}: not a finite number"
 
 
-def json_row(columns: Mapping[str, bool]) -> str:
-    """SQL for a row as a JSON text; a true value marks a column of floats, since JSON knows no infinite numbers."""
+def json_row(columns: Mapping[str, bool], lists: Collection[str] = ()) -> str:
+    """SQL for a row as a JSON text; a true value marks a column of floats, since JSON knows no infinite numbers.
+
+    `lists` are columns of several numbers, which are given as texts, such as [1.5, nan].
+    """
     pairs = []
     for name, is_float in columns.items():
         column = sql.quote(name)
         value = f"CASE WHEN isfinite({column}) THEN to_json({column}) ELSE to_json({column}::VARCHAR) END"
-        pairs.append(f"{sql.literal(name)}, {value if is_float else column}")
+        plain = f"CAST({column} AS VARCHAR)" if name in lists else column
+        pairs.append(f"{sql.literal(name)}, {value if is_float else plain}")
     return f"CAST(json_object({', '.join(pairs)}) AS VARCHAR)"
 
 
@@ -245,7 +251,7 @@ def _is_text(kind: str) -> bool:
 
 
 def _is_float(kind: str) -> bool:
-    return kind.startswith(("DOUBLE", "FLOAT"))
+    return kind.startswith(("DOUBLE", "FLOAT")) and not kind.endswith("]")
 
 
 @contextmanager

@@ -170,6 +170,8 @@ def _declarable(kind: str) -> str:
     """The type of a column for one of DuckDB's; what has none is read as text."""
     if kind.startswith(("TIMESTAMP", "DATE")):
         return "timestamp"
+    if re.fullmatch(r"(FLOAT|DOUBLE|DECIMAL.*)\[\d*\]", kind):
+        return "list<float>"
     if kind.startswith(("DECIMAL", "DOUBLE", "FLOAT")):
         return "float"
     if re.match(r"U?(TINY|SMALL|BIG|HUGE)?INT", kind):

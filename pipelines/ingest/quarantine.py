@@ -171,7 +171,7 @@ def _value(name: str, text: str, kind: str) -> Any:
                 return int(text)
             case "float" if math.isfinite(float(text)):
                 return float(text)
-            case "string" | "text":
+            case "string" | "text" | "embedding":
                 return text
             case "boolean":
                 return {"true": True, "false": False}[text.lower()]

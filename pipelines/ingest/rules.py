@@ -14,6 +14,7 @@ from pipelines.problem import Problem, Query
 
 LATE = "known_time: after cutoff_time"
 EARLY = "known_time: before event_time"
+NOT_FINITE = "a number of it is missing or not finite"  # of an embedding
 ANOTHER = "names an event of another time already"  # follows the key's name
 
 
@@ -215,6 +216,10 @@ def _events(problem: Problem) -> list[Rule]:
                     {"column": name, "min_value": column.min_length, "max_value": column.max_length},
                 )
             )
+        if column.length is not None:
+            odd = f"list_filter({value}, lambda number: number IS NULL OR NOT isfinite(number))"
+            event_rules.append(Rule(f"{name}: not {column.length} numbers", f"len({value}) <> {column.length}"))
+            event_rules.append(Rule(f"{name}: {NOT_FINITE}", f"len({odd}) > 0"))
         if column.scripts is not None:
             letters = "".join(f"\\p{{{script}}}" for script in column.scripts)
             event_rules.append(

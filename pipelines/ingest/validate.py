@@ -197,7 +197,8 @@ def _with_ids(rows: str) -> str:
 def _as_it_came(problem: Problem, query: Query, table: str, rules: str) -> str:
     """SQL query for extracted rows, each as it came: partition, source, row, number, and `rules`, an expression."""
     delay = problem.labels.delay_days if query == "labels" else 0
-    as_cast = json_row(dict.fromkeys(declared(problem, query), False))
+    types = declared(problem, query)
+    as_cast = json_row(dict.fromkeys(types, False), [name for name, kind in types.items() if kind == "embedding"])
     replaced = f"* REPLACE (known_time - to_days({delay}) AS known_time)" if delay else "*"
     return f"""
         SELECT partition, {sql.literal(query)} AS source, coalesce(raw, {as_cast}) AS row, number, {rules} AS rules

@@ -134,4 +134,6 @@ def _text(value: Any, zone: ZoneInfo) -> str:
         return ""
     if isinstance(value, datetime):
         return f"{value.astimezone(zone):%Y-%m-%d %H:%M %Z}"
+    if isinstance(value, list):
+        return f"{len(value)} numbers"
     return f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else cut(str(value), SHOWN_CHARACTERS)

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 import duckdb
 
 from pipelines import sql
-from pipelines.config import ColumnType
+from pipelines.config import SourceType
 from pipelines.ingest.sources import opened
 from pipelines.ingest.sources.typed import Kind as TextKind
 from pipelines.ingest.sources.typed import Texts, infer, typed
@@ -56,7 +56,7 @@ class Column:
     expression: str
     """SQL over the source, whose columns have their declared types"""
     kind: Kind
-    declared: ColumnType | None
+    declared: SourceType | None
     """in the source; None: it has no type that a source can declare"""
     clock: Clock = ""
     note: str = ""
@@ -159,6 +159,8 @@ def _typed_column(source: str, name: str, kind: TextKind) -> Column:
             return Column(name, source, sql.quote(source), "time", "timestamp", "zoned")
         case "date" | "local":
             return Column(name, source, sql.quote(source), "time", "timestamp", kind)
+        case "list<float>":
+            return Column(name, source, sql.quote(source), "other", None)
         case _:
             return Column(name, source, sql.quote(source), kind, kind)
 

@@ -32,11 +32,17 @@ WHERE = "preprocessing in problem.yaml"
 
 
 FeatureKind = Literal["number", "category", VectorKind]
-KIND_NAMES: dict[FeatureKind, str] = {"number": "a number", "category": "a category", "text": NOUNS["text"]}
+KIND_NAMES: dict[FeatureKind, str] = {
+    "number": "a number",
+    "category": "a category",
+    "text": NOUNS["text"],
+    "embedding": NOUNS["embedding"],
+}
 SETTINGS: dict[FeatureKind, tuple[str, ...]] = {
     "number": ("missing", "scaling", "discretise"),
     "category": ("encoding", "min_frequency", "min_share"),
     "text": ("text",),
+    "embedding": ("scaling",),
 }
 """What can be said of one feature of each kind."""
 

@@ -12,10 +12,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from pipelines.config import Preprocessing, TextEncoding, VectorKind
 from pipelines.errors import DataError, SchemaError
-from pipelines.training import categories, fit_rows, numeric, texts
+from pipelines.training import categories, embeddings, fit_rows, numeric, texts
 from pipelines.training.categories import CategoryPlan
+from pipelines.training.embeddings import EmbeddingPlan
 from pipelines.training.numeric import NumberPlan
 from pipelines.training.texts import TextPlan
+
+WANTED = {"number": "numbers", "text": "texts", "embedding": "lists of numbers"}
 
 
 class Place(TypedDict):
@@ -39,7 +42,12 @@ class PlacedText(Place, TextPlan):
     """A text and its columns."""
 
 
-Plan = PlacedCategory | PlacedNumber | PlacedText
+class PlacedEmbedding(Place, EmbeddingPlan):
+    """An embedding and its columns."""
+
+
+Plan = PlacedCategory | PlacedNumber | PlacedText | PlacedEmbedding
+FeaturePlan = CategoryPlan | NumberPlan | TextPlan | EmbeddingPlan
 
 
 class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[misc,call-arg]
@@ -119,9 +127,11 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
         self.origin_: list[str] = []
         self._vocabularies: dict[str, pa.Array] = {}
         for name, own in owns.items():
-            plan: CategoryPlan | NumberPlan | TextPlan | str
+            plan: FeaturePlan | str
             if own.kind == "text":
                 plan = self._fit_text(name, own.text, sample)
+            elif own.kind == "embedding":
+                plan = embeddings.fit_embedding(sample[name], its_weight, own.scaling)
             elif own.is_category:
                 plan = self._fit_category(name, own, settings, sample, counts[name], y, its_weight)
             else:
@@ -134,6 +144,8 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
                 columns = numeric.number_names(plan, name)
             elif plan["kind"] == "text":
                 columns = texts.text_names(plan, name)
+            elif plan["kind"] == "embedding":
+                columns = embeddings.embedding_names(plan, name)
             else:
                 known = self.categories_.get(name, {}).get("known", [])
                 columns = categories.category_names(plan, name, known, self.task)
@@ -175,11 +187,12 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
                     numeric.write_number(plan, table[name], out)
                 elif plan["kind"] == "text":
                     texts.write_text(plan, table[name], self._vocabulary(name), out)
+                elif plan["kind"] == "embedding":
+                    embeddings.write_embedding(plan, table[name], out)
                 else:
                     categories.write_category(plan, table[name], self._vocabulary(name), out)
             except pa.ArrowException as error:
-                wanted = {"number": "numbers", "text": "texts"}.get(plan["kind"], "categories")
-                raise fit_rows.wrong_type(name, table[name], wanted) from error
+                raise fit_rows.wrong_type(name, table[name], WANTED.get(plan["kind"], "categories")) from error
         return matrix
 
     def used(self, rows: Any) -> np.ndarray:
@@ -208,7 +221,7 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
             return made[name]
         if name in self.categories_:
             made[name] = pa.array(self.categories_[name]["known"] + self.categories_[name]["rare"], pa.string())
-        elif name in (self.vectors or {}) and self.terms_[name]:
+        elif self.__dict__.get("terms_", {}).get(name):
             made[name] = pa.array(self.terms_[name].split("\n"), pa.large_string())
         return made.get(name)
 
@@ -270,10 +283,12 @@ class Preparation(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None): 
             )
 
 
-def _placed(place: Place, plan: CategoryPlan | NumberPlan | TextPlan) -> Plan:
+def _placed(place: Place, plan: FeaturePlan) -> Plan:
     if plan["kind"] == "number":
         return {**place, **plan}
     if plan["kind"] == "text":
+        return {**place, **plan}
+    if plan["kind"] == "embedding":
         return {**place, **plan}
     return {**place, **plan}
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.config import VectorKind
+from pipelines.vectors.lists import matrix
 from pipelines.vectors.terms import batches, counts, hashed
 
 Array = NDArray[Any]
@@ -24,14 +25,19 @@ def foretold(column: pa.ChunkedArray, kind: VectorKind, targets: Array, half: Ar
     >>> foretold(texts, "text", is_damaged, np.arange(8) < 4).round(1)[:, 0].tolist()
     [0.8, 0.2, 0.8, 0.2, 0.8, 0.2, 0.8, 0.2]
     """
-    from scipy.sparse import vstack
+    from scipy.sparse import csr_array, vstack
 
-    matrix = vstack([hashed(counts(part, "words", 1, 1), BUCKETS) for _, part in batches(column)], format="csr")
+    if kind == "embedding":
+        rows = matrix(column)
+        seen = np.nan_to_num((rows - np.nanmean(rows, axis=0)) / (np.nanstd(rows, axis=0) + 1e-12))
+        encoded = csr_array(seen)
+    else:
+        encoded = vstack([hashed(counts(part, "words", 1, 1), BUCKETS) for _, part in batches(column)], format="csr")
     scores = np.tile(targets.mean(axis=0), (len(column), 1))
     for learn in (half, ~half):
         if learn.any() and not learn.all():
-            rows, mean = matrix[learn], targets[learn].mean(axis=0)
-            squares = (rows.T @ rows).toarray().astype(np.float64) + RIDGE * np.eye(BUCKETS)
-            weights = np.linalg.solve(squares, rows.T @ (targets[learn] - mean))
-            scores[~learn] = matrix[~learn] @ weights + mean
+            learnt, mean = encoded[learn], targets[learn].mean(axis=0)
+            squares = (learnt.T @ learnt).toarray().astype(np.float64) + RIDGE * np.eye(encoded.shape[1])
+            weights = np.linalg.solve(squares, learnt.T @ (targets[learn] - mean))
+            scores[~learn] = encoded[~learn] @ weights + mean
     return scores

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.config import VectorKind
+from pipelines.vectors.lists import matrix
 
 Column: TypeAlias = pa.ChunkedArray | pa.Array
 
@@ -17,9 +19,20 @@ def _characters(texts: Column) -> Any:
     return pc.utf8_length(texts).cast(pa.int64())
 
 
-MEASURES: dict[VectorKind, tuple[str, Callable[[Column], Column]]] = {"text": ("characters", _characters)}
+def _norms(vectors: Column) -> Any:
+    squares = np.square(matrix(vectors).astype(np.float64)).sum(axis=1)
+    return pa.array(np.sqrt(squares), mask=vectors.is_null().to_numpy(zero_copy_only=False))
+
+
+MEASURES: dict[VectorKind, tuple[str, Callable[[Column], Column]]] = {
+    "text": ("characters", _characters),
+    "embedding": ("norm", _norms),
+}
 """Of each kind the measure's name, and what it is of a column."""
-SQL_MEASURES: dict[VectorKind, str] = {"text": "length({})"}
+SQL_MEASURES: dict[VectorKind, str] = {
+    "text": "length({})",
+    "embedding": "sqrt(list_sum(list_transform({}, lambda number: number::DOUBLE * number)))",
+}
 """The same over a column's name in SQL."""
 
 

@@ -57,6 +57,9 @@ def fits(kind: pa.DataType, declared: SourceType) -> bool:
             return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind))
         case "boolean":
             return bool(pa.types.is_boolean(kind))
+        case "list<float>":
+            is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+            return bool(is_list and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)))
         case "timestamp":
             return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 

@@ -14,6 +14,7 @@ DUCKDB_TYPES: dict[SourceType, str] = {
     "float": "DOUBLE",
     "boolean": "BOOLEAN",
     "timestamp": "TIMESTAMPTZ",
+    "list<float>": "FLOAT[]",
 }
 
 

@@ -21,6 +21,7 @@ LOOKS = {
     "integer": r"[+-]?\d+(\.0*)?",
     "float": r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?",
     "timestamp": ISO_8601,
+    "list<float>": r"\[.*\]",
     "boolean": r"true|false|t|f|yes|no|y|n|1|0",
 }
 MIN_FIELDS_OF_PROSE = 4  # a line of prose seldom has as many commas as a row

@@ -163,7 +163,7 @@ def typed(text: str, kind: Kind, zone: str) -> str:
             return f"CASE WHEN lower({text}) IN {_in(TRUE)} THEN true WHEN lower({text}) IN {_in(FALSE)} THEN false END"
         case "timestamp":
             return f"CASE WHEN regexp_full_match({text}, '{ISO_8601}') THEN {moment(text, 'VARCHAR', zone)} END"
-        case "date" | "local":
+        case "date" | "local" | "list<float>":
             return f"TRY_CAST({text} AS {TYPES[kind]})"
 
 

@@ -160,7 +160,10 @@ def _require_known(problem: Problem, candidate: str) -> None:
 def _matrix_columns(problem: Problem) -> int:
     """Columns of the widest candidate's matrix, as far as they are known beforehand: a text has its components."""
     widest = 0
-    for name in problem.vector_features:
+    for name, kind in problem.vector_features.items():
+        if kind == "embedding":
+            widest += problem.columns[name].length or 0
+            continue
         settings = [problem.training.of(candidate).preprocessing for candidate in problem.training.candidates]
         own = [preparation.columns.get(name) for preparation in settings if preparation]
         shared = [preparation.text for preparation in settings if preparation]
