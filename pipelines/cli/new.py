@@ -216,10 +216,9 @@ def _show(drafted: Draft, folder: Path, remarks: list[Remark]) -> None:
     console.print(f"\nwritten to {escape(str(folder))}; lines with `look` are guesses: read them first. Then")
     console.print(f"  evergreen check {drafted.name}")
     first = drafted.rhythm
-    if first is None:
-        return
-    last = first.history_until or first.last or "KEY"
-    console.print(f"  evergreen run ingest {drafted.name} --first {first.first} --last {last}")
+    last = first and (first.history_until or first.last)
+    some = f" --first {first.first} --last {last or 'KEY'}" if first else ""  # of deliveries all that have come
+    console.print(f"  evergreen run ingest {drafted.name}{some}")
     console.print(f"  evergreen run train {drafted.name}")
-    if first.history_until:
+    if first and first.history_until:
         console.print(f"or, through Airflow, all of it: evergreen demo {drafted.name}")

@@ -106,7 +106,7 @@ def draft(name: str, table: Table, wishes: Wishes, now: datetime | None = None) 
     time = None if wishes.every == "delivery" else event_time(table, facts, column.name, time_wish)
     later = later_times(table, facts, time, column.name) if time else []
     known = known_of(table, facts, target, time, later, known_wish)
-    key = key_of(table, facts, time, column.name, key_wish)
+    key = key_of(table, facts, time, column.name, [c.name for c in later], key_wish)
     zone = zone_of(table, facts, time) if time else ("UTC", "")
     rhythm = rhythm_of(table, time, zone[0], now or datetime.now(UTC), wishes.every) if time else None
     out = left_out(table, facts, key.columns, time, target, later)

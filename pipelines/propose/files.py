@@ -79,16 +79,11 @@ def _listed(lines: list[str]) -> str:
 
 def _head(draft: Draft, owner: str) -> str:
     target = draft.target
-    asks = {
-        "binary": f"Will {target.column} be so: {target.why}?",
-        "multiclass": f"Which {target.column} will it be?",
-        "regression": f"How much will {target.column} be?",
-    }[target.task]
     return "\n".join(
         [
             "# yaml-language-server: $schema=../problem.schema.json",
             f"# Proposed by `evergreen new` from {draft.rows:,} rows. What says `look` is a guess: read it first.",
-            f"description: {_quoted(asks)}",
+            f"description: {_quoted(target.asks)}",
             f"owner: {_quoted(owner)} # look: who answers for it",
             f"task: {target.task} # {_one_line(target.why)}",
             f"key: {draft.key.name} # {_one_line(draft.key.why)}",
@@ -146,8 +141,6 @@ def _validation(draft: Draft) -> str:
 
 def _labels(draft: Draft) -> str:
     lines = []
-    if draft.target.unit:
-        lines.append(f"  unit: {_quoted(draft.target.unit)}")
     if draft.target.classes:
         lines.append(f"  classes: {_flow(list(draft.target.classes))}")
     if draft.time is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -31,7 +31,12 @@ class Key:
 
 
 def key_of(
-    table: Table, facts: Mapping[str, Facts], time: EventTime | None, target: str, named: Column | None = None
+    table: Table,
+    facts: Mapping[str, Facts],
+    time: EventTime | None,
+    target: str,
+    later: Sequence[str] = (),
+    named: Column | None = None,
 ) -> Key:
     """A column without two equal values; else the time with what tells rows of the same time apart; else a hash."""
     if named is not None:
@@ -54,12 +59,12 @@ def key_of(
             return _of_column(column, "each row has its own", table)
     if made := _beside_time(table, facts, time, target):
         return made
-    return _hashed(table)
+    return _hashed(table, [target, *later])
 
 
 def _likely(table: Table, column: Column) -> int:
     hints = words.of(column.name)
-    own = {table.origin.name, table.origin.name.removesuffix("s")}
+    own = {table.origin.name, _singular(table.origin.name)}
     return (
         2 * bool(hints & words.IDS) + (bool(hints & own) and bool(hints & words.IDS)) + (column.name in ("id", "key"))
     )
@@ -140,21 +145,34 @@ def panel_columns(table: Table, facts: Mapping[str, Facts], time: EventTime) -> 
     return panels
 
 
-def _hashed(table: Table) -> Key:
-    """A hash of the whole row; rows that say the same are told apart by a number."""
-    values = [sql.quote(c.source) for c in table.columns if c.declared is not None]
-    row = ", ".join(values)
+def _hashed(table: Table, unknown: Sequence[str]) -> Key:
+    """A hash of what is known of a row from the first; rows that say the same are told apart by a number.
+
+    `unknown` are columns that may be filled in later: a key that they are part of would change with them.
+    """
+    declared = [c for c in table.columns if c.declared is not None]
+    values = [sql.quote(c.source) for c in declared if c.name not in unknown]
+    order = [sql.quote(c.source) for c in declared if c.name in unknown]
     whole = f"to_json(struct_pack({', '.join(f'c{place} := {value}' for place, value in enumerate(values))}))"
-    expression = f"md5(CAST({whole} AS VARCHAR)) || '-' || row_number() OVER (PARTITION BY {row})"
+    same = f"PARTITION BY {', '.join(values)} ORDER BY {', '.join(order)}"
     return Key(
         _free(table),
-        expression,
+        f"md5(CAST({whole} AS VARCHAR)) || '-' || row_number() OVER ({same})",
         (),
-        "look: no column names a row, so this is a hash of all its values; a row that is corrected is another row then",
+        "look: no column names a row, so this is a hash of its values; a row that is corrected is another row then",
     )
 
 
 def _free(table: Table) -> str:
     names = {c.name for c in table.columns}
-    base = f"{table.origin.name.removesuffix('s')}_key"
+    base = f"{_singular(table.origin.name)}_key"
     return base if base not in names else f"{base}_made"
+
+
+def _singular(name: str) -> str:
+    """A thing out of the name of a table of them.
+
+    >>> _singular("deliveries"), _singular("orders"), _singular("sheep")
+    ('delivery', 'order', 'sheep')
+    """
+    return f"{name[:-3]}y" if name.endswith("ies") else name.removesuffix("s")

@@ -213,8 +213,7 @@ def _writings(
             if codes:
                 numbers = money = comma = 0
             if numbers >= READABLE * values and (numbers == values or distinct >= 20):
-                unread = f"; {values - numbers:,} that are no numbers are set aside" if numbers < values else ""
-                note = f"numbers, written as text{unread}"
+                note = f"{values - numbers:,} that are no numbers are set aside" if numbers < values else ""
                 writings[name] = _Writing(
                     "float", lambda v: f"TRY_CAST(trim({v}) AS DOUBLE)", "", note, False, values - numbers
                 )

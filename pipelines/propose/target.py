@@ -29,8 +29,9 @@ class Target:
     expression: str
     of_rows: str
     why: str
+    asks: str
+    """the question that a prediction answers"""
     classes: tuple[str, ...] = ()
-    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def target_of(
             )
         (missing_too,) = (f"{known.distinct:,} different numbers from {known.low:g} to {known.high:g}",)
         cast = "CAST({} AS DOUBLE)"
-        return _target(column, "regression", cast, missing_too)
+        return _target(column, "regression", cast, missing_too, f"How much will {column.name} be?")
     values = _counted(table, column)
     if known.distinct == 2 and task != "multiclass":
         return _yes_or_no(column, values, positive, where)
@@ -100,13 +101,14 @@ def _is_coded(column: Column, known: Facts) -> bool:
     return is_whole and known.distinct <= MOST_CODES and not words.of(column.name) & words.COUNTS
 
 
-def _target(column: Column, task: Task, sql_of: str, why: str, classes: Sequence[str] = ()) -> Target:
+def _target(column: Column, task: Task, sql_of: str, why: str, asks: str, classes: Sequence[str] = ()) -> Target:
     return Target(
         column.name,
         task,
         sql_of.format(column.expression),
         sql_of.format(sql.quote(column.name)),
         why,
+        asks,
         tuple(classes),
     )
 
@@ -114,7 +116,13 @@ def _target(column: Column, task: Task, sql_of: str, why: str, classes: Sequence
 def _beyond(column: Column, threshold: float, where: str) -> Target:
     if column.kind not in ("integer", "float"):
         raise ConfigError("--threshold is for numbers", where=where, cure="leave it out")
-    return _target(column, "binary", f"CAST({{}} >= {threshold:g} AS TINYINT)", f"whether it is {threshold:g} or more")
+    return _target(
+        column,
+        "binary",
+        f"CAST({{}} >= {threshold:g} AS TINYINT)",
+        f"whether it is {threshold:g} or more",
+        f"Will {column.name} be {threshold:g} or more?",
+    )
 
 
 def _counted(table: Table, column: Column) -> list[tuple[str, int]]:
@@ -138,13 +146,14 @@ def _yes_or_no(column: Column, values: Sequence[tuple[str, int]], positive: str 
         why = "" if len(likely) == 1 else ", the rarer of the two: look"
     share = dict(values)[chosen] / sum(count for _, count in values)
     said = f"{chosen} in {share:.1%} of the rows{why}"
+    asks = f"Will {column.name} be {chosen}?"
     if column.kind == "boolean":
         flag = "CAST({} AS TINYINT)" if chosen == "true" else "CAST(NOT {} AS TINYINT)"
-        return _target(column, "binary", flag, said)
+        return _target(column, "binary", flag, said, asks)
     if {float(n) for n in names if _is_float(n)} == {0.0, 1.0} and float(chosen) == 1:
-        return _target(column, "binary", "CAST({} AS TINYINT)", said)
+        return _target(column, "binary", "CAST({} AS TINYINT)", said, asks)
     value = sql.literal(chosen) if column.kind == "string" else chosen
-    return _target(column, "binary", f"CAST({{}} = {_braced(value)} AS TINYINT)", said)
+    return _target(column, "binary", f"CAST({{}} = {_braced(value)} AS TINYINT)", said, asks)
 
 
 def _one_against_the_rest(column: Column, values: Sequence[tuple[str, int]], positive: str, where: str) -> Target:
@@ -154,9 +163,9 @@ def _one_against_the_rest(column: Column, values: Sequence[tuple[str, int]], pos
         raise ConfigError(f"no row has {positive!r}", where=where, cure=f"--positive is a value of it, such as {shown}")
     value = sql.literal(positive) if column.kind == "string" else positive
     share = counts[positive] / sum(counts.values())
-    return _target(
-        column, "binary", f"CAST({{}} = {_braced(value)} AS TINYINT)", f"{positive} in {share:.1%} of the rows"
-    )
+    said = f"{positive} in {share:.1%} of the rows"
+    of = f"CAST({{}} = {_braced(value)} AS TINYINT)"
+    return _target(column, "binary", of, said, f"Will {column.name} be {positive}?")
 
 
 def _classes(table: Table, column: Column, values: Sequence[tuple[str, int]], where: str) -> Target:
@@ -170,13 +179,13 @@ def _classes(table: Table, column: Column, values: Sequence[tuple[str, int]], wh
             cure="name another column; a number may be cut by --threshold, one value picked by --positive",
         )
     rare = [value for value, _ in values if value not in kept]
-    text = "CAST({} AS VARCHAR)"
+    text, asks = "CAST({} AS VARCHAR)", f"Which {column.name} will it be?"
     if not rare:
-        return _target(column, "multiclass", text, f"{len(kept)} classes", kept)
+        return _target(column, "multiclass", text, f"{len(kept)} classes", asks, kept)
     among = ", ".join(_braced(sql.literal(value)) for value in kept)
     label = f"CASE WHEN {text} IN ({among}) THEN {text} WHEN {{0}} IS NOT NULL THEN '{REST}' END".replace("{}", "{0}")
     classes = [*kept, *([REST] if REST not in kept else [])]
-    return _target(column, "multiclass", label, f"{len(rare)} classes of few rows are {REST!r}", classes)
+    return _target(column, "multiclass", label, f"{len(rare)} classes of few rows are {REST!r}", asks, classes)
 
 
 def _braced(text: str) -> str:

@@ -37,28 +37,30 @@ def judge_relations(
         return {}
     suspicions: dict[str, Suspicion] = {}
     pooled = _pooled(past)
-    for place, name in enumerate(moments.names):
-        others = np.arange(len(moments.names)) != place
-        slopes = _slopes(pooled, place, others)
-        left = _residual(pooled, place, others, slopes, pooled)[1]
-        if not 0 < left <= np.sqrt(1 - RELATED):
-            continue
-        usual = 0.0
-        for skipped, earlier in enumerate(past):
-            rest = _pooled([*past[:skipped], *past[skipped + 1 :]])
-            usual = max(usual, _off(*_residual(rest, place, others, _slopes(rest, place, others), earlier), left))
-        far = _off(*_residual(pooled, place, others, slopes, moments), left)
+    relations = _relations(pooled)
+    left = _residuals(pooled, relations, pooled)[1]
+    is_told = (left > 0) & (left <= np.sqrt(1 - RELATED))
+    if not is_told.any():
+        return {}
+    usual, far = np.zeros(len(left)), _off(*_residuals(pooled, relations, moments), left)
+    for skipped, earlier in enumerate(past):
+        rest = _pooled([*past[:skipped], *past[skipped + 1 :]])
+        usual = np.maximum(usual, _off(*_residuals(rest, _relations(rest), earlier), left))
+    for place in np.flatnonzero(is_told):
+        name = moments.names[place]
         of_their_own = independent([earlier.columns[name] for earlier in trailing], shape.columns[name])
         rows = [earlier.rows for earlier in trailing]
-        limit = allowed(FLOOR["relation"], settings.tolerance * usual, rows, shape.rows, of_their_own)
+        limit = allowed(FLOOR["relation"], settings.tolerance * float(usual[place]), rows, shape.rows, of_their_own)
         what = "times as far off as rows usually are from what the other columns say"
-        suspicions[f"{name}: out of step with the other columns"] = Suspicion(far, usual, limit, what)
+        suspicion = Suspicion(float(far[place]), float(usual[place]), limit, what)
+        suspicions[f"{name}: out of step with the other columns"] = suspicion
     return suspicions
 
 
-def _off(mean: float, spread: float, left: float) -> float:
+def _off(means: Array, spreads: Array, left: Array) -> Array:
     """How far what is unexplained in a partition lies off 0, or how much wider it is; `left` is what is usual."""
-    return max(abs(mean) / left, float(np.log(max(spread / left, 1.0))))
+    with np.errstate(divide="ignore", invalid="ignore"):  # where nothing is left, nothing is asked
+        return np.maximum(np.abs(means) / left, np.log(np.maximum(spreads / left, 1.0)))
 
 
 def _scaled(moments: Moments, kept: NDArray[np.bool_], spread: Array) -> Moments:
@@ -75,17 +77,18 @@ def _pooled(parts: Sequence[Moments]) -> Moments:
     return Moments(parts[0].names, means.mean(axis=0), within + between)
 
 
-def _slopes(moments: Moments, place: int, others: NDArray[np.bool_]) -> Array:
-    """Ridge regression of one number on the others, all in units of their spread; the ridge is a thousandth of it."""
-    inner = moments.covariances[np.ix_(others, others)]
-    return np.linalg.solve(inner + 1e-3 * np.eye(len(inner)), moments.covariances[others, place])
+def _relations(moments: Moments) -> Array:
+    """A column for each number: 1 for itself, and for the others the slopes of a ridge regression on them, below 0.
+
+    All are in units of their spread; the ridge is a thousandth of it. One inverse gives the slopes of all: they are the
+    inverse's column over its diagonal (the partial regressions of Lauritzen, Graphical Models, 1996, 5.1.3).
+    """
+    inverse = np.linalg.inv(moments.covariances + 1e-3 * np.eye(len(moments.names)))
+    return np.asarray(inverse / np.diag(inverse), np.float64)
 
 
-def _residual(
-    fitted: Moments, place: int, others: NDArray[np.bool_], slopes: Array, on: Moments
-) -> tuple[float, float]:
-    """Mean and standard deviation of what the relation leaves unexplained in a partition."""
-    mean = (on.means[place] - fitted.means[place]) - slopes @ (on.means[others] - fitted.means[others])
-    cross, inner = on.covariances[others, place], on.covariances[np.ix_(others, others)]
-    variance = on.covariances[place, place] - 2 * slopes @ cross + slopes @ inner @ slopes
-    return float(mean), float(np.sqrt(max(variance, 0.0)))
+def _residuals(fitted: Moments, relations: Array, on: Moments) -> tuple[Array, Array]:
+    """Mean and standard deviation of what each relation leaves unexplained in a partition."""
+    means = (on.means - fitted.means) @ relations
+    variances = np.sum(relations * (on.covariances @ relations), axis=0)
+    return means, np.sqrt(np.maximum(variances, 0.0))
