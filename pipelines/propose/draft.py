@@ -175,6 +175,8 @@ def _features(table: Table, facts: Mapping[str, Facts], reasons: Mapping[str, st
         if column.name in values:
             rules["allowed"] = values[column.name]
         kind: ColumnType = "text" if is_text(column, known) else column.kind  # type: ignore[assignment]
+        if column.kind == "list":
+            kind, rules["length"] = "embedding", int(known.low)
         name = column.name if column.name != key.name or column.name in key.columns else f"{column.name}_value"
         features.append(Feature(name, column.expression, kind, rules, _seen(column, known)))
     return features
@@ -199,6 +201,8 @@ def _few_values(table: Table, facts: Mapping[str, Facts], columns: Sequence[Colu
 def _seen(column: Column, facts: Facts) -> str:
     missing = f"; missing in {facts.nulls:,} rows" if facts.nulls else ""
     note = f"; {column.note}" if column.note else ""
+    if column.kind == "list":
+        return f"{facts.low:,} numbers each{missing}"
     if is_text(column, facts):
         return f"text of {facts.characters:,.0f} characters{missing}{note}"
     if column.kind in ("integer", "float"):

@@ -40,7 +40,7 @@ class Facts:
 
 
 def facts_of(table: Table, columns: Sequence[Column] | None = None) -> dict[str, Facts]:
-    """By the columns' names in events; of what has no order (lists, structs) the missing values alone."""
+    """By the columns' names in events; of lists their lengths, of structs and the like the missing values alone."""
     measured: dict[str, Facts] = {}
     distinct = "count(DISTINCT {0})" if table.count <= EXACT_ROWS else "approx_count_distinct({0})"
     for chunk in in_chunks(table.columns if columns is None else columns):
@@ -48,7 +48,9 @@ def facts_of(table: Table, columns: Sequence[Column] | None = None) -> dict[str,
         for column in chunk:
             name = sql.quote(column.name)
             parts = [f"count({name})"]
-            if column.kind != "other":
+            if column.kind == "list":
+                parts += [f"count(DISTINCT len({name}))", f"min(len({name}))", f"max(len({name}))"]
+            elif column.kind != "other":
                 parts += [distinct.format(name), f"min({name})", f"max({name})"]
             if column.kind == "string":
                 spaces = f"length({name}) - length(replace({name}, ' ', ''))"

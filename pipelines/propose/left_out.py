@@ -31,6 +31,7 @@ GROWS = 0.98  # rank correlation with time
 UNIQUE = 0.9  # different values a row: a name of its own
 MOST_CATEGORIES, REPEATS = 1_000, 20  # a category is worth learning if it comes so often
 FEW_VALUES = 50
+LONGEST = 4_096  # numbers of an embedding
 DURATION = 0.99  # correlation with the time from the event to what follows
 NEAR = 0.02  # below a limit of the leak checks: those look at fewer rows
 
@@ -78,7 +79,7 @@ def left_out(
             reasons[column.name] = reason
             if facts[column.name].repeats >= 3:
                 entities.append(column.name)
-    rest = [c for c in table.columns if c.name not in reasons and c.kind not in ("time", "other")]
+    rest = [c for c in table.columns if c.name not in reasons and c.kind not in ("time", "list", "other")]
     leaks = dict(_leaks(table, target, [c.name for c in rest if not is_text(c, facts[c.name])]))
     panels = panel_columns(table, facts, time) if time else []
     accepted = [name for name in leaks if name in key or name in panels]
@@ -100,6 +101,13 @@ def _by_itself(column: Column, facts: Facts) -> str | None:
         return f"{column.note}: no column of events" if column.note else "no column of events"
     if not facts.values:
         return "it has no value"
+    if column.kind == "list":
+        is_fit = facts.low == facts.high and 0 < facts.low <= LONGEST
+        return (
+            None
+            if is_fit
+            else f"lists of {facts.low:,} to {facts.high:,} numbers: an embedding has as many in each row"
+        )
     if facts.distinct == 1 and not facts.nulls:
         return f"always {_short(facts.low)}"
     if facts.nulls >= EMPTY * facts.rows:

@@ -20,7 +20,7 @@ from pipelines.propose import words
 from pipelines.propose.origin import Origin, identifiers
 
 T = TypeVar("T")
-Kind = Literal["string", "integer", "float", "boolean", "time", "other"]
+Kind = Literal["string", "integer", "float", "boolean", "time", "list", "other"]
 Clock = Literal["", "date", "local", "zoned"]
 """Of a time: a day, what a clock shows, or a moment."""
 
@@ -316,6 +316,8 @@ def _valued_column(source: str, name: str, kind: str) -> Column:
     if kind.startswith("TIMESTAMP"):
         is_zoned = "TIME ZONE" in kind or kind.startswith("TIMESTAMPTZ")
         return Column(name, source, quoted, "time", "timestamp", "zoned" if is_zoned else "local")
+    if re.match(r"(FLOAT|DOUBLE)\[\d*\]$", kind):
+        return Column(name, source, quoted, "list", "list<float>")
     if kind.startswith(("DECIMAL", "DOUBLE", "FLOAT", "REAL")):
         return Column(name, source, quoted, "float", "float")
     if re.match(r"U?(TINY|SMALL|BIG|HUGE)?INT", kind):

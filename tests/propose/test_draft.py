@@ -7,25 +7,29 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import ConfigError, DataError
-from tests.propose.table_of import drafted, orders
+from pipelines.propose.draft import Wishes, draft
+from pipelines.propose.origin import origin
+from pipelines.propose.table import read
+from tests.propose.table_of import NOW, drafted, orders
 
 
 def test_orders_are_seen_for_what_they_are(tmp_path: Path) -> None:
-    draft = drafted(tmp_path, pa.table(orders()), "returned")
-    assert (draft.target.task, draft.target.expression) == ("binary", "CAST(\"returned\" = 'yes' AS TINYINT)")
-    assert draft.key.name == "order_id"
-    assert draft.time is not None
-    assert draft.time.columns == ("placed_at",)
-    assert draft.known.column == "closed_at", "a label comes later where a second time says so"
-    assert draft.rhythm is not None
-    assert (draft.rhythm.every, draft.rhythm.first) == ("month", "2024-01-01")
-    assert [feature.name for feature in draft.features if feature.is_learnt_from] == ["country", "paid"]
-    assert draft.features[0].rules["allowed"] == ["DE", "FR", "IT"]
-    assert draft.history == {"customer_id_rate_91d": {"by": ["customer_id"], "function": "mean", "window_days": 91}}
-    assert set(draft.left_out) == {"order_id", "placed_at", "closed_at", "customer_id", "returned"}
+    made = drafted(tmp_path, pa.table(orders()), "returned")
+    assert (made.target.task, made.target.expression) == ("binary", "CAST(\"returned\" = 'yes' AS TINYINT)")
+    assert made.key.name == "order_id"
+    assert made.time is not None
+    assert made.time.columns == ("placed_at",)
+    assert made.known.column == "closed_at", "a label comes later where a second time says so"
+    assert made.rhythm is not None
+    assert (made.rhythm.every, made.rhythm.first) == ("month", "2024-01-01")
+    assert [feature.name for feature in made.features if feature.is_learnt_from] == ["country", "paid"]
+    assert made.features[0].rules["allowed"] == ["DE", "FR", "IT"]
+    assert made.history == {"customer_id_rate_91d": {"by": ["customer_id"], "function": "mean", "window_days": 91}}
+    assert set(made.left_out) == {"order_id", "placed_at", "closed_at", "customer_id", "returned"}
 
 
 def _with(name: str) -> tuple[dict[str, Any], str]:
@@ -66,10 +70,10 @@ def _with(name: str) -> tuple[dict[str, Any], str]:
 )
 def test_what_a_model_must_not_see_is_left_out_by_name(tmp_path: Path, name: str) -> None:
     rows, leak = _with(name)
-    draft = drafted(tmp_path, pa.table(rows), "returned")
-    assert leak in draft.left_out
-    assert draft.left_out[leak]
-    assert [feature.name for feature in draft.features if feature.is_learnt_from] == ["country", "paid"]
+    made = drafted(tmp_path, pa.table(rows), "returned")
+    assert leak in made.left_out
+    assert made.left_out[leak]
+    assert [feature.name for feature in made.features if feature.is_learnt_from] == ["country", "paid"]
 
 
 def test_a_table_without_a_unique_column_gets_a_key_of_its_time_and_place(tmp_path: Path) -> None:
@@ -81,24 +85,24 @@ def test_a_table_without_a_unique_column_gets_a_key_of_its_time_and_place(tmp_pa
         "wind": random.random(2 * len(hours)).round(2),
     }
     rows["load"] = 50 * (rows["station"] == "north") + 5 * rows["wind"] + random.random(2 * len(hours))
-    draft = drafted(tmp_path, pa.table(rows), "load")
-    assert draft.key.columns == ("measured", "station")
-    assert draft.target.task == "regression"
-    assert draft.rhythm is not None
-    assert draft.rhythm.every == "week"
-    assert draft.no_leaks == ["station"], "a place tells the level of its load, and is known before"
-    assert "hour_of_day" in draft.parts
+    made = drafted(tmp_path, pa.table(rows), "load")
+    assert made.key.columns == ("measured", "station")
+    assert made.target.task == "regression"
+    assert made.rhythm is not None
+    assert made.rhythm.every == "week"
+    assert made.no_leaks == ["station"], "a place tells the level of its load, and is known before"
+    assert "hour_of_day" in made.parts
 
 
 def test_rows_that_say_the_same_still_have_keys_of_their_own(tmp_path: Path) -> None:
     days = np.repeat(np.arange("2024-01-01", "2024-12-01", dtype="datetime64[D]"), 10)
     random = np.random.default_rng(2)
     rows = {"day": days, "kind": random.choice(["a", "b"], len(days)), "n": random.integers(0, 2, len(days))}
-    draft = drafted(tmp_path, pa.table(rows), "n")
-    assert draft.key.columns == ()
-    assert "hash" in draft.key.why
-    assert draft.time is not None
-    assert draft.time.clock == "date"
+    made = drafted(tmp_path, pa.table(rows), "n")
+    assert made.key.columns == ()
+    assert "hash" in made.key.why
+    assert made.time is not None
+    assert made.time.clock == "date"
 
 
 @pytest.mark.parametrize(
@@ -118,14 +122,14 @@ def test_the_task_follows_from_the_values(
     rows = orders(1_500)
     rows["outcome_of_it"] = np.random.default_rng(1).choice(values, 1_500)
     del rows["returned"]
-    draft = drafted(tmp_path, pa.table(rows), "outcome_of_it")
-    assert draft.target.task == task
-    assert tuple(sorted(draft.target.classes)) == classes
+    made = drafted(tmp_path, pa.table(rows), "outcome_of_it")
+    assert made.target.task == task
+    assert tuple(sorted(made.target.classes)) == classes
 
 
 def test_a_threshold_makes_a_yes_or_no_of_a_number(tmp_path: Path) -> None:
-    draft = drafted(tmp_path, pa.table(orders()), "paid", threshold=100.0)
-    assert (draft.target.task, draft.target.expression) == ("binary", 'CAST("paid" >= 100 AS TINYINT)')
+    made = drafted(tmp_path, pa.table(orders()), "paid", threshold=100.0)
+    assert (made.target.task, made.target.expression) == ("binary", 'CAST("paid" >= 100 AS TINYINT)')
 
 
 def test_wishes_that_do_not_go_with_the_table_are_told(tmp_path: Path) -> None:
@@ -146,8 +150,8 @@ def test_the_zone_is_told_by_offsets_of_summer_and_winter(tmp_path: Path) -> Non
     rows = orders(1_200)
     summer = (rows["placed_at"] > np.datetime64("2024-03-31T03")) & (rows["placed_at"] < np.datetime64("2024-10-27T02"))
     rows["placed_at"] = [f"{at}{'+02:00' if s else '+01:00'}" for at, s in zip(rows["placed_at"], summer, strict=True)]
-    draft = drafted(tmp_path, pa.table(rows), "returned")
-    assert draft.zone[0] == "Europe/Berlin"
+    made = drafted(tmp_path, pa.table(rows), "returned")
+    assert made.zone[0] == "Europe/Berlin"
 
 
 def test_a_time_in_parts_is_put_together(tmp_path: Path) -> None:
@@ -160,19 +164,19 @@ def test_a_time_in_parts_is_put_together(tmp_path: Path) -> None:
         "day": (days - months).astype(int) + 1,
     }
     del rows["placed_at"], rows["closed_at"]
-    draft = drafted(tmp_path, pa.table(rows), "returned")
-    assert draft.time is not None
-    assert draft.time.columns == ("year", "month", "day")
-    assert draft.rhythm is not None
-    assert draft.rhythm.first == "2024-01-01"
-    assert "year" in draft.left_out
+    made = drafted(tmp_path, pa.table(rows), "returned")
+    assert made.time is not None
+    assert made.time.columns == ("year", "month", "day")
+    assert made.rhythm is not None
+    assert made.rhythm.first == "2024-01-01"
+    assert "year" in made.left_out
 
 
 def test_names_become_names_of_columns(tmp_path: Path) -> None:
     rows = {name.upper().replace("_", " "): values for name, values in orders(1_500).items()}
-    draft = drafted(tmp_path, pa.table(rows), "returned")
-    assert {"country", "paid"} <= {feature.name for feature in draft.features}
-    assert draft.key.expression == '"ORDER ID"'
+    made = drafted(tmp_path, pa.table(rows), "returned")
+    assert {"country", "paid"} <= {feature.name for feature in made.features}
+    assert made.key.expression == '"ORDER ID"'
 
 
 def test_texts_are_read_for_their_words_and_other_times_count_as_days(tmp_path: Path) -> None:
@@ -181,10 +185,23 @@ def test_texts_are_read_for_their_words_and_other_times_count_as_days(tmp_path: 
     told = ["the parcel", "came late", "box was broken", "please send another", "thank you", "it does not fit"]
     rows["message"] = [" ".join(random.choice(told, 5)) + f" {number}" for number in range(1_500)]
     rows["customer_since"] = rows["placed_at"] - random.integers(1, 900, 1_500).astype("timedelta64[D]")
-    draft = drafted(tmp_path, pa.table(rows), "returned")
-    types = {feature.name: feature.type for feature in draft.features}
+    made = drafted(tmp_path, pa.table(rows), "returned")
+    types = {feature.name: feature.type for feature in made.features}
     assert types["message"] == "text"
     assert types["customer_since"] == "timestamp"
-    assert draft.parts["customer_since_age"] == {"of": "customer_since", "part": "age"}
-    assert draft.time is not None
-    assert draft.time.columns == ("placed_at",), "what lies long before is not when it happens"
+    assert made.parts["customer_since_age"] == {"of": "customer_since", "part": "age"}
+    assert made.time is not None
+    assert made.time.columns == ("placed_at",), "what lies long before is not when it happens"
+
+
+def test_lists_of_as_many_numbers_are_embeddings(tmp_path: Path) -> None:
+    rows = orders(600)
+    random = np.random.default_rng(7)
+    rows["seen"] = pa.array(list(random.random((600, 4)).astype("float32")))
+    rows["bought"] = pa.array([[1.0] * (place % 3 + 1) for place in range(600)])
+    pq.write_table(pa.table(rows), tmp_path / "orders.parquet")
+    with read(origin(str(tmp_path / "orders.parquet"), None, tmp_path), tmp_path) as table:
+        made = draft("orders", table, Wishes("returned"), NOW)
+    features = {feature.name: feature for feature in made.features}
+    assert (features["seen"].type, features["seen"].rules["length"]) == ("embedding", 4)
+    assert "lists of 1 to 3 numbers" in made.left_out["bought"]
