@@ -79,7 +79,10 @@ def log_candidate(
 
     run_id = run_id or start_candidate(problem, name, tags)
     predict = "predict" if problem.task == "regression" else "predict_proba"
-    frame = example.to_pandas()
+    # JSON, by which a model is asked, knows no 32-bit floats, and a signature takes no wider ones for them.
+    types = {field.name: field.type for field in example.schema}
+    types |= {name: pa.list_(pa.float64()) for name, kind in types.items() if pa.types.is_list(kind)}
+    frame = example.cast(pa.schema(types)).to_pandas()
     frame = frame.astype(dict.fromkeys(frame.select_dtypes("integer"), "float64"))  # integers have no missing values
     runs = client()
     with explained():

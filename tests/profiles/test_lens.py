@@ -5,6 +5,7 @@ import pyarrow as pa
 
 from pipelines.metrics.scored import Scored
 from pipelines.monitoring.detect.detect import detect
+from pipelines.monitoring.detect.faults import column_faults
 from pipelines.profiles.lens import fit_lens, seen, view_names
 from pipelines.profiles.profile import Reference, profile, reference
 
@@ -82,3 +83,13 @@ def test_a_row_is_seen_alike_alone_and_among_others() -> None:
 def test_the_same_texts_give_the_same_lens() -> None:
     texts = partition(USUAL)["remarks"]
     assert fit_lens(texts, "text") == fit_lens(texts, "text")
+
+
+def test_what_has_no_unit_and_no_sensor_is_no_data_fault() -> None:
+    strange = partition(OTHER[:1], length=60)
+    profiles, _ = profile(strange.to_batches(), REFERENCE)
+    drifts = detect(REFERENCE, profiles).columns
+    faults = [fault for name, drift in drifts.items() for fault in column_faults(name, drift, 150, is_score=False)]
+    clauses = [fault.clause for fault in faults]
+    assert not any("unit" in clause or "direction" in clause for clause in clauses), clauses
+    assert any(clause.startswith("remarks (characters) is frozen") for clause in clauses), "each text is the same"

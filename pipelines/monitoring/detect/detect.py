@@ -16,6 +16,7 @@ from pipelines.monitoring.detect.standard_error import standard_errors
 from pipelines.monitoring.detect.units import other_unit
 from pipelines.profiles.column import Bins, ColumnProfile, Numbers
 from pipelines.profiles.distance import cramers_v, jensen_shannon, kolmogorov_smirnov, psi, wasserstein
+from pipelines.profiles.lens import view_names
 from pipelines.profiles.pooled import pooled_profiles
 from pipelines.profiles.profile import SCORE, Profiles, Reference
 
@@ -64,13 +65,15 @@ def detect(
                 levels_of[name] |= {f"{POOLED}{distance}": level for distance, level in of_pool.items()}
             neighbours = [*reference_pools.values(), *pools][-trailing_partitions:]
             moved["pooled_moved"] = _move(reference, neighbours, newest)
-    columns = {}
+    columns, views = {}, _views(reference)
     for name, column in reference.columns.items():
         usual = since_first_value([part[name] for part in made_from.values()])
         drift = _column(column.bins, usual, profiles[name], name == SCORE and _is_share(reference))
         drift = drift.model_copy(update={"levels": levels_of[name]})
         past, unit = [part[name] for part in before.values()], (units or {}).get(name, "")
         columns[name] = _moved(column.bins, profiles[name], past, drift, unit)
+        if name in views:
+            columns[name] = columns[name].model_copy(update={"other_unit": None} | views[name])
     # A score has no unit.
     score = columns.pop(SCORE).model_dump() | {"other_unit": None, "reference_mean": reference.mean_score}
     return Drift(
@@ -80,6 +83,19 @@ def detect(
         prediction=ScoreDrift.model_validate(score | moved),
         same_as=_same_as(list(reference.partitions.values()), before, profiles),
     )
+
+
+def _views(reference: Reference) -> dict[str, dict[str, None]]:
+    """What is not told of each number that a vector is seen as.
+
+    None has a unit, and where a text or an embedding lies is no sensor that could freeze. Of its measure that is told:
+    all texts are of one length where each is the same.
+    """
+    return {
+        view: {} if place == 0 else {"usual_std": None}
+        for name, lens in reference.lenses.items()
+        for place, view in enumerate(view_names(name, lens))
+    }
 
 
 def _column(bins: Bins, usual: Sequence[ColumnProfile], profile: ColumnProfile, is_share: bool) -> ColumnDrift:
