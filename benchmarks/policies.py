@@ -83,6 +83,11 @@ def written(text: str, found: dict[str, str]) -> str:
     return text
 
 
+def _told(policy: str, done: int, of: int) -> None:
+    if not done:
+        print(policy, f"over {of} partitions", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path)
@@ -96,7 +101,7 @@ def main() -> None:
             local_run.ingest(NAME, problem.partitions.first_key, str(problem.partitions.last_key))
         policy = problem.monitoring.policy
         played = compared(policy) | {name: (by_policy, one) for name, one in varied(policy)}
-        outcomes = replay(History(problem, CANDIDATE), *WEEKS, played, lambda name: print(name, flush=True))
+        outcomes = replay(History(problem, CANDIDATE), *WEEKS, played, _told)
         found = tables(problem, outcomes)
     print("\n\n".join(found.values()))
     if options.write:

@@ -18,8 +18,8 @@ from benchmarks.loop import page as loop_page
 from benchmarks.loop.records import Measured
 from docs import architecture, commands, contract, settings
 from pipelines.alerts import KINDS
-from pipelines.local_run import STAGES
 from pipelines.problem import ROOT, Problem
+from pipelines.stage_names import STAGES
 
 
 def stages() -> str:
@@ -87,7 +87,13 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
         "floors": architecture.floors,
         "users": architecture.table_users,
     },
-    "docs/reference/commands.md": {"commands": commands.table, "targets": targets, "pages": commands.pages},
+    "docs/reference/commands.md": {
+        "commands": commands.table,
+        "codes": commands.exit_codes,
+        "results": commands.results,
+        "targets": targets,
+        "pages": commands.pages,
+    },
     "docs/reference/environment.md": {"environment": contract.environment},
     "docs/reference/settings.md": {"settings": settings.pages},
     "docs/reference/stages.md": {"stages": stages},

@@ -9,7 +9,9 @@ import inspect
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,23 +25,39 @@ from pipelines.handoffs.releases import Stepped
 from pipelines.handoffs.scoring import ScoredPartition
 from pipelines.handoffs.training import Promoted
 from pipelines.problem import Problem, load_problem
+from pipelines.stage_names import STAGES
 
 log = logging.getLogger(__name__)
 
-STAGES = {
-    "ingest": ("extract", "validate", "publish"),
-    "train": ("label", "sample", "featurize", "check", "train", "evaluate", "gate", "refit", "register", "promote"),
-    "annotate": ("vote", "choose", "collect", "self_train"),
-    "score": ("plan", "score", "publish"),
-    "monitor": ("profile", "detect", "estimate", "diagnose", "explain", "decide", "act", "report"),
-    "release": ("assess", "step"),
-}
 PLACES = {
     "EVERGREEN_STORE_URI": "file:///folder or s3://bucket/prefix",
     "MLFLOW_TRACKING_URI": "a server's address, or sqlite:////folder/mlflow.db",
 }
 KEYS = ("partition", "first", "last", "window_from")
 OPTIONS = ("partition", "first", "last", "candidate", "restate", "how", "window_from")
+
+
+class Observer:
+    """Told of each stage that runs here; this one takes no notice."""
+
+    def began(self, stage: str) -> None:
+        """A stage, such as `train.sample`, begins."""
+
+    def ended(self, stage: str, result: Any) -> None:
+        """It gave `result`; one that gives nothing is not told of."""
+
+
+_observer: ContextVar[Observer] = ContextVar("observer", default=Observer())  # noqa: B039
+
+
+@contextmanager
+def observed(by: Observer) -> Iterator[None]:
+    """Let `by` be told of the stages that run meanwhile."""
+    token = _observer.set(by)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
 
 
 @dataclass(frozen=True)
@@ -85,7 +103,8 @@ class Chain:
 
 def logged(name: str, *handed_on: Any, **options: Any) -> Any:
     """What a stage, such as `train.sample`, gives; its time and what it says of itself are logged in a line."""
-    label, start = name.partition(".")[2], time.monotonic()
+    label, start, observer = name.partition(".")[2], time.monotonic(), _observer.get()
+    observer.began(name)
     try:
         with store.task():
             result = stages.stage(name)(*handed_on, **options)
@@ -96,6 +115,7 @@ def logged(name: str, *handed_on: Any, **options: Any) -> Any:
         log.info("%-10s %6.1f s  failed", label, time.monotonic() - start)
         raise
     log.info("%-10s %6.1f s  %s", label, time.monotonic() - start, line(name, result))
+    observer.ended(name, result)
     return result
 
 
@@ -212,10 +232,9 @@ def run(name: str, problem_name: str, options: Mapping[str, str | bool | None], 
     if problem.partitions.by_delivery:
         values |= _deliveries_named(problem, dag, values)
     given_values = {p.name: values[p.name] for p in wanted if p.name in values}
-    if not stage:
-        return function(problem_name, **given_values)
-    with store.task():
-        return stages.stage(name)(problem_name, **given_values)
+    if stage:
+        return logged(name, problem_name, **given_values)
+    return function(problem_name, **given_values)
 
 
 def _keys_in(values: Mapping[str, object]) -> dict[str, str]:

@@ -13,8 +13,8 @@ from docs.commands import commands
 from pipelines import store
 from pipelines.artifacts import TABLES, table_schema
 from pipelines.handoffs import HANDS_ON
-from pipelines.local_run import STAGES
 from pipelines.problem import ROOT, Problem
+from pipelines.stage_names import STAGES
 from pipelines.stages import function_of
 
 ToyProblem = Callable[..., Problem]

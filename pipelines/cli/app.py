@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.exceptions import TyperException
 
-from pipelines.cli import data, models, monitoring, new, releases
+from pipelines.cli import check, data, models, monitoring, new, releases, run, status
+from pipelines.cli.arguments import ProblemName
+from pipelines.cli.exits import ExitCode, exit_code
+from pipelines.cli.terminal import console, notice_json, notices, print_json, wants_json
 from pipelines.embedded import Embedded, default_home, load_environment, stop_running
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
-from pipelines.handoffs.base import to_json
-from pipelines.problem import Problem, load_problem, problem_names, undeclared_table
+from pipelines.problem import Problem, load_problem
 
 if TYPE_CHECKING:
     from pipelines.cli.replay import Finished
@@ -29,30 +30,83 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Keep a model right after the day it was trained.\n\nExample:\n    evergreen demo",
 )
-WIDE = 160  # columns, where nobody looks at a terminal
-console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
-
-ProblemName = Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")]
 
 
 def main() -> None:
-    """The console script: run a command; whatever goes wrong is said in a few lines, and exits with 1."""
+    """The console script: run a command; whatever goes wrong is said in a few lines, or as JSON with --json."""
+    code = ExitCode.DONE
     try:
-        app()
+        code = app(standalone_mode=False) or ExitCode.DONE
     except NothingToDo as reason:
-        console.print(f"[yellow]{reason.heading}:[/] {escape(str(reason))}")
+        _tell_nothing(reason)
     except EvergreenError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        errors.print("stopped")
-        sys.exit(130)
+        code = exit_code(error)
+        _tell_error(error)
+    except TyperException as error:  # a command, an argument, an option that there is not
+        code = ExitCode.USAGE
+        _tell_usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        code = ExitCode.INTERRUPTED
     except Exception as error:
-        errors.print_exception(max_frames=8)
-        errors.print(f"[bold red]error:[/] a fault of Evergreen itself, not of your data: {escape(repr(error))}")
-        errors.print("  next:  report it with the lines above")
-        sys.exit(1)
+        code = ExitCode.WRONG
+        _tell_fault(error)
+    if code == ExitCode.INTERRUPTED:
+        _tell_interrupted()
+    sys.exit(code)
+
+
+def _tell_nothing(reason: NothingToDo) -> None:
+    if wants_json():
+        from pipelines.cli.results import Nothing
+
+        print_json(Nothing.of(reason))
+    else:
+        notices.print(f"[yellow]{reason.heading}:[/] {escape(str(reason))}")
+
+
+def _tell_error(error: EvergreenError) -> None:
+    if wants_json():
+        from pipelines.cli.results import Failure
+
+        notice_json(Failure.of(error))
+    else:
+        notices.print(f"[bold red]error:[/] {escape(str(error))}")
+
+
+def _tell_usage(error: TyperException) -> None:
+    from typer.rich_utils import rich_format_error
+
+    if not wants_json():
+        rich_format_error(error)  # type: ignore[arg-type]
+        return
+    from pipelines.cli.results import Failure
+
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "evergreen"
+    notice_json(
+        Failure(error="UsageError", what=error.format_message(), where=command, next=f"`{command} --help` says what is")
+    )
+
+
+def _tell_fault(error: Exception) -> None:
+    what = f"a fault of Evergreen itself, not of your data: {error!r}"
+    if wants_json():
+        from pipelines.cli.results import Failure
+
+        notice_json(Failure(error="Fault", what=what, where="", next="report it with what is said without --json"))
+        return
+    notices.print_exception(max_frames=8)
+    notices.print(f"[bold red]error:[/] {escape(what)}")
+    notices.print("  next:  report it with the lines above")
+
+
+def _tell_interrupted() -> None:
+    if wants_json():
+        from pipelines.cli.results import Failure
+
+        notice_json(Failure(error="Interrupted", what="stopped by Ctrl-C", where="", next="run it again"))
+    else:
+        notices.print("stopped")
 
 
 @app.command()
@@ -121,162 +175,10 @@ def replay(
     _print_summary(problem)
 
 
-@app.command()
-def status(
-    problem_name: Annotated[str | None, typer.Argument(help="default: all of them", metavar="[PROBLEM]")] = None,
-    on: Annotated[
-        str | None, typer.Option(help="a day, such as 2013-05-20: which version served its partition, and why")
-    ] = None,
-) -> None:
-    """What serves, since when, how fresh its data is, and what monitoring said last.
-
-    Example:
-        evergreen status flight_delay
-        evergreen status flight_delay --on 2013-05-20
-    """
-    from rich.table import Table
-
-    from pipelines import deliveries, summary
-
-    load_environment()
-    for name in [problem_name] if problem_name else problem_names():
-        problem = load_problem(name)
-        if on is not None:
-            releases.show_served(problem, on)
-            continue
-        state = summary.status(problem)
-        table = Table(title=name, show_header=False, title_justify="left")
-        if state.version is None:
-            table.add_row("serves", f"nothing yet: run {name}.ingest, then {name}.train")
-        else:
-            assert state.since is not None
-            table.add_row("serves", f"version {state.version}, since {state.since:%Y-%m-%d %H:%M} UTC")
-            table.add_row(
-                "trained on",
-                f"what was known at the end of {escape(deliveries.shown(problem, state.trained_on or ''))}",
-            )
-        if state.release:
-            table.add_row("release", f"{state.release}; evergreen release {name}")
-        for kind, newest in state.newest.items():
-            table.add_row(f"newest {kind}", escape(deliveries.shown(problem, newest)) if newest else "none yet")
-        if state.missed:
-            table.add_row("missed", escape(state.missed))
-        table.add_row("last verdict", f"{state.verdict}: {state.reason}" if state.verdict else "none yet")
-        console.print(table)
-
-
-@app.command()
-def check(
-    problems: Annotated[list[str] | None, typer.Argument(metavar="[PROBLEM]...", help="default: all of them")] = None,
-    quick: Annotated[bool, typer.Option(help="look at config, SQL and headers alone: read no rows")] = False,
-) -> None:
-    """Validate each problem.yaml, its SQL and what its sources hold: keys, gaps, labels. Exits with 1 if any is wrong.
-
-    Rows are read as an ingest of the whole history would read them, and nothing is kept.
-
-    Example:
-        evergreen check flight_delay
-        evergreen check --quick
-    """
-    names = problems or problem_names()
-    if not names:
-        raise ConfigError("there are no problems", where="include/problems", cure="add a folder with a problem.yaml")
-    sound = [_is_sound(name, quick) for name in names]  # one problem that is wrong hides no other
-    if not all(sound):
-        raise typer.Exit(1)
-
-
-def _is_sound(name: str, quick: bool) -> bool:
-    """Print what there is to say of a problem, and whether it can be run."""
-    from datetime import UTC, datetime
-
-    from pipelines.ingest.look import Remark, check_sources, come_so_far, declaration, look, newest
-
-    remarks: list[Remark] = []
-    now = datetime.now(UTC)
-    try:
-        problem = load_problem(name)
-        faults = check_sources(problem)
-        if not (faults or quick):
-            come = come_so_far(problem)
-            last = newest(problem, come, now)
-            remarks = look(problem, last, come) if last else []
-    except EvergreenError as error:
-        faults = [error]
-        if not quick and (table := undeclared_table(name)):
-            remarks = declaration(table, now)
-    except Exception as error:  # of ours, and no reason to look at no other problem
-        errors.print_exception(max_frames=8)
-        console.print(
-            f"[bold red]wrong[/]  {name}: a fault of Evergreen itself, not of your data: {escape(repr(error))}"
-        )
-        return False
-    for fault in faults:
-        console.print(f"[bold red]wrong[/]  {name}: {escape(str(fault))}")
-    is_sound = not faults and all(remark.level != "wrong" for remark in remarks)
-    if is_sound:
-        console.print(
-            f"[green]ok[/]     {name}: {len(problem.feature_names)} features, "
-            f"{len(problem.training.candidates)} candidates, feature set {problem.feature_set}"
-        )
-    marks = {"wrong": f"[bold red]wrong[/]  {name}: ", "odd": "[yellow]look[/]   ", "fact": "       "}
-    for remark in remarks:
-        console.print(f"{marks[remark.level]}{escape(remark.text)}", soft_wrap=True)
-    return is_sound
-
-
-@app.command()
-def run(
-    stage: Annotated[
-        str,
-        typer.Argument(
-            help="a DAG (ingest, train, annotate, score, monitor, release) or a stage, such as ingest.validate"
-        ),
-    ],
-    problem_name: ProblemName,
-    partition: Annotated[
-        str,
-        typer.Option(
-            help="partition key, such as 2013-04-01; of an hour 2013-04-01T05Z; a delivery, by d00003 or by its name"
-        ),
-    ] = "",
-    first: Annotated[str, typer.Option(help="first partition of a range (ingest)")] = "",
-    last: Annotated[str, typer.Option(help="last partition of a range (ingest)")] = "",
-    candidate: Annotated[str, typer.Option(help="name of a candidate (train.train)")] = "",
-    restate: Annotated[bool, typer.Option(help="forget what was known of the partitions before (ingest)")] = False,
-    how: Annotated[str, typer.Option(help="scratch, continue or recalibrate (train)")] = "",
-    window_from: Annotated[str, typer.Option(help="first partition to learn from (train)")] = "",
-    input: Annotated[
-        Path | None, typer.Option(help="JSON that the stage before printed; - reads standard input", allow_dash=True)
-    ] = None,
-) -> None:
-    """Run a DAG's stages, or one of them, here and now without Airflow; prints the result as JSON, progress beside it.
-
-    EVERGREEN_STORE_URI says where tables are kept, MLFLOW_TRACKING_URI where runs and models are (ingest needs none);
-    `evergreen up` sets both for other terminals.
-
-    Example:
-        evergreen run train flight_delay --partition 2013-03-25
-        evergreen run ingest.extract flight_delay --first 2013-04-01 --last 2013-04-01 > extracted.json
-        evergreen run ingest.validate flight_delay --input extracted.json
-    """
-    from pipelines import local_run
-
-    load_environment()
-    _show_progress()
-    options: dict[str, str | bool | None] = {
-        "partition": partition,
-        "first": first or partition,
-        "last": last or partition,
-        "candidate": candidate,
-        "restate": restate,
-        "how": how,
-        "window_from": window_from,
-    }
-    print(json.dumps(to_json(local_run.run(stage, problem_name, options, _read_json(input))), indent=1))
-
-
 # What lies in the other modules comes after what starts and runs things, in this order in `--help` too.
+app.command()(status.status)
+app.command()(check.check)
+app.command()(run.run)
 app.command()(new.new)
 app.add_typer(data.quarantine, name="quarantine")
 app.command()(data.rebuild)
@@ -286,29 +188,6 @@ app.command("roll-back")(models.roll_back)
 app.command("fall-back")(models.fall_back)
 app.command()(releases.release)
 app.command()(monitoring.decide)
-
-
-def _show_progress() -> None:
-    """What stages log goes to standard error: standard output has the result alone."""
-    import logging
-
-    shown = logging.StreamHandler()
-    shown.setFormatter(logging.Formatter("%(message)s"))
-    log = logging.getLogger("pipelines")
-    log.addHandler(shown)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-
-
-def _read_json(path: Path | None) -> Any:
-    if path is None:
-        return None
-    try:
-        return json.loads(sys.stdin.read() if str(path) == "-" else path.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"no readable JSON: {error}", where=str(path), cure="give the file that the stage before printed"
-        ) from error
 
 
 def _play(problem: Problem, until: str | None) -> None:

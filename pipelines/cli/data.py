@@ -8,33 +8,41 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from pipelines.cli import completion
+from pipelines.cli.arguments import AsJson, ProblemName, Reason
+from pipelines.cli.progress import working
+from pipelines.cli.terminal import console, print_json
 from pipelines.embedded import load_environment
 from pipelines.errors import ConfigError
 from pipelines.problem import load_problem
 
-console = Console(highlight=False, soft_wrap=True)
 quarantine = typer.Typer(
     no_args_is_help=True,
     help="Rows and partitions that were set aside: look at them, mend them, let them in.\n\n"
     "Example:\n    evergreen quarantine list flight_delay",
 )
 
-ProblemName = Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")]
 Partition = Annotated[
-    str, typer.Argument(help="partition key, such as 2013-04-01; a delivery by its name too", metavar="KEY")
+    str,
+    typer.Argument(
+        help="partition key, such as 2013-04-01; a delivery by its name too",
+        metavar="KEY",
+        autocompletion=completion.partitions,
+    ),
 ]
-Reason = Annotated[str, typer.Option(help="why, for the ledger")]
 RowId = Annotated[str, typer.Argument(help="id of the row, as `list` shows it", metavar="ID")]
 
 
 @quarantine.command("list")
 def list_rows(
     problem_name: ProblemName,
-    partition: Annotated[str | None, typer.Option(help="partition key; default: all of them")] = None,
+    partition: Annotated[
+        str | None, typer.Option(help="partition key; default: all of them", autocompletion=completion.partitions)
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="rows to show")] = 50,
+    as_json: AsJson = False,
 ) -> None:
     """The rows that wait, each with every rule that it broke.
 
@@ -48,7 +56,14 @@ def list_rows(
 
     load_environment()
     problem = load_problem(problem_name)
-    waiting = rows.listing(problem, partition and deliveries.key_of(problem, partition))
+    with working(f"{problem_name}: rows in quarantine", quiet=as_json):
+        waiting = rows.listing(problem, partition and deliveries.key_of(problem, partition))
+    if as_json:
+        from pipelines.cli.results import Quarantined, Waiting
+
+        shown = [Waiting.model_validate(row) for row in waiting[:limit]]
+        print_json(Quarantined(problem=problem_name, total=len(waiting), rows=shown))
+        return
     table = Table(
         "id", "partition", "source", "rules", "row", title=f"{problem_name}: {len(waiting)} rows in quarantine"
     )
@@ -63,8 +78,8 @@ def list_rows(
 
 
 @quarantine.command()
-def show(problem_name: ProblemName, row_id: RowId) -> None:
-    """One row, whole, as JSON: as it came, from where, and what is wrong with it.
+def show(problem_name: ProblemName, row_id: RowId, as_json: AsJson = False) -> None:
+    """One row, whole, always as JSON: as it came, from where, and what is wrong with it.
 
     Example:
         evergreen quarantine show flight_delay ROW_ID
@@ -73,7 +88,7 @@ def show(problem_name: ProblemName, row_id: RowId) -> None:
 
     load_environment()
     row = rows.find(load_problem(problem_name), row_id)
-    print(json.dumps({**row, "row": json.loads(row["row"])}, indent=1, ensure_ascii=False))
+    print_json({**row, "row": json.loads(row["row"])})
 
 
 @quarantine.command()
@@ -84,6 +99,7 @@ def release(
         list[str] | None, typer.Option("--set", metavar="COLUMN=VALUE", help="a value to mend; may be repeated")
     ] = None,
     reason: Reason = "",
+    as_json: AsJson = False,
 ) -> None:
     """Mend a row and let it in: it is held against all rules again, published, and the ledger says so.
 
@@ -100,12 +116,18 @@ def release(
             raise ConfigError(f"{assignment!r} is no COLUMN=VALUE", where="--set", cure="such as --set litres=1.5")
         changes[name.strip()] = value
     load_environment()
-    done = rows.release(load_problem(problem_name), row_id, changes, reason)
-    console.print(f"released: {escape(row_id)} is in {done['query']}, partition {done['partition']}")
+    with working(f"{problem_name}: releasing {row_id}", quiet=as_json):
+        done = rows.release(load_problem(problem_name), row_id, changes, reason)
+    if as_json:
+        from pipelines.cli.results import ReleasedRow
+
+        print_json(ReleasedRow(id=done["id"], query=done["query"], partition=done["partition"]))
+        return
+    console.print(f"released: {escape(row_id)} is in {done['query']}, partition {done['partition']}", soft_wrap=True)
 
 
 @quarantine.command()
-def partitions(problem_name: ProblemName) -> None:
+def partitions(problem_name: ProblemName, as_json: AsJson = False) -> None:
     """The partitions that are held: no training set has rows of them.
 
     Example:
@@ -117,6 +139,15 @@ def partitions(problem_name: ProblemName) -> None:
 
     load_environment()
     rows = kept.holds(load_problem(problem_name))
+    if as_json:
+        from pipelines.cli.results import Hold, Holds
+
+        holds = [
+            Hold(partition=row["partition"], since=row["decided_time"], verdict=row["verdict"], reason=row["reason"])
+            for row in rows
+        ]
+        print_json(Holds(problem=problem_name, partitions=holds))
+        return
     table = Table(
         "partition", "since", "verdict", "reason", title=f"{problem_name}: {len(rows)} partitions in quarantine"
     )
@@ -127,7 +158,7 @@ def partitions(problem_name: ProblemName) -> None:
 
 
 @quarantine.command()
-def hold(problem_name: ProblemName, key: Partition, reason: Reason = "") -> None:
+def hold(problem_name: ProblemName, key: Partition, reason: Reason = "", as_json: AsJson = False) -> None:
     """Keep a partition out of every training set from now on; it is scored all the same.
 
     Example:
@@ -141,11 +172,11 @@ def hold(problem_name: ProblemName, key: Partition, reason: Reason = "") -> None
     problem = load_problem(problem_name)
     key = deliveries.key_of(problem, key)
     is_new = kept.hold(problem, key, reason, {"by": "hand"})
-    console.print(f"held: {key}" if is_new else f"{key} was held before")
+    _tell_turned(problem_name, key, is_new, f"held: {key}" if is_new else f"{key} was held before", as_json)
 
 
 @quarantine.command()
-def readmit(problem_name: ProblemName, key: Partition, reason: Reason = "") -> None:
+def readmit(problem_name: ProblemName, key: Partition, reason: Reason = "", as_json: AsJson = False) -> None:
     """Let a held partition be learnt from again.
 
     Example:
@@ -159,7 +190,16 @@ def readmit(problem_name: ProblemName, key: Partition, reason: Reason = "") -> N
     problem = load_problem(problem_name)
     key = deliveries.key_of(problem, key)
     was_held = kept.readmit(problem, key, reason, {"by": "hand"})
-    console.print(f"readmitted: {key}" if was_held else f"{key} was not held")
+    _tell_turned(problem_name, key, was_held, f"readmitted: {key}" if was_held else f"{key} was not held", as_json)
+
+
+def _tell_turned(problem_name: str, key: str, is_changed: bool, text: str, as_json: bool) -> None:
+    if not as_json:
+        console.print(text)
+        return
+    from pipelines.cli.results import Turned
+
+    print_json(Turned(problem=problem_name, partition=key, changed=is_changed))
 
 
 def _require(reason: str, what: str) -> None:
@@ -169,7 +209,9 @@ def _require(reason: str, what: str) -> None:
 
 def rebuild(
     problem_name: ProblemName,
-    partition: Annotated[str, typer.Option(help="partition key, such as 2013-04-01")],
+    partition: Annotated[
+        str, typer.Option(help="partition key, such as 2013-04-01", autocompletion=completion.partitions)
+    ],
     as_of: Annotated[
         str,
         typer.Option(
@@ -177,6 +219,7 @@ def rebuild(
         ),
     ],
     to: Annotated[Path | None, typer.Option(help="folder to write the rows to, as Parquet")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """A partition as it was known at a moment of the past: rows and content hashes of its events, labels, features.
 
@@ -186,6 +229,7 @@ def rebuild(
     import pyarrow.parquet as pq
 
     from pipelines import deliveries, store
+    from pipelines.cli.results import Rebuilt, RebuiltTable
     from pipelines.dataset.rebuild import content_hash
     from pipelines.dataset.rebuild import rebuild as rebuild_partition
 
@@ -194,12 +238,24 @@ def rebuild(
     key = deliveries.key_of(problem, partition)
     by_delivery = problem.partitions.by_delivery
     moment = problem.partitions.end(deliveries.named(problem, as_of)) if by_delivery else _moment(as_of)
-    tables = rebuild_partition(problem, key, moment, store.dataset(problem, "events"), store.dataset(problem, "labels"))
-    for name, rows in tables.items():
-        console.print(f"{name:<9} {rows.num_rows:>9,} rows  sha256 {content_hash(rows)}")
-        if to is not None:
-            to.mkdir(parents=True, exist_ok=True)
-            pq.write_table(rows, to / f"{name}.parquet")
+    rebuilt = []
+    with working(f"{problem_name}: rebuilding {partition}", quiet=as_json):
+        tables = rebuild_partition(
+            problem, key, moment, store.dataset(problem, "events"), store.dataset(problem, "labels")
+        )
+        for name, rows in tables.items():
+            file = None if to is None else to / f"{name}.parquet"
+            if file is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                pq.write_table(rows, file)
+            content = content_hash(rows)
+            written = None if file is None else str(file)
+            rebuilt.append(RebuiltTable(table=name, rows=rows.num_rows, sha256=content, file=written))
+    if as_json:
+        print_json(Rebuilt(problem=problem_name, partition=key, as_of=moment, tables=rebuilt))
+        return
+    for table in rebuilt:
+        console.print(f"{table.table:<9} {table.rows:>9,} rows  sha256 {table.sha256}")
 
 
 def _moment(text: str) -> datetime:

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from pipelines.cli import completion
+from pipelines.cli.arguments import AsJson, ProblemName, Reason
+from pipelines.cli.exits import ExitCode
+from pipelines.cli.progress import working
+from pipelines.cli.terminal import console, print_json
 from pipelines.embedded import load_environment
 from pipelines.errors import ConfigError
 from pipelines.problem import Problem, load_problem
 
-console = Console(highlight=False, soft_wrap=True)
+if TYPE_CHECKING:
+    from pipelines.release.reproduce import Reproduced
+    from pipelines.release.switch import Switch
 
 
 def reproduce(
     version: Annotated[
-        str, typer.Argument(help="problem and version, such as flight_delay@7", metavar="PROBLEM@VERSION")
+        str,
+        typer.Argument(
+            help="problem and version, such as flight_delay@7",
+            metavar="PROBLEM@VERSION",
+            autocompletion=completion.versions,
+        ),
     ],
+    as_json: AsJson = False,
 ) -> None:
     """Make a version again from its lineage and compare predictions on its gate's rows; exits with 1 if they differ.
 
@@ -34,31 +47,46 @@ def reproduce(
             f"{version!r} names no version", where="evergreen reproduce", cure="give one such as flight_delay@7"
         )
     load_environment()
-    made = make_again(problem_name, number)
+    with working(f"making {version} again", quiet=as_json):
+        made = make_again(problem_name, number)
+    if as_json:
+        from pipelines.cli.results import ReproducedVersion
+
+        print_json(ReproducedVersion(problem=problem_name, version=number, **asdict(made)))
+    else:
+        _tell_made(version, problem_name, made)
+    if not made.identical:
+        raise typer.Exit(ExitCode.WRONG)
+
+
+def _tell_made(version: str, problem_name: str, made: Reproduced) -> None:
     if made.identical:
         console.print(f"[green]identical[/]  {escape(version)}: {made.rows:,} predictions are equal to the last bit")
     else:
         console.print(
             f"[bold red]different[/]  {escape(version)}: {made.rows:,} predictions, which differ by up to "
-            f"{made.max_difference:.3g}"
+            f"{made.max_difference:.3g}",
+            soft_wrap=True,
         )
     if made.builds_on:
         console.print(
             f"  it goes on from version {made.builds_on}, taken as it is kept: see `evergreen reproduce "
-            f"{escape(problem_name)}@{made.builds_on}`"
+            f"{escape(problem_name)}@{made.builds_on}`",
+            soft_wrap=True,
         )
     for line in made.differences:
-        console.print(f"  {escape(line)}")
+        console.print(f"  {escape(line)}", soft_wrap=True)
     if not made.differences:
         console.print("  data, config, code, packages and machine are those that it was made with")
-    if not made.identical:
-        raise typer.Exit(1)
 
 
 def curves(
-    problem_name: Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")],
-    candidate: Annotated[str | None, typer.Option(help="default: the champion's")] = None,
+    problem_name: ProblemName,
+    candidate: Annotated[
+        str | None, typer.Option(help="default: the champion's", autocompletion=completion.candidates)
+    ] = None,
     to: Annotated[Path | None, typer.Option(help="file for the page, too")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Learning curves: what more rows would bring, and how old they may be. Fits a dozen models; logged to MLflow.
 
@@ -67,6 +95,7 @@ def curves(
     """
     from pipelines import tracking
     from pipelines.cli.curves import curves as measured
+    from pipelines.cli.results import CurvePoint, Curves
     from pipelines.training.curves import curve_page
 
     load_environment()
@@ -79,25 +108,27 @@ def curves(
     if candidate not in problem.training.candidates:
         known = ", ".join(problem.training.candidates)
         raise ConfigError(f"{candidate!r} is not a candidate", where="--candidate", cure=f"one of {known}")
-    table = measured(problem_name, candidate)
-    page = curve_page(table, problem, candidate)
-    run_id = tracking.log_files(
-        problem, f"learning curves of {candidate}", tags={"curves": candidate}, files={"curves.html": page}
-    )
+    with working(f"{problem_name}: learning curves of {candidate}", quiet=as_json) as work:
+        table = measured(problem_name, candidate, work.step)
+        page = curve_page(table, problem, candidate)
+        run_id = tracking.log_files(
+            problem, f"learning curves of {candidate}", tags={"curves": candidate}, files={"curves.html": page}
+        )
     if to is not None:
         to.write_bytes(page)
-    for row in table.to_pylist():
-        size = f"{row['size']:.0%} of the rows" if row["kind"] == "rows" else f"newest {row['size']:g} partitions"
-        value = "-" if row["value"] is None else f"{row['value']:.4f}"
-        console.print(f"{size:<24} {row['rows']:>9,} rows   {problem.training.select_by} {value}")
+    points = [CurvePoint.model_validate(row) for row in table.to_pylist()]
+    metric = problem.training.select_by
+    if as_json:
+        print_json(Curves(problem=problem_name, candidate=candidate, metric=metric, run=run_id, points=points))
+        return
+    for point in points:
+        size = f"{point.size:.0%} of the rows" if point.kind == "rows" else f"newest {point.size:g} partitions"
+        value = "-" if point.value is None else f"{point.value:.4f}"
+        console.print(f"{size:<24} {point.rows:>9,} rows   {metric} {value}")
     console.print(f"MLflow run {run_id}, curves.html")
 
 
-ProblemName = Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")]
-Reason = Annotated[str, typer.Option(help="why, for the ledger")]
-
-
-def roll_back(problem_name: ProblemName, reason: Reason = "") -> None:
+def roll_back(problem_name: ProblemName, reason: Reason = "", as_json: AsJson = False) -> None:
     """Let the version serve again that served before the champion, at once.
 
     Example:
@@ -106,11 +137,12 @@ def roll_back(problem_name: ProblemName, reason: Reason = "") -> None:
     from pipelines.release import switch
 
     problem, partition = _now(problem_name, reason)
-    done = switch.roll_back(problem, partition, reason)
-    console.print(f"version {done.version} serves again, in place of {done.replaced}")
+    with working(f"{problem_name}: rolling back", quiet=as_json):
+        done = switch.roll_back(problem, partition, reason)
+    _tell_switch(problem_name, done, f"version {done.version} serves again, in place of {done.replaced}", as_json)
 
 
-def fall_back(problem_name: ProblemName, reason: Reason = "") -> None:
+def fall_back(problem_name: ProblemName, reason: Reason = "", as_json: AsJson = False) -> None:
     """Let the best baseline serve, at once, until a challenger passes the gate.
 
     Example:
@@ -119,9 +151,19 @@ def fall_back(problem_name: ProblemName, reason: Reason = "") -> None:
     from pipelines.release import switch
 
     problem, partition = _now(problem_name, reason)
-    done = switch.fall_back(problem, partition, reason)
-    name = escape(str(done.candidate))
-    console.print(f"version {done.version}, the baseline {name}, serves in place of {done.replaced}")
+    with working(f"{problem_name}: falling back", quiet=as_json):
+        done = switch.fall_back(problem, partition, reason)
+    text = f"version {done.version}, the baseline {done.candidate}, serves in place of {done.replaced}"
+    _tell_switch(problem_name, done, text, as_json)
+
+
+def _tell_switch(problem_name: str, done: Switch, text: str, as_json: bool) -> None:
+    if not as_json:
+        console.print(escape(text), soft_wrap=True)
+        return
+    from pipelines.cli.results import Switched
+
+    print_json(Switched(problem=problem_name, **done._asdict()))
 
 
 def _now(problem_name: str, reason: str) -> tuple[Problem, str]:

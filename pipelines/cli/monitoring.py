@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from pipelines.cli import completion
+from pipelines.cli.arguments import AsJson, ProblemName
+from pipelines.cli.progress import working
+from pipelines.cli.terminal import console, print_json
 from pipelines.embedded import load_environment
 from pipelines.errors import ConfigError
 from pipelines.problem import Problem, load_problem
@@ -19,21 +20,31 @@ from pipelines.problem import Problem, load_problem
 if TYPE_CHECKING:
     from pipelines.config import Policy
 
-WIDE = 160  # columns, where nobody looks at a terminal
-console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
-
 
 def decide(
-    problem_name: Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")],
+    problem_name: ProblemName,
     replay: Annotated[bool, typer.Option(help="play policies over the ingested history")] = False,
-    first: Annotated[str | None, typer.Option(help="first partition to play; default: after replay's history")] = None,
-    last: Annotated[str | None, typer.Option(help="last partition to play; default: the newest with labels")] = None,
+    first: Annotated[
+        str | None,
+        typer.Option(
+            help="first partition to play; default: after replay's history", autocompletion=completion.partitions
+        ),
+    ] = None,
+    last: Annotated[
+        str | None,
+        typer.Option(
+            help="last partition to play; default: the newest with labels", autocompletion=completion.partitions
+        ),
+    ] = None,
     policy: Annotated[Path | None, typer.Option(help="YAML with settings over monitoring.policy")] = None,
     candidate: Annotated[
         str | None,
-        typer.Option(help="that is trained; default: the first that is no baseline and is boosted, or else the first"),
+        typer.Option(
+            help="that is trained; default: the first that is no baseline and is boosted, or else the first",
+            autocompletion=completion.candidates,
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """What monitoring decided, partition by partition; with --replay what other policies would have done, and cost.
 
@@ -71,11 +82,11 @@ def _replay(
     problem = with_policy(problem, policy)
     history = History(problem, _candidate(problem, candidate))
     begin, end = ranges(problem, history.partitions, first, last)
-    with console.status("", spinner="dots") as status:
-        outcomes = play(history, begin, end, compared(policy), lambda name: status.update(f"playing: {name}"))
+    with working(f"{problem.name}: playing", quiet=as_json) as work:
+        outcomes = play(history, begin, end, compared(policy), work.step)
     rows, steps = summary(problem, outcomes), decisions(next(one for one in outcomes if one.policy == COST_AWARE))
     if as_json:
-        typer.echo(json.dumps({"policies": rows, "decisions": steps}, indent=1))
+        print_json({"policies": rows, "decisions": steps})
         return
     played = [step["partition"] for step in steps]
     _print(f"{problem.name}, {played[0]} to {played[-1]}, candidate {history.candidate}", rows)
@@ -108,7 +119,7 @@ def _tell_ledger(problem: Problem, first: str | None, last: str | None, as_json:
         for row in decided
     ]
     if as_json:
-        typer.echo(json.dumps(rows, indent=1))
+        print_json(rows)
         return
     if not rows:
         console.print("nothing was decided yet")

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from pipelines.cli.arguments import AsJson, ProblemName, Reason
+from pipelines.cli.terminal import console, print_json
 from pipelines.config import day_or_hour
 from pipelines.config.release import share_in_words
 from pipelines.embedded import load_environment
 from pipelines.errors import ConfigError, DataError
 from pipelines.problem import Problem, load_problem
 
-WIDE = 160  # columns, where nobody looks at a terminal
+if TYPE_CHECKING:
+    from pipelines.cli.results import Served
+
 SHOWN = 160  # characters of a reason
-console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 def release(
-    problem_name: Annotated[str, typer.Argument(help="name of a folder under include/problems", metavar="PROBLEM")],
+    problem_name: ProblemName,
     promote: Annotated[bool, typer.Option("--promote", help="let the challenger serve everything now")] = False,
     abort: Annotated[bool, typer.Option("--abort", help="end the release; the champion goes on serving")] = False,
     hold: Annotated[bool, typer.Option("--hold", help="stay on this rung until it is resumed")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on, if it was held; ask again what was asked")] = False,
-    reason: Annotated[str, typer.Option(help="why, for the ledger")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    reason: Reason = "",
+    as_json: AsJson = False,
 ) -> None:
     """How far a release has come, and on what evidence; or decide about it by hand, with a reason, on the ledger.
 
@@ -94,7 +95,7 @@ def _show(problem: Problem, as_json: bool) -> None:
     rows = [_row(row) for rollout in releases.rollouts for row in rollout.rows]
     if as_json:
         current = releases.current
-        typer.echo(json.dumps({"current": current.name if current else None, "rows": rows}, indent=1))
+        print_json({"current": current.name if current else None, "rows": rows})
         return
     for rollout in releases.rollouts[-1:]:
         state = rollout.here.in_words if rollout.state == "under way" else rollout.state
@@ -135,22 +136,32 @@ def _cut(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
-def show_served(problem: Problem, day: str) -> None:
+def served_on(problem: Problem, day: str) -> Served:
     """Which versions served the partition of a day, at which shares, why, and who approved."""
-    from rich.table import Table
-
     from pipelines import deliveries, summary
+    from pipelines.cli.results import Served, ServedVersion
 
     try:
         parts = problem.partitions
         key = deliveries.named(problem, day) if parts.by_delivery else parts.last_of(day_or_hour(day))
     except ValueError as error:
         raise ConfigError(f"{day!r} is no date", where="--on", cure="give a day such as 2013-05-20") from error
-    table = Table(title=f"{problem.name}, {problem.partitions.every} of {key}", title_justify="left")
+    versions = [ServedVersion(**asdict(version)) for version in summary.served(problem, key)]
+    return Served(problem=problem.name, partition=key, versions=versions)
+
+
+def show_served(problem: Problem, served: Served) -> None:
+    """What `served_on` gave, as a table."""
+    from rich.table import Table
+
+    every, key = problem.partitions.every, served.partition
+    if not served.versions:
+        console.print(f"{problem.name}: nothing was scored for the {every} of {key}")
+        return
+    table = Table(title=f"{problem.name}, {every} of {key}", title_justify="left")
     for name in ("version", "as", "rows", "share", "serves since", "approved by", "why"):
         table.add_column(name)
-    served = summary.served(problem, key)
-    for version in served:
+    for version in served.versions:
         table.add_row(
             version.version,
             version.variant,
@@ -160,7 +171,4 @@ def show_served(problem: Problem, day: str) -> None:
             version.approved_by,
             escape(_cut(version.reason)),
         )
-    if not served:
-        console.print(f"{problem.name}: nothing was scored for the {problem.partitions.every} of {key}")
-        return
     console.print(table)

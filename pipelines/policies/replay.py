@@ -73,9 +73,11 @@ def replay(
     first: str,
     last: str,
     policies: Mapping[str, tuple[Rule, Policy]],
-    tell: Callable[[str], None] = lambda _: None,
+    tell: Callable[[str, int, int], None] = lambda policy, done, of: None,
 ) -> list[Outcome]:
     """Each policy's outcome over the partitions from `first` to `last`; the first model is of the partition before.
+
+    `tell` is told of each partition that a policy was played over, and of how many there are.
 
     Raises:
         NothingToDo: no partition in that range has its labels yet.
@@ -91,8 +93,7 @@ def replay(
     history.fitted(start)
     watch, done = Watch(history), []
     for name, (rule, policy) in policies.items():
-        tell(name)
-        done.append(_play(watch, name, rule, policy, start, keys))
+        done.append(_play(watch, name, rule, policy, start, keys, tell))
         watch.save()
     return done
 
@@ -113,12 +114,21 @@ def lost(problem: Problem, outcome: Outcome, against: Outcome) -> float:
     return total
 
 
-def _play(watch: Watch, name: str, rule: Rule, policy: Policy, start: Recipe, keys: Sequence[str]) -> Outcome:
+def _play(
+    watch: Watch,
+    name: str,
+    rule: Rule,
+    policy: Policy,
+    start: Recipe,
+    keys: Sequence[str],
+    tell: Callable[[str, int, int], None],
+) -> Outcome:
     history, problem = watch.history, with_policy(watch.history.problem, policy)
     state = State(champion=start, featured={*history.plan(start).keys})
     steps, paid, training_s, refused = [], 0.0, 0.0, 0
     measured = sorted({*worth(problem), *SHOWN[problem.task]})
-    for partition in keys:
+    for number, partition in enumerate(keys):
+        tell(name, number, len(keys))
         champion = state.champion
         state.scored[partition] = champion
         released = _released(history, state, partition)

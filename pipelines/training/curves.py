@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,13 @@ CURVE = pa.schema({"kind": pa.string(), "size": pa.float64(), "rows": pa.int64()
 
 
 def learning_curve(
-    problem: Problem, name: str, train: pa.Table, validation: pa.Table, *, parameters: Parameters | None = None
+    problem: Problem,
+    name: str,
+    train: pa.Table,
+    validation: pa.Table,
+    *,
+    parameters: Parameters | None = None,
+    tell: Callable[[int, int], None] = lambda done, of: None,
 ) -> pa.Table:
     """`training.select_by` on the validation rows, of candidate `name` fitted on parts of `train`; a row for each fit.
 
@@ -32,7 +39,8 @@ def learning_curve(
     `window`: `size` is the number of partitions, the newest 1, 2, 4, ... and all. `rows` is how many rows that is,
     `value` the metric (of a bias its size): null where it is not defined, or a part is too little to fit on.
     `parameters` are set over the candidate's own. Fits stop and choose their threshold by the validation rows, as in
-    training: the points are to be compared with each other, not with the test split.
+    training: the points are to be compared with each other, not with the test split. `tell` is told how many fits are
+    done, of how many.
 
     Raises:
         ConfigError: the model refuses its parameters.
@@ -55,10 +63,17 @@ def learning_curve(
     drawn = {share: train.take(np.sort(order[: math.ceil(share * len(train))])) for share in SHARES[:-1]}
     counts = [1 << power for power in range(len(keys).bit_length()) if 1 << power < len(keys)]
     newest = {float(count): of_partitions(train, keys[-count:]) for count in counts}
+    fits = len(drawn) + len(newest) + 1
+    tell(0, fits)
     whole = value(train)  # first, so that what is wrong with every fit is heard of
+    tell(1, fits)
+    done = 1
     points: list[tuple[str, float, int, float | None]] = []
     for kind, parts, size in (("rows", drawn, 1.0), ("window", newest, float(len(keys)))):
-        points += [(kind, part, len(rows), value_if_any(rows)) for part, rows in parts.items()]
+        for part, rows in parts.items():
+            points.append((kind, part, len(rows), value_if_any(rows)))
+            done += 1
+            tell(done, fits)
         points.append((kind, size, len(train), whole))
     return pa.Table.from_pylist([dict(zip(CURVE.names, point, strict=True)) for point in points], CURVE)
 

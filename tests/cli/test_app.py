@@ -28,10 +28,10 @@ class Done(NamedTuple):
     stderr: str
 
 
-def evergreen(*arguments: str, given: str = "", **environment: str) -> Done:
+def evergreen(*arguments: str, given: str = "", out: io.StringIO | None = None, **environment: str) -> Done:
     """The command as its console script calls it, in an environment of its own and in this process: to start one takes
     longer than most commands."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
+    out, err, code = out or io.StringIO(), io.StringIO(), 0
     with (
         patch.dict(os.environ, {**CLEAN, **environment}, clear=True),
         patch.object(sys, "argv", ["evergreen", *arguments]),
@@ -181,6 +181,7 @@ def test_check_names_each_wrong_problem(tmp_path: Path) -> None:
         (tmp_path / name / "problem.yaml").write_text(yaml.safe_dump(changed))
     done = evergreen("check", "--quick", EVERGREEN_PROBLEMS=str(tmp_path))
     assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "1 ok, 0 to look at, 2 wrong"
     assert "ok     good" in done.stdout, "what is wrong with the others hides none"
     assert "owner: Input should be a valid string (value: 7)" in done.stdout
     assert "view" in done.stdout
@@ -198,5 +199,7 @@ def test_a_stages_result_feeds_the_next(tmp_path: Path) -> None:
     assert json.loads(published.stdout)["events"] == json.loads(extracted.stdout)["events"] == 6592
     whole = by_a_person("run", "ingest", "flight_delay", *week, **store)
     assert json.loads(whole.stdout)["events"] == 6592
-    assert [line.split()[0] for line in whole.stderr.splitlines()] == ["extract", "validate", "publish"]
-    assert "6,592 events published" in whole.stderr
+    lines, _, summary = whole.stderr.partition("\n\n")
+    assert [line.split()[0] for line in lines.splitlines()] == ["extract", "validate", "publish"]
+    assert "6,592 events published" in lines
+    assert "rows in    6,592 events" in summary and "evergreen run train flight_delay" in summary

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
-from pipelines import local_run
+from pipelines.stage_names import STAGES
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
@@ -98,7 +98,7 @@ class Run:
             "params": self.dag.params.dump(),
             "ti": Mock(**{"get_dr_count.return_value": 0}),
         }
-        if task.task_id in PEOPLE or task.task_id not in local_run.STAGES[self.dag.dag_id.partition(".")[2]]:
+        if task.task_id in PEOPLE or task.task_id not in STAGES[self.dag.dag_id.partition(".")[2]]:
             return "skipped", None
         wanted = inspect.signature(inspect.unwrap(task.python_callable)).parameters
         context = {name: value for name, value in offered.items() if name in wanted}

@@ -20,6 +20,7 @@ from pipelines import local_run
 from pipelines.errors import DataError, NothingToDo
 from pipelines.handoffs.ingestion import Published
 from pipelines.problem import load_problem
+from pipelines.stage_names import STAGES
 from pipelines.stages import function_of
 from tests.dags.run import PEOPLE, Run
 from tests.handed_on import example
@@ -48,7 +49,7 @@ SPECIAL = {
 
 def steps(dag: str) -> list[str]:
     """What may have nothing to do in a DAG: its stages, a mapped one once for each of its tasks."""
-    stages = [stage for stage in local_run.STAGES[dag] if stage not in PEOPLE]
+    stages = [stage for stage in STAGES[dag] if stage not in PEOPLE]
     return [step for stage in stages for step in SPECIAL.get(f"{dag}.{stage}", [stage])]
 
 
@@ -60,7 +61,7 @@ class Stages:
         self.gave: set[str] = set()
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        for stage in local_run.STAGES[self.dag]:
+        for stage in STAGES[self.dag]:
             patch.setattr(sys.modules[function_of(f"{self.dag}.{stage}").__module__], stage, self._standing_in(stage))
 
     def _standing_in(self, stage: str) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ import yaml
 from pipelines import ledger, local_run, store, tracking
 from pipelines.paths import manifest_uri
 from pipelines.problem import load_problem
+from pipelines.stage_names import STAGES
 from tests.dags.run import Run
 from tests.mlflow_database import mlflow_in
 from tests.required import OF_TASK, REQUIRED
@@ -114,7 +115,7 @@ def test_its_partitions_go_through_all_dags(kitchen: str, bag: Any, trained: Run
             run.play()
             assert run.errors == {}
             has_run = {task for task, states in run.states.items() if set(states) == {"success"}}
-            assert set(local_run.STAGES[dag]) - has_run <= {"estimate", "act"}, "what may have nothing to do"
+            assert set(STAGES[dag]) - has_run <= {"estimate", "act"}, "what may have nothing to do"
         assert store.read_json(manifest_uri(load_problem(kitchen), partition))["rows"] == A_WEEK
     told = {row["partition"]: row["verdict"] for row in ledger.decisions(load_problem(kitchen), "monitoring")}
     assert list(told) == SCORED

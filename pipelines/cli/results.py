@@ -1,0 +1,315 @@
+"""What commands print with --json: a type for each, which the documentation is made of.
+
+`evergreen run` prints what its last stage handed on (`pipelines.handoffs`), `evergreen new` what it chose.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from pipelines.errors import EvergreenError, NothingToDo
+
+
+class Result(BaseModel):
+    """A result, or a part of one."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class Failure(Result):
+    """What went wrong; of a command that fails, in one line on standard error."""
+
+    error: str
+    """`ConfigError`, `SchemaError`, `DataError`, `GateFailed`, `AccessError` or `ServiceUnavailable`; `UsageError`,
+    `Interrupted`, or `Fault` where Evergreen itself is at fault."""
+    what: str
+    where: str
+    next: str
+
+    @classmethod
+    def of(cls, error: EvergreenError) -> Failure:
+        return cls(error=type(error).__name__, what=error.what, where=error.where, next=error.cure)
+
+
+class Nothing(Result):
+    """Why there is no result, on standard output: there was nothing to do, and no training was asked for."""
+
+    nothing: str
+    """`nothing to do` or `no training`."""
+    what: str
+    where: str
+    next: str
+
+    @classmethod
+    def of(cls, reason: NothingToDo) -> Nothing:
+        return cls(nothing=reason.heading, what=reason.what, where=reason.where, next=reason.cure)
+
+
+class State(Result):
+    """What serves, and how fresh its data is."""
+
+    problem: str
+    version: str | None
+    """That serves; null: nothing was ever promoted."""
+    since: datetime | None
+    trained_on: str | None
+    """Partition at whose end the version was trained."""
+    release: str | None
+    """The challenger that is on its way, and how far it has come."""
+    newest: dict[str, str | None]
+    """Newest partition of events, labels, predictions and profiles."""
+    missed: str | None
+    """Partitions that should have been ingested, and the commands that load them."""
+    verdict: str | None
+    """Of the newest partition that was monitored."""
+    reason: str | None
+
+
+class ServedVersion(Result):
+    """A version that served rows of a partition."""
+
+    version: str
+    variant: str
+    """champion or challenger."""
+    rows: int
+    share: float | None
+    """Chance that a row had to be served by it; null: no release was under way."""
+    since: str
+    """Partition whose decision let it serve."""
+    approved_by: str
+    reason: str
+
+
+class Served(Result):
+    """Which versions served a partition."""
+
+    problem: str
+    partition: str
+    versions: list[ServedVersion]
+
+
+class Remark(Result):
+    """One thing that was seen."""
+
+    level: Literal["wrong", "odd", "fact"]
+    text: str
+
+
+class CheckedProblem(Result):
+    """What there is to say of a problem."""
+
+    problem: str
+    state: Literal["ok", "look", "wrong"]
+    """look: it runs, and something is odd."""
+    features: int | None
+    """null where problem.yaml cannot be read."""
+    candidates: int | None
+    feature_set: str | None
+    faults: list[Failure]
+    remarks: list[Remark]
+
+
+class Checked(Result):
+    """All problems that were looked at, and how many are ok, to be looked at, or wrong."""
+
+    problems: list[CheckedProblem]
+    ok: int
+    look: int
+    wrong: int
+
+
+class RebuiltTable(Result):
+    """The rows of a table as they were known."""
+
+    table: str
+    rows: int
+    sha256: str
+    """Of the rows' content."""
+    file: str | None
+    """Where --to has written them."""
+
+
+class Rebuilt(Result):
+    """A partition as it was known at a moment."""
+
+    problem: str
+    partition: str
+    as_of: datetime
+    tables: list[RebuiltTable]
+
+
+class ReproducedVersion(Result):
+    """A version that was made again, and how it compares."""
+
+    problem: str
+    version: str
+    identical: bool
+    rows: int
+    """Test rows that both models scored."""
+    max_difference: float
+    builds_on: str | None
+    """Version that it went on from, taken as it is kept."""
+    differences: list[str]
+    """In data, config, code, packages and machine."""
+
+
+class CurvePoint(Result):
+    """A model fitted on a part of the training rows."""
+
+    kind: Literal["rows", "window"]
+    size: float
+    """rows: a share of them. window: the newest partitions."""
+    rows: int
+    value: float | None
+    """The metric on the validation rows; null where it is not defined."""
+
+
+class Curves(Result):
+    """Learning curves of a candidate."""
+
+    problem: str
+    candidate: str
+    metric: str
+    run: str
+    """MLflow's id of the run that holds the page."""
+    points: list[CurvePoint]
+
+
+class Switched(Result):
+    """The version that serves from now on."""
+
+    problem: str
+    version: str
+    replaced: str
+    candidate: str | None
+    """Name of the baseline that serves; null: no baseline does."""
+
+
+class ReleaseRow(Result):
+    """A step of a release, from the ledger."""
+
+    release: str
+    partition: str
+    action: str
+    verdict: str
+    by: str
+    reason: str
+
+
+class Releases(Result):
+    """The releases of a problem."""
+
+    current: str | None
+    """The one that is under way."""
+    rows: list[ReleaseRow]
+
+
+class Decision(Result):
+    """What was decided at a partition's end."""
+
+    partition: str
+    model_version: str | None
+    verdict: str
+    action: str
+    reason: str
+    options: list[dict[str, JsonValue]]
+    """The ways to act, each with its gain and its cost."""
+
+
+class Replayed(Result):
+    """Policies that were played."""
+
+    policies: list[dict[str, JsonValue]]
+    """A row per policy: trainings, refused, metrics, paid, lost, cost, saved."""
+    decisions: list[dict[str, JsonValue]]
+    """Of the policy of problem.yaml: a row per partition."""
+
+
+class Waiting(Result):
+    """A row in quarantine."""
+
+    id: str
+    partition: str
+    source: str
+    rules: list[str]
+    """Those that it broke."""
+    row: str
+    """How it begins, as JSON."""
+
+
+class Quarantined(Result):
+    """The rows that wait; `total` of them, of which --limit lets these be seen."""
+
+    problem: str
+    total: int
+    rows: list[Waiting]
+
+
+class WaitingWhole(Result):
+    """A row in quarantine, whole."""
+
+    id: str
+    partition: str
+    source: str
+    row: dict[str, JsonValue]
+    """As it came."""
+    rules: list[str]
+    """Those that it broke."""
+
+
+class ReleasedRow(Result):
+    """A row that was let in."""
+
+    id: str
+    query: str
+    partition: str
+
+
+class Hold(Result):
+    """A partition that no training set has rows of."""
+
+    partition: str
+    since: datetime
+    verdict: str
+    reason: str
+
+
+class Holds(Result):
+    """The partitions that are held."""
+
+    problem: str
+    partitions: list[Hold]
+
+
+class Turned(Result):
+    """A partition that was held, or let in."""
+
+    problem: str
+    partition: str
+    changed: bool
+    """false: it was so before."""
+
+
+RESULTS: dict[str, type[Result] | list[type[Result]]] = {
+    "status": [State],
+    "status --on": [Served],
+    "check": Checked,
+    "rebuild": Rebuilt,
+    "reproduce": ReproducedVersion,
+    "curves": Curves,
+    "roll-back": Switched,
+    "fall-back": Switched,
+    "release": Releases,
+    "decide": [Decision],
+    "decide --replay": Replayed,
+    "quarantine list": Quarantined,
+    "quarantine show": WaitingWhole,
+    "quarantine release": ReleasedRow,
+    "quarantine partitions": Holds,
+    "quarantine hold": Turned,
+    "quarantine readmit": Turned,
+}
+"""What each command prints, several of it where it stands in a list."""

@@ -1,0 +1,122 @@
+"""What commands print for programs: --json, errors, exit codes, and what stays off standard output."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from docs.commands import commands
+from pipelines import local_run
+from pipelines.cli.exits import MEANINGS, ExitCode
+from pipelines.cli.results import RESULTS
+from pipelines.errors import DataError, EvergreenError, GateFailed, NoTraining, ServiceUnavailable
+from tests.cli.test_app import evergreen
+
+SILENT = {"up", "down", "demo", "replay"}  # they start and play things, and report nothing
+OTHERS = {"run", "new"}  # `run` prints what its stage hands on
+WEEK = ("flight_delay", "2013-04-01", "--reason", "a dead sensor")
+
+
+def test_every_command_that_reports_something_says_in_json_what_is_documented() -> None:
+    with_json = {name for name, command in commands().items() if any("--json" in one.opts for one in command.params)}
+    assert with_json == set(commands()) - SILENT
+    assert {name.partition(" --")[0] for name in RESULTS} == with_json - OTHERS
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("check", ["check", "flight_delay", "--quick"]),
+        ("check", ["check", "flight_delai", "--quick"]),
+        ("status", ["status", "flight_delay"]),
+        ("status --on", ["status", "flight_delay", "--on", "2013-05-20"]),
+        ("release", ["release", "flight_delay"]),
+        ("decide", ["decide", "flight_delay"]),
+        ("quarantine list", ["quarantine", "list", "flight_delay"]),
+        ("quarantine hold", ["quarantine", "hold", *WEEK]),
+        ("quarantine partitions", ["quarantine", "partitions", "flight_delay"]),
+        ("quarantine readmit", ["quarantine", "readmit", *WEEK]),
+    ],
+)
+def test_what_is_printed_is_what_is_documented(tmp_path: Path, name: str, arguments: list[str]) -> None:
+    store = {"EVERGREEN_STORE_URI": tmp_path.as_uri()}
+    if name == "quarantine partitions":
+        evergreen("quarantine", "hold", *WEEK, **store)
+    done = evergreen(*arguments, "--json", **store)
+    kind = RESULTS[name]
+    adapter: TypeAdapter[Any] = TypeAdapter(list[kind[0]] if isinstance(kind, list) else kind)  # type: ignore[valid-type]
+    printed = json.loads(done.stdout)
+    assert adapter.dump_python(adapter.validate_python(printed), mode="json") == printed, "all of it, and no more"
+    assert done.stderr == ""
+    assert done.returncode == (1 if "flight_delai" in arguments else 0)
+
+
+def test_an_error_is_one_object_on_standard_error() -> None:
+    done = evergreen("status", "--json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert json.loads(done.stderr) == {
+        "error": "ConfigError",
+        "what": "EVERGREEN_STORE_URI is not set",
+        "where": "environment",
+        "next": json.loads(done.stderr)["next"],
+    }
+    done = evergreen("check", "--quickly", "--json")
+    assert done.returncode == ExitCode.USAGE
+    message = json.loads(done.stderr)
+    assert message["error"] == "UsageError" and "--quickly" in message["what"] and "--help" in message["next"]
+    assert "No such option" in evergreen("check", "--quickly").stderr, "and words for a person"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DataError("too few rows"), ExitCode.WRONG),
+        (ServiceUnavailable("MLflow does not answer"), ExitCode.TRY_AGAIN),
+        (GateFailed("worse than the champion"), ExitCode.REFUSED),
+        (NoTraining("nothing has moved"), ExitCode.DONE),
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED),
+        (ZeroDivisionError(), ExitCode.WRONG),
+    ],
+)
+def test_scripts_go_by_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException, code: ExitCode
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(local_run, "run", fails)
+    store = {"EVERGREEN_STORE_URI": tmp_path.as_uri()}
+    done = evergreen("run", "train", "flight_delay", **store)
+    assert (done.returncode, done.stdout) == (code, ""), "standard output has results alone"
+    assert (str(error) or "Error" if isinstance(error, Exception) else "stopped") in done.stderr
+    for_programs = evergreen("run", "train", "flight_delay", "--json", **store)
+    assert for_programs.returncode == code
+    if isinstance(error, NoTraining):
+        assert json.loads(for_programs.stdout)["nothing"] == "no training" and not for_programs.stderr
+    else:
+        assert json.loads(for_programs.stderr)["what"] and not for_programs.stdout
+        if isinstance(error, EvergreenError):
+            assert json.loads(for_programs.stderr)["error"] == type(error).__name__
+
+
+def test_each_code_has_a_meaning() -> None:
+    assert set(MEANINGS) == set(ExitCode)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_result_is_printed_for_programs_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(local_run, "run", lambda *_: {"rows": 3})
+    store = {"EVERGREEN_STORE_URI": tmp_path.as_uri()}
+    command = ("run", "ingest.extract", "flight_delay")
+    assert json.loads(evergreen(*command, **store).stdout) == {"rows": 3}
+    assert evergreen(*command, out=Terminal(), **store).stdout == ""
+    assert json.loads(evergreen(*command, "--json", out=Terminal(), **store).stdout) == {"rows": 3}
