@@ -199,6 +199,14 @@ class Partitions(Config):
         """Several partitions, in words."""
         return plural(self.every)
 
+    def place_of(self, moment: str) -> str:
+        """A moment, in ISO 8601, as a page shows it: of deliveries, which have no times, the one that it stands for.
+
+        >>> Partitions.model_validate({"every": "delivery"}).place_of("1970-01-01T03:00:00+00:00")
+        'd00003'
+        """
+        return delivery_at(moment) if self.by_delivery else moment
+
     @property
     def first_key(self) -> str:
         """Key of the first partition."""

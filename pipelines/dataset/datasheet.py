@@ -54,7 +54,7 @@ def _purpose(problem: Problem, facts: Facts) -> Section:
                     "What is predicted": f"{predicted}. {problem.labels.description}".strip(),
                     "Values of the label": values,
                     "Made for": "training, choosing and testing the models of this problem; and for nothing else",
-                    "Knows nothing learnt at or after": facts.as_of,
+                    "Knows nothing learnt at or after": problem.partitions.place_of(facts.as_of),
                 }
             ),
         ],
@@ -71,7 +71,8 @@ def _counts(problem: Problem, facts: Facts) -> Section:
     columns += [number("mean weight"), text("first event"), text("last event")]
     rows = []
     for split in facts.splits:
-        counts, ends = [split["partitions"], split["rows"]], [split["first_event"], split["last_event"]]
+        counts = [split["partitions"], split["rows"]]
+        ends = [problem.partitions.place_of(split["first_event"]), problem.partitions.place_of(split["last_event"])]
         rows.append([split["split"], *counts, *_label_cells(problem, split), split["mean_weight"], *ends])
     return Section("How much it holds", [f"{words} with {len(facts.features)} features each.", Table(columns, rows)])
 

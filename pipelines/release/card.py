@@ -35,7 +35,7 @@ def card(problem: Problem, report: Report, lineage: VersionLineage, datasheet: D
     sections = [
         _details(problem, report, lineage),
         _use(problem, report),
-        _data(report, lineage, datasheet),
+        _data(problem, report, lineage, datasheet),
         *findings(report),
         _limits(problem, report, datasheet),
         _lineage(lineage),
@@ -140,14 +140,15 @@ def _use(problem: Problem, report: Report) -> Section:
     )
 
 
-def _data(report: Report, lineage: VersionLineage, datasheet: DatasetFacts) -> Section:
+def _data(problem: Problem, report: Report, lineage: VersionLineage, datasheet: DatasetFacts) -> Section:
     splits = _splits(lineage)
     counts = {str(split.get("split")): split for split in datasheet.get("splits") or []}
     rows = []
     for name, facts in splits.items():
         counted = counts.get(name)
         first, last = (counted.get("first_event"), counted.get("last_event")) if counted else (None, None)
-        cells = [span(facts.get("partitions")), facts.get("rows"), _known(first), _known(last)]
+        ends = [problem.partitions.place_of(end) if end else _known(end) for end in (first, last)]
+        cells = [span(facts.get("partitions")), facts.get("rows"), *ends]
         rows.append([name, *cells, _labels(counted) if counted else NOT_MEASURED])
     columns = [text("split"), text("partitions"), number("rows"), text("first event"), text("last event")]
     sources = [
@@ -156,8 +157,10 @@ def _data(report: Report, lineage: VersionLineage, datasheet: DatasetFacts) -> S
     ]
     source_columns = [text("split"), text("source of labels"), number("rows"), number("mean confidence")]
     left_out = datasheet.get("excluded") or {}
+    as_of = lineage.get("as_of")
+    moment = problem.partitions.place_of(as_of) if as_of else NOT_MEASURED
     blocks: list[Block] = [
-        f"Knows nothing learnt at or after {_known(lineage.get('as_of'))}. Measured on the test rows, "
+        f"Knows nothing learnt at or after {moment}. Measured on the test rows, "
         f"{span(report.get('partitions'))}, which nothing was fitted or chosen on.",
         Table([*columns, text("labels")], rows),
         Table(source_columns, sources) if sources else f"Sources of labels: {NOT_MEASURED}.",

@@ -158,7 +158,7 @@ def _latest(problem: Problem, rollout: Rollout, comparison: Comparison) -> str:
     last = waiting[needed - 1] if needed <= len(waiting) else parts.shift(comparison.partition, needed - len(waiting))
     known = parts.end(last) + timedelta(days=problem.labels.mature_after_days)
     labels = f"the labels of {last}" if needed == 1 else f"the labels of {needed} more {parts.plural}, up to {last}"
-    due = "which come with deliveries to come" if parts.by_delivery else f"which are due on {known:%Y-%m-%d}"
+    due = "whenever that comes" if parts.by_delivery else f"which are due on {known:%Y-%m-%d}"
     if comparison.maximum is None:
         return f"It goes on with {labels}, {due}, if they show no harm."
     return (
