@@ -14,7 +14,7 @@ from pipelines.ingest.shape.units import KINDS
 from pipelines.propose.facts import Facts, facts_of
 from pipelines.propose.keys import Key, key_of
 from pipelines.propose.left_out import is_text, left_out
-from pipelines.propose.rhythm import ENOUGH, LENGTH, Rhythm, rhythm_of
+from pipelines.propose.rhythm import LENGTH, Rhythm, rhythm_of
 from pipelines.propose.shift import usual_shift
 from pipelines.propose.table import ROWS, Column, Table, in_chunks
 from pipelines.propose.target import Known, Target, known_of, target_of
@@ -22,6 +22,7 @@ from pipelines.propose.times import EventTime, event_time, later_times, zone_of
 
 FEW_ALLOWED = 12  # different texts that may be all there are
 MOST_HISTORY = 3
+PROVEN = 200  # rows without a missing value
 NEAR_ZERO = 0.01  # of the largest value: what comes as near to 0 and never below it does not go below it
 USUAL_PAST = 10  # rows of a group that a history feature's window should hold
 WINDOWS = (7, 14, 28, 91, 182, 364)
@@ -168,7 +169,7 @@ def _features(table: Table, facts: Mapping[str, Facts], reasons: Mapping[str, st
         rules: dict[str, Any] = {}
         if column.kind in ("integer", "float") and (unit := unit_of(column.name)):
             rules["unit"] = unit
-        if not known.nulls and known.rows >= ENOUGH:
+        if not known.nulls and known.rows >= PROVEN:
             rules["nullable"] = False
         if column.kind in ("integer", "float") and known.low is not None and 0 <= known.low <= NEAR_ZERO * known.high:
             rules["min"] = 0

@@ -13,8 +13,9 @@ from pipelines.errors import ConfigError, DataError
 from pipelines.propose.table import ROWS, Table
 from pipelines.propose.times import EventTime
 
-ENOUGH, SOME = 100, 40  # rows of the usual partition; of a table that has fewer
-ENOUGH_OF_AN_HOUR = 2_000  # more runs a day have to be worth it
+# Rows of the usual partition: a model's labels are judged by 200; who waits a month anyway takes fewer.
+ENOUGH = {"hour": 2_000, "day": 200, "week": 200, "month": 100, "quarter": 100}
+SOME = {"hour": 2_000, "day": 40, "week": 40, "month": 40, "quarter": 40}
 MOST_EMPTY = 0.1
 FEWEST = 8  # partitions, of which some are learnt from, some tested on, and the rest played
 PARTIAL = 0.5  # of the usual rows: fewer at an end of the table are a partition that was cut through
@@ -41,7 +42,7 @@ class Rhythm:
 
 
 def rhythm_of(table: Table, time: EventTime, zone: str, now: datetime, named: str | None = None) -> Rhythm:
-    """The finest rhythm whose usual partition has 100 rows, or 40 where there are no more; else the coarsest.
+    """The finest rhythm whose usual partition has rows enough, or some where there are no more; else the coarsest.
 
     Raises:
         ConfigError: `named` is no rhythm.
@@ -73,7 +74,7 @@ def _finest(counted: Mapping[str, Mapping[str, int]], zone: str) -> str:
     full = [every for every in many if _empty_share(every, counted[every], zone) <= MOST_EMPTY]
     for enough in (ENOUGH, SOME):
         for every in full:
-            if usual[every] >= (ENOUGH_OF_AN_HOUR if every == "hour" else enough):
+            if usual[every] >= enough[every]:
                 return every
     return (full or many or ["day"])[-1]
 

@@ -1,0 +1,37 @@
+"""The problems that come with Evergreen beside the demo's: their history, a first model, and a partition after it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from pipelines import ledger, local_run
+from pipelines.errors import NothingToDo
+from pipelines.problem import load_problem, problem_names
+from tests.mlflow_database import mlflow_in
+
+LEARNT_FROM = {"hourly_delay": "2013-03-04"}
+"""Of each the last partition of the history that is learnt from."""
+
+
+def test_each_is_played_here() -> None:
+    assert set(problem_names()) == {"flight_delay", *LEARNT_FROM}, "flight_delay is played through Airflow"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LEARNT_FROM)
+def test_a_first_model_serves_and_is_watched(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERGREEN_STORE_URI", (tmp_path / "store").as_uri())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_in(tmp_path))
+    problem, last = load_problem(name), LEARNT_FROM[name]
+    key = problem.partitions.shift(last, 1)
+    assert local_run.ingest(name, problem.partitions.first_key, last).quarantined == 0, "the shipped data is sound"
+    assert local_run.train(name).version == "1"
+    ingested = local_run.ingest(name, key, key)
+    assert local_run.score(name, key).rows == ingested.events
+    with suppress(NothingToDo):  # no training is asked for
+        local_run.monitor(name, key)
+    (watched,) = ledger.decisions(problem, "monitoring")
+    assert watched["verdict"] in ("stable", "feature change", "staleness")
