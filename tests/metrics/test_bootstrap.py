@@ -16,6 +16,7 @@ from pipelines.metrics import bootstrap
 from pipelines.metrics.bootstrap import blocks_of, drawn_blocks, gains, intervals
 from pipelines.metrics.metrics import METRICS, measure
 from pipelines.metrics.scored import Scored
+from tests.config.test_deliveries import read as deliveries
 from tests.conftest import ToyProblem
 
 RULE = Bootstrap(resamples=100)
@@ -240,3 +241,12 @@ def test_blocks_are_rows_local_days_or_partitions(toy: ToyProblem, block: str, w
         )
         assert blocks_of(problem, rows).tolist() == wanted
     assert blocks_of(problem, rows.slice(0, 0)).tolist() == []
+
+
+def test_blocks_of_deliveries_are_what_stands_on_one_side_of_a_split() -> None:
+    rows = pa.table({"customer": ["a", "b", "a", "c"], "age": [1, 1, 2, 2], "event_time": [None] * 4})
+    assert blocks_of(deliveries(), rows).tolist() == [0, 1, 0, 2]
+    grouped = deliveries(dataset={"split": {"group_by": "age"}})
+    assert blocks_of(grouped, rows).tolist() == [0, 0, 1, 1]
+    assert blocks_of(grouped, rows.select(["customer"])).tolist() == [0, 1, 0, 2]
+    assert blocks_of(grouped, rows.select(["event_time"])).tolist() == [0, 1, 2, 3]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipelines.errors import DataError
 from pipelines.problem import Problem
 from pipelines.training.folds import folds
+from tests.config.test_deliveries import read as deliveries
 from tests.conftest import ToyProblem
 
 
@@ -127,3 +128,16 @@ def test_no_fold_ever_learns_from_the_future(
         assert not seen or min(measured["partition"].to_pylist()) > max(seen), "no row is measured twice"
         seen += measured["partition"].to_pylist()
     assert not found or max(seen) == max(rows["partition"].to_pylist()), "the newest rows are measured"
+
+
+def test_rows_of_deliveries_are_drawn_for_folds_all_of_a_key_together() -> None:
+    problem = deliveries(training={"search": {"folds": 3}})
+    rows = pa.table({"customer": [f"c{number % 60}" for number in range(180)], "row": list(range(180))})
+    pairs = folds(problem, rows)
+    assert len(pairs) == 3
+    assert sorted(row for _, measured in pairs for row in measured["row"].to_pylist()) == list(range(180))
+    for learnt, measured in pairs:
+        assert not set(learnt["customer"].to_pylist()) & set(measured["customer"].to_pylist())
+        assert learnt.num_rows + measured.num_rows == 180
+    with pytest.raises(DataError, match="1 rows are too few for 3 folds"):
+        folds(problem, rows.slice(0, 1))

@@ -533,3 +533,22 @@ def test_without_the_evidence_for_a_tie_there_is_none(path: str, value: Any) -> 
     rule = THRESHOLDS.model_copy(update={"gain_over_champion": {"auc": -0.01}})
     assert gate(evaluation, rule).passed
     assert not gate(changed(path, value, evaluation), rule).passed
+
+
+@pytest.mark.parametrize(
+    ("learnt", "passed", "message"),
+    [
+        (0, True, "of the test rows, which are drawn, the champion has learnt from 0"),
+        (3, False, "the champion has learnt from 3; a changed seed, share or group of dataset.split draws other rows"),
+        (None, False, "whether the champion has learnt from test rows is missing"),
+        (GONE, False, "whether the champion has learnt from test rows is missing"),
+    ],
+)
+def test_of_drawn_rows_it_counts_those_that_the_champion_has_learnt_from(
+    learnt: Any, passed: bool, message: str
+) -> None:
+    """Its partitions are those of the test, as of every delivery some rows are in it."""
+    drawn = changed("is_drawn", True, changed("champion.trained_until", "2024-01-09"))
+    evaluation = changed("champion.learnt_test_rows", 1, drawn)
+    verdict = gate(changed("champion.learnt_test_rows", learnt, evaluation), THRESHOLDS)
+    assert verdict.passed is passed and message in verdict.reason
