@@ -99,7 +99,10 @@ def publish(problem_name: str, validated: Validated, restate: bool = False) -> P
     refused = {row["partition"] for row in quarantine.holds(problem) if row["evidence"].get("by") == quarantine.REFUSED}
     quarantine.readmit_all(problem, sorted(refused & set(keys)), "a later delivery passed the rules")
     deliveries.taken_in(problem, [delivery for delivery in validated.changed if delivery.key in keys])
-    before_these = [key for key in missed(problem, datetime.now(UTC), known.union(keys)) if key < last]
+    # A look takes in deliveries that follow each other: what lies beyond one that was refused waits for the next.
+    by_delivery = problem.partitions.by_delivery
+    left = missed(problem, datetime.now(UTC), known.union(keys))
+    before_these = [key for key in left if key < last or by_delivery]
     verdict, reason = validated.verdict, validated.reason
     if left_out := missed_in_words(problem, before_these):
         log.warning("%s", left_out)
