@@ -58,10 +58,10 @@ def registered(problem: Problem) -> dict[str, Delivery]:
     """All deliveries that have come, by key, in their order."""
     deliveries: dict[str, Delivery] = {}
     for row in ledger.decisions(problem, "delivery"):
-        told, key = row["evidence"], row["partition"]
+        evidence, key = row["evidence"], row["partition"]
         before = deliveries.get(key)
         came = before.came if before else row["decided_time"]
-        deliveries[key] = Delivery(key, told["name"], told["stamp"], told["content"], came)
+        deliveries[key] = Delivery(key, evidence["name"], evidence["stamp"], evidence["content"], came)
     return dict(sorted(deliveries.items()))
 
 
@@ -104,8 +104,8 @@ def taken_in(problem: Problem, deliveries: Sequence[Delivery]) -> None:
     """Remember what changed deliveries hold, once they are ingested again, or refused again."""
     if not deliveries:
         return
-    told = Counter(row["partition"] for row in ledger.decisions(problem, "delivery"))
-    ledger.record_all(problem, [_entry(each, f"{each.key}:{told[each.key]}", "changed") for each in deliveries])
+    entries = Counter(row["partition"] for row in ledger.decisions(problem, "delivery"))
+    ledger.record_all(problem, [_entry(each, f"{each.key}:{entries[each.key]}", "changed") for each in deliveries])
 
 
 def named(problem: Problem, text: str) -> str:

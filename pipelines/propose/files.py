@@ -181,7 +181,7 @@ def _training(draft: Draft) -> str:
     candidates: dict[str, Any] = {name: dict(settings) for name, settings in CANDIDATES[task].items()}
     why = ""
     if labelled < SMALL:
-        candidates["forest"] = {"model": "random_forest"}
+        candidates["forest"] = {"model": "forest"}
         why = " # few rows: trees that are averaged beside those that are boosted"
     elif labelled >= LARGE:
         candidates["xgboost"]["parameters"] = {"max_bin": 128}

@@ -12,9 +12,11 @@ import pytest
 
 from pipelines.errors import ConfigError, DataError
 from pipelines.propose.draft import Wishes, draft
+from pipelines.propose.files import files_of
 from pipelines.propose.origin import origin
+from pipelines.propose.rehearsal import rehearsed
 from pipelines.propose.table import read
-from tests.propose.table_of import NOW, drafted, orders
+from tests.propose.table_of import NOW, drafted, orders, table_of
 
 
 def test_orders_are_seen_for_what_they_are(tmp_path: Path) -> None:
@@ -205,3 +207,14 @@ def test_lists_of_as_many_numbers_are_embeddings(tmp_path: Path) -> None:
     features = {feature.name: feature for feature in made.features}
     assert (features["seen"].type, features["seen"].rules["length"]) == ("embedding", 4)
     assert "lists of 1 to 3 numbers" in made.left_out["bought"]
+
+
+def test_a_table_without_a_time_comes_by_delivery(tmp_path: Path) -> None:
+    rows = {name: values for name, values in orders(400).items() if not name.endswith("_at")}
+    with table_of(tmp_path, pa.table(rows)) as table:
+        made, remarks = rehearsed(draft("orders", table, Wishes("returned"), NOW), "shop")
+    files = files_of(made, "shop")
+    assert made.time is None and "  every: delivery" in files["problem.yaml"]
+    assert "delivered_time AS event_time" in files["events.sql"]
+    assert "delivered_time AS known_time" in files["labels.sql"]
+    assert any("400 rows in 1 of 1 deliveries" in remark.text for remark in remarks)

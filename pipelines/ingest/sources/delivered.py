@@ -182,13 +182,13 @@ def _folder(problem: Problem, path: str) -> str | None:
     """The folder whose files are deliveries, as its file system calls it; None where the path is one file."""
     from pyarrow.fs import FileType
 
-    system, found, prefix = locate(expand(path, place(problem, problem.delivered)), problem.folder)
-    with reading(prefix + found):
-        info = system.get_file_info(found)
+    system, root, prefix = locate(expand(path, place(problem, problem.delivered)), problem.folder)
+    with reading(prefix + root):
+        info = system.get_file_info(root)
     if info.type == FileType.Directory:
-        return found
-    if info.type != FileType.File and re.search(r"[*?\[]", found):
-        return re.split(r"[*?\[]", found)[0].rpartition("/")[0]
+        return root
+    if info.type != FileType.File and re.search(r"[*?\[]", root):
+        return re.split(r"[*?\[]", root)[0].rpartition("/")[0]
     return None
 
 

@@ -50,8 +50,8 @@ def extract(
     back = arrivals.looked_back(problem, first)
     rows = {"events": 0, "labels": 0}
     arrived = {}
-    known = look.deliveries if look else None
-    with opened(problem, *arrivals.span_read(problem, keys, back), known) as sources:
+    come = look.deliveries if look else None
+    with opened(problem, *arrivals.span_read(problem, keys, back), come) as sources:
         for query in problem.queries:
             batches = extract_rows(problem, query, sources.database, first, last)
             rows[query] = store.stage(f"{staging}/{query}", batches, extracted_schema(problem, query))
@@ -89,8 +89,8 @@ def _new(problem: Problem, look: deliveries.Look | None) -> tuple[str, str]:
         raise ConfigError(
             "which partitions are to be ingested?", where="ingest", cure="give --first and --last, or --partition"
         )
-    known, held = set(ingested(problem)), quarantine.held(problem)
-    new = [key for key in look.deliveries if key not in known and key not in look.gone]
+    done, held = set(ingested(problem)), quarantine.held(problem)
+    new = [key for key in look.deliveries if key not in done and key not in look.gone]
     new = [key for key in new if key not in held or key in look.changed]
     if not new:
         raise NothingToDo(
@@ -112,8 +112,8 @@ def _held(problem: Problem, look: deliveries.Look, held: set[str]) -> list[str]:
 
 def _notices(problem: Problem, look: deliveries.Look, keys: Sequence[str]) -> list[str]:
     """What became of earlier deliveries, beside those that are ingested now, a line each."""
-    known, lines = set(ingested(problem)), []
-    if changed := [look.changed[key] for key in look.changed if key in known and key not in keys]:
+    done, lines = set(ingested(problem)), []
+    if changed := [look.changed[key] for key in look.changed if key in done and key not in keys]:
         commands = "; ".join(f"evergreen run ingest {problem.name} --partition {each.key}" for each in changed[:3])
         lines.append(
             f"changed since it was ingested: {deliveries.in_words(changed)}. To take the correction in: {commands}"
