@@ -209,9 +209,11 @@ def test_lists_of_as_many_numbers_are_embeddings(tmp_path: Path) -> None:
     assert "lists of 1 to 3 numbers" in made.left_out["bought"]
 
 
-def test_a_table_without_a_time_comes_by_delivery(tmp_path: Path) -> None:
+def test_a_table_without_a_time_comes_by_delivery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path))
+    (tmp_path / "orders").mkdir()
     rows = {name: values for name, values in orders(400).items() if not name.endswith("_at")}
-    with table_of(tmp_path, pa.table(rows)) as table:
+    with table_of(tmp_path / "orders", pa.table(rows)) as table:
         made, remarks = rehearsed(draft("orders", table, Wishes("returned"), NOW), "shop")
     files = files_of(made, "shop")
     assert made.time is None and "  every: delivery" in files["problem.yaml"]
