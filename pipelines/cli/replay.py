@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pipelines.cli.airflow_client import AirflowClient, Run, TaskInstance
 from pipelines.config import Action
-from pipelines.errors import DataError
+from pipelines.errors import DataError, GateFailed
 from pipelines.handoffs import line
 from pipelines.problem import Problem
 
@@ -64,7 +64,7 @@ def start(client: AirflowClient, problem: Problem, tell: Tell) -> None:
     _finish(client, history, "history", tell)
     training = client.trigger(f"{problem.name}.train", "first_model", partition=last)
     if _finish(client, training, last, tell)["state"] != "success":  # unreachable without a gate that failed
-        raise DataError(
+        raise GateFailed(
             "the first model did not pass its gate",
             where=_address(client, training),
             cure="open the task `gate` of this run: its verdict says why",

@@ -155,7 +155,7 @@ def _commands(text: str) -> Iterator[list[str]]:
 
 
 def _check_evergreen(arguments: list[str]) -> None:
-    if arguments[:1] == ["--help"]:
+    if arguments in (["--help"], ["--install-completion"]):
         return
     length = 2 if " ".join(arguments[:2]) in COMMANDS else 1
     name, rest = " ".join(arguments[:length]), arguments[length:]
