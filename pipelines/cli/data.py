@@ -85,10 +85,11 @@ def show(problem_name: ProblemName, row_id: RowId, as_json: AsJson = False) -> N
         evergreen quarantine show flight_delay ROW_ID
     """
     from pipelines import quarantine as rows
+    from pipelines.cli.results import WaitingWhole
 
     load_environment()
     row = rows.find(load_problem(problem_name), row_id)
-    print_json({**row, "row": json.loads(row["row"])})
+    print_json(WaitingWhole.model_validate({**row, "row": json.loads(row["row"])}))
 
 
 @quarantine.command()

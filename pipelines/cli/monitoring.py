@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -18,6 +18,7 @@ from pipelines.errors import ConfigError
 from pipelines.problem import Problem, load_problem
 
 if TYPE_CHECKING:
+    from pipelines.cli.results import Option
     from pipelines.config import Policy
 
 
@@ -86,7 +87,9 @@ def _replay(
         outcomes = play(history, begin, end, compared(policy), work.step)
     rows, steps = summary(problem, outcomes), decisions(next(one for one in outcomes if one.policy == COST_AWARE))
     if as_json:
-        print_json({"policies": rows, "decisions": steps})
+        from pipelines.cli.results import Replayed
+
+        print_json(Replayed(policies=rows, decisions=steps))
         return
     played = [step["partition"] for step in steps]
     _print(f"{problem.name}, {played[0]} to {played[-1]}, candidate {history.candidate}", rows)
@@ -101,21 +104,22 @@ def _replay(
 
 def _tell_ledger(problem: Problem, first: str | None, last: str | None, as_json: bool) -> None:
     from pipelines import ledger
+    from pipelines.cli.results import Decision
 
     decided = [
         row
         for row in ledger.decisions(problem, "monitoring")
         if (first or "") <= row["partition"] and (last is None or row["partition"] <= last)
     ]
-    rows: list[_Row] = [
-        {
-            "partition": row["partition"],
-            "model_version": row["model_version"],
-            "verdict": row["verdict"],
-            "action": row["action"],
-            "reason": row["reason"],
-            "options": row["evidence"].get("options") or [],
-        }
+    rows = [
+        Decision(
+            partition=row["partition"],
+            model_version=row["model_version"],
+            verdict=row["verdict"],
+            action=row["action"],
+            reason=row["reason"],
+            options=row["evidence"].get("options") or [],
+        )
         for row in decided
     ]
     if as_json:
@@ -124,31 +128,12 @@ def _tell_ledger(problem: Problem, first: str | None, last: str | None, as_json:
     if not rows:
         console.print("nothing was decided yet")
         return
-    _print(f"{problem.name}: decisions", [{**row, "options": _brief(row["options"])} for row in rows])
+    _print(f"{problem.name}: decisions", [{**dict(row), "options": _brief(row.options)} for row in rows])
 
 
-class _Row(TypedDict):
-    """A decision, as the command shows it."""
-
-    partition: str
-    model_version: str | None
-    verdict: str
-    action: str
-    reason: str
-    options: list[_Option]
-
-
-class _Option(TypedDict):
-    """A way to act, as the ledger keeps it."""
-
-    action: str
-    gain: float | None
-    cost: float
-
-
-def _brief(options: list[_Option]) -> str:
+def _brief(options: list[Option]) -> str:
     return "; ".join(
-        f"{way['action']} " + ("not measured" if way["gain"] is None else f"{way['gain']:+.3f} for {way['cost']:g}")
+        f"{way.action} " + ("not measured" if way.gain is None else f"{way.gain:+.3f} for {way.cost:g}")
         for way in options
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -17,7 +17,8 @@ from pipelines.errors import ConfigError, DataError
 from pipelines.problem import Problem, load_problem
 
 if TYPE_CHECKING:
-    from pipelines.cli.results import Served
+    from pipelines.cli.results import ReleaseRow, Served
+    from pipelines.ledger import Decision
 
 SHOWN = 160  # characters of a reason
 
@@ -89,13 +90,14 @@ def _show(problem: Problem, as_json: bool) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from pipelines.cli.results import ReleaseRow, Releases
     from pipelines.release import ladder
 
     releases = ladder.read(problem)
     rows = [_row(row) for rollout in releases.rollouts for row in rollout.rows]
     if as_json:
         current = releases.current
-        print_json({"current": current.name if current else None, "rows": rows})
+        print_json(Releases(current=current.name if current else None, rows=rows))
         return
     for rollout in releases.rollouts[-1:]:
         state = rollout.here.in_words if rollout.state == "under way" else rollout.state
@@ -111,24 +113,26 @@ def _show(problem: Problem, as_json: bool) -> None:
         console.print("no release has begun yet")
         return
     table = Table(title=f"{problem.name}: releases", title_justify="left", box=SIMPLE_HEAD)
-    for name in rows[0]:
+    for name in ReleaseRow.model_fields:
         table.add_column(name)
     for row in rows:
-        table.add_row(*(escape(_cut(value)) for value in row.values()))
+        table.add_row(*(escape(_cut(value)) for _, value in row))
     console.print(table)
 
 
-def _row(row: Any) -> dict[str, str]:
+def _row(row: Decision) -> ReleaseRow:
     """A row of the ledger, as the command shows it."""
-    by = row["evidence"].get("user") or row["evidence"].get("approved_by") or ""
-    return {
-        "release": row["evidence"]["release"],
-        "partition": row["partition"],
-        "action": row["action"],
-        "verdict": row["verdict"],
-        "by": by,
-        "reason": row["reason"],
-    }
+    from pipelines.cli.results import ReleaseRow
+
+    evidence = row["evidence"]
+    return ReleaseRow(
+        release=evidence["release"],
+        partition=row["partition"],
+        action=row["action"],
+        verdict=row["verdict"],
+        by=evidence.get("user") or evidence.get("approved_by") or "",
+        reason=row["reason"],
+    )
 
 
 def _cut(text: str) -> str:

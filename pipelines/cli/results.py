@@ -207,6 +207,22 @@ class Releases(Result):
     rows: list[ReleaseRow]
 
 
+class Option(Result):
+    """A way to act that was weighed."""
+
+    action: str
+    gain: float | None = None
+    """Expected over the horizon, in the unit of `cost`; null: not measured."""
+    low: float | None = None
+    """Of the gain's interval."""
+    high: float | None = None
+    cost: float
+    why_not: str = ""
+    """Why it was not taken; empty: it was."""
+    window_from: str | None = None
+    """First partition that a training should learn from."""
+
+
 class Decision(Result):
     """What was decided at a partition's end."""
 
@@ -215,8 +231,7 @@ class Decision(Result):
     verdict: str
     action: str
     reason: str
-    options: list[dict[str, JsonValue]]
-    """The ways to act, each with its gain and its cost."""
+    options: list[Option]
 
 
 class Replayed(Result):
