@@ -79,6 +79,7 @@ RESERVED_COLUMNS = frozenset(
         "label_known_time",
         "faults",
         "raw",
+        "number",
     }
 )
 
