@@ -71,7 +71,7 @@ def new(
     """
     from pipelines.propose.draft import Wishes, draft
     from pipelines.propose.files import files_of
-    from pipelines.propose.origin import origin
+    from pipelines.propose.origin import origin, shown
     from pipelines.propose.rehearsal import rehearsed
     from pipelines.propose.table import read
 
@@ -80,7 +80,7 @@ def new(
     wishes = Wishes(target, key, time, known, every, threshold, positive, task)
     asks = not (yes or as_json) and _is_terminal()
     owner = getpass.getuser()
-    _tell(as_json, f"reading {place}")
+    _tell(as_json, f"reading {shown(place)}")
     with read(origin(place, table, folder), folder) as rows:
         drafted = draft(name, rows, wishes)
         if asks:
@@ -183,6 +183,7 @@ def _as_json(drafted: Draft, folder: Path, remarks: list[Remark]) -> dict[str, A
         "left_out": drafted.left_out,
         "accepted": drafted.accepted,
         "ignored": drafted.ignored,
+        "notes": list(drafted.table.origin.notes),
         "remarks": [{"level": remark.level, "text": remark.text} for remark in remarks],
     }
 
@@ -210,6 +211,8 @@ def _show(drafted: Draft, folder: Path, remarks: list[Remark]) -> None:
         console.print("left out:")
         for column, reason in drafted.left_out.items():
             console.print(f"  {escape(column)}: {escape(reason)}")
+    for note in drafted.table.origin.notes:
+        console.print(f"[yellow]look[/]  {escape(note.removeprefix('look: '))}")
     for remark in remarks:
         if remark.level != "fact":
             console.print(f"[yellow]look[/]  {escape(remark.text)}")

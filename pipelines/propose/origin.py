@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from pipelines.config import RESERVED_COLUMNS
 from pipelines.errors import ConfigError, DataError
@@ -24,6 +25,7 @@ SPELT: dict[int, str] = {
     ord(sign): word for sign, word in zip("äöüß%", ("ae", "oe", "ue", "ss", " percent "), strict=True)
 }
 OWN_NAMES = ("events", "labels")
+PSEUDO_COLUMNS = ("rowid",)  # of each table in DuckDB
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,15 @@ def origin(place: str, table: str | None, folder: Path) -> Origin:
     if DATABASES.match(place):
         if table is None:
             raise ConfigError(
-                "which table of the database?", where=f"--from {_shown(place)}", cure="name it: --table public.orders"
+                "which table of the database?", where=f"--from {shown(place)}", cure="name it: --table public.orders"
             )
-        return Origin(identifier(table.rpartition(".")[2]), {"database": place, "table": table})
+        uri, variable = _without_password(place, folder.name)
+        note = f"look: set {variable} to the password, which is written nowhere: evergreen reads it from there"
+        return Origin(
+            identifier(table.rpartition(".")[2]),
+            {"database": uri, "table": table},
+            notes=(note,) if variable else (),
+        )
     if table is not None:
         raise ConfigError(
             "--table is for databases",
@@ -81,6 +89,19 @@ def origin(place: str, table: str | None, folder: Path) -> Origin:
     return _with_header(found, folder) if _kind(found, folder) == "csv" else found
 
 
+def _without_password(uri: str, problem: str) -> tuple[str, str | None]:
+    """A URI that names an environment variable where a password stood, and the variable, which this process has then.
+
+    `${NAME}` stays as it is. A password at the end, in the query, is taken as it is written: nothing decodes it.
+    """
+    match = re.search(r"://[^:/@]*:(.+)@", uri) or re.search(r"[?&]password=([^&]+)", uri)
+    if match is None or "${" in match[1]:
+        return uri, None
+    variable = f"{problem.upper()}_PASSWORD"
+    os.environ[variable] = unquote(match[1]) if match[0].endswith("@") else match[1]
+    return f"{uri[: match.start(1)]}${{{variable}}}{uri[match.end(1) :]}", variable
+
+
 def identifier(text: str) -> str:
     """A name for a column or a table, out of whatever it is called.
 
@@ -92,7 +113,7 @@ def identifier(text: str) -> str:
     name = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:50] or "column"
     if not name[0].isalpha():
         name = f"c_{name}"
-    return f"{name}_value" if name in RESERVED_COLUMNS else name
+    return f"{name}_value" if name in RESERVED_COLUMNS or name in PSEUDO_COLUMNS else name
 
 
 def identifiers(names: list[str]) -> dict[str, str]:
@@ -215,5 +236,6 @@ def _delimiter(text: str) -> str:
     return max(DELIMITERS, key=first.count)
 
 
-def _shown(uri: str) -> str:
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", uri)
+def shown(uri: str) -> str:
+    """Without its password."""
+    return re.sub(r"([?&]password=)[^&]+", r"\1***", re.sub(r"(://[^:/@]*):.*@", r"\1:***@", uri))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import ConfigError
-from pipelines.propose.origin import identifier, identifiers, origin
+from pipelines.propose.origin import identifier, identifiers, origin, shown
 from pipelines.propose.table import read
 
 
@@ -74,3 +75,27 @@ def test_each_column_gets_a_name_of_its_own() -> None:
     assert given["price"] == "price"
     assert len(set(given.values())) == len(names)
     assert identifier("score") == "score_value", "a name that Evergreen gives itself"
+
+
+@pytest.mark.parametrize(
+    ("uri", "written", "password"),
+    [
+        ("postgresql://me:se%40cret%2F@db/shop", "postgresql://me:${ORDERS_PASSWORD}@db/shop", "se@cret/"),
+        ("postgresql://me:a@b:c@db/shop", "postgresql://me:${ORDERS_PASSWORD}@db/shop", "a@b:c"),
+        ("postgres://db/shop?user=me&password=xyz", "postgres://db/shop?user=me&password=${ORDERS_PASSWORD}", "xyz"),
+        ("postgresql://me:${SECRET}@db/shop", "postgresql://me:${SECRET}@db/shop", None),
+        ("postgresql://me@db/shop", "postgresql://me@db/shop", None),
+    ],
+)
+def test_a_password_goes_to_the_environment_and_not_into_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, written: str, password: str | None
+) -> None:
+    monkeypatch.setenv("ORDERS_PASSWORD", "what was there before")
+    found = origin(uri, "public.orders", tmp_path / "orders")
+    assert found.settings["database"] == written
+    if password is None:
+        assert found.notes == ()
+        return
+    assert os.environ["ORDERS_PASSWORD"] == password
+    assert "ORDERS_PASSWORD" in found.notes[0]
+    assert password not in shown(uri) and "***" in shown(uri)
