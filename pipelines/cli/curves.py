@@ -21,13 +21,13 @@ def curves(problem_name: str, candidate: str, tell: Progress) -> pa.Table:
     from pipelines.training.curves import learning_curve
 
     problem = load_problem(problem_name)
-    tell("label")
+    tell("label", None, None)
     labelled = label(problem_name)
-    tell("sample")
+    tell("sample", None, None)
     sampled = sample(problem_name, labelled)
-    tell("featurize")
+    tell("featurize", None, None)
     featurized = featurize(problem_name, sampled)
-    tell("check")
+    tell("check", None, None)
     checked = check(problem_name, featurized)
     train, validation = (training_sets.split(problem, checked, split) for split in ("train", "validation"))
     return learning_curve(problem, candidate, train, validation, tell=lambda done, of: tell("fits", done, of))

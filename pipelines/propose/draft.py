@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from pipelines import sql
 from pipelines.config import ColumnType, Task, did_you_mean
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, DataError
 from pipelines.ingest.shape.units import KINDS
 from pipelines.propose.facts import Facts, facts_of
 from pipelines.propose.keys import Key, key_of
@@ -18,7 +18,7 @@ from pipelines.propose.rhythm import LENGTH, Rhythm, rhythm_of
 from pipelines.propose.shift import usual_shift
 from pipelines.propose.table import ROWS, Column, Table, in_chunks
 from pipelines.propose.target import Known, Target, known_of, target_of
-from pipelines.propose.times import EventTime, event_time, later_times, zone_of
+from pipelines.propose.times import EventTime, event_time, grain, later_times, zone_of
 
 FEW_ALLOWED = 12  # different texts that may be all there are
 MOST_HISTORY = 3
@@ -28,6 +28,7 @@ USUAL_PAST = 10  # rows of a group that a history feature's window should hold
 WINDOWS = (7, 14, 28, 91, 182, 364)
 SMALL, LARGE = 1_000, 1_000_000  # rows with a label
 SEEN_IN_BOTH = 2
+MOST_SPELLINGS = 100  # of a target
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,9 @@ class Draft:
     history: dict[str, dict[str, Any]]
     parts: dict[str, dict[str, Any]]
     no_leaks: list[str]
+    """that tell the label well, and are kept"""
+    near_leaks: list[str]
+    """those of them that may be leaks, for all the table says"""
     shift: float
     """the largest PSI of labels against those before them"""
     accepted: list[str] = field(default_factory=list)
@@ -93,6 +97,9 @@ def draft(name: str, table: Table, wishes: Wishes, now: datetime | None = None) 
     facts = facts_of(table)
     column = _named(table, "--target", wishes.target)
     assert column is not None
+    if column.kind == "string" and wishes.positive is None:
+        table, column = _without_stray_capitals(table, facts, column)
+        facts |= facts_of(table, [column])
     time_wish, key_wish, known_wish = (
         _named(table, f"--{option}", wish)
         for option, wish in (("time", wishes.time), ("key", wishes.key), ("known", wishes.known))
@@ -114,10 +121,17 @@ def draft(name: str, table: Table, wishes: Wishes, now: datetime | None = None) 
     history, entities = _history(table, facts, out.entities, target, rhythm)
     features = [
         *_features(table, facts, out.reasons, key),
-        *(times := _other_times(table, facts, time, target, [c.name for c in later])),
+        *(times := _other_times(table, facts, time, target, out.reasons)),
         *_entities(table, [name for name in entities if name in out.reasons], key),
     ]
     ages: dict[str, dict[str, Any]] = {f"{f.name}_age": {"of": f.name, "part": "age"} for f in times}
+    if not features:
+        reasons_of = [f"{c.source}: {out.reasons[c.name]}" for c in table.columns[:20] if c.name in out.reasons]
+        raise DataError(
+            f"no column is left to learn {column.source!r} from",
+            where=table.origin.name,
+            cure="; ".join(["add columns that are known before it", *reasons_of]),
+        )
     parts = _parts(table, facts, time, rhythm, {feature.name for feature in features}) | ages
     reasons = {c.source: out.reasons[c.name] for c in table.columns if c.name in out.reasons}
     for entity in set(entities) & set(out.reasons):
@@ -142,8 +156,21 @@ def draft(name: str, table: Table, wishes: Wishes, now: datetime | None = None) 
         history,
         parts,
         out.accepted,
+        out.near,
         usual_shift(table, target, time) if time else 0.0,
     )
+
+
+def _without_stray_capitals(table: Table, facts: Mapping[str, Facts], column: Column) -> tuple[Table, Column]:
+    """The target's texts in small letters and without blanks at their ends, where that makes fewer of them."""
+    name = sql.quote(column.name)
+    plain = f"lower(trim({name}))"
+    (distinct,) = table.database.execute(f"SELECT count(DISTINCT {plain}) FROM {ROWS}").fetchall()[0]
+    if distinct >= facts[column.name].distinct or facts[column.name].distinct > MOST_SPELLINGS:
+        return table, column
+    table.database.execute(f"UPDATE {ROWS} SET {name} = {plain} WHERE {name} IS NOT NULL")
+    settled = replace(column, expression=f"lower(trim({column.expression}))")
+    return replace(table, columns=[settled if c.name == column.name else c for c in table.columns]), settled
 
 
 def _named(table: Table, option: str, name: str | None) -> Column | None:
@@ -152,8 +179,9 @@ def _named(table: Table, option: str, name: str | None) -> Column | None:
     column = table.column(name)
     if column is None:
         names = [c.source for c in table.columns]
+        unread = "".join(f"; {note}" for note in table.origin.notes)
         raise ConfigError(
-            f"there is no column {name!r}{did_you_mean(name, names)}",
+            f"there is no column {name!r}{did_you_mean(name, names)}{unread}",
             where=option,
             cure=f"name one of {', '.join(names[:30])}{' ...' if len(names) > 30 else ''}",
         )
@@ -233,12 +261,12 @@ def unit_of(name: str) -> str | None:
 
 
 def _other_times(
-    table: Table, facts: Mapping[str, Facts], time: EventTime | None, target: Target, later: Sequence[str]
+    table: Table, facts: Mapping[str, Facts], time: EventTime | None, target: Target, left_out: Mapping[str, str]
 ) -> list[Feature]:
     """Times of what was before the event, or is planned for after it: their distance from it is a feature."""
     if time is None:
         return []
-    apart = (*time.columns, *later, target.column)
+    apart = (*time.columns, *left_out, target.column)
     return [
         Feature(c.name, c.expression, "timestamp", {}, "look: is it known by then? (features.datetime)", False)
         for c in table.columns
@@ -289,7 +317,7 @@ def _parts(
     ).fetchall()[0]
     if time.clock != "date" and hours > 1:
         wanted["hour_of_day"] = {"part": "hour"}
-    if days >= 28 and weekdays > 1:
+    if days >= 28 and weekdays > 1 and not (grain(table, time) or "").endswith("MONTH"):
         wanted["weekday"] = {"part": "weekday"}
     if days >= 2 * 365:
         wanted["month_of_year"] = {"part": "month", "cyclical": True}

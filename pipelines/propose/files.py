@@ -86,7 +86,7 @@ def _head(draft: Draft, owner: str) -> str:
             f"description: {_quoted(target.asks)}",
             f"owner: {_quoted(owner)} # look: who answers for it",
             f"task: {target.task} # {_one_line(target.why)}",
-            f"key: {draft.key.name} # {_one_line(draft.key.why)}",
+            f"key: {_flow(draft.key.name)} # {_one_line(draft.key.why)}",
             "",
         ]
     )
@@ -113,7 +113,7 @@ def _sources(draft: Draft) -> str:
     if len(declared) < len(table.columns):
         settings["extra_columns"] = "ignore"
     notes = "".join(f" # {_one_line(note)}\n   " for note in origin.notes)
-    lines = ["sources:", f"  {origin.name}:{notes.rstrip()}"]
+    lines = ["sources:", f"  {_flow(origin.name)}:{notes.rstrip()}"]
     lines += [f"    {name}: {_flow(value)}" for name, value in settings.items()]
     lines.append(f"    columns:\n{_wrapped(declared, 6)}")
     return "\n".join([*lines, ""])
@@ -123,7 +123,7 @@ def _columns(draft: Draft) -> str:
     lines = ["columns: # of events.sql; cutoff: its value is there when the prediction is due"]
     for feature in draft.features:
         rules = {"type": feature.type, "available": "cutoff", **feature.rules}
-        lines.append(f"  {feature.name}: {_flow(rules)} # {_one_line(feature.note)}")
+        lines.append(f"  {_flow(feature.name)}: {_flow(rules)} # {_one_line(feature.note)}")
     return "\n".join([*lines, ""])
 
 
@@ -156,9 +156,10 @@ def _dataset(draft: Draft) -> str:
         why = f"of {draft.labelled:,} rows with a label: a fifth for each of validation and test"
         lines.append(f"  split: {{min_rows: {rows}}} # {why}")
     if draft.no_leaks:
-        lines.append(
-            f"  leaks: {{accepted: {_flow(draft.no_leaks)}}} # tells the label well, and names what the row is of"
-        )
+        why = "tells the label well, and names what the row is of"
+        if draft.near_leaks:
+            why = f"look: is {', '.join(draft.near_leaks)} known before the label? Alone it tells it well"
+        lines.append(f"  leaks: {{accepted: {_flow(draft.no_leaks)}}} # {_one_line(why)}")
     return "\n".join(["dataset:", *lines, ""]) if lines else ""
 
 
@@ -172,7 +173,7 @@ def _features(draft: Draft) -> str:
         lines.append(f"  datetime: {_flow(draft.parts)}")
     if draft.history:
         lines.append("  history: # what is known of the same value's past at the cut-off")
-        lines += [f"    {name}: {_flow(settings)}" for name, settings in draft.history.items()]
+        lines += [f"    {_flow(name)}: {_flow(settings)}" for name, settings in draft.history.items()]
     return "\n".join([*lines, ""])
 
 

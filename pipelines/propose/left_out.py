@@ -6,25 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from pipelines import sql
-from pipelines.config import Leaks
-from pipelines.dataset.single_feature import (
-    beyond_the_others,
-    single_feature_aucs,
-    single_feature_r2s,
-    single_feature_shares,
-    stand_ins,
-)
 from pipelines.propose import words
 from pipelines.propose.facts import Facts
 from pipelines.propose.keys import panel_columns
+from pipelines.propose.leaks import sampled, short, telling
 from pipelines.propose.table import ROWS, Column, Table, in_chunks
 from pipelines.propose.target import Target
 from pipelines.propose.times import EventTime
 
-SAMPLED_ROWS, SAMPLED_CELLS = 100_000, 10_000_000
 EMPTY = 0.99  # share of missing values
 SAME_GAPS = 0.995  # share of rows in which two columns are both there or both missing
 GROWS = 0.98  # rank correlation with time
@@ -33,19 +24,20 @@ MOST_CATEGORIES, REPEATS = 1_000, 20  # a category is worth learning if it comes
 FEW_VALUES = 50
 LONGEST = 4_096  # numbers of an embedding
 DURATION = 0.99  # correlation with the time from the event to what follows
-NEAR = 0.02  # below a limit of the leak checks: those look at fewer rows
 
 
 @dataclass(frozen=True)
 class LeftOut:
     """Why each column is no feature; `entities` name who or what an event is of, and come again.
 
-    `accepted` tell the label well alone, and are no leak: they name what the row is of, which is known before.
+    `accepted` tell the label well alone, and are no leak: they name what the row is of, which is known before, or lie
+    just below the limit (`near` are those).
     """
 
     reasons: dict[str, str]
     entities: list[str]
     accepted: list[str]
+    near: list[str]
 
 
 def left_out(
@@ -72,7 +64,7 @@ def left_out(
     for name, reason in [*_by_gaps(table, facts, target, later), *_durations(table, facts, time, later)]:
         reasons.setdefault(name, reason)
     if time is not None:
-        for name, reason in _by_time(table, facts, time):
+        for name, reason in [*_same_times(table, facts, time, later), *_by_time(table, facts, time)]:
             reasons.setdefault(name, reason)
     for column in table.columns:
         if column.name not in reasons and (reason := _as_category(column, facts[column.name])):
@@ -80,14 +72,15 @@ def left_out(
             if facts[column.name].repeats >= 3:
                 entities.append(column.name)
     rest = [c for c in table.columns if c.name not in reasons and c.kind not in ("time", "list", "other")]
-    leaks = dict(_leaks(table, target, [c.name for c in rest if not is_text(c, facts[c.name])]))
+    texts = [c.name for c in rest if is_text(c, facts[c.name])]
+    found = telling(table, target, [c.name for c in rest if c.name not in texts], texts)
     panels = panel_columns(table, facts, time) if time else []
-    accepted = [name for name in leaks if name in key or name in panels]
-    reasons |= {name: reason for name, reason in leaks.items() if name not in accepted}
+    accepted = [name for name in found.leaks if name in key or name in panels]
+    reasons |= {name: reason for name, reason in found.leaks.items() if name not in accepted}
     beside_time = [*panels, *key] if time else []
     apart = [name for name in dict.fromkeys(beside_time) if time and name not in (*time.columns, *reasons)]
     named = [name for name in apart if facts[name].repeats >= REPEATS]
-    return LeftOut(reasons, [*entities, *named], accepted)
+    return LeftOut(reasons, [*entities, *named], [*accepted, *found.near], found.near)
 
 
 def is_text(column: Column, facts: Facts) -> bool:
@@ -109,7 +102,7 @@ def _by_itself(column: Column, facts: Facts) -> str | None:
             else f"lists of {facts.low:,} to {facts.high:,} numbers: an embedding has as many in each row"
         )
     if facts.distinct == 1 and not facts.nulls:
-        return f"always {_short(facts.low)}"
+        return f"always {short(facts.low)}"
     if facts.nulls >= EMPTY * facts.rows:
         return f"missing in {facts.nulls / facts.rows:.1%} of the rows"
     if found := words.of(column.name) & words.AFTERWARDS:
@@ -152,14 +145,32 @@ def _durations(
                     yield number.name, f"the time from the event to {column.source!r}: known only then"
 
 
+def _same_times(
+    table: Table, facts: Mapping[str, Facts], time: EventTime, later: Sequence[Column]
+) -> Iterator[tuple[str, str]]:
+    """Times that are the event's once more: in another writing, or its day."""
+    apart = (*time.columns, *(c.name for c in later))
+    for column in table.columns:
+        if column.kind != "time" or column.name in apart or not facts[column.name].values:
+            continue
+        other, moment = (f"CAST({value} AS TIMESTAMP)" for value in (sql.quote(column.name), time.of_rows))
+        (same,) = table.database.execute(
+            f"SELECT avg(({other} IN ({moment}, date_trunc('day', {moment})))::INT) FROM {ROWS}"
+        ).fetchall()[0]
+        if (same or 0) >= SAME_GAPS:
+            yield column.name, "the event's time once more"
+
+
 def _by_time(table: Table, facts: Mapping[str, Facts], time: EventTime) -> Iterator[tuple[str, str]]:
     """Numbers that grow with time, as ids and years do: the next rows have values that no row had."""
     numbers = [c for c in table.columns if c.kind in ("integer", "float") and facts[c.name].distinct > 2]
     numbers = [c for c in numbers if c.name not in time.columns or words.of(c.name) & words.YEAR]
     if not numbers:
         return
-    at = "evergreen_at"
-    rows = _sampled(table, [f"epoch(CAST({time.of_rows} AS TIMESTAMP)) AS {at}", *(sql.quote(c.name) for c in numbers)])
+    at = "event time"  # with a blank, which no column of events has in its name
+    rows = sampled(
+        table, [f"epoch(CAST({time.of_rows} AS TIMESTAMP)) AS {sql.quote(at)}", *(sql.quote(c.name) for c in numbers)]
+    )
     moments = rows[at].to_numpy().astype(np.float64)
     for column in numbers:
         values = rows[column.name].to_numpy(zero_copy_only=False).astype(np.float64)
@@ -189,7 +200,7 @@ def _as_category(column: Column, facts: Facts) -> str | None:
     is_own = column.kind == "integer" and facts.distinct == facts.values and facts.values > FEW_VALUES
     if is_own and (column.name.endswith("id") or facts.high - facts.low + 1 == facts.values):
         return "an id: each row has its own"
-    is_code = column.kind == "integer" and words.of(column.name) & words.IDS and facts.distinct > FEW_VALUES
+    is_code = column.kind == "integer" and words.name_a_thing(column.name) and facts.distinct > FEW_VALUES
     if column.kind != "string" and not is_code:
         return None
     if is_text(column, facts):
@@ -199,49 +210,3 @@ def _as_category(column: Column, facts: Facts) -> str | None:
     if facts.distinct > MOST_CATEGORIES or facts.repeats < REPEATS:
         return f"{facts.distinct:,} different values, each in {facts.repeats:,.0f} rows on average: too few to learn"
     return "an id of numbers" if is_code else None
-
-
-def _leaks(table: Table, target: Target, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Columns that alone tell the label better than is to be believed, by the limits of a training's own checks."""
-    if not names:
-        return
-    limits, label = Leaks(), "label"
-    selected = [f"{target.of_rows} AS {label}", *(sql.quote(name) for name in names)]
-    rows = _sampled(table, selected, f"{target.of_rows} IS NOT NULL", len(names))
-    if rows.num_rows < 50:
-        return
-    if target.task == "binary":
-        best = single_feature_aucs(rows, names, 0)
-        limit, what = limits.max_single_feature_auc - NEAR, "an AUC of"
-    elif target.task == "multiclass":
-        best = single_feature_shares(rows, names, 0)
-        limit, what = limits.max_single_feature_share - NEAR, "a share of the uncertainty of"
-        for name, stand_in in stand_ins(rows, names, 0).items():
-            if stand_in.overlap > limits.max_class_overlap - NEAR and best[name].value <= limit:
-                yield name, f"look: {_short(stand_in.value)} of it is {stand_in.label} in other words"
-    else:
-        best = single_feature_r2s(rows, names, 0)
-        limit, what = limits.max_single_feature_r2 - NEAR, "an R2 of"
-    for name, prediction in best.items():
-        if prediction.value > limit:
-            if target.task == "regression" and beyond_the_others(rows, names, name, 0) <= 0.55:
-                continue
-            yield (
-                name,
-                f"look: alone it tells the label, with {what} {prediction.value:.3f} (by {prediction.by}): most likely "
-                "it is known only with it",
-            )
-
-
-def _sampled(table: Table, selected: Sequence[str], condition: str = "true", columns: int = 1) -> pa.Table:
-    most = max(2_000, min(SAMPLED_ROWS, SAMPLED_CELLS // max(columns, 1)))
-    (rows,) = table.database.execute(f"SELECT count(*) FROM {ROWS} WHERE {condition}").fetchall()[0]
-    drawn = "true" if rows <= most else f"hash(rowid) % {rows} < {most}"
-    return table.database.sql(
-        f"SELECT {', '.join(selected)} FROM {ROWS} WHERE {condition} AND {drawn} ORDER BY rowid"
-    ).to_arrow_table()
-
-
-def _short(value: object) -> str:
-    text = "missing" if value is None else str(value)
-    return repr(text if len(text) <= 40 else f"{text[:37]}...")

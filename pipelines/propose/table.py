@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -33,16 +34,21 @@ MISSING_AMONG_NUMBERS = ("None", "none", "-", "--", "?", ".", "missing", "unknow
 # Texts of a source that has types of its own: whole numbers among them are codes.
 CASTS: dict[TextKind, str] = {"date": "DATE", "local": "TIMESTAMP", "timestamp": "TIMESTAMPTZ", "float": "DOUBLE"}
 SINCE_1970 = {1: "seconds", 1_000: "milliseconds", 1_000_000: "microseconds"}
+EXCEL = (32_874, 54_788)  # days since 1899-12-30: 1990 to 2049
 SENTINELS = (-99, -999, -9999, -99999, -999999)
 READABLE = 0.98  # share of a column's texts that make it one of numbers: the others are set aside
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 CODE = r"0\d+"  # 007 is no number
 MONEY = r"[+-]?[$€£]?\s?[+-]?\d{1,3}([, ']?\d{3})*(\.\d+)?\s?[%$€£]?"
+QUARTER = r"\d{4}[-/ ]?[Qq][1-4]|[Qq][1-4][-/ ]?\d{4}"
 COMMA = r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?"  # 1.234,56
 DAYS = (
     *("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%Y-%m-%d"),
-    *("%m/%d/%y", "%d/%m/%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y"),
+    *("%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d-%m-%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y"),
+    *("%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%a, %d %b %Y", "%a %d %b %Y", "%A, %B %d, %Y"),
 )
+OTHER_TIMES = ("%a %b %d %H:%M:%S %Y", "%Y%m%d%H%M%S", "%Y%m%d %H:%M:%S", "%Y%m%dT%H%M%S")
+MONTHS = ("%Y-%m", "%Y/%m", "%m/%Y", "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%YM%m")
 CLOCKS = ("", " %H:%M", " %H:%M:%S", "T%H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 
 
@@ -221,7 +227,7 @@ def _writings(
                 writings[name] = _Writing("float", _plain_number, "", "a number without its signs")
             elif comma == values:
                 writings[name] = _Writing("float", _decimal_comma, "", "1.234,5 is read as 1234.5")
-            elif time := _time_format(database, relation, name, missing):
+            elif time := _time_format(database, relation, name, missing) or _period(database, relation, name, missing):
                 writings[name] = time
     return writings
 
@@ -245,32 +251,63 @@ def _time_format(
     ).fetchall()[0][0]
     if not digit:
         return None
-    formats = [day + clock for day in DAYS for clock in CLOCKS]
-    tried = ", ".join(f"count(try_strptime({value}, {sql.literal(f)}))" for f in formats)
+    formats = [*(day + clock for day in DAYS for clock in CLOCKS), *OTHER_TIMES, *MONTHS]
+    tried = ", ".join(f"count({_parsed(value, f)})" for f in formats)
     first = database.execute(f"SELECT count({value}), {tried} FROM (SELECT * FROM {relation} LIMIT 1000)").fetchall()[0]
-    likely = [f for f, count in zip(formats, first[1:], strict=True) if count == first[0] and count]
+    likely = [f for f, count in zip(formats, first[1:], strict=True) if count and count >= READABLE * first[0]]
     fits = []
     for format_ in likely:
-        parsed = f"try_strptime({value}, {sql.literal(format_)})"
+        parsed = _parsed(value, format_)
         row = database.execute(
             f"WITH parsed AS (SELECT {value} AS text, {parsed} AS moment FROM {relation}), "
             "beside AS (SELECT text, moment, lag(moment) OVER () AS before FROM parsed) "
             "SELECT count(text), count(moment), coalesce(avg((moment >= before)::INT), 0) FROM beside"
         ).fetchall()[0]
-        if row[0] == row[1]:
-            fits.append((row[2], format_))
+        if row[1] >= READABLE * row[0]:
+            fits.append((row[1], row[2], format_, row[0] - row[1]))
     if not fits:
         return None
-    best = max(fits, key=lambda fit: fit[0])[1]
-    doubt = f"; {len(fits)} ways to read it fit, look at day and month" if len({f[:5] for _, f in fits}) > 1 else ""
+    read, _, best, unread = max(fits, key=lambda fit: fit[:2])
+    fits = [fit for fit in fits if fit[0] == read]
+    doubt = f"; {len(fits)} ways to read it fit, look at day and month" if len({fit[2][:5] for fit in fits}) > 1 else ""
     has_clock = "%H" in best or "%I" in best
     as_type = "" if has_clock else "::DATE"
     return _Writing(
         "time",
-        lambda v: f"strptime(trim({v}), {sql.literal(best)}){as_type}",
+        lambda v: f"{'try_' if unread else ''}strptime(trim({v}), {sql.literal(best)}){as_type}",
         "local" if has_clock else "date",
-        f"written as {best}{doubt}",
+        f"written as {best}{doubt}" + (f"; look: {unread:,} that are none are set aside" if unread else ""),
     )
+
+
+def _parsed(value: str, format_: str) -> str:
+    """SQL of a text as a time, null where it is none; where four digits are asked for, DuckDB takes 24 for a year."""
+    parsed = f"try_strptime({value}, {sql.literal(format_)})"
+    return f"CASE WHEN regexp_matches({value}, '\\d{{4}}') THEN {parsed} END" if "%Y" in format_ else parsed
+
+
+def _period(database: duckdb.DuckDBPyConnection, relation: str, name: str, missing: Sequence[str]) -> _Writing | None:
+    """Quarters (2024Q1, Q1 2024) and weeks (2024-W05), each as its first day."""
+    value = f"trim({_without(sql.quote(name), missing)})"
+    quarters, weeks, count = database.execute(
+        f"SELECT count_if(regexp_full_match({value}, {sql.literal(QUARTER)})), "
+        f"count_if(regexp_full_match({value}, '\\d{{4}}-?W\\d\\d')), count({value}) FROM {relation}"
+    ).fetchall()[0]
+    if quarters == count:
+
+        def first_of_quarter(v: str) -> str:
+            year, quarter = f"regexp_extract({v}, '\\d{{4}}')", f"regexp_extract({v}, '[Qq]\\s?([1-4])', 1)"
+            return f"make_date(CAST({year} AS BIGINT), 3 * CAST({quarter} AS BIGINT) - 2, 1)"
+
+        return _Writing("time", first_of_quarter, "date", "quarters")
+    if weeks == count:
+        return _Writing(
+            "time",
+            lambda v: f"strptime(replace(trim({v}), '-', '') || '1', '%GW%V%u')::DATE",
+            "date",
+            "weeks, of which the first day is taken",
+        )
+    return None
 
 
 def _of_values(database: duckdb.DuckDBPyConnection, relation: str) -> tuple[list[Column], dict[str, str]]:
@@ -332,36 +369,53 @@ def _valued_column(source: str, name: str, kind: str) -> Column:
 
 
 def _with_times(database: duckdb.DuckDBPyConnection, columns: Sequence[Column]) -> list[Column]:
-    """Numbers that are times, by their name and their size: seconds since 1970 and the like, 20240131."""
+    """Numbers that are times, by their name and their size."""
     kept = list(columns)
     for place, column in enumerate(columns):
-        if column.kind not in ("integer", "float") or not words.TIMES & words.of(column.name):
+        if column.kind not in ("integer", "float") or not words.of(column.name) & (words.TIMES | words.MONTHS):
+            continue
+        counted = _counted_time(database, column)
+        if counted is None:
             continue
         name = sql.quote(column.name)
-        low, high = database.execute(f"SELECT min({name}), max({name}) FROM {ROWS}").fetchall()[0]
-        if low is None:
-            continue
-        unit = next((unit for unit in SINCE_1970 if 6e8 * unit <= low and high <= 4.1e9 * unit), None)
-        if unit is not None:
-            convert, kind, clock = f"to_timestamp({{}} / {unit})", "TIMESTAMPTZ", "zoned"
-            note = f"{SINCE_1970[unit]} since 1970"
-        elif column.kind == "integer" and low >= 19_000_101 and high <= 21_001_231:
-            convert, kind, clock = "strptime(CAST({} AS VARCHAR), '%Y%m%d')::DATE", "DATE", "date"
-            note = "days, written as 20240131"
-            days = f"try_strptime(CAST({name} AS VARCHAR), '%Y%m%d')"
-            if database.execute(f"SELECT count({name}) > count({days}) FROM {ROWS}").fetchall()[0][0]:
-                continue
-        else:
-            continue
-        database.execute(f"ALTER TABLE {ROWS} ALTER COLUMN {name} TYPE {kind} USING {convert.format(name)}")
+        kind = {"zoned": "TIMESTAMPTZ", "local": "TIMESTAMP", "date": "DATE"}[counted.clock]
+        database.execute(f"ALTER TABLE {ROWS} ALTER COLUMN {name} TYPE {kind} USING {counted.sql(name)}")
         kept[place] = replace(
-            column,
-            expression=convert.format(column.expression),
-            kind="time",
-            clock=clock,  # type: ignore[arg-type]
-            note=note,
+            column, expression=counted.sql(column.expression), kind="time", clock=counted.clock, note=counted.note
         )
     return kept
+
+
+def _counted_time(database: duckdb.DuckDBPyConnection, column: Column) -> _Writing | None:
+    """Seconds since 1970 and the like, days as 20240131, months as 202401, days as spreadsheets count them."""
+    name, hints = sql.quote(column.name), words.of(column.name)
+    low, high = database.execute(f"SELECT min({name}), max({name}) FROM {ROWS}").fetchall()[0]
+    if low is None:
+        return None
+    is_time = bool(hints & words.TIMES)
+    unit = next((unit for unit in SINCE_1970 if 6e8 * unit <= low and high <= 4.1e9 * unit), None)
+    if is_time and unit is not None:
+        return _Writing("time", lambda v: f"to_timestamp({v} / {unit})", "zoned", f"{SINCE_1970[unit]} since 1970")
+    for format_, first, last, example in (
+        ("%Y%m%d%H%M%S", 19_000_101_000_000, 21_001_231_235_959, "written as 20240131235959"),
+        ("%Y%m%d", 19_000_101, 21_001_231, "days, written as 20240131"),
+        ("%Y%m", 190_001, 210_012, "months, written as 202401"),
+    ):
+        if column.kind != "integer" or low < first or high > last or (format_ != "%Y%m" and not is_time):
+            continue
+        parsed = f"count(try_strptime(CAST({name} AS VARCHAR), '{format_}'))"
+        if database.execute(f"SELECT count({name}) = {parsed} FROM {ROWS}").fetchall()[0][0]:
+            return _Writing("time", partial(_of_digits, format_), "local" if "%H" in format_ else "date", example)
+    if hints & words.DATES and EXCEL[0] <= low and high <= EXCEL[1]:
+        if column.kind == "integer":
+            return _Writing("time", "DATE '1899-12-30' + CAST({} AS INTEGER)".format, "date", "look: days since 1900")
+        clock = "TIMESTAMP '1899-12-30' + to_seconds(CAST(round({} * 86400) AS BIGINT))"
+        return _Writing("time", clock.format, "local", "look: days since 1900")
+    return None
+
+
+def _of_digits(format_: str, value: str) -> str:
+    return f"strptime(CAST({value} AS VARCHAR), '{format_}'){'' if '%H' in format_ else '::DATE'}"
 
 
 def _without_sentinels(database: duckdb.DuckDBPyConnection, columns: Sequence[Column]) -> list[Column]:

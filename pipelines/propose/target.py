@@ -66,7 +66,10 @@ def target_of(
     if known.distinct < 2:
         what = "has no value at all" if not known.values else f"has one value only, {known.low}"
         raise DataError(
-            f"{column.source!r} {what}: there is nothing to predict", where=where, cure="name another column"
+            f"{column.source!r} {what}: there is nothing to predict",
+            where=where,
+            cure="name another column"
+            + ("; if a blank means no, write it out in the source" if known.values and known.nulls else ""),
         )
     if threshold is not None:
         return _beyond(column, threshold, where)
@@ -139,7 +142,7 @@ def _yes_or_no(column: Column, values: Sequence[tuple[str, int]], positive: str 
     names = [value for value, _ in values]
     if positive is not None and positive not in names:
         raise ConfigError(f"no row has {positive!r}", where=where, cure=f"--positive is one of {', '.join(names)}")
-    likely = [name for name in names if name.strip().lower() in words.POSITIVE]
+    likely = [name for name in names if name.strip().lower().removesuffix(".0") in words.POSITIVE]
     why, chosen = "", positive
     if chosen is None:
         chosen = likely[0] if len(likely) == 1 else names[-1]
@@ -236,6 +239,6 @@ def known_of(
     if time is None:
         return Known("", None, "known when the row is delivered")
     if (one := grain(table, time)) is not None:
-        what = {"1 DAY": "day", "7 DAY": "week", "1 MONTH": "month"}[one]
+        what = {"1 DAY": "day", "7 DAY": "week", "1 MONTH": "month", "3 MONTH": "quarter"}[one]
         return Known(f"{time.expression} + INTERVAL {one}", None, f"look: taken to be known a {what} later")
     return Known(time.expression, None, "look: taken to be known at once; labels.delay_days says how much later")

@@ -155,13 +155,15 @@ def _of_parts(table: Table, facts: Mapping[str, Facts], day: Column | None = Non
 def grain(table: Table, time: EventTime) -> str | None:
     """What a row is of, as SQL of an interval: a day, a week, a month; None where times have clocks."""
     moment = f"CAST({time.of_rows} AS TIMESTAMP)"
-    (daily, weekly, monthly) = table.database.execute(
+    (daily, weekly, monthly, quarterly) = table.database.execute(
         f"SELECT bool_and({moment} = date_trunc('day', {moment})), count(DISTINCT isodow({moment})) = 1, "
-        f"bool_and(day({moment}) = 1) AND count(DISTINCT {moment}) > 2 FROM {ROWS}"
+        f"bool_and(day({moment}) = 1) AND count(DISTINCT {moment}) > 2, bool_and(month({moment}) % 3 = 1) FROM {ROWS}"
     ).fetchall()[0]
     if not daily:
         return None
-    return "1 MONTH" if monthly else "7 DAY" if weekly else "1 DAY"
+    if monthly:
+        return "3 MONTH" if quarterly else "1 MONTH"
+    return "7 DAY" if weekly else "1 DAY"
 
 
 def later_times(table: Table, facts: Mapping[str, Facts], time: EventTime, target: str) -> list[Column]:

@@ -26,6 +26,9 @@ PLANNED = _words("due scheduled sched planned expected promised deadline expires
 """Times: later, but known before."""
 TIMES = _words("date time timestamp ts epoch at created day datetime when")
 """Numbers of that size are times."""
+MONTHS = _words("month yearmonth yyyymm ym period")
+DATES = _words("date datetime")
+"""Numbers like 202401, or like 45000, are times."""
 AFTERWARDS = _words(
     "resolution resolved closed outcome refund refunded actual final settled settlement chargeback postmortem winner"
 )
@@ -47,6 +50,17 @@ POSITIVE = _words(
     ">50k high attack abnormal"
 )
 """Of two values the one that is asked for."""
+
+
+def name_a_thing(name: str) -> bool:
+    """Whether numbers of that name are names of things, not amounts; a number at the front of a name counts.
+
+    >>> [name_a_thing(name) for name in ("customer_id", "flight_num", "num_pending", "no_of_calls", "price_index")]
+    [True, True, False, False, False]
+    """
+    words = name.split("_")
+    is_last = words[-1] in IDS and (len(words) == 1 or words[-1] != "index")
+    return is_last or (bool(of(name) & (IDS - COUNTS - {"index", "no", "nr"})) and words[0] not in COUNTS)
 
 
 def of(name: str) -> set[str]:

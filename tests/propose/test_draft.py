@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from pipelines.errors import ConfigError, DataError
 from pipelines.propose.draft import Wishes, draft
@@ -220,3 +221,107 @@ def test_a_table_without_a_time_comes_by_delivery(tmp_path: Path, monkeypatch: p
     assert "delivered_time AS event_time" in files["events.sql"]
     assert "delivered_time AS known_time" in files["labels.sql"]
     assert any("400 rows in 1 of 1 deliveries" in remark.text for remark in remarks)
+
+
+def test_a_number_is_not_learnt_from_what_it_is_made_of_or_what_is_cut_from_it(tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    count = 1_500
+    distance = random.gamma(2, 3, count).round(2)
+    packing, travel = random.normal(20, 5, count).round(1), (4 * distance + random.normal(0, 5, count)).round(1)
+    minutes = packing + travel
+    rows = {
+        "order_no": [f"A{number}" for number in random.permutation(count)],
+        "distance": distance,
+        "items": random.integers(1, 9, count),
+        "packing": packing,
+        "travel": travel,
+        "is_late": (minutes > 50).astype(int),
+        "tens": (minutes // 10).astype(int),
+        "quarters": [f"from {int(m // 15) * 15}" for m in minutes],
+        "logarithm": np.log(np.maximum(minutes, 1)).round(4),
+        "minutes": minutes.round(1),
+    }
+    made = drafted(tmp_path, pa.table(rows), "minutes")
+    assert [feature.name for feature in made.features] == ["distance", "items"]
+    assert "with packing it adds up" in made.left_out["travel"]
+    assert "follows from the label" in made.left_out["is_late"]
+
+
+def _scored(auc: float, is_yes: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any]:
+    """Numbers of two normal distributions as far apart as that AUC takes."""
+    noise = np.random.default_rng(seed).normal(size=len(is_yes))
+    return noise + is_yes * {0.75: 0.954, 0.83: 1.349}[auc]
+
+
+def test_amounts_and_texts_of_what_happened_are_left_out_and_strong_features_stay(tmp_path: Path) -> None:
+    rows, random = orders(), np.random.default_rng(5)
+    yes = rows["returned"] == "yes"
+    count = len(yes)
+    rows |= {
+        "credit": np.where(yes & (random.random(count) < 0.5), rows["paid"], 0.0),
+        "courier": np.where(yes & (random.random(count) < 0.5), random.choice(["DHL", "UPS"], count), ""),
+        "log": [f"order {n} was {'taken back' if y else 'kept'} by the shop after all" for n, y in enumerate(yes)],
+        "booked": rows["placed_at"].astype("datetime64[D]"),
+        "rating": _scored(0.75, yes, 1),
+        "risk": _scored(0.83, yes, 2),
+    }
+    made = drafted(tmp_path, pa.table(rows), "returned")
+    names = {feature.name for feature in made.features if feature.is_learnt_from}
+    assert names == {"country", "paid", "rating", "risk"}
+    assert "other than 0 only where" in made.left_out["credit"]
+    assert "there only where" in made.left_out["courier"]
+    assert "its word" in made.left_out["log"]
+    assert made.left_out["booked"] == "the event's time once more"
+
+
+def test_a_number_of_things_is_a_count_and_a_number_of_a_thing_is_not(tmp_path: Path) -> None:
+    rows, random = orders(), np.random.default_rng(5)
+    rows["num_items"] = random.integers(0, 200, 3_000)
+    rows["shelf_num"] = random.integers(0, 140, 3_000)
+    made = drafted(tmp_path, pa.table(rows), "returned")
+    assert "num_items" in {feature.name for feature in made.features}
+    assert made.left_out["shelf_num"].startswith("an id of numbers")
+
+
+@pytest.mark.parametrize(
+    ("yes", "no", "why"),
+    [(["Yes", "yes ", "YES"], ["NO", "no", " No"], "yes in"), (["1.0"], ["0.0"], "1.0 in"), (["T"], ["F"], "T in")],
+)
+def test_a_yes_is_a_yes_however_it_is_written(tmp_path: Path, yes: list[str], no: list[str], why: str) -> None:
+    rows, random = orders(600), np.random.default_rng(5)
+    rows["returned"] = np.where(rows["returned"] == "yes", random.choice(yes, 600), random.choice(no, 600))
+    rows["returned"][:20] = ""
+    made = drafted(tmp_path, pa.table(rows), "returned")
+    assert made.target.task == "binary"
+    assert made.target.why.startswith(why)
+    assert made.labelled == 580
+
+
+def test_months_are_known_a_month_later_and_have_no_weekday(tmp_path: Path) -> None:
+    months = [f"{year}-{month:02}" for year in range(1980, 2020) for month in range(1, 13)]
+    random = np.random.default_rng(5)
+    rows = pa.table({"month": months, "rate": random.random(480), "gdp": random.random(480).round(4)})
+    made = drafted(tmp_path, rows, "gdp")
+    assert made.rhythm is not None
+    assert (made.rhythm.every, made.rhythm.first) == ("quarter", "1980-01-01")
+    assert "1 MONTH" in made.known.expression
+    assert set(made.parts) == {"month_of_year"}
+
+
+def test_a_table_with_nothing_to_learn_from_says_why(tmp_path: Path) -> None:
+    rows = orders(600)
+    with pytest.raises(DataError, match="no column is left to learn 'returned' from") as error:
+        drafted(tmp_path, pa.table({name: rows[name] for name in ("placed_at", "returned", "order_id")}), "returned")
+    assert "order_id: the key" in error.value.cure
+    with pytest.raises(ConfigError, match="two columns have the same name: paid"):
+        drafted(tmp_path, "paid,Paid,n\n" + "1,2,3\n" * 60, "paid")
+
+
+def test_names_that_mean_something_elsewhere_do_no_harm(tmp_path: Path) -> None:
+    rows = orders(600)
+    odd = ("number", "rowid", "evergreen_at", "label", "true", "null", "select", "it's {{ 1 }} # --")
+    rows |= {name: rows["paid"] + place for place, name in enumerate(odd)}
+    made = drafted(tmp_path, pa.table(rows), "returned")
+    names = {feature.name for feature in made.features}
+    assert {"number_value", "rowid_value", "evergreen_at", "label_value", "true", "null", "it_s_1"} <= names
+    assert set(yaml.safe_load(files_of(made, "shop")["problem.yaml"])["columns"]) == names

@@ -50,15 +50,27 @@ def test_numbers_are_numbers_however_they_are_written(
         ([f"Jan {day:02}, 2024" for day in range(1, 29)], "2024-01-01"),
         ([str(1_704_067_200 + 86_400 * day) for day in range(28)], "2024-01-01 00:00:00+00"),
         ([str(1_704_067_200_000 + 86_400_000 * day) for day in range(28)], "2024-01-01 00:00:00+00"),
+        ([f"{day:02}/01/24" for day in range(1, 29)], "2024-01-01"),
+        ([f"{day:02}.01.24" for day in range(1, 29)], "2024-01-01"),
+        ([f"{day:02}/01/2024" for day in range(1, 29)] * 4 + ["31/31/2024"], "2024-01-01"),
+        ([f"2024-{month:02}" for month in range(1, 13)], "2024-01-01"),
+        ([f"2024{month:02}" for month in range(1, 13)], "2024-01-01"),
+        ([f"2024Q{quarter}" for quarter in range(1, 5)], "2024-01-01"),
+        ([f"Q{quarter} 2024" for quarter in range(1, 5)], "2024-01-01"),
+        ([f"2024-W{week:02}" for week in range(1, 53)], "2024-01-01"),
+        ([f"202401{day:02}101500" for day in range(1, 29)], "2024-01-01 10:15:00"),
+        ([str(45_292 + day) for day in range(28)], "2024-01-01"),
+        ([f"{45_292.25 + day}" for day in range(28)], "2024-01-01 06:00:00"),
+        ([f"Mon, {day:02} Jan 2024" for day in range(1, 29, 7)], "2024-01-01"),
         ([f"2024-01-{day:02}T00:00:00-05:00" for day in range(1, 29)], "2024-01-01 05:00:00+00"),
     ],
 )
 def test_times_are_times_however_they_are_written(tmp_path: Path, values: list[str], expected: str) -> None:
-    with table_of(tmp_path, _text({"created": values, "y": ["a"] * len(values)})) as table:
-        column = table.column("created")
+    with table_of(tmp_path, _text({"created date": values, "y": ["a"] * len(values)})) as table:
+        column = table.column("created date")
         assert column is not None
         assert column.kind == "time"
-        query = f"SELECT CAST(min(created) AS VARCHAR) FROM {'rows'}"
+        query = f"SELECT CAST(min(created_date) AS VARCHAR) FROM {'rows'}"
         assert table.database.execute(query).fetchall()[0][0] == expected
 
 
