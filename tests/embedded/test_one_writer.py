@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
+from pipelines.embedded import one_writer
 from pipelines.embedded.one_writer import OneWriter
 
 
@@ -94,3 +97,108 @@ def test_an_error_gives_the_turn_back() -> None:
         return failures
 
     assert asyncio.run(twice()) == 2
+
+
+def test_a_client_that_does_not_read_its_answer_holds_nobody_up() -> None:
+    answered = []
+
+    async def answers(_scope: Any, receive: Any, send: Any) -> None:
+        body = (await receive())["body"]
+        await send({"type": "http.response.start", "status": 422, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+        answered.append(body)
+
+    async def never(_message: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def crowd() -> None:
+        app = OneWriter(answers)
+        deaf = asyncio.create_task(app({"type": "http", "method": "POST"}, client([b"deaf"]), never))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(1):
+            await request(app, "POST", [b"quick"])
+        deaf.cancel()
+
+    asyncio.run(crowd())
+    assert answered == [b"deaf", b"quick"]
+
+
+async def refused(app: OneWriter, receive: Any, length: bytes = b"") -> int:
+    """Status of the answer to a request."""
+    messages: list[Any] = []
+
+    async def keep(message: Any) -> None:
+        messages.append(message)
+
+    headers = [(b"content-length", length)] if length else []
+    async with asyncio.timeout(5):
+        await app({"type": "http", "method": "POST", "headers": headers}, receive, keep)
+    status: int = messages[0]["status"]
+    return status
+
+
+def test_a_body_has_a_limit_announced_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(one_writer, "MAX_BODY", 100)
+    received = 0
+
+    async def endless() -> dict[str, Any]:
+        nonlocal received
+        received += 1
+        return {"type": "http.request", "body": b"." * 30, "more_body": True}
+
+    server = Server()
+    app = OneWriter(server)
+    assert asyncio.run(refused(app, endless, length=b"1200000000")) == 413
+    assert received == 0
+    assert asyncio.run(refused(app, endless)) == 413
+    assert received == 4
+    assert server.bodies == []
+    assert app._held == 0
+
+
+def test_many_bodies_have_one_limit_that_small_ones_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(one_writer, "SMALL_BODY", 10)
+    monkeypatch.setattr(one_writer, "MAX_HELD", 100)
+    server = Server()
+
+    async def stalled() -> dict[str, Any]:
+        if app._held:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": b"." * 95, "more_body": True}
+
+    async def crowd() -> int:
+        waiting = asyncio.create_task(request_of(app, stalled))
+        await asyncio.sleep(0.01)
+        status = await refused(app, client([b"." * 20]))
+        await request(app, "POST", [b"small"])
+        waiting.cancel()
+        return status
+
+    async def request_of(app: OneWriter, receive: Any) -> None:
+        await app({"type": "http", "method": "POST"}, receive, send)
+
+    app = OneWriter(server)
+    assert asyncio.run(crowd()) == 503
+    assert server.bodies == [b"small"]
+
+
+def test_a_turn_and_the_reading_before_it_end() -> None:
+    async def hangs(_scope: Any, _receive: Any, _send: Any) -> None:
+        await asyncio.Event().wait()
+
+    assert asyncio.run(refused(OneWriter(hangs, turn_s=0.01), client([b"x"]))) == 503
+    assert asyncio.run(refused(OneWriter(hangs, read_s=0.01), client([b"x"], delay_s=60))) == 408
+
+
+def test_a_client_that_leaves_while_it_sends_has_asked_for_nothing() -> None:
+    messages: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b"half", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    server = Server()
+    asyncio.run(OneWriter(server)({"type": "http", "method": "POST"}, receive, send))
+    assert server.bodies == []
