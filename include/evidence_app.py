@@ -29,9 +29,13 @@ app = FastAPI(title="Evergreen", docs_url=None, redoc_url=None, openapi_url=None
 # A report carries values out of the data: it may run its own scripts, but not as the user who looks at it.
 REPORT_POLICY = (
     "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; "
-    "style-src 'unsafe-inline'; img-src data: blob:; font-src data:; worker-src blob:; frame-ancestors 'self'"
+    "style-src 'unsafe-inline'; img-src data: blob:; font-src data:; worker-src blob:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
-PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; frame-ancestors 'self'"
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
 
 
 # The first task of each DAG, which pins the run's config.
@@ -113,7 +117,7 @@ def show_page(problem: Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]*$")], path:
         uri = store.store_uri(problem, path)
         content = store.find_bytes(uri)
         if content is not None:
-            return HTMLResponse(content, headers={"Content-Security-Policy": REPORT_POLICY})
+            return HTMLResponse(content, headers=_headers(REPORT_POLICY))
     except EvergreenError as error:
         status = 503 if isinstance(error, TransientError) else 500
         return _page("unreadable.html", "The page cannot be read", UnreadablePage(str(error)), status)
@@ -142,7 +146,11 @@ def _returned(session: Any, run: DagRun, task_id: str) -> Any:
 
 def _page(template: str, title: str, page: object, status: int = 200) -> HTMLResponse:
     content = render(template, title, page)
-    return HTMLResponse(content, status_code=status, headers={"Content-Security-Policy": PAGE_POLICY})
+    return HTMLResponse(content, status_code=status, headers=_headers(PAGE_POLICY))
+
+
+def _headers(policy: str) -> dict[str, str]:
+    return {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
 def _text(value: object) -> str:

@@ -66,6 +66,7 @@ def test_report(client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = client.get("/pages/flight_delay/reports/2013-04-01/drift.html")
     assert (found.status_code, found.text) == (200, "<h1>Drift</h1>")
     assert found.headers["content-security-policy"].startswith("sandbox allow-scripts")
+    assert found.headers["x-content-type-options"] == "nosniff"
 
 
 def test_a_store_that_is_not_configured_says_so(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,8 +96,9 @@ def test_run_shows_its_verdicts_and_the_report(client: TestClient, session: Sess
     assert page.status_code == 200
     assert page.text.count("label shift: &lt;b&gt;.24") == 1
     assert "<th>decide" in page.text
-    assert '<iframe src="/evergreen/pages/flight_delay/reports/2013-04-01/monitoring.html">' in page.text
-    policy = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'"
+    assert '<iframe src="/evergreen/pages/flight_delay/reports/2013-04-01/monitoring.html" sandbox=' in page.text
+    assert "allow-top-navigation" not in page.text
+    policy = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; base-uri 'none'; form-action 'none'"
     assert f'content="{policy}">' in page.text and page.headers["content-security-policy"].startswith(policy)
 
 
@@ -111,7 +113,7 @@ def test_run_shows_the_page_that_its_task_names(client: TestClient, session: Ses
     sampled = example(Sampled, training_set="0123456789ab", config="abc123").model_dump(mode="json")
     add_run(session, "flight_delay.train", {"label": sampled, "sample": sampled}, key="return_value")
     page = client.get("/runs/flight_delay.train/r1").text
-    assert '<iframe src="/evergreen/pages/flight_delay/datasheets/0123456789ab.html">' in page
+    assert '<iframe src="/evergreen/pages/flight_delay/datasheets/0123456789ab.html" sandbox=' in page
     assert "It goes by the config abc123" in page
     assert client.get("/runs/flight_delay.train/r2").status_code == 404
 

@@ -44,7 +44,7 @@ def test_a_report_of_faulty_columns_says_nothing_but_the_html(capfd: pytest.Capt
             "pressure": pa.nulls(200, pa.float64()),  # empty: left out
             "precip": np.zeros(200),
             "seats": pa.array([None, 100] * 100),
-            "carrier": pa.array(["AA", "ZZ"] * 100),
+            "carrier": pa.array(["AA", "</script><script>alert(1)", "<!-- <script", "\u2028\x1b[31m"] * 50),
             "score": random.random(200),  # the training side has none: left out
         }
     )
@@ -52,6 +52,10 @@ def test_a_report_of_faulty_columns_says_nothing_but_the_html(capfd: pytest.Capt
         warnings.simplefilter("error")
         html = evidently_report(current, training, load_problem("flight_delay"))
     assert set(re.findall(rb'"column_name": "(\w+)"', html)) == {b"temp", b"precip", b"seats", b"carrier"}
+    # A category is no markup, wherever the page writes it.
+    assert rb"\u2039/script\u203a\u2039script\u203aalert(1)" in html
+    assert b"</script><script>alert" not in html and b"<!-- <script" not in html and rb"\u001b[31m" not in html
+    assert html.index(b"Content-Security-Policy") < html.index(b"<script")
     assert capfd.readouterr() == ("", "")
 
 
