@@ -35,6 +35,8 @@ app = typer.Typer(
 def main() -> None:
     """The console script: run a command; whatever goes wrong is said in a few lines, or as JSON with --json."""
     code = ExitCode.DONE
+    # As for tasks: threads that spin while they wait for work slow down what runs beside them.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = app(standalone_mode=False) or ExitCode.DONE
     except NothingToDo as reason:

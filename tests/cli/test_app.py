@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
@@ -54,6 +54,14 @@ def by_a_person(*arguments: str, **environment: str) -> Done:
         command, capture_output=True, text=True, env={**CLEAN, **environment}, cwd=ROOT, timeout=120, check=False
     )
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_threads_of_a_command_sleep_while_they_wait() -> None:
+    with patch.dict(os.environ, CLEAN, clear=True), patch.object(sys, "argv", ["evergreen", "--help"]):
+        os.environ.pop("OMP_WAIT_POLICY", None)
+        with suppress(SystemExit), redirect_stdout(io.StringIO()):
+            main()
+        assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE", "it is read when the first library loads OpenMP"
 
 
 @pytest.mark.parametrize("run", [evergreen, by_a_person])

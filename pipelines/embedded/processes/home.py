@@ -159,9 +159,8 @@ def load_environment(home: Path | None = None) -> None:
     """Let this process talk to the services of the last start.
 
     Variables already set are kept; those of one service go together, so a store, an MLflow or an Airflow of the
-    user's own is never mixed with the keys of ours. What libraries read when they are loaded is as for tasks.
+    user's own is never mixed with the keys of ours.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait cost what they wait for
     saved = read_environment(home or default_home())
     others = tuple(
         prefix for name, prefix in SERVICES.items() if os.environ.get(name, saved.get(name)) != saved.get(name)

@@ -93,12 +93,6 @@ def test_load_environment_fills_in_what_is_missing(home: Path, environ: pytest.M
     assert os.environ["NO_PROXY"] == "example.com,127.0.0.1,localhost"
 
 
-def test_threads_of_a_command_do_not_spin_while_they_wait(home: Path, environ: pytest.MonkeyPatch) -> None:
-    environ.delenv("OMP_WAIT_POLICY", raising=False)
-    load_environment(home)
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
-
-
 def test_load_environment_never_mixes_two_stores(home: Path, environ: pytest.MonkeyPatch) -> None:
     save_environment(home, SAVED)
     environ.setenv("EVERGREEN_STORE_URI", "s3://theirs")
