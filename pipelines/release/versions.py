@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pipelines import store
 from pipelines.documents.lineage import VersionLineage
 from pipelines.documents.version import VersionFiles
+from pipelines.errors import DataError
 from pipelines.paths import reference_uri, version_uri
 from pipelines.problem import Problem, parse_problem
 
@@ -58,6 +59,22 @@ class Taught(NamedTuple):
     partitions: list[str]
 
 
+def require_new(walked: set[str], version: str) -> str:
+    """The version, from now on one of those that `walked` has.
+
+    Raises:
+        DataError: it is there already, so it would be its own ancestor, and the way back would never end.
+    """
+    if version in walked:
+        raise DataError(
+            f"version {version} is recorded as made from itself",
+            where=f"lineage.json of version {version}",
+            cure="find out who wrote it; promote another version, or train from scratch",
+        )
+    walked.add(version)
+    return version
+
+
 def taught(problem: Problem, version: str, is_tested: bool = False) -> Taught:
     """Back to the version that was trained from scratch. What only calibrated a version did not teach its estimator.
 
@@ -66,9 +83,10 @@ def taught(problem: Problem, version: str, is_tested: bool = False) -> Taught:
     """
     sets: list[str] = []
     partitions: set[str] = set()
+    walked: set[str] = set()
     parent: str | None = version
     while parent is not None:
-        made_of = version_lineage(problem, parent)
+        made_of = version_lineage(problem, require_new(walked, parent))
         refit = None if is_tested else made_of.get("refit")
         if made_of.get("how") != "recalibrate":
             sets.insert(0, made_of["training_set"])

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.release.versions import learnt_by, taught, version_problem, write_version_files
+from pipelines.errors import DataError
+from pipelines.release.versions import learnt_by, taught, version_lineage, version_problem, write_version_files
+from pipelines.stages.monitor.past import taught_by
 from tests.conftest import ToyProblem
 
 SCRATCH: dict[str, Any] = {
@@ -41,3 +43,17 @@ def test_a_version_goes_on_scoring_though_a_setting_of_releases_was_given_up_sin
     trained["release"]["bandit"]["seed"] = 0
     write_version_files(problem, "1", {"problem.json": trained})
     assert version_problem(problem, "1").feature_set == problem.feature_set
+
+
+@pytest.mark.parametrize("parents", [{"1": "1"}, {"1": "2", "2": "1"}])
+def test_the_way_back_ends_where_a_version_is_its_own_ancestor(
+    toy: ToyProblem, store_folder: Path, parents: dict[str, str]
+) -> None:
+    problem = toy()
+    for version, parent in parents.items():
+        files: Any = {"lineage.json": UPDATED | {"version": version, "parent": parent}}
+        write_version_files(problem, version, files)
+    with pytest.raises(DataError, match="made from itself"):
+        taught(problem, "1")
+    with pytest.raises(DataError, match="made from itself"):
+        taught_by(problem, version_lineage(problem, "1"))

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pytest
 import skops.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeClassifier
 
 from pipelines.config import Preprocessing
 from pipelines.errors import DataError, SchemaError
+from pipelines.training.ensemble import Voting
 from pipelines.training.estimators import Prior, Setting, fit_estimator
 from pipelines.training.model import TRUSTED_TYPES, Model
 from pipelines.training.prepare import Preparation
-from pipelines.training.trusted_trees import require_sound
+from pipelines.training.trusted_trees import require_sound, require_sound_booster
 
 ROWS = pa.table(
     {"shelf": ["top", "bottom", "top", "bottom"] * 50, "litres": np.linspace(0, 5, 200), "flat": [1.0] * 200}
@@ -75,6 +80,65 @@ def test_where_there_are_costs_no_other_decision_is_expected_to_cost_less(chance
     for row, code in zip(scores, decided, strict=True):
         expected = [sum(row[actual] * costs[actual, other] for actual in range(3)) for other in range(3)]
         assert expected[code] <= min(expected) + 1e-9
+
+
+BROKEN_TREES = [
+    ("tree_info", 0, 1),
+    ("tree_info", 0, -1),
+    ("iteration_indptr", -1, 10_000),
+    ("left_children", 0, 0),
+    ("left_children", 0, 10_000),
+    ("right_children", 0, -5),
+    ("split_indices", 0, 99),
+    ("split_type", 0, 7),
+    ("categories_nodes", 0, 1_000),
+    ("categories_sizes", 0, 1_000),
+    ("categories_segments", 0, 1_000),
+]
+
+
+def test_trees_of_a_booster_are_looked_at() -> None:
+    """XGBoost loads a model with such trees, and reads foreign memory when it predicts."""
+    setting = Setting("binary", 2, 0, 1, "cpu", [True, False])
+    matrix = np.column_stack([np.arange(200) % 5, np.linspace(0, 5, 200)]).astype(np.float32)
+    y = (matrix[:, 0] % 2 == (matrix[:, 1] > 2)).astype(int)
+    fitted = model()
+    fitted.estimator = fit_estimator("xgboost", {"n_estimators": 5}, setting, matrix, y, WEIGHT)
+    assert require_sound(skops.io.loads(skops.io.dumps(fitted), trusted=TRUSTED_TYPES)) is not None
+    raw = fitted.estimator.booster_.save_raw("json")
+    require_sound_booster(raw)
+
+    def broken(place: str, at: int, value: int) -> bytes:
+        booster = json.loads(raw)
+        trees = booster["learner"]["gradient_booster"]["model"]
+        part = trees if place in trees else next(tree for tree in trees["trees"] if tree["categories_nodes"])
+        part[place][at] = value
+        return json.dumps(booster).encode()
+
+    for place, at, value in [
+        *BROKEN_TREES,
+        ("tree_info", 0, 1),
+        ("tree_info", 0, -1),
+        ("iteration_indptr", -1, 10_000),
+    ]:
+        with pytest.raises(DataError, match="a tree of the model is broken"):
+            require_sound_booster(broken(place, at, value))
+    loaded = skops.io.loads(skops.io.dumps(fitted), trusted=TRUSTED_TYPES)
+    loaded.estimator.booster_.load_model(bytearray(broken("left_children", 0, 0)))
+    with pytest.raises(DataError, match="a tree of the model is broken"):
+        require_sound(loaded)
+
+
+def test_an_estimator_that_nobody_fits_here_is_refused() -> None:
+    loaded = skops.io.loads(skops.io.dumps(model()), trusted=TRUSTED_TYPES)
+    inside = model()
+    inside.estimator = DecisionTreeClassifier()
+    for estimator in (DecisionTreeClassifier(), make_pipeline(DecisionTreeClassifier()), Voting([inside], [1.0])):
+        loaded.estimator = estimator
+        with pytest.raises(DataError, match="Evergreen fits no such estimator"):
+            require_sound(loaded)
+    with pytest.raises(DataError, match="no model of Evergreen's"):
+        require_sound(DecisionTreeClassifier())
 
 
 def test_a_regression_decides_for_its_value_and_has_no_probabilities() -> None:

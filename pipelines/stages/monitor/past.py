@@ -33,7 +33,14 @@ from pipelines.paths import reference_uri, version_uri
 from pipelines.problem import Problem
 from pipelines.profiles.profile import KEPT_PARTITIONS, Profiles, Reference, from_rows
 from pipelines.release.assign import champions_predictions
-from pipelines.release.versions import learnt_by, measured_run, threshold_of, version_lineage, version_problem
+from pipelines.release.versions import (
+    learnt_by,
+    measured_run,
+    require_new,
+    threshold_of,
+    version_lineage,
+    version_problem,
+)
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -326,8 +333,9 @@ def learnable_rows(problem: Problem, partition: str, keys: Sequence[str], most: 
 def taught_by(problem: Problem, lineage: VersionLineage) -> list[VersionLineage]:
     """Lineages of the trainings that taught a version: from scratch first, then each time that it was continued."""
     chain = [] if lineage.get("how") == "recalibrate" else [lineage]
+    walked: set[str] = set()
     while lineage.get("how") in ("continue", "recalibrate"):
-        lineage = version_lineage(problem, str(lineage["parent"]))
+        lineage = version_lineage(problem, require_new(walked, str(lineage["parent"])))
         chain = chain if lineage.get("how") == "recalibrate" else [lineage, *chain]
     return chain
 
