@@ -19,6 +19,11 @@ from pipelines.embedded.processes.supervisor import SPARING, Service, Supervisor
 from pipelines.errors import ServiceUnavailable
 
 USER = "admin"
+
+# For whoever asks the services from outside: no component logs in to Airflow, and only tasks log in to MLflow.
+LOGINS_OF_CLIENTS = {"EVERGREEN_AIRFLOW_USERNAME", "EVERGREEN_AIRFLOW_PASSWORD"}
+LOGINS_OF_TASKS = {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
+
 POOLS = {"training": (1, "One training at a time: it takes all the processors there are")}
 
 # Seconds that a component waits for another's write; WAL, which Airflow turns on, lets readers go on meanwhile.
@@ -62,7 +67,7 @@ def migrate(supervisor: Supervisor, home: Path, variables: Mapping[str, str]) ->
     stamp = home / "airflow" / "migrated"
     wanted = version("apache-airflow")
     if not (database(home).exists() and stamp.exists() and stamp.read_text() == wanted):
-        supervisor.run("airflow_migrate", _command("db", "migrate"), variables)
+        supervisor.run("airflow_migrate", _command("db", "migrate"), _without(variables, LOGINS_OF_CLIENTS))
         stamp.write_text(wanted)
 
 
@@ -71,7 +76,7 @@ def api_server(port: int, variables: Mapping[str, str]) -> Service:
     return Service(
         "airflow_api_server",
         _command("api-server"),
-        {**variables, **SPARING},
+        {**_without(variables, LOGINS_OF_CLIENTS | LOGINS_OF_TASKS), **SPARING},
         lambda _: answers(port, "/api/v2/monitor/health"),
     )
 
@@ -85,13 +90,13 @@ def workers(port: int, variables: Mapping[str, str]) -> tuple[Service, Service]:
     scheduler = Service(
         "airflow_scheduler",
         _command("scheduler", "--skip-serve-logs"),
-        variables,
+        _without(variables, LOGINS_OF_CLIENTS),
         lambda since: has_beaten_since(port, "scheduler", since),
     )
     processor = Service(
         "airflow_dag_processor",
         _command("dag-processor"),
-        {**variables, **SPARING},
+        {**_without(variables, LOGINS_OF_CLIENTS | LOGINS_OF_TASKS), **SPARING},
         lambda since: has_beaten_since(port, "dag_processor", since),
     )
     return scheduler, processor
@@ -117,6 +122,10 @@ def make_pools(port: int, password: str) -> None:
                 where=f"http://{HOST}:{port}/api/v2/pools",
                 cure="read airflow_api_server.log in the logs folder; the next start tries again",
             )
+
+
+def _without(variables: Mapping[str, str], names: set[str]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if name not in names}
 
 
 def _command(*arguments: str) -> list[str]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipelines.embedded.processes.environment import surroundings
 from pipelines.embedded.processes.health import answers
 from pipelines.embedded.processes.home import write_private
 from pipelines.embedded.processes.ports import HOST
@@ -28,7 +29,7 @@ def client_environment(port: int, secrets: Mapping[str, str]) -> dict[str, str]:
 
 
 def service(home: Path, port: int, artifacts: str, secrets: Mapping[str, str], variables: Mapping[str, str]) -> Service:
-    """The server, keeping its artifacts in `artifacts` (a URI), with what it needs to reach them in `variables`."""
+    """The server, keeping its artifacts in `artifacts` (a URI); of `variables` it gets what it needs to reach them."""
     folder = home / "mlflow"
     login = folder / "login.ini"
     # One worker process, so the cache of checked passwords (a slow hash) cannot be stale in another.
@@ -43,10 +44,10 @@ def service(home: Path, port: int, artifacts: str, secrets: Mapping[str, str], v
         "MLFLOW_AUTH_ADMIN_PASSWORD": secrets["mlflow_password"],
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets["mlflow_flask_key"],
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    client_only = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
     argv = [sys.executable, "-P", "-m", "pipelines.embedded.tracking_server", "--app-name", "basic-auth"]
     argv += ["--host", HOST, "--port", str(port), "--workers", "1"]
     argv += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", artifacts]
-    kept = {name: value for name, value in variables.items() if name not in client_only}
+    kept = surroundings(variables, *(["AWS_"] if artifacts.startswith("s3:") else []))
     return Service("mlflow", argv, {**kept, **SPARING, **own}, lambda _: answers(port, "/health"))

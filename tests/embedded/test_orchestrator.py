@@ -92,6 +92,16 @@ def test_servers_share_heaps_and_tasks_have_their_own(variables: dict[str, str])
     assert "MALLOC_ARENA_MAX" not in scheduler.environment
 
 
+def test_a_component_gets_no_login_that_it_does_not_use(variables: dict[str, str]) -> None:
+    variables |= {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "of MLflow"}
+    scheduler, processor = orchestrator.workers(18080, variables)
+    api_server = orchestrator.api_server(18080, variables)
+    for service in (scheduler, processor, api_server):
+        assert variables["EVERGREEN_AIRFLOW_PASSWORD"] not in service.environment.values()
+    assert scheduler.environment["MLFLOW_TRACKING_PASSWORD"] == "of MLflow"  # its tasks log in
+    assert "of MLflow" not in {*processor.environment.values(), *api_server.environment.values()}
+
+
 def test_the_executor_and_the_fork_server_are_the_ones_that_are_there() -> None:
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(project_root() / "airflow.cfg")

@@ -182,10 +182,18 @@ def test_without_an_object_store_a_folder_takes_its_place(embedded: Embedded, mo
 def test_mlflow_gets_its_login_and_not_its_clients(tmp_path: Path) -> None:
     (tmp_path / "mlflow").mkdir()
     secrets = {"mlflow_password": "password of ours", "mlflow_flask_key": "key of ours"}
-    variables = {**tracking.client_environment(5000, secrets), "PATH": "/bin"}
+    others = {
+        "AIRFLOW__CORE__FERNET_KEY": "of Airflow",
+        "AIRFLOW_CONN_BANK": "of a task",
+        "BANK_PASSWORD": "of a person",
+    }
+    variables = {**tracking.client_environment(5000, secrets), **others, "PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "s3"}
     service = tracking.service(tmp_path, 5000, "s3://mlflow", secrets, variables)
     assert service.environment["MLFLOW_AUTH_ADMIN_PASSWORD"] == "password of ours"
     assert service.environment["PATH"] == "/bin"
-    assert "MLFLOW_TRACKING_URI" not in service.environment
+    assert service.environment["AWS_SECRET_ACCESS_KEY"] == "s3"
+    assert not {"MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD", *others} & service.environment.keys()
+    in_a_folder = tracking.service(tmp_path, 5000, "file:///models", secrets, variables)
+    assert "AWS_SECRET_ACCESS_KEY" not in in_a_folder.environment
     assert "password of ours" not in " ".join(service.argv)
     assert (tmp_path / "mlflow" / "login.ini").stat().st_mode & 0o777 == 0o600

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -56,3 +57,18 @@ def test_the_server_is_one_process_that_keeps_runs_and_artifacts(home: Path, por
     assert call(port, "PUT", stored, password, "kept")[0] == 200
     assert call(port, "GET", stored, password) == (200, b"kept")
     assert list((home / "artifacts").rglob("note.txt"))
+    # A user of MLflow is a user of MLflow, not of the machine.
+    status, body = call(port, "PUT", "/ajax-api/3.0/mlflow/assistant/config", password, '{"providers": {}}')
+    assert (status, json.loads(body)["error_code"]) == (403, "PERMISSION_DENIED")
+    for place in (home.as_uri(), str(home), "s3://evergreen"):
+        elsewhere = json.dumps({"name": f"in {place}", "artifact_location": place})
+        status, body = call(port, "POST", "/api/2.0/mlflow/experiments/create", password, elsewhere)
+        assert status == 400 and b"this server chooses" in body, body
+    assert call(port, "POST", "/api/2.0/mlflow/registered-models/create", password, '{"name": "m"}')[0] == 200
+    copied = json.dumps({"name": "m", "source": "s3://evergreen/tables"})
+    status, body = call(port, "POST", "/api/2.0/mlflow/model-versions/create", password, copied)
+    assert status == 200, body
+    status, body = call(port, "GET", "/model-versions/get-artifact?name=m&version=1&path=tables", password)
+    assert status == 400 and b"not in this server's storage" in body, body
+    status, page = call(port, "GET", "/", password)
+    assert status == 200 and b"[data-assistant-ui]{display:none" in page

@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from pipelines.embedded.processes.environment import surroundings
 from pipelines.embedded.processes.supervisor import Progress, Supervisor
 from pipelines.errors import ConfigError, ServiceUnavailable
 
@@ -30,10 +31,10 @@ def install(supervisor: Supervisor, venv: Path, progress: Progress) -> None:
     shutil.rmtree(venv, ignore_errors=True)
     uv = find_uv()
     python = str(venv / "bin" / "python")
+    environment = surroundings(os.environ, "UV_", "PIP_")
     try:
-        supervisor.run(
-            LOG, [uv, "venv", "--python", sys.executable, str(venv)] if uv else venv_command(venv), os.environ
-        )
+        make = [uv, "venv", "--python", sys.executable, str(venv)] if uv else venv_command(venv)
+        supervisor.run(LOG, make, environment)
     except ServiceUnavailable as error:
         raise ConfigError(
             f"this Python ({sys.executable}) could not make an environment for the object store: {error.what}",
@@ -42,7 +43,7 @@ def install(supervisor: Supervisor, venv: Path, progress: Progress) -> None:
         ) from error
     pip = [uv, "pip", "install", "--python", python, "--compile-bytecode"] if uv else [python, "-m", "pip", "install"]
     try:
-        supervisor.run(LOG, [*pip, "-r", str(REQUIREMENTS)], os.environ, timeout_s=1800)
+        supervisor.run(LOG, [*pip, "-r", str(REQUIREMENTS)], environment, timeout_s=1800)
     except ServiceUnavailable as error:
         error.cure += "; if it speaks of the network, see that this machine reaches its package index"
         raise
