@@ -26,6 +26,7 @@ PROVEN = 200  # rows without a missing value
 NEAR_ZERO = 0.01  # of the largest value: what comes as near to 0 and never below it does not go below it
 USUAL_PAST = 10  # rows of a group that a history feature's window should hold
 WINDOWS = (7, 14, 28, 91, 182, 364)
+FEWEST = 20  # labels
 SMALL, LARGE = 1_000, 1_000_000  # rows with a label
 SEEN_IN_BOTH = 2
 MOST_SPELLINGS = 100  # of a target
@@ -140,6 +141,12 @@ def draft(name: str, table: Table, wishes: Wishes, now: datetime | None = None) 
     (labelled,) = table.database.execute(f"SELECT count(*) FROM {ROWS} WHERE {target.of_rows} IS NOT NULL").fetchall()[
         0
     ]
+    if labelled < FEWEST:
+        raise DataError(
+            f"{labelled} rows have a label, and a model needs {FEWEST} at the very least, better some hundreds",
+            where=f"--target {column.source}",
+            cure="gather more rows first",
+        )
     return Draft(
         name,
         table,

@@ -13,9 +13,11 @@ import yaml
 from pipelines import sql
 from pipelines.config import DELIVERED, LOSS_OF
 from pipelines.config.written_out import CANDIDATES, GATES
+from pipelines.propose import words
 from pipelines.propose.draft import LARGE, SMALL, Draft
 
 WIDTH = 110
+ENDS_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 NOTABLE_SHIFT = 0.3  # PSI
 
 
@@ -95,7 +97,9 @@ def _head(draft: Draft, owner: str) -> str:
 def _partitions(draft: Draft) -> str:
     rhythm, time = draft.rhythm, draft.time
     if rhythm is None or time is None:
-        return "partitions:\n  every: delivery # no column says when: each file, or each load, is one\n"
+        years = [c.source for c in draft.table.columns if words.of(c.name) & words.YEAR and c.kind == "integer"]
+        only = f" more than the year ({_one_line(years[0])}), and none is cut by years" if years else ""
+        return f"partitions:\n  every: delivery # no column says when{only}: each file, or each load, is one\n"
     lines = [
         f"partitions: # by {', '.join(time.columns)}: {_one_line(time.why)}",
         f"  every: {rhythm.every} # {_one_line(rhythm.why)}",
@@ -219,8 +223,21 @@ def _replay(draft: Draft) -> str:
     )
 
 
+class _OneLine(yaml.SafeDumper):
+    """Texts with a sign that ends a line are quoted so that it is written as an escape."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if ENDS_A_LINE.search(text) else None)
+
+
+_OneLine.add_representer(str, _text)
+
+
 def _flow(value: Any) -> str:
-    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
+    text: str = yaml.dump(
+        value, Dumper=_OneLine, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True
+    )
     return text.strip().removesuffix("...").strip()
 
 
@@ -244,4 +261,4 @@ def _quoted(text: str) -> str:
 
 def _one_line(text: str) -> str:
     """For a comment: data must not end it."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
+    return ENDS_A_LINE.sub(" ", text)

@@ -57,7 +57,8 @@ def key_of(
             table, [column.name]
         ):
             return _of_column(column, "each row has its own", table)
-    if made := _beside_time(table, facts, time, target):
+    made = _beside_time(table, facts, time, target) if time else _beside_calendar(table, facts, target)
+    if made:
         return made
     return _hashed(table, [target, *later])
 
@@ -112,6 +113,31 @@ def _beside_time(table: Table, facts: Mapping[str, Facts], time: EventTime | Non
                 expression = f"concat_ws('|', {', '.join(parts)})"
                 what = "the time alone" if not chosen else f"the time and {', '.join(c.name for c in chosen)}"
                 return Key(_free(table), expression, columns, f"no column is unlike in all rows; {what} are")
+    return None
+
+
+def _beside_calendar(table: Table, facts: Mapping[str, Facts], target: str) -> Key | None:
+    """What a row is of and its year (month, wave), as in a panel of countries and years."""
+    named = [
+        c
+        for c in table.columns
+        if c.kind in ("string", "integer")
+        and c.name != target
+        and facts[c.name].nulls == 0
+        and 1 < facts[c.name].distinct <= table.count / 2
+        and not _is_text(facts[c.name])
+    ]
+    periods = [c for c in named if words.of(c.name) & words.PERIODS]
+    things = [c for c in named if c not in periods and (c.kind == "string" or words.of(c.name) & words.IDS)]
+    things = sorted(things, key=lambda c: -facts[c.name].distinct)[:TRIED]
+    for size in (1, 2) if periods else ():
+        for chosen in combinations(things, size):
+            columns = [*periods, *chosen]
+            if exactly_unique(table, [c.name for c in columns]):
+                parts = ", ".join(f"CAST({c.expression} AS VARCHAR)" for c in columns)
+                names = tuple(c.name for c in columns)
+                why = f"no column is unlike in all rows; {', '.join(names)} together are"
+                return Key(_free(table), f"concat_ws('|', {parts})", names, why)
     return None
 
 

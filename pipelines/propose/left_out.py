@@ -21,6 +21,7 @@ SAME_GAPS = 0.995  # share of rows in which two columns are both there or both m
 GROWS = 0.98  # rank correlation with time
 UNIQUE = 0.9  # different values a row: a name of its own
 MOST_CATEGORIES, REPEATS = 1_000, 20  # a category is worth learning if it comes so often
+FEW_CATEGORIES, FEW_REPEATS = 12, 5  # or so often, of few
 FEW_VALUES = 50
 LONGEST = 4_096  # numbers of an embedding
 DURATION = 0.99  # correlation with the time from the event to what follows
@@ -90,10 +91,10 @@ def is_text(column: Column, facts: Facts) -> bool:
 
 
 def _by_itself(column: Column, facts: Facts) -> str | None:
-    if column.kind == "other":
-        return f"{column.note}: no column of events" if column.note else "no column of events"
     if not facts.values:
         return "it has no value"
+    if column.kind == "other":
+        return f"{column.note}: no column of events" if column.note else "no column of events"
     if column.kind == "list":
         is_fit = facts.low == facts.high and 0 < facts.low <= LONGEST
         return (
@@ -207,6 +208,8 @@ def _as_category(column: Column, facts: Facts) -> str | None:
         return None
     if facts.distinct >= UNIQUE * facts.values:
         return f"an id: {facts.distinct:,} different values in {facts.values:,} rows"
-    if facts.distinct > MOST_CATEGORIES or facts.repeats < REPEATS:
+    if facts.distinct > MOST_CATEGORIES or facts.repeats < (
+        FEW_REPEATS if facts.distinct <= FEW_CATEGORIES else REPEATS
+    ):
         return f"{facts.distinct:,} different values, each in {facts.repeats:,.0f} rows on average: too few to learn"
     return "an id of numbers" if is_code else None

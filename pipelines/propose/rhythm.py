@@ -17,6 +17,7 @@ from pipelines.propose.times import EventTime
 ENOUGH = {"hour": 2_000, "day": 200, "week": 200, "month": 100, "quarter": 100}
 SOME = {"hour": 2_000, "day": 40, "week": 40, "month": 40, "quarter": 40}
 MOST_EMPTY = 0.1
+FEW = 3  # partitions, where there are not more of any kind
 FEWEST = 8  # partitions, of which some are learnt from, some tested on, and the rest played
 PARTIAL = 0.5  # of the usual rows: fewer at an end of the table are a partition that was cut through
 STRAY = 0.05
@@ -76,7 +77,10 @@ def _finest(counted: Mapping[str, Mapping[str, int]], zone: str) -> str:
         for every in full:
             if usual[every] >= enough[every]:
                 return every
-    return (full or many or ["day"])[-1]
+    if full:
+        return full[-1]
+    whole = [every for every in LENGTH if len(counted[every]) >= FEW and _empty_share(every, counted[every], zone) == 0]
+    return (whole or many[::-1] or ["day"])[0]
 
 
 def _empty_share(every: str, counts: Mapping[str, int], zone: str) -> float:

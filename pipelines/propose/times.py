@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
@@ -93,7 +93,7 @@ def share_not_before(table: Table, later: str, earlier: str) -> float:
 
 
 def _of_parts(table: Table, facts: Mapping[str, Facts], day: Column | None = None) -> EventTime | None:
-    """A time out of columns of years, months, days and hours."""
+    """A time out of columns of years, quarters, months, days and hours; months may be names."""
     numbers = [c for c in table.columns if c.kind in ("integer", "float") and not facts[c.name].nulls]
 
     def part(names: frozenset[str], low: int, high: int, rest: frozenset[str] = frozenset()) -> Column | None:
@@ -127,7 +127,7 @@ def _of_parts(table: Table, facts: Mapping[str, Facts], day: Column | None = Non
         if year is not None and month is not None:
             break
     else:
-        return None
+        return _of_year(table, facts, part)
     of_month = part(words.DAY, 1, 31, rest)
     hour, minute = part(words.HOUR, 0, 23, rest), part(words.MINUTE, 0, 59, rest)
     parts = [year, month, *([of_month] if of_month else [])]
@@ -150,6 +150,40 @@ def _of_parts(table: Table, facts: Mapping[str, Facts], day: Column | None = Non
         "local" if clocks else "date",
         f"made of {', '.join(c.name for c in used)}",
     )
+
+
+def _of_year(table: Table, facts: Mapping[str, Facts], part: Callable[..., Column | None]) -> EventTime | None:
+    """A year with a quarter, or with the name of a month, each as its first day."""
+    year = part(words.YEAR, 1900, 2100)
+    if year is None:
+        return None
+    quarter = part(words.QUARTER, 1, 4)
+    month = next((c for c in table.columns if words.of(c.name) <= words.MONTH and _names_months(table, facts, c)), None)
+    within = quarter or month
+    if within is None:
+        return None
+    number = "3 * CAST({} AS BIGINT) - 2" if within is quarter else "month(strptime(left(trim({}), 3), '%b'))"
+
+    def made(of_year: str, of_part: str) -> str:
+        return f"make_date(CAST({of_year} AS BIGINT), {number.format(of_part)}, 1)"
+
+    return EventTime(
+        (year.name, within.name),
+        made(year.expression, within.expression),
+        made(sql.quote(year.name), sql.quote(within.name)),
+        "date",
+        f"made of {year.name}, {within.name}",
+    )
+
+
+def _names_months(table: Table, facts: Mapping[str, Facts], column: Column) -> bool:
+    if column.kind != "string" or facts[column.name].nulls or facts[column.name].distinct > 12:
+        return False
+    name = sql.quote(column.name)
+    ((are_months,),) = table.database.execute(
+        f"SELECT bool_and(try_strptime(left(trim({name}), 3), '%b') IS NOT NULL) FROM {ROWS}"
+    ).fetchall()
+    return bool(are_months)
 
 
 def grain(table: Table, time: EventTime) -> str | None:

@@ -34,6 +34,8 @@ AFTERWARDS = _words(
 )
 """Values that are known after the event."""
 YEAR, MONTH, DAY = _words("year yr yyyy"), _words("month mon mm mo"), _words("day dd dom mday")
+QUARTER = _words("quarter qtr")
+PERIODS = YEAR | MONTH | QUARTER | _words("wave week period round season")
 HOUR, MINUTE = _words("hour hr hh"), _words("minute min")
 ZONE = _words("timezone tz zone")
 UTC_WORDS = _words("utc gmt z")

@@ -325,3 +325,41 @@ def test_names_that_mean_something_elsewhere_do_no_harm(tmp_path: Path) -> None:
     names = {feature.name for feature in made.features}
     assert {"number_value", "rowid_value", "evergreen_at", "label_value", "true", "null", "it_s_1"} <= names
     assert set(yaml.safe_load(files_of(made, "shop")["problem.yaml"])["columns"]) == names
+
+
+def test_a_panel_of_years_is_keyed_by_its_years_and_things(tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    rows = {"country": np.tile([f"C{n:02}" for n in range(30)], 40), "year": np.repeat(np.arange(1980, 2020), 30)}
+    rows |= {"income": random.random(1_200), "growth": random.random(1_200).round(4)}
+    made = drafted(tmp_path, pa.table(rows), "growth")
+    assert made.time is None
+    assert made.key.columns == ("year", "country")
+    assert "no column says when more than the year (year)" in files_of(made, "shop")["problem.yaml"]
+
+
+@pytest.mark.parametrize("part", ["quarter", "month"])
+def test_a_year_with_a_quarter_or_the_name_of_a_month_is_a_time(tmp_path: Path, part: str) -> None:
+    names = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October"]
+    values = [*names, "November", "December"] if part == "month" else [1, 2, 3, 4]
+    years = range(1980, 2020)
+    random = np.random.default_rng(5)
+    rows = {"year": np.repeat(years, len(values)), part: values * len(years)}
+    rows |= {"rate": random.random(len(rows["year"])), "gdp": random.random(len(rows["year"])).round(4)}
+    made = drafted(tmp_path, pa.table(rows), "gdp")
+    assert made.time is not None
+    assert made.time.columns == ("year", part)
+    assert made.rhythm is not None
+    assert (made.rhythm.every, made.rhythm.first, made.rhythm.last) == ("quarter", "1980-01-01", "2019-10-01")
+
+
+def test_three_quarters_are_quarters_and_twelve_months_are_a_category(tmp_path: Path) -> None:
+    rows, random = orders(240), np.random.default_rng(5)
+    rows["quarter"] = random.choice(["2024Q1", "2024Q2", "2024Q3"], 240)
+    rows["season"] = random.choice([f"month {n}" for n in range(12)], 240)
+    del rows["placed_at"], rows["closed_at"]
+    made = drafted(tmp_path, pa.table(rows), "returned")
+    assert made.rhythm is not None
+    assert (made.rhythm.every, made.rhythm.partitions) == ("quarter", 3)
+    assert "season" in {feature.name for feature in made.features}
+    with pytest.raises(DataError, match="12 rows have a label"):
+        drafted(tmp_path, pa.table({name: values[:12] for name, values in orders(240).items()}), "returned")
