@@ -208,6 +208,7 @@ def _entropy(counts: Floats) -> Floats:
 def _by_words(table: Table, target: Target, names: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Texts of which one word tells the label."""
     limits = Leaks()
+    limit = 2 * limits.max_single_feature_auc - 1 if target.task == "binary" else limits.max_class_overlap
     for name in names:
         rows = sampled(
             table,
@@ -225,8 +226,11 @@ def _by_words(table: Table, target: Target, names: Sequence[str]) -> Iterator[tu
         for word, rows_of in often.items():
             has_word = np.zeros(len(labels), dtype=bool)
             has_word[rows_of] = True
-            best, label = max(((_agreement(has_word, rest), label) for label, rest in classes.items()), key=_first)
-            if len(labels) >= FEWEST_ROWS and best > 2 * limits.max_single_feature_auc - 1:
+            measure = _agreement if target.task == "binary" else _overlap
+            best, label = max(
+                ((measure(has_word, rows_with), label) for label, rows_with in classes.items()), key=_first
+            )
+            if len(labels) >= FEWEST_ROWS and best > limit:
                 yield name, f"look: its word {short(word)} tells whether the label is {short(label)}"
                 break
 
@@ -240,6 +244,11 @@ def _agreement(flags: Flags, others: Flags) -> float:
     if others.all() or not others.any():
         return 0.0
     return float(flags[others].mean() - flags[~others].mean())
+
+
+def _overlap(flags: Flags, others: Flags) -> float:
+    """Rows that have both over rows that have either."""
+    return float((flags & others).sum() / max((flags | others).sum(), 1))
 
 
 def sampled(table: Table, selected: Sequence[str], condition: str = "true", columns: int = 1) -> pa.Table:

@@ -44,7 +44,7 @@ def event_time(table: Table, facts: Mapping[str, Facts], target: str, named: Col
     The names, complete columns first; of several, the one by which rows lie in order, then the earliest.
     """
     times = [c for c in table.columns if c.kind == "time" and c.name != target and facts[c.name].distinct > 1]
-    whole = [c for c in times if facts[c.name].values >= COMPLETE * table.count]
+    whole = [c for c in times if facts[c.name].values >= COMPLETE * table.count and not words.of(c.name) & words.BIRTHS]
     if named is not None:
         return _of_column(named, facts, "as you said") if named.kind == "time" else None
     if not whole:

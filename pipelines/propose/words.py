@@ -17,6 +17,8 @@ BEFORE = _words(
     "enrolled last previous prior first"
 )
 """Times: long before it."""
+BIRTHS = _words("birth dob birthday birthdate born")
+"""Times: never of an event of one who is there to be asked about."""
 AFTER = _words(
     "closed close resolved resolution end ended finished finish completed completion delivered returned refunded "
     "updated modified changed paid cancelled canceled settled shipped arrived done until churned deleted answered stop"

@@ -327,6 +327,20 @@ def test_names_that_mean_something_elsewhere_do_no_harm(tmp_path: Path) -> None:
     assert set(yaml.safe_load(files_of(made, "shop")["problem.yaml"])["columns"]) == names
 
 
+def test_a_birthday_is_no_event_and_a_word_of_a_rare_class_no_leak(tmp_path: Path) -> None:
+    rows, random = orders(1_000), np.random.default_rng(5)
+    rows["birth_date"] = rows.pop("placed_at")
+    rows["returned"] = random.choice(["kept", "back", "lost"], 1_000, p=[0.5, 0.47, 0.03])
+    told = ["it came late", "the box was broken", "please send another one", "thank you", "it does not fit"]
+    rows["note"] = [" ".join(random.choice(told, 3)) + f" {place}" for place in range(1_000)]
+    is_sad = (rows["returned"] == "lost") | (random.random(1_000) < 0.1)
+    rows["note"] = [f"{note} alas" if sad else note for note, sad in zip(rows["note"], is_sad, strict=True)]
+    del rows["closed_at"]
+    made = drafted(tmp_path, pa.table(rows), "returned")
+    assert made.time is None
+    assert "note" in {feature.name for feature in made.features}
+
+
 def test_a_panel_of_years_is_keyed_by_its_years_and_things(tmp_path: Path) -> None:
     random = np.random.default_rng(5)
     rows = {"country": np.tile([f"C{n:02}" for n in range(30)], 40), "year": np.repeat(np.arange(1980, 2020), 30)}
