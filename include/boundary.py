@@ -21,8 +21,12 @@ from airflow.sdk import Asset, AssetAlias, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from include.assets import facts, is_promotion
+from pipelines.config.partitions import is_key
 from pipelines.errors import ConfigError, NothingToDo, PermanentError, TransientError
 from pipelines.handoffs.base import to_json
+from pipelines.html.wording import cut
+
+VERDICT_CHARACTERS = 500
 
 P = ParamSpec("P")
 log = logging.getLogger(__name__)
@@ -89,12 +93,17 @@ def partition_key(dag_run: Any) -> str:
     """The run's partition key.
 
     Raises:
-        AirflowFailException: the run has none.
+        AirflowFailException: the run has none, or something that is no key.
     """
     if not dag_run.partition_key:
         _refuse(
             "this run has no partition key",
             "trigger it again with one ('Partition Key' under the form's advanced options; `partition_key` by REST)",
+        )
+    if not is_key(dag_run.partition_key):
+        _refuse(
+            f"{dag_run.partition_key!r} is no partition key",
+            "trigger it again with one, such as 2013-04-01, 2013-04-01T05Z or d00003",
         )
     return str(dag_run.partition_key)
 
@@ -147,8 +156,9 @@ def _tell(result: Mapping[str, Any]) -> None:
 
 
 def _push_verdict(line: str) -> None:
+    """Data may be in it, in any length: what is kept of it is one line of text."""
     if context := _context():
-        context["ti"].xcom_push("verdict", line)
+        context["ti"].xcom_push("verdict", cut(" ".join(line.split()), VERDICT_CHARACTERS))
 
 
 def _context() -> Any:

@@ -44,12 +44,22 @@ def path_of(
 ) -> str | None:
     """Where the page of a run lies, below the problem's folder in the store; None for a run that has none (yet).
 
+    A run's partition key and its params are whatever people typed: what makes no path of a page is none.
+
     `page` says which, of a DAG that leaves several: a key of DAG_OF; without it, the one that says most.
     `returned` gives what a task of the run has returned, by task id; None when it has not.
 
     >>> path_of("flight_delay.ingest", "2013-04-01", {}, lambda task: None)
     'reports/2013-04-01_2013-04-01/validation.html'
+    >>> path_of("flight_delay.monitor", "../../../api/v2/variables?", {}, lambda task: None)
     """
+    path = _named(dag_id, partition, params, returned, page)
+    return path if path and dag_of(path) else None
+
+
+def _named(
+    dag_id: str, partition: str | None, params: Mapping[str, Any], returned: Callable[[str], Any], page: str
+) -> str | None:
     match dag_id.rpartition(".")[2]:
         case "ingest":
             first, last = partition or params.get("first"), partition or params.get("last")

@@ -84,10 +84,10 @@ IN_FLIGHT = timedelta(
 )  # an older claim that never became `sent`: whoever made it has died, or nobody answered
 SUBJECT_LENGTH, REASON_LENGTH = 200, 2000
 SECRET = re.compile(
-    r"(?i)([a-z_]*(?:password|passwd|secret|token|api_?key|access_?key|signature|authorization)[a-z_]*[\"']?\s*[=:]\s*)"
+    r"(?i)((?:\b|[a-z]*_)pass[\"']?\s*[=:]\s*|[a-z_]*(?:passw|passphrase|pwd|secret|token|api_?key|access_?key|signature|authorization)[a-z_]*[\"']?\s*[=:]\s*)"
     r"(\"[^\"]*\"|'[^']*'|(?:basic |bearer )?[^\s\"'&,;]+)"
 )
-LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
+LOGIN = re.compile(r"(?<=://)[^/\s\"'<>]+@")
 HASH = r"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{8,}\b"
 NUMBER = re.compile(rf"0x[0-9a-f]+|{HASH}|\d[\d.,:]*(?:e[+-]?\d+)?", re.IGNORECASE)
 
@@ -221,6 +221,8 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
 
     >>> scrub("postgresql://me:pw@db/x refused; token=abc&page=2")
     'postgresql://***@db/x refused; token=***&page=2'
+    >>> scrub("sqlserver://me:p@ss@db; pwd=abc pass=abc DB_PASS: abc, bypass=2")
+    'sqlserver://***@db; pwd=*** pass=*** DB_PASS: ***, bypass=2'
     """
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")

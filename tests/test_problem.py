@@ -187,6 +187,21 @@ def test_a_password_is_used_and_never_kept(toy: ToyProblem) -> None:
     assert "postgresql://ada:***@host/shop" in problem.model_dump_json()
 
 
+@pytest.mark.parametrize(
+    ("uri", "kept"),
+    [
+        ("postgresql://ada:p@ss@host/shop", "postgresql://ada:***@host/shop"),
+        ("postgresql://ada:p/a#s@host/shop?ssl=on", "postgresql://ada:***@host/shop?ssl=on"),
+        ("postgresql://host/shop?user=ada&password=p@ss", "postgresql://host/shop?user=ada&password=***"),
+        ("postgresql://host/shop?sslpassword=p&ssl=on", "postgresql://host/shop?sslpassword=***&ssl=on"),
+    ],
+)
+def test_a_password_is_kept_in_no_place_of_an_address(toy: ToyProblem, uri: str, kept: str) -> None:
+    problem = toy(**{"sources.kettles": {"database": uri, "table": "kettles"}})
+    assert problem.sources["kettles"].database == uri
+    assert problem.model_dump(mode="json")["sources"]["kettles"]["database"] == kept
+
+
 def test_a_past_problem_lives_at_the_end_of_its_newest_partition(toy: ToyProblem) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     past = toy(**{"partitions.last": "2024-06-01"})

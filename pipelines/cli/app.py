@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from typer.exceptions import TyperException
 
 from pipelines.cli import check, data, models, monitoring, new, releases, run, status
 from pipelines.cli.arguments import ProblemName
 from pipelines.cli.exits import ExitCode, exit_code
-from pipelines.cli.terminal import console, notice_json, notices, print_json, wants_json
+from pipelines.cli.terminal import console, escape, notice_json, notices, print_json, wants_json
 from pipelines.embedded import Embedded, default_home, load_environment, stop_running
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
 from pipelines.problem import Problem, load_problem
@@ -291,9 +290,12 @@ def _wait(embedded: Embedded, word: str) -> None:
 
 
 def _print_addresses(embedded: Embedded) -> None:
+    """Where the services are; their passwords at the first start alone, since a terminal's text lies about."""
     names = {"airflow": "Airflow", "mlflow": "MLflow", "store": "Object store"}
+    kept = str(embedded.home / "secrets.json")
     for name, place in embedded.urls().items():
-        login = f"  user [bold]{place.user}[/]  password [bold]{place.password}[/]" if place.user else ""
+        password = f"password [bold]{place.password}[/]" if embedded.is_new else f"password in {escape(kept)}"
+        login = f"  user [bold]{place.user}[/]  {password}" if place.user else ""
         console.print(f"{names[name]:<13} [bold cyan]{place.url}[/]{login}", soft_wrap=True)
 
 

@@ -6,13 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from pipelines.cli import completion
 from pipelines.cli.arguments import AsJson
 from pipelines.cli.exits import ExitCode
 from pipelines.cli.progress import working
-from pipelines.cli.terminal import console, notices, print_json
+from pipelines.cli.terminal import console, escape, notices, print_json
 from pipelines.errors import ConfigError, EvergreenError
 from pipelines.problem import load_problem, problem_names, undeclared_table
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from pipelines.cli import completion
 from pipelines.cli.arguments import AsJson, ProblemName, Reason
 from pipelines.cli.progress import working
-from pipelines.cli.terminal import console, print_json
+from pipelines.cli.terminal import console, escape, print_json
 from pipelines.embedded import load_environment
 from pipelines.errors import ConfigError
 from pipelines.problem import load_problem

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from pipelines.cli import completion
 from pipelines.cli.arguments import AsJson, ProblemName
 from pipelines.cli.progress import working
-from pipelines.cli.terminal import console, print_json
+from pipelines.cli.terminal import console, escape, print_json
 from pipelines.embedded import load_environment
 from pipelines.errors import ConfigError
 from pipelines.problem import Problem, load_problem

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
+from pipelines.cli.terminal import escape
 from pipelines.config import Task
 from pipelines.config.base import NAME_PATTERN
 from pipelines.embedded import load_environment

@@ -6,10 +6,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from pipelines.cli.arguments import AsJson, ProblemName, Reason
-from pipelines.cli.terminal import console, print_json
+from pipelines.cli.terminal import console, escape, print_json
 from pipelines.config import day_or_hour
 from pipelines.config.release import share_in_words
 from pipelines.embedded import load_environment

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from pipelines.cli import completion, terminal
 from pipelines.cli.arguments import AsJson, ProblemName
 from pipelines.cli.progress import Work, working
+from pipelines.cli.terminal import escape
 from pipelines.embedded import load_environment
 from pipelines.errors import ConfigError, EvergreenError
 

@@ -6,12 +6,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from pipelines.cli import completion
 from pipelines.cli.arguments import AsJson
 from pipelines.cli.progress import working
-from pipelines.cli.terminal import console, print_json
+from pipelines.cli.terminal import console, escape, print_json
 from pipelines.embedded import load_environment
 from pipelines.problem import Problem, load_problem, problem_names
 

@@ -99,7 +99,11 @@ class Source(Config):
 
     @field_serializer("database", when_used="json")
     def _without_password(self, value: str | None) -> str | None:
-        return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", value) if value else value
+        """Without what stands for a password before the host, to the last @ that may be part of it, or after the ?."""
+        if not value:
+            return value
+        login_hidden = re.sub(r"(://[^:/@]*):[^?]*@", r"\1:***@", value)
+        return re.sub(r"(?i)([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&]*", r"\1***", login_hidden)
 
     @property
     def kind(self) -> str:

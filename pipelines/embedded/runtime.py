@@ -54,6 +54,8 @@ class Embedded:
 
     def __init__(self, home: Path | None = None) -> None:
         self.home = (home or default_home()).resolve()
+        self.is_new = False
+        """Whether this start made the passwords."""
         self._supervisor: Supervisor | None = None  # none until the folder's lock is ours
         self._resources = ExitStack()
         self._watching = threading.Event()
@@ -90,6 +92,7 @@ class Embedded:
                 progress(f"ending {len(left_over)} processes that an earlier start left behind")
                 end(left_over)
             supervisor = self._supervisor = Supervisor(self.home)
+            self.is_new = not (self.home / "secrets.json").exists()
             self._secrets = load_secrets(self.home)
             self._ports = choose_ports(self.home)
             self._store = self._store_environment(progress)

@@ -118,10 +118,14 @@ def escape(text: str) -> str:
     a\\|b \\*c\\*
     >>> escape("{{ x }}<b>")
     '&#123;&#123; x &#125;&#125;&lt;b&gt;'
+    >>> ascii(escape("https://x.org www.x.org me@x.org"))
+    "'https\\\\u2060://x.org www\\\\u2060.x.org me\\\\u2060@x.org'"
     """
     flat = re.sub(r"\s+", " ", text).strip()
     flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     flat = re.sub(r"([\\`*_\[\]|~])", r"\\\1", flat)
+    # A bare address becomes a link whatever is escaped in it: a sign of no width takes it apart.
+    flat = re.sub(r"(?i)(?<=http)(?=://)|(?<=https)(?=://)|(?<=www)(?=\.)|(?=@)", "\u2060", flat)
     return flat.replace("{", "&#123;").replace("}", "&#125;")
 
 

@@ -8,13 +8,16 @@ import sys
 from collections.abc import Callable
 from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import pytest
 import yaml
 
+from pipelines.cli import app as commands
 from pipelines.cli.app import main
+from pipelines.embedded.runtime import Endpoint
 from pipelines.problem import ROOT
 
 CLEAN = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "EVERGREEN_HOME": "/nonexistent"}
@@ -211,3 +214,17 @@ def test_a_stages_result_feeds_the_next(tmp_path: Path) -> None:
     assert [line.split()[0] for line in lines.splitlines()] == ["extract", "validate", "publish"]
     assert "6,592 events published" in lines
     assert "rows in    6,592 events" in summary and "evergreen run train flight_delay" in summary
+
+
+@pytest.mark.parametrize(
+    ("is_new", "shown"), [(True, "password of-airflow"), (False, "password in /home/ada/.evergreen")]
+)
+def test_passwords_are_printed_by_the_start_that_makes_them(
+    is_new: bool, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"airflow": Endpoint("http://127.0.0.1:8080", "admin", "of-airflow")}
+    services: Any = SimpleNamespace(is_new=is_new, home=Path("/home/ada/.evergreen"), urls=lambda: places)
+    commands._print_addresses(services)
+    output = capsys.readouterr().out
+    assert shown in output
+    assert ("of-airflow" in output) is is_new

@@ -65,6 +65,7 @@ def test_up_environment_down(embedded: Embedded) -> None:
         assert embedded.urls()["airflow"].url == known["EVERGREEN_AIRFLOW_URL"]
         assert embedded.urls()["store"].password == known["AWS_SECRET_ACCESS_KEY"]
         assert len(marked(embedded.home)) == 1
+        assert embedded.is_new
         embedded.check()
     assert marked(embedded.home) == []
 

@@ -82,6 +82,9 @@ def test_partition_key() -> None:
     assert partition_key(run("2013-04-01")) == "2013-04-01"
     with pytest.raises(AirflowFailException, match="no partition key"):
         partition_key(run(None))
+    for text in ("../../api/v2/variables", "2013-04-01/..", "2013-13-01", "champion"):
+        with pytest.raises(AirflowFailException, match="is no partition key"):
+            partition_key(run(text))
 
 
 def test_span_of_a_partition_and_of_a_history() -> None:
