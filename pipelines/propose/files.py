@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import yaml
@@ -15,8 +16,10 @@ from pipelines.config import DELIVERED, LOSS_OF
 from pipelines.config.written_out import CANDIDATES, GATES
 from pipelines.propose import words
 from pipelines.propose.draft import LARGE, SMALL, Draft
+from pipelines.propose.rhythm import LENGTH
 
 WIDTH = 110
+MATURE = 4  # one part in so many of the history may be too young to learn from
 ENDS_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 NOTABLE_SHIFT = 0.3  # PSI
 
@@ -149,6 +152,10 @@ def _labels(draft: Draft) -> str:
         lines.append(f"  classes: {_flow(list(draft.target.classes))}")
     if draft.time is not None:
         lines.append(f"  delay_days: 0 # {_one_line(draft.known.why)} (labels.sql)")
+        days, rhythm = math.ceil(draft.known.waited_days), draft.rhythm
+        if rhythm is not None and 0 < days < rhythm.partitions * LENGTH[rhythm.every] / MATURE / timedelta(days=1):
+            why = f"19 of 20 labels are known {days} days after the event: younger partitions are not learnt from"
+            lines.append(f"  maturity_days: {days} # {why}")
     return "\n".join(["labels:", *lines, ""]) if lines else ""
 
 

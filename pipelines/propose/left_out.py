@@ -12,7 +12,7 @@ from pipelines.propose import words
 from pipelines.propose.facts import Facts
 from pipelines.propose.keys import panel_columns
 from pipelines.propose.leaks import sampled, short, telling
-from pipelines.propose.table import ROWS, Column, Table, in_chunks
+from pipelines.propose.table import MOST_EXACT, ROWS, Column, Table, in_chunks
 from pipelines.propose.target import Target
 from pipelines.propose.times import EventTime
 
@@ -102,6 +102,8 @@ def _by_itself(column: Column, facts: Facts) -> str | None:
             if is_fit
             else f"lists of {facts.low:,} to {facts.high:,} numbers: an embedding has as many in each row"
         )
+    if column.kind == "integer" and max(abs(facts.low), abs(facts.high)) > MOST_EXACT:
+        return f"numbers beyond {MOST_EXACT:,}: names, not amounts"
     if facts.distinct == 1 and not facts.nulls:
         return f"always {short(facts.low)}"
     if facts.nulls >= EMPTY * facts.rows:

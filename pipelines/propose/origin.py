@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -151,8 +152,17 @@ def _path(place: str, folder: Path) -> str:
 
 
 def _format(place: str) -> dict[str, str]:
-    """What a folder holds, which its name does not tell."""
+    """What a folder or an archive holds, which its name does not tell."""
     path = Path(place).expanduser()
+    if path.is_file() and _kind_of(path.name) is None:
+        packed = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
+        if (kind := next(filter(None, map(_kind_of, packed)), None)) in ("csv", "jsonl"):
+            return {"format": str(kind)}
+        raise ConfigError(
+            "its name does not tell what kind of file it is",
+            where=f"--from {place}",
+            cure="let it end in .csv, .tsv, .jsonl, .parquet or .avro; a spreadsheet has to be saved as CSV",
+        )
     if not path.is_dir():
         return {}
     if (path / "_delta_log").is_dir():

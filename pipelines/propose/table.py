@@ -36,6 +36,7 @@ CASTS: dict[TextKind, str] = {"date": "DATE", "local": "TIMESTAMP", "timestamp":
 SINCE_1970 = {1: "seconds", 1_000: "milliseconds", 1_000_000: "microseconds"}
 EXCEL = (32_874, 54_788)  # days since 1899-12-30: 1990 to 2049
 SENTINELS = (-99, -999, -9999, -99999, -999999)
+MOST_EXACT = 2**53  # beyond it not every whole number is one of 64 bits
 READABLE = 0.98  # share of a column's texts that make it one of numbers: the others are set aside
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 CODE = r"0\d+"  # 007 is no number
@@ -178,11 +179,11 @@ def _without(column: str, missing: Sequence[str]) -> str:
 def _used(database: duckdb.DuckDBPyConnection, relation: str, names: Sequence[str], texts: Sequence[str]) -> list[str]:
     """Which of the texts stand in one of the columns."""
     used: set[str] = set()
+    among = ", ".join(map(sql.literal, texts))
     for chunk in in_chunks(names):
-        for name in chunk:
-            among = ", ".join(map(sql.literal, texts))
-            query = f"SELECT DISTINCT {sql.quote(name)} FROM {relation} WHERE {sql.quote(name)} IN ({among})"
-            used |= {str(row[0]) for row in database.execute(query).fetchall()}
+        lists = (f"list(DISTINCT {name}) FILTER ({name} IN ({among}))" for name in map(sql.quote, chunk))
+        row = database.execute(f"SELECT {', '.join(lists)} FROM {relation}").fetchall()[0]
+        used.update(str(text) for found in row for text in found or ())
     return [text for text in texts if text in used]
 
 
@@ -315,6 +316,7 @@ def _of_values(database: duckdb.DuckDBPyConnection, relation: str) -> tuple[list
     described = [(str(row[0]), str(row[1])) for row in database.execute(f"DESCRIBE {relation}").fetchall()]
     alias = identifiers([name for name, _ in described])
     columns = [_valued_column(name, alias[name], kind) for name, kind in described]
+    columns = [_fit(database, relation, column, type_) for column, (_, type_) in zip(columns, described, strict=True)]
     strings = [column.source for column in columns if column.kind == "string"]
     missing = _used(database, relation, strings, (*MISSING, ""))
     wider = (*missing, *BLANK, *MISSING, *MISSING_AMONG_NUMBERS)
@@ -357,7 +359,7 @@ def _valued_column(source: str, name: str, kind: str) -> Column:
         return Column(name, source, quoted, "list", "list<float>")
     if kind.startswith(("DECIMAL", "DOUBLE", "FLOAT", "REAL")):
         return Column(name, source, quoted, "float", "float")
-    if re.match(r"U?(TINY|SMALL|BIG|HUGE)?INT", kind):
+    if re.fullmatch(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?", kind):
         return Column(name, source, quoted, "integer", "integer")
     if kind == "BOOLEAN":
         return Column(name, source, quoted, "boolean", "boolean")
@@ -366,6 +368,21 @@ def _valued_column(source: str, name: str, kind: str) -> Column:
     if kind == "UUID":
         return Column(name, source, f"CAST({quoted} AS VARCHAR)", "string", "string")
     return Column(name, source, quoted, "other", None, note=f"of type {kind.lower()}")
+
+
+def _fit(database: duckdb.DuckDBPyConnection, relation: str, column: Column, type_: str) -> Column:
+    """A column of numbers without those that a source or a feature cannot be: not finite, or too large to be exact."""
+    if type_ in ("UBIGINT", "HUGEINT", "UHUGEINT"):
+        (high,) = database.execute(f"SELECT max({column.expression}) FROM {relation}").fetchall()[0]
+        if high is not None and high > MOST_EXACT:
+            return replace(column, kind="other", declared=None, note=f"of type {type_.lower()}")
+    elif type_ in ("DOUBLE", "FLOAT"):
+        finite = f"isfinite({column.expression})"
+        (endless,) = database.execute(f"SELECT count_if(NOT {finite}) FROM {relation}").fetchall()[0]
+        if endless:
+            shown = f"CASE WHEN {finite} THEN {column.expression} END"
+            return replace(column, expression=shown, note=f"{endless:,} that are not finite are missing")
+    return column
 
 
 def _with_times(database: duckdb.DuckDBPyConnection, columns: Sequence[Column]) -> list[Column]:

@@ -41,7 +41,8 @@ class Known:
     expression: str
     column: str | None
     why: str
-    longest_days: float = 0.0
+    waited_days: float = 0.0
+    """from the event, of all but one label in twenty"""
     unknown: int = 0
     """labels whose time is missing, which are left out"""
 
@@ -217,24 +218,24 @@ def known_of(
     labelled = f"{target.of_rows} IS NOT NULL"
     event = f"CAST({time.of_rows} AS TIMESTAMP)" if time else "NULL::TIMESTAMP"
     missing = 0
-    longest = 0.0
+    long_wait = 0.0
     for column in [named] if named else later:
         at = sql.quote(column.name)
         covered, agreeing, waited, most, absent = table.database.execute(
             f"SELECT avg(({at} IS NOT NULL)::INT) FILTER ({labelled}), "
             f"avg((({at} IS NULL) = NOT ({labelled}))::INT), "
             f"median(epoch(CAST({at} AS TIMESTAMP) - {event})) FILTER ({labelled}), "
-            f"max(epoch(CAST({at} AS TIMESTAMP) - {event})) FILTER ({labelled}), "
+            f"quantile_cont(epoch(CAST({at} AS TIMESTAMP) - {event}), 0.95) FILTER ({labelled}), "
             f"count_if({labelled} AND {at} IS NULL) FROM {ROWS}"
         ).fetchall()[0]
         if named is None and (covered or 0) < KNOWN_SHARE:
             continue
         score = (round(float(agreeing or 0), 2), float(waited or 0))
         if best is None or score > best:
-            best, chosen, missing, longest = score, column, int(absent or 0), float(most or 0)
+            best, chosen, missing, long_wait = score, column, int(absent or 0), float(most or 0)
     if chosen is not None:
         lost = f"; {missing:,} labels have no such time and are left out" if missing else ""
-        days = longest / 86_400
+        days = long_wait / 86_400
         return Known(chosen.expression, chosen.name, f"look: known when {chosen.source!r} says{lost}", days, missing)
     if time is None:
         return Known("", None, "known when the row is delivered")

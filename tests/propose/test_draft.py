@@ -278,9 +278,12 @@ def test_a_number_of_things_is_a_count_and_a_number_of_a_thing_is_not(tmp_path: 
     rows, random = orders(), np.random.default_rng(5)
     rows["num_items"] = random.integers(0, 200, 3_000)
     rows["shelf_num"] = random.integers(0, 140, 3_000)
+    rows["hash"] = random.integers(-(2**62), 2**62, 3_000)
     made = drafted(tmp_path, pa.table(rows), "returned")
     assert "num_items" in {feature.name for feature in made.features}
     assert made.left_out["shelf_num"].startswith("an id of numbers")
+    assert made.left_out["hash"].startswith("numbers beyond")
+    assert "maturity_days: 18" in files_of(made, "shop")["problem.yaml"], "orders close within 1 to 19 days"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -50,6 +51,33 @@ def test_a_folder_is_read_as_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="no file of a known kind"):
         origin(str(tmp_path / "empty"), None, tmp_path)
+
+
+def test_an_archive_is_read_as_what_it_holds_and_a_spreadsheet_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "orders.zip", "w") as archive:
+        archive.writestr("orders.csv", "id,paid\n" + "".join(f"{i},{i}.5\n" for i in range(30)))
+    found = origin(str(tmp_path / "orders.zip"), None, tmp_path)
+    assert (found.settings["format"], found.names) == ("csv", ["id", "paid"])
+    (tmp_path / "orders.xlsx").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ConfigError, match="does not tell what kind") as error:
+        origin(str(tmp_path / "orders.xlsx"), None, tmp_path)
+    assert "saved as CSV" in error.value.cure
+
+
+def test_types_that_no_event_has_are_told_by_name(tmp_path: Path) -> None:
+    rows = {
+        "took": pa.array([1, 2, 3], pa.duration("s")),
+        "u": pa.array([1, 2, 3], pa.uint64()),
+        "hash": pa.array([1, 2, 2**60], pa.uint64()),
+        "at": pa.array([1, 2, 3], pa.time64("us")),
+        "wind": pa.array([1.5, float("nan"), float("inf")]),
+    }
+    pq.write_table(pa.table(rows), tmp_path / "t.parquet")
+    with read(origin(str(tmp_path / "t.parquet"), None, tmp_path), tmp_path) as table:
+        kinds = {column.name: column.kind for column in table.columns}
+        wind = table.database.execute("SELECT wind FROM rows ORDER BY 1").fetchall()
+    assert kinds == {"took": "other", "u": "integer", "hash": "other", "at": "other", "wind": "float"}
+    assert wind == [(1.5,), (None,), (None,)], "what is not finite is missing, as for an ingest"
 
 
 def test_a_database_needs_a_table_and_a_file_takes_none(tmp_path: Path) -> None:
