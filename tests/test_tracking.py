@@ -110,8 +110,10 @@ def test_a_run_is_unfinished_until_it_is_logged(problem: Problem) -> None:
     assert Path(kept).read_bytes() == NO_TEXT
     assert tracking.start_candidate(problem, "logistic", tags()) != run_id, "what is finished is not taken up"
 
-    again = tracking.load_model(run_id)
+    again = tracking.load_model(run_id, tracking.model_sha256(run_id))
     assert again.scores(VALIDATION).tolist() == model.scores(VALIDATION).tolist()
+    with pytest.raises(DataError, match="another than was registered"):
+        tracking.load_model(run_id, "0" * 64)
     frame = VALIDATION.select(problem.feature_names).to_pandas()
     served = mlflow.pyfunc.load_model(f"runs:/{run_id}/model").predict(frame)
     assert np.array_equal(served, model.predict_proba(VALIDATION)) and served.shape == (40, 2)

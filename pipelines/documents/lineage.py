@@ -142,3 +142,5 @@ class VersionLineage(Lineage):
     version: str
     run_id: str
     """MLflow run of the model that serves as this version."""
+    model_sha256: NotRequired[str]
+    """Of the model's file when it was registered; versions of before it was kept have none."""

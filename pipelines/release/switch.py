@@ -163,6 +163,7 @@ def _register(
         **made_of,
         "version": version,
         "run_id": run_id,
+        "model_sha256": tracking.model_sha256(run_id),
         "how": "fallback",
         "replaces": str(champion.version),
     }

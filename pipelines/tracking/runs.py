@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -202,11 +203,24 @@ def run_evaluation(run_id: str) -> Evaluation:
     return evaluation
 
 
-def load_model(run_id: str) -> Model:
+def model_sha256(run_id: str) -> str:
+    """SHA-256 of the file that the model of a run is kept in."""
+    import mlflow
+
+    with TemporaryDirectory() as folder, explained():
+        uri = f"runs:/{run_id}/model/{MODEL_FILE}"
+        return _sha256(Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)))
+
+
+def load_model(run_id: str, sha256: str | None = None) -> Model:
     """The model of a run.
 
+    Args:
+        run_id: of the run that has it.
+        sha256: of its file as it was registered; None: nobody kept it, and any file is taken.
+
     Raises:
-        DataError: the run has none, or its file holds types that are not trusted.
+        DataError: the run has none, its file is another than was registered, or holds types that are not trusted.
     """
     import mlflow
     from skops.io import load
@@ -219,6 +233,12 @@ def load_model(run_id: str) -> Model:
     with TemporaryDirectory() as folder, explained():
         local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
         try:
+            if sha256 is not None and _sha256(local / MODEL_FILE) != sha256:
+                raise DataError(
+                    f"the model's file is another than was registered: its SHA-256 is not {sha256}",
+                    where=uri,
+                    cure="find out who wrote it; `evergreen roll-back` to the version before, or train a new model",
+                )
             return require_sound(load(local / MODEL_FILE, trusted=TRUSTED_TYPES))
         except FileNotFoundError as error:
             raise DataError(f"the run has no {MODEL_FILE}", where=uri, cure="train and register a new model") from error
@@ -228,6 +248,10 @@ def load_model(run_id: str) -> Model:
                 where=uri,
                 cure="find out who wrote it; add a type of your own to TRUSTED_TYPES",
             ) from error
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _wanted(tags: dict[str, str]) -> str:

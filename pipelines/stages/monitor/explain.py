@@ -159,7 +159,7 @@ def _model(what_was: Past) -> Model:
     from pipelines import tracking
 
     lineage: VersionLineage = store.read_json(version_uri(what_was.problem, what_was.version, "lineage.json"))
-    return tracking.load_model(lineage["run_id"])
+    return tracking.load_model(lineage["run_id"], lineage.get("model_sha256"))
 
 
 def shown_performance(part: LabelledPartition) -> LabelledPartition:

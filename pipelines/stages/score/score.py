@@ -15,7 +15,7 @@ from pipelines.errors import EvergreenError, TransientError
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.scoring import ScoredShard, Shard
 from pipelines.paths import score_staging_uri
-from pipelines.release.versions import version_problem
+from pipelines.release.versions import find_version_lineage, version_problem
 from pipelines.stages.score.shards import events_to_score
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def _score(problem_name: str, shard: Shard) -> ScoredShard:
 
     problem = problem_of(problem_name, shard)
     trained_problem = version_problem(problem, shard.version)
-    model = tracking.load_model(shard.run_id)
+    made_of = find_version_lineage(problem, shard.version)
+    model = tracking.load_model(shard.run_id, made_of.get("model_sha256") if made_of else None)
     events = store.dataset(problem, "events", shard.events_version)
     labels = store.dataset(problem, "labels", shard.labels_version)
     rows_of_shard = sql.query(

@@ -34,7 +34,12 @@ def register(problem_name: str, refitted: Refitted) -> Registered:
         **({"tested_run": refitted.tested_run} if refitted.tested_run != run_id else {}),
     }
     version = tracking.register(problem, run_id, tags)
-    lineage: VersionLineage = {**made_of, "version": version, "run_id": run_id}
+    lineage: VersionLineage = {
+        **made_of,
+        "version": version,
+        "run_id": run_id,
+        "model_sha256": tracking.model_sha256(run_id),
+    }
     facts: DatasetFacts = store.read_json(facts_uri(problem, refitted.training_set))
     evaluation: Evaluation = store.read_json(refitted.evaluation)
     about = card(problem, evaluation["challenger"], lineage, facts)

@@ -342,7 +342,7 @@ def test_without_findings_nothing_is_read_and_the_page_stands(
     assert drift.since is None and drift.slices == () and drift.contributions
     assert any("No labels have come" in note for note in drift.notes)
 
-    def gone(run_id: str) -> Any:
+    def gone(run_id: str, _sha256: str | None) -> Any:
         raise DataError("the run is gone", where=run_id, cure="none")
 
     monkeypatch.setattr(tracking, "load_model", gone)

@@ -15,6 +15,7 @@ from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release import ladder
 from pipelines.release.ladder import Contender
+from pipelines.release.versions import version_lineage
 from pipelines.stages import stage
 from tests.stages.conftest import HISTORY, configure
 
@@ -39,9 +40,13 @@ def released(loop_after: Callable[..., str]) -> Callable[..., Problem]:
         training = tracking.run_lineage(champion.run_id)["training"]
         other = tracking.find_run(problem, {"training": training, "candidate": "rule"})
         assert other is not None
-        for name in ("problem.json", "reference.json", "held_out.parquet", "lineage.json"):
+        for name in ("problem.json", "reference.json", "held_out.parquet"):
             store.write_bytes(version_uri(problem, "2", name), store.read_bytes(version_uri(problem, "1", name)))
         run_id = TWIN if is_twin else other[0]
+        lineage: dict[str, Any] = {**version_lineage(problem, "1"), "version": "2", "run_id": run_id}
+        lineage.pop("model_sha256", None)
+        sha256 = {} if is_twin else {"model_sha256": tracking.model_sha256(run_id)}
+        store.write_json(version_uri(problem, "2", "lineage.json"), {**lineage, **sha256})
         ladder.start(problem, Contender("2", run_id, HISTORY[1], "better"), "1", champion.run_id, HISTORY[1])
         return problem
 
@@ -53,8 +58,8 @@ def changed(problem: Problem, patch: pytest.MonkeyPatch, scores: Callable[[Any, 
     load = tracking.load_model
     (rollout,) = ladder.read(problem).rollouts
 
-    def loaded(run_id: str) -> Any:
-        model: Any = load(rollout.champion_run if run_id == TWIN else run_id)
+    def loaded(run_id: str, sha256: str | None = None) -> Any:
+        model: Any = load(rollout.champion_run) if run_id == TWIN else load(run_id, sha256)
         if run_id == rollout.challenger_run:
             model.scores = lambda rows: scores(type(model).scores.__get__(model), rows)
         return model

@@ -325,7 +325,7 @@ def test_what_may_pass_by_itself_is_tried_again(released: Released, monkeypatch:
     assert [(shard.variant, shard.version) for shard in shards] == [("champion", "1")] * 3 + [("challenger", "2")] * 3
 
     def failing(error: Exception) -> None:
-        def failed(run_id: str) -> None:
+        def failed(*_of: object) -> None:
             raise error
 
         monkeypatch.setattr(tracking, "load_model", failed)
