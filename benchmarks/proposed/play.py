@@ -81,7 +81,12 @@ def play(name: str, given: Given, folder: Path) -> Result:
 def _partitions(folder: Path) -> tuple[list[str], list[str]]:
     """The history, and the partitions that are played one by one."""
     problem = parse_problem(yaml.safe_load((folder / "problem.yaml").read_text()), folder)
-    keys = problem.partitions.due(datetime.now(UTC))
+    parts = problem.partitions
+    if parts.by_delivery:
+        files = len(list(Path(next(iter(problem.sources.values())).path or "").iterdir()))
+        keys = parts.between(parts.first_key, parts.shift(parts.first_key, files - 1))
+    else:
+        keys = parts.due(datetime.now(UTC))
     return keys[:-PLAYED], keys[-PLAYED:]
 
 
