@@ -12,7 +12,7 @@ from pipelines.errors import NothingToDo
 from pipelines.problem import load_problem, problem_names
 from tests.mlflow_database import mlflow_in
 
-LEARNT_FROM = {"hourly_delay": "2013-03-04"}
+LEARNT_FROM = {"hourly_delay": "2013-03-04", "strike_reports": "1993-10-01"}
 """Of each the last partition of the history that is learnt from."""
 
 

@@ -42,7 +42,7 @@ def check(
     if not names:
         raise ConfigError("there are no problems", where="include/problems", cure="add a folder with a problem.yaml")
     checked = []
-    for number, name in enumerate(names):  # one problem that is wrong hides no other
+    for number, name in enumerate(names, start=1):  # one problem that is wrong hides no other
         with working("checking", quiet=as_json, tells_steps=False) as work:
             work.step(name, number, len(names))
             result = _checked(name, quick, as_json)

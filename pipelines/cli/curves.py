@@ -21,13 +21,13 @@ def curves(problem_name: str, candidate: str, tell: Progress) -> pa.Table:
     from pipelines.training.curves import learning_curve
 
     problem = load_problem(problem_name)
-    tell("label", None, None)
+    tell("label")
     labelled = label(problem_name)
-    tell("sample", None, None)
+    tell("sample")
     sampled = sample(problem_name, labelled)
-    tell("featurize", None, None)
+    tell("featurize")
     featurized = featurize(problem_name, sampled)
-    tell("check", None, None)
+    tell("check")
     checked = check(problem_name, featurized)
     train, validation = (training_sets.split(problem, checked, split) for split in ("train", "validation"))
     return learning_curve(problem, candidate, train, validation, tell=lambda done, of: tell("fits", done, of))

@@ -46,8 +46,8 @@ def reproduce(
             f"{version!r} names no version", where="evergreen reproduce", cure="give one such as flight_delay@7"
         )
     load_environment()
-    with working(f"making {version} again", quiet=as_json):
-        made = make_again(problem_name, number)
+    with working(f"making {version} again", quiet=as_json) as work:
+        made = make_again(problem_name, number, work.step)
     if as_json:
         from pipelines.cli.results import ReproducedVersion
 

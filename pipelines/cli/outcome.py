@@ -47,7 +47,7 @@ class Stages(Observer):
         label = f"{name} {self._begun.count(stage)} of {several}" if several > 1 else name
         places = STAGES[self._dag]
         if self._stage:
-            self._work.step(label, None, None)
+            self._work.step(label)
         else:
             self._work.step(label, places.index(name) + 1, len(places))
 

@@ -18,13 +18,13 @@ from pipelines.cli.terminal import escape
 class Progress(Protocol):
     """Told what begins now, and how many of how many are done where that is known."""
 
-    def __call__(self, step: str, done: int | None, of: int | None, /) -> None: ...
+    def __call__(self, step: str, done: int | None = None, of: int | None = None, /) -> None: ...
 
 
 class Work:
     """Something that takes a while, shown by its title and the step that it is at."""
 
-    def step(self, step: str, done: int | None, of: int | None) -> None:
+    def step(self, step: str, done: int | None = None, of: int | None = None) -> None:
         """What begins now; told again with another count it is the same step."""
 
     def line(self, text: str, *, is_warning: bool = False) -> None:
@@ -39,7 +39,7 @@ class _Moving(Work):
     def __init__(self, bar: Bar, task: TaskID, title: str) -> None:
         self._bar, self._task, self._title = bar, task, title
 
-    def step(self, step: str, done: int | None, of: int | None) -> None:
+    def step(self, step: str, done: int | None = None, of: int | None = None) -> None:
         self._bar.update(self._task, description=escape(f"{self._title}: {step}"), completed=done or 0, total=of)
 
 
@@ -47,7 +47,7 @@ class _Lines(Work):
     def __init__(self, tells_steps: bool) -> None:
         self._tells_steps, self._step, self._began = tells_steps, "", 0.0
 
-    def step(self, step: str, done: int | None, of: int | None) -> None:
+    def step(self, step: str, done: int | None = None, of: int | None = None) -> None:
         if self._tells_steps and step != self._step:
             self.end()
             self._step, self._began = step, time.monotonic()
@@ -88,4 +88,5 @@ class _HowMany(ProgressColumn):
     """How many of how many, where that is known."""
 
     def render(self, task: Task) -> Text:
-        return Text("" if task.total is None else f"{task.completed:.0f} of {task.total:.0f}")
+        is_several = task.total is not None and task.total > 1
+        return Text(f"{task.completed:.0f} of {task.total:.0f}" if is_several else "")

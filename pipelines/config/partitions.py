@@ -235,7 +235,7 @@ class Partitions(Config):
         """
         if isinstance(named, str) or self.every != "hour":
             return self.first_of(named)
-        return self.key_of(self._moment(named + timedelta(days=1), time()) - timedelta.resolution)
+        return self.key_of(self._over(named + timedelta(days=1)).astimezone(UTC) - timedelta.resolution)
 
     def named(self, named: date | str) -> list[str]:
         """All partitions that a day, or a key, names: of hours, those of the day."""
@@ -295,8 +295,7 @@ class Partitions(Config):
         day, zone = self.parse(self.shift(key, 1)), ZoneInfo(self.timezone)
         if isinstance(day, datetime):
             return day.astimezone(zone)
-        first, second = (self._moment(day, time(), fold=fold) for fold in (0, 1))
-        return second if _wall(second.astimezone(UTC) - timedelta(seconds=1), zone).date() < day else first
+        return self._over(day)
 
     def ingested_at(self, key: str) -> datetime:
         """When the partition is ingested: at `at` on the day after it, and never before it has closed.
@@ -421,6 +420,12 @@ class Partitions(Config):
                         cure="let a delivery hold more rows",
                     )
                 return f"d{max(number, 0):05}"
+
+    def _over(self, day: date) -> datetime:
+        """When the day before `day` is over: where clocks go back over midnight, at the second one."""
+        first, second = (self._moment(day, time(), fold=fold) for fold in (0, 1))
+        before = _wall(second.astimezone(UTC) - timedelta(seconds=1), ZoneInfo(self.timezone))
+        return second if before.date() < day else first
 
     def _moment(self, day: date, wall: time, fold: int = 0) -> datetime:
         """When clocks of the zone show a time of a day; see `_shown`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from tempfile import TemporaryDirectory
@@ -43,7 +43,7 @@ class Reproduced:
     builds_on: str | None = None
 
 
-def reproduce(problem_name: str, version: str) -> Reproduced:
+def reproduce(problem_name: str, version: str, tell: Callable[[str], None] = lambda step: None) -> Reproduced:
     """Fit a version's candidate again, on the rows that it learnt from, and score the rows that its gate looked at.
 
     Rows come from the tables as they were, the settings are those that were recorded, the code and the packages those
@@ -51,7 +51,7 @@ def reproduce(problem_name: str, version: str) -> Reproduced:
     that can be made again is a question about that version. On the same machine with the same code and packages the
     scores are equal to the last bit. Whatever differs from what was recorded is named, whether or not it changed a
     score. Nothing is written. Of a version that was fitted again after its gate both models are made again and
-    compared, the one that was tested and the one that serves.
+    compared, the one that was tested and the one that serves. `tell` is told what begins.
 
     Raises:
         DataError: the version has no lineage, or its tables cannot be read as they were.
@@ -62,6 +62,7 @@ def reproduce(problem_name: str, version: str) -> Reproduced:
     from pipelines.training.fit import fit
     from pipelines.training.update import updated
 
+    tell("reading its rows as they were")
     today = load_problem(problem_name)
     recorded = _recorded(today, version)
     problem = _problem(today, version, recorded)
@@ -72,6 +73,7 @@ def reproduce(problem_name: str, version: str) -> Reproduced:
     if parent is not None:
         before = tracking.load_model(recorded.get("parent_run") or _recorded(today, parent)["run_id"])
     served, refit_differences = None, list[str]()
+    tell("fitting")
     with TemporaryDirectory(prefix="evergreen-") as folder:
         train = on_disk(rows["train"], folder) if recorded["is_streamed"] else rows["train"]
         state = NoCheckpoint(problem.training.checkpoint_rounds)
@@ -88,6 +90,7 @@ def reproduce(problem_name: str, version: str) -> Reproduced:
             again = updated(problem, recorded["candidate"], recorded["how"], before, rows["train"], rows["validation"])
         if refit:
             served, refit_differences = _refitted(problem, recorded, refit, again, before, folder)
+    tell("comparing predictions")
     ours, theirs = again.scores(rows["test"]), model.scores(rows["test"])
     if served is not None:
         ours = np.concatenate([ours, served.scores(rows["test"])])

@@ -53,6 +53,8 @@ def test_a_replay_is_told_and_costs_follow_the_file(kettle: Any, tmp_path: Path)
     assert asked == {1: 5, 3: 1}
     shown = run(app, ["decide", "kettle", "--replay", "--first", key(12), "--last", key(13)])
     assert shown.exit_code == 0 and "always" in shown.stdout and "2024-01-13 to 2024-01-14" in shown.stdout
+    assert [line.split("  ")[0] for line in shown.stderr.splitlines()] == [row["policy"] for row in told["policies"]]
+    assert done.stderr == "", "a program is told of no progress"
 
 
 def test_what_was_decided_is_told(kettle: Any) -> None:

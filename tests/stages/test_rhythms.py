@@ -1,4 +1,4 @@
-"""Problems cut into hours, months and quarters: a history, a model, and partitions that are played one by one."""
+"""Problems cut into hours and months: a history, a model, and partitions that are played one by one."""
 
 from __future__ import annotations
 
@@ -64,9 +64,6 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "hours in UTC": Case(
-        {"every": "hour", "first": "2024-11-01"}, 26, ["2024-11-02T02Z", "2024-11-02T03Z", "2024-11-02T04Z"]
-    ),
     "hours while clocks go back": Case(
         {"every": "hour", "first": "2024-11-02T04Z", "timezone": "America/New_York"},
         25,
@@ -82,7 +79,6 @@ CASES = {
         30,
         ["2023-07-01", "2023-08-01", "2023-09-01"],
     ),
-    "quarters": Case({"every": "quarter", "first": "2016-01-01"}, 20, ["2021-01-01", "2021-04-01", "2021-07-01"]),
 }
 
 

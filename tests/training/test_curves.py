@@ -37,8 +37,11 @@ def points(table: pa.Table, kind: str) -> list[dict[str, Any]]:
 
 
 def test_shares_and_windows_are_measured_on_the_validation_rows(problem: Problem, train: pa.Table) -> None:
-    table = learning_curve(problem, "logistic", train, VALIDATION)
+    told: list[tuple[int, int]] = []
+    table = learning_curve(problem, "logistic", train, VALIDATION, tell=lambda *counts: told.append(counts))
     assert table.schema == CURVE
+    fits = len(SHARES) + 3  # all rows are both the whole share and the whole window
+    assert told == [(done, fits) for done in range(fits + 1)]
     shares, windows = points(table, "rows"), points(table, "window")
     assert [(one["size"], one["rows"]) for one in shares] == [(one, round(210 * one)) for one in SHARES]
     assert [(one["size"], one["rows"]) for one in windows] == [(1, 30), (2, 60), (4, 120), (7, 210)]
