@@ -22,6 +22,7 @@ from pipelines.propose.times import EventTime, event_time, grain, later_times, z
 
 FEW_ALLOWED = 12  # different texts that may be all there are
 MOST_HISTORY = 3
+MOST_RULED = 100  # columns
 PROVEN = 200  # rows without a missing value
 NEAR_ZERO = 0.01  # of the largest value: what comes as near to 0 and never below it does not go below it
 USUAL_PAST = 10  # rows of a group that a history feature's window should hold
@@ -196,17 +197,20 @@ def _named(table: Table, option: str, name: str | None) -> Column | None:
 
 
 def _features(table: Table, facts: Mapping[str, Facts], reasons: Mapping[str, str], key: Key) -> list[Feature]:
+    """Columns with their rules; of a wide table the units alone: hundreds of rules nobody reads, and each row costs."""
     kept = [c for c in table.columns if c.name not in reasons and c.kind not in ("time", "other")]
-    values = _few_values(table, facts, kept)
+    is_wide = len(kept) > MOST_RULED
+    values = {} if is_wide else _few_values(table, facts, kept)
     features = []
     for column in kept:
         known = facts[column.name]
         rules: dict[str, Any] = {}
-        if column.kind in ("integer", "float") and (unit := unit_of(column.name)):
+        is_number = column.kind in ("integer", "float")
+        if is_number and (unit := unit_of(column.name)):
             rules["unit"] = unit
-        if not known.nulls and known.rows >= PROVEN:
+        if not is_wide and not known.nulls and known.rows >= PROVEN:
             rules["nullable"] = False
-        if column.kind in ("integer", "float") and known.low is not None and 0 <= known.low <= NEAR_ZERO * known.high:
+        if not is_wide and is_number and known.low is not None and 0 <= known.low <= NEAR_ZERO * known.high:
             rules["min"] = 0
         if column.name in values:
             rules["allowed"] = values[column.name]
