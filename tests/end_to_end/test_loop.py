@@ -195,7 +195,7 @@ def test_the_runs_pages_are_served(airflow: AirflowClient, problem: Problem, tol
         page = httpx.get(airflow.url + links[button], headers=login)
         assert (page.status_code, title in page.text) == (200, True)
         evidence = httpx.get(f"{airflow.url}/evergreen/runs/{run['dag_id']}/{run['dag_run_id']}", headers=login)
-        assert (f'<iframe src="{links[button]}">' in evidence.text) == is_shown
+        assert (f'<iframe src="{links[button]}" sandbox=' in evidence.text) == is_shown
 
 
 def test_people_are_asked_for_labels_and_their_answers_are_statements(
