@@ -40,6 +40,12 @@ class Result(NamedTuple):
     steps: list[Step]
 
 
+def result_of(kept: list[Any]) -> Result:
+    """What JSON has of a result, which is a tuple to it."""
+    *about, steps = kept
+    return Result(*about, [Step(*step) for step in steps])
+
+
 def play(name: str, given: Given, folder: Path) -> Result:
     """Everything in `folder`, each command in a process of its own, every setting at its default."""
     folder.mkdir(parents=True, exist_ok=True)
