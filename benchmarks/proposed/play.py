@@ -42,8 +42,8 @@ class Result(NamedTuple):
 
 def result_of(kept: list[Any]) -> Result:
     """What JSON has of a result, which is a tuple to it."""
-    *about, steps = kept
-    return Result(*about, [Step(*step) for step in steps])
+    name, rows, columns, chosen, steps = kept
+    return Result(name, rows, columns, chosen, [Step(*step) for step in steps])
 
 
 def play(name: str, given: Given, folder: Path) -> Result:
