@@ -68,7 +68,7 @@ def test_one_statement_is_taken_as_it_is(toy: ToyProblem) -> None:
     assert taken(toy(), [said("a", 1, 1, "weak")]) == [], "not a source that was asked for"
 
 
-@pytest.mark.parametrize("key", ["h", "until", "number", "run", "order"])
+@pytest.mark.parametrize("key", ["h", "until", "rank", "run", "order"])
 def test_the_key_may_have_any_name(toy: ToyProblem, key: str) -> None:
     problem = toy(key=key)
     labels = pa.Table.from_pylist(

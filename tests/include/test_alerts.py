@@ -218,7 +218,13 @@ def test_a_bulk_history_is_named_by_its_last_partition(receiver: Receiver, confi
             ("Validation", "reports/2013-04-01_2013-04-01/validation.html"),
         ),
         ("train", "check", DataError("a leak"), "task failed", None),
-        ("train", "gate", GateFailed("AUC 0.6 < 0.7"), "gate refused", ("Evaluation", "evaluations/t-1.html")),
+        (
+            "train",
+            "gate",
+            GateFailed("AUC 0.6 < 0.7"),
+            "gate refused",
+            ("Evaluation", "evaluations/2013-04-01-0123abcd.html"),
+        ),
         ("ask", "ask", AirflowFailException("Airflow's own"), "task failed", None),
     ],
 )
@@ -232,7 +238,9 @@ def test_kinds_of_failure(
     page: tuple[str, str] | None,
 ) -> None:
     configured({"webhook": "ops"})
-    alerts.failed(context(dag, task, error, evaluate=example(Evaluated, training="t-1").model_dump(mode="json")))
+    alerts.failed(
+        context(dag, task, error, evaluate=example(Evaluated, training="2013-04-01-0123abcd").model_dump(mode="json"))
+    )
     sent = receiver.got[0][2]
     assert sent["kind"] == kind and sent["severity"] == ("warning" if kind == "gate refused" else "error")
     links = dict(sent["links"])

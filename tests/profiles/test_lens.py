@@ -9,18 +9,18 @@ from pipelines.monitoring.detect.faults import column_faults
 from pipelines.profiles.lens import fit_lens, seen, view_names
 from pipelines.profiles.profile import Reference, profile, reference
 
-RANDOM = np.random.default_rng(3)
 USUAL = ["bird", "struck", "engine", "no", "damage", "found", "left", "wing"]
 OTHER = ["invoice", "payment", "overdue", "please", "remit", "account", "left", "no"]
 
 
-def partition(words: list[str], length: int = 6, rows: int = 150) -> pa.Table:
-    texts = [None if n % 25 == 0 else " ".join(RANDOM.choice(words, length)) for n in range(rows)]
-    return pa.table({"remarks": pa.array(texts), "score": RANDOM.random(rows)})
+def partition(words: list[str], length: int = 6, rows: int = 150, seed: int = 99) -> pa.Table:
+    random = np.random.default_rng(seed)
+    texts = [None if n % 25 == 0 else " ".join(random.choice(words, length)) for n in range(rows)]
+    return pa.table({"remarks": pa.array(texts), "score": random.random(rows)})
 
 
 def learnt() -> Reference:
-    parts = [partition(USUAL) for _ in range(8)]
+    parts = [partition(USUAL, seed=seed) for seed in range(8)]
     history = pa.concat_tables(
         part.append_column("partition", pa.array([f"{n}"] * 150)) for n, part in enumerate(parts)
     )

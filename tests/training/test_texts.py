@@ -14,15 +14,22 @@ from pipelines.training import texts
 from pipelines.training.model import TRUSTED_TYPES
 from pipelines.training.prepare import Preparation
 
-RANDOM = np.random.default_rng(0)
 TOPICS = [
     ["bird", "struck", "engine", "left"],
     ["deer", "runway", "landing", "gear"],
     ["no", "damage", "found", "taxi"],
 ]
-TOPIC = RANDOM.integers(0, 3, 200)
-REMARKS = [None if n % 20 == 0 else " ".join(RANDOM.choice(TOPICS[topic], 3)) for n, topic in enumerate(TOPIC)]
-ROWS = pa.table({"remarks": pa.array(REMARKS), "n": RANDOM.random(200)})
+TOPIC = np.random.default_rng(0).integers(0, 3, 200)
+
+
+def remarks(seed: int = 1) -> list[str | None]:
+    """Words of each row's topic; nothing in each twentieth."""
+    random = np.random.default_rng(seed)
+    return [None if n % 20 == 0 else " ".join(random.choice(TOPICS[topic], 3)) for n, topic in enumerate(TOPIC)]
+
+
+REMARKS = remarks()
+ROWS = pa.table({"remarks": pa.array(REMARKS), "n": np.random.default_rng(2).random(200)})
 
 
 def prepared(rows: pa.Table = ROWS, **settings: Any) -> Preparation:

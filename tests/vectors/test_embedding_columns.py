@@ -37,11 +37,10 @@ from pipelines.vectors.measures import measured
 
 ToyProblem = Callable[..., Problem]
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
-RANDOM = np.random.default_rng(7)
 ROWS, LENGTH = 400, 4
 KIND = pa.list_(pa.field("element", pa.float32()))
-IS_LATE = RANDOM.random(ROWS) < 0.5
-VALUES = RANDOM.normal(size=(ROWS, LENGTH)) + IS_LATE[:, None] * np.array([0.0, 2.0, 0.0, 0.0])
+IS_LATE = np.random.default_rng(7).random(ROWS) < 0.5
+VALUES = np.random.default_rng(8).normal(size=(ROWS, LENGTH)) + IS_LATE[:, None] * np.array([0.0, 2.0, 0.0, 0.0])
 
 
 @pytest.fixture
@@ -188,13 +187,14 @@ def test_it_is_looked_at_by_its_norm(photographed: Callable[..., Problem]) -> No
     assert (photo["unit"], photo["min"]) == ("norm", pytest.approx(norms.min()))
 
 
-def partition(shift: Any = 0.0, rows: int = 200) -> pa.Table:
-    values = RANDOM.normal(size=(rows, LENGTH)) * [3, 2, 1, 0.5] + np.asarray(shift)
-    return pa.table({"photo": embeddings(values), "score": RANDOM.random(rows)})
+def partition(shift: Any = 0.0, rows: int = 200, seed: int = 99) -> pa.Table:
+    random = np.random.default_rng(seed)
+    values = random.normal(size=(rows, LENGTH)) * [3, 2, 1, 0.5] + np.asarray(shift)
+    return pa.table({"photo": embeddings(values), "score": random.random(rows)})
 
 
 def learnt() -> Reference:
-    parts = [partition().append_column("partition", pa.array([f"{n}"] * 200)) for n in range(8)]
+    parts = [partition(seed=n).append_column("partition", pa.array([f"{n}"] * 200)) for n in range(8)]
     history = pa.concat_tables(parts)
     labels = np.arange(history.num_rows) % 2
     tested = Scored("binary", ("0", "1"), labels, history["score"].to_numpy(), np.ones(len(labels)))

@@ -193,7 +193,8 @@ def test_nothing_starts_after_stop(home: Path, supervisor: Supervisor) -> None:
 
 def test_end_takes_processes_that_are_gone(home: Path, supervisor: Supervisor) -> None:
     supervisor.start(service(home, "one", SLEEP))
-    processes = marked(home)
+    while not (processes := marked(home)):  # until it has become the program that it is to be
+        time.sleep(0.01)
     os.kill(processes[0].pid, signal.SIGKILL)
     supervisor._running["one"].process.wait()
     end(processes)
