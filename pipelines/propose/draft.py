@@ -82,6 +82,8 @@ class Draft:
     """that tell the label well, and are kept"""
     near_leaks: list[str]
     """those of them that may be leaks, for all the table says"""
+    rarest: float
+    """share of the rarest class"""
     shift: float
     """the largest PSI of labels against those before them"""
     accepted: list[str] = field(default_factory=list)
@@ -165,6 +167,7 @@ def draft(name: str, table: Table, wishes: Wishes, now: datetime | None = None) 
         parts,
         out.accepted,
         out.near,
+        _rarest(table, target),
         usual_shift(table, target, time) if time else 0.0,
     )
 
@@ -179,6 +182,17 @@ def _without_stray_capitals(table: Table, facts: Mapping[str, Facts], column: Co
     table.database.execute(f"UPDATE {ROWS} SET {name} = {plain} WHERE {name} IS NOT NULL")
     settled = replace(column, expression=f"lower(trim({column.expression}))")
     return replace(table, columns=[settled if c.name == column.name else c for c in table.columns]), settled
+
+
+def _rarest(table: Table, target: Target) -> float:
+    """Share of the rarest class among the labels; 1 of numbers."""
+    if target.task == "regression":
+        return 1.0
+    (share,) = table.database.execute(
+        f"SELECT min(rows) / sum(rows) FROM (SELECT count(*) AS rows FROM {ROWS} "
+        f"WHERE {target.of_rows} IS NOT NULL GROUP BY {target.of_rows})"
+    ).fetchall()[0]
+    return float(share)
 
 
 def _named(table: Table, option: str, name: str | None) -> Column | None:

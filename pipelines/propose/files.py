@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from pipelines.propose.rhythm import LENGTH
 WIDTH = 110
 MATURE = 4  # one part in so many of the history may be too young to learn from
 ENDS_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+RARE_CLASS = 0.03  # share of rows: the class may be missing among those of a test
 NOTABLE_SHIFT = 0.3  # PSI
 
 
@@ -204,8 +204,16 @@ def _training(draft: Draft) -> str:
 
 
 def _gate(draft: Draft) -> str:
-    gate = json.loads(json.dumps(GATES[draft.target.task]))
+    gate: dict[str, Any] = dict(GATES[draft.target.task])
+    if draft.target.task == "multiclass" and draft.rarest < RARE_CLASS:
+        # A class that is in no test row leaves AUC without a value, and a gate without evidence refuses.
+        chance = round(math.log(len(draft.target.classes)), 3)
+        gate = {"limits": {"log_loss": {"max": chance}}, "gain_over_baselines": {"log_loss": 0.0}}
+        gate |= {"gain_over_champion": {"log_loss": -0.02}, "max_jump": None, "max_champion_fall": None}
+        gate |= {"max_forgotten": None}
     lines = ["gate: # to serve, a model has to beat the baselines for sure and not fall behind the champion"]
+    if "max_jump" in gate:
+        lines.append("  # a class is rare: AUC, which has no value where it is in no test row, decides nothing")
     lines += [f"  {name}: {_flow(value)}" for name, value in gate.items()]
     if draft.shift > NOTABLE_SHIFT:
         allowed = round(1 + 2 * draft.shift, 1)
