@@ -17,6 +17,7 @@ import yaml
 
 from benchmarks import postgres
 from benchmarks.proposed.catalogue import Given, write_table
+from pipelines.ingest.look import come_so_far, newest
 from pipelines.problem import parse_problem
 
 PLAYED = 3  # partitions that are ingested, scored and monitored one by one
@@ -87,12 +88,9 @@ def play(name: str, given: Given, folder: Path) -> Result:
 def _partitions(folder: Path) -> tuple[list[str], list[str]]:
     """The history, and the partitions that are played one by one."""
     problem = parse_problem(yaml.safe_load((folder / "problem.yaml").read_text()), folder)
-    parts = problem.partitions
-    if parts.by_delivery:
-        files = len(list(Path(next(iter(problem.sources.values())).path or "").iterdir()))
-        keys = parts.between(parts.first_key, parts.shift(parts.first_key, files - 1))
-    else:
-        keys = parts.due(datetime.now(UTC))
+    last = newest(problem, come_so_far(problem), datetime.now(UTC))
+    assert last is not None, "check found rows"
+    keys = problem.partitions.between(problem.partitions.first_key, last)
     return keys[:-PLAYED], keys[-PLAYED:]
 
 

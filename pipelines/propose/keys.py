@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -45,12 +45,8 @@ def key_of(
     apart = {target, *(time.columns if time else ())}
     possible = [
         c
-        for c in table.columns
-        if c.kind in ("string", "integer")
-        and c.name not in apart
-        and facts[c.name].nulls == 0
-        and facts[c.name].distinct >= NEARLY * table.count
-        and not _is_text(facts[c.name])
+        for c in _complete(table, facts, ("string", "integer"), apart)
+        if facts[c.name].distinct >= NEARLY * table.count
     ]
     for column in sorted(possible, key=lambda c: -_likely(table, c)):
         if (_likely(table, column) or column.kind == "string" or _counts_rows(facts[column.name])) and exactly_unique(
@@ -87,20 +83,23 @@ def _of_column(column: Column, why: str, table: Table) -> Key:
     return Key(name, column.expression, (column.name,), why)
 
 
-def _beside_time(table: Table, facts: Mapping[str, Facts], time: EventTime | None, target: str) -> Key | None:
-    """The time, with as few columns of names or codes as make rows unlike each other."""
-    if time is None:
-        return None
-    taken = {target, *time.columns}
-    named = [
+def _complete(table: Table, facts: Mapping[str, Facts], kinds: Sequence[str], apart: Collection[str]) -> list[Column]:
+    """Columns of some kinds with a value in each row, which is no text."""
+    return [
         c
         for c in table.columns
-        if c.kind in ("string", "integer", "boolean")
-        and c.name not in taken
-        and facts[c.name].nulls == 0
-        and 1 < facts[c.name].distinct <= table.count / 2
-        and not _is_text(facts[c.name])
+        if c.kind in kinds and c.name not in apart and not facts[c.name].nulls and not _is_text(facts[c.name])
     ]
+
+
+def _repeating(table: Table, facts: Mapping[str, Facts], kinds: Sequence[str], apart: Collection[str]) -> list[Column]:
+    """Those of them whose values come again."""
+    return [c for c in _complete(table, facts, kinds, apart) if 1 < facts[c.name].distinct <= table.count / 2]
+
+
+def _beside_time(table: Table, facts: Mapping[str, Facts], time: EventTime, target: str) -> Key | None:
+    """The time, with as few columns of names or codes as make rows unlike each other."""
+    named = _repeating(table, facts, ("string", "integer", "boolean"), {target, *time.columns})
     named = [c for c in named if not follows_from_time(table, time, c)]
     named = sorted(
         named, key=lambda c: (c.kind != "string" and not words.of(c.name) & words.IDS, -facts[c.name].distinct)
@@ -118,15 +117,7 @@ def _beside_time(table: Table, facts: Mapping[str, Facts], time: EventTime | Non
 
 def _beside_calendar(table: Table, facts: Mapping[str, Facts], target: str) -> Key | None:
     """What a row is of and its year (month, wave), as in a panel of countries and years."""
-    named = [
-        c
-        for c in table.columns
-        if c.kind in ("string", "integer")
-        and c.name != target
-        and facts[c.name].nulls == 0
-        and 1 < facts[c.name].distinct <= table.count / 2
-        and not _is_text(facts[c.name])
-    ]
+    named = _repeating(table, facts, ("string", "integer"), {target})
     periods = [c for c in named if words.of(c.name) & words.PERIODS]
     things = [c for c in named if c not in periods and (c.kind == "string" or words.of(c.name) & words.IDS)]
     things = sorted(things, key=lambda c: -facts[c.name].distinct)[:TRIED]
@@ -143,11 +134,17 @@ def _beside_calendar(table: Table, facts: Mapping[str, Facts], target: str) -> K
 
 def follows_from_time(table: Table, time: EventTime, column: Column) -> bool:
     """Whether a column is a part of the calendar: nearly each time has one value of it."""
+    times, pairs = _times_and_pairs(table, time, column)
+    return times < table.count and pairs <= CALENDAR * times
+
+
+def _times_and_pairs(table: Table, time: EventTime, column: Column) -> tuple[int, int]:
+    """How many different times there are, and how many of a time with a value of the column."""
     name = sql.quote(column.name)
     (times, pairs) = table.database.execute(
         f"SELECT count(DISTINCT {time.of_rows}), count(DISTINCT ({time.of_rows}, {name})) FROM {ROWS}"
     ).fetchall()[0]
-    return bool(times < table.count and pairs <= CALENDAR * times)
+    return int(times), int(pairs)
 
 
 def panel_columns(table: Table, facts: Mapping[str, Facts], time: EventTime) -> list[str]:
@@ -162,10 +159,7 @@ def panel_columns(table: Table, facts: Mapping[str, Facts], time: EventTime) -> 
             continue
         if known.distinct > table.count / REPEATS:
             continue
-        name = sql.quote(column.name)
-        (times, pairs) = table.database.execute(
-            f"SELECT count(DISTINCT {time.of_rows}), count(DISTINCT ({time.of_rows}, {name})) FROM {ROWS}"
-        ).fetchall()[0]
+        times, pairs = _times_and_pairs(table, time, column)
         if pairs >= PANEL * table.count and known.distinct * times <= table.count / DENSE:
             panels.append(column.name)
     return panels

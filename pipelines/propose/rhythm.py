@@ -36,9 +36,6 @@ class Rhythm:
     why: str
     history_until: str | None = None
     until: str | None = None
-    outside: int = 0
-    """rows before the first partition and after the last"""
-    empty: int = 0
     partitions: int = 0
 
 
@@ -129,8 +126,6 @@ def _cut(table: Table, every: str, counts: Mapping[str, int], zone: str, now: da
         why,
         span[-1 - played] if has_past else None,
         span[-1] if has_past else None,
-        left_out,
-        len(empty),
         len(span),
     )
 
