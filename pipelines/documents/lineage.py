@@ -144,3 +144,5 @@ class VersionLineage(Lineage):
     """MLflow run of the model that serves as this version."""
     model_sha256: NotRequired[str]
     """Of the model's file when it was registered; versions of before it was kept have none."""
+    beside_sha256: NotRequired[dict[str, str]]
+    """As `model_sha256`, by MLflow run: of the model that its gate tested, and of the baselines of its training."""

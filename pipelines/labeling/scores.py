@@ -10,7 +10,7 @@ from pipelines import ledger, sql, store
 from pipelines.artifacts import table_schema
 from pipelines.errors import ConfigError, DataError
 from pipelines.problem import Problem, parse_problem
-from pipelines.release.versions import version_problem
+from pipelines.release.versions import load_version, version_problem
 
 
 def champion_scores(problem: Problem, events: pa.Table) -> tuple[np.ndarray | None, str]:
@@ -35,7 +35,7 @@ def champion_scores(problem: Problem, events: pa.Table) -> tuple[np.ndarray | No
     missing = np.flatnonzero(np.isnan(scores))
     if len(missing):
         rows = features(version_problem(problem, version), problem, events.take(missing))
-        scores[missing] = tracking.load_model(champion.run_id).scores(rows)
+        scores[missing] = load_version(problem, version, champion.run_id).scores(rows)
     return scores, f"of which version {version} is least sure"
 
 

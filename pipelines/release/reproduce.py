@@ -23,7 +23,7 @@ from pipelines.errors import ConfigError, DataError
 from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release.lineage import query_hashes, setting_changes, surroundings, surroundings_changes
-from pipelines.release.versions import find_version_lineage, version_problem
+from pipelines.release.versions import find_version_lineage, load_version, version_problem
 
 if TYPE_CHECKING:
     from pipelines.training.model import Model
@@ -57,7 +57,6 @@ def reproduce(problem_name: str, version: str, tell: Callable[[str], None] = lam
         DataError: the version has no lineage, or its tables cannot be read as they were.
         ConfigError: the code of today does not take the recorded settings.
     """
-    from pipelines import tracking
     from pipelines.training.checkpoint import NoCheckpoint
     from pipelines.training.fit import fit
     from pipelines.training.update import updated
@@ -67,11 +66,11 @@ def reproduce(problem_name: str, version: str, tell: Callable[[str], None] = lam
     recorded = _recorded(today, version)
     problem = _problem(today, version, recorded)
     refit = recorded.get("refit")
-    model = tracking.load_model(refit["of"] if refit else recorded["run_id"])
+    model = load_version(today, version, refit["of"] if refit else None)
     rows, parent = _rows(problem, recorded), recorded.get("parent")
     before = None
     if parent is not None:
-        before = tracking.load_model(recorded.get("parent_run") or _recorded(today, parent)["run_id"])
+        before = load_version(today, parent, recorded.get("parent_run"))
     served, refit_differences = None, list[str]()
     tell("fitting")
     with TemporaryDirectory(prefix="evergreen-") as folder:
@@ -94,7 +93,7 @@ def reproduce(problem_name: str, version: str, tell: Callable[[str], None] = lam
     ours, theirs = again.scores(rows["test"]), model.scores(rows["test"])
     if served is not None:
         ours = np.concatenate([ours, served.scores(rows["test"])])
-        theirs = np.concatenate([theirs, tracking.load_model(recorded["run_id"]).scores(rows["test"])])
+        theirs = np.concatenate([theirs, load_version(today, version).scores(rows["test"])])
     differences = _row_changes(problem, recorded, rows) + refit_differences
     if again.threshold != model.threshold:
         differences.append(f"threshold: {model.threshold!r} -> {again.threshold!r}")
@@ -152,13 +151,14 @@ def _refitted(
     problem: Problem, recorded: Lineage, then: Refit, tested: Model, before: Model | None, folder: str
 ) -> tuple[Model, list[str]]:
     """The model that serves, made again from the tested one, and what differs in the rows that it learnt from."""
-    from pipelines import tracking
     from pipelines.release.refit import refit_model, refit_rows
     from pipelines.training.checkpoint import NoCheckpoint
 
     tables = (_pinned(problem, recorded, "events"), _pinned(problem, recorded, "labels"))
     rows = refit_rows(problem, recorded, *tables, then["after"], folder)
-    bases = None if before is None or then["base"] is None else (before, tracking.load_model(then["base"]))
+    parent, bases = recorded.get("parent"), None
+    if parent is not None and before is not None and then["base"] is not None:
+        bases = (before, load_version(problem, parent, then["base"]))
     state = NoCheckpoint(problem.training.checkpoint_rounds)
     model = refit_model(problem, recorded, tested, rows, bases, state)
     now = fingerprint(problem, rows)

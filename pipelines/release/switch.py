@@ -20,7 +20,7 @@ from pipelines.handoffs.training import training_set_of
 from pipelines.metrics.metrics import goodness
 from pipelines.paths import facts_uri, version_uri
 from pipelines.problem import Problem
-from pipelines.release.versions import version_problem, write_version_files
+from pipelines.release.versions import load_version, model_files, version_problem, write_version_files
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -60,6 +60,7 @@ def roll_back(problem: Problem, partition: str, reason: str) -> Switch:
         )
     version = str(before.version)
     _require_files(problem, version)
+    load_version(problem, version, before.run_id)  # what could not serve is no way back
     return _switch(problem, Switch(version, str(champion.version)), partition, ROLLED_BACK, reason)
 
 
@@ -131,7 +132,7 @@ def _register(
 
     baseline = evaluation["baselines"][name]
     run_id = baseline["run_id"]
-    model = tracking.load_model(run_id)
+    model = load_version(problem, str(champion.version), run_id)
     made_of = tracking.run_lineage(run_id)
     pins = training_set_of(made_of)
     test = training_sets.split(trained_problem, pins, "test")
@@ -163,7 +164,7 @@ def _register(
         **made_of,
         "version": version,
         "run_id": run_id,
-        "model_sha256": tracking.model_sha256(run_id),
+        **model_files(run_id, ()),
         "how": "fallback",
         "replaces": str(champion.version),
     }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from typing_extensions import TypedDict
 
 from pipelines import store
 from pipelines.documents.lineage import VersionLineage
@@ -11,6 +14,9 @@ from pipelines.documents.version import VersionFiles
 from pipelines.errors import DataError
 from pipelines.paths import reference_uri, version_uri
 from pipelines.problem import Problem, parse_problem
+
+if TYPE_CHECKING:
+    from pipelines.training.model import Model
 
 
 def write_version_files(problem: Problem, version: str, files: VersionFiles) -> None:
@@ -50,6 +56,49 @@ def find_version_lineage(problem: Problem, version: str) -> VersionLineage | Non
     """What a version is made of; None of a version of before lineages were kept."""
     lineage: VersionLineage | None = store.find_json(version_uri(problem, version, "lineage.json"))
     return lineage
+
+
+class ModelFiles(TypedDict):
+    """SHA-256 of the files of a version's models, as its lineage keeps them."""
+
+    model_sha256: str
+    beside_sha256: dict[str, str]
+
+
+def model_files(run_id: str, beside: Iterable[str]) -> ModelFiles:
+    """Hashes of the file that the model of `run_id` lies in, and of those of the runs `beside` it."""
+    from pipelines import tracking
+
+    others = {run: tracking.model_sha256(run) for run in sorted(set(beside) - {run_id})}
+    return {"model_sha256": tracking.model_sha256(run_id), "beside_sha256": others}
+
+
+def load_version(problem: Problem, version: str, run_id: str | None = None) -> Model:
+    """The model of a version. All that load one do so here, where its file is held against what was registered.
+
+    `run_id`: of its MLflow run, or of another model that belongs to the version: the one that its gate tested, or a
+    baseline of its training; None: as the lineage says. A file of before hashes were kept is taken as it is.
+
+    Raises:
+        DataError: the file is another than was registered, or cannot be trusted, or is gone.
+    """
+    from pipelines import tracking
+
+    made_of = find_version_lineage(problem, version)
+    if run_id is None:
+        run_id = (made_of or version_lineage(problem, version))["run_id"]
+    return tracking.load_model(run_id, registered_sha256(made_of, run_id) if made_of else None)
+
+
+def registered_sha256(made_of: VersionLineage, run_id: str) -> str | None:
+    """SHA-256 that a run's model had when the version was registered; None: it was not kept.
+
+    >>> made_of = {"run_id": "a", "model_sha256": "1f", "beside_sha256": {"b": "2f"}}
+    >>> [registered_sha256(made_of, run_id) for run_id in ("a", "b", "c")]
+    ['1f', '2f', None]
+    """
+    own = {made_of["run_id"]: made_of.get("model_sha256")}
+    return {**made_of.get("beside_sha256", {}), **own}.get(run_id)
 
 
 class Taught(NamedTuple):

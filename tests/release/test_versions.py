@@ -7,10 +7,18 @@ from typing import Any
 
 import pytest
 
+from pipelines import tracking
 from pipelines.errors import DataError
-from pipelines.release.versions import learnt_by, taught, version_lineage, version_problem, write_version_files
+from pipelines.release.versions import (
+    learnt_by,
+    load_version,
+    taught,
+    version_lineage,
+    version_problem,
+    write_version_files,
+)
 from pipelines.stages.monitor.past import taught_by
-from tests.conftest import ToyProblem
+from tests.conftest import ROOT, ToyProblem
 
 SCRATCH: dict[str, Any] = {
     "how": "scratch",
@@ -57,3 +65,45 @@ def test_the_way_back_ends_where_a_version_is_its_own_ancestor(
         taught(problem, "1")
     with pytest.raises(DataError, match="made from itself"):
         taught_by(problem, version_lineage(problem, "1"))
+
+
+MODELS: dict[str, Any] = {"run_id": "serves", "model_sha256": "1f", "beside_sha256": {"tested": "2f"}}
+
+
+@pytest.mark.parametrize(
+    ("lineage", "run_id", "compared_with"),
+    [
+        (MODELS, None, ("serves", "1f")),
+        (MODELS, "serves", ("serves", "1f")),
+        (MODELS, "tested", ("tested", "2f")),
+        ({"run_id": "serves"}, None, ("serves", None)),
+        (None, "serves", ("serves", None)),
+    ],
+)
+def test_a_version_is_loaded_as_the_very_file_that_was_registered(
+    toy: ToyProblem,
+    store_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lineage: Any,
+    run_id: str | None,
+    compared_with: tuple[str, str | None],
+) -> None:
+    problem = toy()
+    if lineage is not None:
+        write_version_files(problem, "1", {"lineage.json": lineage})
+    loaded: list[tuple[str, str | None]] = []
+    monkeypatch.setattr(tracking, "load_model", lambda *of: loaded.append(of))
+    load_version(problem, "1", run_id)
+    assert loaded == [compared_with]
+
+
+def test_nobody_else_loads_a_version() -> None:
+    """Who loads a model by its run alone has one that no version has: a candidate, or what its gate has let through."""
+    by_run = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("pipelines", "include", "plugins", "dags")
+        for path in (ROOT / folder).rglob("*.py")
+        if "tracking.load_model(" in path.read_text()
+    }
+    candidates = {"stages/train/evaluate.py", "stages/train/refit.py", "labeling/scores.py"}
+    assert by_run == {f"pipelines/{name}" for name in {"release/versions.py", *candidates}}

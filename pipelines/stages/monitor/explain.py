@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipelines import store
 from pipelines.errors import PermanentError
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.monitoring import Diagnosed, Explained
 from pipelines.monitoring.diagnose.finding import Diagnosis
-from pipelines.paths import version_uri
+from pipelines.release.versions import load_version
 from pipelines.stages.monitor import evidence
 from pipelines.stages.monitor.past import Past, past
 from pipelines.stages.waiting import handed_on
 
 if TYPE_CHECKING:
-    from pipelines.documents.lineage import VersionLineage
     from pipelines.monitoring.detect.detection import LabelledPartition
     from pipelines.monitoring.explain.contribution import Contribution, ScoreShift
     from pipelines.monitoring.explain.error_slices import ErrorSlice
@@ -156,10 +154,7 @@ def _slices(what_was: Past, labelled: list[str], since: str | None) -> _Slices:
 
 
 def _model(what_was: Past) -> Model:
-    from pipelines import tracking
-
-    lineage: VersionLineage = store.read_json(version_uri(what_was.problem, what_was.version, "lineage.json"))
-    return tracking.load_model(lineage["run_id"], lineage.get("model_sha256"))
+    return load_version(what_was.problem, what_was.version)
 
 
 def shown_performance(part: LabelledPartition) -> LabelledPartition:

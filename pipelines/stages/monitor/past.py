@@ -35,6 +35,7 @@ from pipelines.profiles.profile import KEPT_PARTITIONS, Profiles, Reference, fro
 from pipelines.release.assign import champions_predictions
 from pipelines.release.versions import (
     learnt_by,
+    load_version,
     measured_run,
     require_new,
     threshold_of,
@@ -153,14 +154,15 @@ class Past(ServedVersion):
         elif version_problem(problem, str(previous.version)).feature_set != problem.feature_set:
             unmeasured[Action.ROLL_BACK] = "the version before has other features"
         else:
-            others[Action.ROLL_BACK] = tracking.load_model(previous.run_id).scores
+            others[Action.ROLL_BACK] = load_version(problem, str(previous.version), previous.run_id).scores
         is_fallback = champion.tags.get("kind") == "fallback"
         baseline = None if is_fallback else _baseline(trained_problem, str(champion.run_id))
         if baseline is None:
             unmeasured[Action.FALL_BACK] = NO_BASELINE
         else:
-            others[Action.FALL_BACK] = tracking.load_model(baseline).scores
-        return Alternatives(tracking.load_model(twin or champion.run_id).scores, others, unmeasured)
+            others[Action.FALL_BACK] = load_version(problem, self.version, baseline).scores
+        model = load_version(problem, self.version, twin or champion.run_id)
+        return Alternatives(model.scores, others, unmeasured)
 
     def profiles(self) -> dict[str, Profiles]:
         """By partition, oldest first: of those that the version was made from, then of those that it scored."""

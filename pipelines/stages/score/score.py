@@ -15,7 +15,7 @@ from pipelines.errors import EvergreenError, TransientError
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.scoring import ScoredShard, Shard
 from pipelines.paths import score_staging_uri
-from pipelines.release.versions import find_version_lineage, version_problem
+from pipelines.release.versions import load_version, version_problem
 from pipelines.stages.score.shards import events_to_score
 
 if TYPE_CHECKING:
@@ -42,14 +42,12 @@ def score(problem_name: str, shard: Shard) -> ScoredShard:
 
 
 def _score(problem_name: str, shard: Shard) -> ScoredShard:
-    from pipelines import tracking
     from pipelines.features.featurize import featurize
     from pipelines.scoring.score import score as score_rows
 
     problem = problem_of(problem_name, shard)
     trained_problem = version_problem(problem, shard.version)
-    made_of = find_version_lineage(problem, shard.version)
-    model = tracking.load_model(shard.run_id, made_of.get("model_sha256") if made_of else None)
+    model = load_version(problem, shard.version, shard.run_id)
     events = store.dataset(problem, "events", shard.events_version)
     labels = store.dataset(problem, "labels", shard.labels_version)
     rows_of_shard = sql.query(

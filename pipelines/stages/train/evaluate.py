@@ -19,7 +19,7 @@ from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Checked, Evaluated, Trained
 from pipelines.paths import evaluation_uri
 from pipelines.problem import Problem
-from pipelines.release.versions import learnt_by, measured_run, taught, version_lineage, version_problem
+from pipelines.release.versions import learnt_by, load_version, measured_run, taught, version_lineage, version_problem
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -204,7 +204,7 @@ def _champion(problem: Problem, checked: Checked, version: ModelVersion, test: p
     twin = measured_run(problem, number)
     is_twin = twin is not None and (problem.training.refit or not tested.isdisjoint(learnt_by(problem, number)))
     run_id = twin if twin is not None and is_twin else version.run_id
-    model = tracking.load_model(run_id)
+    model = load_version(problem, number, run_id)
     outcome = _scored(problem, model, rows)
     until = tracking.run_tag(run_id, "trained_until")
     promoted = at_promotion(tracking.run_evaluation(run_id))

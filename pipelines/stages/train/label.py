@@ -20,7 +20,7 @@ from pipelines.handoffs.config import pin
 from pipelines.handoffs.training import BuildsOn, HeldOut, Labelled, Planned
 from pipelines.paths import labelled_uri
 from pipelines.problem import Problem, load_problem
-from pipelines.release.versions import find_version_lineage, measured_run, taught, version_problem
+from pipelines.release.versions import find_version_lineage, load_version, measured_run, taught, version_problem
 
 
 def label(
@@ -209,7 +209,7 @@ def _champion(problem: Problem, how: How) -> BuildsOn:
         raise ConfigError(f"version {number} is {name}, which is no candidate to go on with", where=where, cure=cure)
     tested = measured_run(problem, number) if problem.training.refit else None
     run_id = tested or version.run_id
-    model = tracking.load_model(run_id)
+    model = load_version(problem, number, run_id)
     reason = why_not_continued(problem, name, model) if how == "continue" else why_not_recalibrated(model)
     if reason:
         raise ConfigError(f"version {number} cannot be updated so: {reason}", where=where, cure=cure)

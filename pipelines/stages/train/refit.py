@@ -20,7 +20,7 @@ from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Gated, Refitted, training_set_of
 from pipelines.paths import train_staging_uri
 from pipelines.problem import Problem
-from pipelines.release.versions import taught, version_lineage
+from pipelines.release.versions import load_version, taught, version_lineage
 from pipelines.stages.train.checkpoints import StoredCheckpoint
 
 if TYPE_CHECKING:
@@ -91,7 +91,10 @@ def _refit(problem: Problem, gated: Gated, recorded: Lineage, run_id: str, tags:
         base = version_lineage(problem, parent)["run_id"]
         after = max(taught(problem, parent).partitions)
         # A training that began before there were refits went on from what serves.
-        bases = (tracking.load_model(recorded.get("parent_run") or base), tracking.load_model(base))
+        bases = (
+            load_version(problem, parent, recorded.get("parent_run") or base),
+            load_version(problem, parent, base),
+        )
     state = StoredCheckpoint(f"{train_staging_uri(problem, recorded['training'])}/refit.checkpoint", problem)
     with TemporaryDirectory(prefix="evergreen-refit-") as folder:
         tables = (_pinned(problem, recorded, "events"), _pinned(problem, recorded, "labels"))

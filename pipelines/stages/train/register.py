@@ -9,7 +9,7 @@ from pipelines.documents.lineage import VersionLineage
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Refitted, Registered
 from pipelines.paths import facts_uri, version_uri
-from pipelines.release.versions import write_version_files
+from pipelines.release.versions import model_files, write_version_files
 
 
 def register(problem_name: str, refitted: Refitted) -> Registered:
@@ -34,14 +34,15 @@ def register(problem_name: str, refitted: Refitted) -> Registered:
         **({"tested_run": refitted.tested_run} if refitted.tested_run != run_id else {}),
     }
     version = tracking.register(problem, run_id, tags)
+    evaluation: Evaluation = store.read_json(refitted.evaluation)
+    baselines = evaluation.get("baselines", {})
     lineage: VersionLineage = {
         **made_of,
         "version": version,
         "run_id": run_id,
-        "model_sha256": tracking.model_sha256(run_id),
+        **model_files(run_id, [refitted.tested_run, *(baseline["run_id"] for baseline in baselines.values())]),
     }
     facts: DatasetFacts = store.read_json(facts_uri(problem, refitted.training_set))
-    evaluation: Evaluation = store.read_json(refitted.evaluation)
     about = card(problem, evaluation["challenger"], lineage, facts)
     write_version_files(
         problem,

@@ -18,6 +18,7 @@ from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import BuildsOn, Checked, Trained
 from pipelines.paths import train_staging_uri
 from pipelines.problem import Problem
+from pipelines.release.versions import load_version
 from pipelines.stages.train.checkpoints import StoredCheckpoint
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
         if champion:
             searched = tracking.run_lineage(champion.run_id)["parameters"]
             learnt_from = _in_memory(problem, learnt_from, f"how: {checked.how}", "update")
-            before = tracking.load_model(champion.run_id)
+            before = load_version(problem, champion.version, champion.run_id)
             model = updated(problem, candidate, checked.how, before, learnt_from, validation)
             _require_new(problem, before, model, champion.version)
         else:

@@ -18,7 +18,7 @@ from pipelines import ledger, local_run, store, tracking
 from pipelines.dataset import training_sets
 from pipelines.dataset.fingerprint import fingerprint
 from pipelines.documents.lineage import VersionLineage
-from pipelines.errors import GateFailed
+from pipelines.errors import DataError, GateFailed
 from pipelines.evaluation.gate.refitted import RefitCheck
 from pipelines.handoffs.training import training_set_of
 from pipelines.paths import version_uri
@@ -135,6 +135,15 @@ def test_what_serves_has_learnt_from_the_newest_partitions_and_what_was_tested_h
     card = store.read_bytes(version_uri(config, "1", "card.md")).decode()
     assert f"fitted again after its gate on {made_of['refit']['rows']['rows']} rows" in card
     assert reproduce(NAME, "1").identical, "both models are made again, bit for bit"
+
+    baselines = tracking.run_evaluation(twin)["baselines"].values()
+    beside = made_of["beside_sha256"]
+    assert set(beside) == {twin, *(baseline["run_id"] for baseline in baselines)}
+    changed = made_of | {"beside_sha256": beside | {twin: "0" * 64}}
+    store.write_json(version_uri(config, "1", "lineage.json"), changed)
+    for start in (lambda: reproduce(NAME, "1"), lambda: local_run.train(NAME, how="recalibrate")):
+        with pytest.raises(DataError, match="another than was registered"):
+            start()
 
 
 def test_rows_that_are_read_from_disk_are_the_rows_in_memory(kept: None, tmp_path: Path) -> None:
