@@ -104,6 +104,12 @@ class Rollout:
         return rung if self.share is None else rung._replace(share=self.share)
 
     @property
+    def approver(self) -> str | None:
+        """Who answered last when people were asked; None: nobody has."""
+        answered = [row for row in self.rows if row["action"] == "answered"]
+        return None if not answered else str(answered[-1]["evidence"].get("user") or answered[-1]["verdict"])
+
+    @property
     def next_rung(self) -> Rung:
         return self.settings.rungs[self.rung + 1]
 

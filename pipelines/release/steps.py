@@ -45,9 +45,11 @@ def move(problem: Problem, rollout: Rollout, partition: str, share: float, reaso
 
 def promote(problem: Problem, rollout: Rollout, partition: str, reason: str, approved_by: str | None = None) -> None:
     """Let the challenger serve everything. The registry first: what serves then is what the ledger says, at the latest
-    after the next try. One that is done is not done again: the version may have been rolled back since."""
+    after the next try. One that is done is not done again: the version may have been rolled back since. Of one that was
+    begun, and is ended by another run, who approved it is known from the ledger."""
     from pipelines import tracking
 
+    approved_by = approved_by or rollout.approver
     if rollout.state != "promoted":
         tracking.promote(problem, rollout.challenger)
     ledger.record(

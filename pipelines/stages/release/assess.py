@@ -32,13 +32,14 @@ def assess(problem_name: str, partition: str) -> Assessed:
     problem.partitions.parse(partition)
     rollout = _under_way(problem)
     serves = str(tracking.serving(problem).version)
+    is_promoted = serves == rollout.challenger  # its promotion was begun, and not ended
     comparison = compare(problem, rollout, judgeable(problem, partition))
     verdict, reason = judged(rollout, comparison)
-    if serves == rollout.challenger:  # its promotion was begun, and not ended
+    if is_promoted:
         verdict, reason = "promote", rollout.reason
     elif serves != rollout.champion:
         verdict, reason = "overtaken", f"version {serves} serves by now"
-    asks = _asks(problem, rollout, verdict)
+    asks = not is_promoted and _asks(problem, rollout, verdict)
     if asks and rollout.question is not None:
         asks, verdict = False, "hold"
         reason = f"an answer is waited for, asked at {rollout.question.partition}: {reason}"
