@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from pipelines.cli import check, data, models, monitoring, new, releases, run, status
+from pipelines.cli import check, data, maintain, models, monitoring, new, releases, run, status
 from pipelines.cli.arguments import ProblemName
 from pipelines.cli.exits import ExitCode, exit_code
 from pipelines.cli.terminal import console, escape, notice_json, notices, print_json, wants_json
@@ -189,6 +189,7 @@ app.command("roll-back")(models.roll_back)
 app.command("fall-back")(models.fall_back)
 app.command()(releases.release)
 app.command()(monitoring.decide)
+app.command()(maintain.vacuum)
 
 
 def _play(problem: Problem, until: str | None) -> None:

@@ -308,6 +308,27 @@ class Turned(Result):
     """false: it was so before."""
 
 
+class Leftover(Result):
+    """Something that no registered version rests on, and that nobody has written to for long."""
+
+    kind: str
+    """`table files`, `features`, `staging`, `model files`, `trial`, `unfinished run` or `reports`."""
+    where: str
+    files: int
+    bytes: int
+    reason: str
+
+
+class Vacuumed(Result):
+    """What has gone; of a dry run, what would go."""
+
+    problem: str
+    dry_run: bool
+    leftovers: list[Leftover]
+    files: int
+    bytes: int
+
+
 RESULTS: dict[str, type[Result] | list[type[Result]]] = {
     "status": [State],
     "status --on": [Served],
@@ -318,6 +339,7 @@ RESULTS: dict[str, type[Result] | list[type[Result]]] = {
     "roll-back": Switched,
     "fall-back": Switched,
     "release": Releases,
+    "vacuum": Vacuumed,
     "decide": [Decision],
     "decide --replay": Replayed,
     "quarantine list": Quarantined,

@@ -10,11 +10,13 @@ anything (`copies`).
 
 from pipelines.store.address import storage_options, store_uri, table_uri
 from pipelines.store.files import (
+    Stored,
     delete,
     delete_folder,
     exists,
     find_bytes,
     find_json,
+    listing,
     read_bytes,
     read_json,
     write_bytes,
@@ -33,6 +35,7 @@ from pipelines.store.tables import (
 )
 
 __all__ = [
+    "Stored",
     "append_once",
     "begin",
     "dataset",
@@ -43,6 +46,7 @@ __all__ = [
     "find_json",
     "finish",
     "finished",
+    "listing",
     "partition_files",
     "partition_keys",
     "read_bytes",

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.errors import DataError
 from pipelines.store import objects
 from pipelines.store.address import is_far
 from pipelines.store.explained import explained
 from pipelines.store.scope import Kept, current
+
+
+class Stored(NamedTuple):
+    """A file of the store."""
+
+    uri: str
+    size: int
+    """bytes"""
+    modified: float
+    """when it was written, in Unix seconds by the store's clock"""
 
 
 def read_bytes(uri: str) -> bytes:
@@ -97,6 +108,20 @@ def has_folder(uri: str) -> bool:
         if is_far(uri):
             return next(objects.listing(f"{uri}/", most=1), None) is not None
         return local(uri).is_dir()
+
+
+def listing(uri: str) -> Iterator[Stored]:
+    """All files in a folder and in the folders within; none where there is no such folder."""
+    with explained(uri):
+        if is_far(uri):
+            bucket = objects.bucket_of(uri)
+            for entry in objects.listing(f"{uri}/"):
+                yield Stored(f"s3://{bucket}/{entry.key}", entry.size, entry.modified)
+            return
+        for path in sorted(local(uri).rglob("*")):
+            if path.is_file():
+                about = path.stat()
+                yield Stored(f"file://{path}", about.st_size, about.st_mtime)
 
 
 def kept() -> Kept:

@@ -33,6 +33,8 @@ class Listed(NamedTuple):
     """bytes"""
     etag: str
     """another one whenever the content is"""
+    modified: float
+    """when it was written, in Unix seconds by the store's clock"""
 
 
 def read(uri: str) -> bytes:
@@ -106,7 +108,7 @@ def listing(uri: str, after: str = "", most: int = 1000) -> Iterator[Listed]:
         with _as_os_errors():
             page = _client().list_objects_v2(**asked)
         for entry in page.get("Contents", []):
-            yield Listed(entry["Key"], entry["Size"], entry["ETag"])
+            yield Listed(entry["Key"], entry["Size"], entry["ETag"], entry["LastModified"].timestamp())
         if not page.get("IsTruncated"):
             return
         asked["ContinuationToken"] = page["NextContinuationToken"]

@@ -9,6 +9,17 @@ from __future__ import annotations
 import logging
 import os
 
+from pipelines.tracking.kept import (
+    Registered,
+    Size,
+    TrainingRun,
+    aliases,
+    delete_run,
+    delete_run_files,
+    run_files,
+    training_runs,
+    versions,
+)
 from pipelines.tracking.registry import (
     challenge,
     champion,
@@ -37,10 +48,16 @@ from pipelines.tracking.runs import (
 from pipelines.tracking.trials import RunTrials
 
 __all__ = [
+    "Registered",
     "RunTrials",
+    "Size",
+    "TrainingRun",
+    "aliases",
     "annotate",
     "challenge",
     "champion",
+    "delete_run",
+    "delete_run_files",
     "describe",
     "fail",
     "find_run",
@@ -55,10 +72,13 @@ __all__ = [
     "roll_back",
     "run_evaluation",
     "run_file",
+    "run_files",
     "run_lineage",
     "run_tag",
     "serving",
     "start_candidate",
+    "training_runs",
+    "versions",
 ]
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")

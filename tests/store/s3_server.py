@@ -80,9 +80,11 @@ class Handler(BaseHTTPRequestHandler):
         name, query = self._asked()
         content = self._body()
         if "delete" in query:
-            for key in re.findall(rb"<Key>(.*?)</Key>", content):
+            keys = re.findall(rb"<Key>(.*?)</Key>", content)
+            for key in keys:
                 self.server.objects.pop(f"{name.strip('/')}/{unescape(key.decode())}", None)
-            self._answer(200, b"<DeleteResult></DeleteResult>")
+            deleted = b"".join(b"<Deleted><Key>%s</Key></Deleted>" % key for key in keys)
+            self._answer(200, b"<DeleteResult>%s</DeleteResult>" % deleted)
         elif "uploads" in query:
             upload = f"{uuid4()}"
             self.server.uploads[upload] = {}

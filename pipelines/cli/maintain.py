@@ -1,0 +1,85 @@
+"""The command `evergreen vacuum`: what looks after that which has piled up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.arguments import AsJson, ProblemName
+from pipelines.cli.progress import working
+from pipelines.cli.terminal import console, escape, print_json
+from pipelines.embedded import load_environment
+from pipelines.problem import load_problem
+
+if TYPE_CHECKING:
+    from pipelines.cli.results import Vacuumed
+
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def vacuum(
+    problem_name: ProblemName,
+    older_than: Annotated[int, typer.Option(min=1, help="days; nothing that is younger goes")] = 30,
+    reports: Annotated[int | None, typer.Option(min=1, help="days; pages that are older go too; default: all stay")] = (
+        None
+    ),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go, and let it stay")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete what nobody needs any more: old table files, staging of runs that are gone, candidates' files, trials.
+
+    What a registered version rests on stays, so that it can be made again: the versions of tables that its lineage
+    names, and the files of its own model, of those it went on from and of its baselines.
+
+    Example:
+        evergreen vacuum flight_delay --dry-run
+        evergreen vacuum flight_delay --older-than 60 --reports 365
+    """
+    import time
+    from datetime import timedelta
+
+    from pipelines.cli.results import Leftover, Vacuumed
+    from pipelines.maintenance.vacuum import leftovers
+
+    load_environment()
+    problem = load_problem(problem_name)
+    pages = None if reports is None else timedelta(days=reports)
+    gone = []
+    with working(f"{problem_name}: looking for what nobody needs", quiet=as_json, tells_steps=False) as work:
+        for leftover in leftovers(problem, time.time(), timedelta(days=older_than), pages):
+            work.step(leftover.where)
+            if not dry_run:
+                leftover.remove()
+            fields = leftover._asdict()
+            gone.append(Leftover.model_validate({name: fields[name] for name in Leftover.model_fields}))
+    files, size = (sum(getattr(leftover, name) for leftover in gone) for name in ("files", "bytes"))
+    result = Vacuumed(problem=problem_name, dry_run=dry_run, leftovers=gone, files=files, bytes=size)
+    if as_json:
+        print_json(result)
+    else:
+        _show_vacuumed(result)
+
+
+def _show_vacuumed(result: Vacuumed) -> None:
+    for leftover in result.leftovers:
+        amount = f"{leftover.files:>6,} files {in_units(leftover.bytes):>9}" if leftover.files else " " * 22
+        console.print(f"{leftover.kind:<14} {amount}  {escape(leftover.where)}", soft_wrap=True)
+        console.print(f"[dim]{'':<39}{escape(leftover.reason)}[/]", soft_wrap=True)
+    if not result.leftovers:
+        console.print("nothing that could go")
+        return
+    what = "would go; without --dry-run it does" if result.dry_run else "are gone"
+    console.print(f"{result.files:,} files, {in_units(result.bytes)}, {what}")
+
+
+def in_units(size: float) -> str:
+    """
+    >>> in_units(0), in_units(2_500_000)
+    ('0 B', '2.5 MB')
+    """
+    for unit in UNITS:
+        if size < 1000 or unit == UNITS[-1]:
+            break
+        size /= 1000
+    return f"{size:,.1f} {unit}" if unit != "B" else f"{size:.0f} B"
