@@ -38,8 +38,9 @@ def featurize(
     with sql.connection({}, is_private=True) as database:
         database.register("targets", targets)
         if problem.features.history:
-            database.register("events", _that_may_count(problem, targets, events))
-            database.register("labels", _that_may_count(problem, targets, labels))
+            counted_events, counted_labels = _that_may_count(problem, targets, events, labels)
+            database.register("events", counted_events)
+            database.register("labels", counted_labels)
             add_history(problem, database)
         yield from database.sql(_features(problem)).to_arrow_reader(batch_rows)
 
@@ -85,18 +86,35 @@ def featurize_row(problem: Problem, event: dict[str, Any], events: Any, labels: 
     return features_of_row
 
 
-def _that_may_count(problem: Problem, targets: Any, statements: Any) -> Any:
-    """The statements that some target's window may reach: files without any are passed over."""
+def _that_may_count(problem: Problem, targets: Any, events: Any, labels: Any) -> tuple[Any, Any]:
+    """The statements of `events` and `labels` that some target's window may reach: files without any are passed over.
+
+    A label about an older event does not count, but may stand before one that would: where people say it, or where it
+    arrived in the window. (No label is known before its event, so what it stands before arrived in the window too.)
+    Where such a label has the key of an event that is reached, events back to its own tell whether the key came again.
+    """
     times = sql.query("SELECT min(cutoff_time) AS a, max(cutoff_time) AS z FROM targets", {"targets": targets})
     earliest, latest = times["a"][0].as_py(), times["z"][0].as_py()
     if earliest is None:
-        return statements
+        return events, labels
     longest = max(feature.window_days for feature in problem.features.history.values())
-    since = earliest - timedelta(days=min(longest, earliest.toordinal() - 2))
-    may_count = pc.field("event_time") >= pc.scalar(since)
-    if "source" in statements.schema.names:  # what people say outranks the rest wherever it stands
-        may_count |= pc.field("source") == "hand"
-    return statements.filter(may_count & (pc.field("known_time") < pc.scalar(latest)))
+    start = earliest - timedelta(days=min(longest, earliest.toordinal() - 2))
+    since = pc.scalar(start)
+    # By partition, as files are told apart by it: no file says when its labels were known.
+    partitions = problem.partitions
+    arrived = partitions.key_of(max(start, partitions.start(partitions.first_key)))
+    is_known = pc.field("known_time") < pc.scalar(latest)
+    is_reached = pc.field("event_time") >= since
+    may_stand = is_reached | (pc.field("partition") >= arrived) | (pc.field("source") == "hand")
+    standing = labels.filter(may_stand & is_known)
+    if any(feature.of == "label" for feature in problem.features.history.values()):
+        key = sql.quote(problem.key)
+        tables = {"older": standing.filter(~is_reached), "reached": events.filter(is_reached & is_known)}
+        query = f"SELECT min(event_time) AS oldest FROM older WHERE {key} IN (SELECT {key} FROM reached)"
+        oldest = sql.query(query, tables)["oldest"][0].as_py()
+        if oldest is not None:
+            is_reached |= pc.field("event_time") >= pc.scalar(oldest)
+    return events.filter(is_reached & is_known), standing
 
 
 def _features(problem: Problem) -> str:

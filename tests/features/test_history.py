@@ -120,13 +120,14 @@ def worlds(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
                 }
             )
         for source in draw(st.lists(st.sampled_from(["natural", "natural", "hand", "weak"]), max_size=3)):
-            known = draw(hours)
+            about = draw(st.just(happens) | hours)
+            known = max(about, draw(hours))  # ingest refuses a label that is known before its event
             labels.append(
                 {
                     "kettle_id": f"k{number}",
-                    "partition": "2024-01-01",
-                    "event_time": START + HOUR * draw(st.just(happens) | hours),
-                    "known_time": START + HOUR * known,
+                    "partition": moment(known).date().isoformat(),
+                    "event_time": moment(about),
+                    "known_time": moment(known),
                     "label": draw(st.integers(0, 1)),
                     "source": source,
                     "confidence": 1.0,
@@ -266,8 +267,18 @@ def test_labels_of_other_tasks_have_a_history_too(
             assert found[target["kettle_id"]][name] == (expected if exact else pytest.approx(expected, abs=1e-6))
 
 
-def test_a_label_counts_for_the_event_of_its_own_time_where_a_key_comes_again(toy: ToyProblem) -> None:
-    history = {"rate": {"by": ["shelf"], "of": "label", "function": "mean", "window_days": 4}}
+@pytest.mark.parametrize(
+    ("window", "source", "known", "expected"),
+    [
+        (4, "natural", 2, 1.0),
+        (1, "hand", 2, None),  # the first event lies before all windows, and its label is read all the same
+        (1, "natural", 30, None),
+    ],
+)
+def test_a_label_counts_for_the_event_of_its_own_time_where_a_key_comes_again(
+    toy: ToyProblem, window: int, source: str, known: int, expected: float | None
+) -> None:
+    history = {"rate": {"by": ["shelf"], "of": "label", "function": "mean", "window_days": window}}
     problem = toy(**{"features.history": history})
 
     def event(hour: int, shelf: str, key: str = "again") -> dict[str, Any]:
@@ -286,15 +297,14 @@ def test_a_label_counts_for_the_event_of_its_own_time_where_a_key_comes_again(to
             "age": 1,
         }
 
-    def said(hour: int, label: int) -> dict[str, Any]:
-        time = START + HOUR * hour
+    def said(hour: int, label: int, source: str, known: int) -> dict[str, Any]:
         return {
             "kettle_id": "again",
-            "partition": "2024-01-01",
-            "event_time": time,
-            "known_time": time + HOUR,
+            "partition": moment(known).date().isoformat(),
+            "event_time": moment(hour),
+            "known_time": moment(known),
             "label": label,
-            "source": "natural",
+            "source": source,
             "confidence": 1.0,
             "labeler": "",
             "superseded_time": None,
@@ -304,10 +314,12 @@ def test_a_label_counts_for_the_event_of_its_own_time_where_a_key_comes_again(to
     asked = [event(48, "top", "a"), event(48, "bottom", "b")]
     schema = table_schema(problem, "events")
     events = pa.Table.from_pylist([event(1, "top"), event(25, "bottom"), *asked], schema=schema)
-    labels = pa.Table.from_pylist([said(1, 1), said(25, 0)], schema=table_schema(problem, "labels"))
+    labels = pa.Table.from_pylist(
+        [said(1, 1, source, known), said(25, 0, "natural", 26)], schema=table_schema(problem, "labels")
+    )
     targets = pa.Table.from_pylist(asked, schema=schema)
     made = pa.Table.from_batches(featurize(problem, targets, events, labels)).to_pylist()
-    assert {row["kettle_id"]: row["rate"] for row in made} == {"a": 1.0, "b": 0.0}
+    assert {row["kettle_id"]: row["rate"] for row in made} == {"a": expected, "b": 0.0}
 
 
 @pytest.mark.parametrize("hours", [(0, 1), (1, 0)])
@@ -334,6 +346,27 @@ def test_of_statements_that_are_alike_but_for_their_time_the_newest_counts(
         {**event, "statement": 1, "known_time": START + HOUR},
         target,
     ]
-    said = {"kettle_id": "k0", "partition": "2024-01-01", "known_time": START, "label": "a", "source": "natural"}
+    said = {"kettle_id": "k0", "partition": "2024-01-01", "known_time": START + HOUR, "label": "a", "source": "natural"}
     labels = [{**said, "event_time": START + HOUR * hour, "confidence": 1.0, "labeler": "", **ends} for hour in hours]
     assert computed(problem, first_statements(events), events, labels)["k1"]["labels"] == 1
+
+
+def test_a_label_that_is_older_than_the_window_stands_before_what_was_said_earlier(toy: ToyProblem) -> None:
+    """A correction that moves the event out of the window takes its earlier label along."""
+    history = {"labels": {"by": [], "function": "count", "window_days": 2}}
+    problem = toy(**{"features.history": history, "columns.hot": {"type": "boolean"}})
+    ends = {"superseded_time": None, "withdrawn_time": None}
+    values = {"partition": "2024-01-01", "shelf": "top", "litres": None, "age": None, "hot": None, "statement": 0}
+
+    def event(key: str, hour: int, cutoff: int) -> dict[str, Any]:
+        times = {"event_time": moment(hour), "known_time": moment(hour), "cutoff_time": moment(cutoff)}
+        return {"kettle_id": key, **times, **values, **ends}
+
+    def said(hour: int, known: int) -> dict[str, Any]:
+        about = {"kettle_id": "k0", "partition": "2024-01-01", "label": 1, "source": "natural", "labeler": ""}
+        return {**about, "confidence": 1.0, "event_time": moment(hour), "known_time": moment(known), **ends}
+
+    late, early = event("late", 52, 52), event("early", 3, 3)
+    past = [event("k0", 6, 6), late, early], [said(6, 6), said(0, 7)]
+    assert computed(problem, [late], *past)["late"]["labels"] == 0
+    assert computed(problem, [late, early], *past)["late"]["labels"] == 0, "whatever else is asked for"
