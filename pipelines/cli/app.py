@@ -189,6 +189,7 @@ app.command("roll-back")(models.roll_back)
 app.command("fall-back")(models.fall_back)
 app.command()(releases.release)
 app.command()(monitoring.decide)
+app.command()(maintain.doctor)
 app.command()(maintain.vacuum)
 
 

@@ -21,7 +21,7 @@ class ExitCode(IntEnum):
 MEANINGS = {
     ExitCode.DONE: "done; or there was nothing to do, which is said",
     ExitCode.WRONG: "something is wrong: settings, data, credentials, a problem that is not sound (`check`), "
-    "predictions that differ (`reproduce`)",
+    "predictions that differ (`reproduce`), something out of step (`doctor`)",
     ExitCode.USAGE: "a command, an argument or an option that there is not",
     ExitCode.TRY_AGAIN: "a service does not answer: the same command may work in a minute",
     ExitCode.REFUSED: "a model did not pass its gate; what served goes on serving",

@@ -1,4 +1,4 @@
-"""The command `evergreen vacuum`: what looks after that which has piled up."""
+"""The commands that keep Evergreen in order: `evergreen doctor` and `vacuum`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,75 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.cli import completion
 from pipelines.cli.arguments import AsJson, ProblemName
+from pipelines.cli.exits import ExitCode
 from pipelines.cli.progress import working
 from pipelines.cli.terminal import console, escape, print_json
-from pipelines.embedded import load_environment
-from pipelines.problem import load_problem
+from pipelines.embedded import default_home, load_environment
+from pipelines.problem import load_problem, problem_names
 
 if TYPE_CHECKING:
-    from pipelines.cli.results import Vacuumed
+    from pipelines.cli.results import Examined, Vacuumed
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def doctor(
+    problems: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PROBLEM]...", help="default: all of them", autocompletion=completion.problems),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="read no models and no training rows")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is out of step: services, their folder, tables, manifests, ledger, versions; and the cure of each.
+
+    Nothing is written. What needs a service that is down is left out, and said to be: exits with 1 if anything is out
+    of step, with 4 if not all could be looked at.
+
+    Example:
+        evergreen doctor
+        evergreen doctor flight_delay --json
+    """
+    import time
+
+    from pipelines.cli.results import Examined, Found, NotLookedAt
+    from pipelines.maintenance.doctor import examine
+    from pipelines.maintenance.finding import Finding
+
+    load_environment()
+    names, findings, unchecked = problems or problem_names(), [], []
+    with working("looking", quiet=as_json, tells_steps=False) as work:
+        for problem, said in examine(names, default_home(), time.time(), work.step, is_quick=quick):
+            if isinstance(said, Finding):
+                found = Found(problem=problem or None, name=said.name, where=said.where, what=said.what, next=said.cure)
+                findings.append(found)
+            else:
+                unchecked.append(NotLookedAt(where=said.where, what=said.what, next=said.cure))
+    result = Examined(findings=findings, unchecked=unchecked)
+    if as_json:
+        print_json(result)
+    else:
+        _show_examined(result, len(names))
+    if findings or unchecked:
+        raise typer.Exit(ExitCode.WRONG if findings else ExitCode.TRY_AGAIN)
+
+
+def _show_examined(result: Examined, problems: int) -> None:
+    for finding in result.findings:
+        of_problem = f"{finding.problem}: " if finding.problem else ""
+        console.print(f"[bold red]{finding.name}[/]  {escape(of_problem + finding.what)}", soft_wrap=True)
+        console.print(f"  where: {escape(finding.where)}\n  next:  {escape(finding.next)}", soft_wrap=True)
+    for skipped in result.unchecked:
+        console.print(f"[yellow]not looked at[/]  {escape(skipped.what)}", soft_wrap=True)
+        console.print(f"  where: {escape(skipped.where)}\n  next:  {escape(skipped.next)}", soft_wrap=True)
+    if result.findings:
+        console.print(f"{len(result.findings)} out of step")
+    elif result.unchecked:
+        console.print("nothing is out of step, as far as could be looked at")
+    else:
+        console.print(f"[green]nothing is out of step[/]: services, their folder, and {problems} problems")
 
 
 def vacuum(

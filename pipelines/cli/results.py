@@ -308,6 +308,34 @@ class Turned(Result):
     """false: it was so before."""
 
 
+class Found(Result):
+    """Something that is out of step."""
+
+    name: str
+    """What kind of fault it is; the same words each time."""
+    problem: str | None
+    """null: it is of the services, or of their folder."""
+    where: str
+    what: str
+    next: str
+    """The cure; a command where there is one."""
+
+
+class NotLookedAt(Result):
+    """Something that could not be looked at, and what to do so that it can."""
+
+    where: str
+    what: str
+    next: str
+
+
+class Examined(Result):
+    """What is out of step, and what could not be looked at."""
+
+    findings: list[Found]
+    unchecked: list[NotLookedAt]
+
+
 class Leftover(Result):
     """Something that no registered version rests on, and that nobody has written to for long."""
 
@@ -339,6 +367,7 @@ RESULTS: dict[str, type[Result] | list[type[Result]]] = {
     "roll-back": Switched,
     "fall-back": Switched,
     "release": Releases,
+    "doctor": Examined,
     "vacuum": Vacuumed,
     "decide": [Decision],
     "decide --replay": Replayed,

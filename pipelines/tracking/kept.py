@@ -141,3 +141,14 @@ def _sizes(place: ArtifactRepository, folder: str | None = None) -> Iterator[int
             yield from _sizes(place, entry.path)
         else:
             yield entry.file_size or 0
+
+
+def check_login() -> None:
+    """Ask for something that needs a login.
+
+    Raises:
+        AccessError: MLflow refuses it.
+        ServiceUnavailable: it does not answer.
+    """
+    with explained():
+        client().search_experiments(max_results=1)
