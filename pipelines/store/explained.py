@@ -30,6 +30,12 @@ def explained(uri: str) -> Iterator[None]:
     except (DeltaError, OSError) as error:
         text = str(error)
         status = set(STATUS.findall(text))
+        if "RequestTimeTooSkewed" in text:  # a 403, too
+            raise AccessError(
+                "the store's clock and this machine's are more than a quarter of an hour apart",
+                where=f"{uri} at {os.environ.get('AWS_ENDPOINT_URL', 'AWS')}",
+                cure="set the clock that is wrong (`date -u` says this machine's)",
+            ) from error
         if status & {"401", "403"} or any(
             word in text
             for word in (

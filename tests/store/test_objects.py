@@ -97,6 +97,12 @@ def test_a_refusal_is_told_by_its_kind(
         objects.upload(file, "s3://bucket/a")
 
 
+def test_clocks_that_are_apart_are_no_wrong_credentials(server: FaultyServer) -> None:
+    server.faults = [("PUT", "bucket/a", 403, "RequestTimeTooSkewed")]
+    with pytest.raises(AccessError, match=r"clock.*\n.*\n.*date -u"):
+        store.write_bytes("s3://bucket/a", b"")
+
+
 def test_a_large_file_of_which_a_part_is_refused_leaves_nothing(server: FaultyServer, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(bytes(20 * 2**20))
