@@ -131,6 +131,33 @@ def test_a_run_of_another_candidate_training_or_config_is_not_taken_up(toy: ToyP
     assert len(found | {run_id}) == 4
 
 
+@pytest.fixture
+def asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow makes each run and version, its answer is lost, and its client asks again."""
+    import mlflow
+
+    for name in ("create_run", "create_model_version"):
+        create = getattr(mlflow.MlflowClient, name)
+
+        def twice(client: Any, *arguments: Any, create: Any = create, **named: Any) -> Any:
+            create(client, *arguments, **named)
+            return create(client, *arguments, **named)
+
+        monkeypatch.setattr(mlflow.MlflowClient, name, twice)
+
+
+def test_of_a_run_or_version_that_mlflow_was_asked_for_twice_there_is_one(problem: Problem, asked_twice: None) -> None:
+    import mlflow
+
+    run_id = tracking.start_candidate(problem, "logistic", tags())
+    (run,) = mlflow.search_runs(experiment_names=[problem.name], output_format="list")
+    assert (run.info.run_id, run.info.status) == (run_id, "RUNNING")
+    version = tracking.register(problem, run_id, {"candidate": "logistic"})
+    (registered,) = mlflow.MlflowClient().search_model_versions(f"name = '{problem.name}'")
+    assert (str(registered.version), registered.run_id) == (version, run_id) == ("1", run_id)
+    assert tracking.register(problem, run_id, {}) == version
+
+
 def test_a_failed_run_says_why_and_is_taken_up(problem: Problem) -> None:
     import mlflow
 

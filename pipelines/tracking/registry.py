@@ -47,7 +47,8 @@ def serving(problem: Problem) -> ModelVersion:
 
 
 def register(problem: Problem, run_id: str, tags: dict[str, str]) -> str:
-    """Make the run's model a registry version with the alias challenger; the same run is registered once."""
+    """Make the run's model a registry version with the alias challenger; the same run is registered once, although
+    MLflow's client asks again where an answer is lost, and MLflow then makes another version."""
     from mlflow.exceptions import MlflowException
 
     registry = client()
@@ -57,12 +58,14 @@ def register(problem: Problem, run_id: str, tags: dict[str, str]) -> str:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        registered = registry.search_model_versions(f"name = '{problem.name}' and run_id = '{run_id}'")
-        version = (
-            registered[0]
-            if registered
-            else registry.create_model_version(problem.name, source=f"runs:/{run_id}/model", run_id=run_id, tags=tags)
-        )
+        of_run = f"name = '{problem.name}' and run_id = '{run_id}'"
+        registered = registry.search_model_versions(of_run)
+        if not registered:
+            registry.create_model_version(problem.name, source=f"runs:/{run_id}/model", run_id=run_id, tags=tags)
+            registered = registry.search_model_versions(of_run)
+        version, *doubles = sorted(registered, key=lambda registered_version: int(registered_version.version))
+        for double in doubles:
+            registry.delete_model_version(problem.name, double.version)
         registry.set_registered_model_alias(problem.name, "challenger", version.version)
     return str(version.version)
 

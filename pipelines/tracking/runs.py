@@ -31,7 +31,8 @@ def start_candidate(problem: Problem, name: str, tags: dict[str, str]) -> str:
     """Id of the candidate's run, which goes on until `log_candidate` finishes it.
 
     A run with the same tags `training` and `candidate` that an earlier try did not finish is taken up, and its trials
-    with it, unless problem.yaml has changed since.
+    with it, unless problem.yaml has changed since. There is one: where MLflow's answer is lost its client asks again,
+    and MLflow begins another run, which would go on for ever.
     """
     from mlflow.tracking.context.registry import resolve_tags
 
@@ -40,16 +41,19 @@ def start_candidate(problem: Problem, name: str, tags: dict[str, str]) -> str:
         experiment = use_experiment(problem.name)
         same = _wanted({tag: known[tag] for tag in ("training", "candidate", "config_hash") if tag in known})
         unfinished = f"{same} AND attributes.status != 'FINISHED' AND {_NO_TRIAL}"
-        unfinished_runs = runs.search_runs(
-            [experiment], unfinished, max_results=1, order_by=["attributes.start_time DESC"]
-        )
+        newest_first = ["attributes.start_time DESC"]
+        unfinished_runs = runs.search_runs([experiment], unfinished, order_by=newest_first)
         if unfinished_runs:
-            run_id = str(unfinished_runs[0].info.run_id)
-            runs.update_run(run_id, status="RUNNING")
-            return run_id
-        title = f"{name} {tags['partition']}" if "partition" in tags else name
-        more = resolve_tags({**known, "git_commit": git_commit()})
-        return str(runs.create_run(experiment, tags=more, run_name=title).info.run_id)
+            runs.update_run(unfinished_runs[0].info.run_id, status="RUNNING")
+        else:
+            title = f"{name} {tags['partition']}" if "partition" in tags else name
+            more = resolve_tags({**known, "git_commit": git_commit()})
+            runs.create_run(experiment, tags=more, run_name=title)
+            unfinished_runs = runs.search_runs([experiment], unfinished, order_by=newest_first)
+        run, *doubles = unfinished_runs
+        for double in doubles:
+            runs.delete_run(double.info.run_id)
+        return str(run.info.run_id)
 
 
 def log_candidate(
