@@ -10,10 +10,11 @@ import pytest
 import skops.io
 
 from pipelines import tracking
-from pipelines.errors import ConfigError, DataError, NothingToDo
+from pipelines.errors import AccessError, ConfigError, DataError, NothingToDo, ServiceUnavailable
 from pipelines.problem import Problem
 from pipelines.surroundings import requirements
 from pipelines.tracking import RunTrials
+from pipelines.tracking.client import explained
 from pipelines.training.fit import fit
 from pipelines.training.model import Model
 from pipelines.training.search import search
@@ -367,3 +368,24 @@ def test_without_a_server_the_message_says_what_to_set(problem: Problem, monkeyp
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI is not set"):
         tracking.start_candidate(problem, "logistic", tags())
+
+
+@pytest.mark.parametrize("is_of_files", [False, True])
+def test_an_answer_that_breaks_off_is_no_refusal(is_of_files: bool) -> None:
+    """MLflow's client repeats a request that got no answer, and not one whose answer broke off."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import ChunkedEncodingError
+
+    text = "('Connection broken: IncompleteRead(1 bytes read)', IncompleteRead(1 bytes read))"
+    error = ChunkedEncodingError(text)
+    with pytest.raises(ServiceUnavailable, match="Connection broken"), explained():
+        raise error if is_of_files else MlflowException(f"API request to http://a/b failed with exception {text}")
+
+
+def test_credentials_that_are_refused_for_files_are_said_to_be() -> None:
+    from requests import HTTPError, Response
+
+    answer = Response()
+    answer.status_code = 403
+    with pytest.raises(AccessError, match="refused the credentials"), explained():
+        raise HTTPError("403 Client Error", response=answer)

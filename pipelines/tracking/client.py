@@ -12,6 +12,8 @@ from typing import Any
 from pipelines.errors import AccessError, ConfigError, DataError, ServiceUnavailable
 
 SQLITE = "sqlite:///"
+# What MLflow's client says of a server that gave no answer, or only some of one.
+NO_ANSWER = ("Max retries exceeded", "timed out", "failed with exception")
 
 
 def client() -> Any:
@@ -53,6 +55,7 @@ def explained() -> Iterator[None]:
         ConfigError: nothing says where MLflow is: it would make a database of its own in the working directory.
     """
     from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
 
     _require_address()
     where = f"MLflow at {os.environ.get('MLFLOW_TRACKING_URI', '')}"
@@ -67,11 +70,26 @@ def explained() -> Iterator[None]:
                 where=where,
                 cure="check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
             ) from error
-        if "Max retries exceeded" in text or "timed out" in text or status in (502, 503, 504):
+        if any(word in text for word in NO_ANSWER) or status in (502, 503, 504):
+            cause = text.partition("failed with exception")[2].splitlines()[:1]
             raise ServiceUnavailable(
-                "MLflow does not answer", where=where, cure="is it running? `evergreen up` starts the embedded one"
+                "MLflow does not answer" + "".join(f":{words}" for words in cause),
+                where=where,
+                cure="is it running? `evergreen up` starts the embedded one",
             ) from error
         raise DataError(f"MLflow refused: {text.splitlines()[0]}", where=where, cure="look at its log") from error
+    except RequestException as error:  # of files, whose connections MLflow's client leaves to themselves
+        if error.response is not None and error.response.status_code in (401, 403):
+            raise AccessError(
+                "MLflow refused the credentials",
+                where=where,
+                cure="check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+            ) from error
+        raise ServiceUnavailable(
+            f"MLflow does not answer: {str(error).splitlines()[0]}",
+            where=where,
+            cure="is it running? `evergreen up` starts the embedded one",
+        ) from error
     except json.JSONDecodeError as error:
         raise DataError(f"a file of the run is no JSON: {error}", where=where, cure="train again") from error
 
