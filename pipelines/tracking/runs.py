@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.skops"
 LONGEST_PARAMETER = 500  # characters that people still read in a list; MLflow's own limit is 6,000
+MOST_TAGS = 100  # that MLflow takes at once; of metrics it takes more
 # A trial of a search is a run as well, below its candidate's.
 _NO_TRIAL = "tags.`mlflow.parentRunId` IS NULL"
 
@@ -168,12 +170,15 @@ def annotate(
     files: RunFiles | None = None,
 ) -> None:
     """Add metrics, tags and files to a finished run: bytes as they are, anything else as JSON."""
-    runs = client()
+    from mlflow.entities import Metric, RunTag
+
+    runs, now = client(), int(time.time() * 1000)
+    added = [Metric(name, value, now, 0) for name, value in (metrics or {}).items()]
+    tagged = [RunTag(name, value) for name, value in (tags or {}).items()]
     with explained():
-        for name, value in (metrics or {}).items():
-            runs.log_metric(run_id, name, value)
-        for name, tag in (tags or {}).items():
-            runs.set_tag(run_id, name, tag)
+        for start in range(0, max(len(added), len(tagged)), MOST_TAGS):
+            part = slice(start, start + MOST_TAGS)
+            runs.log_batch(run_id, metrics=added[part], tags=tagged[part])
         for name, content in (files or {}).items():
             if not isinstance(content, bytes):
                 runs.log_dict(run_id, content, name)

@@ -13,16 +13,19 @@ from benchmarks.gauntlet.page import is_caught
 from benchmarks.gauntlet.run import read
 from pipelines.problem import ROOT
 
-CHEAP = [one.name for one in FAULTS.values() if one.state == "evaluated" or one.is_critical]
+# What stops the label with 25 % wrong, as a feature, stops it with fewer wrong.
+MILDER = {"the label as a feature with 10 % wrong"}
+CHEAP = [
+    fault.name
+    for fault in FAULTS.values()
+    if (fault.state == "evaluated" or fault.is_critical) and fault.name not in MILDER
+]
 MORE = [
     "temperature in Celsius",
-    "temperature and dew point",
     "all weather frozen",
-    "1 % of the distances negative",
     "an old delivery with new dates",
     "a column renamed",
     "half of the labels missing",
-    "scores cubed",
     "learnt from 2 % of the rows",
     "champion compared with itself",
 ]

@@ -45,8 +45,7 @@ GATE = {
 }
 COSTS = dict.fromkeys(("recalibrate", "retrain", "continue", "roll_back", "fall_back"), 9.0)  # nothing is worth it
 SCENES: dict[str, dict[str, Any]] = {
-    "labels a day late, and a champion that is not fitted again": {"labels.delay_days": 1, "training.refit": False},
-    "labels at once": {"labels.delay_days": 0, "training.refit": False},
+    "labels at once, and a champion that is not fitted again": {"labels.delay_days": 0, "training.refit": False},
     "fitted again after its gate, and labels a day late": {"labels.delay_days": 1, "training.refit": True},
 }
 

@@ -16,11 +16,12 @@ from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import quarantine, store
+from pipelines import quarantine, sql, store
 from pipelines.metrics.effects import beyond_expected, paired, weighted
 from pipelines.paths import manifest_uri, version_uri
 from pipelines.problem import Problem
 from pipelines.release import evidence
+from pipelines.release.assign import is_challengers
 from pipelines.release.evidence import Comparison, compare
 from pipelines.release.judge import judge
 from pipelines.release.ladder import Rollout
@@ -510,10 +511,12 @@ def test_sticky_units_are_counted_once(toy: ToyProblem) -> None:
 def test_a_clean_assignment_is_called_broken_in_less_than_one_of_a_thousand_releases(toy: ToyProblem) -> None:
     problem = toy(**{"release.path": ["canary", "full"]})
     alarms = 0
+    units = pa.table({"unit": UNITS[:200] * 3, "partition": np.repeat(DAYS[:3], 200)})
     for run in range(1000):
         assignment = replace(rollout(problem, [1]), name=f"run {run}").assignment()
-        served = [int(served_by_challenger(assignment, day, UNITS).sum()) for day in DAYS[:3]]
-        p = ratio_p([(len(UNITS) - count, count) for count in served], [assignment.share] * 3)
+        query = f"SELECT count(*) FILTER ({is_challengers(assignment)}) AS served FROM t GROUP BY partition"
+        served = sql.query(query, {"t": units})["served"].to_pylist()
+        p = ratio_p([(200 - count, count) for count in served], [assignment.share] * 3)
         alarms += evidence.broken("3", "4", [], p, p) is not None
     assert alarms <= 1
 

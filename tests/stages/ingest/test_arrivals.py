@@ -323,9 +323,8 @@ ROWS = st.lists(
 )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=ROWS, is_bulk=st.booleans())
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from(KINDS), rows=ROWS, is_bulk=st.booleans())
 def test_each_row_is_published_or_set_aside_or_late_or_outside_however_it_arrives(
     feed: Make, tmp_path_factory: pytest.TempPathFactory, kind: str, rows: list[tuple[Any, ...]], is_bulk: bool
 ) -> None:
