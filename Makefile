@@ -66,6 +66,9 @@ new-bench: install ## let `evergreen new` propose problems for ten real tables, 
 release-bench: install ## decide releases on a year of flights under many assignments; writes docs/measurements/release.md (a quarter of an hour)
 	$(RUN)/python -m benchmarks.release --write
 
+chaos: install ## play the loop while its processes are killed and its services fail; writes docs/reliability.md (an hour or two; it goes on where it was stopped)
+	$(RUN)/python -W ignore -m benchmarks.chaos --keep $(HOME_DIR)/chaos --write
+
 clean: ## remove what was installed and all that ran: data, models, logs, copies of rows
 	@if [ -x $(RUN)/evergreen ]; then $(RUN)/evergreen down; fi
 	rm -rf $(HOME_DIR) .venv .venv-uv site .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -92,4 +95,4 @@ $(UV):
 	@rm -rf .venv-uv && $(PYTHON) -m venv .venv-uv && .venv-uv/bin/pip install --quiet uv==$(UV_VERSION) || { \
 	  rm -rf .venv-uv; echo "error: uv could not be installed (see above). Is the network up? Run the same command again." >&2; exit 1; }
 
-.PHONY: help demo up test check pytest end-to-end lint docs gauntlet loop-bench drift-bench tables-bench new-bench release-bench clean install
+.PHONY: help demo up test check pytest end-to-end lint docs gauntlet loop-bench drift-bench tables-bench new-bench release-bench chaos clean install

@@ -1,0 +1,1 @@
+"""The loop of a small problem under faults, and what must hold afterwards."""
