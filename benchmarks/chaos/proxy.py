@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
@@ -49,7 +48,9 @@ Kind = Literal[
 WRITING = {"PUT", "POST", "DELETE", "PATCH"}
 SKEW_S = 3600.0
 SLOW_S = 1.0
-REASONS = {503: "Service Unavailable", 507: "Insufficient Storage"}
+SENT_S = 0.05  # until what was written has left
+FOR_EVER_S = 600.0
+STATUS = {"unavailable": b"HTTP/1.1 503 Service Unavailable", "full": b"HTTP/1.1 507 Insufficient Storage"}
 
 
 class Blow(BaseModel):
@@ -117,11 +118,11 @@ async def read_message(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 class Door:
     """The proxy before one service."""
 
-    def __init__(self, service: Service, upstream: int, told: Callable[[Asked], Blow | None]) -> None:
+    def __init__(self, service: Service, upstream: int, blow_at: Callable[[Asked], Blow | None]) -> None:
         self.service = service
         self.port = 0
         self._upstream = upstream
-        self._blow_at = told
+        self._blow_at = blow_at
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.StreamWriter] = set()
         self._reopening: asyncio.Task[None] | None = None
@@ -164,50 +165,57 @@ class Door:
         """Hand a request on, and the answer back; whether the connection goes on."""
         method, path, *_ = request.line.decode().split()
         blow = self._blow_at(Asked(self.service, method, path))
-        kind = blow.kind if blow else None
-        if kind == "kill before" or (blow and kind == "refused"):
-            if blow and kind == "refused":
+        if blow is None:
+            return await self._answer(await self._ask(request), writer)
+        match blow.kind:
+            case "kill before":
+                await asyncio.sleep(FOR_EVER_S)  # whoever has asked is killed meanwhile
+            case "kill after":
+                await self._ask(request)
+                await asyncio.sleep(FOR_EVER_S)
+            case "refused":
                 await self.shut(blow.seconds)
-            else:
-                await asyncio.sleep(SKEW_S)  # until it is killed
-            return False
-        if kind == "silent" and blow:
-            await asyncio.sleep(blow.seconds)
-            return False
-        if kind in ("unavailable", "full"):
-            status = 503 if kind == "unavailable" else 507
-            writer.write(f"HTTP/1.1 {status} {REASONS[status]}\r\nContent-Length: 0\r\n\r\n".encode())
-            await writer.drain()
-            return True
-        if kind == "cut off":
-            await self._ask(request, cut_off=True)
+            case "silent":
+                await asyncio.sleep(blow.seconds)
+            case "unavailable" | "full":
+                return await self._answer(Message(STATUS[blow.kind], [], b""), writer)
+            case "cut off":
+                await self._ask(request, cut_off=True)
+            case "reset":
+                await self._break_off(await self._ask(request), writer)
+            case "lost" if method in WRITING:
+                await self._ask(request)
+            case "skewed":
+                answer = await self._ask(request)
+                return await self._answer(answer and _skewed(answer), writer)
+            case "slow" | "lost":
+                return await self._answer(await self._ask(request), writer, is_slow=blow.kind == "slow")
+        writer.transport.abort()
+        return False
+
+    async def _answer(self, answer: Message | None, writer: asyncio.StreamWriter, is_slow: bool = False) -> bool:
+        """Hand an answer on; whether there was one."""
+        if answer is None:
             writer.transport.abort()
             return False
-        answer = await self._ask(request)
-        if answer is None or (kind == "lost" and method in WRITING):
-            writer.transport.abort()
-            return False
-        if kind == "kill after":
-            await asyncio.sleep(SKEW_S)
-            return False
-        if kind == "skewed":
-            answer = _skewed(answer)
         encoded = answer.encoded()
-        if kind == "reset":
-            writer.write(encoded[: len(encoded) - max(len(answer.body) // 2, 1)])
-            await writer.drain()
-            await asyncio.sleep(0.05)
-            writer.transport.abort()
-            return False
-        if kind == "slow":
+        if is_slow:
             await asyncio.sleep(SLOW_S)
-            head, encoded = encoded[: len(encoded) // 2], encoded[len(encoded) // 2 :]
-            writer.write(head)
+            writer.write(encoded[: len(encoded) // 2])
             await writer.drain()
             await asyncio.sleep(SLOW_S / 4)
+            encoded = encoded[len(encoded) // 2 :]
         writer.write(encoded)
         await writer.drain()
         return True
+
+    async def _break_off(self, answer: Message | None, writer: asyncio.StreamWriter) -> None:
+        """Hand on an answer's head and half of its body."""
+        if answer is not None:
+            encoded = answer.encoded()
+            writer.write(encoded[: len(encoded) - max(len(answer.body) // 2, 1)])
+            await writer.drain()
+            await asyncio.sleep(SENT_S)
 
     async def _ask(self, request: Message, cut_off: bool = False) -> Message | None:
         """What the service answers; None where it breaks off, or the request does."""
@@ -220,7 +228,7 @@ class Door:
             writer.write(encoded[: len(encoded) - max(len(request.body) // 2, 1)] if cut_off else encoded)
             await writer.drain()
             if cut_off:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(SENT_S)
                 writer.transport.abort()
                 return None
             return await read_message(reader, None, bare=request.line.startswith(b"HEAD"))
@@ -334,20 +342,8 @@ class Proxy:
 
     def has_struck(self, seconds: float) -> bool:
         """Whether the blow strikes within so many seconds; to be asked until it has, once for each order."""
-        self._control.settimeout(max(seconds, 0.001))
-        start = time.monotonic()
-        with suppress(TimeoutError, OSError):
-            ready = _readable(self._control, seconds)
-            if ready:
-                return "struck" in json.loads(self._lines.readline())
-        time.sleep(max(seconds - (time.monotonic() - start), 0))
-        return False
-
-
-def _readable(connection: socket.socket, seconds: float) -> bool:
-    import select
-
-    return bool(select.select([connection], [], [], seconds)[0])
+        is_told = bool(select.select([self._control], [], [], seconds)[0])
+        return is_told and "struck" in json.loads(self._lines.readline())
 
 
 def main(control: int, store: int, mlflow: int) -> None:
