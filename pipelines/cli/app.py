@@ -191,6 +191,8 @@ app.command()(releases.release)
 app.command()(monitoring.decide)
 app.command()(maintain.doctor)
 app.command()(maintain.vacuum)
+app.command()(maintain.backup)
+app.command()(maintain.restore)
 
 
 def _play(problem: Problem, until: str | None) -> None:

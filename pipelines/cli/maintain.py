@@ -1,7 +1,8 @@
-"""The commands that keep Evergreen in order: `evergreen doctor` and `vacuum`."""
+"""The commands that keep Evergreen in order: `evergreen doctor`, `vacuum`, `backup` and `restore`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,7 @@ from pipelines.problem import load_problem, problem_names
 
 if TYPE_CHECKING:
     from pipelines.cli.results import Examined, Vacuumed
+    from pipelines.embedded.backup import Kept
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -130,6 +132,53 @@ def _show_vacuumed(result: Vacuumed) -> None:
         return
     what = "would go; without --dry-run it does" if result.dry_run else "are gone"
     console.print(f"{result.files:,} files, {in_units(result.bytes)}, {what}")
+
+
+def backup(
+    archive: Annotated[Path, typer.Argument(metavar="FILE", help="file to write; one that exists is left alone")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the embedded services' folder to one file, with all data, models, history and passwords.
+
+    The services have to be down (`evergreen down`). Only you can read the file, and it holds secrets.
+
+    Example:
+        evergreen backup /backup/evergreen.tar
+    """
+    from pipelines.embedded.backup import back_up
+
+    home = default_home()
+    with working(f"backing up {home}", quiet=as_json, tells_steps=False) as work:
+        kept = back_up(home, archive, work.step)
+    _tell_archive(home, archive, kept, "it holds the passwords too: keep it where nobody else reads", as_json)
+
+
+def restore(
+    archive: Annotated[Path, typer.Argument(metavar="FILE", help="file that `evergreen backup` has written")],
+    as_json: AsJson = False,
+) -> None:
+    """Make the embedded services' folder again from a backup; EVERGREEN_HOME says where, and must be empty.
+
+    Every file is held against its SHA-256: of a damaged backup nothing is restored, and the damage is named.
+
+    Example:
+        evergreen restore /backup/evergreen.tar
+    """
+    from pipelines.embedded.backup import restore as unpack
+
+    home = default_home()
+    with working(f"restoring {home}", quiet=as_json, tells_steps=False) as work:
+        kept = unpack(archive, home, work.step)
+    _tell_archive(home, archive, kept, "every file is as it was; `evergreen up` goes on with it", as_json)
+
+
+def _tell_archive(home: Path, archive: Path, kept: Kept, word: str, as_json: bool) -> None:
+    if as_json:
+        from pipelines.cli.results import Archive
+
+        print_json(Archive(home=str(home), file=str(archive), **kept._asdict()))
+        return
+    console.print(f"{escape(str(home))}: {kept.files:,} files, {in_units(kept.bytes)}; {word}", soft_wrap=True)
 
 
 def in_units(size: float) -> str:

@@ -336,6 +336,16 @@ class Examined(Result):
     unchecked: list[NotLookedAt]
 
 
+class Archive(Result):
+    """A folder of embedded services, and the backup of it."""
+
+    home: str
+    file: str
+    files: int
+    bytes: int
+    """Of the files; the archive is a little larger."""
+
+
 class Leftover(Result):
     """Something that no registered version rests on, and that nobody has written to for long."""
 
@@ -369,6 +379,8 @@ RESULTS: dict[str, type[Result] | list[type[Result]]] = {
     "release": Releases,
     "doctor": Examined,
     "vacuum": Vacuumed,
+    "backup": Archive,
+    "restore": Archive,
     "decide": [Decision],
     "decide --replay": Replayed,
     "quarantine list": Quarantined,

@@ -59,11 +59,13 @@ def database(home: Path) -> Path:
 
 
 def migrate(supervisor: Supervisor, home: Path, variables: Mapping[str, str]) -> None:
-    """Make or migrate the database, unless this version of Airflow has done so, and set the one user's password."""
-    write_private(
-        home / "airflow" / "simple_auth_manager_passwords.json.generated",
-        json.dumps({USER: variables["EVERGREEN_AIRFLOW_PASSWORD"]}),
-    )
+    """Make or migrate the database, unless this version of Airflow has done so, and set our user's password.
+
+    Airflow makes the passwords of others that its configuration names, and they stay as they are.
+    """
+    kept = home / "airflow" / "simple_auth_manager_passwords.json.generated"
+    passwords = json.loads(kept.read_text()) if kept.exists() and kept.stat().st_size else {}
+    write_private(kept, json.dumps({**passwords, USER: variables["EVERGREEN_AIRFLOW_PASSWORD"]}))
     stamp = home / "airflow" / "migrated"
     wanted = version("apache-airflow")
     if not (database(home).exists() and stamp.exists() and stamp.read_text() == wanted):

@@ -39,5 +39,5 @@ def reports(problem: Problem, now: float, is_idle: bool) -> Iterator[Said]:
         is_young = now - file.modified < (QUIET_S if is_idle else SILENT_S)
         if page in PAGES and key not in judged and not is_young:
             what = f"there is a page about {key}, and the ledger has no decision of monitoring about it"
-            cure = f"evergreen run monitor {problem.name} --partition {key}"
+            cure = f"evergreen run monitor {problem.name} --partition {key}; or delete the page"
             yield Finding("report without ledger", file.uri, what, cure)

@@ -77,6 +77,10 @@ def test_the_one_login_is_ours(home: Path, variables: dict[str, str], monkeypatc
     path = home / "airflow" / "simple_auth_manager_passwords.json.generated"
     assert json.loads(path.read_text()) == {"admin": variables["EVERGREEN_AIRFLOW_PASSWORD"]}
     assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text(json.dumps({"admin": "of an earlier start", "ann": "that Airflow made for a viewer"}))
+    orchestrator.migrate(Supervisor(home), home, variables)
+    kept = {"admin": variables["EVERGREEN_AIRFLOW_PASSWORD"], "ann": "that Airflow made for a viewer"}
+    assert json.loads(path.read_text()) == kept
 
 
 def test_no_component_opens_a_port_of_its_own(variables: dict[str, str]) -> None:
