@@ -15,6 +15,8 @@ it scores all rows as well; which of them it serves is on the ledger, and the sa
   log's end lists the difference. Mend the source, or train a new version on the new columns.
 - `publish` says that a version *is taken back*: it could not score, or its scores stray too far from the champion's
   on the same rows. Its release has ended and the champion serves the whole partition; the reason is on the ledger.
+- `publish` says *partitions were missed*: earlier ones were ingested and not scored, as while this DAG was paused, when
+  Airflow drops events. Its reason has the command; `evergreen status <problem>` shows it too.
 - A task is up for retry: the store or MLflow does not answer. Readers still see the partition's old rows.
 """
 

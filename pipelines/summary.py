@@ -196,6 +196,30 @@ def missed_in_words(problem: Problem, keys: Sequence[str]) -> str | None:
     )
 
 
+def unscored(problem: Problem) -> list[str]:
+    """Partitions that have rows and no scores although one before them and one after them has: their event came while
+    `score` was paused, or its run failed and nobody cleared it."""
+    scored = set(store.partition_keys(problem, "predictions"))
+    if not scored:
+        return []
+    first, last = min(scored), max(scored)
+    return [key for key in store.partition_keys(problem, "events") if first < key < last and key not in scored]
+
+
+def unscored_in_words(problem: Problem, keys: Sequence[str]) -> str | None:
+    """Which partitions were not scored, and what scores them; None: all were."""
+    if not keys:
+        return None
+    name, were = problem.name, "was" if len(keys) == 1 else "were"
+    what = f"1 {problem.partitions.every}" if len(keys) == 1 else f"{len(keys)} {problem.partitions.plural}"
+    others = ", and each other" if len(keys) > 1 else ""
+    return (
+        f"{what} {were} ingested and not scored: {problem.partitions.spans(keys)}. To score and monitor what is "
+        f"missing: trigger {name}.score with partition key {keys[0]}{others}; without Airflow: "
+        f"evergreen run score {name} --partition {keys[0]}"
+    )
+
+
 def status(problem: Problem, now: datetime | None = None) -> Status:
     """What serves, since when, how fresh the tables are, what is missing from them, and what monitoring said last."""
     promotions, watched = (ledger.decisions(problem, kind) for kind in ("promotion", "monitoring"))
@@ -203,6 +227,10 @@ def status(problem: Problem, now: datetime | None = None) -> Status:
     newest = watched[-1] if watched else None
     release = ladder.read(problem).current
     tables: Iterable[TableName] = ("labels", "predictions", "profiles")
+    missing = (
+        missed_in_words(problem, missed(problem, now or datetime.now(UTC))),
+        unscored_in_words(problem, unscored(problem)),
+    )
     newest_of: dict[str, str | None] = {name: max(store.partition_keys(problem, name), default=None) for name in tables}
     return Status(
         version=last["model_version"] if last else None,
@@ -211,7 +239,7 @@ def status(problem: Problem, now: datetime | None = None) -> Status:
         newest={"events": max(ingested(problem), default=None), **newest_of},
         verdict=newest["verdict"] if newest else None,
         reason=newest["reason"] if newest else None,
-        missed=missed_in_words(problem, missed(problem, now or datetime.now(UTC))),
+        missed="\n".join(filter(None, missing)) or None,
         release=_on_its_way(release) if release else None,
     )
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipelines import ledger, store, summary
+from pipelines.artifacts import table_schema
 from pipelines.paths import version_uri
 from pipelines.problem import Problem
 from pipelines.release import ladder
 from pipelines.release.ladder import Contender
 from tests.conftest import ToyProblem
-from tests.release.under_release import DAYS, START, binary_day, lay_out
+from tests.release.under_release import DAYS, START, binary_day, lay_out, write
 
 BEGAN = "2024-01-10"
 
@@ -73,3 +75,27 @@ def test_a_version_was_trained_when_its_lineage_says_however_much_later_it_serve
     store.write_json(version_uri(kettle, "4", "lineage.json"), {"partition": BEGAN})
     promoted(kettle, "4", DAYS[2], "promoted", "passed its release")
     assert summary.status(kettle, START).trained_on == BEGAN
+
+
+def test_a_partition_that_was_never_scored_is_named_once_a_later_one_was(kettle: Problem) -> None:
+    for day in DAYS[2:4]:
+        ladder.assign(kettle, ladder.read(kettle).rollouts[0], day)
+    (rollout,) = ladder.read(kettle).rollouts
+    lay_out(kettle, rollout, {day: binary_day(0) for day in DAYS[2:4]})
+    for day in DAYS[:4]:
+        times = dict.fromkeys(("event_time", "known_time", "cutoff_time"), kettle.partitions.start(day))
+        row = {"kettle_id": day, "partition": day, "statement": 0, "shelf": "top", **times}
+        write(kettle, "events", pa.Table.from_pylist([row]), day)
+    assert summary.unscored(kettle) == [] and summary.unscored_in_words(kettle, []) is None
+    nothing = table_schema(kettle, "predictions").empty_table()
+    for day in (DAYS[3], DAYS[2], DAYS[1]):
+        store.write_table(kettle, "predictions", nothing, [day])
+        assert summary.unscored(kettle) == [], "what is newer than the newest may be on its way"
+    lay_out(kettle, rollout, {DAYS[3]: binary_day(0)})
+    assert summary.unscored(kettle) == DAYS[1:3]
+    words = summary.status(kettle, START).missed
+    assert words == (
+        "2 days were ingested and not scored: 2024-01-12 to 2024-01-13. To score and monitor what is missing: trigger "
+        "kettle.score with partition key 2024-01-12, and each other; without Airflow: evergreen run score kettle "
+        "--partition 2024-01-12"
+    )

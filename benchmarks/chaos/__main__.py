@@ -51,8 +51,14 @@ def main() -> None:
                 if "pairs" in parts and not pairs.exists():
                     rows = [pair.model_dump_json() for pair in together.play(keep, tell)]
                     pairs.write_text("".join(f"{row}\n" for row in rows))
-        if "airflow" in parts and not played.exists():
-            played.write_text(orchestrated.play(keep, seeds[0], given.partitions).model_dump_json() + "\n")
+        if "airflow" in parts:
+            if not played.exists():
+                played.write_text(orchestrated.play(keep, seeds[0], given.partitions).model_dump_json() + "\n")
+            done = Played.model_validate_json(lines(played)[-1])
+            try:
+                orchestrated.then(keep, done)
+            finally:
+                played.write_text(done.model_dump_json() + "\n")
         text = page(
             stages.read(keep),
             [Pair.model_validate_json(line) for line in lines(pairs)],

@@ -87,6 +87,8 @@ MENDED = """\
 - MLflow's client asks again where an answer is lost, and MLflow then has two runs, one of which goes on for ever,
   or two versions of one model. There is one.
 - An answer of MLflow that broke off was a refusal that waited for a person. It is tried again.
+- A partition that came while the score DAG was paused was never scored, and nobody was told: Airflow drops such events.
+  The next scoring and `evergreen status` name it, and the command.
 - A store whose clock is an hour off was said to refuse the credentials. The clocks are named."""
 
 LEFT_OUT = """\

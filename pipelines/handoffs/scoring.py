@@ -61,6 +61,9 @@ class ScoredPartition(HandOff):
     predictions_version: int
     manifest: str
     """URI."""
+    verdict: str | None = None
+    reason: str | None = None
+    """Where earlier partitions were not scored."""
 
     def line(self) -> str:
         line = f"{self.rows:,} predictions by version {self.version}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -20,9 +21,12 @@ from pipelines.problem import Problem
 from pipelines.release.assign import is_challengers, unit_of
 from pipelines.stages.score.shards import events_to_score
 from pipelines.stages.score.sides import Outcome, Side, outcome
+from pipelines.summary import unscored, unscored_in_words
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
+
+log = logging.getLogger(__name__)
 
 Sides = Mapping[Variant, Side]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -77,6 +81,9 @@ def publish(problem_name: str, partition: str, scored: list[ScoredShard]) -> Sco
             "config": scored[0].config,
         },
     )
+    left_out = unscored_in_words(problem, [key for key in unscored(problem) if key < partition])
+    if left_out:
+        log.warning("%s", left_out)
     result = ScoredPartition(
         config=scored[0].config,
         partition=partition,
@@ -87,6 +94,8 @@ def publish(problem_name: str, partition: str, scored: list[ScoredShard]) -> Sco
         taken_back=end.taken_back,
         predictions_version=table_version,
         manifest=manifest,
+        verdict="partitions were missed" if left_out else None,
+        reason=left_out,
     )
     store.finish(staging, result)
     return result
