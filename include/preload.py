@@ -29,6 +29,7 @@ FOR_TASKS = (
     "boto3",
     "deltalake",
     "evidently.presets",
+    "git",  # MLflow asks it for the commit of a run
     "great_expectations",
     "matplotlib.backends.backend_svg",
     "matplotlib.figure",
@@ -69,12 +70,13 @@ def preload_for_tasks() -> None:
     if free < NEEDS_MIB:
         log.warning("tasks import for themselves: %.0f MiB of memory are free, %d are wanted", free, NEEDS_MIB)
         return
-    _import((*_pipelines(), *FOR_TASKS, *FOR_DAGS))
+    _import((*for_stages(), *FOR_TASKS, *FOR_DAGS))
 
 
-def _pipelines() -> list[str]:
-    found = (module.name for module in walk_packages(pipelines.__path__, "pipelines."))
-    return [name for name in found if not name.startswith(NOT_FOR_TASKS)]
+def for_stages() -> list[str]:
+    """The modules of `pipelines` that stages are made of."""
+    names = (module.name for module in walk_packages(pipelines.__path__, "pipelines."))
+    return [name for name in names if not name.startswith(NOT_FOR_TASKS)]
 
 
 def _import(modules: Sequence[str]) -> None:

@@ -10,7 +10,6 @@ import gc
 import os
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,9 +19,17 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND"
 
 from benchmarks.gauntlet.faults import FAULTS
 from benchmarks.gauntlet.page import page, summary
-from benchmarks.gauntlet.run import Plan, imported, read, run_seed
+from benchmarks.gauntlet.run import Plan, read, run_seed
 from benchmarks.gauntlet.world import empty_mlflow, read_sources
+from include import preload
 from pipelines.problem import ROOT
+
+ON_SQLITE = (
+    "alembic.command",
+    "mlflow.sklearn",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store",
+)
 
 
 def main() -> None:
@@ -62,16 +69,15 @@ def run(plan: Plan, seeds: range, workers: int) -> None:
 def prepare(plan: Plan) -> None:
     """The sources; and all that a chain imports, so that each run has it from the beginning.
 
-    In processes of their own: whoever forks must not have used DuckDB or Arrow before.
+    The sources in a process of their own: whoever forks must not have used DuckDB or Arrow before.
     """
     sources = plan.keep / "sources"
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        if not (sources / "mlflow.db").exists():
+    if not (sources / "mlflow.db").exists():
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             pool.submit(read_sources, sources).result()
             pool.submit(empty_mlflow, sources / "mlflow.db").result()
-        names = pool.submit(imported, sources, plan.keep / "imported").result()
-    for name in names:
-        with suppress(ImportError):
+    for name in (*preload.for_stages(), *preload.FOR_TASKS, *ON_SQLITE):
+        if not name.startswith("airflow."):
             import_module(name)
 
 

@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gauntlet.chain import STAGES, Outcome, refused_by, run_stages
+from benchmarks.gauntlet.chain import Outcome, refused_by, run_stages
 from benchmarks.gauntlet.faults import FAULTS, Fault, Site
 from benchmarks.gauntlet.world import (
     LAST_START,
@@ -89,19 +88,6 @@ def read(results: Path) -> list[dict[str, Any]]:
     """The newest result of each run."""
     rows = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     return list({(row["seed"], row["start"], row["kind"], row["name"]): row for row in rows}.values())
-
-
-def imported(sources: Path, home: Path) -> list[str]:
-    """The modules that a whole chain has imported."""
-    run, stretch = home / "run", Stretch(0, 0)
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir()
-    raise_world(run, sources, stretch)
-    enter(run)
-    run_stages(run, STAGES, stretch.history)
-    os.chdir(sources)
-    shutil.rmtree(home)
-    return sorted(name for name in sys.modules if "__main__" not in name)
 
 
 def _clean(plan: Plan, home: Path, stretch: Stretch) -> bool:
