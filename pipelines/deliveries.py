@@ -131,6 +131,25 @@ def key_of(problem: Problem, text: str) -> str:
     return named(problem, text) if problem.partitions.by_delivery else text
 
 
+def require_partition(problem: Problem, key: str) -> None:
+    """Let no key pass that is none of the problem's: of another form or rhythm, outside of its time, of no delivery.
+
+    Raises:
+        ConfigError: it is none; the message says which there are.
+    """
+    partitions = problem.partitions
+    partitions.parse(key)
+    if partitions.by_delivery:
+        named(problem, key)
+    elif not partitions.holds(key):
+        last = f"end with {partitions.last_key}" if partitions.last_key else "have no last one"
+        raise ConfigError(
+            f"{key} is none of the problem's partitions",
+            where=f"problem {problem.name}, partitions",
+            cure=f"they begin with {partitions.first_key} and {last}; name one of them, or correct first or last",
+        )
+
+
 def require(problem: Problem, known: dict[str, Delivery], keys: Sequence[str]) -> None:
     """Raises ConfigError where one of the partitions `keys` is a delivery that has not come."""
     for key in keys:

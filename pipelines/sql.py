@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 
 from pipelines.config.plain_table import quote as quote
 from pipelines.errors import ConfigError
+from pipelines.temporary import Held, hold, temporary_folder
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -41,16 +41,16 @@ class _Instances:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._made: dict[tuple[int, str, str], duckdb.DuckDBPyConnection] = {}
-        self._spills: list[TemporaryDirectory[str]] = []
+        self._spills: list[Held] = []
         atexit.register(self._close)
 
     def cursor(self, memory_limit: str, disabled_optimizers: str) -> duckdb.DuckDBPyConnection:
         key = (os.getpid(), memory_limit, disabled_optimizers)
         with self._lock:
             if key not in self._made:
-                spill = TemporaryDirectory(prefix="evergreen-")
+                spill = hold("temporary")
                 self._spills.append(spill)
-                self._made[key] = _made(spill.name, memory_limit, disabled_optimizers)
+                self._made[key] = _made(str(spill.folder), memory_limit, disabled_optimizers)
             return self._made[key].cursor()
 
     def forget(self) -> None:
@@ -63,6 +63,10 @@ class _Instances:
             if process == os.getpid():
                 database.close()
         self._made.clear()
+        for spill in self._spills:
+            if spill.process == os.getpid():
+                spill.remove()
+        self._spills.clear()
 
 
 _instances = _Instances()
@@ -92,7 +96,7 @@ def connection(
     with ExitStack() as stack:
         try:
             if is_private:
-                spill = stack.enter_context(TemporaryDirectory(prefix="evergreen-"))
+                spill = stack.enter_context(temporary_folder())
                 database = _made(spill, limit, optimizers)
             else:
                 database = _instances.cursor(limit, optimizers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipelines.errors import ConfigError, DataError, SchemaError
 from pipelines.ingest.look import check_sources, come_so_far, look, newest
 from pipelines.ingest.sources import offered, opened
 from pipelines.problem import Problem, load_problem
+from pipelines.stages import stage
 from tests.config.test_deliveries import SHORT
 
 HEADER = "customer,age,left\n"
@@ -181,3 +183,31 @@ def test_a_column_that_is_not_there_is_told(home: Path) -> None:
     shop.deliver("in/a.csv", "1,40,1")
     (fault,) = check_sources(shop.problem)
     assert isinstance(fault, SchemaError) and "batch" in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("partitions", "key", "cure"),
+    [
+        ({"every": "week", "first": "2024-01-01"}, "2024-01-03", "2024-01-01"),
+        ({"every": "week", "first": "2024-01-08"}, "2024-01-01", "they begin with 2024-01-08"),
+        ({"every": "day", "first": "2024-01-01", "last": "2024-01-05"}, "2024-01-06", "end with 2024-01-05"),
+        ({"every": "day", "first": "2024-01-01"}, "2024-01-02T05Z", "first day of a day"),
+        ({"every": "day", "first": "2024-01-01"}, "../../x", "first day of a day"),
+        ({"every": "hour", "first": "2024-01-01"}, "2024-01-02", "first moment of an hour"),
+    ],
+)
+@pytest.mark.parametrize("name", ["score.plan", "monitor.profile", "release.assess", "annotate.choose", "train.label"])
+def test_no_stage_takes_a_key_that_is_none_of_the_problems(
+    toy: Callable[..., Problem],
+    monkeypatch: pytest.MonkeyPatch,
+    partitions: dict[str, str],
+    key: str,
+    cure: str,
+    name: str,
+) -> None:
+    problem = toy(partitions=partitions)
+    monkeypatch.setattr("pipelines.problem.load_problem", lambda _: problem)
+    with pytest.raises(ConfigError) as failure:
+        stage(name)("kettle", key)
+    assert cure in failure.value.cure
+    assert key in failure.value.what

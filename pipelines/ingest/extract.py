@@ -32,7 +32,12 @@ BATCH_ROWS = 16_384  # staged together: who scans them reads many batches ahead
 
 
 def extract(
-    problem: Problem, query: Query, database: duckdb.DuckDBPyConnection, first: str, last: str
+    problem: Problem,
+    query: Query,
+    database: duckdb.DuckDBPyConnection,
+    first: str,
+    last: str,
+    batch_rows: int = BATCH_ROWS,
 ) -> Iterator[pa.RecordBatch]:
     """Rows of the problem's events or labels that belong to the partitions `first` to `last`, in no order.
 
@@ -58,7 +63,7 @@ def extract(
             f"WHERE {time} IS NULL OR partition BETWEEN $first AND $last"
         )
         count, schema = 0, extracted_schema(problem, query)
-        for batch in database.sql(statement, params=bounds).to_arrow_reader(BATCH_ROWS):
+        for batch in database.sql(statement, params=bounds).to_arrow_reader(batch_rows):
             numbered = batch.append_column("number", pa.array(np.arange(count, count + batch.num_rows)))
             yield numbered.cast(schema)  # times come in the database's time zone
             count += batch.num_rows

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 import duckdb
@@ -29,6 +28,7 @@ from pipelines.ingest.shape import PartitionShape, shape_refusals, shape_rules, 
 from pipelines.ingest.sources import Opened, described, offered, opened
 from pipelines.ingest.validate import bad_numbers, some, summary
 from pipelines.problem import Problem, Query
+from pipelines.temporary import temporary_folder
 
 _NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?"  # 1.50, and not 007
 
@@ -123,7 +123,7 @@ def rehearse(problem: Problem, last: str, come: Mapping[str, Delivery] | None = 
     """
     keys = problem.partitions.between(problem.partitions.first_key, last)
     measured = {}
-    with opened(problem, keys[0], last, come) as sources, TemporaryDirectory() as folder:
+    with opened(problem, keys[0], last, come) as sources, temporary_folder() as folder:
         for query in problem.queries:
             copy_rows(problem, query, sources.database, _table(query))
             rows = _staged(sources.database, query, keys, Path(folder))
@@ -253,7 +253,7 @@ def _judged(problem: Problem, sources: Opened, keys: Sequence[str]) -> Iterator[
     """What an ingest of the partitions `keys` at once, into an empty store, would set aside, refuse and stop for."""
     counts = {name: {"rows": count.rows, "rejected": count.rejected} for name, count in sources.counts.items()}
     refusals: list[batch.Refusal] = []
-    with TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         good = {}
         for query in problem.queries:
             rows = _staged(sources.database, query, keys, Path(folder))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -24,6 +23,7 @@ from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release.lineage import query_hashes, setting_changes, surroundings, surroundings_changes
 from pipelines.release.versions import find_version_lineage, load_version, version_problem
+from pipelines.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from pipelines.training.model import Model
@@ -73,7 +73,7 @@ def reproduce(problem_name: str, version: str, tell: Callable[[str], None] = lam
         before = load_version(today, parent, recorded.get("parent_run"))
     served, refit_differences = None, list[str]()
     tell("fitting")
-    with TemporaryDirectory(prefix="evergreen-") as folder:
+    with temporary_folder() as folder:
         train = on_disk(rows["train"], folder) if recorded["is_streamed"] else rows["train"]
         state = NoCheckpoint(problem.training.checkpoint_rounds)
         if before is None:

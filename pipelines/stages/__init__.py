@@ -6,6 +6,7 @@ versions, counts, and where the rest lies. The DAGs and `evergreen run` call the
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -15,8 +16,21 @@ from pipelines.handoffs.base import call
 
 
 def stage(name: str) -> Callable[..., Any]:
-    """The function of a stage, such as `train.sample`; hand-offs are taken as they are, or as JSON."""
-    return partial(call, function_of(name))
+    """The function of a stage, such as `train.sample`; hand-offs are taken as they are, or as JSON.
+
+    It raises ConfigError where its `partition` is none of the problem's.
+    """
+    return partial(_called, function_of(name))
+
+
+def _called(function: Callable[..., Any], problem_name: str, *handed_on: Any, **options: Any) -> Any:
+    key = inspect.signature(function).bind(problem_name, *handed_on, **options).arguments.get("partition")
+    if key is not None:
+        from pipelines import deliveries
+        from pipelines.problem import load_problem
+
+        deliveries.require_partition(load_problem(problem_name), key)
+    return call(function, problem_name, *handed_on, **options)
 
 
 def function_of(name: str) -> Callable[..., Any]:

@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from pipelines.errors import ConfigError
 from pipelines.store.objects import Listed
+from pipelines.temporary import own_folder
 
 KEPT_MB = 512  # of rows, of all tables together
 SWEEPS = 16  # looks for room in the time in which one process adds as much as is kept: each looks at every copy
@@ -173,18 +174,3 @@ def _write(path: Path, content: bytes) -> None:
         Path(unfinished).unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
-
-
-def own_folder(*names: str) -> Path | None:
-    """A folder for copies, made if need be; None where there is none that nobody else can write to."""
-    try:
-        root = Path(tempfile.gettempdir(), f"evergreen-copies-{os.geteuid()}")
-        root.mkdir(mode=0o700, exist_ok=True)
-        about = root.lstat()
-        if root.is_symlink() or about.st_uid != os.geteuid() or about.st_mode & 0o077:
-            return None
-        folder = root.joinpath(*names)
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder

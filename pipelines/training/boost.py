@@ -11,7 +11,6 @@ import json
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypedDict
 
 import numpy as np
@@ -19,6 +18,7 @@ from sklearn.base import BaseEstimator
 
 from pipelines.config import Parameters
 from pipelines.errors import ConfigError, DataError
+from pipelines.temporary import temporary_folder
 from pipelines.training.boost_parameters import BoostSettings, boost_settings, plainly
 from pipelines.training.checkpoint import Checkpoint as Checkpoint
 from pipelines.training.checkpoint import packed, unpacked
@@ -126,7 +126,7 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
                 where="problem.yaml, training.device: cuda",
                 cure="set device: auto, or raise training.memory_limit_mb",
             )
-        with plainly(), TemporaryDirectory(prefix="evergreen-boost-") as folder:
+        with plainly(), temporary_folder() as folder:
             try:
                 self._fit_on_disk(Path(folder), batches, held_out, checkpoint)
             except BaseException as error:

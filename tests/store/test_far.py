@@ -18,11 +18,11 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from benchmarks.requests import Request
-from pipelines import store
+from pipelines import store, temporary
 from pipelines.errors import ConfigError, DataError, TransientError
 from pipelines.problem import Problem
 from pipelines.store import far as far_tables
-from pipelines.store import objects, working
+from pipelines.store import objects
 from pipelines.store.copies import LogCopies, RowCopies
 from pipelines.store.explained import explained
 from pipelines.store.far import FarTable
@@ -489,8 +489,8 @@ def test_a_drive_that_knows_no_locks_will_do(
     def unknown(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(working.fcntl, "flock", unknown)
-    monkeypatch.setattr(working, "LOCKED_WITHIN_S", 0.0)
+    monkeypatch.setattr(temporary.fcntl, "flock", unknown)
+    monkeypatch.setattr(temporary, "LOCKED_WITHIN_S", 0.0)
     with store.task():
         write(toy(), 1)
         store.table_version(toy(), "events")

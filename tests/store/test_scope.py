@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import ledger, store
+from pipelines import ledger, store, temporary
 from pipelines.artifacts import table_schema
 from pipelines.problem import Problem
-from pipelines.store import near, scope, working
+from pipelines.store import near, scope
 from pipelines.store.scope import Kept
 from tests.store.kettles import statements
 
@@ -110,7 +110,7 @@ def test_what_a_killed_task_has_left_is_removed(
         left.mkdir()
         store.partition_keys(toy(), "events")
         assert left.exists(), "it may be that somebody is about to use it"
-        monkeypatch.setattr(working, "LOCKED_WITHIN_S", 0.0)
+        monkeypatch.setattr(temporary, "LOCKED_WITHIN_S", 0.0)
         store.partition_keys(toy(), "quarantine")
         assert used.exists()
         assert not left.exists()

@@ -7,11 +7,11 @@ they lie. Nothing is ever held in memory as a whole.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
@@ -19,11 +19,13 @@ import pyarrow as pa
 from pipelines import sql
 from pipelines.config import Source
 from pipelines.deliveries import Offered, require
+from pipelines.errors import DataError
 from pipelines.handoffs.ingestion import Delivery
 from pipelines.ingest.sources import delivered
 from pipelines.ingest.sources.avro import open_avro
+from pipelines.ingest.sources.columnar import lengths
 from pipelines.ingest.sources.delimited import read_csv
-from pipelines.ingest.sources.files import File, expand, files_of, place
+from pipelines.ingest.sources.files import SHOWN_CHARACTERS, File, expand, files_of, place
 from pipelines.ingest.sources.jsonlines import read_jsonl
 from pipelines.ingest.sources.parquet import check_pages, open_delta, open_parquet
 from pipelines.ingest.sources.postgres import open_postgres
@@ -31,7 +33,13 @@ from pipelines.ingest.sources.sqlite import read_sqlite
 from pipelines.ingest.sources.typed import FAULTS, ROW, TYPES, Kind, Texts, infer, land
 from pipelines.ingest.sources.window import Window, window
 from pipelines.problem import Problem
+from pipelines.temporary import temporary_folder
 
+# What a query may take that reads a source, beside the text that is parsed: of it a file decides, and not who uses it.
+# EVERGREEN_DUCKDB_MEMORY changes this too.
+READ_MEMORY = "256MB"
+BATCH_BYTES = 64 << 20  # of rows that leave DuckDB together
+BATCH_ROWS = 16_384  # and at most so many: who scans what is staged reads many batches ahead
 REJECTED = pa.schema([("source", pa.string()), ("row", pa.string()), ("rules", pa.list_(pa.string()))])
 
 
@@ -51,6 +59,12 @@ class Opened:
     counts: dict[str, Count] = field(default_factory=dict)
     landed: dict[str, str] = field(default_factory=dict)  # SQL of what has landed, rejected rows too, by source
     scanned: list[File] = field(default_factory=list)  # Parquet that is read in place
+    row_bytes: int = 1  # of the texts and lists in a row of all sources, at most
+
+    @property
+    def batch_rows(self) -> int:
+        """How many rows are held at once."""
+        return max(1, min(BATCH_ROWS, BATCH_BYTES // self.row_bytes))
 
     def rejected(self) -> pa.Table:
         """Rows that could not be read as declared: source, row (JSON of the row as it came), rules (the reasons)."""
@@ -85,7 +99,7 @@ def opened(
     """
     zone = problem.partitions.timezone
     with (
-        TemporaryDirectory(prefix="evergreen-sources-") as folder,
+        temporary_folder() as folder,
         sql.connection({}, zone, is_private=True) as database,
     ):
         sources = Opened(database)
@@ -110,7 +124,7 @@ def _values(problem: Problem) -> list[tuple[str, str]]:
     name, first = problem.delivered, problem.partitions.first_key
     source = problem.sources[name]
     with (
-        TemporaryDirectory(prefix="evergreen-sources-") as folder,
+        temporary_folder() as folder,
         sql.connection({}, problem.partitions.timezone, is_private=True) as database,
     ):
         sources = Opened(database)
@@ -129,7 +143,7 @@ def described(problem: Problem) -> Iterator[duckdb.DuckDBPyConnection]:
     first = problem.partitions.first_key
     zone = problem.partitions.timezone
     with (
-        TemporaryDirectory(prefix="evergreen-sources-") as folder,
+        temporary_folder() as folder,
         sql.connection({}, zone, is_private=True) as database,
     ):
         sources = Opened(database)
@@ -192,6 +206,45 @@ def _open(
     problem: Problem, name: str, source: Source, rows: Window, folder: Path, sources: Opened, *, head: bool
 ) -> None:
     """Make the view of one source, and note its counts."""
+    with _within_memory(sources.database, place(problem, name)):
+        _make_view(problem, name, source, rows, folder, sources, head=head)
+        if not head and source.kind not in ("parquet", "delta"):  # what lies elsewhere is not read twice
+            lengths_of = lengths(sources.database, sql.quote(name))
+            sources.row_bytes += sum(length.longest for length in lengths_of.values())
+
+
+@contextmanager
+def _within_memory(database: duckdb.DuckDBPyConnection, where: str) -> Iterator[None]:
+    """Let queries take READ_MEMORY; one that needs more fails by the source's name, as does one that DuckDB cannot run.
+
+    What the problem's own SQL takes is decided by who wrote it.
+    """
+    is_set = bool(os.environ.get("EVERGREEN_DUCKDB_MEMORY"))
+    usual = str(database.execute("SELECT current_setting('memory_limit')").fetchall()[0][0])
+    limit = usual if is_set else READ_MEMORY
+    try:
+        database.execute(f"SET memory_limit = {sql.literal(limit)}")
+        yield
+    except (MemoryError, duckdb.OutOfMemoryException) as error:
+        raise DataError(
+            f"its rows take more memory than reading them may ({limit})",
+            where=where,
+            cure="copy its files again from where they come; if they are whole, write smaller rows, or let reading "
+            "take more: EVERGREEN_DUCKDB_MEMORY=2GB",
+        ) from error
+    except duckdb.Error as error:
+        raise DataError(
+            f"not readable: {str(error).splitlines()[0][:SHOWN_CHARACTERS]}",
+            where=where,
+            cure="look whether its files are whole, and copy them again from where they come",
+        ) from error
+    finally:
+        database.execute(f"SET memory_limit = {sql.literal(usual)}")
+
+
+def _make_view(
+    problem: Problem, name: str, source: Source, rows: Window, folder: Path, sources: Opened, *, head: bool
+) -> None:
     database, path = sources.database, folder / f"{name}.parquet"
     texts: Texts | None = None
     count: int | None = None
@@ -204,7 +257,8 @@ def _open(
         case "parquet":
             files = files_of(problem, name, source)
             sources.scanned += files
-            count = open_parquet(database, name, source, files, rows)
+            count, row_bytes = open_parquet(database, name, source, files, rows, folder, head=head)
+            sources.row_bytes += row_bytes
         case "delta":
             count, files = open_delta(database, problem, name, source, rows)
             sources.scanned += files

@@ -1,9 +1,17 @@
-"""Avro files, block by block, landed as Parquet."""
+"""Avro files, block by block, landed as Parquet.
+
+What a file claims of itself is not believed: a block is framed and unpacked here, within bounds, before the library
+sees it, and what its schema lets a few bytes become is counted first.
+"""
 
 from __future__ import annotations
 
+import bz2
 import io
+import itertools
 import json
+import lzma
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,8 +24,11 @@ import pyarrow.compute as pc
 
 from pipelines.config import Source
 from pipelines.errors import DataError, EvergreenError, SchemaError
+from pipelines.ingest.sources.avro_sizes import bytes_per_byte, check_schema
 from pipelines.ingest.sources.columnar import HEAD_ROWS, MAX_DIGITS, Part, check_parts, create_view, readable
-from pipelines.ingest.sources.files import File, reading
+from pipelines.ingest.sources.columns import check_count
+from pipelines.ingest.sources.files import MOST_EXPANSION, SHOWN_CHARACTERS, File, reading, too_large
+from pipelines.ingest.sources.lines import MAX_RECORD_BYTES
 from pipelines.ingest.sources.window import Window
 from pipelines.sql import literal
 
@@ -48,6 +59,12 @@ TIMES = {
 LOGICAL = {**TIMES, "uuid": pa.uuid()}
 ARROW_DIGITS = 76  # of the longest decimal that Arrow has
 MAGIC = b"Obj\1"
+MAX_HEADER_BYTES = 8 << 20
+MAX_BLOCK_BYTES = 64 << 20  # of records, unpacked
+MAX_OBJECT_BYTES = 256 << 20  # that the arrays and maps of a block can become
+MAX_XZ_BYTES = 64 << 20  # that unpacking takes
+UNPACKED_BYTES = 32 << 20  # of a packed file, beyond which its size has to bear it out
+VALUES_TOGETHER = 500_000  # of records that are held at once
 FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_800_000  # the years 1 and 10000
 HEADER = {
     "type": "record",
@@ -102,9 +119,15 @@ def _schema(file: File, source: Source) -> pa.Schema:
         described = opened.schema
     if not isinstance(described, dict) or described.get("type") != "record":
         raise SchemaError("its items are no records", where=file.name, cure="write one record for each row")
+    with _decoded(file):  # a schema may say anything
+        return _columns(described["fields"], file, source)
+
+
+def _columns(described: list[Any], file: File, source: Source) -> pa.Schema:
+    check_count(described, source, file.name)
     named: dict[str, pa.DataType] = {}
     fields = []
-    for field in described["fields"]:
+    for field in described:
         is_wanted = not source.columns or field["name"] in source.columns or source.extra_columns == "fail"
         kind = _type(field["type"], f"{file.name}, {field['name']}", named) if is_wanted else pa.null()
         fields.append((field["name"], kind))
@@ -157,20 +180,26 @@ def _batches(file: File, schema: pa.Schema, source: Source) -> Iterator[pa.Recor
     """The columns of a schema, in types that DuckDB knows, block by block."""
     with _avro(file) as opened:
         blocks = iter(opened.blocks)
+        together = VALUES_TOGETHER // (1 + len(opened.schema["fields"]))
         while True:
             with _decoded(file):
                 block = next(blocks, None)
-                records = [] if block is None else list(block)
             if block is None:
                 return
-            columns = [_column(records, field, file, source) for field in schema]
-            yield pa.RecordBatch.from_arrays(columns, schema=readable(schema))
+            block_records = iter(block)
+            while True:
+                with _decoded(file):
+                    records = list(itertools.islice(block_records, together))
+                if not records:
+                    break
+                columns = [_column(records, field, file, source) for field in schema]
+                yield pa.RecordBatch.from_arrays(columns, schema=readable(schema))
 
 
 def _column(records: list[Any], field: pa.Field, file: File, source: Source) -> pa.Array:
     values = [record[field.name] for record in records]
     try:
-        return _as_time(pa.array(values, _raw(field.type)), field.type).cast(readable(pa.schema([field])).types[0])
+        column = _as_time(pa.array(values, _raw(field.type)), field.type).cast(readable(pa.schema([field])).types[0])
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         if source.columns.get(field.name) == "float":  # as in every format, a float may hold fewer digits
             return pa.array(np.array(values, np.float64), from_pandas=True)
@@ -180,6 +209,13 @@ def _column(records: list[Any], field: pa.Field, file: File, source: Source) -> 
             cure="write the column with one type that holds all its values, such as string, or declare the source's "
             "columns: one of type float is rounded, one that is left out is not read",
         ) from error
+    if pa.types.is_string(column.type) and (pc.max(pc.binary_length(column)).as_py() or 0) > MAX_RECORD_BYTES:
+        raise DataError(
+            f"{field.name}: a text of over {MAX_RECORD_BYTES >> 20} MB",
+            where=file.name,
+            cure="write it in parts, or leave the column out of the source's columns, with extra_columns: ignore",
+        )
+    return column
 
 
 def _raw(kind: pa.DataType) -> pa.DataType:
@@ -225,20 +261,142 @@ def _avro(file: File) -> Iterator[_Opened]:
 
     with ExitStack() as stack:
         with _decoded(file):
-            stream = stack.enter_context(file.system.open_input_file(file.path))
+            stream = _Bounded(stack.enter_context(file.system.open_input_file(file.path)), file.size)
             if stream.read(len(MAGIC)) != MAGIC:
                 raise ValueError("it does not begin as Avro files do")
-            stream.seek(0)
-            header: Any = fastavro.schemaless_reader(stream, HEADER, None)
-            written = json.loads(header["meta"]["avro.schema"])
-            header["meta"]["avro.schema"] = json.dumps(_without_times(written)).encode()
+            stream = _Bounded(stack.enter_context(file.system.open_input_file(file.path)), MAX_HEADER_BYTES)
+            header: Any = fastavro.schemaless_reader(cast(IO[bytes], stream), HEADER, None)
+            stream.left = file.size
+            described = json.loads(header["meta"]["avro.schema"])
+            written = fastavro.parse_schema(described)
+            check_schema(written, file.name)
+            codec = header["meta"].get("avro.codec", b"null").decode()
+            plain = {"avro.schema": json.dumps(_without_times(described)).encode(), "avro.codec": b"null"}
             start = io.BytesIO()
-            fastavro.schemaless_writer(start, HEADER, header)
+            fastavro.schemaless_writer(start, HEADER, header | {"meta": plain})
+            pieces = _framed(file, stream, written, codec, header["sync"])
             opened = _Opened(
-                fastavro.parse_schema(written),
-                fastavro.block_reader(cast(IO[bytes], _Joined(start.getvalue(), stream))),
+                written,
+                fastavro.block_reader(cast(IO[bytes], _Pieces(itertools.chain([start.getvalue()], pieces)))),
             )
         yield opened
+
+
+class _Bounded:
+    """A stream of which no more is asked than it has, however much the file claims."""
+
+    def __init__(self, stream: Any, left: int) -> None:
+        self._stream, self.left = stream, left
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= self.left:
+            raise ValueError(f"{size:,} bytes are claimed, and {self.left:,} may be there")
+        data = bytes(self._stream.read(size))
+        self.left -= len(data)
+        return data
+
+
+class _Pieces:
+    """Bytes that come in pieces, of which each is read to its end before the next is asked for."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self._piece, self._passed = pieces, io.BytesIO(), 0
+
+    def read(self, size: int) -> bytes:
+        data = self._piece.read(size)
+        if not data and size and (piece := next(self._pieces, None)) is not None:
+            self._passed += self._piece.tell()
+            self._piece = io.BytesIO(piece)
+            data = self._piece.read(size)
+        return data
+
+    def tell(self) -> int:
+        return self._passed + self._piece.tell()
+
+
+def _framed(file: File, stream: _Bounded, schema: Any, codec: str, sync: bytes) -> Iterator[bytes]:
+    """Each block as an unpacked file would have it.
+
+    Raises:
+        DataError: it is packed in a way that is not read, or unpacks to more than its size lets one believe.
+        ValueError: it is damaged.
+    """
+    at_most = min(MAX_BLOCK_BYTES, MAX_OBJECT_BYTES // bytes_per_byte(schema))
+    smallest = check_schema(schema, file.name)
+    left = max(UNPACKED_BYTES, MOST_EXPANSION * file.size)
+    while (count := _long(stream, is_first=True)) is not None:
+        size = _long(stream)
+        if size is None or size < 0 or count < 0:
+            raise ValueError(f"a block of {count:,} records and {size or 0:,} bytes")
+        if size > MAX_BLOCK_BYTES:
+            raise _too_large_a_block(file, at_most)
+        data = _unpacked(codec, stream.read(size), at_most, file)
+        left -= len(data)
+        if len(data) > at_most:
+            raise _too_large_a_block(file, at_most)
+        if left < 0 and codec != "null":
+            raise DataError(
+                f"{file.size:,} bytes unpack to over {MOST_EXPANSION} times as much",
+                where=file.name,
+                cure="copy the file again from where it comes; if it is whole, write it without a codec",
+            )
+        if count * smallest > len(data) or (count > VALUES_TOGETHER and not smallest):
+            raise ValueError(f"a block that claims {count:,} records in {len(data):,} bytes")
+        if stream.read(len(sync)) != sync:
+            raise ValueError("a block does not end as this file's blocks do")
+        yield b"".join([_as_long(count), _as_long(len(data)), data, sync])
+
+
+def _too_large_a_block(file: File, at_most: int) -> DataError:
+    return DataError(
+        f"a block of over {at_most:,} bytes, which is more than is held at once of records like these",
+        where=file.name,
+        cure="copy the file again from where it comes; if it is whole, write it in smaller blocks (sync interval)",
+    )
+
+
+def _unpacked(codec: str, data: bytes, at_most: int, file: File) -> bytes:
+    """A block's records, of which one byte more than `at_most` comes of those that are too large."""
+    match codec:
+        case "null":
+            return data
+        case "deflate":
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, at_most + 1)
+        case "bzip2":
+            return bz2.BZ2Decompressor().decompress(data, at_most + 1)
+        case "xz":
+            return lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES).decompress(data, at_most + 1)
+    raise DataError(
+        f"packed by {codec[:SHOWN_CHARACTERS]!r}, which is not read",
+        where=file.name,
+        cure="write it with the codec deflate, bzip2, xz or null",
+    )
+
+
+def _long(stream: _Bounded, *, is_first: bool = False) -> int | None:
+    """A number as Avro writes it; None where the file ends before the first of a block."""
+    value = shift = 0
+    while True:
+        byte = stream.read(1) if stream.left else b""
+        if not byte:
+            if is_first and not shift:
+                return None
+            raise EOFError("it ends within a block")
+        value |= (byte[0] & 0x7F) << shift
+        shift += 7
+        if byte[0] < 0x80:
+            return (value >> 1) ^ -(value & 1)
+        if shift > 63:
+            raise ValueError("a number of more than 64 bits")
+
+
+def _as_long(value: int) -> bytes:
+    """A number that is not negative, as Avro writes it."""
+    rest, data = value << 1, bytearray()
+    while rest > 0x7F:
+        data.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes([*data, rest])
 
 
 def _without_times(described: Any) -> Any:
@@ -253,20 +411,6 @@ def _without_times(described: Any) -> Any:
     return described
 
 
-class _Joined:
-    """Bytes, and a stream that goes on where they end."""
-
-    def __init__(self, start: bytes, stream: Any) -> None:
-        self.start, self.stream = io.BytesIO(start), stream
-
-    def read(self, size: int) -> bytes:
-        data = self.start.read(size)
-        return data if len(data) == size else data + bytes(self.stream.read(size - len(data)))
-
-    def tell(self) -> int:
-        return self.start.tell() + int(self.stream.tell())
-
-
 @contextmanager
 def _decoded(file: File) -> Iterator[None]:
     """What a damaged file makes the library raise is of nearly any type."""
@@ -275,9 +419,11 @@ def _decoded(file: File) -> Iterator[None]:
             yield
     except EvergreenError:
         raise
+    except MemoryError as error:
+        raise too_large(file.name) from error
     except Exception as error:
         raise DataError(
-            f"truncated, corrupt or no Avro: {type(error).__name__}: {error}",
+            f"truncated, corrupt or no Avro: {type(error).__name__}: {str(error)[:SHOWN_CHARACTERS]}",
             where=file.name,
             cure="copy the file again from where it comes, or declare the source's format",
         ) from error

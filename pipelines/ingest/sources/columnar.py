@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -17,6 +18,7 @@ from pipelines.sql import quote
 SHOWN_ROWS = 3
 HEAD_ROWS = 1000
 MAX_DIGITS = 38
+ELEMENT_BYTES = 8  # of a list
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,32 @@ def create_view(
         cells = [f"{_cell(name_of, kinds[name_of], source, window.zone)} AS {quote(name_of)}" for name_of in names]
         selects.append(f"SELECT {', '.join(cells)} FROM (SELECT * FROM {relation} WHERE {within})")
     database.execute(f"CREATE VIEW {quote(name)} AS {' UNION ALL '.join(selects)}")
+
+
+class Lengths(NamedTuple):
+    """How long the texts, lists and structures of a column are, in bytes."""
+
+    longest: int
+    all: int
+
+
+def lengths(database: duckdb.DuckDBPyConnection, relation: str) -> dict[str, Lengths]:
+    """The lengths of the columns of a relation that are of no fixed size."""
+    measures = {}
+    for column, kind in types_of(database, relation).items():
+        if kind == "VARCHAR":
+            measures[column] = f"strlen({quote(column)})"
+        elif kind == "BLOB":
+            measures[column] = f"octet_length({quote(column)})"
+        elif kind.endswith("[]"):
+            measures[column] = f"{ELEMENT_BYTES} * len({quote(column)})"
+        elif "(" in kind and not kind.startswith("DECIMAL"):
+            measures[column] = f"strlen(CAST({quote(column)} AS VARCHAR))"
+    if not measures:
+        return {}
+    sums = ", ".join(f"[max({measure})::HUGEINT, sum({measure})::HUGEINT]" for measure in measures.values())
+    row = database.execute(f"SELECT {sums} FROM {relation}").fetchall()[0]
+    return {column: Lengths(*(length or 0 for length in pair)) for column, pair in zip(measures, row, strict=True)}
 
 
 def types_of(database: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:

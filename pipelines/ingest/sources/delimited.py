@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from pipelines.config import Source
 from pipelines.errors import ConfigError, DataError
-from pipelines.ingest.sources.columns import check_columns, check_names
-from pipelines.ingest.sources.files import File, place, text_blocks
+from pipelines.ingest.sources.columns import check_columns, check_count, check_names
+from pipelines.ingest.sources.files import SHOWN_CHARACTERS, File, place, text_blocks
 from pipelines.ingest.sources.records import Bad, Dialect, cuts, header
-from pipelines.ingest.sources.typed import ISO_8601, Texts
+from pipelines.ingest.sources.typed import ISO_8601, MAX_GROUP_ROWS, Landing, Texts
 from pipelines.problem import Problem
 from pipelines.sql import literal, quote
 
@@ -37,8 +37,6 @@ def read_csv(problem: Problem, name: str, source: Source, files: list[File], pat
         DataError: a file is truncated, or its records and lines do not add up.
         SchemaError: a header differs from the declared columns, or from the first file's.
     """
-    import pyarrow.parquet as pq
-
     if not source.delimiter.isascii():
         raise ConfigError(
             f"{source.delimiter!r} cannot be a delimiter", where=place(problem, name), cure="choose an ASCII character"
@@ -50,6 +48,7 @@ def read_csv(problem: Problem, name: str, source: Source, files: list[File], pat
             blocks = text_blocks(file, source.encoding)
             names_in_file, rest, line = header(blocks, source.delimiter, file.name)
             expected = expected or dict.fromkeys(names_in_file, "")
+            check_count(names_in_file, source, file.name)
             check_columns(name, source, expected, dict.fromkeys(names_in_file, ""), file.name)
             check_names([column for column in names_in_file if column in expected], file.name)
             if writer is None:
@@ -57,14 +56,14 @@ def read_csv(problem: Problem, name: str, source: Source, files: list[File], pat
                     [(f"c{i}", pa.string()) for i in range(len(expected))]
                     + [("unreadable", pa.string()), ("line", pa.string())]
                 )
-                writer = pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=False, write_statistics=False)
+                writer = Landing(path, schema)
             if head and (source.columns or file is not files[0]):
                 continue
             dialect = _dialect(source, names_in_file)
             for batch in _batches(
                 file, blocks, rest, line, dialect, [names_in_file.index(column) for column in expected]
             ):
-                writer.write_batch(batch)
+                writer.write(batch)
                 if head:
                     break
     finally:
@@ -82,7 +81,7 @@ def read_csv(problem: Problem, name: str, source: Source, files: list[File], pat
         rows = f"read_parquet({literal(path)}, file_row_number = true)"
         return f"SELECT file_row_number AS place, unreadable, {cells}{row} FROM {rows}"
 
-    return Texts(names, query, tuple(source.nulls))
+    return Texts(names, query, tuple(source.nulls), group_rows=writer.fewest if writer else MAX_GROUP_ROWS)
 
 
 def _dialect(source: Source, names: list[str]) -> Dialect:
@@ -126,7 +125,9 @@ def _parsed(file: File, text: bytes, count: int, dialect: Dialect, wanted: list[
             ),
         )
     except pa.ArrowException as error:
-        raise DataError(f"not readable: {error}", where=file.name, cure="look at the file's quotes") from error
+        raise DataError(
+            f"not readable: {str(error)[:SHOWN_CHARACTERS]}", where=file.name, cure="look at the file's quotes"
+        ) from error
     if table.num_rows != count:
         raise DataError(
             f"{count} records became {table.num_rows} rows", where=file.name, cure="look at the file's quotes"

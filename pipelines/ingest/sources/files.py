@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import encodings.cp437  # of the names in a zip, imported while its file can be read  # noqa: F401
 import gzip
 import importlib.metadata
 import lzma
@@ -25,7 +26,13 @@ from pipelines.problem import Problem
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 512 << 10  # of text, of which each byte may be a mark that takes a hundred
+# Text that a packed file may become: as much as it likes up to here, and so many times its own size beyond.
+UNPACKED_BYTES = 64 << 20
+MOST_EXPANSION = 200
+ZIP_END_BYTES = 22  # at least: a comment may follow
+SHOWN_CHARACTERS = 300  # of what a library says
+MOST_DIRECTORY_BYTES = 1 << 20  # of a zip, which has to hold one file
 SUFFIXES = {"csv": "csv|tsv|txt", "jsonl": "jsonl|ndjson|json", "parquet": "parquet|pq", "avro": "avro"}
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -212,12 +219,25 @@ def reading(where: str) -> Iterator[None]:
         ) from error
     except PermissionError as error:
         raise AccessError("reading is not allowed", where=where, cure="give this user the right to read it") from error
+    except MemoryError as error:
+        raise too_large(where) from error
     except DAMAGED as error:
         raise DataError(
-            f"truncated or corrupt: {error}", where=where, cure="copy the file again from where it comes"
+            f"truncated or corrupt: {str(error)[:SHOWN_CHARACTERS] or type(error).__name__}",
+            where=where,
+            cure="copy the file again from where it comes",
         ) from error
     except OSError as error:
         raise store_fault(str(error), where) from error
+
+
+def too_large(where: str) -> DataError:
+    """What is said of a file that claims, or takes, more memory than there is."""
+    return DataError(
+        "it takes more memory than there is to read it",
+        where=where,
+        cure="copy the file again from where it comes; if it is whole, write it in smaller records, blocks or pages",
+    )
 
 
 def store_fault(text: str, where: str) -> EvergreenError:
@@ -234,7 +254,7 @@ def store_fault(text: str, where: str) -> EvergreenError:
         endpoint = os.environ.get("AWS_ENDPOINT_URL", "AWS")
         return ServiceUnavailable("the store does not answer", where=f"{where} at {endpoint}", cure="is it running?")
     return DataError(
-        f"not readable: {text.splitlines()[0] if text else 'no reason given'}",
+        f"not readable: {text.splitlines()[0][:SHOWN_CHARACTERS] if text else 'no reason given'}",
         where=where,
         cure="look whether the file is complete, and copy it again",
     )
@@ -272,8 +292,9 @@ def _unpacked(file: File, stack: ExitStack) -> IO[bytes]:
     stream: IO[bytes] = stack.enter_context(file.system.open_input_file(file.path))
     if file.path.lower().endswith(".gz"):
         packed = stack.enter_context(gzip.GzipFile(fileobj=stream))
-        return cast(IO[bytes], packed)
+        return cast(IO[bytes], _Bounded(cast(IO[bytes], packed), file))
     if file.path.lower().endswith(".zip"):
+        _check_directory(file, stream)
         archive = stack.enter_context(zipfile.ZipFile(stream))
         members = [
             member
@@ -281,11 +302,58 @@ def _unpacked(file: File, stack: ExitStack) -> IO[bytes]:
             if not member.is_dir() and not member.filename.startswith("__MACOSX/")
         ]
         if len(members) != 1:
-            names = ", ".join(member.filename for member in members[:5]) or "none"
+            names = ", ".join(member.filename[:SHOWN_CHARACTERS] for member in members[:5]) or "none"
             raise DataError(
                 f"{len(members)} files where the zip has to hold one: {names}",
                 where=file.name,
                 cure="pack each file on its own, or unpack them into a folder",
             )
-        return stack.enter_context(archive.open(members[0]))
+        if members[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # What other methods make of a few bytes comes at once, however much it is.
+            raise DataError(
+                f"packed by method {members[0].compress_type}, which is not read",
+                where=file.name,
+                cure="pack it again by the usual method (deflate), or as .gz",
+            )
+        return cast(IO[bytes], _Bounded(stack.enter_context(archive.open(members[0])), file))
     return stream
+
+
+class _Bounded:
+    """What a packed file becomes, as far as its size lets one believe it."""
+
+    def __init__(self, stream: IO[bytes], file: File) -> None:
+        self._stream, self._file = stream, file
+        self._left = max(UNPACKED_BYTES, MOST_EXPANSION * file.size)
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise DataError(
+                f"{self._file.size:,} bytes unpack to over {UNPACKED_BYTES >> 20} MB, and to over {MOST_EXPANSION} "
+                "times as much",
+                where=self._file.name,
+                cure="copy the file again from where it comes; if it is whole, unpack it, or pack it in parts",
+            )
+        return data
+
+
+def _check_directory(file: File, stream: IO[bytes]) -> None:
+    """Raise DataError where a zip's directory is of more files than anybody packs with one that is meant."""
+    stream.seek(max(0, file.size - ZIP_END_BYTES - 0xFFFF))
+    tail = stream.read()
+    stream.seek(0)
+    end = tail.rfind(b"PK\5\6")
+    if end < 0 or len(tail) - end < ZIP_END_BYTES:
+        return  # no zip: the library says so
+    size = struct.unpack_from("<I", tail, end + 12)[0]
+    large = tail.rfind(b"PK\6\6", 0, end)
+    if size == 0xFFFFFFFF and 0 <= large <= len(tail) - 48:
+        size = struct.unpack_from("<Q", tail, large + 40)[0]
+    if size > MOST_DIRECTORY_BYTES:
+        raise DataError(
+            f"a directory of {size:,} bytes where the zip has to hold one file",
+            where=file.name,
+            cure="pack each file on its own, or unpack them into a folder",
+        )

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import itertools
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.config import Source
 from pipelines.errors import DataError
-from pipelines.ingest.sources.columns import check_columns, check_names
+from pipelines.ingest.sources.columns import check_columns, check_count, check_names
 from pipelines.ingest.sources.files import File, text_blocks
-from pipelines.ingest.sources.lines import MAX_LINE_BYTES, Indices, line_ends, no_text
-from pipelines.ingest.sources.typed import Texts
+from pipelines.ingest.sources.lines import MAX_LINE_BYTES, MAX_RECORD_BYTES, TOO_LONG, Indices, line_ends, no_text
+from pipelines.ingest.sources.typed import Landing, Texts
 from pipelines.sql import literal
 
-SCHEMA = pa.schema([("file", pa.string()), ("number", pa.int64()), ("line", pa.string()), ("is_text", pa.bool_())])
+SCHEMA = pa.schema([("file", pa.string()), ("number", pa.int64()), ("line", pa.string()), ("fault", pa.string())])
 SHOWN_CHARACTERS = 10_000
+MAX_DEPTH = 100  # of objects and arrays in one another
+MAX_KEYS = 100_000  # different ones of a file, and of all files ten times as many
+MAX_KEY_CHARACTERS = 1_000
+STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 def read_jsonl(
@@ -35,31 +43,23 @@ def read_jsonl(
         DataError: a file is truncated, or no JSON Lines.
         SchemaError: the keys of a file differ from the declared columns, or from the first file's.
     """
-    import pyarrow.parquet as pq
-
-    with pq.ParquetWriter(path, SCHEMA, compression="lz4", use_dictionary=["file"], write_statistics=False) as writer:
+    with closing(Landing(path, SCHEMA)) as writer:
         for file in files:
             for batch in _batches(file):
-                writer.write_batch(batch)
+                writer.write(batch)
                 if head:
                     break
     lines = f"""
-        SELECT *, CASE WHEN is_text AND json_valid(line) AND json_type(line) = 'OBJECT' THEN json_keys(line) END AS keys
+        SELECT *, CASE WHEN fault IS NULL AND json_valid(line) AND json_type(line) = 'OBJECT' THEN json_keys(line) END
+            AS keys
         FROM read_parquet({literal(path)}, file_row_number = true)"""
-    rows = database.execute(f"""
-        SELECT file, list(DISTINCT key) AS keys
-        FROM (
-            SELECT file, unnest(CASE WHEN len(keys) = 0 THEN [NULL] ELSE keys END) AS key
-            FROM ({lines}) WHERE len(keys) = len(list_distinct(keys))
-        )
-        GROUP BY file
-    """).fetchall()
-    keys = {str(file): sorted(str(key) for key in names if key is not None) for file, names in rows}
+    keys = _keys(database, source, lines)
     expected: dict[str, str] = dict(source.columns)
     for file in files:
         if file.name not in keys:  # no line of it could be read
             continue
         names_in_file = dict.fromkeys(keys[file.name], "")
+        check_count([*names_in_file], source, file.name)
         expected = expected or names_in_file
         check_columns(name, source, expected, names_in_file, file.name, may_lack=head)
         check_names([column for column in names_in_file if column in expected], file.name)
@@ -74,7 +74,7 @@ def read_jsonl(
     where = f"' (' || {base} || ', line ' || number || ')'"
     judged = f"""
         SELECT *, CASE
-            WHEN NOT is_text THEN 'not readable: not valid utf-8' || {where}
+            WHEN fault IS NOT NULL THEN 'not readable: ' || fault || {where}
             WHEN keys IS NULL THEN 'not readable: not a JSON object' || {where}
             WHEN len(keys) <> len(list_distinct(keys)) THEN 'not readable: a key comes twice' || {where}
             END AS unreadable
@@ -100,7 +100,36 @@ def read_jsonl(
             )
             SELECT place, unreadable{cells}{kinds}{row} FROM cut"""
 
-    return Texts(names, query, is_typed=not source.columns)
+    return Texts(names, query, is_typed=not source.columns, group_rows=writer.fewest)
+
+
+def _keys(database: duckdb.DuckDBPyConnection, source: Source, lines: str) -> dict[str, list[str]]:
+    """The keys of each file, of the lines that can be read; of a source that ignores others, the declared ones.
+
+    Raises:
+        DataError: there are more than any table has columns.
+    """
+    wanted = "true"
+    if source.columns and source.extra_columns == "ignore":
+        wanted = f"(key IS NULL OR key IN ({', '.join(map(literal, source.columns))}))"
+    rows = database.execute(f"""
+        SELECT DISTINCT file, left(key, {MAX_KEY_CHARACTERS}) FROM (
+            SELECT file, unnest(CASE WHEN len(keys) = 0 THEN [NULL] ELSE list_append(keys, NULL) END) AS key
+            FROM ({lines}) WHERE len(keys) = len(list_distinct(keys))
+        ) WHERE {wanted} LIMIT {10 * MAX_KEYS + 1}
+    """).fetchall()
+    keys: dict[str, list[str]] = defaultdict(list)
+    for file, key in rows:
+        keys[str(file)] += [] if key is None else [str(key)]
+    for file, names in keys.items():
+        if len(names) > MAX_KEYS or len(rows) > 10 * MAX_KEYS:
+            raise DataError(
+                f"{len(names):,} different keys, and at most {MAX_KEYS:,} are columns",
+                where=file,
+                cure="write what differs from line to line as values, or declare the source's columns, with "
+                "extra_columns: ignore",
+            )
+    return {file: sorted(names) for file, names in keys.items()}
 
 
 def _batches(file: File) -> Iterator[pa.RecordBatch]:
@@ -131,14 +160,34 @@ def _batch(file: File, data: bytes, ends: Indices, number: int) -> pa.RecordBatc
     starts = np.concatenate(([0], ends[:-1]))
     is_text = np.ones(len(ends), bool)
     is_text[np.searchsorted(ends, no_text(data, ends, int(ends[-1])), "right")] = False
-    if is_text.all():
+    is_short = ends - starts <= MAX_RECORD_BYTES
+    is_deep = _are_deep(data, starts, ends, is_short & is_text)
+    if is_text.all() and is_short.all():
         offsets = pa.py_buffer(np.append(starts, ends[-1:]).astype(np.int32))
         lines = pa.Array.from_buffers(pa.string(), len(ends), [None, offsets, pa.py_buffer(data)])
     else:
-        texts = (data[start:end].decode("utf-8", "backslashreplace") for start, end in zip(starts, ends, strict=True))
+        shown = np.where(is_short, ends, starts + SHOWN_CHARACTERS)
+        texts = (data[start:end].decode("utf-8", "backslashreplace") for start, end in zip(starts, shown, strict=True))
         lines = pa.array([text.replace("\0", "\\0") for text in texts], pa.string())
     lines = pc.utf8_trim(lines, "\r\n")
     names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(ends), np.int32)), [file.name]).cast(pa.string())
     numbers = pa.array(np.arange(number, number + len(ends)))
-    batch = pa.record_batch([names, numbers, lines, pa.array(is_text)], schema=SCHEMA)
+    faults = np.select(
+        [~is_short, ~is_text, is_deep], [TOO_LONG, "not valid utf-8", f"deeper than {MAX_DEPTH} levels"], ""
+    )
+    faults = pc.if_else(pa.array(faults == ""), pa.scalar(None, pa.string()), pa.array(faults, pa.string()))
+    batch = pa.record_batch([names, numbers, lines, faults], schema=SCHEMA)
     return batch.filter(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(lines)), 0))
+
+
+def _are_deep(data: bytes, starts: Indices, ends: Indices, is_asked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which lines hold more than MAX_DEPTH objects and arrays in one another: a parser would go as deep."""
+    codes = np.frombuffer(data, np.uint8)
+    openings = np.flatnonzero((codes | 0x20) == ord("{"))  # [ and { differ by that bit
+    counts = np.searchsorted(openings, ends) - np.searchsorted(openings, starts)
+    is_deep = np.zeros(len(ends), bool)
+    for index in np.flatnonzero((counts > MAX_DEPTH) & is_asked):
+        marks = np.frombuffer(STRING.sub(b"", data[starts[index] : ends[index]]), np.uint8) | 0x20
+        levels = np.cumsum((marks == ord("{")).astype(np.int32) - (marks == ord("}")))
+        is_deep[index] = levels.max(initial=0) > MAX_DEPTH
+    return is_deep

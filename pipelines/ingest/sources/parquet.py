@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -12,26 +13,65 @@ import pyarrow as pa
 
 from pipelines.config import Source
 from pipelines.errors import DataError
-from pipelines.ingest.sources.columnar import HEAD_ROWS, Part, check_parts, create_view, readable
-from pipelines.ingest.sources.files import File, expand, locate, place, reading, store_fault
+from pipelines.ingest.sources.columnar import (
+    HEAD_ROWS,
+    Lengths,
+    Part,
+    check_parts,
+    create_view,
+    lengths,
+    readable,
+    types_of,
+)
+from pipelines.ingest.sources.columns import check_count
+from pipelines.ingest.sources.files import (
+    MOST_EXPANSION,
+    SHOWN_CHARACTERS,
+    UNPACKED_BYTES,
+    File,
+    expand,
+    locate,
+    place,
+    reading,
+    store_fault,
+    too_large,
+)
+from pipelines.ingest.sources.lines import MAX_RECORD_BYTES
+from pipelines.ingest.sources.typed import GROUP_BYTES
 from pipelines.ingest.sources.window import Window
 from pipelines.problem import Problem
 from pipelines.sql import connection, literal, quote
 from pipelines.store.reading import unlocked
 
+LONG_ROW_BYTES = 128 << 10  # of texts and lists: two thousand rows are held at once
+
 
 def open_parquet(
-    database: duckdb.DuckDBPyConnection, name: str, source: Source, files: list[File], window: Window
-) -> int | None:
-    """A view of Parquet files; gives their rows, where that is known without a look at the time column.
+    database: duckdb.DuckDBPyConnection,
+    name: str,
+    source: Source,
+    files: list[File],
+    window: Window,
+    folder: Path,
+    *,
+    head: bool,
+) -> tuple[int | None, int]:
+    """A view of Parquet files; gives their rows, where that is known without a look at the time column, and how many
+    bytes of texts and lists a row has at most, where they lie on this machine.
+
+    Files on this machine whose rows are long land in `folder`, a few rows at a time: of their own groups DuckDB would
+    hold thousands at once.
 
     Raises:
         DataError: a file is truncated or no Parquet.
         SchemaError: a file's columns differ.
     """
+    from pyarrow.fs import LocalFileSystem
+
     parts, rows = [], 0
     for file in files:
         part, count = _footer(file)
+        check_count(part.schema.names, source, file.name)
         parts.append(part)
         rows += count
     check_parts(name, source, parts)
@@ -43,7 +83,63 @@ def open_parquet(
         for index, (schema, together) in enumerate(groups.values())
     ]
     create_view(database, name, source, relations, window)
-    return None if window.column else rows
+    row_bytes = 0
+    if not head and isinstance(files[0].system, LocalFileSystem):
+        wanted = ", ".join(map(quote, source.columns or parts[0].schema.names))
+        for relation in relations:  # not of the view: of it DuckDB would write out each row's text
+            within = _within(database, relation, window)
+            lengths_of = lengths(database, f"(SELECT {wanted} FROM {relation} WHERE {within})")
+            row_bytes = max(row_bytes, sum(length.longest for length in lengths_of.values()))
+            _check_lengths(name, lengths_of, files)
+        if row_bytes > LONG_ROW_BYTES:
+            database.execute(f"DROP VIEW {quote(name)}")
+            relations = [
+                _in_small_groups(file, part.schema, source, folder / f"{name}-{index}.parquet", row_bytes)
+                for index, (file, part) in enumerate(zip(files, parts, strict=True))
+            ]
+            create_view(database, name, source, relations, window)
+    return None if window.column else rows, row_bytes
+
+
+def _within(database: duckdb.DuckDBPyConnection, relation: str, window: Window) -> str:
+    """SQL condition: a relation's rows that are read."""
+    return window.condition(types_of(database, relation)[window.column]) if window.column else "true"
+
+
+def _check_lengths(name: str, lengths_of: Mapping[str, Lengths], files: Sequence[File]) -> None:
+    """Raise DataError where a column has values longer than a row may be, or that few bytes stand for too many."""
+    where = files[0].name if len(files) == 1 else f"source {name}: {files[0].name} and {len(files) - 1} more files"
+    size = sum(file.size for file in files)
+    for column, length in lengths_of.items():
+        if length.longest > MAX_RECORD_BYTES:
+            raise DataError(
+                f"{column[:SHOWN_CHARACTERS]}: a value of {length.longest:,} bytes, and at most "
+                f"{MAX_RECORD_BYTES >> 20} MB are read",
+                where=where,
+                cure="write it in parts, or leave the column out of the source's columns, with extra_columns: ignore",
+            )
+        if length.longest > LONG_ROW_BYTES and length.all > max(UNPACKED_BYTES, MOST_EXPANSION * size):
+            raise DataError(
+                f"{column[:SHOWN_CHARACTERS]}: {size:,} bytes stand for texts of {length.all:,}, over "
+                f"{MOST_EXPANSION} times as much",
+                where=where,
+                cure="copy the file again from where it comes; if it is whole, leave the column out of the source's "
+                "columns, with extra_columns: ignore",
+            )
+
+
+def _in_small_groups(file: File, schema: pa.Schema, source: Source, path: Path, row_bytes: int) -> str:
+    """Copy the wanted columns of a file, a few rows at a time; gives SQL that reads them."""
+    import pyarrow.parquet as pq
+
+    names = [column for column in schema.names if not source.columns or column in source.columns]
+    rows = max(1, GROUP_BYTES // row_bytes)
+    with _parquet(file.name), file.system.open_input_file(file.path) as stream:
+        batches = pq.ParquetFile(stream).iter_batches(rows, columns=names)
+        with pq.ParquetWriter(path, pa.schema([schema.field(name) for name in names]), compression="lz4") as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+    return f"read_parquet({literal(str(path))})"
 
 
 def _footer(file: File) -> tuple[Part, int]:
@@ -51,8 +147,27 @@ def _footer(file: File) -> tuple[Part, int]:
 
     with _parquet(file.name), file.system.open_input_file(file.path) as stream:
         metadata = pq.read_metadata(stream)
+        _check_expansion(metadata, file)
         schema = metadata.schema.to_arrow_schema()
     return Part(file.name, schema, lambda: _head(file)), metadata.num_rows
+
+
+def _check_expansion(metadata: Any, file: File) -> None:
+    """Raise DataError where a column unpacks to more than its size in the file lets one believe."""
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        if 0 <= group.total_byte_size <= UNPACKED_BYTES:
+            continue
+        for number in range(group.num_columns):
+            column = group.column(number)
+            packed, unpacked = column.total_compressed_size, column.total_uncompressed_size
+            if unpacked > max(UNPACKED_BYTES, MOST_EXPANSION * packed) or min(packed, unpacked) < 0:
+                raise DataError(
+                    f"{column.path_in_schema[:SHOWN_CHARACTERS]}: {packed:,} bytes unpack to {unpacked:,}, over "
+                    f"{MOST_EXPANSION} times as much",
+                    where=file.name,
+                    cure="copy the file again from where it comes; if it is whole, write it in smaller row groups",
+                )
 
 
 def _head(file: File) -> pa.Table:
@@ -98,9 +213,11 @@ def _parquet(name: str) -> Iterator[None]:
     with reading(name):
         try:
             yield
-        except pa.ArrowInvalid as error:
+        except pa.ArrowMemoryError as error:
+            raise too_large(name) from error
+        except pa.ArrowException as error:
             raise DataError(
-                f"truncated, corrupt or no Parquet: {str(error).splitlines()[0]}",
+                f"truncated, corrupt or no Parquet: {str(error).splitlines()[0][:SHOWN_CHARACTERS]}",
                 where=name,
                 cure="copy the file again from where it comes, or declare the source's format",
             ) from error
@@ -196,7 +313,7 @@ def check_pages(files: Iterable[File]) -> None:
                     pass
             except (duckdb.Error, pa.ArrowException, OSError) as error:
                 raise DataError(
-                    f"corrupt: {str(error).splitlines()[0]}",
+                    f"corrupt: {str(error).splitlines()[0][:SHOWN_CHARACTERS]}",
                     where=file.name,
                     cure="copy the file again from where it comes",
                 ) from error

@@ -11,17 +11,20 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pipelines.errors import DataError
-from pipelines.ingest.sources.lines import MAX_LINE_BYTES, Indices, no_text
+from pipelines.ingest.sources.lines import MAX_LINE_BYTES, MAX_RECORD_BYTES, TOO_LONG, Indices, no_text
 from pipelines.ingest.sources.marks import Marks
 
-MAX_RECORD_BYTES = 1 << 20  # a quoted value that goes on for longer was never closed
 MAX_HEADER_LINES = 10
-MAX_RESCANS = 4
+MAX_HEADER_COLUMNS = 100_000
+MAX_DEPTH = 4  # of records within records that quotes have broken
+MAX_RESCANS = 1_000  # of such records in a block: each costs as much as thousands of good ones
+MAX_DAMAGED_LINES = 5_000  # in a block, until it is read line by line
 UNCLOSED = "a quote that is not closed, or text beside a quoted value"
 SWALLOWED = "a quoted value over several lines: is a quote not closed?"
 NO_TEXT = "not valid text in the declared encoding"
@@ -40,8 +43,7 @@ class Dialect:
     looks_like_row: LooksLikeRow
 
 
-@dataclass(frozen=True)
-class Bad:
+class Bad(NamedTuple):
     """A record that cannot be parsed: its physical line (counted from 1), why, and its bytes."""
 
     line: int
@@ -83,6 +85,12 @@ def header(blocks: Iterator[bytes], delimiter: str, where: str) -> tuple[list[st
         except (csv.Error, UnicodeDecodeError) as error:
             fault = error
             continue
+        if len(names) > MAX_HEADER_COLUMNS:
+            raise DataError(
+                f"{len(names):,} columns, and at most {MAX_HEADER_COLUMNS:,} are read",
+                where=where,
+                cure="is this a CSV file? Write fewer columns, or correct the source's format and delimiter",
+            )
         return names, bytes(text[sum(map(len, lines[: last + 1])) :]), last + 2
     raise DataError(
         f"the header cannot be read: {fault}",
@@ -118,16 +126,25 @@ def cuts(blocks: Iterator[bytes], rest: bytes, line: int, dialect: Dialect, wher
         block = upcoming
 
 
-def cut_text(data: bytes, line: int, dialect: Dialect, *, is_last: bool, depth: int = 0) -> Cut:
-    """Cut text that begins with a record; unless it is the last, an unfinished record at its end is left."""
+def cut_text(
+    data: bytes, line: int, dialect: Dialect, *, is_last: bool, depth: int = 0, rescans: Iterator[int] | None = None
+) -> Cut:
+    """Cut text that begins with a record; unless it is the last, an unfinished record at its end is left.
+
+    rescans: those that are left for the block of which this text is a part.
+    """
     cut = Cut()
     if not data:
         return cut
+    rescans = iter(range(MAX_RESCANS)) if rescans is None else rescans
     marks = Marks(data, dialect.delimiter, is_last)
     pieces: list[tuple[Indices, Indices, Indices]] = []  # where records start and end, and their fields
     mended: list[bytes] = []
-    at = 0
+    at = damaged = 0
     while at < len(data):
+        if damaged == MAX_DAMAGED_LINES:
+            at = _line_by_line(cut, marks, at, line, dialect, mended)
+            break
         limit, is_damaged = marks.damage_after(at)
         ends = marks.record_ends(at, limit)
         if not is_damaged and marks.lacks_line_end and not marks.is_open(at):
@@ -140,26 +157,36 @@ def cut_text(data: bytes, line: int, dialect: Dialect, *, is_last: bool, depth: 
         stop = marks.line_end(at) if is_damaged or is_open else None
         if stop is None:
             break
-        row = _mended(data[at:stop], dialect)
+        row = _mended(data[at:stop], dialect) if stop - at <= MAX_RECORD_BYTES else None
         if row is None:
-            cut.bad.append(Bad(line + int(marks.lines_before(at)), UNCLOSED, data[at:stop]))
+            cut.bad.append(Bad(line + int(marks.lines_before(at)), UNCLOSED, data[at:stop][:MAX_RECORD_BYTES]))
         else:
             mended.append(row)
-        at = stop
+        at, damaged = stop, damaged + 1
     cut.taken, cut.lines = at, int(marks.lines_before(at))
     if pieces:
         starts, ends, fields = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
-        _sort_out(cut, marks, line, dialect, depth, starts, ends, fields)
+        _sort_out(cut, marks, line, dialect, (depth, rescans), starts, ends, fields)
     cut.good += mended
     cut.count += len(mended)
     return cut
 
 
 def _sort_out(
-    cut: Cut, marks: Marks, line: int, dialect: Dialect, depth: int, starts: Indices, ends: Indices, fields: Indices
+    cut: Cut,
+    marks: Marks,
+    line: int,
+    dialect: Dialect,
+    closer_look: tuple[int, Iterator[int]],
+    starts: Indices,
+    ends: Indices,
+    fields: Indices,
 ) -> None:
-    """Add records to `cut`, each as good or as bad."""
-    data = marks.data
+    """Add records to `cut`, each as good or as bad.
+
+    closer_look: how deep in records this is, and the rescans that are left.
+    """
+    data, (depth, rescans) = marks.data, closer_look
     is_blank = np.isin(marks.codes[starts], (10, 13))
     is_ragged = (fields != dialect.fields) & ~is_blank
     is_text = np.ones(len(starts), bool)
@@ -168,20 +195,25 @@ def _sort_out(
     is_text[holders[(holders >= 0) & (places < ends[holders])]] = False
     line_counts = marks.lines_before(ends) - marks.lines_before(starts)
     swallowing = _swallowing(marks, dialect, starts, ends, is_ragged | ~is_text, line_counts)
-    is_good = ~is_ragged & is_text
+    is_long = ends - starts > MAX_RECORD_BYTES
+    is_good = ~is_ragged & is_text & ~is_long
     is_good[swallowing] = False
     cut.count += int(np.count_nonzero(is_good & ~is_blank))
     cut.good += _runs(data, starts, ends, is_good)
     for index in np.flatnonzero(~is_good):
         text, first = data[starts[index] : ends[index]], line + int(marks.lines_before(starts[index]))
         reason = f"{fields[index]} fields where {dialect.fields} were expected" if is_text[index] else NO_TEXT
+        if is_long[index]:
+            cut.bad.append(Bad(first, TOO_LONG, text[:MAX_RECORD_BYTES]))
+            continue
         if line_counts[index] == 1:
             cut.bad.append(Bad(first, reason, text))
             continue
         head, *tail = text.splitlines(keepends=True)
-        if is_ragged[index] and depth < MAX_RESCANS:
+        if is_ragged[index] and depth < MAX_DEPTH and next(rescans, None) is not None:
             cut.bad.append(Bad(first, UNCLOSED, head))
-            rest = cut_text(b"".join(tail), first + 1, dialect, is_last=True, depth=depth + 1)
+            text = b"".join(tail)
+            rest = cut_text(text, first + 1, dialect, is_last=True, depth=depth + 1, rescans=rescans)
             cut.good += rest.good
             cut.count += rest.count
             cut.bad += rest.bad
@@ -189,6 +221,26 @@ def _sort_out(
             cut.bad += [Bad(first + n, SWALLOWED, text) for n, text in enumerate([head, *tail]) if text.strip(b"\r\n")]
         else:
             cut.bad.append(Bad(first, reason, text))
+
+
+def _line_by_line(cut: Cut, marks: Marks, at: int, line: int, dialect: Dialect, mended: list[bytes]) -> int:
+    """Read each line from `at` on by itself, where quotes are wrong all over a text; gives the place after the last."""
+    data = marks.data
+    ends = marks.line_ends[int(np.searchsorted(marks.line_ends, at + 1)) :]
+    if marks.lacks_line_end and at < len(data):
+        ends = np.append(ends, len(data))
+    number = line + int(marks.lines_before(at))
+    for end in ends.tolist():
+        text, at = data[at:end], end
+        number += 1
+        if not text.strip(b"\r\n"):
+            continue
+        row = _mended(text, dialect) if len(text) <= MAX_RECORD_BYTES else None
+        if row is None:
+            cut.bad.append(Bad(number - 1, UNCLOSED, text[:MAX_RECORD_BYTES]))
+        else:
+            mended.append(row)
+    return at
 
 
 def _swallowing(

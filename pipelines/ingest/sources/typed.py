@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import duckdb
+import pyarrow as pa
 
 from pipelines import sql
 from pipelines.config import SourceType
@@ -29,6 +30,8 @@ BOOLEANS = (("true", "false"), ("True", "False"), ("TRUE", "FALSE"))
 SHOWN_CHARACTERS = 100
 TOGETHER = 32  # columns in one query
 ROW_GROUP_CELLS = 5_000_000
+MAX_GROUP_ROWS = 100_000
+GROUP_BYTES = 8 << 20  # of text that lands together: a query holds as much of it at a time
 FAULTS, ROW = '"evergreen: faults"', '"evergreen: row"'  # columns of a landed file
 PLACE = "evergreen: place"  # and of its parts
 
@@ -39,6 +42,39 @@ TYPES: dict[str, str] = {
     "local": "TIMESTAMP",
     **{str(kind): name for kind, name in DUCKDB_TYPES.items()},
 }
+
+
+class Landing:
+    """Batches of rows on their way into a Parquet file, of which several make a row group."""
+
+    def __init__(self, path: str, schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq
+
+        self._writer = pq.ParquetWriter(
+            path, schema, compression="lz4", use_dictionary=["file"], write_statistics=False
+        )
+        self._batches: list[pa.RecordBatch] = []
+        self._bytes = 0
+        self.fewest = MAX_GROUP_ROWS
+        """rows of a group that is full"""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._batches.append(batch)
+        self._bytes += batch.nbytes
+        if self._bytes > GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if self._batches:
+            group = pa.Table.from_batches(self._batches)
+            self._writer.write_table(group)
+            if self._bytes > GROUP_BYTES:
+                self.fewest = min(self.fewest, group.num_rows)
+        self._batches, self._bytes = [], 0
 
 
 @dataclass(frozen=True)
@@ -54,6 +90,8 @@ class Texts:
     query: Callable[[Sequence[int], bool], str]
     nulls: Sequence[str] = ()
     is_typed: bool = False
+    group_rows: int = MAX_GROUP_ROWS
+    """Rows that are written together, at most."""
 
     @property
     def chunks(self) -> Iterator[range]:
@@ -178,7 +216,7 @@ def land(
     chunks = list(texts.chunks)
     if len(chunks) == 1:
         rows = _wanted(texts, f"({_judged(texts, types, chunks[0], zone)})", FAULTS, within)
-        _write(database, rows, path, len(texts.names))
+        _write(database, texts, rows, path, len(texts.names))
         return f"read_parquet({sql.literal(path)})"
     return _wanted_of_wide(database, texts, types, chunks, within, zone, path)
 
@@ -202,7 +240,7 @@ def _wanted_of_wide(
         parts.append(f"{path}.{chunk.start}")
         faults.append(sql.quote(f"{FAULTS[1:-1]} {chunk.start}"))
         rows = f"SELECT * RENAME ({FAULTS} AS {faults[-1]}) FROM ({_judged(texts, types, chunk, zone)})"
-        _write(database, rows, parts[-1], len(chunk))
+        _write(database, texts, rows, parts[-1], len(chunk))
     is_faulty = " UNION ALL ".join(
         f"(SELECT 1 FROM read_parquet({sql.literal(part)}) WHERE len({fault}) > 0 LIMIT 1)"
         for part, fault in zip(parts, faults, strict=True)
@@ -212,16 +250,15 @@ def _wanted_of_wide(
         row, rows = "row", texts.query(range(len(texts.names)), True)
     parts.append(f"{path}.row")
     placed = f"SELECT place AS {sql.quote(PLACE)}, CAST({row} AS VARCHAR) AS {ROW} FROM ({rows})"
-    _write(database, placed, parts[-1], 1)
+    _write(database, texts, placed, parts[-1], 1)
     database.execute("RESET threads")
-    _put_side_by_side(parts, path, _row_group(len(texts.names)))
+    _put_side_by_side(parts, path, _row_group(texts, len(texts.names)))
     relation, all_faults = f"read_parquet({sql.literal(path)})", f"flatten([{', '.join(faults)}])"
     return f"({_wanted(texts, relation, all_faults, within)})"
 
 
 def _put_side_by_side(parts: Sequence[str], path: str, rows: int) -> None:
     """One Parquet file with the columns of several, whose rows have the same places; those are deleted."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     files = [pq.ParquetFile(part) for part in parts]
@@ -272,14 +309,14 @@ def _judged(texts: Texts, types: Mapping[str, Kind], chunk: range, zone: str) ->
         FROM cells"""
 
 
-def _write(database: duckdb.DuckDBPyConnection, rows: str, path: str, columns: int) -> None:
-    group = _row_group(columns)
+def _write(database: duckdb.DuckDBPyConnection, texts: Texts, rows: str, path: str, columns: int) -> None:
+    group = _row_group(texts, columns)
     database.execute(f"COPY ({rows}) TO {sql.literal(path)} (FORMAT parquet, ROW_GROUP_SIZE {group})")
 
 
-def _row_group(columns: int) -> int:
+def _row_group(texts: Texts, columns: int) -> int:
     """Rows that are written together."""
-    return max(2048, min(100_000, ROW_GROUP_CELLS // columns))
+    return min(texts.group_rows, max(2048, min(MAX_GROUP_ROWS, ROW_GROUP_CELLS // columns)))
 
 
 def _shown(text: str) -> str:

@@ -53,7 +53,7 @@ def extract(
     come = look.deliveries if look else None
     with opened(problem, *arrivals.span_read(problem, keys, back), come) as sources:
         for query in problem.queries:
-            batches = extract_rows(problem, query, sources.database, first, last)
+            batches = extract_rows(problem, query, sources.database, first, last, sources.batch_rows)
             rows[query] = store.stage(f"{staging}/{query}", batches, extracted_schema(problem, query))
             arrived[query] = arrivals.see(problem, query, sources.database, keys, back, staging, now)
         rejected = from_sources(problem, sources.rejected(), first)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -22,6 +21,7 @@ from pipelines.paths import train_staging_uri
 from pipelines.problem import Problem
 from pipelines.release.versions import load_version, taught, version_lineage
 from pipelines.stages.train.checkpoints import StoredCheckpoint
+from pipelines.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from pipelines.evaluation.gate.refitted import RefitCheck
@@ -96,7 +96,7 @@ def _refit(problem: Problem, gated: Gated, recorded: Lineage, run_id: str, tags:
             load_version(problem, parent, base),
         )
     state = StoredCheckpoint(f"{train_staging_uri(problem, recorded['training'])}/refit.checkpoint", problem)
-    with TemporaryDirectory(prefix="evergreen-refit-") as folder:
+    with temporary_folder() as folder:
         tables = (_pinned(problem, recorded, "events"), _pinned(problem, recorded, "labels"))
         rows = refit_rows(problem, recorded, *tables, after, folder)
         model = refit_model(problem, recorded, tested, rows, bases, state)

@@ -1,0 +1,274 @@
+"""python -m benchmarks.bad_files [--of GROUP,GROUP] [--only WORD] [--by ingest|read|new] [--keep FILE]"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import re
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from benchmarks.bad_files import avro, parquet, places, text
+from benchmarks.bad_files.kinds import COLUMNS, Kind
+from pipelines.errors import EvergreenError
+
+MOST_MB, MOST_CPU_S, MOST_WALL_S = 512, 30, 600
+NOBODY = 65_534
+
+
+class Outcome(NamedTuple):
+    """What became of one kind of file."""
+
+    name: str
+    verdict: str
+    """read, refused, or what is wrong: crashed, traceback, rows lost, without a name, slow, large"""
+    detail: str
+    mb: float
+    """above what the process had before it read"""
+    cpu_s: float
+
+
+MODULES = {"text": text, "avro": avro, "parquet": parquet, "places": places}
+
+
+def every_kind(modules: Sequence[str] = tuple(MODULES)) -> Iterator[Kind]:
+    for name in modules:
+        yield from MODULES[name].kinds()
+
+
+def problem_folder(kind: Kind, folder: Path) -> Path:
+    """A problem whose source is the kind's file."""
+    problem = folder / "problems" / "kettle"
+    problem.mkdir(parents=True)
+    data = folder / "data"
+    data.mkdir(mode=0o777)
+    kind.write(data)
+    path = kind.source.get("path") or next((file.name for file in data.iterdir()), ".")
+    source = {**kind.source, "path": str(data / path)}
+    if kind.declares:
+        source["columns"] = COLUMNS
+    columns = {name: {"type": COLUMNS[name], "available": "cutoff"} for name in ("litres", "age")}
+    settings = {
+        "description": "Does the kettle boil over?",
+        "owner": "kitchen",
+        "key": "id",
+        "partitions": {"every": "day", "first": "2024-01-01"},
+        "sources": {"kettles": source},
+        "columns": columns,
+        "features": {"columns": ["litres", "age"]},
+        "validation": {"max_quarantined_share": 1, "max_refused_share": 1, "allow_empty": True, "shape": None},
+    }
+    (problem / "problem.yaml").write_text(yaml.safe_dump(settings))
+    (problem / "events.sql").write_text('SELECT id, "at" AS event_time, litres, age FROM kettles')
+    (problem / "labels.sql").write_text(
+        'SELECT id, "at" AS event_time, "at" AS known_time, is_hot AS label FROM kettles'
+    )
+    return problem
+
+
+def ingested(folder: Path) -> str:
+    """Ingest the one partition, and count: raises AssertionError where a row is neither published nor accounted for."""
+    from pipelines import local_run
+
+    os.environ["EVERGREEN_PROBLEMS"] = str(folder / "problems")
+    os.environ["EVERGREEN_STORE_URI"] = (folder / "store").as_uri()
+    published = local_run.ingest("kettle", "2024-01-01", "2024-01-01")
+    return f"{published.events} events, {published.quarantined} set aside, {published.outside} outside"
+
+
+def read_through(folder: Path) -> str:
+    """Read the source to its end, as the first stage of an ingest does: raises where rows are lost."""
+    from pipelines.ingest.extract import extract
+    from pipelines.ingest.sources import opened
+    from pipelines.problem import load_problem
+
+    os.environ["EVERGREEN_PROBLEMS"] = str(folder / "problems")
+    problem = load_problem("kettle")
+    with opened(problem, "2024-01-01", "2024-01-01") as sources:
+        for query in problem.queries:
+            for _ in extract(problem, query, sources.database, "2024-01-01", "2024-01-01", sources.batch_rows):
+                pass
+        rejected, count = sources.rejected().num_rows, sources.counts["kettles"]
+        (served,) = sources.database.sql("SELECT count(*) FROM kettles").fetchall()[0]
+    assert (count.rows, count.rejected) == (served + rejected, rejected), "rows were lost"
+    return f"{served} rows, {rejected} set aside"
+
+
+def proposed(folder: Path) -> str:
+    """What `evergreen new` says of the file."""
+    from pipelines.propose.origin import origin
+    from pipelines.propose.table import read
+
+    source = yaml.safe_load((folder / "problems/kettle/problem.yaml").read_text())["sources"]["kettles"]
+    problem = folder / "problems" / "proposed"
+    with read(origin(source["path"], None, problem), problem) as rows:
+        return f"{rows.count} rows of {len(rows.columns)} columns"
+
+
+def written(modules: Sequence[str], only: str, base: Path) -> Iterator[tuple[str, Path]]:
+    """The kinds by name, each with a folder that holds it. Another process writes them: this one stays small."""
+    wanted, names = multiprocessing.Pipe()
+    writer = multiprocessing.get_context("fork").Process(target=_write, args=(modules, only, base, names))
+    writer.start()
+    names.close()
+    try:
+        while (name := wanted.recv()) is not None:
+            yield name, base / "kind"
+            _remove(base / "kind")
+            wanted.send(None)
+    finally:
+        writer.kill()
+        writer.join()
+
+
+def _write(modules: Sequence[str], only: str, base: Path, names: Any) -> None:
+    for kind in every_kind(modules):
+        if re.search(only, kind.name):
+            problem_folder(kind, base / "kind")
+            names.send(kind.name)
+            names.recv()
+    names.send(None)
+
+
+def _remove(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o700)
+    shutil.rmtree(folder)
+
+
+def measured(name: str, folder: Path, job: Callable[[Path], str], user: int | None = None) -> Outcome:
+    """Run a job on a kind of file, in a process of its own."""
+    for path in (folder, *folder.rglob("*")):
+        if user is not None and not path.is_symlink():
+            os.chown(path, user, user)
+    answer = folder / "answer.json"
+    answer.touch()
+    answer.chmod(0o666)
+    child = os.fork()
+    if child == 0:
+        _child(job, folder, answer, user)
+    deadline = time.monotonic() + MOST_WALL_S
+    ended = status = 0
+    while not ended:
+        if time.monotonic() > deadline or _resident_kb(child) > 4 * MOST_MB * 1024:
+            os.kill(child, signal.SIGKILL)
+        ended, status, used = os.wait4(child, os.WNOHANG)
+        time.sleep(0.02)
+    cpu_s, mb = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    content = answer.read_text()
+    if status or not content:
+        return Outcome(name, "crashed", f"status {status}", mb, cpu_s)
+    said = json.loads(content)
+    verdict, mb = said["verdict"], mb - said["before_kb"] / 1024
+    if mb > MOST_MB:
+        verdict = f"large, {verdict}"
+    if cpu_s > MOST_CPU_S:
+        verdict = f"slow, {verdict}"
+    return Outcome(name, verdict, said["detail"], mb, cpu_s)
+
+
+def _child(job: Callable[[Path], str], folder: Path, answer: Path, user: int | None) -> None:
+    if user is not None:
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
+    os.environ["TMPDIR"] = str(folder / "temporary")
+    tempfile.tempdir = None
+    (folder / "temporary").mkdir()
+    log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (4 * MOST_CPU_S, 4 * MOST_CPU_S))
+    before_kb = _resident_kb(os.getpid())
+    try:
+        said = {"verdict": "read", "detail": job(folder)}
+    except EvergreenError as error:
+        said = _of_error(error, folder)
+    except BaseException as error:
+        last = traceback.format_exc(limit=-2).replace("\n", " | ")
+        said = {"verdict": "traceback", "detail": f"{type(error).__name__}: {str(error)[:300]} {last[-300:]}"}
+    answer.write_text(json.dumps(said | {"before_kb": before_kb}))
+    os._exit(0)
+
+
+def _of_error(error: EvergreenError, folder: Path) -> dict[str, str]:
+    text_of = str(error)
+    is_named = str(folder / "data") in text_of or error.where.endswith((".sql", ".sql, sources.kettles"))
+    verdict = "refused" if is_named and error.cure else "without a name"
+    if len(text_of) > 5_000:
+        verdict = "a message without end"
+    return {"verdict": verdict, "detail": text_of[:400]}
+
+
+def _resident_kb(process: int) -> int:
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize() // 1024
+
+
+JOBS = {"ingest": ingested, "read": read_through, "new": proposed}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bad_files")
+    parser.add_argument("--only", default="", help="regular expression of kinds' names")
+    parser.add_argument("--of", default=",".join(MODULES), help="groups of kinds, by commas")
+    parser.add_argument("--by", choices=JOBS, default="ingest", help="read: its first stage; new: as `evergreen new`")
+    parser.add_argument("--keep", type=Path, help="write the outcomes there, as JSON Lines")
+    chosen = parser.parse_args(arguments)
+    job = JOBS[chosen.by]
+    user = NOBODY if os.geteuid() == 0 else None
+    preload(chosen.by)
+    outcomes = []
+    with tempfile.TemporaryDirectory(prefix="evergreen-bad-") as name:
+        Path(name).chmod(0o755)
+        for kind, folder in written(chosen.of.split(","), chosen.only, Path(name)):
+            outcome = measured(kind, folder, job, user)
+            outcomes.append(outcome)
+            shown = outcome.detail.replace("\n", " | ").replace("\x1b", "\\e").replace(name, "")
+            print(f"{outcome.verdict}\t{kind}\t{outcome.mb:.0f} MB\t{outcome.cpu_s:.1f} s\t{shown[:260]}", flush=True)
+            if chosen.keep:
+                with chosen.keep.open("a") as kept:
+                    kept.write(json.dumps(outcome._asdict()) + "\n")
+    print(dict(Counter(outcome.verdict for outcome in outcomes)))
+    if outcomes:
+        print("most memory:", max(outcomes, key=lambda outcome: outcome.mb))
+        print("most CPU:", max(outcomes, key=lambda outcome: outcome.cpu_s))
+    if not outcomes or any(outcome.verdict not in ("read", "refused") for outcome in outcomes):
+        sys.exit(1)
+
+
+def preload(by: str) -> None:
+    """Import what a job needs, so that each process starts with it."""
+    import deltalake  # noqa: F401
+    import fastavro  # noqa: F401
+    import pyarrow.csv
+    import pyarrow.dataset
+    import pyarrow.fs  # noqa: F401
+
+    import pipelines.ingest.extract
+    import pipelines.ingest.sources
+    import pipelines.problem
+
+    if by == "new":
+        import pipelines.propose.table
+    if by == "ingest":
+        import pipelines.ingest.expectations
+        import pipelines.stages.ingest.validate  # noqa: F401
+
+
+if __name__ == "__main__":
+    main()

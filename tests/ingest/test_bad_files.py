@@ -1,0 +1,98 @@
+"""Files that claim, or become, more than they are: each is read in bounded memory, or refused by name."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from benchmarks.bad_files import avro
+from pipelines.ingest.sources.avro_sizes import bytes_per_byte, check_schema
+from pipelines.ingest.sources.lines import MAX_RECORD_BYTES, TOO_LONG
+from pipelines.ingest.sources.records import MAX_DAMAGED_LINES, MAX_RESCANS, Dialect, cut_text
+from pipelines.problem import ROOT
+from pipelines.temporary import hold, temporary_folder
+
+KINDS = [
+    "a block of 2\\^40 records",
+    "2\\^40 nulls in an array",
+    "avro schema: a record 200,000 deep",
+    "deflate: 300 MB of records",
+    "csv: 10,000 more columns",
+    "csv, undeclared: 10,000 more columns",
+    "csv: a quoted value of 20 MB",
+    "jsonl: 50,000 keys$",
+    "jsonl: 5,000,000 deep and not closed",
+    "jsonl: another key in each line",
+    "csv.zip: 1 GB by bzip2",
+    "csv.zip: 100,000 members",
+    "csv.gz: 2 GB of one line",
+]
+
+
+@pytest.mark.slow
+def test_files_that_would_fill_memory(tmp_path: Path) -> None:
+    """A file each for what was once read without a bound; `python -m benchmarks.bad_files` has hundreds."""
+    kept = tmp_path / "outcomes.jsonl"
+    command = [sys.executable, "-m", "benchmarks.bad_files", "--by", "read", "--of", "avro,text"]
+    command += ["--only", "|".join(KINDS), "--keep", str(kept)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert len(kept.read_text().splitlines()) >= len(KINDS)
+
+
+def test_what_a_schema_lets_a_byte_become() -> None:
+    assert check_schema(avro.SCHEMA, "k.avro") == 1 + 1 + 1 + 1 + 1
+    assert bytes_per_byte(avro.SCHEMA) == 1, "it has no arrays"
+    many = {"type": "record", "name": "r", "fields": [{"name": f"c{i}", "type": "null"} for i in range(1_000)]}
+    assert bytes_per_byte(avro.with_field({"type": "array", "items": ["null", many]})) > 100_000
+
+
+def dialect(fields: int) -> Dialect:
+    return Dialect(",", fields, (), lambda values: True)
+
+
+def test_quotes_that_are_wrong_all_over_cost_a_line_each() -> None:
+    lines = MAX_DAMAGED_LINES + 500
+    cut = cut_text(b'x"y"z,1\n"open,1\ngood,1\n' * lines, 2, dialect(2), is_last=True)
+    assert cut.count + len(cut.bad) == 3 * lines
+    assert cut.taken == len(b'x"y"z,1\n"open,1\ngood,1\n' * lines)
+
+
+def test_records_over_several_lines_are_looked_at_again_a_limited_number_of_times() -> None:
+    records = 3 * MAX_RESCANS
+    cut = cut_text(b'"a\nb"\n' * records, 2, dialect(2), is_last=True)
+    assert (cut.count, len(cut.bad)) == (0, 2 * records)
+    assert {bad.line for bad in cut.bad} == set(range(2, 2 + 2 * records))
+
+
+def test_a_row_that_is_too_long_is_set_aside_and_the_next_is_read() -> None:
+    cut = cut_text(b"x" * MAX_RECORD_BYTES + b",1\na,1\n", 2, dialect(2), is_last=True)
+    assert cut.count == 1
+    assert [(bad.line, bad.reason) for bad in cut.bad] == [(2, TOO_LONG)]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed = """
+import os, pathlib, signal
+from pipelines.temporary import hold
+(hold("temporary").folder / "rows.parquet").write_text("people")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", killed], env=environment, cwd=ROOT, check=False)
+    (left,) = tmp_path.glob("evergreen-copies-*/temporary/*")
+    assert left.stat().st_mode & 0o077 == 0, "nobody else reads it meanwhile"
+    os.utime(left, (0, 0))
+    used = hold("temporary")
+    os.utime(used.folder, (0, 0))
+    with temporary_folder():
+        assert not left.exists()
+        assert used.folder.exists(), "it is locked"
+    used.remove()
+    assert list(tmp_path.glob("evergreen-copies-*/temporary/*")) == []
