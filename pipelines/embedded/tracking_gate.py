@@ -5,7 +5,8 @@ code, its gateway, webhooks and jobs call other servers with secrets that it kee
 request gets through by being on the list below; a route of a later MLflow is closed until it is added.
 
 The server also reads and writes, with its own rights, wherever an experiment or a model version says that its
-artifacts lie. Here that is the server's own storage alone (`own_artifacts_only`).
+artifacts lie. Here that is the server's own storage alone (`own_artifacts_only`). And a login that may only read could
+make an experiment or a model of its own, with any name; here it takes an admin (`only_admins_create`).
 """
 
 from __future__ import annotations
@@ -121,9 +122,18 @@ def own_artifacts_only() -> None:
     handlers._validate_storage_location_uri = refuse
 
 
+def only_admins_create() -> None:
+    """From now on nobody else makes an experiment or a registered model: who makes one may do all with it, and a model
+    with a problem's name would be that problem's."""
+    from mlflow.server import auth
+
+    auth._can_create_in_workspace = lambda username: False  # admins are let through before anybody asks
+
+
 def create_app() -> App:
     """MLflow's server with logins, behind the gate; what uvicorn runs."""
     from mlflow.server.auth import create_app as create_mlflow
 
     own_artifacts_only()
+    only_admins_create()
     return Gate(create_mlflow())

@@ -36,8 +36,10 @@ def home(tmp_path: Path, port: int) -> Iterator[Path]:
     supervisor.stop()
 
 
-def call(port: int, method: str, path: str, password: str, body: str = "{}") -> tuple[int, bytes]:
-    login = base64.b64encode(f"{tracking.USER}:{password}".encode()).decode()
+def call(
+    port: int, method: str, path: str, password: str, body: str = "{}", user: str = tracking.USER
+) -> tuple[int, bytes]:
+    login = base64.b64encode(f"{user}:{password}".encode()).decode()
     connection = http.client.HTTPConnection(HOST, port, timeout=30)
     headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
     connection.request(method, path, body, headers)
@@ -72,3 +74,29 @@ def test_the_server_is_one_process_that_keeps_runs_and_artifacts(home: Path, por
     assert status == 400 and b"not in this server's storage" in body, body
     status, page = call(port, "GET", "/", password)
     assert status == 200 and b"[data-assistant-ui]{display:none" in page
+    _may_only_read(port, password)
+
+
+def _may_only_read(port: int, password: str) -> None:
+    """A colleague with a login of the kind that docs/howto/share.md makes."""
+    api, user = "/api/2.0/mlflow", {"username": "ann", "password": "a long password"}
+    assert call(port, "POST", f"{api}/users/create", password, json.dumps(user))[0] == 200
+
+    def ask(method: str, path: str, body: object = None) -> int:
+        return call(port, method, f"{api}{path}", user["password"], json.dumps(body or {}), user["username"])[0]
+
+    assert ask("POST", "/runs/search", {"experiment_ids": ["1"]}) == 200
+    assert ask("GET", "/registered-models/get?name=m") == 200
+    assert ask("GET", "-artifacts/artifacts?path=1") == 200
+    for method, path, body in (
+        ("POST", "/runs/create", {"experiment_id": "1"}),
+        ("POST", "/experiments/create", {"name": "mine"}),
+        ("POST", "/registered-models/create", {"name": "flight_delay"}),
+        ("POST", "/registered-models/alias", {"name": "m", "alias": "champion", "version": "1"}),
+        ("POST", "/model-versions/create", {"name": "m", "source": "runs:/1/model"}),
+        ("PUT", "-artifacts/artifacts/1/run/artifacts/note.txt", None),
+        ("DELETE", "-artifacts/artifacts/1/run/artifacts/note.txt", None),
+        ("PATCH", "/users/update-admin", {"username": "ann", "is_admin": True}),
+        ("POST", "/users/create", {"username": "eve", "password": "another password"}),
+    ):
+        assert ask(method, path, body) == 403, path
