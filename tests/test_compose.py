@@ -1,0 +1,67 @@
+"""docker-compose.yaml as it is written: who knows which secret, and who reaches whom. Docker itself is not run here."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.problem import ROOT
+
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+AIRFLOW = {"DATABASE": {"POSTGRES_PASSWORD"}, "KEYS": {"FERNET_KEY", "AIRFLOW_API_KEY", "AIRFLOW_JWT_SECRET"}}
+OF_AIRFLOW = AIRFLOW["DATABASE"] | AIRFLOW["KEYS"]
+STORE, MLFLOW, QUEUE = {"S3_ACCESS_KEY", "S3_SECRET_KEY"}, {"MLFLOW_PASSWORD"}, {"REDIS_PASSWORD"}
+SECRETS = {
+    "postgres": {"POSTGRES_PASSWORD"},
+    "redis": QUEUE,
+    "s3": STORE,
+    "init": OF_AIRFLOW | STORE,
+    "mlflow": STORE | MLFLOW | {"POSTGRES_PASSWORD", "MLFLOW_FLASK_KEY"},
+    "api-server": OF_AIRFLOW | STORE | {"AIRFLOW_PASSWORD"},
+    "scheduler": OF_AIRFLOW | STORE | MLFLOW | QUEUE | {"AIRFLOW_PASSWORD"},
+    "dag-processor": OF_AIRFLOW,
+    "triggerer": OF_AIRFLOW,
+    "worker": OF_AIRFLOW | STORE | MLFLOW | QUEUE,
+}
+HOSTS = {"postgres": "POSTGRES_PASSWORD", "redis": "REDIS_PASSWORD", "s3": "S3_SECRET_KEY"}
+
+
+def secrets(service: str) -> set[str]:
+    values = SERVICES[service].get("environment", {}).values()
+    return {name for value in values for name in re.findall(r"\$\{(\w+)", str(value))}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_knows_the_secrets_that_it_needs(service: str) -> None:
+    assert secrets(service) == SECRETS[service]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_secret_stands_in_what_ps_shows(service: str) -> None:
+    command = str(SERVICES[service].get("command", ""))
+    assert not re.search(r"(?<!\$)\$\{?\w", command), "name it as $$NAME: the container's shell fills it in"
+    assert "$$" not in str(SERVICES[service].get("healthcheck", {}))
+
+
+@pytest.mark.parametrize(("host", "secret"), HOSTS.items())
+def test_who_reaches_a_service_knows_its_secret(host: str, secret: str) -> None:
+    networks = set(SERVICES[host]["networks"])
+    reaching = {name for name, service in SERVICES.items() if networks & set(service.get("networks", ["default"]))}
+    assert reaching == {name for name in SERVICES if secret in secrets(name)}
+    assert all(COMPOSE["networks"][network]["internal"] for network in networks)
+
+
+def test_the_stores_parts_without_a_login_listen_to_their_own_container() -> None:
+    command = SERVICES["s3"]["command"]
+    assert {"-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3.ip.bind=0.0.0.0"} <= set(command)
+    assert {"-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0"} <= set(command), "they would listen as S3 does"
+
+
+def test_ports_are_open_on_this_machine_alone() -> None:
+    ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert set(ports) == {"mlflow", "api-server"}
+    assert all(port.startswith("127.0.0.1:") for of_service in ports.values() for port in of_service)
