@@ -23,8 +23,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from pipelines.health.document import Health
+    from pipelines.problem import Problem
 
 PROBLEM = "flight_delay"
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding"}
@@ -222,20 +226,26 @@ def embedded_store() -> Iterator[dict[str, str]]:
 
 @contextmanager
 def noting_stages(requests: Requests) -> Iterator[None]:
-    """Each stage that `pipelines.local_run` runs is entered."""
+    """Each stage that `pipelines.local_run` runs is entered, and what is written down of the problem after it: that is
+    `health`."""
     from pipelines import local_run
+    from pipelines.health import kept
 
-    run = local_run.logged
+    run, keep = local_run.logged, kept.keep
 
     def noted(name: str, *handed_on: Any, **options: Any) -> Any:
         requests.enter(name)
         return run(name, *handed_on, **options)
 
-    local_run.logged = noted
+    def noted_health(problem: Problem) -> Health:
+        requests.enter("health")
+        return keep(problem)
+
+    local_run.logged, kept.keep = noted, noted_health
     try:
         yield
     finally:
-        local_run.logged = run
+        local_run.logged, kept.keep = run, keep
 
 
 def count_week(before: int) -> list[Request]:

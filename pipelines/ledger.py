@@ -33,6 +33,19 @@ class Entry(_Stated):
     model_version: NotRequired[str | None]
 
 
+class Told(TypedDict):
+    """A decision as it is read without its evidence."""
+
+    decision: str
+    kind: str
+    partition: str
+    verdict: str
+    action: str
+    reason: str
+    model_version: str | None
+    decided_time: datetime
+
+
 class Decision(_Stated):
     """A decision as it is read again."""
 
@@ -89,3 +102,20 @@ def decisions(problem: Problem, kind: str) -> list[Decision]:
     for row in rows:
         row["evidence"] = json.loads(str(row["evidence"]))
     return rows
+
+
+def without_evidence(problem: Problem) -> list[Told]:
+    """All decisions, oldest first."""
+    columns = list(Told.__annotations__)
+    rows: list[Told] = store.dataset(problem, "ledger").to_table(columns).sort_by("decided_time").to_pylist()
+    return rows
+
+
+def evidence(problem: Problem, rows: Sequence[Told]) -> dict[str, dict[str, Any]]:
+    """The evidence of some decisions, by their ids."""
+    if not rows:
+        return {}
+    since = min(row["decided_time"] for row in rows)
+    wanted = (pc.field("decided_time") >= since) & pc.field("decision").isin([row["decision"] for row in rows])
+    table = store.dataset(problem, "ledger").to_table(["decision", "evidence"], filter=wanted)
+    return {row["decision"]: json.loads(row["evidence"]) for row in table.to_pylist()}

@@ -1,11 +1,11 @@
-"""What happened, partition by partition, and what serves now: read from the tables alone."""
+"""What happened, partition by partition, and what served each: read from the tables alone."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 import pyarrow.compute as pc
 
@@ -18,7 +18,6 @@ from pipelines.problem import Problem
 from pipelines.release import ladder
 from pipelines.release.assign import champions_predictions
 from pipelines.release.ladder import ENDS, Rollout
-from pipelines.release.versions import find_version_lineage
 
 
 @dataclass(frozen=True)
@@ -38,24 +37,7 @@ class PartitionSummary:
     champion: str
 
 
-@dataclass(frozen=True)
-class Status:
-    """What serves; all but `newest` and `missed` are None while nothing was ever promoted.
-
-    `release`: the challenger that is on its way, and how far it has come; None: none is.
-    """
-
-    version: str | None
-    since: datetime | None
-    trained_on: str | None
-    newest: dict[str, str | None]
-    verdict: str | None
-    reason: str | None
-    missed: str | None
-    release: str | None
-
-
-def headline(problem: Problem) -> str:
+def headline(problem: Problem) -> Literal["rmse", "auc"]:
     """The metric that a partition's line shows."""
     return "rmse" if problem.task == "regression" else "auc"
 
@@ -218,45 +200,6 @@ def unscored_in_words(problem: Problem, keys: Sequence[str]) -> str | None:
         f"missing: trigger {name}.score with partition key {keys[0]}{others}; without Airflow: "
         f"evergreen run score {name} --partition {keys[0]}"
     )
-
-
-def status(problem: Problem, now: datetime | None = None) -> Status:
-    """What serves, since when, how fresh the tables are, what is missing from them, and what monitoring said last."""
-    promotions, watched = (ledger.decisions(problem, kind) for kind in ("promotion", "monitoring"))
-    last = promotions[-1] if promotions else None
-    newest = watched[-1] if watched else None
-    release = ladder.read(problem).current
-    tables: Iterable[TableName] = ("labels", "predictions", "profiles")
-    missing = (
-        missed_in_words(problem, missed(problem, now or datetime.now(UTC))),
-        unscored_in_words(problem, unscored(problem)),
-    )
-    newest_of: dict[str, str | None] = {name: max(store.partition_keys(problem, name), default=None) for name in tables}
-    return Status(
-        version=last["model_version"] if last else None,
-        since=last["decided_time"] if last else None,
-        trained_on=_trained_on(problem, promotions),
-        newest={"events": max(ingested(problem), default=None), **newest_of},
-        verdict=newest["verdict"] if newest else None,
-        reason=newest["reason"] if newest else None,
-        missed="\n".join(filter(None, missing)) or None,
-        release=_on_its_way(release) if release else None,
-    )
-
-
-def _on_its_way(release: Rollout) -> str:
-    held = ", held" if release.is_held else ""
-    return f"version {release.challenger}: {release.here.in_words}{held}"
-
-
-def _trained_on(problem: Problem, promotions: Sequence[Decision]) -> str | None:
-    """Partition at whose end the version that serves was trained: its lineage knows, as it may serve much later."""
-    version = promotions[-1]["model_version"] if promotions else None
-    lineage = find_version_lineage(problem, version) if version else None
-    if lineage is not None:
-        return str(lineage["partition"])
-    trained = {row["model_version"]: row["partition"] for row in promotions if row["action"] == "promoted"}
-    return trained.get(version)
 
 
 def _released(problem: Problem) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines import ledger, store, summary
 from pipelines.artifacts import table_schema
-from pipelines.paths import version_uri
+from pipelines.health.state import health_of
 from pipelines.problem import Problem
 from pipelines.release import ladder
 from pipelines.release.ladder import Contender
@@ -63,20 +63,6 @@ def test_why_a_version_served_a_day_is_not_why_it_serves_again_later(kettle: Pro
     assert [version.reason for version in before] == ["passed its gate"]
 
 
-def test_the_status_names_the_release_that_is_under_way(kettle: Problem) -> None:
-    assert summary.status(kettle, START).release == "version 4: canary of 50%"
-    ladder.record(kettle, "v3-v4", "held", DAYS[1], "lunch", verdict="by hand", version="4", turn="1")
-    assert summary.status(kettle, START).release == "version 4: canary of 50%, held"
-    ladder.record(kettle, "v3-v4", "aborted", DAYS[1], "enough", verdict="by hand", version="4")
-    assert summary.status(kettle, START).release is None
-
-
-def test_a_version_was_trained_when_its_lineage_says_however_much_later_it_serves(kettle: Problem) -> None:
-    store.write_json(version_uri(kettle, "4", "lineage.json"), {"partition": BEGAN})
-    promoted(kettle, "4", DAYS[2], "promoted", "passed its release")
-    assert summary.status(kettle, START).trained_on == BEGAN
-
-
 def test_a_partition_that_was_never_scored_is_named_once_a_later_one_was(kettle: Problem) -> None:
     for day in DAYS[2:4]:
         ladder.assign(kettle, ladder.read(kettle).rollouts[0], day)
@@ -93,7 +79,7 @@ def test_a_partition_that_was_never_scored_is_named_once_a_later_one_was(kettle:
         assert summary.unscored(kettle) == [], "what is newer than the newest may be on its way"
     lay_out(kettle, rollout, {DAYS[3]: binary_day(0)})
     assert summary.unscored(kettle) == DAYS[1:3]
-    words = summary.status(kettle, START).missed
+    words = health_of(kettle, START).missed
     assert words == (
         "2 days were ingested and not scored: 2024-01-12 to 2024-01-13. To score and monitor what is missing: trigger "
         "kettle.score with partition key 2024-01-12, and each other; without Airflow: evergreen run score kettle "

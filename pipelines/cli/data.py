@@ -107,6 +107,7 @@ def release(
         evergreen quarantine release flight_delay ROW_ID --set distance=1400 --reason "typed wrongly"
     """
     from pipelines import quarantine as rows
+    from pipelines.health.kept import try_to_keep
 
     _require(reason, "a release")
     changes = {}
@@ -118,6 +119,7 @@ def release(
     load_environment()
     with working(f"{problem_name}: releasing {row_id}", quiet=as_json):
         done = rows.release(load_problem(problem_name), row_id, changes, reason)
+        try_to_keep(problem_name)
     if as_json:
         from pipelines.cli.results import ReleasedRow
 
@@ -166,12 +168,14 @@ def hold(problem_name: ProblemName, key: Partition, reason: Reason = "", as_json
     """
     from pipelines import deliveries
     from pipelines import quarantine as kept
+    from pipelines.health.kept import try_to_keep
 
     _require(reason, "a quarantine")
     load_environment()
     problem = load_problem(problem_name)
     key = deliveries.key_of(problem, key)
     is_new = kept.hold(problem, key, reason, {"by": "hand"})
+    try_to_keep(problem_name)
     _tell_turned(problem_name, key, is_new, f"held: {key}" if is_new else f"{key} was held before", as_json)
 
 
@@ -184,12 +188,14 @@ def readmit(problem_name: ProblemName, key: Partition, reason: Reason = "", as_j
     """
     from pipelines import deliveries
     from pipelines import quarantine as kept
+    from pipelines.health.kept import try_to_keep
 
     _require(reason, "a readmission")
     load_environment()
     problem = load_problem(problem_name)
     key = deliveries.key_of(problem, key)
     was_held = kept.readmit(problem, key, reason, {"by": "hand"})
+    try_to_keep(problem_name)
     _tell_turned(problem_name, key, was_held, f"readmitted: {key}" if was_held else f"{key} was not held", as_json)
 
 

@@ -133,11 +133,13 @@ def roll_back(problem_name: ProblemName, reason: Reason = "", as_json: AsJson = 
     Example:
         evergreen roll-back flight_delay --reason "the new version fails on cancelled flights"
     """
+    from pipelines.health.kept import try_to_keep
     from pipelines.release import switch
 
     problem, partition = _now(problem_name, reason)
     with working(f"{problem_name}: rolling back", quiet=as_json):
         done = switch.roll_back(problem, partition, reason)
+        try_to_keep(problem_name)
     _tell_switch(problem_name, done, f"version {done.version} serves again, in place of {done.replaced}", as_json)
 
 
@@ -147,11 +149,13 @@ def fall_back(problem_name: ProblemName, reason: Reason = "", as_json: AsJson = 
     Example:
         evergreen fall-back flight_delay --reason "no version is right any more"
     """
+    from pipelines.health.kept import try_to_keep
     from pipelines.release import switch
 
     problem, partition = _now(problem_name, reason)
     with working(f"{problem_name}: falling back", quiet=as_json):
         done = switch.fall_back(problem, partition, reason)
+        try_to_keep(problem_name)
     text = f"version {done.version}, the baseline {done.candidate}, serves in place of {done.replaced}"
     _tell_switch(problem_name, done, text, as_json)
 

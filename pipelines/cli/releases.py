@@ -37,6 +37,8 @@ def release(
         evergreen release flight_delay
         evergreen release flight_delay --abort --reason "the airline has asked us to wait"
     """
+    from pipelines.health.kept import try_to_keep
+
     wanted = [name for name, is_wanted in _by_hand(promote, abort, hold, resume).items() if is_wanted]
     if len(wanted) > 1:
         raise ConfigError(f"--{' and --'.join(wanted)} do not go together", where="evergreen release", cure="give one")
@@ -44,6 +46,7 @@ def release(
     problem = load_problem(problem_name)
     if wanted:
         _decide(problem, wanted[0], reason)
+        try_to_keep(problem_name)
     _show(problem, as_json)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +14,8 @@ from pipelines.embedded import load_environment
 from pipelines.problem import Problem, load_problem, problem_names
 
 if TYPE_CHECKING:
-    from pipelines.summary import Status
+    from pipelines.cli.results import State
+    from pipelines.health.document import Health
 
 
 def status(
@@ -28,15 +28,15 @@ def status(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What serves, since when, how fresh its data is, and what monitoring said last.
+    """What serves, since when, how fresh its data is, and what monitoring said last; Health in Airflow shows it too.
 
     Example:
         evergreen status flight_delay
         evergreen status flight_delay --on 2013-05-20
     """
-    from pipelines import summary
     from pipelines.cli import releases
-    from pipelines.cli.results import Served, State
+    from pipelines.cli.results import Served
+    from pipelines.health.kept import kept_or_derived
 
     load_environment()
     states: list[State | Served] = []
@@ -50,35 +50,50 @@ def status(
                 releases.show_served(problem, served)
             continue
         with working(name, quiet=as_json):
-            state = summary.status(problem)
-        states.append(State(problem=name, **asdict(state)))
+            health = kept_or_derived(problem)
+        states.append(_state(health))
         if not as_json:
-            _show(problem, state)
+            _show(problem, health)
     if as_json:
         print_json(states)
 
 
-def _show(problem: Problem, state: Status) -> None:
+def _state(health: Health) -> State:
+    from pipelines.cli.results import State
+
+    champion, judged = health.champion, health.judged
+    return State(
+        problem=health.problem,
+        version=champion.version if champion else None,
+        since=champion.since if champion else None,
+        trained_on=champion.trained_on if champion else None,
+        release=health.release.in_words if health.release else None,
+        newest={table.name: table.partition for table in health.tables},
+        missed=health.missed,
+        verdict=judged.verdict if judged else None,
+        reason=judged.reason if judged else None,
+    )
+
+
+def _show(problem: Problem, health: Health) -> None:
     from rich.table import Table
 
     from pipelines import deliveries
 
-    name = problem.name
+    name, champion, judged = problem.name, health.champion, health.judged
     table = Table(title=name, show_header=False, title_justify="left")
-    if state.version is None:
+    if champion is None:
         table.add_row("serves", f"nothing yet: run {name}.ingest, then {name}.train")
     else:
-        assert state.since is not None
-        table.add_row("serves", f"version {state.version}, since {state.since:%Y-%m-%d %H:%M} UTC")
-        table.add_row(
-            "trained on",
-            f"what was known at the end of {escape(deliveries.shown(problem, state.trained_on or ''))}",
-        )
-    if state.release:
-        table.add_row("release", f"{state.release}; evergreen release {name}")
-    for kind, newest in state.newest.items():
-        table.add_row(f"newest {kind}", escape(deliveries.shown(problem, newest)) if newest else "none yet")
-    if state.missed:
-        table.add_row("missed", escape(state.missed))
-    table.add_row("last verdict", f"{state.verdict}: {state.reason}" if state.verdict else "none yet")
+        table.add_row("serves", f"version {champion.version}, since {champion.since:%Y-%m-%d %H:%M} UTC")
+        known = escape(deliveries.shown(problem, champion.trained_on or ""))
+        table.add_row("trained on", f"what was known at the end of {known}")
+    if health.release:
+        table.add_row("release", f"{health.release.in_words}; evergreen release {name}")
+    for fresh in health.tables:
+        newest = escape(deliveries.shown(problem, fresh.partition)) if fresh.partition else "none yet"
+        table.add_row(f"newest {fresh.name}", newest)
+    if health.missed:
+        table.add_row("missed", escape(health.missed))
+    table.add_row("last verdict", escape(f"{judged.verdict}: {judged.reason}") if judged else "none yet")
     console.print(table)

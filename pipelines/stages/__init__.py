@@ -12,7 +12,21 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+from pipelines.errors import EvergreenError, NothingToDo, NoTraining, TransientError
 from pipelines.handoffs.base import call
+
+TURNING_POINTS = frozenset(
+    {
+        "ingest.publish",
+        "train.gate",
+        "train.refit",
+        "train.promote",
+        "monitor.act",
+        "release.assess",
+        "release.step",
+    }
+)
+"""After these a problem stands otherwise than before."""
 
 
 def stage(name: str) -> Callable[..., Any]:
@@ -20,7 +34,8 @@ def stage(name: str) -> Callable[..., Any]:
 
     It raises ConfigError where its `partition` is none of the problem's.
     """
-    return partial(_called, function_of(name))
+    function = partial(_called, function_of(name))
+    return kept_up(function) if name in TURNING_POINTS else function
 
 
 def _called(function: Callable[..., Any], problem_name: str, *handed_on: Any, **options: Any) -> Any:
@@ -38,3 +53,22 @@ def function_of(name: str) -> Callable[..., Any]:
     dag, _, function = name.partition(".")
     stage_function: Callable[..., Any] = getattr(import_module(f"pipelines.stages.{dag}.{function}"), function)
     return stage_function
+
+
+def kept_up(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, a stage; how the problem stands after it is written down, unless it did nothing or comes again."""
+
+    def run(problem_name: str, *args: Any, **kwargs: Any) -> Any:
+        from pipelines.health import kept
+
+        try:
+            result = function(problem_name, *args, **kwargs)
+        except EvergreenError as error:
+            did_nothing = isinstance(error, NothingToDo) and not isinstance(error, NoTraining)
+            if not did_nothing and not isinstance(error, TransientError):
+                kept.try_to_keep(problem_name)
+            raise
+        kept.try_to_keep(problem_name)
+        return result
+
+    return run

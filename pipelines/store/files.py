@@ -23,6 +23,8 @@ class Stored(NamedTuple):
     """bytes"""
     modified: float
     """when it was written, in Unix seconds by the store's clock"""
+    stamp: str
+    """another one whenever the content is"""
 
 
 def read_bytes(uri: str) -> bytes:
@@ -116,12 +118,13 @@ def listing(uri: str) -> Iterator[Stored]:
         if is_far(uri):
             bucket = objects.bucket_of(uri)
             for entry in objects.listing(f"{uri}/"):
-                yield Stored(f"s3://{bucket}/{entry.key}", entry.size, entry.modified)
+                yield Stored(f"s3://{bucket}/{entry.key}", entry.size, entry.modified, entry.etag)
             return
         for path in sorted(local(uri).rglob("*")):
             if path.is_file():
                 about = path.stat()
-                yield Stored(f"file://{path}", about.st_size, about.st_mtime)
+                stamp = f"{about.st_mtime_ns}:{about.st_ino}:{about.st_size}"
+                yield Stored(f"file://{path}", about.st_size, about.st_mtime, stamp)
 
 
 def kept() -> Kept:

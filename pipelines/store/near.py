@@ -96,6 +96,16 @@ class Table:
             self._keys[name] = dict(sorted(zip(map(str, values.to_pylist()), counts.to_pylist(), strict=True)))
         return self._keys[name]
 
+    def rows(self, column: str) -> dict[str, int]:
+        """How many rows there are of each value, in order, of a column that the table is partitioned by, as the log
+        has it."""
+        if self._handle is None:
+            return {}
+        files = pa.table(self._handle.get_add_actions(flatten=True))
+        counted = files.group_by(f"partition.{column}").aggregate([("num_records", "sum")])
+        values, counts = counted[f"partition.{column}"].to_pylist(), counted["num_records_sum"].to_pylist()
+        return dict(sorted(zip(map(str, values), counts, strict=True)))
+
     def files(self, predicate: str) -> list[str]:
         """URIs of the files that hold the partitions that `predicate`, in SQL, chooses."""
         if self._handle is None:

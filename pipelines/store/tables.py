@@ -67,6 +67,12 @@ def partition_keys(problem: Problem, name: TableName, version: int | None = None
         return list(_table(problem, name).keys(TABLES[name].partition_by, version))
 
 
+def partition_rows(problem: Problem, name: TableName) -> dict[str, int]:
+    """How many rows a table has of each partition; read from the table's log alone."""
+    with explained(table_uri(problem, name)):
+        return _table(problem, name).rows(TABLES[name].partition_by)
+
+
 def partition_files(problem: Problem, name: TableName, key: str) -> list[str]:
     """URIs of the Parquet files that hold one partition now: for readers that know no Delta."""
     from pipelines.sql import literal

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import ledger, local_run, store, summary, tracking
+from pipelines import ledger, local_run, store, tracking
 from pipelines.cli.app import app
 from pipelines.errors import ConfigError, DataError, NothingToDo
+from pipelines.health.state import health_of
 from pipelines.monitoring.estimate.held_out import from_parquet
 from pipelines.paths import version_uri
 from pipelines.problem import load_problem
@@ -53,9 +54,10 @@ def test_the_version_before_serves_again_once(loop: str, monkeypatch: pytest.Mon
         switch.roll_back(config, "2013-02-18", "again")
     local_run.ingest(loop, WEEK, WEEK)
     assert local_run.score(loop, WEEK).version == "1"
-    found = summary.status(config)
-    assert found.version == "1"
-    assert found.trained_on == ledger.decisions(config, "promotion")[0]["partition"]
+    serving = health_of(config).champion
+    assert serving is not None
+    assert (serving.version, serving.how) == ("1", "rolled back")
+    assert serving.trained_on == ledger.decisions(config, "promotion")[0]["partition"]
 
 
 def test_the_best_baseline_serves_and_is_a_version_like_any(loop: str) -> None:

@@ -17,6 +17,7 @@ from pipelines import ledger, local_run, store, summary
 from pipelines.asof.clock import present
 from pipelines.asof.ingested import empty, ingested
 from pipelines.errors import DataError, NothingToDo
+from pipelines.health.state import health_of
 from pipelines.paths import manifest_uri
 from pipelines.problem import load_problem
 from pipelines.stages import stage
@@ -128,7 +129,7 @@ def test_the_summary_shows_it_among_the_others(season: Any, closed_week: str) ->
     rows = {one.partition: one for one in summary.partitions(season)}
     assert list(rows) == WEEKS[:13]
     assert (rows[closed_week].rows, rows[closed_week].scored, rows[closed_week].verdict) == (0, 0, "empty")
-    assert summary.status(season).newest["events"] == closed_week
+    assert health_of(season).newest("events") == closed_week
 
 
 def test_a_week_that_nobody_ingested_is_no_empty_one(season: Any, closed_week: str) -> None:
@@ -144,7 +145,7 @@ def test_weeks_that_closed_while_nobody_ran_are_named_with_the_commands_that_loa
     now = season.partitions.ingested_at(WEEKS[15])
     assert summary.missed(season, now) == WEEKS[13:]
     assert summary.missed(season, now - timedelta(seconds=1)) == WEEKS[13:15]
-    assert summary.status(season, now).missed == (
+    assert health_of(season, now).missed == (
         f"3 weeks closed and were not ingested: {WEEKS[13]} to {WEEKS[15]}. To load what is missing, with all that "
         f"follows: airflow backfill create --dag-id kettle.ingest --from-date {WEEKS[13]} --to-date {WEEKS[15]}; "
         f"without: evergreen run ingest kettle --first {WEEKS[13]} --last {WEEKS[15]}"

@@ -7,6 +7,8 @@ import pytest
 
 from pipelines import ledger, local_run, quarantine, store, summary
 from pipelines.errors import DataError, NothingToDo
+from pipelines.health.history import history_of
+from pipelines.health.state import health_of
 from pipelines.monitoring.detect.detection import Detection, LabelledPartition
 from pipelines.monitoring.diagnose.finding import Diagnosis
 from pipelines.problem import load_problem
@@ -92,9 +94,19 @@ def test_the_summary_tells_the_loop(loop_after: Callable[..., str]) -> None:
     assert rows["2013-02-11"].scored == rows["2013-02-11"].rows > 0
     assert rows["2013-02-11"].quality is not None
     assert rows["2013-02-18"].quality is None
-    status = summary.status(load_problem(loop))
-    assert status.version == rows["2013-02-18"].champion
-    assert status.newest["predictions"] == "2013-02-18"
+    health = health_of(load_problem(loop))
+    assert health.champion is not None
+    assert health.champion.version == rows["2013-02-18"].champion
+    assert health.newest("predictions") == "2013-02-18"
+    quality = {point.partition: point.realised for point in health.points}
+    assert quality["2013-02-11"] == pytest.approx(rows["2013-02-11"].quality, abs=1e-5)
+    assert quality["2013-02-18"] is None
+    [waiting] = [point for point in health.points if point.partition == "2013-02-18"]
+    assert waiting.low is not None and waiting.estimated is not None and waiting.high is not None
+    assert waiting.low < waiting.estimated < waiting.high and waiting.labels_due is not None
+    watched = history_of(load_problem(loop)).watched
+    assert [look.partition for look in watched] == ["2013-02-11", "2013-02-18"]
+    assert "temp" in watched[-1].drift
 
 
 def test_a_partition_that_was_not_scored_is_told(loop: str) -> None:

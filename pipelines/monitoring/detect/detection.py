@@ -106,6 +106,11 @@ class ColumnDrift(Measured):
     other_unit: str | None = None
     """The change of units that would explain how far it moved."""
 
+    def step_over_level(self) -> float | None:
+        """The greatest step as a multiple of its alarm level; None where it has no such level."""
+        steps = [(level.step or 0) / level.step_level for level in self.levels.values() if level.step_level]
+        return max(steps, default=None)
+
     def is_beyond(self, which: Which) -> bool:
         return any(level.times(which) is not None for level in self.levels.values())
 

@@ -9,7 +9,6 @@ import numpy as np
 from markupsafe import Markup
 
 from pipelines.html.wording import span
-from pipelines.monitoring.detect.detection import Level
 from pipelines.monitoring.explain.contribution import pooled
 from pipelines.monitoring.explain.series import features_of
 from pipelines.monitoring.page import plots
@@ -125,13 +124,7 @@ def columns(facts: PageFacts, judged: Judged, trace: Trace) -> ColumnsPart | Non
             value = getattr(drift, part)
             values.append("" if value is None else trace.noted(f"{name}: {part}", value, part, *sources))
         psi, js, wasserstein, empty, new = values
-        step = _step(drift.levels)
-        lines.append(ColumnLine(name, psi, js, wasserstein, empty, new, step))
+        step = drift.step_over_level()
+        lines.append(ColumnLine(name, psi, js, wasserstein, empty, new, "" if step is None else step))
     sources = column_sources(facts, "each", [facts.partition])
     return ColumnsPart(lines, [*sources, source(reference, partitions="all")])
-
-
-def _step(levels: Mapping[str, Level]) -> float | str:
-    """The greatest step of a column as a multiple of its alarm level; empty where it has no such level."""
-    steps = [(level.step or 0) / level.step_level for level in levels.values() if level.step_level]
-    return max(steps, default="")

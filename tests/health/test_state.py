@@ -1,0 +1,203 @@
+"""How a problem stands is what its ledger and its tables add up to, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.health import filled
+from pipelines import ledger, quarantine, store
+from pipelines.errors import GateFailed, NothingToDo, ServiceUnavailable
+from pipelines.health import kept
+from pipelines.health.document import Health, History
+from pipelines.health.history import history_of
+from pipelines.health.kept import keep, kept_or_derived
+from pipelines.health.shelf import HEALTH, Shelf, kept_uri
+from pipelines.health.state import health_of
+from pipelines.paths import version_uri
+from pipelines.problem import Problem
+from pipelines.release import ladder
+from pipelines.stages import kept_up
+from tests.conftest import ToyProblem
+from tests.release.under_release import DAYS, START
+from tests.test_summary import BEGAN, kettle, promoted
+
+__all__ = ["kettle"]
+
+
+def test_the_release_that_is_under_way(kettle: Problem) -> None:
+    release = health_of(kettle, START).release
+    assert release is not None and release.in_words == "version 4: canary of 50%"
+    assert release.next_step == "serving everything, when the labels of its first partition are in"
+    ladder.record(kettle, "v3-v4", "held", DAYS[1], "lunch", verdict="by hand", version="4", turn="1")
+    release = health_of(kettle, START).release
+    assert release is not None and release.in_words == "version 4: canary of 50%, held"
+    assert release.next_step == "serving everything, once it is resumed"
+    ladder.record(kettle, "v3-v4", "aborted", DAYS[1], "enough", verdict="by hand", version="4")
+    assert health_of(kettle, START).release is None
+
+
+def test_a_version_was_trained_when_its_lineage_says_however_much_later_it_serves(kettle: Problem) -> None:
+    store.write_json(version_uri(kettle, "4", "lineage.json"), {"partition": BEGAN})
+    promoted(kettle, "4", DAYS[2], "promoted", "passed its release")
+    champion = health_of(kettle, START).champion
+    assert champion is not None
+    assert (champion.version, champion.trained_on) == ("4", BEGAN)
+
+
+def test_nothing_is_known_of_a_problem_that_has_not_begun(toy: ToyProblem, store_folder: Path) -> None:
+    health = health_of(toy())
+    assert (health.champion, health.points, health.judged, health.next_due, health.missed) == (
+        None,
+        (),
+        None,
+        None,
+        None,
+    )
+    assert health.gate == 0.6 and health.higher_is_better
+
+
+def test_what_is_held_and_what_failed(toy: ToyProblem, store_folder: Path) -> None:
+    problem = toy()
+    gate(problem, "2024-01-02-0123abcd", "failed")
+    quarantine.hold(problem, "2024-01-03", "a dead sensor", {"by": "hand"})
+    health = health_of(problem)
+    assert [(held.partition, held.reason) for held in health.held] == [("2024-01-03", "a dead sensor")]
+    assert health.failed_gate is not None and health.failed_gate.training == "2024-01-02-0123abcd"
+    quarantine.readmit(problem, "2024-01-03", "it was right")
+    gate(problem, "2024-01-04-0123abcd", "passed")
+    health = health_of(problem)
+    assert (health.held, health.failed_gate) == ((), None)
+
+
+def gate(problem: Problem, training: str, verdict: str) -> None:
+    ledger.record(
+        problem,
+        decision=f"gate:{training}",
+        kind="gate",
+        partition=training[:10],
+        verdict=verdict,
+        action="",
+        reason="auc",
+        evidence={},
+    )
+
+
+def test_labels_are_due_and_the_next_partition_is(toy: ToyProblem, store_folder: Path) -> None:
+    problem = toy(**{"labels.delay_days": 3})
+    filled(problem, 4)
+    health = health_of(problem, datetime(2024, 1, 5, tzinfo=UTC))
+    newest = health.points[-1]
+    assert (newest.partition, newest.realised, newest.labels_due) == (
+        "2024-01-04",
+        None,
+        datetime(2024, 1, 8, tzinfo=UTC),
+    )
+    assert health.points[0].realised is not None and health.points[0].labels_due is None
+    assert health.next_due == problem.partitions.ingested_at("2024-01-05")
+    assert health.champion is not None and health.champion.age == 3
+
+
+def test_a_history_that_goes_on_from_the_last_one_is_the_same(
+    toy: ToyProblem, store_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = toy()
+    filled(problem, 3)
+    before = history_of(problem)
+    gate(problem, "2024-01-03-0123abcd", "passed")
+    read: list[int] = []
+    evidence = ledger.evidence
+
+    def noted(problem: Problem, rows: list[ledger.Told]) -> Mapping[str, Any]:
+        read.append(len(rows))
+        return evidence(problem, rows)
+
+    monkeypatch.setattr(ledger, "evidence", noted)
+    after = history_of(problem, before)
+    assert read == [1], "evidence that was read before is not read again"
+    assert after == history_of(problem)
+    assert len(after.turns) == len(before.turns) + 1
+    assert History.model_validate_json(after.model_dump_json()) == after
+
+
+def test_what_is_kept_is_what_is_derived(toy: ToyProblem, store_folder: Path) -> None:
+    problem, shelf = toy(), Shelf()
+    assert shelf.healths() == {} and shelf.history(problem.name) is None
+    filled(problem, 3)
+    health = keep(problem)
+    assert shelf.healths() == {problem.name: health}
+    assert health == health_of(problem, health.derived)
+    assert shelf.history(problem.name) == history_of(problem)
+    quarantine.hold(problem, "2024-01-03", "a dead sensor", {"by": "hand"})
+    assert shelf.healths() == {problem.name: health}, "what nobody has written down is not known"
+    assert [held.reason for held in keep(problem).held] == ["a dead sensor"]
+    assert [held.reason for held in shelf.healths()[problem.name].held] == ["a dead sensor"]
+    assert Shelf().healths() == shelf.healths(), "another process reads the same"
+
+
+def test_what_another_version_has_kept_counts_as_nothing(toy: ToyProblem, store_folder: Path) -> None:
+    problem, shelf = toy(), Shelf()
+    for content in ({"format": 0}, {"format": 1, "problem": "kettle"}):
+        store.write_json(kept_uri(problem.name, HEALTH), content)
+        assert shelf.healths() == {}
+    assert shelf.healths() == {} and keep(problem) == shelf.healths()[problem.name]
+
+
+def test_who_looked_before_a_decision_and_writes_after_it_looks_again(
+    toy: ToyProblem, store_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = toy()
+    gate(problem, "2024-01-01-0123abcd", "passed")
+    derive = kept.health_of
+
+    def overtaken(problem: Problem, history: History) -> Health:
+        health = derive(problem, history=history)
+        quarantine.hold(problem, "2024-01-03", "meanwhile", {"by": "monitor"})
+        return health
+
+    monkeypatch.setattr(kept, "health_of", overtaken)
+    assert [held.reason for held in keep(problem).held] == ["meanwhile"]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_kept"),
+    [
+        (None, True),
+        (GateFailed("auc"), True),
+        (NothingToDo("no release"), False),
+        (ServiceUnavailable("the store"), False),
+    ],
+)
+def test_a_stage_that_changed_something_leaves_how_the_problem_stands(
+    error: Exception | None, is_kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(kept, "try_to_keep", told.append)
+
+    def stage(problem_name: str) -> str:
+        if error:
+            raise error
+        return "done"
+
+    if error:
+        with pytest.raises(type(error)):
+            kept_up(stage)("kettle")
+    else:
+        assert kept_up(stage)("kettle") == "done"
+    assert told == ["kettle"] * is_kept
+
+
+def test_a_store_that_cannot_be_written_stops_neither_a_stage_nor_a_reader(
+    toy: ToyProblem, store_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = toy()
+    monkeypatch.setattr(kept, "load_problem", lambda name: problem)
+    store_folder.mkdir()
+    (store_folder / "_health").write_text("in the way")
+    kept.try_to_keep(problem.name)
+    health = kept_or_derived(problem)
+    assert health.problem == problem.name and health.derived > datetime.now(UTC) - timedelta(minutes=1)
