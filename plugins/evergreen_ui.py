@@ -9,16 +9,23 @@ from airflow.plugins_manager import AirflowPlugin
 
 
 class EvergreenUI(AirflowPlugin):
-    """An *Evidence* tab on every run: its verdicts, and the page that it left in the store."""
+    """*Health* on the left: how every problem stands. An *Evidence* tab on every run: its verdicts, and its page."""
 
     name = "evergreen"
     external_views = [  # noqa: RUF012 (Airflow declares it so)
+        {
+            "name": "Health",
+            "href": "/evergreen/health",
+            "destination": "nav",
+            "url_route": "health",
+            "nav_top_level": True,
+        },
         {
             "name": "Evidence",
             "href": "/evergreen/runs/{DAG_ID}/{RUN_ID}",
             "destination": "dag_run",
             "url_route": "evidence",
-        }
+        },
     ]
 
     @cached_property

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import boto3
 import httpx
@@ -25,6 +26,7 @@ from pipelines import store, summary, tracking
 from pipelines.cli import replay
 from pipelines.cli.airflow_client import AirflowClient, run_path
 from pipelines.errors import AccessError
+from pipelines.health.state import health_of
 from pipelines.problem import Problem
 
 # test_decisions, which runs beside it, holds the one slot for trainings for minutes.
@@ -198,6 +200,24 @@ def test_the_runs_pages_are_served(airflow: AirflowClient, problem: Problem, tol
         assert (f'<iframe src="{links[button]}" sandbox=' in evidence.text) == is_shown
 
 
+def test_the_health_page_has_the_problems_history(
+    airflow: AirflowClient, problem: Problem, told: list[replay.Finished]
+) -> None:
+    health = f"{airflow.url}/evergreen/health"
+    assert httpx.get(health).status_code == 401
+    login = {"Authorization": airflow._http.headers["Authorization"]}
+    overview = httpx.get(health, headers=login).text
+    assert f'<a href="health/{problem.name}">{problem.name}</a>' in overview
+    assert f'<a href="pages/{problem.name}/models/2/card.html">version 2</a>' in overview
+    page = httpx.get(f"{health}/{problem.name}", headers=login).text
+    assert page.count('class="mark promoted"') == 2 + 1, "both versions, and the legend"
+    monitored = airflow.run_of(f"{problem.name}.monitor", WEEKS[1])
+    assert monitored and f"dags/{problem.name}.monitor/runs/{quote(monitored['dag_run_id'], safe='')}" in page
+    plugins = {plugin["name"]: plugin for plugin in airflow._call("GET", "/api/v2/plugins")["plugins"]}
+    views = {view["name"]: view["destination"] for view in plugins["evergreen"]["external_views"]}
+    assert views == {"Health": "nav", "Evidence": "dag_run"}
+
+
 def test_people_are_asked_for_labels_and_their_answers_are_statements(
     airflow: AirflowClient, problem: Problem, told: list[replay.Finished]
 ) -> None:
@@ -308,7 +328,7 @@ def test_the_replay_goes_on_from_what_is_there(
     assert again == []
     replay.play(airflow, problem, LAST, again.append)
     assert {one.partition for one in again} == {LAST}
-    assert summary.status(problem).newest["predictions"] == LAST
+    assert health_of(problem).newest("predictions") == LAST
 
 
 def test_a_broken_problem_shows_as_an_import_error_and_breaks_no_other(

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from include.evidence_app import app, reads_page, reads_run
+from include.health_app import readable
 from pipelines.handoffs.training import Sampled
 from tests.handed_on import example
 
@@ -43,13 +44,21 @@ def client(session: Session) -> Iterator[TestClient]:
 
 def test_every_route_asks_who_it_is() -> None:
     routes = [route for route in app.routes if isinstance(route, APIRoute)]
-    assert len(routes) == len(app.routes) == 2
+    assert len(routes) == len(app.routes) == 4
     for route in routes:
         asked = {dependency.call for dependency in route.dependant.dependencies}
-        assert asked & {reads_run, reads_page}, f"{route.path}: add dependencies=[Depends(reads_run)]"
+        assert asked & {reads_run, reads_page, readable}, f"{route.path}: add dependencies=[Depends(reads_run)]"
 
 
-@pytest.mark.parametrize("path", ["/runs/flight_delay.train/a", "/pages/flight_delay/reports/2013-04-01/drift.html"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/runs/flight_delay.train/a",
+        "/pages/flight_delay/reports/2013-04-01/drift.html",
+        "/health",
+        "/health/flight_delay",
+    ],
+)
 def test_strangers_see_nothing(path: str) -> None:
     assert TestClient(app).get(path).status_code == 401
 

@@ -19,10 +19,14 @@ def test_registers_what_the_app_serves(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert is_valid_plugin(EvergreenUI)
     [mounted] = EvergreenUI().fastapi_apps
-    [view] = EvergreenUI.external_views
-    path = view["href"].removeprefix(mounted["url_prefix"]).format(DAG_ID="p.train", RUN_ID="manual__1")
-    scope = {"type": "http", "method": "GET", "path": path}
-    assert any(route.matches(scope)[0] is Match.FULL for route in mounted["app"].routes)
+    assert [(view["name"], view["destination"]) for view in EvergreenUI.external_views] == [
+        ("Health", "nav"),
+        ("Evidence", "dag_run"),
+    ]
+    for view in EvergreenUI.external_views:
+        path = view["href"].removeprefix(mounted["url_prefix"]).format(DAG_ID="p.train", RUN_ID="manual__1")
+        scope = {"type": "http", "method": "GET", "path": path}
+        assert any(route.matches(scope)[0] is Match.FULL for route in mounted["app"].routes)
 
 
 def test_loading_it_builds_no_app() -> None:
