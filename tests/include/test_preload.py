@@ -18,6 +18,7 @@ def imported(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The modules that `preload` asks for; none is really imported."""
     names: list[str] = []
     monkeypatch.setattr(preload, "_import", names.extend)
+    monkeypatch.setattr(preload, "_look_up_installed", lambda: None)
     return names
 
 
@@ -63,6 +64,7 @@ import os, sys, threading
 import include.fork_server
 from include.preload import FOR_TASKS
 assert set(FOR_TASKS) <= set(sys.modules)
+assert sys.modules["mlflow.utils.requirements_utils"]._MODULES_TO_PACKAGES, "what is installed was looked up"
 assert threading.enumerate() == [threading.main_thread()]
 child = os.fork()
 if child == 0:
