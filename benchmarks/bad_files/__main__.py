@@ -253,6 +253,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def preload(by: str) -> None:
     """Import what a job needs, so that each process starts with it."""
+    import encodings.latin_1
+    import encodings.utf_16
+    import encodings.utf_16_be
+    import encodings.utf_16_le  # noqa: F401
+
     import deltalake  # noqa: F401
     import fastavro  # noqa: F401
     import pyarrow.csv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -267,6 +268,25 @@ def test_it_is_one_process_that_opens_one_port(store: Store) -> None:
     listening = [c.laddr for c in process.net_connections("all") if c.status == psutil.CONN_LISTEN]
     assert listening == [("127.0.0.1", store.ports["store"])]
     assert not [c for c in process.net_connections("unix") if c.laddr]
+
+
+def test_without_a_login_nothing_is_given_or_taken(store: Store) -> None:
+    port = store.ports["store"]
+    own = (
+        "/v1/AUTH_evergreen",
+        "/v1/AUTH_evergreen/evergreen/x",
+        "/evergreen/x",
+        "/sdb1/0/AUTH_evergreen",
+        "/recon/mem",
+    )
+    for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
+        for path in (*own, "/info", "/", "/endpoints/v1/a/b/c"):
+            for host in (f"127.0.0.1:{port}", "evil.example"):
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+                connection.request(method, path, b"", {"Host": host})
+                status = connection.getresponse().status
+                connection.close()
+                assert status in (400, 401, 403, 404, 405, 412), f"{method} {path} of {host}: {status}"
 
 
 def test_connections_inside_the_process_keep_their_promises() -> None:

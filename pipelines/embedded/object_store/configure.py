@@ -73,6 +73,7 @@ def proxy_conf(store: Path, port: int, secret_key: str, user: str) -> str:
 bind_ip = 127.0.0.1
 bind_port = {port}
 workers = 0
+expose_info = false
 
 [pipeline:main]
 pipeline = {PROXY_PIPELINE}

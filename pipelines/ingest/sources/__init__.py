@@ -206,7 +206,8 @@ def _open(
     problem: Problem, name: str, source: Source, rows: Window, folder: Path, sources: Opened, *, head: bool
 ) -> None:
     """Make the view of one source, and note its counts."""
-    with _within_memory(sources.database, place(problem, name)):
+    where = place(problem, name)
+    with _within_memory(sources.database, f"{source.path} ({where})" if source.path else where):
         _make_view(problem, name, source, rows, folder, sources, head=head)
         if not head and source.kind not in ("parquet", "delta"):  # what lies elsewhere is not read twice
             lengths_of = lengths(sources.database, sql.quote(name))
