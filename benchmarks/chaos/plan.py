@@ -12,28 +12,28 @@ STRUCK_SHARE = 0.85  # of the calls of a loop
 KILLED_AGAIN_SHARE = 0.45  # of those tries that were struck: the next try is killed, too
 # By kind, how often it is drawn; which is what may befall a stage at all.
 BLOWS: dict[Kind, float] = {
-    "kill before": 24,
-    "kill after": 24,
-    "refused": 14,
-    "unavailable": 4,
-    "lost": 7,
-    "reset": 4,
-    "cut off": 3,
+    "kill before": 20,
+    "kill after": 20,
+    "refused": 30,
+    "unavailable": 12,
+    "lost": 8,
+    "reset": 5,
+    "cut off": 4,
     "slow": 2,
     "skewed": 1,
-    "full": 2,
-    "silent": 1,
+    "full": 1,
+    "silent": 0.5,
 }
 AT_A_MOMENT = 12.0
 SHORTAGES: dict[Shortage, float] = {
     "memory": 2,
     "handles": 2,
-    "temporary disk": 2,
+    "temporary disk": 1,
     "read-only disk": 1,
     "clock": 1,
     "source": 6,  # of the one stage that reads it
 }
-OUTAGE_S = ((1.0, 3.0, 0.6), (3.0, 10.0, 0.25), (10.0, 30.0, 0.12), (30.0, 120.0, 0.03))
+OUTAGE_S = ((1.0, 3.0, 0.7), (3.0, 10.0, 0.24), (10.0, 30.0, 0.05), (30.0, 120.0, 0.01))
 """From, to, and how often."""
 WRITES_SHARE = 0.7
 SILENT_S = 70.0  # longer than clients wait

@@ -23,7 +23,7 @@ from pipelines.errors import NothingToDo, TransientError
 TRIES = 4  # as a task has
 PAUSE_S = 1.0
 NAME = "pairs"
-TIMES = 3
+TIMES = 2
 
 
 class Pair(BaseModel):
