@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
@@ -60,7 +62,9 @@ class State(BaseModel):
     running: list[str]
     """Runs of MLflow that have not ended."""
     staged: list[str]
-    """Objects in staging, but for the notes of stages that have ended."""
+    """Objects in staging that `evergreen vacuum` would not clear either, once they are old."""
+    left_to_vacuum: int = 0
+    """Folders in staging that it would: of a task that was killed after it had staged rows, and began anew."""
     missing_files: list[str]
     """Files that a manifest names and that are not there."""
 
@@ -108,7 +112,7 @@ def _breaches(state: State, ingested: Sequence[str], scored: Sequence[str]) -> I
     if state.running:
         yield "no run of MLflow goes on for ever", str(state.running)
     if state.staged:
-        yield "nothing is left in staging", f"{len(state.staged)}: {state.staged[:3]}"
+        yield "nothing is left in staging for ever", f"{len(state.staged)}: {state.staged[:3]}"
     if state.missing_files:
         yield "a manifest's files are there", str(state.missing_files[:3])
 
@@ -151,6 +155,7 @@ def look(problem_name: str, read: Mapping[str, int]) -> State:
     from pipelines import ledger, store, tracking
     from pipelines.artifacts import TABLES
     from pipelines.asof.as_known import holds_now
+    from pipelines.maintenance.vacuum import leftovers
     from pipelines.paths import manifest_uri, version_uri
     from pipelines.problem import load_problem
     from pipelines.release import ladder
@@ -171,6 +176,12 @@ def look(problem_name: str, read: Mapping[str, int]) -> State:
     is_far = store.store_uri().startswith("s3://")
     assert is_far, "the loop's store is an S3 server"
     staged = [entry.key for entry in objects.listing(store.store_uri(problem_name, "staging") + "/")]
+    in_a_year = time.time() + timedelta(days=365).total_seconds()
+    doomed = [
+        leftover.where.removeprefix("s3://").partition("/")[2]
+        for leftover in leftovers(problem, in_a_year, timedelta(days=1), None)
+        if leftover.kind == "staging"
+    ]
     champion = tracking.champion(problem)
     registry = client()
     registered = {
@@ -215,7 +226,8 @@ def look(problem_name: str, read: Mapping[str, int]) -> State:
             )
         ),
         running=[run.info.run_name for run in runs if run.info.status not in ("FINISHED", "FAILED")],
-        staged=[key for key in staged if not key.endswith(".done.json")],
+        staged=[key for key in staged if not key.startswith(tuple(doomed))],
+        left_to_vacuum=sum(any(key.startswith(f"{folder}/") for key in staged) for folder in doomed),
         missing_files=[file for file in named if not store.exists(file)],
     )
 

@@ -22,7 +22,7 @@ and services fail. Afterwards this must hold, whatever has happened:
 - one prediction an event; the manifest says what the table has, and its files are there;
 - each row of the ledger is there once; the alias *champion* is the ledger's last promotion, *challenger* the version
   under release; each version has its files, and no model is fitted or registered twice;
-- nothing is left in staging, no MLflow run goes on for ever;
+- nothing is left in staging that `evergreen vacuum` does not clear, no MLflow run goes on for ever;
 - each run ends, or says in one message what a person is to do;
 - without Airflow, too: each table is row by row the one that an undisturbed loop leaves (*lost*, *more*).
 
@@ -177,8 +177,9 @@ def _airflow(played: Played) -> str:
     broken = "\n".join(f"- {each.rule}: {each.what}" for each in played.broken) or "Everything held."
     cleared = "\n".join(f"- {each}" for each in played.cleared) or "None."
     return f"""\
-Seed {played.seed}: history, two trainings and {len(played.partitions)} partitions in {played.seconds / 60:.0f} minutes
-with {len(played.strikes)} strikes at random moments; runs that hung: {len(played.hung)}.
+History, two trainings and {len(played.partitions)} partitions in {played.seconds / 60:.0f} minutes of a busy machine,
+with {len(played.strikes)} strikes at random moments. Runs that hung: {len(played.hung)}; times that `evergreen up` gave
+up and a person started it again: {len(played.restarted)}.
 
 | struck | times |
 | --- | --- |

@@ -56,7 +56,7 @@ def test_of_a_sound_problem_everything_holds() -> None:
         ("a run is registered once", {"registered": {"1": "run of 1", "2": "run of 1"}}),
         ("a candidate is fitted once a training", {"runs": {"t1 xgboost": 2}}),
         ("no run of MLflow goes on for ever", {"running": ["xgboost"]}),
-        ("nothing is left in staging", {"staged": ["pots/staging/a"]}),
+        ("nothing is left in staging for ever", {"staged": ["pots/staging/a"]}),
         ("a manifest's files are there", {"missing_files": ["part-0"]}),
     ],
 )
