@@ -117,7 +117,7 @@ def _files(uri: str) -> list[ds.Dataset]:
         return [ds.FileSystemDataset([form.make_fragment(buffer)], pa.ipc.open_file(small).schema, form)]
     system, path = _located(uri)
     with explained(uri):
-        names = sorted(info.path for info in system.get_file_info(FileSelector(path)))
+        names = sorted(info.path for info in system.get_file_info(FileSelector(path, allow_not_found=True)))
         if not names:
             raise DataError("nothing is staged here", where=uri, cure="clear the run from its first task on")
         return [ds.dataset(names, filesystem=system, format="ipc")]

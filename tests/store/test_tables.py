@@ -236,6 +236,9 @@ def test_staged_rows_are_replaced_by_a_repeated_call(place: str) -> None:
     assert store.staged(uri).count_rows() == 2
     assert store.stage(uri, rows.slice(0, 0), rows.schema) == 0
     assert store.staged(uri).to_table().equals(rows.slice(0, 0))
+    store.delete_folder(uri)
+    with pytest.raises(DataError, match=r"nothing is staged here\n.*\n.*clear the run from its first task on"):
+        store.staged(uri)
 
 
 def test_many_staged_rows_lie_in_several_files_in_their_order(
