@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.config import Source, SourceType
+from pipelines.errors import SchemaError
 from pipelines.ingest.sources.columns import DUCKDB_TYPES, check_columns, check_names
 from pipelines.ingest.sources.moments import is_time, moment, to_microseconds
 from pipelines.ingest.sources.window import Window
@@ -19,6 +20,7 @@ SHOWN_ROWS = 3
 HEAD_ROWS = 1000
 MAX_DIGITS = 38
 ELEMENT_BYTES = 8  # of a list
+MAX_LEVELS = 16  # of lists and structures in one another: what a query of them costs doubles with each
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,13 @@ def check_parts(name: str, source: Source, parts: list[Part]) -> None:
 
     for part in parts:
         kind_of = {field.name: field.type for field in part.schema}
+        for name_of, kind in kind_of.items():
+            if name_of in expected and _is_deep(kind, MAX_LEVELS):
+                raise SchemaError(
+                    f"{name_of}: lists and structures of over {MAX_LEVELS} levels",
+                    where=part.name,
+                    cure="write it flat, or leave it out of the source's columns, with extra_columns: ignore",
+                )
         check_names([name_of for name_of in part.schema.names if name_of in expected], part.name)
         wrong = [name_of for name_of, kind in kind_of.items() if name_of in expected and differs(name_of, kind)]
         head = part.head() if wrong else None
@@ -137,6 +146,10 @@ def check_parts(name: str, source: Source, parts: list[Part]) -> None:
         ]
         kinds = {name_of: str(kind) for name_of, kind in kind_of.items()}
         check_columns(name, source, expected, kinds, part.name, retyped=lines)
+
+
+def _is_deep(kind: pa.DataType, levels: int) -> bool:
+    return levels < 0 or any(_is_deep(kind.field(index).type, levels - 1) for index in range(kind.num_fields))
 
 
 def _difference(source: Source, column: str, expected: str, actual: pa.DataType) -> str:
