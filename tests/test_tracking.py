@@ -382,6 +382,27 @@ def test_an_answer_that_breaks_off_is_no_refusal(is_of_files: bool) -> None:
         raise error if is_of_files else MlflowException(f"API request to http://a/b failed with exception {text}")
 
 
+def test_a_model_that_did_not_come_is_not_taken_for_one_that_is_not_there(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow's client says of whatever went wrong on the way that the path may be wrong."""
+    import mlflow
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ConnectionError("the connection broke off")
+
+    run_id = log(problem, fit(problem, "logistic", TRAIN, VALIDATION))
+    empty = tracking.log_files(problem, "no model", tags={}, files={"page.html": b""})
+    monkeypatch.setattr(LocalArtifactRepository, "download_artifacts", broken)
+    for fetch in (tracking.load_model, tracking.model_sha256):
+        with pytest.raises(ServiceUnavailable, match="could not be fetched"):
+            fetch(run_id)
+        with pytest.raises(DataError, match="MLflow refused"):
+            fetch(empty)
+    assert mlflow.get_run(run_id).info.status == "FINISHED"
+
+
 def test_credentials_that_are_refused_for_files_are_said_to_be() -> None:
     from requests import HTTPError, Response
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ from pipelines.config import Parameters
 from pipelines.documents.evaluation import Evaluation
 from pipelines.documents.lineage import Lineage
 from pipelines.documents.version import RunFiles
-from pipelines.errors import DataError
+from pipelines.errors import DataError, ServiceUnavailable
 from pipelines.problem import Problem
 from pipelines.surroundings import environment, git_commit, requirements
 from pipelines.tracking.client import client, explained, use_experiment
@@ -214,11 +214,8 @@ def run_evaluation(run_id: str) -> Evaluation:
 
 def model_sha256(run_id: str) -> str:
     """SHA-256 of the file that the model of a run is kept in."""
-    import mlflow
-
     with TemporaryDirectory() as folder, explained():
-        uri = f"runs:/{run_id}/model/{MODEL_FILE}"
-        return _sha256(Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)))
+        return _sha256(_fetched(run_id, f"model/{MODEL_FILE}", folder))
 
 
 def load_model(run_id: str, sha256: str | None = None) -> Model:
@@ -231,7 +228,6 @@ def load_model(run_id: str, sha256: str | None = None) -> Model:
     Raises:
         DataError: the run has none, its file is another than was registered, or holds types that are not trusted.
     """
-    import mlflow
     from skops.io import load
     from skops.io.exceptions import UntrustedTypesFoundException
 
@@ -240,7 +236,7 @@ def load_model(run_id: str, sha256: str | None = None) -> Model:
 
     uri = f"runs:/{run_id}/model"
     with TemporaryDirectory() as folder, explained():
-        local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+        local = _fetched(run_id, "model", folder)
         try:
             if sha256 is not None and _sha256(local / MODEL_FILE) != sha256:
                 raise DataError(
@@ -257,6 +253,28 @@ def load_model(run_id: str, sha256: str | None = None) -> Model:
                 where=uri,
                 cure="find out who wrote it; add a type of your own to TRUSTED_TYPES",
             ) from error
+
+
+def _fetched(run_id: str, path: str, folder: str) -> Path:
+    """A file or folder of a run, fetched into `folder`.
+
+    Raises:
+        ServiceUnavailable: it is there, and did not come. Whatever goes wrong on the way, MLflow says that it is not.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    uri = f"runs:/{run_id}/{path}"
+    try:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST" or not client().list_artifacts(run_id, path.split("/")[0]):
+            raise
+        raise ServiceUnavailable(
+            "the run has it, and it could not be fetched",
+            where=uri,
+            cure=f"is MLflow up, and is there room in {gettempdir()} (TMPDIR)?",
+        ) from error
 
 
 def _sha256(file: Path) -> str:
