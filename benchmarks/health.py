@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,18 +65,24 @@ class Visit(NamedTuple):
 
 def filled(problem: Problem, partitions: int, *, with_tables: bool = True) -> None:
     """A ledger of so many partitions, and the tables that go with it: what labels say comes a partition later."""
-    parts, random = problem.partitions, np.random.default_rng(7)
+    parts = problem.partitions
     keys = parts.between(parts.first_key, parts.shift(parts.first_key, partitions - 1))
-    ledger.record_all(
-        problem, [entry for place in range(partitions) for entry in _entries(problem, keys, place, random)]
-    )
+    ledger.record_all(problem, _entries(tuple(keys), tuple(problem.features.columns)))
     if with_tables:
         _fill(problem, "events", keys)
         _fill(problem, "predictions", keys)
         _fill(problem, "estimates", keys[-1:], metric="auc", value=0.7, low=0.6, high=0.8, model_version="1")
 
 
-def _entries(problem: Problem, keys: Sequence[str], place: int, random: np.random.Generator) -> Iterator[ledger.Entry]:
+@cache
+def _entries(keys: tuple[str, ...], columns: tuple[str, ...]) -> list[ledger.Entry]:
+    random = np.random.default_rng(7)
+    return [entry for place in range(len(keys)) for entry in _of_partition(keys, columns, place, random)]
+
+
+def _of_partition(
+    keys: Sequence[str], columns: Sequence[str], place: int, random: np.random.Generator
+) -> Iterator[ledger.Entry]:
     key, version = keys[place], str(1 + place // EVERY_TRAINING)
     if place % EVERY_TRAINING == 0:
         yield _entry("gate", f"gate:{key}-0123abcd", key, "passed", "register", None)
@@ -84,8 +91,8 @@ def _entries(problem: Problem, keys: Sequence[str], place: int, random: np.rando
         yield _entry("gate", f"gate:{key}-0123abcd", key, "failed", "keep champion", None)
     if place == 0:
         return
-    columns = {name: _column(random) for name in problem.features.columns}
-    detected = Drift(rows=1000, columns=columns, prediction=None, same_as=None)
+    drifts = {name: _column(random) for name in columns}
+    detected = Drift(rows=1000, columns=drifts, prediction=None, same_as=None)
     auc = 0.7 + 0.05 * float(np.sin(place / 9)) + 0.01 * float(random.normal())
     realised = LabelledPartition(partition=keys[place - 1], version=version, rows=900, auc=auc)
     evidence = {"detected": detected.model_dump(mode="json"), "realised": [realised.model_dump(mode="json")]}
@@ -247,13 +254,15 @@ def measure(problems: int, partitions: int, visits: int, folder: Path) -> None:
             problem_folder.mkdir()
             problem = parse_problem(PROBLEM, problem_folder)
             filled(problem, partitions, with_tables=place == 0)
-            for _ in range(2):  # the second finds what the first has kept
-                start = time.process_time()
-                keep(problem)
-                seconds.append(time.process_time() - start)
+            start = time.process_time()
+            keep(problem)
+            seconds.append(time.process_time() - start)
+        start = time.process_time()
+        keep(problem)  # it finds what it has kept before
+        again = time.process_time() - start
         print(
             f"{problems} problems x {partitions} partitions: how one stands is derived anew in "
-            f"{statistics.median(seconds[::2]):.2f} CPU s, after one more run in {statistics.median(seconds[1::2]):.2f}"
+            f"{statistics.median(seconds):.2f} CPU s, after one more run in {again:.2f}"
         )
         with served(folder / "airflow.db", names, partitions) as port:
             print(in_words("overview, cold", [visit(port, "/health", requests)]))

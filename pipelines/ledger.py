@@ -105,9 +105,9 @@ def decisions(problem: Problem, kind: str) -> list[Decision]:
 
 
 def without_evidence(problem: Problem) -> list[Told]:
-    """All decisions, oldest first."""
-    columns = list(Told.__annotations__)
-    rows: list[Told] = store.dataset(problem, "ledger").to_table(columns).sort_by("decided_time").to_pylist()
+    """All decisions, oldest first; of those that were written together the one about the older partition."""
+    order = [("decided_time", "ascending"), ("partition", "ascending")]
+    rows: list[Told] = store.dataset(problem, "ledger").to_table(list(Told.__annotations__)).sort_by(order).to_pylist()
     return rows
 
 

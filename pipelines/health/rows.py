@@ -191,5 +191,5 @@ def summed_up(made: Sequence[Row]) -> str:
     'no problem'
     """
     counts = {standing: sum(row.standing is standing for row in made) for standing in Standing}
-    words = [f"{count} {standing.in_words}" for standing, count in counts.items() if count]
+    words = [f"{standing.in_words}: {count}" for standing, count in counts.items() if count]
     return ", ".join(words) or "no problem"

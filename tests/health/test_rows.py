@@ -156,7 +156,7 @@ def test_who_needs_a_person_comes_first() -> None:
     going_on = {"asked": InFlight(questions=(ASKED,)), "much_asked": InFlight(questions=(ASKED,))}
     made = rows(named, going_on, LINKS, NOW)
     assert [each.problem for each in made] == ["much_asked", "asked", "broken", "asleep", "new"]
-    assert summed_up(made) == "2 waits for a person, 1 worth a look, 1 quiet, 1 nothing yet"
+    assert summed_up(made) == "waits for a person: 2, worth a look: 1, quiet: 1, nothing yet: 1"
 
 
 def test_paused_dags_of_a_problem_that_has_not_begun_are_no_news() -> None:
