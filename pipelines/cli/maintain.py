@@ -50,8 +50,8 @@ def doctor(
     with working("looking", quiet=as_json, tells_steps=False) as work:
         for problem, said in examine(names, default_home(), time.time(), work.step, is_quick=quick):
             if isinstance(said, Finding):
-                found = Found(problem=problem or None, name=said.name, where=said.where, what=said.what, next=said.cure)
-                findings.append(found)
+                place = {"problem": problem or None, "where": said.where}
+                findings.append(Found(name=said.name, what=said.what, next=said.cure, **place))
             else:
                 unchecked.append(NotLookedAt(where=said.where, what=said.what, next=said.cure))
     result = Examined(findings=findings, unchecked=unchecked)

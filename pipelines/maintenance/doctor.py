@@ -57,7 +57,7 @@ def _surroundings(home: Path, now: float, tell: Tell) -> Generator[tuple[str, Sa
     yield from _of_all(partial(services.versions, home), "uv.lock")
     named = services.services(home)
     for service in named:
-        if not service.is_named:
+        if not service.is_named and service.name != services.AIRFLOW:  # stages run without it, too
             cure = f"start the embedded services with `evergreen up`, or set {service.variable}"
             yield "", Unchecked("environment", f"nothing says where {service.name} is", cure)
     answers = [services.ask(service, now) for service in named if service.url]

@@ -42,6 +42,6 @@ def examined(check: Check, where: str) -> Iterator[Said]:
         yield Finding("credentials refused", error.where or where, error.what, error.cure)
     except EvergreenError as error:
         yield Finding("unreadable", error.where or where, error.what, error.cure)
-    except (ValueError, KeyError, TypeError) as error:  # a file that is no JSON, or JSON that is another
+    except Exception as error:  # a file that is none of its kind: each reader has errors of its own
         cure = "bring the file back from a backup, or run the stage again that writes it"
         yield Finding("unreadable", where, f"a file is not what it has to be: {error!r}", cure)

@@ -47,13 +47,13 @@ def secrets(home: Path) -> Iterator[Said]:
     path = home / "secrets.json"
     cure = f"bring {path} back from a backup of this very folder; nothing else opens what was made with it"
     try:
-        known = json.loads(path.read_text()) if path.exists() else {}
+        kept = json.loads(path.read_text()) if path.exists() else {}
     except ValueError as error:
         yield Finding("secrets lost", str(path), f"it is no JSON: {error}", cure)
         return
     made_with = {"object_store/devices": "store_path_salt", "airflow/airflow.db": "airflow_fernet_key"}
     for place, name in made_with.items():
-        if (home / place).exists() and not known.get(name):
+        if (home / place).exists() and not kept.get(name):
             yield Finding("secrets lost", str(path), f"{name} is gone, and {place} was made with it", cure)
 
 

@@ -46,12 +46,12 @@ def lineages(problem: Problem) -> dict[str, VersionLineage]:
     Raises:
         DataError: one of them cannot be read.
     """
-    found: dict[str, VersionLineage] = {}
+    kept: dict[str, VersionLineage] = {}
     for file in store.listing(store.store_uri(problem.name, "models")):
         *_, version, name = file.uri.split("/")
         if name == "lineage.json":
-            found[version] = _read(file.uri)
-    return found
+            kept[version] = _read(file.uri)
+    return kept
 
 
 def table_uris(problem: Problem, made_of: Lineage) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
@@ -15,10 +16,11 @@ from pipelines.artifacts import TABLES, TableName
 from pipelines.asof.as_known import holds_now
 from pipelines.asof.ingested import ingested
 from pipelines.ingest.publish import identity
-from pipelines.maintenance.finding import Finding, Said
+from pipelines.maintenance.finding import Finding, Said, examined
 from pipelines.maintenance.pins import lineages, table_uris
 from pipelines.paths import manifest_uri
 from pipelines.problem import Problem
+from pipelines.store.explained import explained
 from pipelines.store.tables import opened
 
 if TYPE_CHECKING:
@@ -43,10 +45,16 @@ def files(problem: Problem) -> Iterator[Said]:
     """Whether the files are there, and whole, that the newest versions of the tables are made of."""
     names = [name for name in TABLES if name != "features"]
     for name, uri in [*((name, store.table_uri(problem, name)) for name in names), *_feature_tables(problem)]:
+        yield from examined(partial(_files, problem, name, uri), uri)
+
+
+def _files(problem: Problem, name: str, uri: str) -> Iterator[Said]:
+    with explained(uri):
         table = opened(uri).at()
-        if table is not None and (lost := _lost(table, uri)):
-            what = f"{len(lost)} files of its newest version are gone or cut short: {_some(lost)}"
-            yield Finding("table file lost", uri, what, _cure_of_lost(problem, name, lost))
+        lost = [] if table is None else _lost(table, uri)
+    if lost:
+        what = f"{len(lost)} files of its newest version are gone or cut short: {_some(lost)}"
+        yield Finding("table file lost", uri, what, _cure_of_lost(problem, name, lost))
 
 
 def pinned_files(problem: Problem) -> Iterator[Said]:
@@ -56,8 +64,9 @@ def pinned_files(problem: Problem) -> Iterator[Said]:
         for uri, version in table_uris(problem, made_of).items():
             versions.setdefault((uri, version), []).append(number)
     for (uri, version), numbers in versions.items():
-        table = opened(uri).at(version)
-        lost = ["its log"] if table is None else _lost(table, uri)
+        with explained(uri):
+            table = opened(uri).at(version)
+            lost = ["its log"] if table is None else _lost(table, uri)
         if lost:
             what = f"version {version} of the table cannot be read whole, of which version {', '.join(numbers)} of the "
             what += f"model was made: {_some(lost)} lost, so that it cannot be made again"
@@ -108,14 +117,14 @@ def events(problem: Problem) -> Iterator[Said]:
     if missed:
         what = f"{_some(missed)} should have been ingested, and {_was(missed)} not"
         yield Finding("partition not ingested", uri, what, _ingest(name, missed))
-    keys, known = sql.quote(problem.key), store.dataset(problem, "events")
+    keys, all_events = sql.quote(problem.key), store.dataset(problem, "events")
     for table in SCORED:
         rows = store.dataset(problem, table)
         lost = sql.query(
             f"""SELECT partition, count(*) AS rows FROM p WHERE partition NOT IN (SELECT unnest($gone))
                 AND NOT EXISTS (SELECT 1 FROM e WHERE e.{keys} = p.{keys} AND e.partition = p.partition)
                 GROUP BY 1 ORDER BY 1""",
-            {"p": rows, "e": known},
+            {"p": rows, "e": all_events},
             {"gone": gone},
         ).to_pylist()
         if lost:
@@ -159,8 +168,8 @@ def _twice(problem: Problem) -> Iterator[Said]:
 def _lost(table: DeltaTable, uri: str) -> list[str]:
     """Files of a table's version that are not there, or are not as large as its log says."""
     there = {unquote(file.uri.removeprefix(f"{uri}/")): file.size for file in store.listing(uri)}
-    known = pa.table(table.get_add_actions(flatten=True))
-    sizes = zip(known["path"].to_pylist(), known["size_bytes"].to_pylist(), strict=True)
+    added = pa.table(table.get_add_actions(flatten=True))
+    sizes = zip(added["path"].to_pylist(), added["size_bytes"].to_pylist(), strict=True)
     return sorted(path for path, size in sizes if there.get(unquote(path)) != size)
 
 

@@ -50,15 +50,15 @@ class Size(NamedTuple):
 def versions(problem: Problem) -> list[Registered]:
     """All versions of the problem's model, oldest first."""
     with explained():
-        found, token = [], None
+        pages, token = [], None
         while True:
             page = client().search_model_versions(f"name = '{problem.name}'", max_results=1000, page_token=token)
-            found += page
+            pages += page
             token = page.token
             if not token:
                 break
     registered = [
-        Registered(str(version.version), str(version.run_id), version.creation_timestamp / 1000) for version in found
+        Registered(str(version.version), str(version.run_id), version.creation_timestamp / 1000) for version in pages
     ]
     return sorted(registered, key=lambda version: int(version.number))
 

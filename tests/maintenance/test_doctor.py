@@ -18,7 +18,7 @@ from pipelines import store, tracking
 from pipelines.cli.app import app
 from pipelines.embedded.object_store.attributes import METADATA
 from pipelines.errors import AccessError, DataError, ServiceUnavailable
-from pipelines.maintenance import home, services
+from pipelines.maintenance import home, services, tables
 from pipelines.maintenance.doctor import examine
 from pipelines.maintenance.finding import Finding, Said, Unchecked, examined
 from pipelines.paths import manifest_uri, train_staging_uri, version_uri
@@ -27,10 +27,11 @@ from pipelines.release.versions import version_lineage
 from pipelines.store.files import local
 from pipelines.store.tables import opened
 from pipelines.tracking.client import client
-from tests.conftest import ROOT
+from tests.conftest import ROOT, ToyProblem
 from tests.stages.conftest import HISTORY, WEEKS
 from tests.stages.conftest import after as after
 from tests.stages.conftest import loop_after as loop_after
+from tests.store.kettles import statements
 
 LATER = 2 * 86_400.0  # what is planted was written just now, and is to be two days old
 
@@ -150,10 +151,23 @@ def test_what_cannot_be_asked_is_said_and_the_rest_is_looked_at(
     names = {(problem, finding.name) for problem, finding in said if isinstance(finding, Finding)}
     assert {("", "open to others"), ("", "service down"), ("broken", "problem broken")} <= names
     unchecked = [part.what for _, part in said if isinstance(part, Unchecked)]
-    assert unchecked == ["nothing says where object store is", "nothing says where Airflow is"]
+    assert unchecked == ["nothing says where object store is"]
     result = CliRunner().invoke(app, ["doctor", "--json"])
     assert result.exit_code == 1 and '"name": "open to others"' in result.output
     assert "not looked at" in CliRunner().invoke(app, ["doctor"]).output
+
+
+def test_a_table_that_cannot_be_read_hides_no_other(toy: ToyProblem, store_folder: Path) -> None:
+    problem = toy()
+    for table in ("labels", "shadow_predictions"):
+        rows = statements("2024-01-01", 2)
+        opened(store.store_uri(problem.name, table)).append(rows, ["partition"])
+    (store_folder / "kettle" / "labels" / "_delta_log" / f"{0:020}.json").write_text("no JSON")
+    for path in (store_folder / "kettle" / "shadow_predictions").glob("partition=*/*.parquet"):
+        path.write_bytes(path.read_bytes()[:-1])
+    found = {Path(finding.where).name: finding for finding in tables.files(problem) if isinstance(finding, Finding)}
+    names = {table: finding.name for table, finding in found.items()}
+    assert names == {"labels": "unreadable", "shadow_predictions": "table file lost"}
 
 
 def test_what_the_home_lacks(tmp_path: Path) -> None:
