@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 COMPARED: dict[str, tuple[str, ...]] = {
-    # By table, columns that say when it was done, or name a run of MLflow: another one each time.
+    # By table, columns that say when it was done, or name what differs each time: runs of MLflow, and versions of
+    # tables, of which there are more where a write was repeated.
     "events": (),
     "labels": (),
     "quarantine": (),
     "predictions": ("scored_time",),
     "shadow_predictions": ("scored_time",),
     "features": (),
-    "training_sets": (),
+    "training_sets": ("training_set",),
     "profiles": (),
     "estimates": (),
     "votes": (),
@@ -34,7 +35,7 @@ class State(BaseModel):
     """A problem as its store and its registry have it."""
 
     rows: dict[str, dict[str, int]]
-    """By table: how often each row is there, as JSON without what differs from time to time."""
+    """By table: how often each row is there, as JSON."""
     read: dict[str, int]
     """Readable rows of the source by partition."""
     events: dict[str, list[str]]
@@ -130,7 +131,7 @@ def differences(expected: State, state: State) -> list[Difference]:
     """Row by row, tables as they should be against those that are there."""
     different = []
     for table, rows in expected.rows.items():
-        there, here = _rounded(rows), _rounded(state.rows[table])
+        there, here = (_compared(table, side) for side in (rows, state.rows[table]))
         lost, more = there - here, here - there
         if lost or more:
             example = f"lost {next(iter(lost), '')[:300]} more {next(iter(more), '')[:300]}"
@@ -138,11 +139,13 @@ def differences(expected: State, state: State) -> list[Difference]:
     return different
 
 
-def _rounded(rows: Mapping[str, int]) -> Counter[str]:
-    """Rows with DIGITS of each number: sums of floats differ in the last one with the order in which files are read."""
+def _compared(table: str, rows: Mapping[str, int]) -> Counter[str]:
+    """Rows without what differs each time, and with DIGITS of each number: sums of floats differ in the last one with
+    the order in which files are read."""
     counts: Counter[str] = Counter()
-    for row, count in rows.items():
-        counts[json.dumps(json.loads(row, parse_float=lambda text: float(f"{float(text):.{DIGITS}g}")))] += count
+    for text, count in rows.items():
+        row = json.loads(text, parse_float=lambda number: float(f"{float(number):.{DIGITS}g}"))
+        counts[json.dumps({name: value for name, value in row.items() if name not in COMPARED[table]})] += count
     return counts
 
 
@@ -198,7 +201,7 @@ def look(problem_name: str, read: Mapping[str, int]) -> State:
     rollout = ladder.read(problem).current
     named = [file for manifest in manifests.values() if manifest for file in manifest["files"]]
     return State(
-        rows={name: _rows(problem_name, table, COMPARED[name]) for name, table in tables.items()},
+        rows={name: _rows(problem_name, table) for name, table in tables.items()},
         read=dict(read),
         events=events,
         quarantined=dict(
@@ -232,9 +235,8 @@ def look(problem_name: str, read: Mapping[str, int]) -> State:
     )
 
 
-def _rows(problem_name: str, table: Any, left_out: Sequence[str]) -> dict[str, int]:
-    kept = table.drop_columns([name for name in left_out if name in table.schema.names])
+def _rows(problem_name: str, table: Any) -> dict[str, int]:
     texts = (
-        json.dumps(row, sort_keys=True, default=str).replace(problem_name, "<problem>") for row in kept.to_pylist()
+        json.dumps(row, sort_keys=True, default=str).replace(problem_name, "<problem>") for row in table.to_pylist()
     )
     return dict(Counter(texts))

@@ -34,19 +34,21 @@ three times; what failed for good is cleared once, as a person would, when the f
 
 {lives} loops, {calls:,} calls of stages, **{struck} of them struck**: {kills} kills and {outages} outages among them.
 
-| fault | struck | came over it by itself | cleared by hand, once told | never | lost rows | more rows |
-| --- | --- | --- | --- | --- | --- | --- |
+**Rows lost: {lost}; rows too many: {more}; tries that hung (no end within four minutes): {hung}; tries that ended in a
+traceback instead of a message: {bare}.** Folders in staging that wait for `evergreen vacuum`, of a `label` that was
+killed after it had staged its rows and then began anew: {vacuum}.
+
+| fault | struck | came over it by itself | cleared by hand, once told | never |
+| --- | --- | --- | --- | --- |
 {faults}
 
-Lost and more rows are those of all loops in which the fault was among others. By stage:
+By stage:
 
 | stage | struck | by itself | by hand | never |
 | --- | --- | --- | --- | --- |
 {stages}
 
 {broken}
-
-Tries that hung (no end within four minutes): {hung}. Tries that ended in a traceback instead of a message: {bare}.
 
 What people were told, where they had to do something:
 
@@ -86,6 +88,9 @@ MENDED = """\
   without another question, and who approved it stays known.
 - MLflow's client asks again where an answer is lost, and MLflow then has two runs, one of which goes on for ever,
   or two versions of one model. There is one.
+- A model that did not come, since a connection broke or a disk was full, was said not to be there, and a person waited
+  for. It is fetched again.
+- A task that is cleared alone after its run has ended says that the run is to be cleared from its first task on.
 - An answer of MLflow that broke off was a refusal that waited for a person. It is tried again.
 - A partition that came while the score DAG was paused was never scored, and nobody was told: Airflow drops such events.
   The next scoring and `evergreen status` name it, and the command.
@@ -118,6 +123,9 @@ def page(lives: Sequence[Life], pairs: Sequence[Pair], played: Sequence[Played])
         faults="\n".join(_fault_row(kind, [pair for pair in trials if pair[1].fault.kind == kind]) for kind in kinds),
         stages=_stages([trial for _, trial in trials]),
         broken="**What did not hold:**\n\n" + "\n".join(broken) if broken else "**Everything held, in every loop.**",
+        vacuum=sum(life.left_to_vacuum for life in lives),
+        lost=sum(life.lost for life in lives),
+        more=sum(life.more for life in lives),
         hung=sum(each.end == "hung" for each in tries),
         bare=sum(each.end == "bare" for each in tries),
         messages=_messages([trial for _, trial in trials]),
@@ -142,9 +150,7 @@ def _by_hand(trials: Sequence[Trial]) -> tuple[int, int, int]:
 
 def _fault_row(kind: str, trials: Sequence[tuple[Life, Trial]]) -> str:
     counts = _by_hand([trial for _, trial in trials])
-    lives = {life.seed: life for life, _ in trials}.values()
-    lost, more = sum(life.lost for life in lives), sum(life.more for life in lives)
-    return f"| {kind} | {len(trials)} | {' | '.join(map(str, counts))} | {lost} | {more} |"
+    return f"| {kind} | {len(trials)} | {' | '.join(map(str, counts))} |"
 
 
 def _stages(trials: Sequence[Trial]) -> str:

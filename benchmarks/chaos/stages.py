@@ -43,6 +43,8 @@ class Life(BaseModel):
     """Tables that are not, row by row, those of the undisturbed loop."""
     lost: int
     more: int
+    left_to_vacuum: int = 0
+    """Folders in staging."""
     failures: list[str]
     """Runs that never ended well."""
 
@@ -157,5 +159,6 @@ def _play(proxy: Proxy, keep: Path, seed: int, faults: Faults, expected: State, 
         differences=[f"{each.table}: {each.example}" for each in found],
         lost=sum(each.lost for each in found),
         more=sum(each.more for each in found),
+        left_to_vacuum=state.left_to_vacuum,
         failures=ended.failures,
     )
