@@ -90,6 +90,7 @@ MENDED = """\
   or two versions of one model. There is one.
 - A model that did not come, since a connection broke or a disk was full, was said not to be there, and a person waited
   for. It is fetched again.
+- A version that waits for a release to end took the alias *challenger* from the one under release. It gives it back.
 - A task that is cleared alone after its run has ended says that the run is to be cleared from its first task on.
 - An answer of MLflow that broke off was a refusal that waited for a person. It is tried again.
 - A partition that came while the score DAG was paused was never scored, and nobody was told: Airflow drops such events.

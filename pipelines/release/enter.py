@@ -38,6 +38,7 @@ def enter(problem: Problem, contender: Contender, candidate: str) -> Entry:
     if current is not None and current.champion == str(champion.version):
         if not problem.release.newest:
             ladder.wait(problem, contender, current.name)
+            tracking.challenge(problem, current.challenger)  # to register a version gives it the alias
             return Entry("waits", release=current.name)
         end_replaced(problem, current, contender)
     return Entry("released", release=begin(problem, contender))

@@ -53,7 +53,9 @@ def test_by_steps_its_release_begins(kettle: Problem, aliases: Aliases) -> None:
 
 def test_a_newer_one_waits(kettle: Problem, aliases: Aliases) -> None:
     enter(kettle, FOURTH, "xgboost")
+    aliases.challenger = "5"  # as registering it does
     assert enter(kettle, FIFTH, "xgboost") == enter(kettle, FIFTH, "xgboost") == Entry("waits", None, "v3-v4")
+    assert aliases.challenger == "4", "the alias is of the version under release"
     assert [contender.version for contender in ladder.read(kettle).waiting] == ["5"]
 
 
