@@ -5,7 +5,8 @@
 A made-up ledger of so many partitions for each problem, with tables for the first of them, and Airflow's database with
 its runs. How each stands is derived and kept as after a run; then the page is visited through a server on loopback. A
 proxy counts what the store is asked for; the store is the embedded one, started alone in EVERGREEN_HOME. `cold` is the
-first visit of a server that has just started. Printed are milliseconds to the first byte, the median and the slowest.
+first visit of a server that has just started. Printed are milliseconds to the first byte, the median and the slowest,
+and the CPU's of a visit.
 """
 
 from __future__ import annotations
@@ -56,9 +57,10 @@ PROBLEM: dict[str, Any] = {
 
 
 class Visit(NamedTuple):
-    """`first_byte`: milliseconds. `requests`: to the store."""
+    """`first_byte`: milliseconds. `cpu`: those of server and client. `requests`: to the store."""
 
     first_byte: float
+    cpu: float
     bytes: int
     requests: int
 
@@ -148,21 +150,16 @@ def _any(field: pa.Field, moment: datetime) -> Any:
 
 
 @contextmanager
-def served(database: Path, problems: Sequence[str], partitions: int) -> Iterator[int]:
+def served(engine: Any) -> Iterator[int]:
     """The app that Airflow's api-server mounts, on a port of its own, for a user who may read everything."""
     import uvicorn
     from airflow.api_fastapi.app import create_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from airflow.api_fastapi.common.db.common import _get_session
     from airflow.api_fastapi.core_api.security import get_user
-    from sqlalchemy import create_engine
     from sqlalchemy.orm import Session
 
     from include.evidence_app import app
-
-    engine = create_engine(f"sqlite:///{database}", connect_args={"check_same_thread": False})
-    with Session(engine) as session:
-        fill_airflow(session, problems, partitions)
 
     def own_session() -> Iterator[Session]:
         with Session(engine) as session:
@@ -186,26 +183,30 @@ def served(database: Path, problems: Sequence[str], partitions: int) -> Iterator
         app.dependency_overrides = {}
 
 
-def fill_airflow(session: Any, problems: Sequence[str], partitions: int) -> None:
-    """Airflow's database with the DAGs of problems, and a run of each for each partition; the newest goes on."""
+def airflow_database(file: Path, problems: Sequence[str], partitions: int) -> Any:
+    """An engine of a database with the DAGs of problems, and a run of each for each partition; the newest goes on."""
     from airflow.models import import_all_models
     from airflow.models.base import Base
     from airflow.models.dag import DagModel
     from airflow.models.dagbundle import DagBundleModel
     from airflow.models.dagrun import DagRun
-    from sqlalchemy import insert
+    from sqlalchemy import create_engine, insert
+    from sqlalchemy.orm import Session
 
+    engine = create_engine(f"sqlite:///{file}", connect_args={"check_same_thread": False})
     import_all_models()
-    Base.metadata.create_all(session.get_bind())
-    session.add(DagBundleModel(name="evergreen"))
+    Base.metadata.create_all(engine)
     ids = [f"{problem}.{dag}" for problem in problems for dag in DAGS]
-    session.add_all(
-        [DagModel(dag_id=dag_id, bundle_name="evergreen", is_stale=False, is_paused=False) for dag_id in ids]
-    )
-    session.flush()
-    if partitions:
+    with Session(engine) as session:
+        session.add(DagBundleModel(name="evergreen"))
+        session.flush()
+        session.add_all(
+            [DagModel(dag_id=dag_id, bundle_name="evergreen", is_stale=False, is_paused=False) for dag_id in ids]
+        )
+        session.flush()
         session.execute(insert(DagRun), [run for dag_id in ids for run in _runs(dag_id, partitions)])
-    session.commit()
+        session.commit()
+    return engine
 
 
 def _runs(dag_id: str, partitions: int) -> Iterator[dict[str, Any]]:
@@ -225,27 +226,30 @@ def _runs(dag_id: str, partitions: int) -> Iterator[dict[str, Any]]:
 def visit(port: int, path: str, requests: Requests) -> Visit:
     before = len(requests.seen())
     connection = http.client.HTTPConnection("127.0.0.1", port)
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     connection.request("GET", path)
     answer = connection.getresponse()
     first_byte = (time.perf_counter() - start) * 1000
     content = answer.read()
     connection.close()
+    cpu = (time.process_time() - cpu) * 1000
     assert answer.status == 200, content
-    return Visit(first_byte, len(content), len(requests.seen()) - before)
+    return Visit(first_byte, cpu, len(content), len(requests.seen()) - before)
 
 
 def in_words(name: str, visits: Sequence[Visit]) -> str:
     times = [visit.first_byte for visit in visits]
-    requests = max(visit.requests for visit in visits)
+    cpu = statistics.median(visit.cpu for visit in visits)
+    requests, size = max(visit.requests for visit in visits), max(visit.bytes for visit in visits)
     return (
-        f"{name}: first byte {statistics.median(times):.0f} ms, slowest {max(times):.0f} ms, "
-        f"{requests} requests to the store, {max(visit.bytes for visit in visits) / 1000:,.0f} kB"
+        f"{name}: first byte {statistics.median(times):.0f} ms, slowest {max(times):.0f} ms; {cpu:.0f} CPU ms; "
+        f"{requests} requests to the store; {size / 1000:,.0f} kB"
     )
 
 
 def measure(problems: int, partitions: int, visits: int, folder: Path) -> None:
     names = [f"kettle_{number:02}" for number in range(problems)]
+    engine = airflow_database(folder / "airflow.db", names, partitions)
     with counted(os.environ["AWS_ENDPOINT_URL"]) as requests:
         os.environ["AWS_ENDPOINT_URL"] = requests.endpoint
         seconds = []
@@ -264,7 +268,7 @@ def measure(problems: int, partitions: int, visits: int, folder: Path) -> None:
             f"{problems} problems x {partitions} partitions: how one stands is derived anew in "
             f"{statistics.median(seconds):.2f} CPU s, after one more run in {again:.2f}"
         )
-        with served(folder / "airflow.db", names, partitions) as port:
+        with served(engine) as port:
             print(in_words("overview, cold", [visit(port, "/health", requests)]))
             print(in_words("overview", [visit(port, "/health", requests) for _ in range(visits)]))
             path = f"/health/{names[0]}"
