@@ -32,7 +32,7 @@ pytest:
 end-to-end:
 	@mkdir -p $(HOME_DIR)
 	@echo "end to end: its output comes at its end; until then it is in $(HOME_DIR)/end_to_end.log"
-	@failed=0; $(RUN)/pytest -m end_to_end tests/end_to_end -n 2 --dist loadfile --durations=10 >$(HOME_DIR)/end_to_end.log 2>&1 || failed=$$?; \
+	@failed=0; $(RUN)/pytest -m end_to_end tests/end_to_end -n 3 --dist loadscope --durations=10 >$(HOME_DIR)/end_to_end.log 2>&1 || failed=$$?; \
 	  cat $(HOME_DIR)/end_to_end.log; exit $$failed
 
 lint:

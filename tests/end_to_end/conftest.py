@@ -10,10 +10,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import yaml
+from xdist.scheduler import LoadScopeScheduling
 
 from pipelines.cli import airflow_client
 from pipelines.cli.airflow_client import AirflowClient
@@ -27,7 +29,21 @@ from tests.stages.release import test_whole
 
 PROBLEM = "flight_delay"
 AIRFLOW = ("api_server", "dag_processor", "scheduler")
+ALONE = ("test_decisions", "test_loop")  # each goes on for minutes; all other files together take as long as one
 FOREIGN = ("AIRFLOW", "AWS_", "MLFLOW_", "EVERGREEN_STORE_URI")  # variables of other services than ours
+
+
+class ByLength(LoadScopeScheduling):
+    """Three parts that take about the same time, each for a process of its own: they wait more than they work."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.partition("::")[0]).stem
+        return file if file in ALONE else "the others"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return ByLength(config, log)
 
 
 def free_port() -> int:
