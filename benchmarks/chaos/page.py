@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import get_args
 
-from benchmarks.chaos.orchestrated import Played
+from benchmarks.chaos.orchestrated import SCENARIOS, Played
+from benchmarks.chaos.proxy import Kind, Service
 from benchmarks.chaos.stages import Life
 from benchmarks.chaos.together import Pair
-from benchmarks.chaos.worker import Trial
+from benchmarks.chaos.worker import Shortage, Trial
 
 TEXT = """# Reliability: the loop under faults
 
@@ -37,6 +40,8 @@ three times; what failed for good is cleared once, as a person would, when the f
 **Rows lost: {lost}; rows too many: {more}; tries that hung (no end within four minutes): {hung}; tries that ended in a
 traceback instead of a message: {bare}.** Folders in staging that wait for `evergreen vacuum`, of a `label` that was
 killed after it had staged its rows and then began anew: {vacuum}.
+
+What is said below to be mended was mended on the way: loops before it count as they ran.
 
 | fault | struck | came over it by itself | cleared by hand, once told | never |
 | --- | --- | --- | --- | --- |
@@ -81,7 +86,10 @@ What people were told, where they had to do something:
 ## Not run
 
 {left_out}
+- Kinds of fault that were drawn for no try, or struck none: {undrawn}.
 """
+
+PATH = re.compile(r"'?/\S+")
 
 MENDED = """\
 - A promotion that people had approved, killed between registry and ledger: the next run asked them again. It is ended
@@ -100,6 +108,8 @@ MENDED = """\
 LEFT_OUT = """\
 - Two workers on two hosts: two processes with folders for temporary files of their own stood for them, on one host.
 - A source database that goes away: the source is a file, which went away.
+- Labels by people (`annotate.choose`, `collect`); `score.score` of a challenger that fails; every kind of fault in
+  every stage.
 - A triggerer: the embedded services have none. Compose's services, PostgreSQL, Celery.
 - A store whose own disk fills: its answer (507) was given in its place."""
 
@@ -134,7 +144,14 @@ def page(lives: Sequence[Life], pairs: Sequence[Pair], played: Sequence[Played])
         airflow="\n\n".join(map(_airflow, played)) or "Not run.",
         mended=MENDED,
         left_out=LEFT_OUT,
+        undrawn=", ".join(sorted(set(_kinds()) - set(kinds))) or "none",
     )
+
+
+def _kinds() -> list[str]:
+    """All that a try may be struck by."""
+    services = [f"{service}: {kind}" for service in get_args(Service) for kind in get_args(Kind)]
+    return [*services, *(f"task lacks {lack}" for lack in get_args(Shortage)), "killed at a moment"]
 
 
 def is_outage(trial: Trial) -> bool:
@@ -167,7 +184,7 @@ def _messages(trials: Sequence[Trial]) -> str:
     said: Counter[tuple[str, str]] = Counter()
     for trial in trials:
         if trial.by_hand:
-            said[trial.fault.kind, trial.end.error.splitlines()[0].replace("|", "\\|")[:120]] += 1
+            said[trial.fault.kind, PATH.sub("...", trial.end.error.splitlines()[0]).replace("|", "\\|")[:120]] += 1
     rows = [f"| {kind} | {error} | {count} |" for (kind, error), count in sorted(said.items())]
     return "\n".join(["| fault | message | times |", "| --- | --- | --- |", *rows]) if rows else "Nobody had to."
 
@@ -180,13 +197,16 @@ def _pairs(pairs: Sequence[Pair]) -> str:
 def _airflow(played: Played) -> str:
     counts = Counter(strike.target for strike in played.strikes)
     rows = "\n".join(f"| {target} | {count} |" for target, count in sorted(counts.items()))
-    scenarios = "\n".join(f"| {name} | {end or 'as it should'} |" for name, end in played.scenarios.items())
+    ends = {name: played.scenarios[name] or "as it should" for name in SCENARIOS if name in played.scenarios}
+    scenarios = "\n".join(f"| {name} | {ends.get(name, 'not run')} |" for name in SCENARIOS)
     broken = "\n".join(f"- {each.rule}: {each.what}" for each in played.broken) or "Everything held."
     cleared = "\n".join(f"- {each}" for each in played.cleared) or "None."
+    restarted = ""
+    if played.restarted:
+        restarted = f" `evergreen up` gave up, and a person started it again, {len(played.restarted)} times."
     return f"""\
 History, two trainings and {len(played.partitions)} partitions in {played.seconds / 60:.0f} minutes of a busy machine,
-with {len(played.strikes)} strikes at random moments. Runs that hung: {len(played.hung)}; times that `evergreen up` gave
-up and a person started it again: {len(played.restarted)}.
+with {len(played.strikes)} strikes at random moments. Runs that hung: {len(played.hung)}.{restarted}
 
 | struck | times |
 | --- | --- |
