@@ -18,7 +18,7 @@ from benchmarks.chaos.proxy import Proxy
 from pipelines.embedded import object_store, tracking
 from pipelines.embedded.processes.home import load_secrets, only_supervisor, prepare
 from pipelines.embedded.processes.ports import HOST, choose_ports
-from pipelines.embedded.processes.supervisor import Supervisor
+from pipelines.embedded.processes.supervisor import Supervisor, end, marked
 
 ROOT = Path(__file__).parents[2]
 START = datetime(2024, 1, 1, 6, tzinfo=UTC)
@@ -111,6 +111,7 @@ def services(home: Path) -> Iterator[Proxy]:
     prepare(home)
     with ExitStack() as stack:
         stack.enter_context(only_supervisor(home))
+        end(marked(home))  # of a run that was killed
         supervisor, secrets, ports = Supervisor(home), load_secrets(home), choose_ports(home)
         stack.callback(supervisor.stop)
         object_store.start(supervisor, home, ports["store"], secrets, print)
