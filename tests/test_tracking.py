@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pipelines.problem import Problem
 from pipelines.surroundings import requirements
 from pipelines.tracking import RunTrials
 from pipelines.tracking.client import explained
+from pipelines.tracking.pages import VIEW_TAG
 from pipelines.training.fit import fit
 from pipelines.training.model import Model
 from pipelines.training.search import search
@@ -93,6 +95,8 @@ def test_a_run_is_unfinished_until_it_is_logged(problem: Problem) -> None:
 
     run_id = tracking.start_candidate(problem, "logistic", tags())
     assert mlflow.get_run(run_id).info.status == "RUNNING"
+    view = json.loads(mlflow.get_experiment_by_name(problem.name).tags[VIEW_TAG])
+    assert {"metrics.`validation_log_loss`", "metrics.`test_log_loss`"} <= set(view["selectedColumns"])
     assert tracking.find_run(problem, {"training": "t1"}) is None
     assert tracking.start_candidate(problem, "logistic", tags()) == run_id, "a retry takes it up"
     model = fit(problem, "logistic", TRAIN, VALIDATION)

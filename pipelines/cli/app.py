@@ -154,6 +154,7 @@ def demo(
         _play(problem, until)
         _print_summary(problem)
         _print_addresses(embedded)
+        _print_places(problem)
         if stay:
             _wait(embedded, "The services stay up; Ctrl-C stops everything.")
 
@@ -174,6 +175,7 @@ def replay(
     problem = load_problem(problem_name)
     _play(problem, until)
     _print_summary(problem)
+    _print_places(problem)
 
 
 # What lies in the other modules comes after what starts and runs things, in this order in `--help` too.
@@ -273,6 +275,15 @@ def _print_summary(problem: Problem) -> None:
             style=style,
         )
     console.print(table)
+
+
+def _print_places(problem: Problem) -> None:
+    """Where to look on, what monitoring said last among it."""
+    from pipelines.cli.places import print_places
+    from pipelines.health.kept import kept_or_derived
+
+    judged = kept_or_derived(problem).judged
+    print_places(problem, judged.partition if judged else None)
 
 
 @contextmanager

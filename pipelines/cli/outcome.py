@@ -20,6 +20,7 @@ from pipelines.handoffs.training import Evaluated, Gated, Promoted, Registered, 
 from pipelines.local_run import Observer
 from pipelines.problem import Problem, load_problem
 from pipelines.stage_names import STAGES
+from pipelines.tracking.pages import comparison
 
 Row = tuple[str, str]
 H = TypeVar("H", bound=HandOff)
@@ -129,7 +130,7 @@ class Stages(Observer):
         for page in filter(None, pages):
             yield "look at", page
         if evaluated:
-            yield "MLflow", _mlflow(problem.name)
+            yield "MLflow", _mlflow(problem)
 
     def _next(self, problem: Problem) -> Iterator[str]:
         """Commands that go on from here."""
@@ -186,9 +187,9 @@ def _next_partition(problem: Problem, partition: str) -> Iterator[str]:
         yield f"evergreen status {problem.name}"
 
 
-def _mlflow(experiment: str) -> str:
-    """Where a person sees the runs of an experiment."""
+def _mlflow(problem: Problem) -> str:
+    """Where a person sees the runs of a problem."""
     address = os.environ.get("MLFLOW_TRACKING_URI", "")
     if address.startswith(SQLITE):
-        return f"mlflow ui --backend-store-uri {address}, experiment {experiment}"
-    return f"{address}, experiment {experiment}"
+        return f"mlflow ui --backend-store-uri {address}, experiment {problem.name}"
+    return comparison(problem) or f"{address}, experiment {problem.name}"

@@ -8,6 +8,7 @@ import typer
 
 from pipelines.cli import completion
 from pipelines.cli.arguments import AsJson
+from pipelines.cli.places import print_places
 from pipelines.cli.progress import working
 from pipelines.cli.terminal import console, escape, print_json
 from pipelines.embedded import load_environment
@@ -97,3 +98,4 @@ def _show(problem: Problem, health: Health) -> None:
         table.add_row("missed", escape(health.missed))
     table.add_row("last verdict", escape(f"{judged.verdict}: {judged.reason}") if judged else "none yet")
     console.print(table)
+    print_places(problem, judged.partition if judged else None)

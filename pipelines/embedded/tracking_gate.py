@@ -47,7 +47,12 @@ OPEN = re.compile(
     rf"|/(ajax-)?api/3\.0/mlflow/(server-info|{ROLES})"
 )
 
-NO_ASSISTANT = b"<style>[data-assistant-ui]{display:none!important}</style></head>"
+# The assistant's button and panel, which the UI shows whatever the server answers, are hidden. Which view an experiment
+# opens in, the UI keeps in the browser; where nobody has chosen yet it is that for language models, which is empty.
+ADDED_TO_HEAD = (
+    b"<style>[data-assistant-ui]{display:none!important}</style>"
+    b"<script>try{localStorage['mlflow.workflowType_v1']??='\"machine_learning\"'}catch{}</script></head>"
+)
 
 
 def is_open(path: str) -> bool:
@@ -61,7 +66,7 @@ def is_open(path: str) -> bool:
 
 
 class Gate:
-    """ASGI middleware around MLflow's server: 403 for all that is not on the list, and a UI without the assistant."""
+    """ASGI middleware around MLflow's server: 403 for all that is not on the list, and a UI that opens on the runs."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -70,7 +75,7 @@ class Gate:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http" and is_open(scope["path"]):
-            await self.app(scope, receive, _without_assistant(send) if scope["path"] == "/" else send)
+            await self.app(scope, receive, _adapted(send) if scope["path"] == "/" else send)
         elif scope["type"] == "http":
             text = f"{scope['path']} is closed: this server keeps runs and models, and does nothing else"
             body = json.dumps({"error_code": "PERMISSION_DENIED", "message": text}).encode()
@@ -81,8 +86,8 @@ class Gate:
             await send({"type": "websocket.close", "code": 1000})
 
 
-def _without_assistant(send: Send) -> Send:
-    """Hide the assistant's button and panel, which the UI shows whatever the server answers."""
+def _adapted(send: Send) -> Send:
+    """The UI's page, without the assistant and with the view of model training as what an experiment opens in."""
     start: Message = {}
     page = bytearray()
 
@@ -93,7 +98,7 @@ def _without_assistant(send: Send) -> Send:
         page.extend(message.get("body", b""))
         if message.get("more_body"):
             return
-        body = bytes(page).replace(b"</head>", NO_ASSISTANT, 1)
+        body = bytes(page).replace(b"</head>", ADDED_TO_HEAD, 1)
         kept = [pair for pair in start["headers"] if pair[0].lower() not in (b"content-length", b"etag")]
         await send({**start, "headers": [*kept, (b"content-length", str(len(body)).encode())]})
         await send({"type": "http.response.body", "body": body})

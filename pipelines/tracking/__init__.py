@@ -21,6 +21,7 @@ from pipelines.tracking.kept import (
     training_runs,
     versions,
 )
+from pipelines.tracking.pages import comparison
 from pipelines.tracking.registry import (
     challenge,
     champion,
@@ -58,6 +59,7 @@ __all__ = [
     "challenge",
     "champion",
     "check_login",
+    "comparison",
     "delete_run",
     "delete_run_files",
     "describe",

@@ -18,6 +18,7 @@ from pipelines.errors import DataError, ServiceUnavailable
 from pipelines.problem import Problem
 from pipelines.surroundings import environment, git_commit, requirements
 from pipelines.tracking.client import client, explained, use_experiment
+from pipelines.tracking.pages import keep_view
 
 if TYPE_CHECKING:
     from pipelines.training.model import Model
@@ -41,6 +42,7 @@ def start_candidate(problem: Problem, name: str, tags: dict[str, str]) -> str:
     runs, known = client(), {**tags, "candidate": name, "config_hash": problem.config_hash}
     with explained():
         experiment = use_experiment(problem.name)
+        keep_view(problem, experiment)
         same = _wanted({tag: known[tag] for tag in ("training", "candidate", "config_hash") if tag in known})
         unfinished = f"{same} AND attributes.status != 'FINISHED' AND {_NO_TRIAL}"
         newest_first = ["attributes.start_time DESC"]

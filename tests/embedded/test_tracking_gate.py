@@ -72,7 +72,7 @@ CLOSED = [
 ]
 
 
-def status_of(path: str, kind: str = "http") -> int | str:
+def answer_to(path: str, kind: str = "http") -> list[dict[str, Any]]:
     """What the gate answers where MLflow would answer 200."""
     messages: list[dict[str, Any]] = []
 
@@ -87,7 +87,12 @@ def status_of(path: str, kind: str = "http") -> int | str:
         raise AssertionError("nobody reads the body")
 
     asyncio.run(Gate(mlflow)({"type": kind, "path": path, "method": "POST"}, receive, send))
-    status: int | str = messages[0].get("status", messages[0]["type"])
+    return messages
+
+
+def status_of(path: str, kind: str = "http") -> int | str:
+    start = answer_to(path, kind)[0]
+    status: int | str = start.get("status", start["type"])
     return status
 
 
@@ -105,6 +110,15 @@ def test_all_else_is_closed(path: str) -> None:
 
 def test_there_is_no_socket_past_the_gate() -> None:
     assert status_of("/health", kind="websocket") == "websocket.close"
+
+
+def test_the_ui_opens_on_the_runs_until_somebody_chooses_otherwise() -> None:
+    start, body = answer_to("/")
+    assert dict(start["headers"])[b"content-length"] == str(len(body["body"])).encode()
+    head = body["body"].partition(b"</head>")[0]
+    assert b"""localStorage['mlflow.workflowType_v1']??='"machine_learning"'""" in head, (
+        "before the UI's own, deferred one"
+    )
 
 
 def test_a_server_without_logins_does_not_start() -> None:
