@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import re
 import subprocess
+from urllib.parse import quote
 
 from pipelines.problem import ROOT
 
@@ -20,6 +22,30 @@ def git_commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+
+
+def airflow_address() -> str | None:
+    """Where people reach Airflow, which may be another address than what a container uses; None: nothing says."""
+    address = os.environ.get("AIRFLOW__API__BASE_URL") or os.environ.get("EVERGREEN_AIRFLOW_URL", "")
+    return address.rstrip("/") or None
+
+
+def airflow_run() -> str | None:
+    """Page of the DAG run that this task belongs to; None: Airflow runs no task here, or nothing says where it is."""
+    address, dag, run = (
+        airflow_address(),
+        os.environ.get("AIRFLOW_CTX_DAG_ID"),
+        os.environ.get("AIRFLOW_CTX_DAG_RUN_ID"),
+    )
+    if not (address and dag and run):
+        return None
+    return f"{address}/dags/{quote(dag)}/runs/{quote(run, safe='')}"
+
+
+def evidence_page(problem_name: str, path: str) -> str | None:
+    """A page of the store, as Airflow's UI shows it; None: nothing says where that is."""
+    address = airflow_address()
+    return f"{address}/evergreen/pages/{quote(problem_name)}/{quote(path)}" if address else None
 
 
 def environment() -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,12 @@ def test_what_mlflow_says_of_itself_is_not_told(problem: Problem, capsys: pytest
     assert line.endswith("a package is not the one that was asked for"), "its warnings stay"
 
 
-def test_a_run_is_unfinished_until_it_is_logged(problem: Problem) -> None:
+def test_a_run_is_unfinished_until_it_is_logged(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example/")
+    monkeypatch.setenv("AIRFLOW_CTX_DAG_ID", "kettle.train")
+    monkeypatch.setenv("AIRFLOW_CTX_DAG_RUN_ID", "manual__2024-01-06T00:00:00+00:00")
     run_id = tracking.start_candidate(problem, "logistic", tags())
     assert mlflow.get_run(run_id).info.status == "RUNNING"
     view = json.loads(mlflow.get_experiment_by_name(problem.name).tags[VIEW_TAG])
@@ -106,6 +110,11 @@ def test_a_run_is_unfinished_until_it_is_logged(problem: Problem) -> None:
     run = mlflow.get_run(run_id)
     assert run.info.status == "FINISHED" and run.info.run_name == "logistic 2024-01-06"
     assert tracking.find_run(problem, {"training": "t1", "candidate": "logistic"}) == (run_id, {"validation_auc": 0.7})
+    in_airflow = "https://airflow.example/dags/kettle.train/runs/manual__2024-01-06T00%3A00%3A00%2B00%3A00"
+    evidence = f"https://airflow.example/evergreen/pages/{problem.name}/evaluations/t1.html"
+    assert (run.data.tags["airflow_run"], run.data.tags["evidence"]) == (in_airflow, evidence)
+    described = f"[Run in Airflow]({in_airflow}) | [Evaluation and verdict]({evidence})"
+    assert run.data.tags["mlflow.note.content"] == described
     assert run.data.tags["git_commit"] and run.data.tags["config_hash"] == problem.config_hash
     assert run.data.tags["mlflow.user"] and run.inputs.dataset_inputs[0].dataset.digest == "abc"
     assert run.data.params["C"] == "1.0" and run.data.params["long"].endswith("(4890 characters: parameters.json)")
@@ -353,7 +362,9 @@ def test_a_model_that_is_not_to_be_trusted_is_not_loaded(problem: Problem, tmp_p
         tracking.load_model("f" * 32)
 
 
-def test_the_registry_has_one_champion_and_remembers_the_one_before(problem: Problem) -> None:
+def test_the_registry_has_one_champion_and_remembers_the_one_before(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
 
     with pytest.raises(NothingToDo, match="no champion serves yet"):
@@ -366,6 +377,13 @@ def test_the_registry_has_one_champion_and_remembers_the_one_before(problem: Pro
     assert str(tracking.serving(problem).version) == versions[1]
     previous = mlflow.MlflowClient().get_model_version_by_alias(problem.name, "previous")
     assert str(previous.version) == versions[0]
+    came = {name: datetime.fromisoformat(previous.tags[f"{name}_since"]) for name in ("challenger", "champion")}
+    assert came["challenger"] <= came["champion"] <= datetime.fromisoformat(previous.tags["previous_since"])
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example")
+    tracking.describe(problem, versions[0], "# Card\n\nIt is good.\n\n## Data\n\n" + "rows " * 1000)
+    page = f"https://airflow.example/evergreen/pages/{problem.name}/models/{versions[0]}/card.html"
+    shown = mlflow.MlflowClient().get_model_version(problem.name, versions[0]).description
+    assert shown == f"[The whole model card]({page})\n\n# Card\n\nIt is good.\n"
 
 
 def test_without_a_server_the_message_says_what_to_set(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pipelines.health.links import Links
 from pipelines.problem import Problem
+from pipelines.surroundings import airflow_address, evidence_page
 
 
 class Place(NamedTuple):
@@ -26,15 +25,12 @@ def places(problem: Problem, monitored: str | None) -> Iterator[Place]:
     """
     from pipelines.tracking.pages import comparison
 
-    # What people reach Airflow by may be another address than what a container does.
-    airflow = os.environ.get("AIRFLOW__API__BASE_URL") or os.environ.get("EVERGREEN_AIRFLOW_URL", "")
-    airflow = airflow.rstrip("/")
-    if airflow:
+    if airflow := airflow_address():
         yield Place("Health", f"{airflow}/plugin/health")
     if runs := comparison(problem):
         yield Place("Comparison", runs)
-    if airflow and monitored:
-        yield Place("Monitoring", Links(f"{airflow}/evergreen/", None).monitoring(problem.name, monitored))
+    if monitored and (page := evidence_page(problem.name, f"reports/{monitored}/monitoring.html")):
+        yield Place("Monitoring", page)
 
 
 def print_places(problem: Problem, monitored: str | None) -> None:

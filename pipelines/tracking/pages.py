@@ -12,6 +12,7 @@ import os
 from urllib.parse import quote
 
 from pipelines.problem import Problem
+from pipelines.surroundings import airflow_run, evidence_page
 from pipelines.tracking.client import client
 
 VIEW = "evergreen"
@@ -64,9 +65,23 @@ def view(problem: Problem) -> str:
     columns = [
         *(f"metrics.`{name}`" for name in metrics),
         "params.`train_rows`",
-        *(f"tags.`{name}`" for name in ("gate", "how", "window")),
+        *(f"tags.`{name}`" for name in ("gate", "window")),
     ]
     return json.dumps({"selectedColumns": columns, "orderByKey": "attributes.start_time", "orderByAsc": False})
+
+
+def references(problem: Problem, training: str | None) -> dict[str, str]:
+    """Tags of a run that lead back to what has made it, as far as it is known where that is; MLflow shows
+    `mlflow.note.content` as the run's description."""
+    pages = {"airflow_run": airflow_run()}
+    if training:
+        tested = training.removesuffix("-refit")
+        pages["evidence"] = evidence_page(problem.name, f"evaluations/{tested}.html")
+    known = {name: page for name, page in pages.items() if page}
+    words = {"airflow_run": "Run in Airflow", "evidence": "Evaluation and verdict"}
+    if known:
+        known["mlflow.note.content"] = " | ".join(f"[{words[name]}]({page})" for name, page in known.items())
+    return known
 
 
 def keep_view(problem: Problem, experiment_id: str) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pipelines.errors import NothingToDo
 from pipelines.problem import Problem
+from pipelines.surroundings import evidence_page
 from pipelines.tracking.client import client, explained
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-LONGEST_DESCRIPTION = 5_000  # characters that MLflow's database holds
+LONGEST_DESCRIPTION = 1_500  # characters of a card: about a screen
 
 
 def champion(problem: Problem) -> ModelVersion | None:
@@ -66,33 +68,56 @@ def register(problem: Problem, run_id: str, tags: dict[str, str]) -> str:
         version, *doubles = sorted(registered, key=lambda registered_version: int(registered_version.version))
         for double in doubles:
             registry.delete_model_version(problem.name, double.version)
-        registry.set_registered_model_alias(problem.name, "challenger", version.version)
+    _point(problem, "challenger", str(version.version))
     return str(version.version)
 
 
-def describe(problem: Problem, version: str, text: str) -> None:
-    """Put the model card where MLflow's registry shows it; cut at what it holds."""
+def describe(problem: Problem, version: str, card: str) -> None:
+    """Put the beginning of the model card where MLflow's registry shows it, with a link to the whole."""
+    page = evidence_page(problem.name, f"models/{version}/card.html")
+    link = f"[The whole model card]({page})\n\n" if page else ""
     with explained():
-        client().update_model_version(problem.name, version, description=text[:LONGEST_DESCRIPTION])
+        client().update_model_version(problem.name, version, description=link + _beginning(card))
+
+
+def _beginning(card: str) -> str:
+    """As many of a card's sections as a screen holds.
+
+    >>> _beginning("# Card\\n\\n## The model\\n\\nIt is one.\\n\\n## Data\\n\\n" + "many words " * 500)
+    '# Card\\n\\n## The model\\n\\nIt is one.\\n'
+    """
+    if len(card) <= LONGEST_DESCRIPTION:
+        return card
+    return card[: card.rfind("\n## ", 0, LONGEST_DESCRIPTION)]
+
+
+def _point(problem: Problem, alias: str, version: str) -> None:
+    """Point an alias at a version, and tag that with when it came to it. Where it had it already nothing changes; a try
+    that was killed between the two leaves a date that the next one replaces."""
+    current = _named(problem, alias)
+    if current is not None and str(current.version) == version:
+        return
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    with explained():
+        client().set_model_version_tag(problem.name, version, f"{alias}_since", now)
+        client().set_registered_model_alias(problem.name, alias, version)
 
 
 def promote(problem: Problem, version: str) -> str | None:
     """Point the alias champion at `version`, and previous at what served before; gives the latter, if another did."""
-    registry = client()
     before = champion(problem)
     replaced = None if before is None or str(before.version) == version else str(before.version)
+    if replaced is not None:
+        _point(problem, "previous", replaced)
+    _point(problem, "champion", version)
     with explained():
-        if replaced is not None:
-            registry.set_registered_model_alias(problem.name, "previous", replaced)
-        registry.set_registered_model_alias(problem.name, "champion", version)
-        registry.delete_registered_model_alias(problem.name, "challenger")
+        client().delete_registered_model_alias(problem.name, "challenger")
     return replaced
 
 
 def challenge(problem: Problem, version: str) -> None:
     """Point the alias challenger at `version`."""
-    with explained():
-        client().set_registered_model_alias(problem.name, "challenger", version)
+    _point(problem, "challenger", version)
 
 
 def leave(problem: Problem, version: str) -> None:
@@ -105,7 +130,6 @@ def leave(problem: Problem, version: str) -> None:
 
 def roll_back(problem: Problem, version: str) -> None:
     """Point the alias champion at `version`; what served is not kept as previous: it was left because it does harm."""
-    registry = client()
+    _point(problem, "champion", version)
     with explained():
-        registry.set_registered_model_alias(problem.name, "champion", version)
-        registry.delete_registered_model_alias(problem.name, "previous")
+        client().delete_registered_model_alias(problem.name, "previous")

@@ -18,7 +18,7 @@ from pipelines.errors import DataError, ServiceUnavailable
 from pipelines.problem import Problem
 from pipelines.surroundings import environment, git_commit, requirements
 from pipelines.tracking.client import client, explained, use_experiment
-from pipelines.tracking.pages import keep_view
+from pipelines.tracking.pages import keep_view, references
 
 if TYPE_CHECKING:
     from pipelines.training.model import Model
@@ -51,7 +51,8 @@ def start_candidate(problem: Problem, name: str, tags: dict[str, str]) -> str:
             runs.update_run(unfinished_runs[0].info.run_id, status="RUNNING")
         else:
             title = f"{name} {tags['partition']}" if "partition" in tags else name
-            more = resolve_tags({**known, "git_commit": git_commit()})
+            pages = references(problem, tags.get("training"))
+            more = resolve_tags({**known, **pages, "git_commit": git_commit()})
             runs.create_run(experiment, tags=more, run_name=title)
             unfinished_runs = runs.search_runs([experiment], unfinished, order_by=newest_first)
         run, *doubles = unfinished_runs
@@ -100,7 +101,7 @@ def log_candidate(
         for half_written in outputs.model_outputs if outputs else []:  # by a try that was killed while it logged
             runs.delete_logged_model(half_written.model_id)
         with mlflow.start_run(run_id=run_id):
-            mlflow.set_tags({**tags, "candidate": name})
+            mlflow.set_tags({**tags, **references(problem, tags.get("training")), "candidate": name})
             mlflow.log_metrics(metrics)
             source = DeltaDatasetSource(path=dataset_uri, delta_table_version=dataset_version)
             mlflow.log_input(

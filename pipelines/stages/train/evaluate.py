@@ -137,7 +137,13 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
             held_out = to_parquet(problem, test, contender.scored)
             store.write_bytes(evaluation_uri(problem, checked.training, "parquet"), held_out)
             store.write_json(evaluation_uri(problem, checked.training), gate_evidence)
-        tracking.annotate(contender.run_id, files=files)
+        interval = candidate_report["metrics"].get(problem.training.select_by, {})
+        ends = {f"test_{problem.training.select_by}_{end}": interval.get(end) for end in ("low", "high")}
+        tracking.annotate(
+            contender.run_id,
+            files=files,
+            metrics={metric: value for metric, value in ends.items() if value is not None},
+        )
     return Evaluated(
         config=checked.config,
         training=checked.training,

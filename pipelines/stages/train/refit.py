@@ -17,6 +17,7 @@ from pipelines.documents.measures import Measured
 from pipelines.errors import EvergreenError, GateFailed
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Gated, Refitted, training_set_of
+from pipelines.html.wording import span
 from pipelines.paths import train_staging_uri
 from pipelines.problem import Problem
 from pipelines.release.versions import load_version, taught, version_lineage
@@ -111,7 +112,12 @@ def _refit(problem: Problem, gated: Gated, recorded: Lineage, run_id: str, tags:
         problem,
         gated.candidate,
         model,
-        tags=tags | {"training_set": learnt["hash"][:12], "trained_until": learnt["partitions"][-1]},
+        tags=tags
+        | {
+            "training_set": learnt["hash"][:12],
+            "trained_until": learnt["partitions"][-1],
+            "window": span(learnt.get("partitions")),
+        },
         parameters={
             "model": spec.model,
             **spec.parameters,

@@ -44,6 +44,7 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
     """
     from pipelines import tracking
     from pipelines.dataset.fingerprint import fingerprint
+    from pipelines.html.wording import span
     from pipelines.metrics.metrics import measure
     from pipelines.metrics.scored import scored
     from pipelines.release.lineage import lineage, surroundings
@@ -109,7 +110,7 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
         problem,
         candidate,
         model,
-        tags=tags,
+        tags=tags | {"window": span(taught.get("partitions"))},
         parameters={
             "model": spec.model,
             **spec.parameters,
