@@ -226,17 +226,18 @@ def _versions(health: Health, history: History, window: int, links: Links, runs:
     realised = history.realised()
     turns = _of_versions(history)
     estimated = {point.partition: point for point in health.points if point.realised is None}
-    keys = sorted({*realised, *estimated, *(look.partition for look in history.watched)})[-window:]
+    happened = [mark for mark in map(_mark, turns) if mark is not None]
+    measured = {*realised, *estimated, *(look.partition for look in history.watched)}
+    keys = sorted({*measured, *(mark.partition for mark in happened)})[-window:] if measured else []
     points = [_point(key, realised, estimated) for key in keys]
     name = shown_metric(history.metric)
     words = described(health)
-    happened = [mark for mark in map(_mark, turns) if mark is not None]
     if happened:
         words += f" What happened to versions: {len(happened)} events, listed in the table below."
     picture = timeline(
         points,
         health.gate,
-        [_nearest(mark, keys) for mark in happened if keys and mark.partition >= keys[0]],
+        happened,
         {look.partition: look.version or "" for look in history.watched},
         f"{name} by {health.every}, and what happened to versions",
         words,
@@ -278,11 +279,6 @@ def _mark(turn: Turn) -> Mark | None:
         case _:
             return None
     return Mark(turn.partition, kind, text)
-
-
-def _nearest(mark: Mark, keys: Sequence[str]) -> Mark:
-    """At the partition itself, or the newest before it that is drawn."""
-    return mark._replace(partition=max(key for key in keys if key <= mark.partition))
 
 
 def _drift(history: History, window: int) -> DriftPart:

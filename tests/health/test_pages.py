@@ -149,6 +149,27 @@ def test_a_problems_page_tells_its_life(lived: tuple[Health, History]) -> None:
     assert 'href="../../dags' not in page, "a run that Airflow does not know is not linked to"
 
 
+def test_a_promotion_before_the_first_measured_partition_is_drawn() -> None:
+    def promoted(partition: str, version: str) -> Turn:
+        return Turn(
+            decision=f"promotion:{version}",
+            kind="promotion",
+            partition=partition,
+            verdict="promoted",
+            action="promoted",
+            reason="it passed its gate",
+            version=version,
+            decided=NOW,
+        )
+
+    look = Watched(decision="m", partition="2026-03-08", version="1", decided=NOW, drift={}, realised={})
+    turns = (promoted("2026-03-01", "1"), promoted("2026-03-08", "2"))
+    history = History(problem="kettle", metric="auc", turns=turns, watched=(look,))
+    page = problem_page.page(row("kettle", health(), InFlight(), UP, NOW), history, UP, NOW).decode()
+    assert page.count('class="mark promoted"') == 2 + 1, "both, and the legend"
+    assert "version 1 came to serve" in page
+
+
 def test_the_ledger_is_filtered_and_paged(lived: tuple[Health, History]) -> None:
     state, history = lived
     promotions = problem_page.shown(history, Filter(kind="promotion"))
