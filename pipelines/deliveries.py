@@ -131,8 +131,10 @@ def key_of(problem: Problem, text: str) -> str:
     return named(problem, text) if problem.partitions.by_delivery else text
 
 
-def require_partition(problem: Problem, key: str) -> None:
+def require_partition(problem: Problem, key: str, *, may_come: bool = False) -> None:
     """Let no key pass that is none of the problem's: of another form or rhythm, outside of its time, of no delivery.
+
+    `may_come`: a delivery that has not come yet passes, too.
 
     Raises:
         ConfigError: it is none; the message says which there are.
@@ -140,7 +142,8 @@ def require_partition(problem: Problem, key: str) -> None:
     partitions = problem.partitions
     partitions.parse(key)
     if partitions.by_delivery:
-        named(problem, key)
+        if not may_come:
+            named(problem, key)
     elif not partitions.holds(key):
         last = f"end with {partitions.last_key}" if partitions.last_key else "have no last one"
         raise ConfigError(

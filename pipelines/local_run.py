@@ -33,7 +33,6 @@ PLACES = {
     "EVERGREEN_STORE_URI": "file:///folder or s3://bucket/prefix",
     "MLFLOW_TRACKING_URI": "a server's address, or sqlite:////folder/mlflow.db",
 }
-KEYS = ("partition", "first", "last", "window_from")
 OPTIONS = ("partition", "first", "last", "candidate", "restate", "how", "window_from")
 
 
@@ -238,7 +237,7 @@ def run(name: str, problem_name: str, options: Mapping[str, str | bool | None], 
 
 
 def _keys_in(values: Mapping[str, object]) -> dict[str, str]:
-    return {name: key for name in KEYS if isinstance(key := values.get(name), str)}
+    return {name: key for name in stages.KEYS if isinstance(key := values.get(name), str)}
 
 
 def _check_keys(problem: Problem, values: Mapping[str, object]) -> None:

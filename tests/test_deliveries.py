@@ -211,3 +211,31 @@ def test_no_stage_takes_a_key_that_is_none_of_the_problems(
         stage(name)("kettle", key)
     assert cure in failure.value.cure
     assert key in failure.value.what
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("ingest.extract", {"first": "2023-12-31", "last": "2024-01-02"}),
+        ("ingest.extract", {"first": "2024-01-01", "last": "2031-01-01"}),
+        ("train.label", {"partition": "2024-01-02", "window_from": "2023-12-31"}),
+    ],
+)
+def test_no_stage_takes_a_span_that_leaves_the_problems(
+    toy: Callable[..., Problem], monkeypatch: pytest.MonkeyPatch, name: str, keys: dict[str, str]
+) -> None:
+    problem = toy(partitions={"every": "day", "first": "2024-01-01", "last": "2024-06-30"})
+    monkeypatch.setattr("pipelines.problem.load_problem", lambda _: problem)
+    with pytest.raises(ConfigError, match="none of the problem's partitions") as failure:
+        stage(name)("kettle", **keys)
+    assert "2024-01-01 and end with 2024-06-30" in failure.value.cure
+
+
+def test_a_span_may_name_deliveries_that_an_ingest_has_yet_to_number(home: Path) -> None:
+    problem = Shop(home, {"path": "in", "format": "csv"}).problem
+    key = problem.partitions.first_key
+    deliveries.require_partition(problem, key, may_come=True)
+    with pytest.raises(ConfigError, match="no delivery"):
+        deliveries.require_partition(problem, key)
+    with pytest.raises(ConfigError, match="names no partition"):
+        deliveries.require_partition(problem, "2024-01-01", may_come=True)

@@ -28,23 +28,30 @@ TURNING_POINTS = frozenset(
 )
 """After these a problem stands otherwise than before."""
 
+KEYS = ("partition", "first", "last", "window_from")
+"""What a stage calls the keys of partitions that it takes."""
+
 
 def stage(name: str) -> Callable[..., Any]:
     """The function of a stage, such as `train.sample`; hand-offs are taken as they are, or as JSON.
 
-    It raises ConfigError where its `partition` is none of the problem's.
+    It raises ConfigError where a key that it takes is of none of the problem's partitions.
     """
     function = partial(_called, function_of(name))
     return kept_up(function) if name in TURNING_POINTS else function
 
 
 def _called(function: Callable[..., Any], problem_name: str, *handed_on: Any, **options: Any) -> Any:
-    key = inspect.signature(function).bind(problem_name, *handed_on, **options).arguments.get("partition")
-    if key is not None:
+    arguments = inspect.signature(function).bind(problem_name, *handed_on, **options).arguments
+    keys = {name: arguments[name] for name in KEYS if arguments.get(name) is not None}
+    if keys:
         from pipelines import deliveries
         from pipelines.problem import load_problem
 
-        deliveries.require_partition(load_problem(problem_name), key)
+        problem = load_problem(problem_name)
+        for name, key in keys.items():
+            # An ingest looks for new deliveries itself: `first` and `last` may be some that are not numbered yet.
+            deliveries.require_partition(problem, key, may_come=name in ("first", "last"))
     return call(function, problem_name, *handed_on, **options)
 
 
