@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -22,7 +24,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from benchmarks.bad_files import avro, parquet, places, text
-from benchmarks.bad_files.kinds import COLUMNS, Kind
+from benchmarks.bad_files.kinds import COLUMNS, Kind, csv_text, in_file
 from pipelines.errors import EvergreenError
 
 MOST_MB, MOST_CPU_S, MOST_WALL_S = 512, 30, 600
@@ -231,10 +233,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     job = JOBS[chosen.by]
     user = NOBODY if os.geteuid() == 0 else None
-    preload(chosen.by)
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="evergreen-bad-") as name:
         Path(name).chmod(0o755)
+        preload(job, Path(name))
         for kind, folder in written(chosen.of.split(","), chosen.only, Path(name)):
             outcome = measured(kind, folder, job, user)
             outcomes.append(outcome)
@@ -251,28 +253,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
-def preload(by: str) -> None:
-    """Import what a job needs, so that each process starts with it."""
-    import encodings.latin_1
-    import encodings.utf_16
-    import encodings.utf_16_be
-    import encodings.utf_16_le  # noqa: F401
+def preload(job: Callable[[Path], str], base: Path) -> None:
+    """Import what a job needs to its end, as it is told by a process that did it with a good file.
 
-    import deltalake  # noqa: F401
-    import fastavro  # noqa: F401
-    import pyarrow.csv
-    import pyarrow.dataset
-    import pyarrow.fs  # noqa: F401
-
-    import pipelines.ingest.extract
-    import pipelines.ingest.sources
-    import pipelines.problem
-
-    if by == "new":
-        import pipelines.propose.table
-    if by == "ingest":
-        import pipelines.ingest.expectations
-        import pipelines.stages.ingest.validate  # noqa: F401
+    So each process starts with it, and what it takes beyond that is due to its file. Whoever they run as may not be
+    able to read where the modules lie.
+    """
+    folder = base / "good"
+    problem_folder(Kind("good", in_file("k.csv", csv_text().encode())), folder)
+    listing = folder / "modules.json"
+    child = os.fork()
+    if child == 0:
+        job(folder)
+        listing.write_text(json.dumps([*sys.modules]))
+        os._exit(0)
+    os.waitpid(child, 0)
+    for name in json.loads(listing.read_text()):
+        if name not in sys.modules:
+            with contextlib.suppress(ImportError):  # a name that a package made up
+                importlib.import_module(name)
+    _remove(folder)
 
 
 if __name__ == "__main__":

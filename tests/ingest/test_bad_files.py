@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.bad_files import avro
+from benchmarks.bad_files.__main__ import problem_folder, read_through
+from benchmarks.bad_files.kinds import Kind, in_file, jsonl_text
 from pipelines.ingest.sources.avro_sizes import bytes_per_byte, check_schema
 from pipelines.ingest.sources.lines import MAX_RECORD_BYTES, TOO_LONG
 from pipelines.ingest.sources.records import MAX_DAMAGED_LINES, MAX_RESCANS, Dialect, cut_text
@@ -74,6 +76,16 @@ def test_a_row_that_is_too_long_is_set_aside_and_the_next_is_read() -> None:
     cut = cut_text(b"x" * MAX_RECORD_BYTES + b",1\na,1\n", 2, dialect(2), is_last=True)
     assert cut.count == 1
     assert [(bad.line, bad.reason) for bad in cut.bad] == [(2, TOO_LONG)]
+
+
+@pytest.mark.parametrize(("rows", "characters"), [(30, 1_000_000), (7_500, 4_000)])
+def test_long_rows_are_read_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, characters: int
+) -> None:
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", "")  # is set, and put back
+    lines = jsonl_text(1).replace("k0", "x" * characters) * rows
+    problem_folder(Kind("long rows", in_file("k.jsonl", lines.encode())), tmp_path)
+    assert read_through(tmp_path) == f"{rows} rows, 0 set aside"
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,8 @@ SHOWN_CHARACTERS = 100
 TOGETHER = 32  # columns in one query
 ROW_GROUP_CELLS = 5_000_000
 MAX_GROUP_ROWS = 100_000
-GROUP_BYTES = 8 << 20  # of text that lands together: a query holds as much of it at a time
+GROUP_BYTES = 2 << 20  # of text that lands together: a query holds as much of it at a time, and JSON many times over
+VECTOR_ROWS = 2048  # that DuckDB works on at once
 FAULTS, ROW = '"evergreen: faults"', '"evergreen: row"'  # columns of a landed file
 PLACE = "evergreen: place"  # and of its parts
 
@@ -216,7 +217,12 @@ def land(
     chunks = list(texts.chunks)
     if len(chunks) == 1:
         rows = _wanted(texts, f"({_judged(texts, types, chunks[0], zone)})", FAULTS, within)
+        has_long_rows = texts.group_rows < VECTOR_ROWS
+        if has_long_rows:  # each thread would hold as much as one
+            database.execute("SET threads = 1")
         _write(database, texts, rows, path, len(texts.names))
+        if has_long_rows:
+            database.execute("RESET threads")
         return f"read_parquet({sql.literal(path)})"
     return _wanted_of_wide(database, texts, types, chunks, within, zone, path)
 
@@ -316,7 +322,7 @@ def _write(database: duckdb.DuckDBPyConnection, texts: Texts, rows: str, path: s
 
 def _row_group(texts: Texts, columns: int) -> int:
     """Rows that are written together."""
-    return min(texts.group_rows, max(2048, min(MAX_GROUP_ROWS, ROW_GROUP_CELLS // columns)))
+    return min(texts.group_rows, max(VECTOR_ROWS, min(MAX_GROUP_ROWS, ROW_GROUP_CELLS // columns)))
 
 
 def _shown(text: str) -> str:
