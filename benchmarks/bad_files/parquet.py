@@ -120,11 +120,11 @@ def _bombs() -> Iterator[Kind]:
     yield Kind("parquet: 4,000 texts of 200 kB", in_file("k.parquet", plain))
     yield Kind(
         "parquet: 800 MB in a page",
-        in_file("k.parquet", lambda: _one_page(["x" * (8 * MB)] * 100)),
+        in_file("k.parquet", lambda: one_page(["x" * (8 * MB)] * 100)),
     )
     yield Kind(
         "parquet, undeclared: 800 MB in a page",
-        in_file("k.parquet", lambda: _one_page(["x" * (8 * MB)] * 100)),
+        in_file("k.parquet", lambda: one_page(["x" * (8 * MB)] * 100)),
         declares=False,
     )
     yield Kind(
@@ -155,7 +155,7 @@ def _alike(content: pa.Table) -> pa.Table:
     return content.set_column(0, "id", pa.array(["k"] * content.num_rows))
 
 
-def _one_page(texts: list[str]) -> bytes:
+def one_page(texts: list[str]) -> bytes:
     return written(
         table(len(texts), id=pa.array(texts)),
         compression="ZSTD",
@@ -219,6 +219,14 @@ def _types() -> Iterator[Kind]:
     yield Kind("parquet: no rows", in_file("k.parquet", written(table(0))))
 
 
+def replace_file(table_folder: Path, content: bytes) -> None:
+    """Put another file in the place of a Delta table's only one, of which the log says the size."""
+    (file,) = table_folder.glob("*.parquet")
+    (log,) = (table_folder / "_delta_log").glob("*.json")
+    log.write_text(log.read_text().replace(f'"size":{file.stat().st_size}', f'"size":{len(content)}'))
+    file.write_bytes(content)
+
+
 def _delta() -> Iterator[Kind]:
     def made(change: Callable[[Path], object]) -> Callable[[Path], None]:
         def write(folder: Path) -> None:
@@ -243,7 +251,7 @@ def _delta() -> Iterator[Kind]:
         log(folder).write_text("\n".join(map(json.dumps, lines)))
 
     def bomb(folder: Path) -> None:
-        parquet(folder).write_bytes(_one_page(["x" * (8 * MB)] * 100))
+        replace_file(folder, one_page(["x" * (8 * MB)] * 100))
 
     changes: dict[str, Callable[[Path], object]] = {
         "a file that is gone": lambda folder: parquet(folder).unlink(),

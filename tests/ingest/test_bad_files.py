@@ -9,14 +9,17 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from deltalake import write_deltalake
 
-from benchmarks.bad_files import avro
+from benchmarks.bad_files import avro, parquet
 from benchmarks.bad_files.__main__ import problem_folder, read_through
 from benchmarks.bad_files.kinds import Kind, in_file, jsonl_text
+from pipelines.errors import DataError
+from pipelines.ingest.sources import opened
 from pipelines.ingest.sources.avro_sizes import bytes_per_byte, check_schema
 from pipelines.ingest.sources.lines import MAX_RECORD_BYTES, TOO_LONG
 from pipelines.ingest.sources.records import MAX_DAMAGED_LINES, MAX_RESCANS, Dialect, cut_text
-from pipelines.problem import ROOT
+from pipelines.problem import ROOT, load_problem
 from pipelines.temporary import hold, temporary_folder
 
 KINDS = [
@@ -86,6 +89,33 @@ def test_long_rows_are_read_a_few_at_a_time(
     lines = jsonl_text(1).replace("k0", "x" * characters) * rows
     problem_folder(Kind("long rows", in_file("k.jsonl", lines.encode())), tmp_path)
     assert read_through(tmp_path) == f"{rows} rows, 0 set aside"
+
+
+def test_a_thousand_groups_of_a_row_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path / "problems"))
+    content = parquet.written(parquet.table(1_100), row_group_size=1)
+    problem_folder(Kind("groups of a row", in_file("k.parquet", content)), tmp_path)
+    with opened(load_problem("kettle"), "2024-01-01", "2024-01-01") as sources:
+        view = "SELECT sql FROM duckdb_views() WHERE view_name = 'kettles'"
+        ((statement,),) = sources.database.sql(view).fetchall()
+        assert "kettles-0.parquet" in statement, "a copy is read"
+        assert sources.database.sql("SELECT count(DISTINCT id) FROM kettles").fetchall() == [(1_100,)]
+
+
+def test_a_file_of_a_delta_table_may_not_become_hundreds_of_times_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", "")
+    texts = ["x" * (8 << 20)] * 9
+
+    def write(folder: Path) -> None:
+        write_deltalake(folder / "table", parquet.table(9))
+        parquet.replace_file(folder / "table", parquet.one_page(texts))
+
+    problem_folder(Kind("a page of 72 MB", write, {"path": "table", "format": "delta"}), tmp_path)
+    with pytest.raises(DataError, match="over 200 times as much") as failure:
+        read_through(tmp_path)
+    assert failure.value.where.endswith(".parquet")
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

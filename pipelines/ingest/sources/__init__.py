@@ -261,7 +261,7 @@ def _make_view(
             count, row_bytes = open_parquet(database, name, source, files, rows, folder, head=head)
             sources.row_bytes += row_bytes
         case "delta":
-            count, files = open_delta(database, problem, name, source, rows)
+            count, files = open_delta(database, problem, name, source, rows, head=head)
             sources.scanned += files
         case "avro":
             open_avro(database, name, source, files_of(problem, name, source), rows, folder, head=head)

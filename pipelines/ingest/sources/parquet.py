@@ -37,12 +37,13 @@ from pipelines.ingest.sources.files import (
     too_large,
 )
 from pipelines.ingest.sources.lines import MAX_RECORD_BYTES
-from pipelines.ingest.sources.typed import GROUP_BYTES
+from pipelines.ingest.sources.typed import GROUP_BYTES, MAX_GROUP_ROWS
 from pipelines.ingest.sources.window import Window
 from pipelines.problem import Problem
 from pipelines.sql import connection, literal, quote
 from pipelines.store.reading import unlocked
 
+MANY_GROUPS, SMALL_GROUP_ROWS = 1_000, 64  # each query of a file of so many groups of so few rows costs seconds
 LONG_ROW_BYTES = 128 << 10  # of texts and lists: two thousand rows are held at once
 
 
@@ -59,8 +60,8 @@ def open_parquet(
     """A view of Parquet files; gives their rows, where that is known without a look at the time column, and how many
     bytes of texts and lists a row has at most, where they lie on this machine.
 
-    Files on this machine whose rows are long land in `folder`, a few rows at a time: of their own groups DuckDB would
-    hold thousands at once.
+    Files on this machine whose rows are long, or that are cut into thousands of small groups, land in `folder`, as many
+    rows at a time as a query holds well.
 
     Raises:
         DataError: a file is truncated or no Parquet.
@@ -68,12 +69,13 @@ def open_parquet(
     """
     from pyarrow.fs import LocalFileSystem
 
-    parts, rows = [], 0
+    parts, rows, is_cut_up = [], 0, False
     for file in files:
-        part, count = _footer(file)
+        part, metadata = _footer(file)
         check_count(part.schema.names, source, file.name)
         parts.append(part)
-        rows += count
+        rows += metadata.num_rows
+        is_cut_up |= MANY_GROUPS < metadata.num_row_groups > metadata.num_rows // SMALL_GROUP_ROWS
     check_parts(name, source, parts)
     groups: dict[Any, tuple[pa.Schema, list[File]]] = {}
     for part, file in zip(parts, files, strict=True):
@@ -91,7 +93,7 @@ def open_parquet(
             lengths_of = lengths(database, f"(SELECT {wanted} FROM {relation} WHERE {within})")
             row_bytes = max(row_bytes, sum(length.longest for length in lengths_of.values()))
             _check_lengths(name, lengths_of, files)
-        if row_bytes > LONG_ROW_BYTES:
+        if row_bytes > LONG_ROW_BYTES or is_cut_up:
             database.execute(f"DROP VIEW {quote(name)}")
             relations = [
                 _in_small_groups(file, part.schema, source, folder / f"{name}-{index}.parquet", row_bytes)
@@ -133,7 +135,7 @@ def _in_small_groups(file: File, schema: pa.Schema, source: Source, path: Path, 
     import pyarrow.parquet as pq
 
     names = [column for column in schema.names if not source.columns or column in source.columns]
-    rows = max(1, GROUP_BYTES // row_bytes)
+    rows = max(1, min(MAX_GROUP_ROWS, GROUP_BYTES // max(1, row_bytes)))
     with _parquet(file.name), file.system.open_input_file(file.path) as stream:
         batches = pq.ParquetFile(stream).iter_batches(rows, columns=names)
         with pq.ParquetWriter(path, pa.schema([schema.field(name) for name in names]), compression="lz4") as writer:
@@ -142,14 +144,14 @@ def _in_small_groups(file: File, schema: pa.Schema, source: Source, path: Path, 
     return f"read_parquet({literal(str(path))})"
 
 
-def _footer(file: File) -> tuple[Part, int]:
+def _footer(file: File) -> tuple[Part, Any]:
     import pyarrow.parquet as pq
 
     with _parquet(file.name), file.system.open_input_file(file.path) as stream:
         metadata = pq.read_metadata(stream)
         _check_expansion(metadata, file)
         schema = metadata.schema.to_arrow_schema()
-    return Part(file.name, schema, lambda: _head(file)), metadata.num_rows
+    return Part(file.name, schema, lambda: _head(file)), metadata
 
 
 def _check_expansion(metadata: Any, file: File) -> None:
@@ -227,12 +229,12 @@ def _parquet(name: str) -> Iterator[None]:
 
 
 def open_delta(
-    database: duckdb.DuckDBPyConnection, problem: Problem, name: str, source: Source, window: Window
+    database: duckdb.DuckDBPyConnection, problem: Problem, name: str, source: Source, window: Window, *, head: bool
 ) -> tuple[int | None, list[File]]:
     """A view of the newest version of a Delta table; gives its rows (None: to be counted) and its files.
 
     Raises:
-        DataError: there is no table, or one that needs what this reader does not know.
+        DataError: there is no table, or one that needs what this reader does not know, or a file is corrupt.
         SchemaError: its columns differ.
     """
     import pyarrow.dataset as ds
@@ -253,6 +255,10 @@ def open_delta(
     database.register(label, unlocked(ds.FileSystemDataset(fragments, dataset.schema, parquet, dataset.filesystem)))
     create_view(database, name, source, [quote(label)], window)
     files = [File(dataset.filesystem, fragment.path, f"{uri}/{fragment.path}", -1) for fragment in fragments]
+    if not head and (window.column is None or not uri.startswith("s3://")):  # far files that are skipped stay unopened
+        for fragment, file in zip(fragments, files, strict=True):
+            with _parquet(file.name):
+                _check_expansion(fragment.metadata, file)
     with _delta(uri):
         return (None if window.column else dataset.count_rows()), files
 
