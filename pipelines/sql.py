@@ -195,9 +195,11 @@ def explained(where: str) -> Iterator[None]:
     except duckdb.Error as error:
         what = str(error).split("\n\n")[0]
         hint = re.search(r"Did you mean.*|Candidate bindings.*", str(error))
-        raise ConfigError(
-            what.strip().replace("\n", "; "), where=where, cure=hint.group() if hint else "correct the query"
-        ) from error
+        cure = hint.group() if hint else "correct the query"
+        if "Out of Memory" in what:
+            cure = "give DuckDB more (EVERGREEN_DUCKDB_MEMORY) or the temporary folder more room, or simplify it"
+            cure += "; keys and texts of a megabyte are better left out"
+        raise ConfigError(what.strip().replace("\n", "; "), where=where, cure=cure) from error
 
 
 def literal(text: str) -> str:

@@ -113,3 +113,9 @@ def test_what_is_no_amount_of_memory_is_said(monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(ConfigError, match="'a lot' is no amount of memory"):  # noqa: SIM117
             with sql.connection({}, is_private=is_private):
                 pass
+
+
+def test_a_query_that_takes_too_much_memory_is_not_called_wrong() -> None:
+    with pytest.raises(ConfigError, match="Out of Memory") as failure, sql.explained("problem.yaml"):
+        raise duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate data of size 16.0 MiB")
+    assert "EVERGREEN_DUCKDB_MEMORY" in failure.value.cure

@@ -271,11 +271,8 @@ def explained(problem: Problem, query: Query) -> Iterator[None]:
                     raise
                 raise duckdb.Error(str(error)) from error
     except ConfigError as error:
-        if "Out of Memory" in error.what:
-            error.cure = "give DuckDB more (EVERGREEN_DUCKDB_MEMORY) or the temporary folder more room, or simplify it"
-        elif "Parser Error" not in error.what and (
-            guessed := [name for name, source in problem.sources.items() if not source.columns]
-        ):
+        is_of_types = not re.search("Out of Memory|Parser Error", error.what)
+        if is_of_types and (guessed := [name for name, source in problem.sources.items() if not source.columns]):
             error.cure += (
                 f"; the types of {', '.join(guessed)} are guessed from the data: declare `columns` in problem.yaml (a "
                 "number that prints otherwise than it is written, such as 1.50 or 007, stays text), or CAST it"
