@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pipelines import store
 from pipelines.artifacts import table_schema
 from pipelines.problem import Problem
+from pipelines.sql import is_among
 
 
 class _Stated(TypedDict):
@@ -116,6 +117,6 @@ def evidence(problem: Problem, rows: Sequence[Told]) -> dict[str, dict[str, Any]
     if not rows:
         return {}
     since = min(row["decided_time"] for row in rows)
-    wanted = (pc.field("decided_time") >= since) & pc.field("decision").isin([row["decision"] for row in rows])
+    wanted = (pc.field("decided_time") >= since) & is_among("decision", (row["decision"] for row in rows))
     table = store.dataset(problem, "ledger").to_table(["decision", "evidence"], filter=wanted)
     return {row["decision"]: json.loads(row["evidence"]) for row in table.to_pylist()}
