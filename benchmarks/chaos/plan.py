@@ -9,6 +9,7 @@ from benchmarks.chaos.proxy import WRITING, Blow, Kind, Service
 from benchmarks.chaos.worker import RETRIES, Call, Fault, Faults, Shortage
 
 STRUCK_SHARE = 0.85  # of the calls of a loop
+SHORT_SHARE = 0.45  # of its short form
 KILLED_AGAIN_SHARE = 0.45  # of those tries that were struck: the next try is killed, too
 # By kind, how often it is drawn; which is what may befall a stage at all.
 BLOWS: dict[Kind, float] = {
@@ -39,10 +40,10 @@ WRITES_SHARE = 0.7
 SILENT_S = 70.0  # longer than clients wait
 
 
-def plan(calls: Sequence[Call], seed: int) -> Faults:
+def plan(calls: Sequence[Call], seed: int, share: float = STRUCK_SHARE) -> Faults:
     """The faults of a loop, by the number of the call whose tries they befall, one after the other."""
     draws = random.Random(seed)  # noqa: S311 - a plan, no secret
-    return {number: _faults(draws, call) for number, call in enumerate(calls) if draws.random() < STRUCK_SHARE}
+    return {number: _faults(draws, call) for number, call in enumerate(calls) if draws.random() < share}
 
 
 def _faults(draws: random.Random, call: Call) -> list[Fault]:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from benchmarks.chaos import holds, life, worker, world
 from benchmarks.chaos.holds import State
-from benchmarks.chaos.plan import plan
+from benchmarks.chaos.plan import SHORT_SHARE, STRUCK_SHARE, plan
 from benchmarks.chaos.proxy import Asked, Proxy
 from benchmarks.chaos.worker import Call, Faults, Trial, Worker
 
@@ -67,7 +67,9 @@ def lives(proxy: Proxy, keep: Path, seeds: list[int], tell: Callable[[str], None
         return
     calls, expected = _calm(proxy, keep, tell, is_short)
     for seed in missing:
-        played = _play(proxy, keep, seed, plan(calls, seed), expected, is_short)
+        played = _play(
+            proxy, keep, seed, plan(calls, seed, SHORT_SHARE if is_short else STRUCK_SHARE), expected, is_short
+        )
         with (keep / "lives.jsonl").open("a") as file:
             file.write(played.model_dump_json() + "\n")
         tell(_line(played))

@@ -80,12 +80,17 @@ def test_what_the_data_lack_is_an_error_and_so_is_a_row_of_another_length() -> N
         rendering.render("page.html", "t", page_data(rows=[["too few"]]))
 
 
-def test_nothing_is_fetched_or_run_and_one_template_alone_is_a_frame() -> None:
+def test_nothing_is_fetched_no_script_is_of_a_page_and_one_template_alone_is_a_frame() -> None:
     sources = {path.name: path.read_text() for path in TEMPLATES.iterdir()}
     assert [name for name, source in sources.items() if "<html" in source] == ["base.html"]
     assert [name for name, source in sources.items() if "<style" in source] == ["base.html"]
     assert "content=\"default-src 'none'; style-src 'unsafe-inline'{% block policy %}" in sources["base.html"]
+    scripts = [name for name, source in sources.items() if "<script" in source]
+    assert sorted(scripts) == ["health.html", "health_problem.html"], "a script of ours, which the policy names by hash"
     for name, source in sources.items():
+        if name in scripts:
+            assert "script-src '{{ page.script.allowed }}'" in source
+            source = source.replace("<script>{{ page.script.text }}</script>", "")
         assert not re.search(r"<script|<link|<img|@import|url\(|\son\w+=|autoescape", source), name
         if source.startswith("{% extends"):
             assert source.startswith('{% extends "base.html" %}\n'), name

@@ -310,6 +310,11 @@ def test_gamma_and_alpha_of_focal_loss_change_the_model() -> None:
 # --- out of core
 
 
+def left_in(folder: Path) -> list[Path]:
+    """What a training has left in TMPDIR, but for the folder that is the user's."""
+    return list(folder.glob("evergreen-copies-*/temporary/*")) + [path for path in folder.rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_batches_from_disk_give_the_model_of_the_whole_matrix(task: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -320,7 +325,7 @@ def test_batches_from_disk_give_the_model_of_the_whole_matrix(task: str, tmp_pat
     # Page by page, sums of gradients are rounded in another order.
     np.testing.assert_allclose(cut.scores(held_out[0]), whole.scores(held_out[0]), atol=1e-3)
     np.testing.assert_allclose(cut.history_, whole.history_, rtol=1e-3)
-    assert list(tmp_path.iterdir()) == []
+    assert left_in(tmp_path) == []
 
 
 def test_focal_loss_and_empty_batches_go_out_of_core_as_well() -> None:
@@ -345,7 +350,7 @@ def test_what_goes_wrong_in_a_batch_comes_out_as_it_is_and_leaves_no_file(tmp_pa
 
     with pytest.raises(DataError, match="a file is damaged"):
         _trees().fit_batches(batches)
-    assert list(tmp_path.iterdir()) == []
+    assert left_in(tmp_path) == []
     with pytest.raises(ConfigError, match="learnt from on the CPU"):
         _trees(device="cuda").fit_batches(batches)
 
