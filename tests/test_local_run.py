@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,12 +30,12 @@ DETECTED, ESTIMATED, EXPLAINED = (
     ],
 )
 def test_a_stage_is_given_what_the_one_before_printed(
-    monkeypatch: pytest.MonkeyPatch, stage: str, given: Any, told: dict[str, Any]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stage: str, given: Any, told: dict[str, Any]
 ) -> None:
     from inspect import signature
 
     for name in local_run.PLACES:
-        monkeypatch.setenv(name, "file:///nowhere")
+        monkeypatch.setenv(name, tmp_path.as_uri())
     name = stage.partition(".")[2]
     module, calls = sys.modules[function_of(stage).__module__], []
 

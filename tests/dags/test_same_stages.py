@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -89,9 +91,9 @@ class Stages:
 def by_command(dag: str, plan: Plan) -> tuple[set[str], str]:
     """Which stages gave something under `evergreen run`, and how it ended."""
     stages, end = Stages(dag, plan), "gives"
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
         for name in local_run.PLACES:
-            patch.setenv(name, "file:///nowhere")
+            patch.setenv(name, Path(folder).as_uri())
         stages.install(patch)
         try:
             local_run.run(dag, PROBLEM, ARGUMENTS[dag])

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from airflow.sdk.exceptions import AirflowFailException
 
 from pipelines import local_run
 from pipelines.errors import ConfigError
-from pipelines.problem import load_problem
+from pipelines.problem import ROOT, load_problem
 from pipelines.stages import stage
 
 if TYPE_CHECKING:
@@ -30,11 +32,24 @@ def test_by_the_stage_itself_until_the_moment_at_which_it_closes() -> None:
         stage("ingest.extract")(PROBLEM, "2013-03-25", "2013-04-01", now=closing - timedelta(seconds=1))
 
 
+@pytest.fixture
+def endless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The problem without a last partition."""
+    folder = tmp_path / "problems" / PROBLEM
+    shutil.copytree(ROOT / "include" / "problems" / PROBLEM, folder)
+    raw = yaml.safe_load((folder / "problem.yaml").read_text())
+    del raw["partitions"]["last"]
+    (folder / "problem.yaml").write_text(yaml.safe_dump(raw))
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", str(folder.parent))
+
+
+@pytest.mark.usefixtures("endless")
 def test_by_command(store_folder: Path) -> None:
     with pytest.raises(ConfigError, match=REFUSED):
         local_run.run("ingest", PROBLEM, {"first": THIS_WEEK, "last": THIS_WEEK})
 
 
+@pytest.mark.usefixtures("endless")
 def test_in_the_dag_without_a_retry(bag: DagBag) -> None:
     task: Any = bag.dags[f"{PROBLEM}.ingest"].get_task("extract")
     with pytest.raises(AirflowFailException, match=REFUSED):
