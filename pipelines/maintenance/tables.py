@@ -16,6 +16,7 @@ from pipelines.artifacts import TABLES, TableName
 from pipelines.asof.as_known import holds_now
 from pipelines.asof.ingested import ingested
 from pipelines.ingest.publish import identity
+from pipelines.ingest.validate import some
 from pipelines.maintenance.finding import Finding, Said, examined
 from pipelines.maintenance.pins import lineages, table_uris
 from pipelines.paths import manifest_uri
@@ -26,7 +27,6 @@ from pipelines.store.tables import opened
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-SHOWN = 3  # partitions or files that a finding names
 SCORED: tuple[TableName, ...] = ("predictions", "shadow_predictions")
 RESTORE = "bring it back from a backup (`evergreen restore`)"
 
@@ -53,7 +53,7 @@ def _files(problem: Problem, name: str, uri: str) -> Iterator[Said]:
         table = opened(uri).at()
         lost = [] if table is None else _lost(table, uri)
     if lost:
-        what = f"{len(lost)} files of its newest version are gone or cut short: {_some(lost)}"
+        what = f"{len(lost)} files of its newest version are gone or cut short: {some(lost)}"
         yield Finding("table file lost", uri, what, _cure_of_lost(problem, name, lost))
 
 
@@ -69,7 +69,7 @@ def pinned_files(problem: Problem) -> Iterator[Said]:
             lost = ["its log"] if table is None else _lost(table, uri)
         if lost:
             what = f"version {version} of the table cannot be read whole, of which version {', '.join(numbers)} of the "
-            what += f"model was made: {_some(lost)} lost, so that it cannot be made again"
+            what += f"model was made: {some(lost)} lost, so that it cannot be made again"
             yield Finding("training data lost", uri, what, f"{RESTORE}, or live with it: scoring goes on")
 
 
@@ -110,12 +110,12 @@ def events(problem: Problem) -> Iterator[Said]:
     scored = {key for table in SCORED for key in store.partition_keys(problem, table)}
     judged = _partitions_of(problem, "monitoring")
     if gone := sorted((scored | judged) - there):
-        what = f"{_some(gone)} {_was(gone)} scored, and events has no row of {'it' if len(gone) == 1 else 'them'}"
+        what = f"{some(gone)} {_was(gone)} scored, and events has no row of {'it' if len(gone) == 1 else 'them'}"
         yield Finding("partition without events", uri, what, _ingest(name, gone))
     if missed := summary.missed(problem, datetime.now(UTC)):
         missed = [key for key in missed if key not in gone]
     if missed:
-        what = f"{_some(missed)} should have been ingested, and {_was(missed)} not"
+        what = f"{some(missed)} should have been ingested, and {_was(missed)} not"
         yield Finding("partition not ingested", uri, what, _ingest(name, missed))
     keys, all_events = sql.quote(problem.key), store.dataset(problem, "events")
     for table in SCORED:
@@ -128,8 +128,8 @@ def events(problem: Problem) -> Iterator[Said]:
             {"gone": gone},
         ).to_pylist()
         if lost:
-            some = _some([f"{row['rows']:,} of {row['partition']}" for row in lost])
-            what = f"predictions have no event: {some}"
+            rows_of = [f"{row['rows']:,} of {row['partition']}" for row in lost]
+            what = f"predictions have no event: {some(rows_of)}"
             yield Finding("prediction without event", uri, what, _ingest(name, [row["partition"] for row in lost]))
     yield from _twice(problem)
 
@@ -141,7 +141,7 @@ def ledger(problem: Problem) -> Iterator[Said]:
         {"l": store.dataset(problem, "ledger")},
     ).to_pylist()
     if twice:
-        what = f"decisions stand on the ledger more than once: {_some([row['decision'] for row in twice])}"
+        what = f"decisions stand on the ledger more than once: {some([row['decision'] for row in twice])}"
         cure = "nothing reads the second one otherwise than the first; find out who wrote to the table by hand"
         yield Finding("decision twice", store.table_uri(problem, "ledger"), what, cure)
 
@@ -158,7 +158,7 @@ def _twice(problem: Problem) -> Iterator[Said]:
         ]
         if len(twice):
             counts = Counter(twice.to_pylist())
-            what = f"{counts.total():,} keys stand in {table} more than once: {_some(sorted(counts))}"
+            what = f"{counts.total():,} keys stand in {table} more than once: {some(sorted(counts))}"
             key = min(counts)
             command = f"ingest {problem.name} --first {key} --last {key}"
             command = command if table == "events" else f"score {problem.name} --partition {key}"
@@ -235,15 +235,6 @@ def _ingest(name: str, keys: list[str]) -> str:
 
 def _names(uris: list[str]) -> set[str]:
     return {uri.rpartition("/")[2] for uri in uris}
-
-
-def _some(words: list[str]) -> str:
-    """
-    >>> _some(["a", "b"]), _some(["a", "b", "c", "d", "e"])
-    ('a, b', 'a, b, c and 2 more')
-    """
-    rest = len(words) - SHOWN
-    return ", ".join(words[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _was(words: list[str]) -> str:
