@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -43,10 +44,17 @@ def options(problem: Problem, manual: str | None) -> dict[str, Any]:
             "retry_exponential_backoff": 2,
             "max_retry_delay": timedelta(minutes=10),
             "execution_timeout": timedelta(minutes=30),
-            "on_failure_callback": [last_word, failed],
+            "on_failure_callback": [last_word, failed, keep_health],
             "on_retry_callback": last_word,
         },
     }
+
+
+def keep_health(context: Mapping[str, Any]) -> None:
+    """on_failure_callback: no later task of the run will write down how its problem stands."""
+    from pipelines.health.kept import try_to_keep  # loads Arrow, which a DAG's file does without
+
+    try_to_keep(context["ti"].dag_id.rpartition(".")[0])
 
 
 def clock(partitions: Partitions) -> dict[str, Any]:

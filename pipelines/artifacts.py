@@ -307,9 +307,8 @@ FILES = {
     "reports/<partition>/monitoring.html": "written by monitor.report: what happened, since when, where",
     "reports/<partition>/drift.html": "written by monitor.report: Evidently's report on a bounded sample",
     "reports/<partition>/release.html": "written by release.assess: how far a release has come, and on what evidence",
-    "../_health/<problem>/{health,history}.json": "written after ingest.publish, train.gate, refit, promote, "
-    "monitor.act, release.assess, step, and by `evergreen status`: how the problem stands, for the Health page; "
-    "derived from the ledger and the tables",
+    "../_health/<problem>/{health,history}.json": "written at the end of runs, where one waits for people, and "
+    "by `evergreen status`: how the problem stands, for the Health page; derived from the ledger and the tables",
     "staging/...": "rows on their way between two tasks; safe to delete when nothing runs",
 }
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines import deliveries, stages, store
-from pipelines.errors import ConfigError, NothingToDo
+from pipelines.errors import ConfigError, NothingToDo, TransientError
 from pipelines.handoffs import line
 from pipelines.handoffs.base import HandOff
 from pipelines.handoffs.ingestion import Published
@@ -100,18 +100,25 @@ class Chain:
         return value
 
 
-def logged(name: str, *handed_on: Any, **options: Any) -> Any:
-    """What a stage, such as `train.sample`, gives; its time and what it says of itself are logged in a line."""
+def logged(name: str, problem_name: str, *handed_on: Any, **options: Any) -> Any:
+    """What a stage, such as `train.sample`, gives; its time and what it says of itself are logged in a line.
+
+    Where it fails, how the problem stands is written down: its run ends here.
+    """
     label, start, observer = name.partition(".")[2], time.monotonic(), _observer.get()
     observer.began(name)
     try:
         with store.task():
-            result = stages.stage(name)(*handed_on, **options)
+            result = stages.stage(name)(problem_name, *handed_on, **options)
     except NothingToDo as reason:
         log.info("%-10s %6.1f s  %s: %s", label, time.monotonic() - start, reason.heading, reason.what)
         raise
-    except Exception:
+    except Exception as error:
         log.info("%-10s %6.1f s  failed", label, time.monotonic() - start)
+        if not isinstance(error, TransientError | OSError):  # a server that does not answer would not answer this
+            from pipelines.health.kept import try_to_keep
+
+            try_to_keep(problem_name)
         raise
     log.info("%-10s %6.1f s  %s", label, time.monotonic() - start, line(name, result))
     observer.ended(name, result)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-FORMAT = 1
+FORMAT = 2
 """Of what is kept: another one is derived anew."""
 
 
@@ -44,15 +44,19 @@ class Point(Kept):
     """None: they are in, or nobody can say, as with deliveries."""
 
 
-class Judged(Kept):
-    """What monitoring said last."""
+class Turn(Kept):
+    """A decision of the ledger, without the evidence."""
 
+    decision: str
+    kind: str
     partition: str
-    version: str | None
     verdict: str
     action: str
     reason: str
+    version: str | None
     decided: datetime
+    by: str | None = None
+    """Who approved or answered."""
 
 
 class Held(Kept):
@@ -121,7 +125,8 @@ class Health(Kept):
     champion: Champion | None
     points: tuple[Point, ...]
     """Of the newest scored partitions, the oldest first."""
-    judged: Judged | None
+    judged: Turn | None
+    """What monitoring said last."""
     held: tuple[Held, ...]
     quarantined_rows: int
     release: Release | None
@@ -141,21 +146,6 @@ class Health(Kept):
     def newest(self, name: str) -> str | None:
         """The newest partition of a table."""
         return next((table.partition for table in self.tables if table.name == name), None)
-
-
-class Turn(Kept):
-    """A decision of the ledger, without the evidence."""
-
-    decision: str
-    kind: str
-    partition: str
-    verdict: str
-    action: str
-    reason: str
-    version: str | None
-    decided: datetime
-    by: str | None = None
-    """Who approved or answered."""
 
 
 class Watched(Kept):

@@ -17,7 +17,6 @@ from pipelines.health.document import (
     Health,
     Held,
     History,
-    Judged,
     Point,
     Release,
     Turn,
@@ -59,7 +58,7 @@ def health_of(problem: Problem, now: datetime | None = None, history: History | 
         higher_is_better=higher_is_better,
         champion=_champion(problem, promotions, events),
         points=_points(problem, history),
-        judged=_judged(history),
+        judged=next(reversed(history.of("monitoring")), None),
         held=tuple(
             Held(partition=row["partition"], reason=row["reason"], since=row["decided_time"])
             for row in quarantine.holds(problem)
@@ -133,21 +132,6 @@ def _estimates(problem: Problem, metric: str, keys: Sequence[str]) -> Mapping[st
     wanted = is_among("partition", keys) & (pc.field("metric") == metric)
     rows = store.dataset(problem, "estimates").to_table(["partition", "value", "low", "high"], filter=wanted)
     return {row["partition"]: (row["value"], row["low"], row["high"]) for row in rows.to_pylist()}
-
-
-def _judged(history: History) -> Judged | None:
-    looks = history.of("monitoring")
-    if not looks:
-        return None
-    last = looks[-1]
-    return Judged(
-        partition=last.partition,
-        version=last.version,
-        verdict=last.verdict,
-        action=last.action,
-        reason=last.reason,
-        decided=last.decided,
-    )
 
 
 def _failed_gate(gates: Sequence[Turn]) -> FailedGate | None:

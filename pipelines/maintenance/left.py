@@ -12,7 +12,6 @@ from pipelines.store.staging import DONE
 
 QUIET_S = 120.0  # where it is known that no run is under way
 SILENT_S = 6 * 3600.0  # elsewhere: a task that is at work writes more often than that
-DAG_OF = {"ingest": "ingest", "score": "score", "train": "train"}
 PAGES = ("monitoring.html", "drift.html")  # of a partition, which monitoring has decided about
 
 

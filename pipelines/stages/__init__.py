@@ -10,23 +10,16 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import EvergreenError, NothingToDo, NoTraining, TransientError
+from pipelines.errors import NothingToDo
 from pipelines.handoffs.base import call
 
-TURNING_POINTS = frozenset(
-    {
-        "ingest.publish",
-        "train.gate",
-        "train.refit",
-        "train.promote",
-        "monitor.act",
-        "release.assess",
-        "release.step",
-    }
-)
-"""After these a problem stands otherwise than before."""
+if TYPE_CHECKING:
+    from pipelines.handoffs.releases import Assessed
+
+LAST_TO_CHANGE = frozenset({"ingest.publish", "train.promote", "monitor.act", "release.step"})
+"""After these a problem stands otherwise than before its run, and no later stage of the run changes that."""
 
 KEYS = ("partition", "first", "last", "window_from")
 """What a stage calls the keys of partitions that it takes."""
@@ -38,7 +31,9 @@ def stage(name: str) -> Callable[..., Any]:
     It raises ConfigError where a key that it takes is of none of the problem's partitions.
     """
     function = partial(_called, function_of(name))
-    return kept_up(function) if name in TURNING_POINTS else function
+    if name in LAST_TO_CHANGE:
+        return kept_up(function)
+    return kept_where_people_are_asked(function) if name == "release.assess" else function
 
 
 def _called(function: Callable[..., Any], problem_name: str, *handed_on: Any, **options: Any) -> Any:
@@ -63,19 +58,35 @@ def function_of(name: str) -> Callable[..., Any]:
 
 
 def kept_up(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, a stage; how the problem stands after it is written down, unless it did nothing or comes again."""
+    """`function`, the last stage of a run; how the problem stands after it is written down.
+
+    Also where it had nothing to do, as those before it have written to the ledger. That a stage failed for good knows
+    whoever runs it: the task's callback (`include.wiring.keep_health`) or `pipelines.local_run`.
+    """
 
     def run(problem_name: str, *args: Any, **kwargs: Any) -> Any:
         from pipelines.health import kept
 
         try:
             result = function(problem_name, *args, **kwargs)
-        except EvergreenError as error:
-            did_nothing = isinstance(error, NothingToDo) and not isinstance(error, NoTraining)
-            if not did_nothing and not isinstance(error, TransientError):
-                kept.try_to_keep(problem_name)
+        except NothingToDo:
+            kept.try_to_keep(problem_name)
             raise
         kept.try_to_keep(problem_name)
         return result
+
+    return run
+
+
+def kept_where_people_are_asked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, which gives `Assessed`; how the problem stands is written down where the run waits for people now."""
+
+    def run(problem_name: str, *args: Any, **kwargs: Any) -> Any:
+        from pipelines.health import kept
+
+        assessed: Assessed = function(problem_name, *args, **kwargs)
+        if assessed.asks:
+            kept.try_to_keep(problem_name)
+        return assessed
 
     return run

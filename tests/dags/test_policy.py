@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from include.alerts import alerted, failed, held_back, promoted, requested, stepped
 from include.boundary import last_word
+from include.wiring import keep_health
 from pipelines.problem import load_problem, problem_names
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def test_errors_pass_the_boundary(bag: DagBag) -> None:
         assert task.task_id == "ask" or hasattr(task.python_callable, "__wrapped__"), (
             f"{task}: decorate its body with @boundary, or make it with stage()"
         )
-        assert task.on_failure_callback == [last_word, failed], f"{task}: leave its callbacks to options()"
+        assert task.on_failure_callback == [last_word, failed, keep_health], f"{task}: leave its callbacks to options()"
         assert task.on_retry_callback in (last_word, [last_word]), f"{task}: leave its callbacks to options()"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.health.document import Champion, FailedGate, Fresh, Health, Held, Judged, Point, Release, Turn
+from pipelines.health.document import Champion, FailedGate, Fresh, Health, Held, Point, Release, Turn
 from pipelines.health.in_flight import InFlight, Question, Run
 from pipelines.health.links import Links
 from pipelines.health.rows import Note, Row, Standing, ago, row, rows, summed_up
@@ -17,8 +17,15 @@ LINKS = Links("", "http://mlflow")
 CHAMPION = Champion(
     version="3", since=NOW - timedelta(days=9), partition="2026-03-01", how="promoted", trained_on="2026-03-01", age=9
 )
-STABLE = Judged(
-    partition="2026-03-09", version="3", verdict="stable", action="none", reason="nothing moved", decided=NOW
+STABLE = Turn(
+    decision="monitoring:2026-03-09:3:0123abcd",
+    kind="monitoring",
+    partition="2026-03-09",
+    version="3",
+    verdict="stable",
+    action="none",
+    reason="nothing moved",
+    decided=NOW,
 )
 ASKED = Question("release", "run/1", "Version 4 to canary?", NOW, ("ada",))
 LABELS = Question("annotate", "r2", "Did it boil over?", NOW, ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from benchmarks.health import filled
-from pipelines import ledger, quarantine, store
-from pipelines.errors import GateFailed, NothingToDo, ServiceUnavailable
+from pipelines import ledger, local_run, quarantine, stages, store
+from pipelines.errors import GateFailed, NothingToDo, NoTraining, ServiceUnavailable
+from pipelines.handoffs.releases import Assessed
 from pipelines.health import kept
 from pipelines.health.document import Health, History
 from pipelines.health.history import history_of
@@ -21,12 +23,26 @@ from pipelines.health.state import health_of
 from pipelines.paths import version_uri
 from pipelines.problem import Problem
 from pipelines.release import ladder
-from pipelines.stages import kept_up
 from tests.conftest import ToyProblem
 from tests.release.under_release import DAYS, START
 from tests.test_summary import BEGAN, kettle, promoted
 
 __all__ = ["kettle"]
+
+
+def asking(asks: bool) -> Assessed:
+    return Assessed(
+        partition=BEGAN,
+        release="v3-v4",
+        champion="3",
+        challenger="4",
+        rung=0,
+        kind="canary",
+        verdict="go on",
+        reason="no worse",
+        asks=asks,
+        page="",
+    )
 
 
 def test_the_release_that_is_under_way(kettle: Problem) -> None:
@@ -163,32 +179,46 @@ def test_who_looked_before_a_decision_and_writes_after_it_looks_again(
     assert [held.reason for held in keep(problem).held] == ["meanwhile"]
 
 
+@pytest.fixture
+def written_down(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the problems whose standing was written down."""
+    names: list[str] = []
+    monkeypatch.setattr(kept, "try_to_keep", names.append)
+    return names
+
+
 @pytest.mark.parametrize(
-    ("error", "is_kept"),
+    ("name", "outcome", "times"),
     [
-        (None, True),
-        (GateFailed("auc"), True),
-        (NothingToDo("no release"), False),
-        (ServiceUnavailable("the store"), False),
+        ("ingest.publish", "published", 1),
+        ("monitor.act", "requested", 1),
+        ("monitor.act", NoTraining("the world is as it was"), 1),
+        ("release.assess", asking(False), 0),
+        ("release.assess", asking(True), 1),
+        ("release.assess", NothingToDo("no release is under way"), 0),
+        ("release.step", "stepped", 1),
+        ("release.step", NothingToDo("it stays where it is"), 1),
+        ("train.gate", "passed", 0),
+        ("train.gate", GateFailed("auc"), 1),
+        ("train.refit", "fitted", 0),
+        ("train.register", ServiceUnavailable("MLflow"), 0),
+        ("train.promote", "promoted", 1),
     ],
 )
-def test_a_stage_that_changed_something_leaves_how_the_problem_stands(
-    error: Exception | None, is_kept: bool, monkeypatch: pytest.MonkeyPatch
+def test_how_a_problem_stands_is_written_down_where_its_run_ends_or_waits_for_people(
+    name: str, outcome: object, times: int, written_down: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(kept, "try_to_keep", told.append)
+    def function(problem_name: str) -> object:
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
-    def stage(problem_name: str) -> str:
-        if error:
-            raise error
-        return "done"
-
-    if error:
-        with pytest.raises(type(error)):
-            kept_up(stage)("kettle")
-    else:
-        assert kept_up(stage)("kettle") == "done"
-    assert told == ["kettle"] * is_kept
+    monkeypatch.setattr(stages, "function_of", lambda name: function)
+    monkeypatch.setattr(local_run, "line", lambda name, result: "")
+    expected = pytest.raises(type(outcome)) if isinstance(outcome, Exception) else nullcontext()
+    with expected:
+        local_run.logged(name, "kettle")
+    assert written_down == ["kettle"] * times
 
 
 def test_a_store_that_cannot_be_written_stops_neither_a_stage_nor_a_reader(

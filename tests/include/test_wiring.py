@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
@@ -10,8 +11,10 @@ from airflow.sdk import DAG, Param
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 
+from include import wiring
 from include.wiring import clock, key_or_none
 from pipelines.config import Partitions
+from pipelines.health import kept
 
 
 def scheduled(catchup: bool = False, **partitions: Any) -> Any:
@@ -87,3 +90,10 @@ def test_unpausing_takes_the_partition_that_closed_last_while_data_comes() -> No
     info = dag.next_dagrun_info(last_automated_run_info=None)
     assert info.run_after.date().isoformat() == partitions.shift(info.partition_key, 1)
     assert info.run_after.year > 2020
+
+
+def test_a_task_that_failed_for_good_leaves_how_its_problem_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    written_down: list[str] = []
+    monkeypatch.setattr(kept, "try_to_keep", written_down.append)
+    wiring.keep_health({"ti": SimpleNamespace(dag_id="kettle.train"), "exception": None})
+    assert written_down == ["kettle"], "one that was killed has no exception"
