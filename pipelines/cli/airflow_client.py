@@ -118,8 +118,10 @@ class AirflowClient:
         self._call("POST", f"{path}/clear", json={"dry_run": False, "only_failed": True})
         return self._run("GET", path)
 
-    def follow(self, run: Run, on_task: OnTask, timeout_s: float) -> Run:
-        """Wait for the end of a run, telling `on_task` of each task that ends; gives the ended run.
+    def follow(self, run: Run, on_task: OnTask, timeout_s: float, until: str | None = None) -> Run:
+        """Wait for the end of a run, or for the good end of its task `until`; gives the run as it then is.
+
+        `on_task` hears of each task that ends, of all that ended before too.
 
         Raises:
             ServiceUnavailable: the run has not ended in `timeout_s` seconds.
@@ -130,15 +132,16 @@ class AirflowClient:
         look = 0.0
         while True:
             run = self._call("GET", path)
+            is_over = run["state"] in ("success", "failed") or (until is not None and self._is_done(path, until))
             # All tasks of a run are the dearest answer there is: they are asked for now and then, and at the end.
-            if time.monotonic() >= look or run["state"] in ("success", "failed"):
+            if time.monotonic() >= look or is_over:
                 look = time.monotonic() + TASKS_EVERY_S
                 for instance in self._tasks(path):
                     name = (instance["task_id"], instance["map_index"])
                     if instance["state"] in FINISHED and name not in printed and instance["state"] != "removed":
                         printed.add(name)
                         on_task(run, instance)
-            if run["state"] in ("success", "failed"):
+            if is_over:
                 return run
             if time.monotonic() > end:
                 raise ServiceUnavailable(
@@ -170,6 +173,9 @@ class AirflowClient:
             return self._call("GET", path, params={"map_index": map_index, "deserialize": False})["value"]
         except DataError:
             return None
+
+    def _is_done(self, path: str, task_id: str) -> bool:
+        return self._call("GET", f"{path}/taskInstances/{task_id}")["state"] in ("success", "skipped")
 
     def _tasks(self, path: str) -> Iterator[TaskInstance]:
         offset = 0

@@ -231,10 +231,9 @@ def _play(problem: Problem, until: str | None) -> None:
         tell = _teller(progress.console)
         replay.start(client, problem, tell)
         progress.advance(bar)
-        for key in keys:
-            progress.update(bar, description=f"{problem.name} {key}")
-            replay.play(client, problem, key, tell)
-            progress.advance(bar)
+        progress.update(bar, description=problem.name)
+        for key in replay.play(client, problem, keys, tell):
+            progress.update(bar, description=f"{problem.name}, {key} is through", advance=1)
 
 
 def _teller(to: Console) -> Callable[[Finished], None]:

@@ -6,7 +6,7 @@ partition keys, as it does for a run that the schedule starts. What ran already 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from pipelines.cli.airflow_client import AirflowClient, Run, TaskInstance
@@ -61,9 +61,9 @@ def start(client: AirflowClient, problem: Problem, tell: Tell) -> None:
     assert problem.replay is not None
     first, last = problem.partitions.first_key, problem.partitions.last_of(problem.replay.history_until)
     history = client.trigger(f"{problem.name}.ingest", f"history__{first}__{last}", conf={"first": first, "last": last})
-    _finish(client, history, "history", tell)
+    _Followed(client, history, "history", tell).finish()
     training = client.trigger(f"{problem.name}.train", "first_model", partition=last)
-    if _finish(client, training, last, tell)["state"] != "success":  # unreachable without a gate that failed
+    if _Followed(client, training, last, tell).finish()["state"] != "success":  # unreachable without a gate that failed
         raise GateFailed(
             "the first model did not pass its gate",
             where=_address(client, training),
@@ -71,23 +71,37 @@ def start(client: AirflowClient, problem: Problem, tell: Tell) -> None:
         )
 
 
-def play(client: AirflowClient, problem: Problem, partition: str, tell: Tell) -> None:
-    """One partition: ingest it, then wait for all that its assets start, a retraining included.
+def play(client: AirflowClient, problem: Problem, partitions: Sequence[str], tell: Tell) -> Iterator[str]:
+    """One partition after the other: ingest it, then wait for all that its assets start, a retraining included; gives
+    each that is through.
+
+    The pages about a partition are for people alone: they are drawn while the next one is ingested.
 
     Raises:
         DataError: a run failed; the message says which task, and why.
         ServiceUnavailable: a run did not start or did not end in time.
     """
-    run = client.run_of(f"{problem.name}.ingest", partition) or client.trigger(
-        f"{problem.name}.ingest", f"replay__{partition}", partition=partition
-    )
-    for dag in _chain(problem):
-        if dag != "ingest":
+    drawn: _Followed | None = None
+    for partition in partitions:
+        run = client.run_of(f"{problem.name}.ingest", partition) or client.trigger(
+            f"{problem.name}.ingest", f"replay__{partition}", partition=partition
+        )
+        _Followed(client, run, partition, tell).finish()
+        if drawn is not None:
+            drawn.finish()
+        *before, last = _chain(problem)[1:]
+        for dag in before:
             run = client.wait_for(f"{problem.name}.{dag}", partition, START_TIMEOUT_S)
-        run = _finish(client, run, partition, tell)
-    requested = client.xcom(run, "act")
-    if requested and Action(requested["action"]).trains:
-        _finish(client, client.wait_for(f"{problem.name}.train", partition, START_TIMEOUT_S), partition, tell)
+            _Followed(client, run, partition, tell).finish()
+        monitoring = client.wait_for(f"{problem.name}.{last}", partition, START_TIMEOUT_S)
+        drawn = _Followed(client, monitoring, partition, tell)
+        requested = client.xcom(drawn.finish(until="act"), "act")
+        if requested and Action(requested["action"]).trains:
+            training = client.wait_for(f"{problem.name}.train", partition, START_TIMEOUT_S)
+            _Followed(client, training, partition, tell).finish()
+        yield partition
+    if drawn is not None:
+        drawn.finish()
 
 
 def _chain(problem: Problem) -> tuple[str, ...]:
@@ -96,36 +110,48 @@ def _chain(problem: Problem) -> tuple[str, ...]:
     return ("ingest", "score", *(["release"] if problem.release.by_steps else []), "monitor")
 
 
-def _finish(client: AirflowClient, run: Run, partition: str, tell: Tell) -> Run:
-    """Follow a run to its end; one that ended before is not told again."""
-    if run["state"] == "success" or (run["state"] == "failed" and _gate_refused(client, run)):
-        return run
-    failed: list[str] = []
+class _Followed:
+    """A run, whose tasks are told as they end, each once; of one that had ended before nothing is told."""
 
-    def on_task(run: Run, task: TaskInstance) -> None:
-        if task["state"] == "failed":
-            failed.append(task["task_id"])
+    def __init__(self, client: AirflowClient, run: Run, partition: str, tell: Tell) -> None:
+        self.run = run
+        self._client, self._partition, self._tell = client, partition, tell
+        self._ended: dict[tuple[str, int], str | None] = {}
+
+    def finish(self, until: str | None = None) -> Run:
+        """Follow it to its end, or to the good end of its task `until`."""
+        if not self._is_through():
+            self.run = self._client.follow(self._client.resume(self.run), self._on_task, RUN_TIMEOUT_S, until)
+        if self.run["state"] == "failed" and not self._is_through():
+            failed = [task for (task, _), state in self._ended.items() if state == "failed"]
+            verdicts = (f"{task}: {self._client.xcom(self.run, task, 'verdict') or 'see its log'}" for task in failed)
+            raise DataError(
+                f"{self.run['dag_id']} failed for {self._partition}: {'; '.join(verdicts)}",
+                where=_address(self._client, self.run),
+                cure="open the run's log there; when the cause is gone, run this again and it goes on",
+            )
+        return self.run
+
+    def _is_through(self) -> bool:
+        state = self.run["state"]
+        return state == "success" or (state == "failed" and _gate_refused(self._client, self.run))
+
+    def _on_task(self, run: Run, task: TaskInstance) -> None:
+        name = (task["task_id"], task["map_index"])
+        if name in self._ended:
+            return
+        self._ended[name] = task["state"]
         dag = run["dag_id"].rpartition(".")[2]
         label = task.get("rendered_map_index") or (task["map_index"] if task["map_index"] >= 0 else "")
-        tell(
+        self._tell(
             Finished(
-                partition,
+                self._partition,
                 f"{dag}.{task['task_id']}" + (f" {label}" if label != "" else ""),
                 task["state"] or "",
                 task["duration"] or 0.0,
-                _facts(client, run, task),
+                _facts(self._client, run, task),
             )
         )
-
-    run = client.follow(client.resume(run), on_task, RUN_TIMEOUT_S)
-    if run["state"] == "failed" and not _gate_refused(client, run):
-        why = "; ".join(f"{task}: {client.xcom(run, task, 'verdict') or 'see its log'}" for task in failed)
-        raise DataError(
-            f"{run['dag_id']} failed for {partition}: {why}",
-            where=_address(client, run),
-            cure="open the run's log there; when the cause is gone, run this again and it goes on",
-        )
-    return run
 
 
 def _gate_refused(client: AirflowClient, run: Run) -> bool:
