@@ -13,14 +13,8 @@ and an answer is handed on after it, both are bounded, and a turn ends after a w
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+from pipelines.embedded.asgi import CLOSE, App, Message, Receive, Send, json_answer
 
 READING = {"GET", "HEAD", "OPTIONS"}
 
@@ -57,7 +51,7 @@ class OneWriter:
         try:
             answer = await self._answer(scope, receive, body)
         except Refused as refusal:
-            answer = _refusal(refusal)
+            answer = json_answer(refusal.status, {"detail": str(refusal)}, CLOSE)
         finally:
             self._held -= sum(map(_size, body))
         for message in answer:
@@ -112,17 +106,3 @@ class OneWriter:
 
 def _size(message: Message) -> int:
     return len(message.get("body", b""))
-
-
-def _refusal(refusal: Refused) -> list[Message]:
-    """Its answer; the connection is closed, since the rest of the request may still be on its way."""
-    body = json.dumps({"detail": str(refusal)}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-    ]
-    return [
-        {"type": "http.response.start", "status": refusal.status, "headers": headers},
-        {"type": "http.response.body", "body": body},
-    ]

@@ -11,15 +11,10 @@ make an experiment or a model of its own, with any name; here it takes an admin 
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+from pipelines.embedded.asgi import App, Message, Receive, Send, json_answer
+from pipelines.embedded.login_tries import LoginTries, basic_try
 
 TAGGED = "create|delete|delete-tag|get|search|set-tag|update"
 ACTIONS = {
@@ -78,10 +73,8 @@ class Gate:
             await self.app(scope, receive, _adapted(send) if scope["path"] == "/" else send)
         elif scope["type"] == "http":
             text = f"{scope['path']} is closed: this server keeps runs and models, and does nothing else"
-            body = json.dumps({"error_code": "PERMISSION_DENIED", "message": text}).encode()
-            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-            await send({"type": "http.response.start", "status": 403, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            for message in json_answer(403, {"error_code": "PERMISSION_DENIED", "message": text}):
+                await send(message)
         else:
             await send({"type": "websocket.close", "code": 1000})
 
@@ -136,9 +129,9 @@ def only_admins_create() -> None:
 
 
 def create_app() -> App:
-    """MLflow's server with logins, behind the gate; what uvicorn runs."""
+    """MLflow's server with logins, whose failures are limited, behind the gate; what uvicorn runs."""
     from mlflow.server.auth import create_app as create_mlflow
 
     own_artifacts_only()
     only_admins_create()
-    return Gate(create_mlflow())
+    return Gate(LoginTries(create_mlflow(), basic_try))
