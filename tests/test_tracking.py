@@ -80,7 +80,7 @@ def log(problem: Problem, model: Model, run_id: str | None = None, **changes: An
         "example": TRAIN.select(problem.feature_names).slice(0, 5),
         "files": {},
     }
-    return tracking.log_candidate(problem, "logistic", model, **{**given, **changes}, run_id=run_id)
+    return tracking.log_candidate(problem, "logistic", model, **{**given, **changes}, run_id=run_id).run_id
 
 
 def test_what_mlflow_says_of_itself_is_not_told(problem: Problem, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,7 +126,7 @@ def test_a_run_is_unfinished_until_it_is_logged(problem: Problem, monkeypatch: p
 
     again = tracking.load_model(run_id, tracking.model_sha256(run_id))
     assert again.scores(VALIDATION).tolist() == model.scores(VALIDATION).tolist()
-    with pytest.raises(DataError, match="another than was registered"):
+    with pytest.raises(DataError, match="another than was logged"):
         tracking.load_model(run_id, "0" * 64)
     frame = VALIDATION.select(problem.feature_names).to_pandas()
     served = mlflow.pyfunc.load_model(f"runs:/{run_id}/model").predict(frame)

@@ -175,6 +175,8 @@ class Trained(HandOff):
     run_id: str
     validation: dict[str, float | None]
     """Metrics on the validation split."""
+    model_sha256: str | None = None
+    """Of the model's file, as it was logged; None of a run of before it was handed on."""
 
     def line(self) -> str:
         return f"{self.candidate}: {headline(self.validation)} on validation"
@@ -196,6 +198,8 @@ class Evaluated(HandOff):
     """URI."""
     test_rows: int
     metrics: dict[str, float | None]
+    models_sha256: dict[str, str] = Field(default_factory=dict)
+    """Of the files of all candidates' models, as they were logged, by run."""
 
     def line(self) -> str:
         return f"{self.candidate} is the challenger, {headline(self.metrics)} on test"
@@ -212,6 +216,8 @@ class Gated(HandOff):
     """URI."""
     verdict: str
     reason: str
+    models_sha256: dict[str, str] = Field(default_factory=dict)
+    """As `evaluate` handed them on; of a model that was fitted again too."""
 
     def line(self) -> str:
         return self.verdict

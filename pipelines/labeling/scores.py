@@ -71,7 +71,7 @@ def committee_scores(problem: Problem, events: pa.Table) -> tuple[np.ndarray | N
             cure="give training.candidates a second one and train, or choose by uncertainty",
         )
     rows = features(trained_problem, problem, events)
-    scores = [tracking.load_model(runs[name]).scores(rows) for name in committee]
+    scores = [tracking.load_model(runs[name], tracking.logged_sha256(runs[name])).scores(rows) for name in committee]
     return np.stack(scores, axis=1), f"about which {', '.join(committee)} disagree most"
 
 

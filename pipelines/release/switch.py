@@ -164,7 +164,7 @@ def _register(
         **made_of,
         "version": version,
         "run_id": run_id,
-        **model_files(run_id, ()),
+        **model_files(run_id, (), {}),
         "how": "fallback",
         "replaces": str(champion.version),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import TypedDict
@@ -65,12 +65,21 @@ class ModelFiles(TypedDict):
     beside_sha256: dict[str, str]
 
 
-def model_files(run_id: str, beside: Iterable[str]) -> ModelFiles:
-    """Hashes of the file that the model of `run_id` lies in, and of those of the runs `beside` it."""
+def model_files(run_id: str, beside: Iterable[str], logged: Mapping[str, str]) -> ModelFiles:
+    """Hashes of the file that the model of `run_id` lies in, and of those of the runs `beside` it.
+
+    Args:
+        logged: hashes that the files had when they were logged, by run, as far as they were kept.
+
+    Raises:
+        DataError: a file is another than was logged.
+    """
     from pipelines import tracking
 
-    others = {run: tracking.model_sha256(run) for run in sorted(set(beside) - {run_id})}
-    return {"model_sha256": tracking.model_sha256(run_id), "beside_sha256": others}
+    hashes = {run: tracking.model_sha256(run) for run in sorted({run_id, *beside})}
+    for run, sha256 in hashes.items():
+        tracking.require_same(run, sha256, logged.get(run))
+    return {"model_sha256": hashes.pop(run_id), "beside_sha256": hashes}
 
 
 def load_version(problem: Problem, version: str, run_id: str | None = None) -> Model:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
-from typing import TYPE_CHECKING, Any
+from tempfile import gettempdir
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -17,6 +17,7 @@ from pipelines.documents.version import RunFiles
 from pipelines.errors import DataError, ServiceUnavailable
 from pipelines.problem import Problem
 from pipelines.surroundings import environment, git_commit, requirements
+from pipelines.temporary import temporary_folder
 from pipelines.tracking.client import client, explained, use_experiment
 from pipelines.tracking.pages import keep_view, references
 
@@ -24,10 +25,19 @@ if TYPE_CHECKING:
     from pipelines.training.model import Model
 
 MODEL_FILE = "model.skops"
+MODEL_SHA256 = "model_sha256"  # tag of a run
 LONGEST_PARAMETER = 500  # characters that people still read in a list; MLflow's own limit is 6,000
 MOST_TAGS = 100  # that MLflow takes at once; of metrics it takes more
 # A trial of a search is a run as well, below its candidate's.
 _NO_TRIAL = "tags.`mlflow.parentRunId` IS NULL"
+
+
+class LoggedModel(NamedTuple):
+    """A run with a model."""
+
+    run_id: str
+    sha256: str
+    """Of the model's file, as this process wrote it."""
 
 
 def start_candidate(problem: Problem, name: str, tags: dict[str, str]) -> str:
@@ -74,8 +84,8 @@ def log_candidate(
     example: pa.Table,
     files: dict[str, bytes],
     run_id: str | None = None,
-) -> str:
-    """Log one fitted candidate and finish its run; gives the run's id. Lineage, config and environment go along.
+) -> LoggedModel:
+    """Log one fitted candidate and finish its run. Lineage, config and environment go along.
 
     `run_id` is `start_candidate`'s; without it a run is started here. A parameter too long to be read in a list is cut,
     and stands whole in parameters.json. `files` are kept under their names, byte for byte.
@@ -83,6 +93,7 @@ def log_candidate(
     import mlflow
     from mlflow.data.delta_dataset_source import DeltaDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.models import Model as LoggedFiles
     from mlflow.models import infer_signature
 
     from pipelines.training.model import TRUSTED_TYPES
@@ -94,7 +105,7 @@ def log_candidate(
     types |= {name: pa.list_(pa.float64()) for name, kind in types.items() if pa.types.is_list(kind)}
     frame = example.cast(pa.schema(types)).to_pandas()
     frame = frame.astype(dict.fromkeys(frame.select_dtypes("integer"), "float64"))  # integers have no missing values
-    runs = client()
+    runs, flavor = client(), _Flavor()
     with explained():
         use_experiment(problem.name)
         outputs = runs.get_run(run_id).outputs
@@ -110,9 +121,12 @@ def log_candidate(
             mlflow.log_dict(problem.model_dump(mode="json"), "problem.json")
             mlflow.log_text(environment(), "environment.txt")
             _log_files(run_id, files)
-            mlflow.sklearn.log_model(
-                model,
+            LoggedFiles.log(
+                artifact_path=None,
                 name="model",
+                flavor=flavor,
+                flavor_name="mlflow.sklearn",
+                sk_model=model,
                 serialization_format="skops",
                 skops_trusted_types=TRUSTED_TYPES,
                 signature=infer_signature(frame, getattr(model, predict)(frame)),
@@ -120,10 +134,24 @@ def log_candidate(
                 pyfunc_predict_fn=predict,
                 pip_requirements=requirements(),
             )
+            mlflow.set_tag(MODEL_SHA256, flavor.sha256)
             mlflow.log_dict(parameters, "parameters.json")
             # Last, as MLflow takes no second value for a parameter: a try that is killed before leaves none.
             mlflow.log_params({name: _cut(str(value)) for name, value in parameters.items()})
-    return run_id
+    return LoggedModel(run_id, flavor.sha256)
+
+
+class _Flavor:
+    """As MLflow's own for scikit-learn; keeps the hash of the file that it writes, before anybody else has it."""
+
+    def __init__(self) -> None:
+        self.sha256 = ""
+
+    def save_model(self, path: str, **options: Any) -> None:
+        import mlflow
+
+        mlflow.sklearn.save_model(path=path, **options)
+        self.sha256 = _sha256(Path(path, MODEL_FILE))
 
 
 def fail(run_id: str, reason: str) -> None:
@@ -215,9 +243,17 @@ def run_evaluation(run_id: str) -> Evaluation:
     return evaluation
 
 
+def logged_sha256(run_id: str) -> str | None:
+    """SHA-256 that the model's file had when it was logged, as the run itself says; None: it does not say.
+
+    MLflow's database says so, not the place where the file lies.
+    """
+    return run_tag(run_id, MODEL_SHA256)
+
+
 def model_sha256(run_id: str) -> str:
     """SHA-256 of the file that the model of a run is kept in."""
-    with TemporaryDirectory() as folder, explained():
+    with temporary_folder() as folder, explained():
         return _sha256(_fetched(run_id, f"model/{MODEL_FILE}", folder))
 
 
@@ -226,10 +262,10 @@ def load_model(run_id: str, sha256: str | None = None) -> Model:
 
     Args:
         run_id: of the run that has it.
-        sha256: of its file as it was registered; None: nobody kept it, and any file is taken.
+        sha256: of its file as it was logged or registered; None: nobody kept it, and any file is taken.
 
     Raises:
-        DataError: the run has none, its file is another than was registered, or holds types that are not trusted.
+        DataError: the run has none, its file is another than was logged, or holds types that are not trusted.
     """
     from skops.io import load
     from skops.io.exceptions import UntrustedTypesFoundException
@@ -238,15 +274,10 @@ def load_model(run_id: str, sha256: str | None = None) -> Model:
     from pipelines.training.trusted_trees import require_sound
 
     uri = f"runs:/{run_id}/model"
-    with TemporaryDirectory() as folder, explained():
+    with temporary_folder() as folder, explained():
         local = _fetched(run_id, "model", folder)
         try:
-            if sha256 is not None and _sha256(local / MODEL_FILE) != sha256:
-                raise DataError(
-                    f"the model's file is another than was registered: its SHA-256 is not {sha256}",
-                    where=uri,
-                    cure="find out who wrote it; `evergreen roll-back` to the version before, or train a new model",
-                )
+            require_same(run_id, _sha256(local / MODEL_FILE), sha256)
             return require_sound(load(local / MODEL_FILE, trusted=TRUSTED_TYPES))
         except FileNotFoundError as error:
             raise DataError(f"the run has no {MODEL_FILE}", where=uri, cure="train and register a new model") from error
@@ -256,6 +287,18 @@ def load_model(run_id: str, sha256: str | None = None) -> Model:
                 where=uri,
                 cure="find out who wrote it; add a type of your own to TRUSTED_TYPES",
             ) from error
+
+
+def require_same(run_id: str, sha256: str, expected: str | None) -> None:
+    """Raises:
+    DataError: the file of a run's model has another hash than was kept; with None nothing was.
+    """
+    if expected is not None and sha256 != expected:
+        raise DataError(
+            f"the model's file is another than was logged: its SHA-256 is not {expected}",
+            where=f"runs:/{run_id}/model",
+            cure="find out who wrote it; train a new model, or where this one serves, `evergreen roll-back`",
+        )
 
 
 def _fetched(run_id: str, path: str, folder: str) -> Path:
@@ -300,7 +343,7 @@ def _cut(text: str) -> str:
 
 
 def _log_files(run_id: str, files: dict[str, bytes]) -> None:
-    with TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         for name, content in files.items():
             path = Path(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -145,7 +145,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
             surroundings(),
         )
         tags = {"partition": PARTITION, "training_set": pins.training_set, "training": pins.training}
-        run_id = tracking.log_candidate(
+        run_id, _ = tracking.log_candidate(
             problem,
             CANDIDATE,
             model,

@@ -98,7 +98,9 @@ def test_a_version_is_loaded_as_the_very_file_that_was_registered(
 
 
 def test_nobody_else_loads_a_version() -> None:
-    """Who loads a model by its run alone has one that no version has: a candidate, or what its gate has let through."""
+    """Who loads a model by its run alone has one that no version has: a candidate, or what its gate has let through.
+
+    Those are held against what was logged."""
     by_run = {
         path.relative_to(ROOT).as_posix()
         for folder in ("pipelines", "include", "plugins", "dags")

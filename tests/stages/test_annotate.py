@@ -288,7 +288,7 @@ def train(problem: Problem, names: tuple[str, ...] = ("prior", "logistic", "xgbo
     rows = rows.append_column("label", labels_of(problem, "natural")["label"])
     rows = rows.append_column("weight", pa.array(np.ones(rows.num_rows)))
     for name in names:
-        run_id = tracking.log_candidate(
+        run_id, _ = tracking.log_candidate(
             problem,
             name,
             fit(problem, name, rows, rows),

@@ -67,8 +67,9 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
         sample = training_sets.drawn(problem, checked, "train", COMPARED_ROWS, before)
     runs = {fitted.candidate: fitted.run_id for fitted in trained}
     contenders = {}
+    models_sha256 = {fitted.run_id: fitted.model_sha256 for fitted in trained if fitted.model_sha256}
     for name, run_id in runs.items():
-        model = tracking.load_model(run_id)
+        model = tracking.load_model(run_id, models_sha256.get(run_id))
         known = None if problem.training.candidates[name].is_baseline else _scored(problem, model, sample)
         contenders[name] = Contender(name, run_id, model, _scored(problem, model, test), known=known)
     best = pick_challenger(problem.training, {fitted.candidate: fitted.validation for fitted in trained})
@@ -156,6 +157,7 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
         page=evaluation_uri(problem, checked.training, "html"),
         test_rows=test.num_rows,
         metrics=contenders[best].metrics,
+        models_sha256=models_sha256,
     )
 
 

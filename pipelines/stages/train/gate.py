@@ -64,4 +64,5 @@ def gate(problem_name: str, evaluated: Evaluated) -> Gated:
         evaluation=evaluated.evaluation,
         verdict=word,
         reason=verdict.reason,
+        models_sha256=evaluated.models_sha256,
     )

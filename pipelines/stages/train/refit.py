@@ -55,7 +55,7 @@ def refit(problem_name: str, gated: Gated) -> Refitted:
     if done is not None:
         earlier = tracking.run_lineage(done[0])["refit"]
         assert earlier is not None, "the run carries the tags of a refit"
-        return _served_by(done[0], gated, earlier["check"]["reason"])
+        return _served_by(done[0], tracking.logged_sha256(done[0]), gated, earlier["check"]["reason"])
     tags |= {
         "partition": gated.partition,
         "tested_run": tested_run,
@@ -66,26 +66,32 @@ def refit(problem_name: str, gated: Gated) -> Refitted:
     }
     run_id = tracking.start_candidate(problem, gated.candidate, tags)
     try:
-        refitted = _refit(problem, gated, recorded, run_id, tags)
+        check, sha256 = _refit(problem, gated, recorded, run_id, tags)
     except EvergreenError as error:
         tracking.fail(run_id, error.what)
         raise
     tracking.annotate(tested_run, tags={"refit_run": run_id})
-    return _served_by(run_id, gated, refitted.reason)
+    return _served_by(run_id, sha256, gated, check.reason)
 
 
-def _served_by(run_id: str, gated: Gated, reason: str) -> Refitted:
+def _served_by(run_id: str, sha256: str | None, gated: Gated, reason: str) -> Refitted:
     """The model of `run_id` is to serve, in the place of the one that was tested."""
     tested = gated.model_dump()
-    return Refitted(**tested | {"run_id": run_id, "tested_run": gated.run_id, "refit": reason})
+    models = gated.models_sha256 | ({run_id: sha256} if sha256 else {})
+    return Refitted(**tested | {"run_id": run_id, "tested_run": gated.run_id, "refit": reason, "models_sha256": models})
 
 
-def _refit(problem: Problem, gated: Gated, recorded: Lineage, run_id: str, tags: dict[str, str]) -> RefitCheck:
-    """Fit, check and log the model. Its lineage.json is the tested model's, and says how it was fitted again."""
+def _refit(
+    problem: Problem, gated: Gated, recorded: Lineage, run_id: str, tags: dict[str, str]
+) -> tuple[RefitCheck, str]:
+    """Fit, check and log the model; the check, and the SHA-256 of the model's file.
+
+    The run's lineage.json is the tested model's, and says how it was fitted again.
+    """
     from pipelines import tracking
     from pipelines.release.refit import refit_model, refit_rows
 
-    tested = tracking.load_model(gated.run_id)
+    tested = tracking.load_model(gated.run_id, gated.models_sha256.get(gated.run_id))
     parent = recorded.get("parent")
     base, after, bases = None, None, None
     if parent is not None:
@@ -108,7 +114,7 @@ def _refit(problem: Problem, gated: Gated, recorded: Lineage, run_id: str, tags:
     refit: Refit = {"of": gated.run_id, "base": base, "after": after, "rows": learnt, "check": check.document()}
     _decide(problem, gated, recorded["training"], refit)
     spec = problem.training.of(gated.candidate)
-    tracking.log_candidate(
+    logged = tracking.log_candidate(
         problem,
         gated.candidate,
         model,
@@ -144,7 +150,7 @@ def _refit(problem: Problem, gated: Gated, recorded: Lineage, run_id: str, tags:
         run_id=run_id,
     )
     store.delete(state.uri)
-    return check
+    return check, logged.sha256
 
 
 def _checked(problem: Problem, tested: Model, model: Model, test: pa.Table) -> tuple[RefitCheck, Measured]:

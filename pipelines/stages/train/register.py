@@ -17,6 +17,9 @@ def register(problem_name: str, refitted: Refitted) -> Registered:
 
     The version's run is that of the model that serves; what monitoring rests on (reference.json, held_out.parquet) is
     of the model that was tested, on rows that it had not learnt from.
+
+    Raises:
+        DataError: the file of one of its models is another than was logged.
     """
     from pipelines import tracking
     from pipelines.release.card import card
@@ -33,14 +36,15 @@ def register(problem_name: str, refitted: Refitted) -> Registered:
         **({"builds_on": parent} if parent else {}),
         **({"tested_run": refitted.tested_run} if refitted.tested_run != run_id else {}),
     }
-    version = tracking.register(problem, run_id, tags)
     evaluation: Evaluation = store.read_json(refitted.evaluation)
-    baselines = evaluation.get("baselines", {})
+    beside = [refitted.tested_run, *(baseline["run_id"] for baseline in evaluation.get("baselines", {}).values())]
+    files = model_files(run_id, beside, refitted.models_sha256)
+    version = tracking.register(problem, run_id, tags)
     lineage: VersionLineage = {
         **made_of,
         "version": version,
         "run_id": run_id,
-        **model_files(run_id, [refitted.tested_run, *(baseline["run_id"] for baseline in baselines.values())]),
+        **files,
     }
     facts: DatasetFacts = store.read_json(facts_uri(problem, refitted.training_set))
     about = card(problem, evaluation["challenger"], lineage, facts)

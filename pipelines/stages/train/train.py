@@ -62,7 +62,13 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
         validation_metrics = {
             name.removeprefix("validation_"): value for name, value in metrics.items() if name.startswith("validation_")
         }
-        return Trained(config=checked.config, candidate=candidate, run_id=run_id, validation=validation_metrics)
+        return Trained(
+            config=checked.config,
+            candidate=candidate,
+            run_id=run_id,
+            validation=validation_metrics,
+            model_sha256=tracking.logged_sha256(run_id),
+        )
 
     tags |= {
         "partition": checked.partition,
@@ -106,7 +112,7 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
     made_of = lineage(
         problem, checked, prints, candidate, searched, surroundings(), is_streamed=not isinstance(learnt_from, pa.Table)
     )
-    tracking.log_candidate(
+    logged = tracking.log_candidate(
         problem,
         candidate,
         model,
@@ -147,7 +153,13 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
         run_id=run_id,
     )
     store.delete(state.uri)
-    return Trained(config=checked.config, candidate=candidate, run_id=run_id, validation=measured["validation"])
+    return Trained(
+        config=checked.config,
+        candidate=candidate,
+        run_id=run_id,
+        validation=measured["validation"],
+        model_sha256=logged.sha256,
+    )
 
 
 def _require_known(problem: Problem, candidate: str) -> None:

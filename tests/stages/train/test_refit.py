@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pipelines.problem import load_problem
 from pipelines.release.refit import refit_rows
 from pipelines.release.reproduce import reproduce
 from pipelines.release.versions import measured_run, taught
+from pipelines.stages import stage
 from tests.declared_keys import assert_declared
 from tests.release.test_reproduce import NAME, RAW, kettles, write
 
@@ -142,8 +144,46 @@ def test_what_serves_has_learnt_from_the_newest_partitions_and_what_was_tested_h
     changed = made_of | {"beside_sha256": beside | {twin: "0" * 64}}
     store.write_json(version_uri(config, "1", "lineage.json"), changed)
     for start in (lambda: reproduce(NAME, "1"), lambda: local_run.train(NAME, how="recalibrate")):
-        with pytest.raises(DataError, match="another than was registered"):
+        with pytest.raises(DataError, match="another than was logged"):
             start()
+
+
+@contextmanager
+def replaced(run_id: str) -> Iterator[None]:
+    """The file of a run's model is another meanwhile, which loads and scores as it did."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    [logged] = client.get_run(run_id).outputs.model_outputs
+    file = Path(client.get_logged_model(logged.model_id).artifact_location.removeprefix("file://"), "model.skops")
+    content = file.read_bytes()
+    file.write_bytes(content + b"\0")
+    tracking.load_model(run_id)
+    yield
+    file.write_bytes(content)
+
+
+def test_a_candidate_is_evaluated_refitted_and_registered_as_the_very_file_that_was_logged(kept: None) -> None:
+    until(FIRST + 2)
+    sampled = stage("train.sample")(NAME, stage("train.label")(NAME))
+    checked = stage("train.check")(NAME, stage("train.featurize")(NAME, sampled))
+    fitted = [stage("train.train")(NAME, checked, name) for name in load_problem(NAME).training.candidates]
+    again = stage("train.train")(NAME, checked, fitted[-1].candidate)
+    assert again.model_sha256 == fitted[-1].model_sha256 == tracking.model_sha256(again.run_id), "of a retry too"
+    for model in fitted:
+        with replaced(model.run_id), pytest.raises(DataError, match="another than was logged"):
+            stage("train.evaluate")(NAME, checked, fitted)
+    gated = stage("train.gate")(NAME, stage("train.evaluate")(NAME, checked, fitted))
+    with replaced(gated.run_id), pytest.raises(DataError, match="another than was logged"):
+        stage("train.refit")(NAME, gated)
+    refitted = stage("train.refit")(NAME, gated)
+    baseline = fitted[0].run_id
+    for run_id in (refitted.run_id, refitted.tested_run, baseline):
+        with replaced(run_id), pytest.raises(DataError, match="another than was logged"):
+            stage("train.register")(NAME, refitted)
+    assert [version.number for version in tracking.versions(load_problem(NAME))] == ["1"]
+    registered = stage("train.register")(NAME, refitted)
+    assert lineage(registered.version)["model_sha256"] == refitted.models_sha256[refitted.run_id]
 
 
 def test_rows_that_are_read_from_disk_are_the_rows_in_memory(kept: None, tmp_path: Path) -> None:
