@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -65,3 +68,22 @@ def test_ports_are_open_on_this_machine_alone() -> None:
     ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert set(ports) == {"mlflow", "api-server"}
     assert all(port.startswith("127.0.0.1:") for of_service in ports.values() for port in of_service)
+
+
+def test_passwords_that_airflow_has_made_for_others_outlive_a_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, script = SERVICES["api-server"], "docker/set_password.py"
+    file = PurePosixPath(server["environment"]["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
+    assert f"logins:{file.parent}" in server["volumes"] and "logins" in COMPOSE["volumes"]
+    assert str(file.parent) in (ROOT / "docker" / "Dockerfile").read_text(), "the volume is its user's"
+    assert [name for name, service in SERVICES.items() if "logins:" in str(service.get("volumes"))] == ["api-server"]
+    assert f"{script}\nexec airflow api-server" in server["command"][-1]
+    monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(tmp_path / "passwords.json"))
+    for password in ("first", "second"):
+        monkeypatch.setenv("EVERGREEN_AIRFLOW_PASSWORD", password)
+        runpy.run_path(str(ROOT / script))
+        passwords = json.loads((tmp_path / "passwords.json").read_text())
+        assert passwords == {"admin": password} | ({"ann": "hers"} if password == "second" else {})
+        (tmp_path / "passwords.json").write_text(json.dumps(passwords | {"ann": "hers"}))
+    assert (tmp_path / "passwords.json").stat().st_mode & 0o077 == 0

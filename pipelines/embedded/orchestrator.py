@@ -59,18 +59,23 @@ def database(home: Path) -> Path:
 
 
 def migrate(supervisor: Supervisor, home: Path, variables: Mapping[str, str]) -> None:
-    """Make or migrate the database, unless this version of Airflow has done so, and set our user's password.
-
-    Airflow makes the passwords of others that its configuration names, and they stay as they are.
-    """
-    kept = home / "airflow" / "simple_auth_manager_passwords.json.generated"
-    passwords = json.loads(kept.read_text()) if kept.exists() and kept.stat().st_size else {}
-    write_private(kept, json.dumps({**passwords, USER: variables["EVERGREEN_AIRFLOW_PASSWORD"]}))
+    """Make or migrate the database, unless this version of Airflow has done so, and set our user's password."""
+    passwords = home / "airflow" / "simple_auth_manager_passwords.json.generated"
+    set_password(passwords, variables["EVERGREEN_AIRFLOW_PASSWORD"])
     stamp = home / "airflow" / "migrated"
     wanted = version("apache-airflow")
     if not (database(home).exists() and stamp.exists() and stamp.read_text() == wanted):
         supervisor.run("airflow_migrate", _command("db", "migrate"), _without(variables, LOGINS_OF_CLIENTS))
         stamp.write_text(wanted)
+
+
+def set_password(path: Path, password: str) -> None:
+    """Set the admin's password in the file of Airflow's simple auth manager.
+
+    Airflow makes the passwords of others that its configuration names, and they stay as they are.
+    """
+    passwords = json.loads(path.read_text()) if path.exists() and path.stat().st_size else {}
+    write_private(path, json.dumps({**passwords, USER: password}))
 
 
 def api_server(port: int, variables: Mapping[str, str]) -> Service:
