@@ -72,7 +72,7 @@ chaos: install ## play the loop while its processes are killed and its services 
 clean: ## remove what was installed and all that ran: data, models, logs, copies of rows
 	@if [ -x $(RUN)/evergreen ]; then $(RUN)/evergreen down; fi
 	rm -rf $(HOME_DIR) .venv .venv-uv site .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -rf "$${TMPDIR:-/tmp}/evergreen-copies-$$(id -u)"/{logs,rows,temporary,work}
+	rm -rf "$${TMPDIR:-/tmp}/evergreen-copies-$$(id -u)"/{logs,rows,temporary,usage,work}
 
 install: .venv/.installed
 

@@ -48,7 +48,7 @@ def _columns(table: Table) -> str:
 
 
 def _write(table: Table) -> str:
-    if table.name == "ledger":
+    if table.name in ("ledger", "runs"):
         return "A row is appended once, and never changed."
     replaced = f"{table.partition_by}` and `{table.within}" if table.within else table.partition_by
     return f"A write replaces all rows of a `{replaced}`."

@@ -7,15 +7,17 @@
 | `PermanentError`              | failed              | no                |
 | anything else (a fault of ours) | failed            | no                |
 
-What happened is pushed as the XCom `verdict` (one line) and is the last thing in the task's log (in full).
+What happened is pushed as the XCom `verdict` (one line) and is the last thing in the task's log (in full). What each
+try of a task used is measured (`pipelines.usage`).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
-from typing import Any, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 from airflow.sdk import Asset, AssetAlias, get_current_context, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
@@ -25,6 +27,9 @@ from pipelines.config.partitions import is_key
 from pipelines.errors import ConfigError, NothingToDo, PermanentError, TransientError
 from pipelines.handoffs.base import to_json
 from pipelines.html.wording import cut
+
+if TYPE_CHECKING:
+    from pipelines.usage import Result
 
 VERDICT_CHARACTERS = 500
 
@@ -57,8 +62,8 @@ def boundary(body: Callable[P, Any]) -> Callable[P, Any]:
         from pipelines import store  # loads Arrow, which a DAG's file does without
 
         try:
-            with store.task():
-                result = to_json(body(*args, **kwargs))
+            with _measured(args, kwargs) as used, store.task():
+                used.value = result = to_json(body(*args, **kwargs))
         except AirflowException:
             raise
         except NothingToDo as reason:
@@ -81,6 +86,29 @@ def boundary(body: Callable[P, Any]) -> Callable[P, Any]:
         return result
 
     return bounded
+
+
+def _measured(args: Sequence[Any], kwargs: Mapping[str, Any]) -> AbstractContextManager[Result]:
+    """Measures what the running task uses, for the table `runs`; a plain call is no try of any task."""
+    from pipelines import usage
+
+    context = _context()
+    if context is None:
+        return nullcontext(usage.Result())
+    instance = context["ti"]
+    problem, _, dag = instance.dag_id.rpartition(".")
+    said = {str(place): value for place, value in enumerate(args)} | dict(kwargs)
+    about = usage.About.of(
+        problem,
+        f"{dag}.{instance.task_id}",
+        instance.run_id,
+        said,
+        partition=context["dag_run"].partition_key,
+        part=str(instance.map_index) if instance.map_index >= 0 else None,
+        try_number=instance.try_number,
+        has_own_process=True,
+    )
+    return usage.measured(about)
 
 
 def last_word(context: Mapping[str, Any]) -> None:

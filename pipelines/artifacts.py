@@ -26,6 +26,7 @@ TableName = Literal[
     "estimates",
     "ledger",
     "votes",
+    "runs",
 ]
 
 
@@ -71,7 +72,7 @@ class Table:
     @property
     def keyed(self) -> bool:
         """Whether a row is about one event and so carries the problem's key."""
-        return self.name not in ("quarantine", "profiles", "estimates", "ledger")
+        return self.name not in ("quarantine", "profiles", "estimates", "ledger", "runs")
 
 
 # By kind of decision, what one row of the ledger says.
@@ -279,6 +280,37 @@ TABLES: dict[TableName, Table] = {
                 Field("model_version", "string", "version it is about", nullable=True),
                 Field("evidence", "string", "the numbers, JSON"),
                 Field("decided_time", "timestamp", "wall clock"),
+            ),
+        ),
+        Table(
+            "runs",
+            "train.promote, monitor.act, release.step, cost",
+            "try of a task",
+            "month",
+            (
+                Field("month", "string", "of its start, UTC, such as 2026-11"),
+                Field("id", "string", "the same try is written once"),
+                Field("stage", "string", "such as train.evaluate"),
+                Field("part", "string", "which of several tasks of the stage, from 0 on", nullable=True),
+                Field("run", "string", "run of Airflow; or what `evergreen run` did at once"),
+                Field("try_number", "int64", "1 for the first try, then 2, ..."),
+                Field("partition", "string", "that it was about; null: of none, or of several", nullable=True),
+                Field("how", "string", "of a training: scratch, continue or recalibrate", nullable=True),
+                Field("host", "string", "machine that it ran on"),
+                Field("started_time", "timestamp", "wall clock; in Airflow when its process began"),
+                Field("wall_s", "float", "seconds until its end; of a killed one, until it was last heard of"),
+                Field("cpu_s", "float", "CPU seconds until then, user and system, of all threads and child processes"),
+                Field("children_cpu_s", "float", "those of them that child processes used"),
+                Field(
+                    "peak_bytes", "int64", "most memory at once: what it shares with others (modules) and its children"
+                ),
+                Field("grown_bytes", "int64", "how much of it came since its start: its own share"),
+                Field("rows", "int64", "rows that it handed on; null: of a stage that counts none", nullable=True),
+                Field("requests", "int64", "requests to the store, repeated ones too; of a folder 0"),
+                Field("bytes_read", "int64", "read from the store; of a folder: from files at all"),
+                Field("bytes_written", "int64", "written to the store; of a folder: to files at all"),
+                Field("outcome", "string", "done, skipped, failed or killed"),
+                Field("reason", "string", "of another than done: the kind of error; how it was killed", nullable=True),
             ),
         ),
     )

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
-from pipelines import deliveries, stages, store
+from pipelines import deliveries, stages, store, usage
 from pipelines.errors import ConfigError, NothingToDo, TransientError
 from pipelines.handoffs import line
 from pipelines.handoffs.base import HandOff
@@ -33,6 +34,8 @@ PLACES = {
     "EVERGREEN_STORE_URI": "file:///folder or s3://bucket/prefix",
     "MLFLOW_TRACKING_URI": "a server's address, or sqlite:////folder/mlflow.db",
 }
+P = ParamSpec("P")
+R = TypeVar("R")
 OPTIONS = ("partition", "first", "last", "candidate", "restate", "how", "window_from")
 
 
@@ -108,8 +111,12 @@ def logged(name: str, problem_name: str, *handed_on: Any, **options: Any) -> Any
     label, start, observer = name.partition(".")[2], time.monotonic(), _observer.get()
     observer.began(name)
     try:
-        with store.task():
-            result = stages.stage(name)(problem_name, *handed_on, **options)
+        with (
+            usage.measured_run() as run_name,
+            usage.measured(about(run_name, name, problem_name, *handed_on, **options)) as used,
+            store.task(),
+        ):
+            used.value = result = stages.stage(name)(problem_name, *handed_on, **options)
     except NothingToDo as reason:
         log.info("%-10s %6.1f s  %s: %s", label, time.monotonic() - start, reason.heading, reason.what)
         raise
@@ -125,11 +132,29 @@ def logged(name: str, problem_name: str, *handed_on: Any, **options: Any) -> Any
     return result
 
 
+def about(run_name: str, name: str, problem_name: str, *handed_on: Any, **options: Any) -> usage.About:
+    """Which try this is: the first, and the only one, of a stage in a run."""
+    bound = inspect.signature(stages.function_of(name)).bind(problem_name, *handed_on, **options).arguments
+    return usage.About.of(problem_name, name, run_name, bound, part=bound.get("candidate"))
+
+
+def _one_run(dag: Callable[P, R]) -> Callable[P, R]:
+    """The stages that `dag` runs are of one run."""
+
+    @wraps(dag)
+    def run_all(*args: P.args, **kwargs: P.kwargs) -> R:
+        with usage.measured_run():
+            return dag(*args, **kwargs)
+
+    return run_all
+
+
 def present(value: Any) -> Any:
     """None for what is missing, as a task is given that runs although one before it gave nothing."""
     return None if isinstance(value, Missing) else value
 
 
+@_one_run
 def ingest(problem_name: str, first: str | None = None, last: str | None = None, restate: bool = False) -> Published:
     """Without `first` and `last`, of a problem of deliveries: what has come since."""
     extracted = logged("ingest.extract", problem_name, first, last)
@@ -141,6 +166,7 @@ def ingest(problem_name: str, first: str | None = None, last: str | None = None,
     return published
 
 
+@_one_run
 def annotate(problem_name: str, partition: str | None = None) -> dict[str, HandOff]:
     """What needs no people: the labeling functions vote, and the model labels, as far as they are declared."""
     chain = Chain()
@@ -152,6 +178,7 @@ def annotate(problem_name: str, partition: str | None = None) -> dict[str, HandO
     return chain.outcome(done or Missing(nothing))  # type: ignore[no-any-return]
 
 
+@_one_run
 def train(
     problem_name: str, partition: str | None = None, how: str = "scratch", window_from: str | None = None
 ) -> Promoted:
@@ -170,6 +197,7 @@ def train(
     return chain.outcome(promoted)  # type: ignore[no-any-return]
 
 
+@_one_run
 def score(problem_name: str, partition: str) -> ScoredPartition:
     chain = Chain()
     shards = chain.run("score.plan", problem_name, partition)
@@ -179,6 +207,7 @@ def score(problem_name: str, partition: str) -> ScoredPartition:
     return chain.outcome(chain.run("score.publish", problem_name, partition, scored))  # type: ignore[no-any-return]
 
 
+@_one_run
 def monitor(problem_name: str, partition: str) -> Requested:
     """Raises NothingToDo where the DAG skips `act`; what `estimate` or `report` failed with, after all the others."""
     chain = Chain()
@@ -192,6 +221,7 @@ def monitor(problem_name: str, partition: str) -> Requested:
     return chain.outcome(chain.run("monitor.act", problem_name, decided))  # type: ignore[no-any-return]
 
 
+@_one_run
 def release(problem_name: str, partition: str) -> Stepped:
     """Raises NothingToDo where no release is under way, it stays where it is, or people are to be asked."""
     stepped: Stepped = logged("release.step", problem_name, logged("release.assess", problem_name, partition))

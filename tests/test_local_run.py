@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipelines import local_run
+from pipelines.errors import NothingToDo
 from pipelines.handoffs.monitoring import Detected, Estimated, Explained
 from pipelines.stages import function_of
 from tests.handed_on import example
@@ -48,3 +49,32 @@ def test_a_stage_is_given_what_the_one_before_printed(
     monkeypatch.setattr(module, name, stand_in)
     local_run.run(stage, "flight_delay", {"partition": "2013-04-01"}, given)
     assert calls == [told]
+
+
+def test_what_stages_use_is_of_one_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store_folder: Path) -> None:
+    from pipelines.problem import load_problem
+    from pipelines.usage.table import tries
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def assess(problem_name: str, partition: str) -> dict[str, str]:
+        return {"partition": partition}
+
+    def step(problem_name: str, assessed: dict[str, str]) -> None:
+        raise NothingToDo("it stays where it is")
+
+    for function in (assess, step):
+        monkeypatch.setattr(
+            sys.modules[function_of(f"release.{function.__name__}").__module__], function.__name__, function
+        )
+    for partition in ("2013-04-01", "2013-04-08"):
+        with pytest.raises(NothingToDo):
+            local_run.release("flight_delay", partition)
+    used = tries(load_problem("flight_delay"))
+    assert [(attempt.stage, attempt.partition, attempt.outcome) for attempt in used] == [
+        ("release.assess", "2013-04-01", "done"),
+        ("release.step", "2013-04-01", "skipped"),
+        ("release.assess", "2013-04-08", "done"),
+        ("release.step", "2013-04-08", "skipped"),
+    ]
+    assert len({attempt.run for attempt in used}) == 2

@@ -32,8 +32,9 @@ def doctor(
 ) -> None:
     """Say what is out of step: services, their folder, tables, manifests, ledger, versions; and the cure of each.
 
-    Nothing is written. What needs a service that is down is left out, and said to be: exits with 1 if anything is out
-    of step, with 4 if not all could be looked at.
+    Nothing is written, but what this machine has noted of the use of tasks (`evergreen cost`). What needs a service
+    that is down is left out, and said to be: exits with 1 if anything is out of step, with 4 if not all could be looked
+    at.
 
     Example:
         evergreen doctor
@@ -85,6 +86,10 @@ def vacuum(
     reports: Annotated[int | None, typer.Option(min=1, help="days; pages that are older go too; default: all stay")] = (
         None
     ),
+    runs: Annotated[
+        int | None,
+        typer.Option(min=1, help="days; what tasks used in months that ended earlier goes too; default: all stays"),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go, and let it stay")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -105,10 +110,10 @@ def vacuum(
 
     load_environment()
     problem = load_problem(problem_name)
-    pages = None if reports is None else timedelta(days=reports)
+    pages, used = (None if days is None else timedelta(days=days) for days in (reports, runs))
     gone = []
     with working(f"{problem_name}: looking for what nobody needs", quiet=as_json, tells_steps=False) as work:
-        for leftover in leftovers(problem, time.time(), timedelta(days=older_than), pages):
+        for leftover in leftovers(problem, time.time(), timedelta(days=older_than), pages, used):
             work.step(leftover.where)
             if not dry_run:
                 leftover.remove()

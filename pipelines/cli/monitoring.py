@@ -72,6 +72,7 @@ def _replay(
     from pipelines.policies.replay import COST_AWARE, compared, ranges
     from pipelines.policies.replay import replay as play
     from pipelines.policies.table import decisions, summary
+    from pipelines.usage.trainings import priced
 
     if problem.partitions.by_delivery:
         raise ConfigError(
@@ -79,6 +80,7 @@ def _replay(
             where="evergreen decide --replay",
             cure="look at what was decided: leave out --replay; to compare policies cut rows by a time",
         )
+    policy = priced(problem, policy)
     problem = with_policy(problem, policy)
     history = History(problem, _candidate(problem, candidate))
     begin, end = ranges(problem, history.partitions, first, last)

@@ -66,6 +66,10 @@ class State(Result):
     verdict: str | None
     """Of the newest partition that was monitored."""
     reason: str | None
+    cost_a_partition: float | None
+    """On average of the newest; null: nobody has counted it."""
+    currency: str | None
+    """Of the cost."""
 
 
 class ServedVersion(Result):
@@ -217,6 +221,8 @@ class Option(Result):
     """Of the gain's interval."""
     high: float | None = None
     cost: float
+    cost_from: str = ""
+    """Where a measured cost comes from; empty: the policy says what it is."""
     why_not: str = ""
     """Why it was not taken; empty: it was."""
     window_from: str | None = None
@@ -346,11 +352,70 @@ class Archive(Result):
     """Of the files; the archive is a little larger."""
 
 
+class CostSum(Result):
+    """Tries of tasks, and what they came to together."""
+
+    name: str
+    """A DAG, a partition, or a run with its DAG."""
+    began: datetime
+    tries: int
+    failed: int
+    killed: int
+    wall_s: float
+    cpu_s: float
+    """With child processes."""
+    peak_bytes: int
+    """The most that one of them held."""
+    requests: int
+    """To the store."""
+    cost: float
+
+
+class KilledTry(Result):
+    """A try that was ended from without."""
+
+    stage: str
+    run: str
+    try_number: int
+    partition: str | None
+    host: str
+    started: datetime
+    wall_s: float
+    """Until it was last heard of, as are all its numbers."""
+    cpu_s: float
+    peak_bytes: int
+    reason: str
+
+
+class Costs(Result):
+    """What a problem's tasks have used, and what that cost."""
+
+    problem: str
+    currency: str
+    prices: dict[str, float]
+    """By what they are of: cpu_hour, gib_hour, thousand_requests, gib_moved."""
+    cost: float
+    """Of all that was measured."""
+    partition: float | None
+    """From its ingest to its page, on average of the newest; null: none was scored by itself."""
+    thousand_predictions: float | None
+    """All that their partitions took; null: none was made."""
+    thousand_predictions_all_in: float | None
+    """With trainings and labels."""
+    dags: list[CostSum]
+    partitions: list[CostSum]
+    """The newest."""
+    runs: list[CostSum]
+    """The newest."""
+    killed_tries: list[KilledTry]
+    """The newest."""
+
+
 class Leftover(Result):
     """Something that no registered version rests on, and that nobody has written to for long."""
 
     kind: str
-    """`table files`, `features`, `staging`, `model files`, `trial`, `unfinished run` or `reports`."""
+    """`table files`, `features`, `staging`, `model files`, `trial`, `unfinished run`, `reports` or `runs`."""
     where: str
     files: int
     bytes: int
@@ -377,6 +442,7 @@ RESULTS: dict[str, type[Result] | list[type[Result]]] = {
     "roll-back": Switched,
     "fall-back": Switched,
     "release": Releases,
+    "cost": Costs,
     "doctor": Examined,
     "vacuum": Vacuumed,
     "backup": Archive,

@@ -73,6 +73,8 @@ def _state(health: Health) -> State:
         missed=health.missed,
         verdict=judged.verdict if judged else None,
         reason=judged.reason if judged else None,
+        cost_a_partition=health.cost.per_partition if health.cost else None,
+        currency=health.cost.unit if health.cost else None,
     )
 
 
@@ -80,6 +82,7 @@ def _show(problem: Problem, health: Health) -> None:
     from rich.table import Table
 
     from pipelines import deliveries
+    from pipelines.html.wording import figure
 
     name, champion, judged = problem.name, health.champion, health.judged
     table = Table(title=name, show_header=False, title_justify="left")
@@ -97,5 +100,8 @@ def _show(problem: Problem, health: Health) -> None:
     if health.missed:
         table.add_row("missed", escape(health.missed))
     table.add_row("last verdict", escape(f"{judged.verdict}: {judged.reason}") if judged else "none yet")
+    if health.cost:
+        each = f"{figure(health.cost.per_partition)} {health.cost.unit}"
+        table.add_row("cost a partition", f"{escape(each)}; evergreen cost {name}")
     console.print(table)
     print_places(problem, judged.partition if judged else None)

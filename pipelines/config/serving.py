@@ -101,12 +101,24 @@ class Policy(Config):
         "and log_loss, of a regression for r2",
     )
     horizon_partitions: int = Field(8, ge=1, description="partitions for which an action is expected to pay")
-    costs: dict[Way, float] = Field(
-        COSTS, description="of acting, compute and risk together; what is not named here keeps its default"
+    costs: dict[Way, float | Literal["measured"]] = Field(
+        dict(COSTS),
+        description="of acting, compute and risk together; what is not named here keeps its default. measured, of a "
+        "training: what the last trainings cost by the project's prices; the default until one was measured",
     )
     prior_readings: float = Field(
         4, ge=0, description="measured partitions that 'no gain' counts for: one is noisy, and the next shares its rows"
     )
+
+    @property
+    def measured(self) -> list[Way]:
+        """Ways whose cost is what the last trainings of their kind cost."""
+        return [way for way, cost in self.costs.items() if cost == "measured"]
+
+    def cost(self, way: Way) -> float:
+        """Of acting so; of a cost that is to be measured the default, which holds until it was."""
+        cost = self.costs[way]
+        return COSTS[way] if cost == "measured" else cost
 
     @model_validator(mode="after")
     def _reachable(self) -> Policy:
@@ -116,9 +128,11 @@ class Policy(Config):
 
     @field_validator("costs")
     @classmethod
-    def _no_cost_is_negative(cls, value: dict[Way, float]) -> dict[Way, float]:
-        if below := [way for way, cost in value.items() if cost < 0]:
+    def _costs_are_costs(cls, value: dict[Way, float | Literal["measured"]]) -> dict[Way, float | Literal["measured"]]:
+        if below := [way for way, cost in value.items() if cost != "measured" and cost < 0]:
             raise ValueError(f"{', '.join(below)}: a cost is not below 0")
+        if untrained := [way for way, cost in value.items() if cost == "measured" and not way.trains]:
+            raise ValueError(f"{', '.join(untrained)}: only what a training costs is measured; give a number")
         return COSTS | value
 
     @field_validator("worth")

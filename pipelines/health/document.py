@@ -108,6 +108,21 @@ class Cost(Kept):
 
     per_partition: float
     unit: str
+    partitions: int = 1
+    """Of so many."""
+
+
+class StageUse(Kept):
+    """What a stage used when it last came to a good end, and how its tries of the newest month ended."""
+
+    stage: str
+    ended: datetime | None = None
+    """Of that try; None: there was none within a month."""
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_bytes: int = 0
+    outcomes: dict[str, int] = {}
+    """Tries by how they ended."""
 
 
 class Health(Kept):
@@ -142,6 +157,8 @@ class Health(Kept):
     """Partitions that were not ingested though their time has come, or not scored, and what does so."""
     cost: Cost | None = None
     """None: nobody has counted it."""
+    stages: tuple[StageUse, ...] = ()
+    """Those that ran within a month."""
 
     def newest(self, name: str) -> str | None:
         """The newest partition of a table."""

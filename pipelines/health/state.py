@@ -22,6 +22,7 @@ from pipelines.health.document import (
     Turn,
 )
 from pipelines.health.history import history_of
+from pipelines.health.used import cost_of, stages_of, tries_since
 from pipelines.metrics.metrics import METRICS
 from pipelines.problem import Problem
 from pipelines.release import ladder
@@ -49,6 +50,7 @@ def health_of(problem: Problem, now: datetime | None = None, history: History | 
     higher_is_better = METRICS[metric].higher_is_better
     gate = None if limit is None else limit.min if higher_is_better else limit.max
     releases = ladder.read(problem)
+    attempts = tries_since(problem, now)
     return Health(
         problem=problem.name,
         every=problem.partitions.every,
@@ -71,6 +73,8 @@ def health_of(problem: Problem, now: datetime | None = None, history: History | 
         lies_in_past=problem.partitions.is_past(now),
         next_due=_next_due(problem, reach["events"]),
         missed=_missed(problem, now, events),
+        cost=cost_of(attempts),
+        stages=stages_of(attempts),
     )
 
 

@@ -1,6 +1,7 @@
 """doctor: all that ought to agree, held against each other: the home, the services, and of each problem its records.
 
-Nothing is written. What needs a service that is down is left out, and said to be.
+Nothing is written, but what this machine has noted of tries that ended: of killed ones too, which say nothing of
+themselves. What needs a service that is down is left out, and said to be.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ def _records(problem: Problem, reach: Reach, now: float, tell: Tell, is_quick: b
             "manifests": partial(tables.manifests, problem, now),
             "events": partial(tables.events, problem),
             "ledger": partial(tables.ledger, problem),
+            "runs": partial(tables.runs, problem),
             "staging": partial(left.staging, problem, now, is_idle),
             "reports": partial(left.reports, problem, now, is_idle),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +16,7 @@ from pipelines import sql, store, summary
 from pipelines.artifacts import TABLES, TableName
 from pipelines.asof.as_known import holds_now
 from pipelines.asof.ingested import ingested
+from pipelines.errors import EvergreenError
 from pipelines.ingest.publish import identity
 from pipelines.ingest.validate import some
 from pipelines.maintenance.finding import Finding, Said, examined
@@ -23,6 +25,7 @@ from pipelines.paths import manifest_uri
 from pipelines.problem import Problem
 from pipelines.store.explained import explained
 from pipelines.store.tables import opened
+from pipelines.usage.table import write_noted
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -144,6 +147,18 @@ def ledger(problem: Problem) -> Iterator[Said]:
         what = f"decisions stand on the ledger more than once: {some([row['decision'] for row in twice])}"
         cure = "nothing reads the second one otherwise than the first; find out who wrote to the table by hand"
         yield Finding("decision twice", store.table_uri(problem, "ledger"), what, cure)
+
+
+def runs(problem: Problem) -> Iterator[Said]:
+    """Whether each try of a task is there once, once those are that this machine has noted."""
+    with suppress(EvergreenError):  # who may only read is told of what is there
+        write_noted(problem)
+    text = "SELECT id FROM r GROUP BY 1 HAVING count(*) > 1 ORDER BY 1"
+    twice = sql.query(text, {"r": store.dataset(problem, "runs")})["id"].to_pylist()
+    if twice:
+        what = f"tries stand in runs more than once: {some(twice)}"
+        cure = "what they cost counts twice; find out who wrote to the table by hand"
+        yield Finding("try twice", store.table_uri(problem, "runs"), what, cure)
 
 
 def _twice(problem: Problem) -> Iterator[Said]:

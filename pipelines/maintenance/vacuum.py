@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
 from pipelines import store, tracking
-from pipelines.artifacts import TABLES
+from pipelines.artifacts import TABLES, table_schema
 from pipelines.maintenance.pins import Pins, pins
 from pipelines.problem import Problem
 from pipelines.store.staging import DONE
@@ -26,21 +26,24 @@ class Leftover(NamedTuple):
     """Something that nobody needs."""
 
     kind: str
-    """table files, features, staging, model files, trial, unfinished run or reports"""
+    """table files, features, staging, model files, trial, unfinished run, reports or runs"""
     where: str
     files: int
     bytes: int
     reason: str
-    remove: Callable[[], None]
+    remove: Callable[[], object]
 
 
-def leftovers(problem: Problem, now: float, older_than: timedelta, reports: timedelta | None) -> Iterator[Leftover]:
+def leftovers(
+    problem: Problem, now: float, older_than: timedelta, reports: timedelta | None, runs: timedelta | None = None
+) -> Iterator[Leftover]:
     """All that may go, and how to make it go.
 
     Args:
         now: Unix seconds.
         older_than: nothing that is younger is among it.
         reports: pages that are older are among it; None: all pages stay.
+        runs: months of `runs` that ended longer ago are among it; None: all stay.
 
     Raises:
         DataError: a lineage cannot be read, so nobody knows what it pins.
@@ -52,6 +55,8 @@ def leftovers(problem: Problem, now: float, older_than: timedelta, reports: time
     yield from _runs(problem, pinned, before)
     if reports is not None:
         yield from _reports(problem, now - reports.total_seconds(), reports)
+    if runs is not None:
+        yield from _months(problem, now - runs.total_seconds(), runs)
 
 
 def _table_files(problem: Problem, pinned: Pins, older_than: timedelta) -> Iterator[Leftover]:
@@ -132,6 +137,18 @@ def _reports(problem: Problem, before: float, older_than: timedelta) -> Iterator
             yield _leftover("reports", uri, files, reason, partial(store.delete_folder, uri))
 
 
+def _months(problem: Problem, before: float, older_than: timedelta) -> Iterator[Leftover]:
+    """Rows of `runs`: their files are table files from then on, and go as those do."""
+    nothing = table_schema(problem, "runs").empty_table()
+    for month in store.partition_keys(problem, "runs"):
+        following = datetime.fromisoformat(f"{month}-01T00:00:00+00:00") + timedelta(days=31)
+        if following.replace(day=1).timestamp() < before:
+            uri = f"{store.table_uri(problem, 'runs')}/month={month}"
+            remove = partial(store.write_table, problem, "runs", nothing, [month])
+            reason = f"what tasks used, of more than {_days(older_than)} ago"
+            yield _leftover("runs", uri, store.listing(uri), reason, remove)
+
+
 def _grouped(folder: str, depth: int) -> dict[str, list[store.Stored]]:
     """The files below a folder, by what lies `depth` steps below it."""
     grouped: dict[str, list[store.Stored]] = defaultdict(list)
@@ -141,7 +158,9 @@ def _grouped(folder: str, depth: int) -> dict[str, list[store.Stored]]:
     return dict(grouped)
 
 
-def _leftover(kind: str, uri: str, files: Iterable[store.Stored], reason: str, remove: Callable[[], None]) -> Leftover:
+def _leftover(
+    kind: str, uri: str, files: Iterable[store.Stored], reason: str, remove: Callable[[], object]
+) -> Leftover:
     sizes = [file.size for file in files]
     return Leftover(kind, uri, len(sizes), sum(sizes), reason, remove)
 

@@ -139,7 +139,7 @@ def _play(
         if action == Action.QUARANTINE:
             state.held.append(partition)
         if action in policy.costs:
-            paid += policy.costs[action]
+            paid += policy.cost(action)
             recipe = made(history, state, decision, partition)
             if action.trains:
                 state.asked.append(partition)

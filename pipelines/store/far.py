@@ -28,7 +28,7 @@ from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import FileSystem, PyFileSystem
 
 from pipelines.errors import DataError, TransientError
-from pipelines.store import objects
+from pipelines.store import objects, traffic
 from pipelines.store.address import storage_options
 from pipelines.store.copies import LogCopies, RowCopies, log_name
 from pipelines.store.files import kept
@@ -87,7 +87,9 @@ class TableFiles(DeltaStorageHandler):  # type: ignore[misc]
         self._copies = RowCopies(uri)
 
     def open_input_file(self, path: str) -> pa.NativeFile:
-        if self._sizes.get(path, WHOLE_BYTES + 1) > WHOLE_BYTES:
+        size = self._sizes.get(path, WHOLE_BYTES + 1)
+        if size > WHOLE_BYTES:
+            traffic.count(requests=1, bytes_read=size)  # at least one, and at most so many bytes
             return super().open_input_file(path)
         return pa.BufferReader(self._kept.get(f"{self._uri}/{path}", lambda: self._fetch(path)))
 

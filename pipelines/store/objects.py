@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipelines.errors import TransientError
+from pipelines.store import traffic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +52,7 @@ def read(uri: str) -> bytes:
                 if not left:
                     raise
             else:
+                traffic.count(bytes_read=len(content))
                 return content
     raise AssertionError("unreachable")
 
@@ -70,7 +72,9 @@ def write(uri: str, content: bytes, is_new: bool = False) -> str:
     bucket, key = _parts(uri)
     condition = {"IfNoneMatch": "*"} if is_new else {}
     with _as_os_errors():
-        return str(_client().put_object(Bucket=bucket, Key=key, Body=content, **condition)["ETag"])
+        etag = str(_client().put_object(Bucket=bucket, Key=key, Body=content, **condition)["ETag"])
+    traffic.count(bytes_written=len(content))
+    return etag
 
 
 def upload(path: Path, uri: str) -> None:
@@ -80,6 +84,7 @@ def upload(path: Path, uri: str) -> None:
     bucket, key = _parts(uri)
     with _as_os_errors():
         _client().upload_file(str(path), bucket, key, Config=TransferConfig(max_concurrency=CONNECTIONS))
+    traffic.count(bytes_written=path.stat().st_size)
 
 
 def delete(uri: str) -> None:
@@ -155,7 +160,14 @@ def _client_of(process: int, endpoint: str, region: str, *keys: str) -> Any:
         response_checksum_validation="when_required",
     )
     session = boto3.Session()  # the one that boto3 has is not to be used by two threads at once
-    return session.client("s3", endpoint_url=endpoint or None, region_name=region or "us-east-1", config=config)
+    client = session.client("s3", endpoint_url=endpoint or None, region_name=region or "us-east-1", config=config)
+    client.meta.events.register("before-send.s3", _count_request)
+    return client
+
+
+def _count_request(**_: Any) -> None:
+    """Called by the client for each request that it sends, repeated ones too."""
+    traffic.count(requests=1)
 
 
 @cache

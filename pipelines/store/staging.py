@@ -15,7 +15,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from pipelines.errors import DataError
-from pipelines.store import files, objects
+from pipelines.store import files, objects, traffic
 from pipelines.store.address import is_far
 from pipelines.store.explained import explained
 from pipelines.store.reading import WHOLE_BYTES, bounded
@@ -95,14 +95,17 @@ def _write_files(uri: str, batches: Iterator[pa.RecordBatch], schema: pa.Schema)
             system.create_dir(path, recursive=True)
         while not is_over:
             name = f"{path}/{part:05}.arrow"
-            with system.open_output_stream(name) as stream, pa.ipc.new_file(stream, schema, options=FORMAT) as writer:
-                end = count + FILE_ROWS
-                while count < end and not is_over:
-                    batch = next(batches, None)
-                    is_over = batch is None
-                    if batch is not None:
-                        writer.write_batch(batch)
-                        count += batch.num_rows
+            with system.open_output_stream(name) as stream:
+                with pa.ipc.new_file(stream, schema, options=FORMAT) as writer:
+                    end = count + FILE_ROWS
+                    while count < end and not is_over:
+                        batch = next(batches, None)
+                        is_over = batch is None
+                        if batch is not None:
+                            writer.write_batch(batch)
+                            count += batch.num_rows
+                if is_far(uri):
+                    traffic.count(requests=1, bytes_written=stream.tell())  # at least one request
             part += 1
     return count
 
@@ -117,9 +120,12 @@ def _files(uri: str) -> list[ds.Dataset]:
         return [ds.FileSystemDataset([form.make_fragment(buffer)], pa.ipc.open_file(small).schema, form)]
     system, path = _located(uri)
     with explained(uri):
-        names = sorted(info.path for info in system.get_file_info(FileSelector(path, allow_not_found=True)))
+        infos = system.get_file_info(FileSelector(path, allow_not_found=True))
+        names = sorted(info.path for info in infos)
         if not names:
             raise DataError("nothing is staged here", where=uri, cure="clear the run from its first task on")
+        if is_far(uri):  # a listing, and at least one request a file
+            traffic.count(requests=1 + len(names), bytes_read=sum(info.size for info in infos))
         return [ds.dataset(names, filesystem=system, format="ipc")]
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from pipelines.artifacts import TABLES, TableName, table_schema
 from pipelines.errors import DataError, EvergreenError, TransientError
+from pipelines.sql import is_among
 from pipelines.store.address import is_far, table_uri
 from pipelines.store.explained import explained
 from pipelines.store.reading import bounded
@@ -113,6 +114,8 @@ def write_table(
 def append_once(problem: Problem, name: TableName, rows: pa.Table, key: str) -> bool:
     """Append rows whose `key` the table does not hold yet; whether any was new. Safe to repeat.
 
+    A key is of one partition ever: it is looked for in those of `rows`.
+
     Raises:
         TransientError: other writers came first, each time it was tried.
     """
@@ -136,7 +139,10 @@ def _append_once(table: Table, rows: pa.Table, key: str, partition_by: str) -> b
     """The commit fails if there is any since the rows that were looked through."""
     there = table.dataset()
     if there is not None:
-        known = there.to_table(columns=[key], filter=pc.field(key).isin(rows[key].combine_chunks()))
+        is_wanted = pc.field(key).isin(rows[key].combine_chunks()) & is_among(
+            partition_by, rows[partition_by].to_pylist()
+        )
+        known = there.to_table(columns=[key], filter=is_wanted)
         rows = rows.filter(pc.invert(pc.is_in(rows[key], value_set=known[key].combine_chunks())))
     if not rows.num_rows:
         return False

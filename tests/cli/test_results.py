@@ -36,6 +36,7 @@ def test_every_command_that_reports_something_says_in_json_what_is_documented() 
         ("status", ["status", "flight_delay"]),
         ("status --on", ["status", "flight_delay", "--on", "2013-05-20"]),
         ("release", ["release", "flight_delay"]),
+        ("cost", ["cost", "flight_delay"]),
         ("decide", ["decide", "flight_delay"]),
         ("quarantine list", ["quarantine", "list", "flight_delay"]),
         ("quarantine hold", ["quarantine", "hold", *WEEK]),

@@ -12,10 +12,10 @@ import pytest
 
 from benchmarks.health import filled
 from pipelines import ledger, local_run, quarantine, stages, store
-from pipelines.errors import GateFailed, NothingToDo, NoTraining, ServiceUnavailable
+from pipelines.errors import ConfigError, GateFailed, NothingToDo, NoTraining, ServiceUnavailable
 from pipelines.handoffs.releases import Assessed
 from pipelines.health import kept
-from pipelines.health.document import Health, History
+from pipelines.health.document import Cost, Health, History
 from pipelines.health.history import history_of
 from pipelines.health.kept import keep, kept_or_derived
 from pipelines.health.shelf import HEALTH, Shelf, kept_uri
@@ -23,6 +23,8 @@ from pipelines.health.state import health_of
 from pipelines.paths import version_uri
 from pipelines.problem import Problem
 from pipelines.release import ladder
+from pipelines.usage import Outcome, Try
+from pipelines.usage.table import append
 from tests.conftest import ToyProblem
 from tests.release.under_release import DAYS, START
 from tests.test_summary import BEGAN, kettle, promoted
@@ -231,3 +233,40 @@ def test_a_store_that_cannot_be_written_stops_neither_a_stage_nor_a_reader(
     kept.try_to_keep(problem.name)
     health = kept_or_derived(problem)
     assert health.problem == problem.name and health.derived > datetime.now(UTC) - timedelta(minutes=1)
+
+
+def test_what_a_partition_costs_and_what_its_stages_used_of_late(
+    toy: ToyProblem, store_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(store_folder.parent))
+    problem, old = toy(), START - timedelta(days=40)
+
+    def attempt(name: str, stage: str, began: datetime, cpu_s: float, outcome: Outcome = "done") -> Try:
+        about: dict[str, Any] = {"run": "r", "host": "h", "partition": "2024-01-01", "wall_s": 1.0, "peak_bytes": 7}
+        return Try(id=name, stage=stage, started_time=began, cpu_s=cpu_s, outcome=outcome, **about)
+
+    assert (health_of(problem, START).cost, health_of(problem, START).stages) == (None, ())
+    append(
+        problem,
+        [
+            attempt("old", "score.publish", old, 99),
+            attempt("first", "score.publish", START - timedelta(days=2), 900),
+            attempt("killed", "monitor.report", START - timedelta(days=1), 1800, "killed"),
+            attempt("again", "monitor.report", START - timedelta(hours=2), 900),
+        ],
+    )
+    health = health_of(problem, START)
+    assert health.cost is not None
+    assert health.cost == Cost(per_partition=health.cost.per_partition, unit="USD", partitions=1)
+    assert health.cost.per_partition == pytest.approx(0.04)
+    assert [(used.stage, used.cpu_s, used.peak_bytes, used.outcomes) for used in health.stages] == [
+        ("monitor.report", 900, 7, {"killed": 1, "done": 1}),
+        ("score.publish", 900, 7, {"done": 1}),
+    ]
+    assert Health.model_validate_json(health.model_dump_json()) == health
+    monkeypatch.setattr("pipelines.health.used.load_prices", wrong_prices)
+    assert health_of(problem, START).cost is None
+
+
+def wrong_prices() -> None:
+    raise ConfigError("no prices")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -63,6 +64,23 @@ def test_a_result_leaves_its_verdict_and_its_facts(context: dict[str, Any]) -> N
     assert context["outlet_events"][asset].extra == {"verdict": "label shift", "reason": "rate .24 to .31", "rows": 98}
 
 
+@pytest.mark.parametrize(("index", "part"), [(-1, None), (2, "2")])
+def test_a_try_is_measured_as_airflow_names_it(
+    context: dict[str, Any], store_folder: Path, monkeypatch: pytest.MonkeyPatch, index: int, part: str | None
+) -> None:
+    from pipelines.problem import load_problem
+    from pipelines.usage.table import tries
+
+    monkeypatch.setattr("tempfile.tempdir", str(store_folder.parent))
+    context["ti"].map_index = index
+    with running(context), pytest.raises(AirflowFailException):
+        raises(GateFailed("AUC 0.61 < 0.67", where="gate", cure="compare the runs"))()
+    (attempt,) = tries(load_problem("flight_delay"))
+    about = (attempt.stage, attempt.run, attempt.try_number, attempt.partition, attempt.part)
+    assert about == ("train.gate", "manual__1", 2, "2013-04-01", part)
+    assert (attempt.outcome, attempt.reason) == ("failed", "GateFailed")
+
+
 def test_the_last_word_is_the_message(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         last_word({"exception": AirflowFailException("what\n  next:  this")})
@@ -106,7 +124,16 @@ def context() -> dict[str, Any]:
     asset = Asset("flight_delay/retrain_request")
     pushed: dict[str, str] = {}
     return {
-        "ti": SimpleNamespace(pushed=pushed, xcom_push=pushed.__setitem__),
+        "ti": SimpleNamespace(
+            pushed=pushed,
+            xcom_push=pushed.__setitem__,
+            dag_id="flight_delay.train",
+            task_id="gate",
+            run_id="manual__1",
+            map_index=-1,
+            try_number=2,
+        ),
+        "dag_run": run("2013-04-01"),
         "task": SimpleNamespace(outlets=[asset]),
         "outlet_events": {asset: SimpleNamespace(extra=None)},
     }

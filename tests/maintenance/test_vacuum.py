@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,12 +15,14 @@ from typer.testing import CliRunner
 from pipelines import local_run, store, tracking
 from pipelines.cli.app import app
 from pipelines.errors import DataError
-from pipelines.maintenance.pins import pins
-from pipelines.maintenance.vacuum import leftovers
+from pipelines.maintenance.pins import Pins, pins
+from pipelines.maintenance.vacuum import Leftover, leftovers
 from pipelines.paths import train_staging_uri, version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release.reproduce import reproduce
 from pipelines.release.versions import version_lineage
+from pipelines.usage import Try
+from pipelines.usage.table import append, tries
 from tests.conftest import ToyProblem
 from tests.stages.conftest import HISTORY, WEEKS
 from tests.stages.conftest import after as after
@@ -120,3 +123,28 @@ def test_the_command_says_what_would_go(loop_after: Callable[..., str], monkeypa
     assert said.exit_code == 0 and "staging/train/gone" in said.output and "without --dry-run it does" in said.output
     assert "are gone" in run(app, ["vacuum", loop]).output
     assert run(app, ["vacuum", loop]).output.strip() == "nothing that could go"
+
+
+def test_months_of_what_tasks_used_go_once_they_have_ended_long_ago(
+    toy: ToyProblem, store_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(store_folder.parent))
+    monkeypatch.setattr("pipelines.maintenance.vacuum.pins", lambda _: Pins({}, set()))
+    monkeypatch.setattr("pipelines.maintenance.vacuum._runs", lambda *_: iter(()))
+    problem, now = toy(), datetime(2026, 11, 30, tzinfo=UTC)
+    for month in (8, 9, 11):
+        began = datetime(2026, month, 30, tzinfo=UTC)
+        append(problem, [Try(id=str(month), stage="score.plan", run="r", host="h", started_time=began, outcome="done")])
+
+    def gone(days: int | None) -> list[Leftover]:
+        runs = None if days is None else timedelta(days=days)
+        found = leftovers(problem, now.timestamp(), timedelta(days=1), None, runs)
+        return [leftover for leftover in found if leftover.kind == "runs"]
+
+    assert gone(None) == gone(365) == []
+    assert [leftover.where[-7:] for leftover in gone(61)] == ["2026-08"], "September ended 60 days ago"
+    for leftover in gone(59):
+        assert leftover.files == 1 and leftover.bytes > 0
+        leftover.remove()
+    assert [attempt.id for attempt in tries(problem)] == ["11"]
+    assert gone(59) == []

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
+
 from pipelines.config import Action, Policy, Way
+from pipelines.config.base import is_empty
 from pipelines.monitoring.diagnose.finding import Diagnosis, Kind
 from pipelines.profiles.column import Frozen
 
@@ -19,15 +22,26 @@ class Option(Frozen):
     """A way to act. `gain`: expected over the horizon, in the unit of `cost`, with its interval; None: not measured.
 
     `why_not`: why it was not taken; empty: it was. `window_from`: first partition that a training should learn from.
+    `cost_from`: where the cost comes from; empty, and left out of what is kept: from the policy.
     """
 
     action: Way
     cost: float
+    cost_from: str = Field("", exclude_if=is_empty)
     gain: float | None = None
     low: float | None = None
     high: float | None = None
     why_not: str = ""
     window_from: str | None = None
+
+    @property
+    def priced(self) -> str:
+        """The cost in a sentence.
+
+        >>> Option(action="retrain", cost=0.04).priced, Option(action="retrain", cost=2, cost_from="measured").priced
+        ('costs 0.04', 'costs 2 (measured)')
+        """
+        return f"costs {self.cost:.3g}{f' ({self.cost_from})' if self.cost_from else ''}"
 
     @property
     def net(self) -> float | None:
@@ -135,7 +149,7 @@ def _by_gain(policy: Policy, diagnosis: Diagnosis, options: Sequence[Option], si
     best = worthy[0]
     gains = (
         f"{best.action.noun} is expected to gain {best.gain:.3g} over {_count(policy.horizon_partitions)} "
-        f"and costs {best.cost:.3g}"
+        f"and {best.priced}"
     )
     verdict: Kind | None = None if diagnosis.findings else "staleness"
     return _decision(diagnosis, best.action, [*clauses, gains], judged, best.window_from, verdict)
@@ -151,7 +165,7 @@ def _is_open(policy: Policy, option: Option, situation: Situation, alarm: bool) 
         times = "once" if situation.continued == 1 else f"{situation.continued} times"
         return f"the champion was continued {times}: from scratch is due"
     if option.gain <= option.cost:
-        return f"expected to gain {option.gain:.3g}, and costs {option.cost:.3g}"
+        return f"expected to gain {option.gain:.3g}, and {option.priced}"
     return None
 
 

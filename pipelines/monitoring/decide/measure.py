@@ -3,7 +3,7 @@ a version that the store knows and for one that is replayed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -52,12 +52,14 @@ def weigh(
     *,
     since: str | None = None,
     is_training: bool = False,
+    costs: Mapping[Way, tuple[float, str]] | None = None,
 ) -> Weighed:
     """Measure what each way to act would have gained, and let the policy of `served.problem` choose.
 
     Args:
         since: first partition of a concept drift, from which alone a training may be better; None: of none.
         is_training: a training is running, or waits for its turn.
+        costs: of the ways whose cost the policy wants measured, as `options` takes them.
     """
     policy = served.problem.monitoring.policy
     if diagnosis.is_empty:
@@ -73,6 +75,7 @@ def weigh(
         ages(served),
         is_alarm(policy, diagnosis),
         unmeasured,
+        costs,
     )
     return Weighed(decide(policy, diagnosis, considered, now), new)
 

@@ -21,6 +21,7 @@ def options(
     ages: Mapping[Way, int],
     alarm: bool,
     unmeasured: Mapping[Way, str] | None = None,
+    costs: Mapping[Way, tuple[float, str]] | None = None,
 ) -> tuple[Option, ...]:
     """Each way with its expected gain over the horizon: a gain per partition, times `policy.horizon_partitions`.
 
@@ -34,16 +35,23 @@ def options(
         readings: of labelled partitions, any order, any version.
         ages: of retrain, partitions since the version was trained from scratch; of continue, since it last learnt.
         unmeasured: ways of which nothing can be known, and why.
+        costs: of the ways whose cost the policy wants measured, what it is, and where that comes from.
     """
     considered = []
     for way in WAYS:
         of_way = [reading for reading in readings if reading.way == way and reading.window_from is None]
         of_way.sort(key=lambda reading: reading.partition)
-        cost, reason = policy.costs[way], (unmeasured or {}).get(way)
+        cost, source = (costs or {}).get(way, (policy.cost(way), ""))
+        reason = (unmeasured or {}).get(way)
         own = [reading for reading in of_way if reading.version == version][-policy.of_last :]
         if reason or not (own if way.needs_alarm else of_way):
             considered.append(
-                Option(action=way, cost=cost, why_not=reason or "no labelled partition to measure it on yet")
+                Option(
+                    action=way,
+                    cost=cost,
+                    cost_from=source,
+                    why_not=reason or "no labelled partition to measure it on yet",
+                )
             )
             continue
         per_partition, error, freedom = (
@@ -54,7 +62,15 @@ def options(
         gain, width = per_partition * policy.horizon_partitions, error * policy.horizon_partitions * _t(freedom)
         window = _window(readings, version) if way == Action.RETRAIN else None
         considered.append(
-            Option(action=way, cost=cost, gain=gain, low=gain - width, high=gain + width, window_from=window)
+            Option(
+                action=way,
+                cost=cost,
+                cost_from=source,
+                gain=gain,
+                low=gain - width,
+                high=gain + width,
+                window_from=window,
+            )
         )
     return tuple(considered)
 

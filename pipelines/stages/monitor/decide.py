@@ -25,6 +25,7 @@ def decide(problem_name: str, explained: Explained, trainings: int = 0) -> Decid
     from pipelines.monitoring.decide.measure import weigh
     from pipelines.monitoring.decide.weighing import Weighing
     from pipelines.stages.monitor.past import Past
+    from pipelines.usage.trainings import costings
 
     problem = problem_of(problem_name, explained)
     diagnosis = evidence.read(Diagnosis, explained.diagnosis)
@@ -34,6 +35,7 @@ def decide(problem_name: str, explained: Explained, trainings: int = 0) -> Decid
         _earlier(problem, explained.partition),
         since=explained.since if "concept drift" in diagnosis.kinds else None,
         is_training=trainings > 0,
+        costs=costings(problem, problem.monitoring.policy),
     )
     weighing = Weighing(options=decision.options, readings=tuple(readings))
     return Decided(

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.config import COSTS, Policy
-from pipelines.monitoring.decide.decide import Option
+from pipelines.monitoring.decide.decide import Option, Situation, decide
 from pipelines.monitoring.decide.options import KEPT_READINGS, options
 from pipelines.monitoring.decide.readings import Reading
+from pipelines.monitoring.diagnose.finding import Diagnosis
 
 
 def read(way: Any, number: int, value: float, age: int = 0, version: str = "1", **more: Any) -> Reading:
@@ -116,3 +117,25 @@ def test_gains_are_finite_and_lie_within_their_interval(
             if one.gain is not None and one.low is not None and one.high is not None:
                 assert np.isfinite([one.low, one.gain, one.high]).all()
                 assert one.low <= one.gain + 1e-9 and one.gain <= one.high + 1e-9
+
+
+def test_a_measured_cost_is_weighed_and_says_where_it_comes_from() -> None:
+    policy = Policy(prior_readings=0, costs={"retrain": "measured"})
+    weighed = options(policy, ageing(0.002), "1", both(10), alarm=False, costs={"retrain": (0.1, "measured in EUR")})
+    retrain = of("retrain", weighed)
+    assert (retrain.cost, retrain.cost_from) == (0.1, "measured in EUR")
+    decision = decide(policy, Diagnosis(findings=(), labelled=("a",), bad=()), weighed, Situation())
+    assert decision.action == "retrain"
+    assert decision.reason.endswith("is expected to gain 0.16 over 8 partitions and costs 0.1 (measured in EUR)")
+    dear = options(policy, ageing(0.002), "1", both(10), alarm=False, costs={"retrain": (0.2, "measured in EUR")})
+    (refused,) = (
+        way
+        for way in decide(policy, Diagnosis(findings=(), labelled=("a",), bad=()), dear, Situation()).options
+        if way.action == "retrain"
+    )
+    assert refused.why_not == "expected to gain 0.16, and costs 0.2 (measured in EUR)"
+
+
+def test_nothing_is_said_of_where_a_cost_of_the_policy_comes_from() -> None:
+    weighed = options(Policy(prior_readings=0), ageing(0.002), "1", both(10), alarm=False)
+    assert all("cost_from" not in way.model_dump() for way in weighed)
