@@ -9,6 +9,7 @@ import pytest
 from pipelines import local_run
 from pipelines.errors import NothingToDo
 from pipelines.handoffs.monitoring import Detected, Estimated, Explained
+from pipelines.handoffs.releases import Assessed
 from pipelines.stages import function_of
 from tests.handed_on import example
 
@@ -57,10 +58,10 @@ def test_what_stages_use_is_of_one_run(monkeypatch: pytest.MonkeyPatch, tmp_path
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
-    def assess(problem_name: str, partition: str) -> dict[str, str]:
-        return {"partition": partition}
+    def assess(problem_name: str, partition: str) -> Assessed:
+        return example(Assessed, partition=partition)
 
-    def step(problem_name: str, assessed: dict[str, str]) -> None:
+    def step(problem_name: str, assessed: Assessed) -> None:
         raise NothingToDo("it stays where it is")
 
     for function in (assess, step):
