@@ -210,13 +210,13 @@ def embedded_store() -> Iterator[dict[str, str]]:
     """The embedded object store alone, in EVERGREEN_HOME: the variables that its clients need."""
     from pipelines.embedded import object_store
     from pipelines.embedded.processes.home import default_home, load_secrets, only_supervisor, prepare
-    from pipelines.embedded.processes.ports import choose_ports
+    from pipelines.embedded.processes.ports import reserved_ports
     from pipelines.embedded.processes.supervisor import Supervisor
 
     home = default_home()
     prepare(home)
-    with only_supervisor(home):
-        supervisor, secrets, ports = Supervisor(home), load_secrets(home), choose_ports(home)
+    with only_supervisor(home), reserved_ports(home) as ports:
+        supervisor, secrets = Supervisor(home), load_secrets(home)
         try:
             object_store.start(supervisor, home, ports["store"], secrets, print)
             yield object_store.client_environment(ports["store"], secrets)

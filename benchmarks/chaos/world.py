@@ -17,7 +17,7 @@ import yaml
 from benchmarks.chaos.proxy import Proxy
 from pipelines.embedded import object_store, tracking
 from pipelines.embedded.processes.home import load_secrets, only_supervisor, prepare
-from pipelines.embedded.processes.ports import HOST, choose_ports
+from pipelines.embedded.processes.ports import HOST, reserved_ports
 from pipelines.embedded.processes.supervisor import Supervisor, end, marked
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +112,8 @@ def services(home: Path) -> Iterator[Proxy]:
     with ExitStack() as stack:
         stack.enter_context(only_supervisor(home))
         end(marked(home))  # of a run that was killed
-        supervisor, secrets, ports = Supervisor(home), load_secrets(home), choose_ports(home)
+        supervisor, secrets = Supervisor(home), load_secrets(home)
+        ports = stack.enter_context(reserved_ports(home))
         stack.callback(supervisor.stop)
         object_store.start(supervisor, home, ports["store"], secrets, print)
         store = object_store.client_environment(ports["store"], secrets)

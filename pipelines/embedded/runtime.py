@@ -24,7 +24,7 @@ from pipelines.embedded.processes.home import (
     supervisor_of,
     with_loopback,
 )
-from pipelines.embedded.processes.ports import HOST, choose_ports
+from pipelines.embedded.processes.ports import HOST, reserved_ports
 from pipelines.embedded.processes.supervisor import Progress, Stopped, Supervisor, end, marked
 from pipelines.errors import EvergreenError
 
@@ -94,7 +94,7 @@ class Embedded:
             supervisor = self._supervisor = Supervisor(self.home)
             self.is_new = not (self.home / "secrets.json").exists()
             self._secrets = load_secrets(self.home)
-            self._ports = choose_ports(self.home)
+            self._ports = self._resources.enter_context(reserved_ports(self.home))
             self._store = self._store_environment(progress)
             save_environment(self.home, self.environment())
             self._start_services(supervisor, progress)

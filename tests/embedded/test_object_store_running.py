@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from pipelines.embedded import Embedded, object_store
 from pipelines.embedded.processes.home import load_secrets, prepare
-from pipelines.embedded.processes.ports import choose_ports
+from pipelines.embedded.processes.ports import reserved_ports
 from pipelines.embedded.processes.supervisor import Supervisor, marked
 from pipelines.errors import ConfigError
 from tests.object_store import HOME, installed
@@ -43,7 +43,12 @@ class Store:
         prepare(home)
         (home / "object_store" / "venv").symlink_to(installed())
         self.secrets = load_secrets(home)
-        self.ports = choose_ports(home)
+        self.reserved = ExitStack()
+        self.choose_ports()
+
+    def choose_ports(self) -> None:
+        self.reserved.close()
+        self.ports = self.reserved.enter_context(reserved_ports(self.home))
 
     def start(self) -> None:
         self.supervisor = Supervisor(self.home)
@@ -101,7 +106,8 @@ def store(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.delenv("EVERGREEN_STORE_URI", raising=False)
     for name, value in store.environment.items():
         monkeypatch.setenv(name, value)
-    yield store
+    with store.reserved:
+        yield store
     store.stop()
     assert marked(home) == []
 
@@ -371,7 +377,7 @@ def test_a_store_of_four_processes_goes_on_as_one(store: Store) -> None:
     (etc / "rings").write_text(" ".join(map(str, before.values())))
     remembered = {**store.ports, **{f"store_{kind}": port for kind, port in before.items()}}
     (store.home / "ports.json").write_text(json.dumps(remembered))
-    store.ports = choose_ports(store.home)
+    store.choose_ports()
     assert store.ports.keys() == {"airflow", "mlflow", "store"}
     store.start()
     assert store.client().get_object(Bucket="evergreen", Key="key")["Body"].read() == b"kept"

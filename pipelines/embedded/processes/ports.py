@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -26,32 +29,35 @@ def is_free(port: int) -> bool:
         return True
 
 
-def choose_ports(home: Path) -> dict[str, int]:
-    """A port for each service, remembered in ports.json.
+@contextmanager
+def reserved_ports(home: Path) -> Iterator[dict[str, int]]:
+    """A port for each service, remembered in ports.json; meanwhile no other start of these services takes one of them.
 
-    EVERGREEN_AIRFLOW_PORT, EVERGREEN_MLFLOW_PORT and EVERGREEN_STORE_PORT force one.
+    A service listens seconds after its port was chosen, and not while it is started again: until then the port
+    is free to whoever tries it. EVERGREEN_AIRFLOW_PORT, EVERGREEN_MLFLOW_PORT and EVERGREEN_STORE_PORT force one.
 
     Raises:
         ConfigError: a forced port is taken, or is no port number.
     """
     path = home / "ports.json"
     last: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
-    chosen = {name: port for name in DEFAULTS if (port := _forced(name))}
-    for name, usual in DEFAULTS.items():
-        if name not in chosen:
-            chosen[name] = _first_free([last.get(name, usual), usual], taken=set(chosen.values()))
-    path.write_text(json.dumps(chosen, indent=1))
-    return chosen
+    with ExitStack() as reserved:
+        chosen = {name: port for name in DEFAULTS if (port := _forced(name, reserved))}
+        for name, usual in DEFAULTS.items():
+            if name not in chosen:
+                chosen[name] = _first_free([last.get(name, usual), usual], reserved)
+        path.write_text(json.dumps(chosen, indent=1))
+        yield chosen
 
 
-def _forced(name: str) -> int | None:
+def _forced(name: str, reserved: ExitStack) -> int | None:
     variable = f"EVERGREEN_{name.upper()}_PORT"
     text = os.environ.get(variable, "")
     if not text:
         return None
     if not text.isdecimal() or not 0 < int(text) < 2**16:
         raise ConfigError(f"{variable} is {text!r}", where="environment", cure="set it to a number from 1 to 65535")
-    if not is_free(int(text)):
+    if not _reserve(int(text), reserved):
         raise ConfigError(
             f"port {text}, which {variable} asks for, is taken by {holder(int(text))}",
             where=f"{HOST}:{text}",
@@ -60,16 +66,34 @@ def _forced(name: str) -> int | None:
     return int(text)
 
 
-def _first_free(wanted: list[int], taken: set[int]) -> int:
+def _first_free(wanted: list[int], reserved: ExitStack) -> int:
     for port in wanted:
-        if 0 < port < 2**16 and port not in taken and is_free(port):
+        if 0 < port < 2**16 and _reserve(port, reserved):
             return port
     while True:
         with socket.socket() as probe:
             probe.bind((HOST, 0))
             port = int(probe.getsockname()[1])
-        if port not in taken:
+        if _reserve(port, reserved):
             return port
+
+
+def _reserve(port: int, reserved: ExitStack) -> bool:
+    """Whether a port is free and nobody's who asks so; it is ours then, until `reserved` is closed or we end.
+
+    A name of Linux's abstract sockets goes with the process that holds it, and is seen by all accounts, as ports are.
+    """
+    with ExitStack() as stack:
+        if sys.platform == "linux":
+            lock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            try:
+                lock.bind(f"\0evergreen-port-{port}")
+            except OSError:
+                return False
+        if not is_free(port):
+            return False
+        reserved.enter_context(stack.pop_all())
+        return True
 
 
 def holder(port: int) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from pipelines.embedded.processes import ports
-from pipelines.embedded.processes.ports import DEFAULTS, HOST, choose_ports, holder, is_free
+from pipelines.embedded.processes.ports import DEFAULTS, HOST, holder, is_free, reserved_ports
 from pipelines.errors import ConfigError
 
 
@@ -22,6 +25,11 @@ def taken() -> Iterator[int]:
         listener.bind((HOST, 0))
         listener.listen()
         yield listener.getsockname()[1]
+
+
+def choose_ports(home: Path) -> dict[str, int]:
+    with reserved_ports(home) as chosen:
+        return chosen
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +85,38 @@ def test_a_forced_port_must_be_a_number(tmp_path: Path, monkeypatch: pytest.Monk
         choose_ports(tmp_path)
 
 
-def test_holder_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    port = ports._first_free([], taken=set())
-    assert is_free(port)
+def test_two_homes_that_start_before_anything_listens_have_ports_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    with reserved_ports(tmp_path / "first") as first, reserved_ports(tmp_path / "second") as second:
+        assert first == DEFAULTS and all(map(is_free, first.values())), "nothing listens yet"
+        assert set(first.values()).isdisjoint(second.values())
+        monkeypatch.setenv("EVERGREEN_MLFLOW_PORT", str(second["store"]))
+        with pytest.raises(ConfigError, match="is taken by another process"):
+            choose_ports(tmp_path)
+    monkeypatch.delenv("EVERGREEN_MLFLOW_PORT")
+    assert choose_ports(tmp_path) == DEFAULTS, "they are free again"
+    assert choose_ports(tmp_path / "second") == second, "and remembered"
+
+
+def test_a_reservation_holds_in_other_processes_and_goes_with_its_own(tmp_path: Path) -> None:
+    code = "import pathlib, sys; from pipelines.embedded.processes.ports import *\n"
+    code += "with reserved_ports(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+    variables = {f"EVERGREEN_{name.upper()}_PORT": str(port) for name, port in DEFAULTS.items()}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=os.environ | variables, stdin=pipe, stdout=pipe) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"\n"
+        assert set(choose_ports(tmp_path).values()).isdisjoint(DEFAULTS.values())
+        other.kill()
+    (tmp_path / "ports.json").unlink()
+    assert choose_ports(tmp_path) == DEFAULTS
+
+
+def test_holder_of_nothing() -> None:
+    with ExitStack() as reserved:
+        port = ports._first_free([], reserved)
+        assert is_free(port)
     assert holder(port) == "another process"
