@@ -23,7 +23,7 @@ from tempfile import mkdtemp
 from typing import IO, NamedTuple
 
 from pipelines.embedded.object_store import refuse_without_attributes
-from pipelines.embedded.processes.home import only_supervisor, supervisor_of
+from pipelines.embedded.processes.home import only_supervisor, require_room, supervisor_of
 from pipelines.embedded.processes.supervisor import marked
 from pipelines.errors import ConfigError, DataError
 
@@ -57,7 +57,7 @@ def back_up(home: Path, archive: Path, tell: Tell = lambda step: None) -> Kept:
     with only_supervisor(home), _new_file(archive) as stream:
         paths = [*_walk(home)]
         sizes = sum(path.lstat().st_size for path in paths if path.is_file())
-        _require_room(archive.parent, sizes)
+        require_room(archive.parent, sizes, "what is to be written takes")
         kept = Kept(sum(path.is_file() for path in paths), sizes)
         head = {"format": FORMAT, "made": datetime.now(UTC).isoformat(), "home": str(home), **kept._asdict()}
         hashes: dict[str, str] = {}
@@ -125,16 +125,6 @@ def _require_home(home: Path, archive: Path) -> None:
     if archive.resolve().is_relative_to(home):
         raise ConfigError("the file would be part of itself", where=str(archive), cure=f"name one outside of {home}")
     refuse_without_attributes(home)
-
-
-def _require_room(folder: Path, size: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise ConfigError(
-            f"{size / 2**30:.2f} GiB are to be written, and {free / 2**30:.2f} are free",
-            where=str(folder),
-            cure="free some space, or take a folder on another disk",
-        )
 
 
 @contextmanager
@@ -305,7 +295,7 @@ def _head(archive: Path, folder: Path, name: str, content: IO[bytes] | None) -> 
             where=str(archive),
             cure="restore it with the Evergreen that has made it, or a newer one",
         )
-    _require_room(folder, int(head["bytes"]))
+    require_room(folder, int(head["bytes"]), "what is to be written takes")
     return head
 
 

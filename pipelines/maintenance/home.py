@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.embedded.object_store import refuse_without_attributes
-from pipelines.embedded.processes.home import MIN_FREE_BYTES
+from pipelines.embedded.processes.home import MIN_FREE_BYTES, WHO_WANTS, shortage
 from pipelines.errors import ConfigError
 from pipelines.maintenance.finding import Finding, Said
 
@@ -67,12 +66,10 @@ def attributes(home: Path) -> Iterator[Said]:
 
 def disk(home: Path) -> Iterator[Said]:
     """Whether there is room for what the services and the tasks write."""
-    for folder, least, why in (
-        (home, MIN_FREE_BYTES, "the embedded services want"),
+    for folder, least, who_wants in (
+        (home, MIN_FREE_BYTES, WHO_WANTS),
         (Path(tempfile.gettempdir()), LEAST_TEMPORARY_BYTES, "tasks want, for what does not fit in memory,"),
     ):
-        free = shutil.disk_usage(folder).free if folder.exists() else least
-        if free < least:
-            what = f"only {free / 2**30:.2f} GiB are free, and {why} {least / 2**30:.1f}"
+        if folder.exists() and (what := shortage(folder, least, who_wants)):
             cure = "free some space; `evergreen vacuum PROBLEM --dry-run` says what Evergreen could do without"
             yield Finding("disk nearly full", str(folder), what, cure)

@@ -140,7 +140,7 @@ def test_what_is_refused(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(ConfigError, match="no such file"):
         restore(tmp_path / "none.tar", tmp_path / "restored")
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
-    with pytest.raises(ConfigError, match="GiB are to be written"):
+    with pytest.raises(ConfigError, match="what is to be written takes"):
         restore(archive, tmp_path / "restored")
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from pipelines.errors import ConfigError
 
 MIN_FREE_BYTES = 2 * 2**30
+WHO_WANTS = "the embedded services want"
 LOGS_KEPT_BYTES = 20 * 2**20
 
 # The variable that says where a service is, and how the names of the others begin that belong to it.
@@ -62,12 +63,30 @@ def prepare(home: Path) -> None:
             where=str(home),
             cure="make it yours (`chown`), free some space, or set EVERGREEN_HOME to another folder",
         ) from error
-    free = shutil.disk_usage(home).free
-    if free < MIN_FREE_BYTES:
+    require_room(home, MIN_FREE_BYTES, WHO_WANTS)
+
+
+def shortage(folder: Path, wanted: int, who_wants: str) -> str | None:
+    """What is wrong where the folder's disk has fewer bytes free than are wanted; None: there is room.
+
+    >>> shortage(Path("/"), 2**70, "the moon wants").partition(", ")[2]
+    'and the moon wants 1099511627776.00'
+    """
+    free = shutil.disk_usage(folder).free
+    if free >= wanted:
+        return None
+    return f"only {free / 2**30:.2f} GiB are free, and {who_wants} {wanted / 2**30:.2f}"
+
+
+def require_room(folder: Path, wanted: int, who_wants: str) -> None:
+    """Raises:
+    ConfigError: the folder's disk has fewer bytes free than are wanted.
+    """
+    if what := shortage(folder, wanted, who_wants):
         raise ConfigError(
-            f"only {free / 2**30:.1f} GiB are free, and the embedded services want {MIN_FREE_BYTES / 2**30:.0f}",
-            where=str(home),
-            cure="free some space, or set EVERGREEN_HOME to a folder on another disk",
+            what,
+            where=str(folder),
+            cure="free some space, or take a folder on another disk (EVERGREEN_HOME names that of the services)",
         )
 
 
