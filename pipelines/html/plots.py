@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from html import escape
 from io import StringIO
-from typing import Any, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 import numpy as np
 from markupsafe import Markup
@@ -38,8 +38,29 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.8,
     "text.parse_math": False,
 }
-SQUARE, WIDE = (3.7, 3.1), 7.2  # inches: three squares fit side by side
 Axes = Any
+
+
+class Size(NamedTuple):
+    """Inches, of which 12 are the width of a page; `name`: how the stylesheet lays such pictures out."""
+
+    name: Literal["wide", "half", "square"]
+    width: float
+    height: float
+
+
+SQUARE = Size("square", 3.7, 3.1)
+"""Three of them fit side by side."""
+
+
+def wide(height: float) -> Size:
+    """The whole width of a page."""
+    return Size("wide", 12, height)
+
+
+def half(height: float) -> Size:
+    """Two fit side by side."""
+    return Size("half", 5.9, height)
 
 
 def curve(
@@ -74,7 +95,7 @@ def curve(
             )
         if is_share:
             axes.set(xlim=(0, 1), ylim=(0, 1.02))
-        axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
+        axes.set(xlabel=labels[0], ylabel=labels[1])
 
     return svg(name, title, draw, SQUARE)
 
@@ -111,7 +132,7 @@ def reliability(name: str, bins: Sequence[CalibrationBin], labels: tuple[str, st
         if is_share:
             top = min(1.0, 1.08 * max(x.max(), high.max(), 0.05))
             axes.set(xlim=(0, top), ylim=(0, top))
-        axes.set(xlabel=labels[0], ylabel=labels[1], title="Reliability")
+        axes.set(xlabel=labels[0], ylabel=labels[1])
 
     return svg(name, "Reliability diagram", draw, SQUARE)
 
@@ -132,14 +153,14 @@ def forest(name: str, title: str, rows: Sequence[tuple[str, Interval | None]]) -
             axes.plot([low / far, high / far], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
             axes.plot([value / far], [place], "s", color=colour, markersize=5)
         axes.axvline(0, color=FAINT, linewidth=1.2)
-        axes.set(xlim=(-1.08, 1.08), ylim=(-0.6, len(shown) - 0.4), title=title)
+        axes.set(xlim=(-1.08, 1.08), ylim=(-0.6, len(shown) - 0.4))
         axes.set_xticks([-0.6, 0, 0.6], ["worse", "0", "better"])
         axes.tick_params(axis="x", length=0)
         axes.set_yticks(range(len(shown)), [shortened(word) for word, *_ in reversed(shown)])
         axes.grid(visible=False)
         axes.spines["left"].set_visible(False)
 
-    return svg(name, title, draw, (WIDE, 0.9 + 0.26 * len(shown)))
+    return svg(name, title, draw, wide(0.9 + 0.26 * len(shown)))
 
 
 def bars(
@@ -156,21 +177,24 @@ def bars(
             axes.axvline(limit, color=SECOND, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.set_yticks(range(len(shown)), [shortened(word) for word, _ in shown])
         axes.set_ylim(len(shown) - 0.4, -0.6)
-        axes.set(xlabel=label, title=title)
+        axes.set(xlabel=label)
         axes.grid(visible=False, axis="y")
 
-    return svg(name, title, draw, (WIDE, 1.0 + 0.24 * len(shown)))
+    return svg(name, title, draw, wide(1.0 + 0.24 * len(shown)))
 
 
-def svg(name: str, title: str, draw: Callable[[Axes], None], size: tuple[float, float]) -> Markup:
-    """What `draw` draws, as an SVG element whose ids begin with `name`; sizes in inches."""
+def svg(name: str, title: str, draw: Callable[[Axes], None], size: Size) -> Markup:
+    """What `draw` draws, below its title: for a figure. Ids of the SVG element begin with `name`.
+
+    The title is text of the page, which keeps its size where the picture is made smaller or is scrolled.
+    """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=size, dpi=72)
+        figure = Figure(figsize=(size.width, size.height), dpi=72)
         FigureCanvasSVG(figure)
         draw(figure.add_subplot())
         # `layout="constrained"` does the same, but draws all of it once more before that.
@@ -185,7 +209,9 @@ def svg(name: str, title: str, draw: Callable[[Axes], None], size: tuple[float, 
     for colour, variable in VARIABLES.items():
         drawn = drawn.replace(colour, f"var({variable})")
     # Matplotlib has escaped all text.
-    return Markup(drawn.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1))  # noqa: S704
+    drawn = drawn.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1)
+    caption = f"<figcaption>{escape(title)}</figcaption>"
+    return Markup(f'{caption}<div class="drawn {size.name}" tabindex="0">{drawn}</div>')  # noqa: S704
 
 
 def shortened(text: str) -> str:

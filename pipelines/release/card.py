@@ -6,7 +6,7 @@ declared or what was measured; what was not measured is called that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pipelines.dataset.label import SPLITS
 from pipelines.documents.dataset import DatasetFacts, SplitCount
@@ -14,12 +14,13 @@ from pipelines.documents.evaluation import Report
 from pipelines.documents.lineage import Fingerprint, VersionLineage
 from pipelines.html.columns import Table, number, text
 from pipelines.html.document import Block, Document, Listing, Pairs, Section, document
-from pipelines.html.wording import MOVED, NOT_MEASURED, figure, is_number, percent, span, worst_first
+from pipelines.html.wording import MOVED, NOT_MEASURED, figure, interval_text, is_number, percent, span, worst_first
 from pipelines.problem import Problem
 from pipelines.release.card_findings import findings
 from pipelines.release.lineage import table_versions
 
 WORST = 5  # slices that are named
+SHOWN_LIMITS = 3  # on the first screen
 MEASURED = ("metrics", "slices", "fairness", "behaviours", "calibration", "importances", "drift", "unseen")
 
 
@@ -32,16 +33,43 @@ def card(problem: Problem, report: Report, lineage: VersionLineage, datasheet: D
     """
     version = lineage.get("version")
     title = f"Model card: {problem.name}" + f" version {version}" * (version is not None)
+    limits = _limits(problem, report, datasheet)
     sections = [
+        _in_short(problem, report, lineage, limits),
         _details(problem, report, lineage),
         _use(problem, report),
         _data(problem, report, lineage, datasheet),
         *findings(report),
-        _limits(problem, report, datasheet),
+        Section("Known limits", [Listing(limits)] if limits else ["None were found by what was measured."]),
         _lineage(lineage),
         _again(problem, lineage),
     ]
     return document(title, sections)
+
+
+def _in_short(problem: Problem, report: Report, lineage: VersionLineage, limits: Sequence[str]) -> Section:
+    """What somebody has to know who reads nothing else."""
+    metric, learnt = problem.training.select_by, _splits(lineage).get("train")
+    value = (report.get("metrics") or {}).get(metric)
+    rows = f"{figure(report.get('rows'))} test rows of {span(report.get('partitions'))}"
+    others = f" And {len(limits) - SHOWN_LIMITS} more, below." if len(limits) > SHOWN_LIMITS else ""
+    return Section(
+        "In short",
+        [
+            problem.description,
+            Pairs(
+                {
+                    "How good": f"{metric} {interval_text(value)} on {rows}",
+                    "Learnt from": f"{figure(learnt['rows'])} rows of {span(learnt.get('partitions'))}"
+                    if learnt
+                    else NOT_MEASURED,
+                    "Made": _made(lineage),
+                    "Known limits": " ".join(limits[:SHOWN_LIMITS]) + others if limits else "none were found",
+                    "Ask": problem.owner,
+                }
+            ),
+        ],
+    )
 
 
 def _details(problem: Problem, report: Report, lineage: VersionLineage) -> Section:
@@ -180,7 +208,7 @@ def _labels(counts: SplitCount) -> str:
     return f"mean {figure(counts['mean'])}, sd {figure(counts.get('sd'))}" if "mean" in counts else NOT_MEASURED
 
 
-def _limits(problem: Problem, report: Report, datasheet: DatasetFacts) -> Section:
+def _limits(problem: Problem, report: Report, datasheet: DatasetFacts) -> list[str]:
     slices = report.get("slices")
     looked_at = [*(slices.get("declared") or []), *(slices.get("found") or [])] if slices else []
     worst = [
@@ -219,7 +247,7 @@ def _limits(problem: Problem, report: Report, datasheet: DatasetFacts) -> Sectio
     gaps = [name for name in MEASURED if report.get(name) is None]
     if gaps:
         items.append(f"Not measured: {', '.join(gaps)}.")
-    return Section("Known limits", [Listing(items)] if items else ["None were found by what was measured."])
+    return items
 
 
 def _lineage(lineage: VersionLineage) -> Section:

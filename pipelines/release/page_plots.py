@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from pipelines.html.plots import BAD, FIRST, INK, WIDE, svg
+from pipelines.html.plots import BAD, FIRST, INK, svg, wide
 
 if TYPE_CHECKING:
     from pipelines.release.evidence import EffectLook
@@ -49,6 +49,6 @@ def effects(name: str, looks: Sequence[EffectLook], margin: float, label: str) -
         axes.set_xlim(-0.7, len(looks) - 0.3)
         axes.margins(y=0.15)
         axes.legend(frameon=False, fontsize=9, loc="best")
-        axes.set(ylabel=label, title="The challenger's loss less the champion's, of all labelled partitions so far")
+        axes.set(ylabel=label)
 
-    return svg(name, "Effect by look, with its confidence sequence and the margin", draw, (WIDE, 3.2))
+    return svg(name, "The challenger's loss less the champion's, of all labelled partitions so far", draw, wide(3.2))

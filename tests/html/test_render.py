@@ -28,13 +28,19 @@ PAGE = """{% extends "base.html" %}
 {% call section("Next") %}{{ page.number }}{% endcall %}
 {% endblock %}
 """
+FOLDED = """{% extends "base.html" %}
+{% from "macros.html" import folded_section with context %}
+{% block content %}{% call folded_section("More") %}{{ page.number }}{% endcall %}{% endblock %}
+"""
 
 
 @pytest.fixture
 def draw(monkeypatch: pytest.MonkeyPatch) -> jinja2.Environment:
     """The environment of the pages, with one page more."""
     environment = rendering._environment().overlay(
-        loader=jinja2.ChoiceLoader([jinja2.DictLoader({"page.html": PAGE}), jinja2.FileSystemLoader(TEMPLATES)])
+        loader=jinja2.ChoiceLoader(
+            [jinja2.DictLoader({"page.html": PAGE, "folded.html": FOLDED}), jinja2.FileSystemLoader(TEMPLATES)]
+        )
     )
     monkeypatch.setattr(rendering, "_environment", lambda: environment)
     return environment
@@ -49,7 +55,7 @@ def page_data(**changes: object) -> SimpleNamespace:
 def test_every_text_is_escaped_and_every_cell_is_shown_by_its_kind() -> None:
     html = rendering.render("page.html", EVIL, page_data()).decode()
     assert "<script" not in html
-    assert html.count("&lt;script&gt;") == 12
+    assert html.count("&lt;script&gt;") == 14
     for part in (
         '<td class="number">1,234</td>',
         '<td class="number">50.0 %</td>',
@@ -68,6 +74,16 @@ def test_the_links_at_the_top_lead_to_the_sections() -> None:
     places = ["at-what-then", "at-next"]
     assert re.findall(r'<a href="#(.*?)">', html) == re.findall(r'<section id="(.*?)">', html) == places
     assert html.endswith("</html>\n")
+    assert html.index('<nav class="contents" aria-label="On this page">') < html.index('<main id="content"')
+    assert html.index('<a class="skip" href="#content">') < html.index("<nav")
+
+
+@pytest.mark.usefixtures("draw")
+def test_a_link_opens_a_folded_section_and_a_single_section_needs_no_links() -> None:
+    html = rendering.render("folded.html", "t", page_data()).decode()
+    opened = re.search(r'<details><summary><h2>More</h2></summary>\s*<div id="at-more">', html)
+    assert opened, "a target inside opens it"
+    assert "<nav" not in html
 
 
 @pytest.mark.usefixtures("draw")
@@ -84,6 +100,7 @@ def test_nothing_is_fetched_no_script_is_of_a_page_and_one_template_alone_is_a_f
     sources = {path.name: path.read_text() for path in TEMPLATES.iterdir()}
     assert [name for name, source in sources.items() if "<html" in source] == ["base.html"]
     assert [name for name, source in sources.items() if "<style" in source] == ["base.html"]
+    assert [name for name in sources if name.endswith(".css")] == ["style.css"]
     assert "content=\"default-src 'none'; style-src 'unsafe-inline'{% block policy %}" in sources["base.html"]
     scripts = [name for name, source in sources.items() if "<script" in source]
     assert sorted(scripts) == ["health.html", "health_problem.html"], "a script of ours, which the policy names by hash"

@@ -14,6 +14,7 @@ from pipelines.release.card import card
 ToyProblem = Callable[..., Problem]
 EVIL = "<script>alert('x')</script> & a|b"
 SECTIONS = [
+    "In short",
     "The model",
     "What it is for",
     "Data",
@@ -142,6 +143,12 @@ def test_a_card_tells_what_was_declared_and_measured(
     told = sections(found.markdown)
     assert list(told) == SECTIONS
     wanted = {
+        "In short": [
+            "| How good | log_loss 0.482 (0.462 to 0.502) on 12,345 test rows of 2024-01-07 to 2024-01-08 (2) |",
+            "900 rows of 2024-01-01 to 2024-01-02 (2)",
+            "Does worse where litres > 4.1.",
+            "And 4 more, below.",
+        ],
         "The model": ["| Version | 7 |", "n_estimators 5, max_depth 4", "| Of these searched | max_depth |", "0.81 MB"],
         "What it is for": [
             "Does the kettle boil over?",

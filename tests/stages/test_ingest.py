@@ -64,7 +64,7 @@ def test_too_many_bad_rows_publish_nothing_and_can_be_looked_at(loop: str) -> No
     assert counts(loop) == before
     assert store.staged(caught.value.where).count_rows() == SHOWN_ROWS
     page = store.read_bytes(store.store_uri(loop, "reports", f"{WEEK}_{WEEK}", "validation.html")).decode()
-    assert "nothing was published" in page
+    assert "Nothing was published" in page
     assert f"{ROWS:,}" in page
 
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from pipelines.html.wording import span
 from pipelines.monitoring.explain.contribution import pooled
-from pipelines.monitoring.explain.series import features_of
+from pipelines.monitoring.explain.series import OF_SCORE, features_of
 from pipelines.monitoring.page import plots
 from pipelines.monitoring.page.evidence import Judged, PageFacts, column_sources
 from pipelines.monitoring.page.trace import Source, Trace, source
@@ -50,7 +50,7 @@ class ColumnsPart(NamedTuple):
 
 
 def distributions(facts: PageFacts, judged: Judged, trace: Trace) -> DistributionsPart | None:
-    """Bins of the features that lead: by their part of the shift, or else by how far they moved.
+    """Bins of the columns that lead: those of the findings, then by their part of the shift and how far they moved.
 
     None where there is no other partition to compare with.
     """
@@ -72,7 +72,7 @@ def distributions(facts: PageFacts, judged: Judged, trace: Trace) -> Distributio
         for side, values in shares.items():
             for label, value in zip(labels, values, strict=True):
                 trace.noted(f"{name}, {side}: {label}", value, f"share of bin {label}", *sources[side])
-        pictures.append(plots.bins(f"bins{place}", name, labels, shares))
+        pictures.append(plots.bins(f"bins{place}", _title(facts, name), labels, shares))
     return DistributionsPart(
         before=span(before),
         now=span(after),
@@ -82,12 +82,22 @@ def distributions(facts: PageFacts, judged: Judged, trace: Trace) -> Distributio
 
 
 def _leading(facts: PageFacts, judged: Judged) -> list[str]:
+    """The most harmful finding's columns first; a finding in the scores is of the column of scores."""
     features = [name for name in facts.reference.columns if name != SCORE]
-    names = [name for finding in judged.diagnosis.findings[:1] for name in features_of(finding, features)]
+    names: list[str] = []
+    for finding in judged.diagnosis.findings:
+        names += [SCORE] if finding.kind in OF_SCORE else features_of(finding, features)
     names += [contribution.feature for contribution in judged.explanation.contributions]
     moved = judged.detected.columns
     names += sorted(moved, key=lambda name: -moved[name].psi)
-    return [name for name in dict.fromkeys(names) if name in features][:DRAWN]
+    return [name for name in dict.fromkeys(names) if name in facts.reference.columns][:DRAWN]
+
+
+def _title(facts: PageFacts, column: str) -> str:
+    if column == SCORE:
+        return "the scores"
+    unit = facts.units.get(column)
+    return f"{column} ({unit})" if unit else column
 
 
 def shown_bins(bins: Bins, profiles: Mapping[str, ColumnProfile]) -> tuple[list[str], dict[str, list[float]]]:

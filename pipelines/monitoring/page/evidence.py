@@ -208,8 +208,8 @@ def _end(facts: PageFacts, contribution: Contribution, end: str, keys: Sequence[
 
 
 def slices(facts: PageFacts, explanation: Explanation, trace: Trace) -> SlicesPart | None:
-    """Slices whose loss rose most; None where there were no labelled rows to look at."""
-    if not explanation.slices_looked_at:
+    """Slices whose loss rose most; None where there are none: the paragraph says so, where any were looked for."""
+    if not explanation.slices:
         return None
     keys = [*explanation.labelled_before, *explanation.labelled_after]
     sources = [*label_sources(facts, keys), source("features", partition=keys)]

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from pipelines.config import Action
 from pipelines.html.columns import Table, text
 from pipelines.html.render import render
 from pipelines.html.wording import figure
 from pipelines.monitoring.explain.root_cause import Change, Explanation
-from pipelines.monitoring.explain.series import Series, column_series, metric_series
+from pipelines.monitoring.explain.series import Series, column_series
 from pipelines.monitoring.page import plots
+from pipelines.monitoring.page.brief import BriefPart, brief
 from pipelines.monitoring.page.columns import ColumnsPart, DistributionsPart, columns, distributions
 from pipelines.monitoring.page.evidence import (
     ContributionsPart,
@@ -30,29 +30,11 @@ from pipelines.monitoring.page.evidence import (
 from pipelines.monitoring.page.trace import Source, Trace, source
 from pipelines.profiles.profile import SCORE
 
-GOOD = (Action.NONE,)
-NOT_JUDGED = "not judged"
-
-
-class HappenedPart(NamedTuple):
-    """`done`: the action in words. `why`: the paragraph. `since`: when it began. `rows`: scored, None if not known."""
-
-    verdict: str
-    action: str
-    done: str
-    is_good: bool
-    why: str
-    picture: Markup | None
-    since: str | None
-    rows: int | None
-    notes: tuple[str, ...]
-
 
 class ShiftedPart(NamedTuple):
-    """`findings`: the most harmful first; None where there are none. `unjudged`: what could not be judged, in words."""
+    """`findings`: the most harmful first."""
 
-    findings: Table | None
-    unjudged: list[str]
+    findings: Table
     sources: list[Source]
 
 
@@ -78,24 +60,28 @@ class OptionLine(NamedTuple):
 
 
 class OptionsPart(NamedTuple):
-    reason: str
     lines: list[OptionLine]
     sources: list[Source]
 
 
 @dataclass(frozen=True)
 class MonitoringPage:
-    """What the template draws, in the order of the page: `trace` has each number that the parts show."""
+    """What the template draws, in the order of the page: a part that has nothing to say is None, and is left out.
+
+    `is_quiet`: nothing was found, and what is below the first screen is there for who asks. `trace` has each number
+    that the parts show.
+    """
 
     every: str
     version: str
-    happened: HappenedPart
-    shifted: ShiftedPart
-    since: SincePart
+    is_quiet: bool
+    brief: BriefPart
+    shifted: ShiftedPart | None
+    since: SincePart | None
     contributions: ContributionsPart | None
     slices: SlicesPart | None
     matters: MattersPart | None
-    options: OptionsPart
+    options: OptionsPart | None
     distributions: DistributionsPart | None
     columns: ColumnsPart | None
     trace: Trace
@@ -104,15 +90,20 @@ class MonitoringPage:
 def page(facts: PageFacts, judged: Judged) -> bytes:
     """One HTML page, which needs nothing else: no script, no other file; equal inputs give equal bytes."""
     trace, explanation = Trace(), judged.explanation
+    matter, picture = matters(facts, explanation, trace), _drawn(facts, explanation)
+    if matter is not None and not explanation.changes:
+        # No finding has a series of its own: what matters is how good the scores are.
+        matter, picture = matter._replace(picture=None), matter.picture
     drawn = MonitoringPage(
         every=facts.every,
         version=facts.version,
-        happened=_happened(facts, judged),
+        is_quiet=not judged.diagnosis.findings,
+        brief=brief(facts, judged, picture),
         shifted=_shifted(facts, judged, trace),
         since=_since(facts, explanation, trace),
         contributions=contributions(facts, explanation, trace),
         slices=slices(facts, explanation, trace),
-        matters=matters(facts, explanation, trace),
+        matters=matter,
         options=_options(facts, judged, trace),
         distributions=distributions(facts, judged, trace),
         columns=columns(facts, judged, trace),
@@ -123,40 +114,21 @@ def page(facts: PageFacts, judged: Judged) -> bytes:
     return render("monitoring.html", title, drawn)
 
 
-def _happened(facts: PageFacts, judged: Judged) -> HappenedPart:
-    decision, explanation = judged.decision, judged.explanation
-    why = explanation.paragraph
-    # No finding speaks for the action: what does stands among the reasons alone.
-    if decision is not None and decision.verdict == "staleness":
-        why = f"Nothing drifted, but a fresher model is expected to pay: {decision.reason}."
-    scored = facts.profiles.get(facts.partition)
-    return HappenedPart(
-        verdict=decision.verdict if decision else "none given",
-        action=decision.action if decision else "none taken",
-        done=decision.action.done if decision else "No decision was taken.",
-        is_good=decision is not None and decision.action in GOOD and decision.verdict != NOT_JUDGED,
-        why=why,
-        picture=_drawn(facts, explanation),
-        since=explanation.since,
-        rows=scored[SCORE].rows if scored else None,
-        notes=explanation.notes,
-    )
-
-
 def _drawn(facts: PageFacts, explanation: Explanation) -> Markup | None:
-    """The series that matters: that of the leading finding, or, where there is none, how good the scores were."""
+    """The series of the leading finding; where there is none, the mean of the scores."""
     if explanation.changes:
         chosen = explanation.changes[0]
     else:
-        series = metric_series(explanation.performance) or column_series(facts.reference, facts.profiles, SCORE, "mean")
-        chosen = Change(series=series, change=None)
+        chosen = Change(series=column_series(facts.reference, facts.profiles, SCORE, "mean"), change=None)
     series = chosen.series
     values = dict(zip(series.keys, series.values, strict=True))
     title = f"{series.name[:1].upper()}{series.name[1:]}, by {facts.every}"
     return plots.timeline("series", title, facts.keys, values, chosen.change, facts.unlabelled)
 
 
-def _shifted(facts: PageFacts, judged: Judged, trace: Trace) -> ShiftedPart:
+def _shifted(facts: PageFacts, judged: Judged, trace: Trace) -> ShiftedPart | None:
+    if not judged.diagnosis.findings:
+        return None
     of_decision = _decision(facts)
     rows = []
     for place, finding in enumerate(judged.diagnosis.findings):
@@ -167,15 +139,11 @@ def _shifted(facts: PageFacts, judged: Judged, trace: Trace) -> ShiftedPart:
     columns = [text("kind"), text("what shows it"), text("features")]
     if not any(features for _, _, features in rows):
         columns, rows = columns[:2], [row[:2] for row in rows]
-    return ShiftedPart(
-        findings=Table(columns, rows) if rows else None,
-        unjudged=[words[:1].upper() + words[1:] for words in judged.diagnosis.unjudged.values()],
-        sources=[of_decision],
-    )
+    return ShiftedPart(Table(columns, rows), [of_decision])
 
 
-def _since(facts: PageFacts, explanation: Explanation, trace: Trace) -> SincePart:
-    """The newest change of each number that the findings show in."""
+def _since(facts: PageFacts, explanation: Explanation, trace: Trace) -> SincePart | None:
+    """The newest change of each number that the findings show in; None where there is none to look for."""
     lines: list[ChangeLine] = []
     sources: list[Source] = []
     for changed in explanation.changes:
@@ -193,13 +161,14 @@ def _since(facts: PageFacts, explanation: Explanation, trace: Trace) -> SincePar
         how = "at once" if change.shape == "step" else "gradually"
         between = change.since if change.first == change.last else f"{change.since} ({change.first} to {change.last})"
         lines.append(ChangeLine(series.name, how, between, change.before, change.after, change.p_value))
-    return SincePart(lines, sources)
+    return SincePart(lines, sources) if lines else None
 
 
-def _options(facts: PageFacts, judged: Judged, trace: Trace) -> OptionsPart:
+def _options(facts: PageFacts, judged: Judged, trace: Trace) -> OptionsPart | None:
+    """The ways to act that were weighed; None where there were none."""
     of_decision, decision = _decision(facts), judged.decision
-    if decision is None:
-        return OptionsPart("No reason is known.", [], [of_decision])
+    if decision is None or not decision.options:
+        return None
     lines = []
     for place, option in enumerate(decision.options):
         for part in ("gain", "low", "high", "cost"):
@@ -209,7 +178,7 @@ def _options(facts: PageFacts, judged: Judged, trace: Trace) -> OptionsPart:
         gain = {"value": option.gain, "low": option.low, "high": option.high} if has_interval else figure(option.gain)
         chosen = "chosen" if option.action == decision.action else option.why_not
         lines.append(OptionLine(option.action, gain, option.cost, chosen))
-    return OptionsPart(decision.reason or "No reason is known.", lines, [of_decision])
+    return OptionsPart(lines, [of_decision])
 
 
 def _series_sources(facts: PageFacts, series: Series, key: str | None = None) -> list[Source]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from pipelines.html.plots import BAD, FAINT, FIRST, INK, SECOND, WIDE, shortened, svg
+from pipelines.html.plots import BAD, FAINT, FIRST, INK, SECOND, half, shortened, svg, wide
 from pipelines.monitoring.explain.change_point import ChangePoint
 
 TICKS = 9
@@ -55,9 +55,8 @@ def timeline(
                 ha="left" if side > 0 else "right",
             )
         _partitions(axes, keys)
-        axes.set(title=title)
 
-    return svg(name, title, draw, (WIDE, 2.9))
+    return svg(name, title, draw, wide(2.9))
 
 
 def estimates(
@@ -96,9 +95,8 @@ def estimates(
             axes.plot(list(came), list(came.values()), "o", color=FIRST, markersize=5, label="realised, by labels")
         axes.legend(frameon=False, fontsize=9, loc="best")
         _partitions(axes, keys)
-        axes.set(title=title)
 
-    return svg(name, title, draw, (WIDE, 2.9))
+    return svg(name, title, draw, wide(2.9))
 
 
 def carried(name: str, title: str, rows: Sequence[tuple[str, float]], label: str) -> Markup | None:
@@ -112,10 +110,10 @@ def carried(name: str, title: str, rows: Sequence[tuple[str, float]], label: str
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_yticks(range(len(rows)), [shortened(word) for word, _ in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set(xlabel=label, title=title)
+        axes.set(xlabel=label)
         axes.grid(visible=False, axis="y")
 
-    return svg(name, title, draw, (WIDE, 1.0 + 0.24 * len(rows)))
+    return svg(name, title, draw, wide(1.0 + 0.24 * len(rows)))
 
 
 def bins(name: str, title: str, labels: Sequence[str], sides: Mapping[str, Sequence[float]]) -> Markup | None:
@@ -132,10 +130,10 @@ def bins(name: str, title: str, labels: Sequence[str], sides: Mapping[str, Seque
             range(len(labels)), [shortened(label)[:18] for label in labels], rotation=40, ha="right", fontsize=8
         )
         axes.grid(visible=False, axis="x")
-        axes.legend(frameon=False, fontsize=8)
-        axes.set(ylabel="% of the rows", title=title)
+        axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(sides), borderpad=0)
+        axes.set(ylabel="% of the rows")
 
-    return svg(name, title, draw, (WIDE, 2.9))
+    return svg(name, title, draw, half(2.9))
 
 
 def _shade(axes: Axes, places: Sequence[int]) -> None:
@@ -158,3 +156,4 @@ def _partitions(axes: Axes, keys: Sequence[str]) -> None:
     axes.set_xticks(places, [keys[place] for place in places], rotation=30, ha="right", fontsize=8)
     axes.set_xlim(-0.7, len(keys) - 0.3)
     axes.margins(y=0.15)
+    axes.tick_params(axis="y", labelright=True)  # a narrow screen shows the right end first

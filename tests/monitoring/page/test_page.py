@@ -18,6 +18,7 @@ from pipelines.monitoring.detect.detect import detect
 from pipelines.monitoring.detect.detection import NOTHING, Drift
 from pipelines.monitoring.diagnose.finding import Diagnosis, Finding
 from pipelines.monitoring.explain.root_cause import Explanation, nothing_to_explain
+from pipelines.monitoring.page.brief import ASKED
 from pipelines.monitoring.page.columns import shown_bins
 from pipelines.monitoring.page.evidence import Judged, PageFacts
 from pipelines.monitoring.page.page import page
@@ -82,7 +83,8 @@ def facts(rows: Any, *, evil: bool = False, **more: Any) -> tuple[PageFacts, Dri
 def text_of(html: bytes) -> str:
     body = html.decode()
     Checked().feed(body)
-    return unescape(re.sub(r"<[^>]+>", " ", re.sub(r"<(svg|style).*?</\1>", " ", body, flags=re.DOTALL)))
+    drawn = re.sub(r"<(svg|style).*?</\1>", " ", body, flags=re.DOTALL)
+    return unescape(re.sub(r"\s+", " ", re.sub(r"\s*<[^>]+>\s*", " ", drawn)))
 
 
 def numbers_of(html: bytes) -> list[dict[str, Any]]:
@@ -144,19 +146,21 @@ def test_a_whole_page_tells_all_first_things_first(rows: Any) -> None:
     html = page(of, judged)
     assert html == page(of, judged), "equal inputs give equal bytes"
     text = text_of(html)
-    places = [
-        text.rindex(part)
-        for part in (
-            "Verdict: covariate shift. Action: retrain.",
-            Action.RETRAIN.done,
-            "paragraph carrier",
-            "What shifted",
-            "Since when",
-            "Does it matter",
-            "why not",
-        )
-    ]
-    assert places == sorted(places)
+    parts = (
+        "Verdict: covariate shift: carrier by 3. Since the week of 2013-05-20.",
+        "Is it bad? No: scores are as good as they should be in the newest labelled week.",
+        "AUC was 0.65 in 2013-05-20, the newest with labels; 1 when the version was tested.",
+        f"Action: retrain. {Action.RETRAIN.done} Why: because carrier.",
+        "What you have to do Nothing now. The gate of kettle.train decides",
+        "paragraph carrier",
+        "What shifted The most",
+        "Features, now and before Those of the findings come first.",
+        "Since when The newest",
+        "Does it matter Realised",
+        "why not",
+    )
+    assert [part for part in parts if part not in text] == []
+    assert [text.index(part) for part in parts] == sorted(text.index(part) for part in parts)
     assert html.count(b"<svg") >= 5 and b"no labels yet" in html and b"estimated, before labels" in html
     assert (
         "worse carrier" in text
@@ -181,9 +185,13 @@ def test_a_partition_without_findings(rows: Any) -> None:
     quiet = Judged(found, NO_FINDING, nothing_to_explain(), decision)
     html = page(of, quiet)
     text = text_of(html)
-    assert "Action: none. Nothing is done." in " ".join(text.split()).replace(". Nothing", ". Nothing")
-    assert "there is nothing to explain" in text and "Nothing is beyond the policy's limits." in text
+    assert "Action: none. Nothing is done. Why: no shift." in text
+    assert "Verdict: stable. Nothing in this partition is beyond the policy's limits" in text
+    assert "Is it bad? Not known yet: too few labels have come." in text and "What you have to do Nothing." in text
     assert b"box good" in html and html.count(b"<svg") >= 2
+    sections = re.findall(r"<h2[^>]*>(.*?)</h2>", html.decode())
+    assert sections == ["In short", "Features, now and before", "All 5 columns", "Where each number comes from"]
+    assert html.count(b"<details>") == 3, "what is below the first screen is there for who asks"
     stale = Decision(verdict="staleness", action=Action.RETRAIN, reason="a training is expected to gain 0.2")
     old = text_of(page(of, quiet._replace(decision=stale)))
     assert "expected to pay: a training is expected to gain 0.2." in old
@@ -192,14 +200,44 @@ def test_a_partition_without_findings(rows: Any) -> None:
 def test_next_to_nothing_is_known(rows: Any) -> None:
     of, _ = facts(rows, profiles={}, units={})
     text = text_of(page(of, Judged(NOTHING, NO_FINDING, nothing_to_explain(), None)))
-    assert "none given" in text and "No reason is known." in text
+    assert "none given" in text and "the decision is still to come" in text
+    assert "In short" in text and "What shifted" not in text
+
+
+def test_whether_it_is_bad_and_how_good_scores_are(rows: Any) -> None:
+    estimate = {"partition": WEEKS[3], "metric": "auc", "value": 0.7, "low": 0.6, "high": 0.8}
+    of, _ = facts(rows, estimates=[estimate])
+    bad = Diagnosis(findings=(), labelled=WEEKS[:3], bad=WEEKS[2:3])
+    text = text_of(page(of, Judged(NOTHING, bad, nothing_to_explain(), None)))
+    assert "Yes: 1 of the newest 3 labelled weeks is off, the newest of all is." in text
+    assert "Of this week 0.7 is expected (0.6 to 0.8)." in text
+    fault = Finding(kind="data fault", evidence="temp is empty", numbers={}, features=("temp",))
+    faulty = Diagnosis(findings=(fault,), labelled=(), bad=())
+    decision = Decision(verdict="data fault", action=Action.QUARANTINE, reason="temp is empty")
+    text = text_of(page(of, Judged(NOTHING, faulty, nothing_to_explain(), decision)))
+    assert "The data of this week is at fault: do not rely on its scores." in text
+    assert f"evergreen quarantine readmit kettle {WEEKS[3]} --reason" in text
+
+
+def test_the_columns_of_the_finding_are_drawn_first_with_their_unit(rows: Any) -> None:
+    of, found = facts(rows)
+    drift = Finding(kind="prediction drift", evidence="scores moved", numbers={})
+    shifted = Finding(kind="covariate shift", evidence="temp by 3", numbers={"temp": 3.0}, features=("temp",))
+    diagnosis = Diagnosis(findings=(shifted, drift), labelled=(), bad=())
+    html = page(of, Judged(found, diagnosis, nothing_to_explain(), None)).decode()
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", html)
+    assert captions[:3] == ["Mean of the scores, by week", "temp (degF)", "the scores"]
+    assert len(captions) == 5
 
 
 def test_every_action_is_put_into_words(rows: Any) -> None:
     of, _ = facts(rows)
     for action in Action:
         decision = Decision(verdict="stable", action=action, reason="no shift")
-        assert action.done in text_of(page(of, Judged(NOTHING, NO_FINDING, nothing_to_explain(), decision)))
+        text = text_of(page(of, Judged(NOTHING, NO_FINDING, nothing_to_explain(), decision)))
+        assert action.done in text
+        asked = ASKED[action].format(problem="kettle", partition=WEEKS[3])
+        assert f"What you have to do {asked}" in text
 
 
 def test_only_bins_with_rows_are_drawn(trained: Reference) -> None:
