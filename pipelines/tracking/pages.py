@@ -61,7 +61,7 @@ def comparison(problem: Problem) -> str | None:
 def view(problem: Problem) -> str:
     """The shared view of the problem's runs, as MLflow's UI keeps one: which columns there are, and in which order."""
     chosen_by = problem.training.select_by
-    metrics = [f"validation_{chosen_by}", f"test_{chosen_by}", f"test_{chosen_by}_low", f"test_{chosen_by}_high"]
+    metrics = [f"{split}_{chosen_by}{end}" for split in ("validation", "test") for end in ("", "_low", "_high")]
     columns = [
         *(f"metrics.`{name}`" for name in metrics),
         "params.`train_rows`",

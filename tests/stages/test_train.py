@@ -32,12 +32,14 @@ def test_a_run_keeps_its_lineage(loop: str) -> None:
     run = mlflow.get_run(tracking.serving(load_problem(loop)).run_id)
     assert {"training_set", "feature_set", "git_commit", "config_hash", "trained_until"} <= set(run.data.tags)
     assert {"events_version", "labels_version", "features_version", "train_rows", "seed"} <= set(run.data.params)
-    assert {"validation_auc", "test_auc", "train_log_loss"} <= set(run.data.metrics)
+    measured = run.data.metrics
+    assert {"validation_auc", "test_auc", "train_log_loss"} <= set(measured)
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.digest == run.data.tags["training_set"]
     assert run.data.tags["window"] == "2012-12-31" and "airflow_run" not in run.data.tags, "no task of Airflow's"
-    low, high = (run.data.metrics[f"test_log_loss_{end}"] for end in ("low", "high"))
-    assert low < run.data.metrics["test_log_loss"] < high
+    for split in ("validation", "test"):
+        low, value, high = (measured[f"{split}_log_loss{end}"] for end in ("_low", "", "_high"))
+        assert low < value < high
     assert tracking.run_file(run.info.run_id, "problem.json")["key"] == "flight_id"
     files = {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
     assert {"environment.txt", "problem.json", "evaluation.json", "reference.json", "gate.json"} <= files

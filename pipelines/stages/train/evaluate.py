@@ -22,7 +22,9 @@ from pipelines.problem import Problem
 from pipelines.release.versions import learnt_by, load_version, measured_run, taught, version_lineage, version_problem
 
 if TYPE_CHECKING:
+    import numpy as np
     from mlflow.entities.model_registry import ModelVersion
+    from numpy.typing import NDArray
 
     from pipelines.evaluation.gate.compare import Contender
     from pipelines.metrics.scored import Scored
@@ -75,12 +77,10 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
     best = pick_challenger(problem.training, {fitted.candidate: fitted.validation for fitted in trained})
     validation = training_sets.split(problem, checked, "validation", extra=_blocks(problem))
     passive = {*problem.training.baselines, *(n for n in runs if problem.training.candidates[n].is_baseline)}
-    competing = {
-        name: _scored(problem, contender.model, validation)
-        for name, contender in contenders.items()
-        if name not in passive
-    }
-    chosen = selection(problem.training, best, competing, blocks_of(problem, validation), problem.evaluation.bootstrap)
+    on_validation = {name: _scored(problem, contender.model, validation) for name, contender in contenders.items()}
+    competing = {name: outcome for name, outcome in on_validation.items() if name not in passive}
+    validation_blocks, test_blocks = blocks_of(problem, validation), blocks_of(problem, test)
+    chosen = selection(problem.training, best, competing, validation_blocks, problem.evaluation.bootstrap)
     champion = tracking.champion(problem)
     against = None if champion is None else _champion(problem, checked, champion, test, sample)
     baselines = [contenders[name] for name in problem.training.baselines]
@@ -105,9 +105,10 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
     }
     groups = test.select(problem.evaluation.fairness.groups) if problem.evaluation.fairness else None
     for name, contender in contenders.items():
-        tracking.annotate(
-            contender.run_id, metrics={f"test_{m}": v for m, v in contender.metrics.items() if v is not None}
-        )
+        measured = {f"test_{metric}": value for metric, value in contender.metrics.items() if value is not None}
+        measured |= _ends(problem, "validation", on_validation[name], validation_blocks)
+        measured |= _ends(problem, "test", contender.scored, test_blocks)
+        tracking.annotate(contender.run_id, metrics=measured)
         if problem.training.candidates[name].is_baseline:
             continue
         candidate_report = report(
@@ -138,13 +139,7 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
             held_out = to_parquet(problem, test, contender.scored)
             store.write_bytes(evaluation_uri(problem, checked.training, "parquet"), held_out)
             store.write_json(evaluation_uri(problem, checked.training), gate_evidence)
-        interval = candidate_report["metrics"].get(problem.training.select_by, {})
-        ends = {f"test_{problem.training.select_by}_{end}": interval.get(end) for end in ("low", "high")}
-        tracking.annotate(
-            contender.run_id,
-            files=files,
-            metrics={metric: value for metric, value in ends.items() if value is not None},
-        )
+        tracking.annotate(contender.run_id, files=files)
     return Evaluated(
         config=checked.config,
         training=checked.training,
@@ -159,6 +154,16 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
         metrics=contenders[best].metrics,
         models_sha256=models_sha256,
     )
+
+
+def _ends(problem: Problem, split: str, outcome: Scored, blocks: NDArray[np.int64]) -> dict[str, float]:
+    """The ends of the interval of the metric that chooses, as metrics of a run, so that they may be columns."""
+    from pipelines.metrics.bootstrap import intervals
+
+    metric = problem.training.select_by
+    interval = intervals(outcome, blocks, problem.evaluation.bootstrap, [metric])[metric]
+    ends = {f"{split}_{metric}_{end}": interval[end] for end in ("low", "high")}
+    return {name: value for name, value in ends.items() if value is not None}
 
 
 def _groups(problem: Problem) -> list[str]:

@@ -45,7 +45,7 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
     from pipelines import tracking
     from pipelines.dataset.fingerprint import fingerprint
     from pipelines.html.wording import span
-    from pipelines.metrics.metrics import measure
+    from pipelines.metrics.metrics import METRICS, measure
     from pipelines.metrics.scored import scored
     from pipelines.release.lineage import lineage, surroundings
     from pipelines.training.fit import fit
@@ -59,14 +59,13 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
     done = tracking.find_run(problem, tags)
     if done is not None:
         run_id, metrics = done
-        validation_metrics = {
-            name.removeprefix("validation_"): value for name, value in metrics.items() if name.startswith("validation_")
-        }
+        # `evaluate` has added the ends of intervals.
+        of_validation = {name: metrics.get(f"validation_{name}") for name in METRICS}
         return Trained(
             config=checked.config,
             candidate=candidate,
             run_id=run_id,
-            validation=validation_metrics,
+            validation={name: value for name, value in of_validation.items() if value is not None},
             model_sha256=tracking.logged_sha256(run_id),
         )
 
