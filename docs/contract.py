@@ -22,6 +22,8 @@ ENVIRONMENT = {
     "EVERGREEN_MLFLOW_PORT": "port of the embedded MLflow; default: 5000, or a free one",
     "EVERGREEN_STORE_PORT": "port of the embedded object store; default: 9000, or a free one",
     "EVERGREEN_COPIES_MB": "MB of rows that a machine keeps of what its tasks read or wrote on S3; default 512",
+    "EVERGREEN_METRICS_TOKEN": "what a Prometheus sends to read `/evergreen/metrics`; unset, as the file: no such page",
+    "EVERGREEN_METRICS_TOKEN_FILE": "file that holds it",
     "EVERGREEN_DUCKDB_MEMORY": "memory of a task's queries, such as `4GB`; beyond it DuckDB goes on on disk",
 }
 

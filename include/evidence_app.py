@@ -3,9 +3,9 @@
     GET /evergreen/runs/{dag_id}/{run_id}    verdicts of a run; below them, its page
     GET /evergreen/pages/{problem}/{path}    a page in the store: validation, datasheet, drift, weak supervision
 
-and the Health page of include/health_app.py.
+and the Health page of include/health_app.py, and the metrics of include/metrics_app.py.
 
-Airflow does not authenticate apps that plugins mount: each route asks for a user who may read the DAG.
+Airflow does not authenticate apps that plugins mount: each route asks for a user who may read the DAG, or for a token.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from fastapi import Depends, FastAPI, HTTPException, Path, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import select
 
-from include.health_app import router
+from include import health_app, metrics_app
 from include.pages import dag_of, path_of
 from pipelines.errors import EvergreenError, TransientError
 from pipelines.html.render import render
 
 app = FastAPI(title="Evergreen", docs_url=None, redoc_url=None, openapi_url=None)
-app.include_router(router)
+app.include_router(health_app.router)
+app.include_router(metrics_app.router)
 
 # A report carries values out of the data: it may run its own scripts, but not as the user who looks at it.
 REPORT_POLICY = (

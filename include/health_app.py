@@ -84,7 +84,7 @@ Readable = Annotated[dict[str, list[str]], Depends(readable)]
 def show_health(dags: Readable, session: SessionDep) -> HTMLResponse:
     """All problems; as of the last look where the store does not answer."""
     now = datetime.now(UTC)
-    healths, fault = _healths(dags)
+    healths, fault = look_at(dags)
     made = rows(healths, in_flight(session, dags), _links(""), now)
     return _page(overview.page(made, _links(""), now, fault))
 
@@ -107,7 +107,7 @@ def show_problem(
     if window not in WINDOWS:
         raise HTTPException(422, f"window is one of {', '.join(map(str, WINDOWS))}")
     now, links = datetime.now(UTC), _links("../")
-    healths, fault = _healths([problem])
+    healths, fault = look_at([problem])
     history, history_fault = _history(problem)
     going_on = in_flight(session, {problem: dags[problem]}).get(problem, InFlight())
     chosen = Filter(kind, text, page)
@@ -133,7 +133,7 @@ def _shelf() -> Shelf:
     return Shelf()
 
 
-def _healths(problems: Collection[str]) -> tuple[dict[str, Health | None], str | None]:
+def look_at(problems: Collection[str]) -> tuple[dict[str, Health | None], str | None]:
     """How these problems stand, and why that is of an earlier look, where it is."""
     fault = None
     try:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from pipelines.cli import check, cost, data, maintain, models, monitoring, new, releases, run, status
+from pipelines.cli import check, cost, data, maintain, metrics, models, monitoring, new, releases, run, status
 from pipelines.cli.arguments import ProblemName
 from pipelines.cli.exits import ExitCode, exit_code
 from pipelines.cli.terminal import console, escape, notice_json, notices, print_json, wants_json
@@ -192,6 +192,7 @@ app.command("fall-back")(models.fall_back)
 app.command()(releases.release)
 app.command()(monitoring.decide)
 app.command()(cost.cost)
+app.command()(metrics.metrics)
 app.command()(maintain.doctor)
 app.command()(maintain.vacuum)
 app.command()(maintain.backup)

@@ -23,6 +23,8 @@ USER = "admin"
 # For whoever asks the services from outside: no component logs in to Airflow, and only tasks log in to MLflow.
 LOGINS_OF_CLIENTS = {"EVERGREEN_AIRFLOW_USERNAME", "EVERGREEN_AIRFLOW_PASSWORD"}
 LOGINS_OF_TASKS = {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
+# What the api-server alone compares with what a scraper sends.
+TOKENS = {"EVERGREEN_METRICS_TOKEN"}
 
 POOLS = {"training": (1, "One training at a time: it takes all the processors there are")}
 
@@ -97,13 +99,13 @@ def workers(port: int, variables: Mapping[str, str]) -> tuple[Service, Service]:
     scheduler = Service(
         "airflow_scheduler",
         _command("scheduler", "--skip-serve-logs"),
-        _without(variables, LOGINS_OF_CLIENTS),
+        _without(variables, LOGINS_OF_CLIENTS | TOKENS),
         lambda since: has_beaten_since(port, "scheduler", since),
     )
     processor = Service(
         "airflow_dag_processor",
         _command("dag-processor"),
-        {**_without(variables, LOGINS_OF_CLIENTS | LOGINS_OF_TASKS), **SPARING},
+        {**_without(variables, LOGINS_OF_CLIENTS | LOGINS_OF_TASKS | TOKENS), **SPARING},
         lambda since: has_beaten_since(port, "dag_processor", since),
     )
     return scheduler, processor

@@ -144,10 +144,14 @@ class Health(Kept):
     """What monitoring said last."""
     held: tuple[Held, ...]
     quarantined_rows: int
+    event_rows: int = 0
+    """Rows of `events`: each event's statements."""
     release: Release | None
     waiting: tuple[str, ...]
     """Versions whose release has not begun."""
     failed_gate: FailedGate | None
+    gate_failures: int = 0
+    """Trainings in a row, the newest, whose model did not pass."""
     tables: tuple[Fresh, ...]
     lies_in_past: bool
     """Whether no more data comes."""

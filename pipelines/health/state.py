@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 
 import pyarrow.compute as pc
 
@@ -66,9 +67,11 @@ def health_of(problem: Problem, now: datetime | None = None, history: History | 
             for row in quarantine.holds(problem)
         ),
         quarantined_rows=sum(store.partition_rows(problem, "quarantine").values()),
+        event_rows=sum(store.partition_rows(problem, "events").values()),
         release=_release(releases),
         waiting=tuple(contender.version for contender in releases.waiting),
         failed_gate=_failed_gate(gates),
+        gate_failures=len(list(takewhile(lambda turn: turn.verdict == "failed", reversed(gates)))),
         tables=tuple(_fresh(problem, name, key) for name, key in reach.items()),
         lies_in_past=problem.partitions.is_past(now),
         next_due=_next_due(problem, reach["events"]),

@@ -20,6 +20,7 @@ from sqlalchemy.pool import StaticPool
 
 from include.evidence_app import app, reads_page, reads_run
 from include.health_app import readable
+from include.metrics_app import scrapes
 from pipelines.handoffs.training import Sampled
 from tests.handed_on import example
 
@@ -44,10 +45,12 @@ def client(session: Session) -> Iterator[TestClient]:
 
 def test_every_route_asks_who_it_is() -> None:
     routes = [route for route in app.routes if isinstance(route, APIRoute)]
-    assert len(routes) == len(app.routes) == 4
+    assert len(routes) == len(app.routes) == 5
     for route in routes:
         asked = {dependency.call for dependency in route.dependant.dependencies}
-        assert asked & {reads_run, reads_page, readable}, f"{route.path}: add dependencies=[Depends(reads_run)]"
+        assert asked & {reads_run, reads_page, readable, scrapes}, (
+            f"{route.path}: add dependencies=[Depends(reads_run)]"
+        )
 
 
 @pytest.mark.parametrize(

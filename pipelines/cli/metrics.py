@@ -1,0 +1,42 @@
+"""The command `evergreen metrics`: how problems stand, for a Prometheus."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli import completion
+from pipelines.embedded import load_environment
+from pipelines.errors import ConfigError
+from pipelines.problem import load_problem, problem_names
+
+
+def metrics(
+    problems: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PROBLEM]...", help="default: all of them", autocompletion=completion.problems),
+    ] = None,
+) -> None:
+    """Print how problems stand in Prometheus's text format: freshness, verdicts, champion, quarantine, tasks, cost.
+
+    For a node exporter's textfile collector, or where there is no Airflow. Airflow's server has the same and more at
+    /evergreen/metrics, for who has a token. Nothing is written.
+
+    Example:
+        evergreen metrics
+        evergreen metrics flight_delay > /var/lib/node_exporter/evergreen.prom
+    """
+    from pipelines.health.exposition import exposition
+    from pipelines.health.state import health_of
+
+    load_environment()
+    healths, broken = {}, None
+    for name in problems or problem_names():
+        try:
+            healths[name] = health_of(load_problem(name))
+        except ConfigError as error:  # one that is wrong hides no other
+            broken = error
+    typer.echo(exposition(healths), nl=False)
+    if broken:
+        raise broken
