@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipelines.artifacts import FILES, LEDGER_KINDS, TABLES, Table
+from pipelines.health.exposition import FAMILIES
 
 # What is read from the environment, by whom it is set; a new variable has to be written down here.
 ENVIRONMENT = {
@@ -69,6 +70,11 @@ def ledger_kinds() -> str:
 def environment() -> str:
     """The environment variables, in Markdown."""
     return _table("variable", "what it says", ENVIRONMENT)
+
+
+def metric_families() -> str:
+    """The metrics for a Prometheus, in Markdown."""
+    return _table("metric", "what it says", FAMILIES)
 
 
 def _table(name: str, about: str, rows: Mapping[str, str]) -> str:

@@ -87,6 +87,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
         "floors": architecture.floors,
         "users": architecture.table_users,
     },
+    "docs/metrics.md": {"families": contract.metric_families},
     "docs/reference/commands.md": {
         "commands": commands.table,
         "codes": commands.exit_codes,

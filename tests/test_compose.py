@@ -24,7 +24,7 @@ SECRETS = {
     "s3": STORE,
     "init": OF_AIRFLOW | STORE,
     "mlflow": STORE | MLFLOW | {"POSTGRES_PASSWORD", "MLFLOW_FLASK_KEY"},
-    "api-server": OF_AIRFLOW | STORE | {"AIRFLOW_PASSWORD"},
+    "api-server": OF_AIRFLOW | STORE | {"AIRFLOW_PASSWORD", "EVERGREEN_METRICS_TOKEN"},
     "scheduler": OF_AIRFLOW | STORE | MLFLOW | QUEUE | {"AIRFLOW_PASSWORD"},
     "dag-processor": OF_AIRFLOW,
     "triggerer": OF_AIRFLOW,

@@ -28,7 +28,22 @@ BLOCKS = [block for page in PAGES for block in blocks(page)]
 COMMANDS = commands()
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 # Programs of others, whose options are not looked at.
-OTHERS = {"airflow", "cp", "curl", "docker", "export", "jq", "pipx", "pytest", "python3", "rsync", "ssh", "tar", "uv"}
+OTHERS = {
+    "airflow",
+    "cp",
+    "curl",
+    "docker",
+    "export",
+    "jq",
+    "mv",
+    "pipx",
+    "pytest",
+    "python3",
+    "rsync",
+    "ssh",
+    "tar",
+    "uv",
+}
 # Columns that the pages' settings speak of: a fragment is put into a problem that has them all.
 COLUMNS = {
     "string": "carrier origin dest tailnum manufacturer shelf serial clay glaze customer plane",
