@@ -263,6 +263,20 @@ class Update(Config):
     )
 
 
+class Engine(Config):
+    """What boosts a model of xgboost: this process, or several workers that each have a share of the rows."""
+
+    kind: Literal["local", "processes", "auto"] = Field(
+        "auto",
+        description="processes: workers on this machine, which threads are shared among. auto: where the matrix is "
+        "above memory_limit_mb; else local",
+    )
+    workers: int = Field(2, ge=1, le=1024, description="of processes")
+    checkpoint_rounds: int | None = Field(
+        None, ge=1, description="boosting rounds after which the state is kept; null: training.checkpoint_rounds"
+    )
+
+
 class Training(Config):
     """Which models compete, and what is done to them all."""
 
@@ -300,6 +314,7 @@ class Training(Config):
     checkpoint_rounds: int = Field(100, ge=1, description="boosting rounds after which xgboost's state is kept")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="of xgboost; auto: a GPU where there is one")
     threads: int = Field(2, ge=1, description="that a fit may use")
+    engine: Engine | None = Field(None, exclude_if=is_none, description="of xgboost; null: local")
 
     @model_validator(mode="after")
     def _candidates_agree(self) -> Training:
@@ -318,6 +333,18 @@ class Training(Config):
                 if self.candidates[part].model in (*BASELINES, *ENSEMBLES):
                     raise ValueError(f"candidates.{name}.of: {part!r} is a {self.candidates[part].model}")
         return self
+
+    @property
+    def rounds_between_states(self) -> int:
+        """Boosting rounds after which xgboost's state is kept."""
+        own = self.engine.checkpoint_rounds if self.engine else None
+        return own or self.checkpoint_rounds
+
+    def has_workers(self, name: str, is_large: bool) -> bool:
+        """Whether several workers fit the candidate `name`. `is_large`: its matrix is above memory_limit_mb."""
+        if self.engine is None or self.candidates[name].model != "xgboost":
+            return False
+        return self.engine.kind == "processes" or (self.engine.kind == "auto" and is_large)
 
     def of(self, name: str) -> Candidate:
         """A candidate, with every setting that it does not have itself taken from here."""

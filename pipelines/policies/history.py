@@ -139,7 +139,7 @@ class History:
     @property
     def no_checkpoint(self) -> NoCheckpoint:
         """A fit comes out as the train DAG's does."""
-        return NoCheckpoint(self.problem.training.checkpoint_rounds)
+        return NoCheckpoint(self.problem.training.rounds_between_states)
 
     @cached_property
     def rows(self) -> pa.Table:

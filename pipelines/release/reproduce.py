@@ -75,7 +75,7 @@ def reproduce(problem_name: str, version: str, tell: Callable[[str], None] = lam
     tell("fitting")
     with temporary_folder() as folder:
         train = on_disk(rows["train"], folder) if recorded["is_streamed"] else rows["train"]
-        state = NoCheckpoint(problem.training.checkpoint_rounds)
+        state = NoCheckpoint(problem.training.rounds_between_states)
         if before is None:
             again = fit(
                 problem,
@@ -159,7 +159,7 @@ def _refitted(
     parent, bases = recorded.get("parent"), None
     if parent is not None and before is not None and then["base"] is not None:
         bases = (before, load_version(problem, parent, then["base"]))
-    state = NoCheckpoint(problem.training.checkpoint_rounds)
+    state = NoCheckpoint(problem.training.rounds_between_states)
     model = refit_model(problem, recorded, tested, rows, bases, state)
     now = fingerprint(problem, rows)
     if now["hash"] == then["rows"]["hash"]:

@@ -1,13 +1,7 @@
-"""Gradient-boosted trees by XGBoost: in memory or out of core, resumable, with log loss or focal loss.
-
-The rounds are looped over here and not by `xgboost.train`, which counts from 0 whenever it goes on with a model: what
-is drawn at random follows the number of the round.
-"""
+"""Gradient-boosted trees by XGBoost: in memory or out of core, resumable, with log loss or focal loss."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,10 +15,11 @@ from pipelines.errors import ConfigError, DataError
 from pipelines.temporary import temporary_folder
 from pipelines.training.boost_parameters import BoostSettings, boost_settings, plainly
 from pipelines.training.checkpoint import Checkpoint as Checkpoint
-from pipelines.training.checkpoint import packed, unpacked
+from pipelines.training.checkpoint import key_of
 from pipelines.training.device import device_of
 from pipelines.training.external import Batch, Fingerprint, matrix_on_disk
 from pipelines.training.focal import first_score, focal_objective
+from pipelines.training.rounds import Boosted, boosted
 
 
 class MatrixOptions(TypedDict):
@@ -98,7 +93,7 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
         import xgboost
 
         with plainly():
-            settings = self._settings()
+            settings = self.settings()
             self._require(len(matrix) > 0, "there is no row to learn from")
             device = device_of(self.device)
             fingerprint = Fingerprint().add(matrix, y, weight) if checkpoint else None
@@ -159,26 +154,8 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
         by_feature = self.booster_.predict(rows, pred_contribs=True, strict_shape=True)[..., :-1]
         return np.ascontiguousarray(by_feature.reshape(len(matrix), *shape), dtype=np.float32)
 
-    def _fit_on_disk(
-        self,
-        folder: Path,
-        batches: Callable[[], Iterator[Batch]],
-        held_out: Batch | None,
-        checkpoint: Checkpoint | None,
-    ) -> None:
-        settings = self._settings()
-        fingerprint = Fingerprint() if checkpoint else None
-        train = matrix_on_disk(
-            batches,
-            folder,
-            feature_types=self._kinds,
-            max_bin=settings.max_bin,
-            threads=self.threads,
-            fingerprint=fingerprint,
-        )
-        self._boost(settings, "cpu", train, held_out, checkpoint, fingerprint)
-
-    def _settings(self) -> BoostSettings:
+    def settings(self) -> BoostSettings:
+        """What the parameters ask for, without defaults; raises ValueError where one is wrong."""
         self._require(len(self.is_category) > 0, "there is no feature to learn from")
         return boost_settings(
             self.parameters,
@@ -190,11 +167,52 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
         )
 
     @property
-    def _kinds(self) -> list[str]:
+    def kinds(self) -> list[str]:
+        """XGBoost's word for the kind of each column."""
         return ["c" if category else "q" for category in self.is_category]
 
+    def native(self, settings: BoostSettings, device: str) -> Parameters:
+        """What XGBoost is told, under its names."""
+        return settings.native | {
+            "tree_method": "hist",
+            "device": device,
+            "nthread": self.threads,
+            "seed": self.seed,
+            "seed_per_iteration": True,
+        }
+
+    def keep(self, learnt: Boosted, device: str) -> BoostedTrees:
+        """Be fitted by these rounds."""
+        import xgboost
+
+        self.rounds_ = learnt.rounds
+        self.history_ = learnt.history
+        self.device_ = device
+        # From the bare model: the state of two boosters differs where their lives did, and a GPU may be gone.
+        self.booster_ = xgboost.Booster({"nthread": self.threads}, model_file=bytearray(learnt.model))
+        return self
+
+    def _fit_on_disk(
+        self,
+        folder: Path,
+        batches: Callable[[], Iterator[Batch]],
+        held_out: Batch | None,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        settings = self.settings()
+        fingerprint = Fingerprint() if checkpoint else None
+        train = matrix_on_disk(
+            batches,
+            folder,
+            feature_types=self.kinds,
+            max_bin=settings.max_bin,
+            threads=self.threads,
+            fingerprint=fingerprint,
+        )
+        self._boost(settings, "cpu", train, held_out, checkpoint, fingerprint)
+
     def _matrix_options(self) -> MatrixOptions:
-        return {"feature_types": self._kinds, "enable_categorical": True, "nthread": self.threads}
+        return {"feature_types": self.kinds, "enable_categorical": True, "nthread": self.threads}
 
     def _require(self, is_there: bool, what: str) -> None:
         if not is_there:
@@ -212,19 +230,10 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
         fingerprint: Fingerprint | None,
         start: Any = None,
     ) -> BoostedTrees:
-        import xgboost
-
         has_held_out = held_out is not None and len(held_out[0]) > 0
         settings = settings.on(train.num_row(), train.num_col(), has_held_out)
-        assert settings.rounds is not None, "sized settings say how long"
         self._require(float(train.get_weight().sum()) > 0, "all rows weigh nothing")
-        native = settings.native | {
-            "tree_method": "hist",
-            "device": device,
-            "nthread": self.threads,
-            "seed": self.seed,
-            "seed_per_iteration": True,
-        }
+        native = self.native(settings, device)
         objective = None
         if self.focal is not None:
             y, weight = train.get_label(), train.get_weight()
@@ -232,51 +241,17 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
             objective = focal_objective(y, weight, gamma, alpha)
             if start is None:  # a booster brings its own
                 native.setdefault("base_score", first_score(y, weight, alpha))
-        matrices, key = [train], ""
+        held_out_matrix, held_out_digest, key = None, list[str](), ""
         if settings.patience is not None:
             if held_out is None or not has_held_out:
                 raise ValueError("early_stopping_rounds needs held-out rows, and there are none")
-            matrices.append(self._held_out(held_out, settings, train))
+            held_out_matrix = self._held_out(held_out, settings, train)
         if checkpoint is not None and fingerprint is not None:
-            digest = [] if len(matrices) == 1 or held_out is None else Fingerprint().add(*held_out).digest()
-            made_of = [
-                native | {"nthread": 0, "device": ""},
-                self.focal,
-                settings.rounds,
-                settings.patience,
-                checkpoint.every,
-                fingerprint.digest(),
-                digest,
-                xgboost.__version__,
-            ]
-            key = hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
-        kept = unpacked(checkpoint.load(), key) if checkpoint else None
-        begun = 0 if start is None else int(start.num_boosted_rounds())
-        first, history, raw = kept or (begun, [], None if start is None else start.save_raw("ubj"))
-        booster = xgboost.Booster(native, matrices, model_file=raw)
-        if start is not None and settings.patience is not None:
-            history.append(_metric(booster, matrices[1], begun))
-        for done in range(first + 1, begun + settings.rounds + 1):
-            booster.update(train, done - 1, objective)
-            if settings.patience is not None:
-                history.append(_metric(booster, matrices[1], done))
-                if done >= settings.least and len(history) - 1 - _best(history, settings) >= settings.patience:
-                    break
-            if checkpoint is not None and done % checkpoint.every == 0 and done < settings.rounds:
-                raw = booster.save_raw("ubj")
-                checkpoint.save(done, packed(done, history, raw, key))
-                if settings.is_sampled:
-                    # What draws columns has a state of its own that no model holds. A new booster begins anew, and so
-                    # does one that resumes here: both draw the same.
-                    booster = xgboost.Booster(native, matrices, model_file=raw)
-        counted_from = 1 if start is None else begun  # rounds that the first metric of the history is of
-        best = _best(history, settings) + counted_from if history else begun + settings.rounds
-        self.rounds_ = max(best, settings.least)
-        self.history_ = history
-        self.device_ = device
-        # From the bare model: the state of two boosters differs where their lives did, and a GPU may be gone.
-        self.booster_ = xgboost.Booster({"nthread": self.threads}, model_file=booster[: self.rounds_].save_raw("ubj"))
-        return self
+            if held_out_matrix is not None and held_out is not None:
+                held_out_digest = Fingerprint().add(*held_out).digest()
+            key = key_of(settings, native, self.focal, checkpoint.every, fingerprint.digest(), held_out_digest)
+        learnt = boosted(settings, native, train, held_out_matrix, objective, checkpoint, key, start)
+        return self.keep(learnt, device)
 
     def _held_out(self, held_out: Batch, settings: BoostSettings, train: Any) -> Any:
         import xgboost
@@ -285,21 +260,3 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
         return xgboost.QuantileDMatrix(
             matrix, label=y, weight=weight, ref=train, max_bin=settings.max_bin, **self._matrix_options()
         )
-
-
-def _metric(booster: Any, held_out: Any, done: int) -> float:
-    text = booster.eval(held_out, "held_out", done)
-    value = float(text.rsplit(":", 1)[1])
-    if np.isnan(value):
-        name = text.rsplit(":", 1)[0].rsplit("-", 1)[1]
-        raise DataError(
-            f"{name} has no value on the held-out rows, so it cannot say when to stop",
-            where="validation split",
-            cure="have it hold rows of every class that weigh something, or drop early_stopping_rounds",
-        )
-    return value
-
-
-def _best(history: list[float], settings: BoostSettings) -> int:
-    """The first of the best rounds, counted from 0."""
-    return int(np.argmax(history) if settings.is_higher_better else np.argmin(history))

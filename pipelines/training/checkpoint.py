@@ -7,6 +7,9 @@ import json
 from dataclasses import dataclass
 from typing import Protocol
 
+from pipelines.config import Parameters
+from pipelines.training.boost_parameters import BoostSettings
+
 
 class Checkpoint(Protocol):
     """Where the state of a training is kept while it runs."""
@@ -31,6 +34,28 @@ class NoCheckpoint:
 
     def load(self) -> None:
         return None
+
+
+def key_of(
+    settings: BoostSettings,
+    native: Parameters,
+    focal: dict[str, float | None] | None,
+    every: int,
+    *digests: list[str],
+) -> str:
+    """What decides which model a training makes: the state of another one is of no use. `digests`: of its rows."""
+    import xgboost
+
+    made_of = [
+        native | {"nthread": 0, "device": ""},
+        focal,
+        settings.rounds,
+        settings.patience,
+        every,
+        *digests,
+        xgboost.__version__,
+    ]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def packed(rounds: int, history: list[float], raw: bytes, key: str) -> bytes:

@@ -44,12 +44,13 @@ def matrix_on_disk(
     feature_types: list[str],
     max_bin: int,
     threads: int,
-    fingerprint: Fingerprint | None,
+    fingerprint: Fingerprint | None = None,
+    ref: Any = None,
 ) -> Any:
     """An `xgboost.ExtMemQuantileDMatrix` in `folder`, which has to live as long as it does.
 
-    `batches` is called once for each of the passes that XGBoost makes over the data (three), and gives the same rows
-    each time. `fingerprint`: takes in the rows of the first pass.
+    `batches` is called once for each of the passes that XGBoost makes over the data (three; two with `ref`), and gives
+    the same rows each time. `fingerprint`: takes in the rows of the first pass. `ref`: a matrix whose bins are taken.
 
     Raises:
         DataError: there is not one row.
@@ -80,4 +81,4 @@ def matrix_on_disk(
                 raise DataError("there is no row to learn from", where="training rows", cure="ingest more partitions")
             return False
 
-    return xgboost.ExtMemQuantileDMatrix(Pages(), max_bin=max_bin, enable_categorical=True, nthread=threads)
+    return xgboost.ExtMemQuantileDMatrix(Pages(), ref=ref, max_bin=max_bin, enable_categorical=True, nthread=threads)

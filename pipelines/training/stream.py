@@ -1,7 +1,8 @@
-"""Fits on more rows than memory holds: baselines, and XGBoost out of core."""
+"""Fits on rows that are not in memory: baselines, and XGBoost, out of core or by several workers."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,20 +12,23 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from pipelines.config import Candidate, Parameters, Preprocessing
+from pipelines.dataset.reservoir import reservoir
 from pipelines.errors import ConfigError
 from pipelines.problem import Problem
-from pipelines.training.assemble import class_factors, held_out_rows, new_model, require_columns, setting_of
+from pipelines.training.assemble import class_factors, held_out_rows, new_model, require_columns, setting_of, weighed
+from pipelines.training.boost import BoostedTrees
 from pipelines.training.boost_parameters import on_kept
 from pipelines.training.checks import explained, place, refuse_unused, require_classes, require_weights
 from pipelines.training.estimators import HELD_OUT, boosted_trees, fit_estimator
 from pipelines.training.heuristic import heuristic
 from pipelines.training.model import Model
+from pipelines.training.workers.share import BATCH_ROWS, Share, edges, prepared
 
 if TYPE_CHECKING:
     from pipelines.training.boost import Checkpoint
 
-BATCH_ROWS = 65_536
 TRIED_ROWS = 10_000  # by a heuristic
+BINS_ROWS = 200_000  # that several workers' bins are made from
 
 
 def fit_streamed(
@@ -43,7 +47,7 @@ def fit_streamed(
     candidate = problem.training.of(name)
     given = {**candidate.parameters, **(parameters or {})}
     refuse_unused(problem, name, given)
-    _refuse_whole(problem, name, candidate)
+    _refuse_whole(problem, name, candidate, train)
     known = train.to_table(columns=["label", "weight"])
     y, weight = known["label"].to_numpy(), known["weight"].to_numpy()
     require_weights(y, weight)
@@ -67,14 +71,46 @@ def fit_streamed(
             return _batches(problem, model, counted, factors)
 
         with explained(problem, name, given):
-            model.estimator = boosted_trees(on_kept(given, model.dropped), setting).fit_batches(
-                batches, held_out_rows(model, validation, factors), checkpoint
-            )
+            trees = boosted_trees(on_kept(given, model.dropped), setting)
+            held_out = held_out_rows(model, validation, factors)
+            if problem.training.has_workers(name, is_large=True):
+                model.estimator = _by_workers(problem, model, trees, train, factors, (y, weight), held_out, checkpoint)
+            else:
+                model.estimator = trees.fit_batches(batches, held_out, checkpoint)
     return model
 
 
-def _refuse_whole(problem: Problem, name: str, candidate: Candidate) -> None:
-    dataset = problem.dataset
+def _by_workers(
+    problem: Problem,
+    model: Model,
+    trees: BoostedTrees,
+    train: ds.Dataset,
+    factors: np.ndarray | None,
+    known: tuple[np.ndarray, np.ndarray],
+    held_out: HELD_OUT | None,
+    checkpoint: Checkpoint | None,
+) -> BoostedTrees:
+    """`trees`, fitted by the workers of training.engine, each on as many rows of `train`. `known`: labels and weights
+    of the rows that have a weight."""
+    from pipelines.training.workers.processes import Processes
+    from pipelines.training.workers.watch import Rows, learn_together
+
+    training, prepare = problem.training, model.prepare
+    assert training.engine is not None, "asked for by has_workers"
+    count, files, columns = training.engine.workers, list(train.get_fragments()), _columns(problem)
+    ends = edges(train.count_rows(), count)
+    shares = [Share(files, columns, start, stop, prepare, factors) for start, stop in itertools.pairwise(ends)]
+    batches = train.to_batches(columns=columns, filter=pc.field("weight") > 0, batch_size=BATCH_ROWS)
+    _, sample = prepared(reservoir(batches, BINS_ROWS, training.seed), prepare, factors)
+    y, weight = known
+    is_on_disk = ends[-1] * len(prepare.names_) * 4 / 2**20 > training.memory_limit_mb
+    rows = Rows(shares, is_on_disk, sample, y, weighed(weight, factors, y))
+    threads = max(1, training.threads // count)
+    return learn_together(trees, rows, held_out, checkpoint, Processes(threads), threads)
+
+
+def _refuse_whole(problem: Problem, name: str, candidate: Candidate, train: ds.Dataset) -> None:
+    dataset, training = problem.dataset, problem.training
     needs = {
         f"model {candidate.model}": candidate.model != "xgboost",
         "selection": candidate.selection is not None and candidate.selection.method != "none",
@@ -82,22 +118,32 @@ def _refuse_whole(problem: Problem, name: str, candidate: Candidate) -> None:
         "dataset.resampling": dataset.resampling.method != "none",
         "dataset.augmentation": dataset.augmentation.method != "none",
     }
-    if not candidate.is_baseline and any(needs.values()):
-        raise ConfigError(
-            f"the training rows are read from disk, batch by batch, as they are more than training.memory_limit_mb; "
-            f"{', '.join(what for what, is_there in needs.items() if is_there)} cannot do that",
-            where=place(problem, name),
-            cure="set training.memory_limit_mb higher, draw fewer rows (dataset.sampling), or take xgboost without it",
-        )
+    if candidate.is_baseline or not any(needs.values()):
+        return
+    if training.has_workers(name, is_large=False):
+        why = "several workers learn from them (training.engine)"
+        cure = "set training.engine.kind to local, or take xgboost without it"
+    else:
+        why = "they are more than training.memory_limit_mb"
+        cure = "set training.memory_limit_mb higher, draw fewer rows (dataset.sampling), or take xgboost without it"
+    raise ConfigError(
+        f"the training rows are read from disk, batch by batch, as {why}; "
+        f"{', '.join(what for what, is_there in needs.items() if is_there)} cannot do that",
+        where=place(problem, name),
+        cure=cure,
+    )
+
+
+def _columns(problem: Problem) -> list[str]:
+    return [*problem.feature_names, "label", "weight"]
 
 
 def _batches(problem: Problem, model: Model, train: ds.Dataset, factors: np.ndarray | None) -> Iterator[HELD_OUT]:
     """Matrix, labels and weights, batch by batch, in the dataset's order."""
-    columns = [*problem.feature_names, "label", "weight"]
-    for batch in train.to_batches(columns=columns, batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1):
-        rows = pa.Table.from_batches([batch])
-        used = model.prepare.used(rows)
-        if used.any():
-            y, weight = rows["label"].to_numpy()[used], rows["weight"].to_numpy()[used]
-            weighed = weight if factors is None else weight * factors[y.astype(np.int64)]
-            yield model.prepare.transform(rows)[used], y, weighed
+    scanned = train.to_batches(
+        columns=_columns(problem), batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1
+    )
+    for batch in scanned:
+        _, rows = prepared(pa.Table.from_batches([batch]), model.prepare, factors)
+        if len(rows[0]):
+            yield rows

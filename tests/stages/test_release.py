@@ -124,11 +124,15 @@ def test_parameters_are_searched_and_a_killed_search_and_fit_go_on(
     assert stage("train.train")(loop, checked, "xgboost").run_id == done.run_id
 
 
-def test_rows_beyond_the_memory_limit_are_read_from_disk(loop: str) -> None:
-    configure(loop, lambda raw: (only(raw, "xgboost"), raw["training"].update(memory_limit_mb=0.2, seed=10)))
+@pytest.mark.parametrize("changes", [{"memory_limit_mb": 0.2}, {"engine": {"kind": "processes", "workers": 2}}])
+def test_rows_beyond_the_memory_limit_are_read_from_disk(loop: str, changes: dict[str, Any]) -> None:
+    """And so are those that several workers share."""
+    configure(loop, lambda raw: (only(raw, "xgboost"), raw["training"].update(changes, seed=10)))
     checked = prepared(loop)
     trained = [stage("train.train")(loop, checked, name) for name in ("prior", "xgboost")]
     assert tracking.run_file(trained[1].run_id, "lineage.json")["is_streamed"]
+    parameters = tracking.run_file(trained[1].run_id, "parameters.json")
+    assert parameters.get("engine") == ("2 processes" if "engine" in changes else None)
     evaluated = stage("train.evaluate")(loop, checked, trained)
     registered = stage("train.register")(loop, stage("train.refit")(loop, stage("train.gate")(loop, evaluated)))
     made = reproduce(loop, registered.version)

@@ -243,6 +243,13 @@ ELSEWHERE: dict[str, dict[str, str]] = {  # file under tests -> test -> switches
         "test_rows_beyond_the_memory_limit_are_read_from_disk": "Training.memory_limit_mb",
         "test_parameters_are_searched_and_a_killed_search_and_fit_go_on": "Training.checkpoint_rounds",
     },
+    "config/test_engine": {
+        "test_workers_fit_what_xgboost_learns_where_the_engine_says_so": "Training.engine Engine.kind",
+        "test_the_state_is_kept_as_often_as_the_engine_says": "Engine.checkpoint_rounds",
+    },
+    "training/workers/test_watch": {
+        "test_two_workers_learn_the_model_of_one_process_even_if_one_is_killed": "Engine.workers",
+    },
     "stages/train/test_refit": {"test_without_a_refit_the_tested_model_serves": "Training.refit"},
     "release/test_card": {"test_a_card_tells_what_was_declared_and_measured": "Costs.unit"},
     "evaluation/gate/test_challenger": {

@@ -11,7 +11,7 @@ class StoredCheckpoint:
 
     def __init__(self, uri: str, problem: Problem) -> None:
         self.uri = uri
-        self.every = problem.training.checkpoint_rounds
+        self.every = problem.training.rounds_between_states
 
     def save(self, rounds: int, model: bytes) -> None:
         store.write_bytes(self.uri, rounds.to_bytes(8, "big") + model)

@@ -80,8 +80,9 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
     if champion:
         tags["builds_on"] = champion.version
     run_id = tracking.start_candidate(problem, candidate, tags)
+    is_shared = champion is None and problem.training.has_workers(candidate, _is_large(problem, checked))
     try:
-        learnt_from = _training_rows(problem, checked)
+        learnt_from = _training_rows(problem, checked, is_shared)
         validation = training_sets.split(problem, checked, "validation")
         searched: Parameters = {}
         state = StoredCheckpoint(f"{train_staging_uri(problem, checked.training)}/{candidate}.checkpoint", problem)
@@ -94,7 +95,8 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
         else:
             if spec.search:
                 trials = tracking.RunTrials(run_id, searched_metric(problem))
-                rows = _in_memory(problem, learnt_from, f"training.candidates.{candidate}.search", "search parameters")
+                rows = _training_rows(problem, checked) if is_shared else learnt_from
+                rows = _in_memory(problem, rows, f"training.candidates.{candidate}.search", "search parameters")
                 searched = search(problem, candidate, rows, trials).parameters
             model = fit(problem, candidate, learnt_from, validation, parameters=searched, checkpoint=state)
     except EvergreenError as error:
@@ -131,6 +133,11 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
                 name: section.model_dump(mode="json", exclude_defaults=True) or "default"
                 for name, section in _sections(spec).items()
             },
+            **(
+                {"engine": f"{problem.training.engine.workers} processes"}
+                if is_shared and problem.training.engine
+                else {}
+            ),
             "events_version": checked.events_version,
             "labels_version": checked.labels_version,
             "features_version": checked.features_version,
@@ -185,10 +192,15 @@ def _matrix_columns(problem: Problem) -> int:
     return len(problem.feature_names) + widest
 
 
-def _training_rows(problem: Problem, pins: Checked) -> pa.Table | ds.Dataset:
-    """The training split: in memory, or on disk where its matrix would pass training.memory_limit_mb."""
+def _is_large(problem: Problem, pins: Checked) -> bool:
+    """Whether the training split's matrix would pass training.memory_limit_mb."""
     needed_mb = pins.splits["train"] * _matrix_columns(problem) * 4 / 2**20
-    if needed_mb <= problem.training.memory_limit_mb:
+    return needed_mb > problem.training.memory_limit_mb
+
+
+def _training_rows(problem: Problem, pins: Checked, is_shared: bool = False) -> pa.Table | ds.Dataset:
+    """The training split: in memory, or on disk where it is too large for that, or `is_shared` among workers."""
+    if not is_shared and not _is_large(problem, pins):
         group = problem.dataset.split.group_by  # folds keep groups together
         return training_sets.split(problem, pins, "train", extra=[group] if group else [])
     uri = f"{train_staging_uri(problem, pins.training)}/train"

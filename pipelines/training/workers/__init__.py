@@ -1,0 +1,1 @@
+"""Several workers that learn one model together."""
