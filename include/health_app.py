@@ -2,6 +2,7 @@
 
     GET /evergreen/health              all problems that the user may see
     GET /evergreen/health/{problem}    one: its versions, drift and ledger
+    GET /evergreen/comparison/{problem}    goes to its runs in MLflow
 
 A problem is seen by who may read every one of its DAGs; of any other nothing is shown, not even its name.
 """
@@ -21,7 +22,7 @@ from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep
 from airflow.models.dag import DagModel
 from fastapi import APIRouter, Depends, HTTPException, Query
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy.orm import Session
 
 from include.in_flight import dags_of_problems, in_flight, run_ids
@@ -123,6 +124,19 @@ def show_problem(
         fault=fault or history_fault,
     )
     return _page(content)
+
+
+@router.get("/comparison/{problem}")
+def go_to_comparison(problem: str, dags: Readable) -> RedirectResponse:
+    """The problem's runs side by side in MLflow, which alone knows the address; 503 where it does not answer."""
+    from pipelines.tracking.pages import comparison
+
+    if problem not in dags:
+        raise HTTPException(404, "there is no such problem")
+    address = comparison(problem)
+    if address is None:
+        raise HTTPException(503, "MLflow does not answer, or has no run of this problem yet")
+    return RedirectResponse(address, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
 
 
 @cache

@@ -27,7 +27,7 @@ def places(problem: Problem, monitored: str | None) -> Iterator[Place]:
 
     if airflow := airflow_address():
         yield Place("Health", f"{airflow}/plugin/health")
-    if runs := comparison(problem):
+    if runs := comparison(problem.name):
         yield Place("Comparison", runs)
     if monitored and (page := evidence_page(problem.name, f"reports/{monitored}/monitoring.html")):
         yield Place("Monitoring", page)

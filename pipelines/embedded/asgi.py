@@ -16,7 +16,7 @@ CLOSE: Header = (b"connection", b"close")
 """Of an answer to a request of which the rest may still be on its way."""
 
 
-def json_answer(status: int, content: Mapping[str, str], *headers: Header) -> list[Message]:
+def json_answer(status: int, content: Mapping[str, object], *headers: Header) -> list[Message]:
     """The messages of an answer whose body is JSON."""
     body = json.dumps(content).encode()
     own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

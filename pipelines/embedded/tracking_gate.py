@@ -49,6 +49,14 @@ ADDED_TO_HEAD = (
     b"<script>try{localStorage['mlflow.workflowType_v1']??='\"machine_learning\"'}catch{}</script></head>"
 )
 
+# What the UI asks for by itself, of parts that are closed: it gets an answer that says that there is nothing, since an
+# error would stand in the browser's console on every page.
+NOTHING: dict[str, dict[str, object]] = {
+    "/ajax-api/3.0/mlflow/assistant/config": {"providers": {}, "projects": {}, "remote_access_allowed": False},
+    "/ajax-api/3.0/mlflow/assistant/providers": {"providers": [], "resolved": None, "gateway_vendor_options": {}},
+    "/ajax-api/2.0/mlflow/gateway-proxy": {"endpoints": []},
+}
+
 
 def is_open(path: str) -> bool:
     """Whether requests to a path get through.
@@ -61,7 +69,7 @@ def is_open(path: str) -> bool:
 
 
 class Gate:
-    """ASGI middleware around MLflow's server: 403 for all that is not on the list, and a UI that opens on the runs."""
+    """ASGI middleware around MLflow's server: 403 for what is not on the list, and a UI that opens on the runs."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -71,6 +79,9 @@ class Gate:
             await self.app(scope, receive, send)
         elif scope["type"] == "http" and is_open(scope["path"]):
             await self.app(scope, receive, _adapted(send) if scope["path"] == "/" else send)
+        elif scope["type"] == "http" and scope["method"] == "GET" and scope["path"] in NOTHING:
+            for message in json_answer(200, NOTHING[scope["path"]]):
+                await send(message)
         elif scope["type"] == "http":
             text = f"{scope['path']} is closed: this server keeps runs and models, and does nothing else"
             for message in json_answer(403, {"error_code": "PERMISSION_DENIED", "message": text}):

@@ -64,6 +64,10 @@ class Links(NamedTuple):
             return None
         return f"{self.mlflow}/#/models/{quote(problem_name)}" + (f"/versions/{quote(version)}" if version else "")
 
+    def comparison(self, problem_name: str) -> str | None:
+        """A problem's runs side by side in MLflow, those of its newest training first; where they are, MLflow says."""
+        return None if self.mlflow is None else f"{self.up}comparison/{quote(problem_name)}"
+
 
 def _evidence(turn: Turn) -> str | None:
     match turn.kind:

@@ -24,6 +24,8 @@ class ChampionCell(NamedTuple):
     since: datetime
     how: str
     age: str
+    comparison: str | None
+    """With which other models it competed, in MLflow."""
 
 
 class MetricCell(NamedTuple):
@@ -113,7 +115,14 @@ def champion_cell(health: Health, links: Links) -> ChampionCell | None:
     if champion is None:
         return None
     card = links.card(health.problem, champion.version)
-    return ChampionCell(champion.version, card, champion.since, champion.how, _age(champion, health.every))
+    return ChampionCell(
+        champion.version,
+        card,
+        champion.since,
+        champion.how,
+        _age(champion, health.every),
+        links.comparison(health.problem),
+    )
 
 
 def _age(champion: Champion, every: str) -> str:

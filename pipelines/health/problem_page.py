@@ -213,6 +213,8 @@ def _facts(health: Health, links: Links, now: datetime) -> FactsPart:
 def _references(name: str, health: Health | None, links: Links, dags: Sequence[str]) -> Iterator[Reference]:
     for dag in dags:
         yield Reference(f"Airflow: {name}.{dag}", links.dag(name, dag), is_outside=True)
+    if comparison := links.comparison(name):
+        yield Reference("MLflow: newest training compared", comparison, is_outside=True)
     if model := links.model(name):
         yield Reference("MLflow: its versions", model, is_outside=True)
     if health and health.champion:

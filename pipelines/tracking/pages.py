@@ -35,7 +35,7 @@ def runs_page(address: str, experiment_id: str, *, has_view: bool) -> str:
     return page + f"&viewStateShareKey={VIEW}" * has_view
 
 
-def comparison(problem: Problem) -> str | None:
+def comparison(problem_name: str) -> str | None:
     """Address of the problem's runs, those of the newest training first; None: MLflow is no server, does not answer
     soon, or knows no such problem. Does not load mlflow."""
     import httpx
@@ -47,7 +47,7 @@ def comparison(problem: Problem) -> str | None:
     try:
         answer = httpx.get(
             f"{address}/api/2.0/mlflow/experiments/get-by-name",
-            params={"experiment_name": problem.name},
+            params={"experiment_name": problem_name},
             auth=(user, password) if user else None,
             timeout=ANSWER_TIMEOUT_S,
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
 from pipelines.embedded import tracking_server
-from pipelines.embedded.tracking_gate import Gate, is_open
+from pipelines.embedded.tracking_gate import NOTHING, Gate, is_open
 
 OPEN = [
     "/",
@@ -72,7 +73,7 @@ CLOSED = [
 ]
 
 
-def answer_to(path: str, kind: str = "http") -> list[dict[str, Any]]:
+def answer_to(path: str, kind: str = "http", method: str = "POST") -> list[dict[str, Any]]:
     """What the gate answers where MLflow would answer 200."""
     messages: list[dict[str, Any]] = []
 
@@ -86,7 +87,7 @@ def answer_to(path: str, kind: str = "http") -> list[dict[str, Any]]:
     async def receive() -> Any:
         raise AssertionError("nobody reads the body")
 
-    asyncio.run(Gate(mlflow)({"type": kind, "path": path, "method": "POST"}, receive, send))
+    asyncio.run(Gate(mlflow)({"type": kind, "path": path, "method": method}, receive, send))
     return messages
 
 
@@ -106,6 +107,13 @@ def test_tracking_and_the_registry_are_open(path: str) -> None:
 def test_all_else_is_closed(path: str) -> None:
     assert not is_open(path)
     assert status_of(path) == 403
+
+
+@pytest.mark.parametrize("path", NOTHING)
+def test_what_the_ui_asks_for_by_itself_is_told_that_there_is_nothing(path: str) -> None:
+    start, body = answer_to(path, method="GET")
+    assert start["status"] == 200 and not any(json.loads(body["body"]).values())
+    assert status_of(path) == 403, "and nothing may be done with it"
 
 
 def test_there_is_no_socket_past_the_gate() -> None:

@@ -146,6 +146,10 @@ def test_a_problems_page_tells_its_life(lived: tuple[Health, History]) -> None:
     assert f"{len(shifted)} of 2 columns shifted: {', '.join(sorted(shifted))}" in page
     assert "Decisions 1 to 50 of 74, the newest first" in page
     assert '<a href="../pages/kettle/reports/2024-03-10/monitoring.html"' in page
+    assert '<a href="../comparison/kettle" data-outside>newest training compared</a>' in page
+    without_mlflow = Links("../", None)
+    alone = problem_page.page(row("kettle", state, InFlight(), without_mlflow, NOW), history, without_mlflow, NOW)
+    assert b"comparison" not in alone
     assert 'href="../../dags' not in page, "a run that Airflow does not know is not linked to"
 
 

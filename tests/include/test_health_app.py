@@ -34,6 +34,7 @@ from pipelines.health.in_flight import Run
 from pipelines.health.kept import keep
 from pipelines.health.problem_page import RunKey
 from pipelines.health.script import SCRIPT
+from pipelines.tracking import pages
 from tests.conftest import ToyProblem
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -144,6 +145,17 @@ def test_the_pages_run_the_one_script_and_send_forms_to_themselves(client: TestC
             f"default-src 'none'; style-src 'unsafe-inline'; script-src '{SCRIPT.allowed}'; base-uri 'none'; "
             "form-action 'self'; frame-ancestors 'self'"
         )
+
+
+def test_the_comparison_is_where_mlflow_says_for_those_who_may_see_the_problem(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "comparison", lambda name: f"http://mlflow/#/{name}" if name == "kettle" else None)
+    went = client.get("/comparison/kettle", follow_redirects=False)
+    assert (went.status_code, went.headers["location"]) == (307, "http://mlflow/#/kettle")
+    assert client.get("/comparison/teapot", follow_redirects=False).status_code == 404, "not for ada"
+    monkeypatch.setattr(pages, "comparison", lambda name: None)
+    assert client.get("/comparison/kettle", follow_redirects=False).status_code == 503
 
 
 @pytest.mark.parametrize("query", ["kind=any", "window=7", "page=0", f"text={'a' * 101}"])

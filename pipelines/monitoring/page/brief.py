@@ -64,7 +64,7 @@ def brief(facts: PageFacts, judged: Judged, picture: Markup | None) -> BriefPart
         is_good=is_quiet,
         happened=happened,
         harm=" ".join([_harm(facts.every, judged.diagnosis), *_metric(facts, judged)]),
-        done=f"{decision.action.done} {_reason(decision.reason)}".strip() if decision else "No decision was taken.",
+        done=_done(judged),
         asked=_asked(facts, judged),
         why=why,
         picture=picture,
@@ -96,8 +96,8 @@ def _harm(every: str, diagnosis: Diagnosis) -> str:
         return f"No: scores are as good as they should be in {of}." if labelled == 1 else f"No: none of {of} is off."
     if labelled == 1:
         return f"Yes: {of} is off."
-    newest = "the newest of all is" if diagnosis.is_newest_bad else "the newest of all is not"
-    return f"{'Yes' if diagnosis.is_newest_bad else 'It was'}: {bad} of {of} {_are(bad)} off, {newest}."
+    are_off = f"{bad} of {of} {'is' if bad == 1 else 'are'} off"
+    return f"Yes: {are_off}, the newest too." if diagnosis.is_newest_bad else f"It was: {are_off}, but not the newest."
 
 
 def _metric(facts: PageFacts, judged: Judged) -> list[str]:
@@ -127,9 +127,12 @@ def _asked(facts: PageFacts, judged: Judged) -> str:
     return ASKED[judged.decision.action].format(problem=facts.problem, partition=facts.partition)
 
 
-def _reason(reason: str) -> str:
-    return f"Why: {reason}." if reason else ""
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
+def _done(judged: Judged) -> str:
+    """The action, and why: what shows the verdict stands above it already."""
+    decision = judged.decision
+    if decision is None:
+        return "No decision was taken."
+    reason = decision.reason
+    for finding in judged.diagnosis.findings[:1]:
+        reason = reason.removeprefix(f"{finding.evidence}, ")
+    return f"{decision.action.done} Why: {reason}." if reason else decision.action.done

@@ -83,10 +83,9 @@ def distributions(facts: PageFacts, judged: Judged, trace: Trace) -> Distributio
 
 def _leading(facts: PageFacts, judged: Judged) -> list[str]:
     """The most harmful finding's columns first; a finding in the scores is of the column of scores."""
-    features = [name for name in facts.reference.columns if name != SCORE]
     names: list[str] = []
     for finding in judged.diagnosis.findings:
-        names += [SCORE] if finding.kind in OF_SCORE else features_of(finding, features)
+        names += [SCORE] if finding.kind in OF_SCORE else features_of(finding, facts.reference.columns)
     names += [contribution.feature for contribution in judged.explanation.contributions]
     moved = judged.detected.columns
     names += sorted(moved, key=lambda name: -moved[name].psi)

@@ -143,7 +143,7 @@ def _shifted(facts: PageFacts, judged: Judged, trace: Trace) -> ShiftedPart | No
 
 
 def _since(facts: PageFacts, explanation: Explanation, trace: Trace) -> SincePart | None:
-    """The newest change of each number that the findings show in; None where there is none to look for."""
+    """The newest change of each number that the findings show in; None where none has any."""
     lines: list[ChangeLine] = []
     sources: list[Source] = []
     for changed in explanation.changes:
@@ -161,7 +161,7 @@ def _since(facts: PageFacts, explanation: Explanation, trace: Trace) -> SincePar
         how = "at once" if change.shape == "step" else "gradually"
         between = change.since if change.first == change.last else f"{change.since} ({change.first} to {change.last})"
         lines.append(ChangeLine(series.name, how, between, change.before, change.after, change.p_value))
-    return SincePart(lines, sources) if lines else None
+    return SincePart(lines, sources) if any(line.since for line in lines) else None
 
 
 def _options(facts: PageFacts, judged: Judged, trace: Trace) -> OptionsPart | None:

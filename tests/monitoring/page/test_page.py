@@ -209,13 +209,14 @@ def test_whether_it_is_bad_and_how_good_scores_are(rows: Any) -> None:
     of, _ = facts(rows, estimates=[estimate])
     bad = Diagnosis(findings=(), labelled=WEEKS[:3], bad=WEEKS[2:3])
     text = text_of(page(of, Judged(NOTHING, bad, nothing_to_explain(), None)))
-    assert "Yes: 1 of the newest 3 labelled weeks is off, the newest of all is." in text
+    assert "Yes: 1 of the newest 3 labelled weeks is off, the newest too." in text
     assert "Of this week 0.7 is expected (0.6 to 0.8)." in text
     fault = Finding(kind="data fault", evidence="temp is empty", numbers={}, features=("temp",))
     faulty = Diagnosis(findings=(fault,), labelled=(), bad=())
-    decision = Decision(verdict="data fault", action=Action.QUARANTINE, reason="temp is empty")
+    decision = Decision(verdict="data fault", action=Action.QUARANTINE, reason="temp is empty, mend the data")
     text = text_of(page(of, Judged(NOTHING, faulty, nothing_to_explain(), decision)))
     assert "The data of this week is at fault: do not rely on its scores." in text
+    assert f"{Action.QUARANTINE.done} Why: mend the data." in text, "what shows it stands above"
     assert f"evergreen quarantine readmit kettle {WEEKS[3]} --reason" in text
 
 
