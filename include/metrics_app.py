@@ -34,8 +34,8 @@ def scrapes(authorization: Annotated[str, Header()] = "") -> None:
     token = _token()
     if token is None:
         raise HTTPException(404, f"there are no metrics: neither {TOKEN} nor {TOKEN_FILE} is set")
-    scheme, _, given = authorization.partition(" ")
-    is_right = hmac.compare_digest(given.strip().encode(), token.encode())
+    scheme, _, sent = authorization.partition(" ")
+    is_right = hmac.compare_digest(sent.strip().encode(), token.encode())
     if scheme.lower() != "bearer" or not is_right:
         raise HTTPException(401, "the metrics need their bearer token", {"WWW-Authenticate": "Bearer"})
 

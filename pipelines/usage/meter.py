@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ from pipelines.usage.table import settle
 from pipelines.usage.tries import Outcome, Try
 
 BEAT_S = 1.0  # a killed try is known to the second
-FRESH_S = 120.0  # a process of a task of its own begins shortly before the task does
+FRESH_S = 600.0  # a task's own process begins before the task does, on a busy machine by minutes
 COUNTED = ("rows", "events")  # what hand-offs call the rows that they are of
 
 log = logging.getLogger(__name__)
@@ -178,7 +178,8 @@ class Meter:
                     return
                 attempt = self._now()
                 if self._note:
-                    self._note.write(self._noted(attempt))
+                    with suppress(OSError):  # the disk is full; what was noted before stands
+                        self._note.write(self._noted(attempt))
 
     def _now(self) -> Try:
         start, now, passed = self._start, machine.reading(), _traffic()

@@ -38,7 +38,7 @@ class Note(BaseModel):
     """Of the machine, when it began."""
 
 
-class Found(NamedTuple):
+class Ended(NamedTuple):
     """A note that nobody writes any more."""
 
     path: Path
@@ -71,14 +71,13 @@ def folder_of(problem_name: str) -> Path | None:
     return own_folder("usage", hashlib.sha256(place.encode()).hexdigest()[:32], problem_name)
 
 
-def ended(folder: Path) -> list[Found]:
+def ended(folder: Path) -> list[Ended]:
     """The tries that have ended, those that were killed among them, the oldest first."""
-    found = [*_ended(folder)]
-    return sorted(found, key=lambda note: note.attempt.started_time)
+    return sorted(_ended(folder), key=lambda note: note.attempt.started_time)
 
 
-def forget(found: Found) -> None:
-    found.path.unlink(missing_ok=True)
+def forget(note: Ended) -> None:
+    note.path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -97,7 +96,7 @@ def turn(folder: Path) -> Iterator[bool]:
         os.close(lock)
 
 
-def _ended(folder: Path) -> Iterator[Found]:
+def _ended(folder: Path) -> Iterator[Ended]:
     for path in folder.iterdir():
         if path.suffix != SUFFIX:
             continue
@@ -105,11 +104,11 @@ def _ended(folder: Path) -> Iterator[Found]:
         if note is None:
             continue
         if note.has_ended:
-            yield Found(path, note.attempt)
+            yield Ended(path, note.attempt)
         elif _is_nobodys(path):
             # Between the two looks it may have ended well.
             last = _read(path) or note
-            yield Found(path, last.attempt if last.has_ended else _killed(last))
+            yield Ended(path, last.attempt if last.has_ended else _killed(last))
 
 
 def _killed(note: Note) -> Try:

@@ -53,12 +53,12 @@ def write_noted(problem: Problem, folder: Path | None = None) -> int:
     if folder is None:
         return 0
     with notes.turn(folder) as is_ours, store.task():
-        found = notes.ended(folder) if is_ours else []
-        if found:
-            append(problem, [note.attempt for note in found])
-        for note in found:
+        noted = notes.ended(folder) if is_ours else []
+        if noted:
+            append(problem, [note.attempt for note in noted])
+        for note in noted:
             notes.forget(note)
-    return len(found)
+    return len(noted)
 
 
 def append(problem: Problem, tries: Sequence[Try]) -> None:
@@ -76,11 +76,11 @@ def tries(problem: Problem, since: datetime | None = None) -> list[Try]:
     """
     months = store.partition_keys(problem, TABLE)
     wanted = [month for month in months if since is None or month >= f"{since:%Y-%m}"]
-    known: dict[str, Try] = {}
+    written: dict[str, Try] = {}
     if wanted:
         rows = store.dataset(problem, TABLE).to_table(filter=is_among("month", wanted))
-        known = {row["id"]: Try.model_validate(row) for row in rows.to_pylist()}
-    return sorted({**known, **_noted(problem.name)}.values(), key=lambda attempt: attempt.started_time)
+        written = {row["id"]: Try.model_validate(row) for row in rows.to_pylist()}
+    return sorted({**written, **_noted(problem.name)}.values(), key=lambda attempt: attempt.started_time)
 
 
 def _noted(problem_name: str) -> dict[str, Try]:
