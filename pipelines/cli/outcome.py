@@ -192,4 +192,4 @@ def _mlflow(problem: Problem) -> str:
     address = os.environ.get("MLFLOW_TRACKING_URI", "")
     if address.startswith(SQLITE):
         return f"mlflow ui --backend-store-uri {address}, experiment {problem.name}"
-    return comparison(problem) or f"{address}, experiment {problem.name}"
+    return comparison(problem.name) or f"{address}, experiment {problem.name}"

@@ -45,7 +45,7 @@ def client(session: Session) -> Iterator[TestClient]:
 
 def test_every_route_asks_who_it_is() -> None:
     routes = [route for route in app.routes if isinstance(route, APIRoute)]
-    assert len(routes) == len(app.routes) == 5
+    assert len(routes) == len(app.routes) == 6
     for route in routes:
         asked = {dependency.call for dependency in route.dependant.dependencies}
         assert asked & {reads_run, reads_page, readable, scrapes}, (
@@ -107,7 +107,7 @@ def test_run_shows_its_verdicts_and_the_report(client: TestClient, session: Sess
     page = client.get("/runs/flight_delay.monitor/r1")
     assert page.status_code == 200
     assert page.text.count("label shift: &lt;b&gt;.24") == 1
-    assert "<th>decide" in page.text
+    assert '<th scope="row">decide' in page.text
     assert '<iframe src="/evergreen/pages/flight_delay/reports/2013-04-01/monitoring.html" sandbox=' in page.text
     assert "allow-top-navigation" not in page.text
     policy = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; base-uri 'none'; form-action 'none'"
