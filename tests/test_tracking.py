@@ -110,6 +110,10 @@ def test_a_run_is_unfinished_until_it_is_logged(problem: Problem, monkeypatch: p
     run = mlflow.get_run(run_id)
     assert run.info.status == "FINISHED" and run.info.run_name == "logistic 2024-01-06"
     assert tracking.find_run(problem, {"training": "t1", "candidate": "logistic"}) == (run_id, {"validation_auc": 0.7})
+    (output,) = run.outputs.model_outputs
+    assert [(each.key, each.value) for each in mlflow.get_logged_model(output.model_id).metrics] == [
+        ("validation_auc", 0.7)
+    ]
     in_airflow = "https://airflow.example/dags/kettle.train/runs/manual__2024-01-06T00%3A00%3A00%2B00%3A00"
     evidence = f"https://airflow.example/evergreen/pages/{problem.name}/evaluations/t1.html"
     assert (run.data.tags["airflow_run"], run.data.tags["evidence"]) == (in_airflow, evidence)

@@ -113,7 +113,6 @@ def log_candidate(
             runs.delete_logged_model(half_written.model_id)
         with mlflow.start_run(run_id=run_id):
             mlflow.set_tags({**tags, **references(problem, tags.get("training")), "candidate": name})
-            mlflow.log_metrics(metrics)
             source = DeltaDatasetSource(path=dataset_uri, delta_table_version=dataset_version)
             mlflow.log_input(
                 MetaDataset(source, name=f"{problem.name} training set", digest=tags["training_set"]), "training"
@@ -121,7 +120,7 @@ def log_candidate(
             mlflow.log_dict(problem.model_dump(mode="json"), "problem.json")
             mlflow.log_text(environment(), "environment.txt")
             _log_files(run_id, files)
-            LoggedFiles.log(
+            logged = LoggedFiles.log(
                 artifact_path=None,
                 name="model",
                 flavor=flavor,
@@ -133,8 +132,11 @@ def log_candidate(
                 input_example=frame,
                 pyfunc_predict_fn=predict,
                 pip_requirements=requirements(),
+                validate_serving_input=False,  # it would load the model once more, and only warn where that fails
             )
             mlflow.set_tag(MODEL_SHA256, flavor.sha256)
+            # After the model, to which they belong too: MLflow would ask for each metric that it finds there before.
+            mlflow.log_metrics(metrics, model_id=logged.model_id)
             mlflow.log_dict(parameters, "parameters.json")
             # Last, as MLflow takes no second value for a parameter: a try that is killed before leaves none.
             mlflow.log_params({name: _cut(str(value)) for name, value in parameters.items()})
@@ -147,7 +149,8 @@ class _Flavor:
     def __init__(self) -> None:
         self.sha256 = ""
 
-    def save_model(self, path: str, **options: Any) -> None:
+    def save_model(self, path: str, *, validate_serving_input: bool, **options: Any) -> None:
+        """`validate_serving_input` is for MLflow's `log`, which hands all of its options on."""
         import mlflow
 
         mlflow.sklearn.save_model(path=path, **options)
