@@ -9,6 +9,9 @@ UV_VERSION := 0.13.8
 UV := .venv-uv/bin/uv
 RUN := .venv/bin
 
+# Where it is set, each of the many processes that the targets start compiles all modules again, and pytest all tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
