@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines import store, tracking
+from pipelines import local_run, store, tracking
 from pipelines.artifacts import TableName
 from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
@@ -17,7 +17,7 @@ from pipelines.release import ladder
 from pipelines.release.ladder import Contender
 from pipelines.release.versions import version_lineage
 from pipelines.stages import stage
-from tests.stages.conftest import HISTORY, configure
+from tests.stages.conftest import HISTORY, WEEKS, configure
 
 RELEASE = "v1-v2"
 TWIN = "twin"
@@ -26,14 +26,17 @@ TWIN = "twin"
 
 @pytest.fixture
 def released(loop_after: Callable[..., str]) -> Callable[..., Problem]:
-    """Begins a release: released(1, path=["shadow", "full"]) is the problem after a week that is not scored yet.
+    """Begins a release: released(1, path=["shadow", "full"]) is the problem after a week that is not scored yet, and
+    released(4, scored=1) after four, of which the first has been scored.
 
     The challenger, version 2, is the training's rule, which decides 1 for far fewer flights than its champion; or, as
     `is_twin`, what `changed` makes of the champion's model.
     """
 
-    def begun(weeks: int, *, is_twin: bool = False, **settings: Any) -> Problem:
-        loop = loop_after(weeks, is_scored=False)
+    def begun(weeks: int, *, scored: int = 0, is_twin: bool = False, **settings: Any) -> Problem:
+        loop = loop_after(weeks, is_bulk=True) if weeks > 1 else loop_after(1, is_scored=False)
+        for week in WEEKS[:scored]:
+            local_run.score(loop, week)
         configure(loop, lambda raw: raw.update(release=settings))
         problem = load_problem(loop)
         champion = tracking.serving(problem)

@@ -286,8 +286,7 @@ def test_a_gap_that_the_shadow_has_shown_is_let_pass_in_the_canary_and_a_new_one
     released: Released, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allowed = {"max_decision_gap": 0.1}
-    problem = released(1, is_twin=True, path=["shadow", "canary", "full"], canary=allowed)
-    local_run.ingest(problem.name, WEEKS[1], WEEKS[1])
+    problem = released(4, is_twin=True, path=["shadow", "canary", "full"], canary=allowed)
     with monkeypatch.context() as patch:
         raised(problem, patch, by=0.15)
         local_run.score(problem.name, WEEK)
@@ -297,7 +296,6 @@ def test_a_gap_that_the_shadow_has_shown_is_let_pass_in_the_canary_and_a_new_one
     differences = {gap["measure"]: gap["difference"] for gap in manifest(problem, WEEKS[1])["gaps"]}
     assert differences["mean score"] > allowed["max_decision_gap"], "by itself it is too much"
 
-    local_run.ingest(problem.name, WEEKS[2], WEEKS[2])
     raised(problem, monkeypatch, by=0.4)
     reason = local_run.score(problem.name, WEEKS[2]).taken_back
     assert reason is not None and "mean score" in reason
@@ -356,7 +354,7 @@ def test_a_challenger_with_other_features_has_a_table_of_its_own(released: Relea
 
 
 def test_sticky_units_keep_their_version_and_monitoring_follows_the_champion(released: Released) -> None:
-    problem = released(2, unit="manufacturer", sticky=True, **CANARY)
+    problem = released(4, scored=1, unit="manufacturer", sticky=True, **CANARY)
     old = store.table_uri(problem, "predictions")  # of a store of before there were releases
     rows = DeltaTable(old).to_pyarrow_table().drop_columns(["experiment", "unit", "propensity"])
     write_deltalake(old, rows, mode="overwrite", schema_mode="overwrite", partition_by=["partition"])
@@ -364,7 +362,6 @@ def test_sticky_units_keep_their_version_and_monitoring_follows_the_champion(rel
     local_run.score(problem.name, WEEKS[1])
     step(problem, 1, WEEKS[1])
     for week in WEEKS[2:4]:
-        local_run.ingest(problem.name, week, week)
         local_run.score(problem.name, week)
     for week, share in zip(WEEKS[1:4], (0.2, 0.5, 0.5), strict=True):
         served = table(problem, "predictions", week)
