@@ -18,6 +18,7 @@ from benchmarks.loop import page as loop_page
 from benchmarks.loop.records import Measured
 from docs import architecture, commands, contract, settings
 from pipelines.alerts import KINDS
+from pipelines.ingest.sources import limits
 from pipelines.problem import ROOT, Problem
 from pipelines.stage_names import STAGES
 
@@ -98,6 +99,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/reference/environment.md": {"environment": contract.environment},
     "docs/reference/settings.md": {"settings": settings.pages},
     "docs/reference/stages.md": {"stages": stages},
+    "docs/sources.md": {"limits": limits.table},
     "docs/reference/tables.md": {
         "tables": contract.tables,
         "kinds": contract.ledger_kinds,

@@ -1,6 +1,6 @@
 """Great Expectations holds the rules to account: two implementations of each have to agree, row by row.
 
-It sees every bad row and a sample of the good ones, as a data frame; DuckDB has seen all rows. A rule that the two
+It sees samples of the bad rows and of the good ones, as a data frame; DuckDB has seen all rows. A rule that the two
 take differently (a bound, a missing value, a duplicate) stops the run before anything is published.
 """
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported
 
 EXAMPLES = 5
+BAD_ROWS = 10_000  # that are looked at
+FIRST_ROWS = 1_000  # of a batch, which are if they are bad, whatever their keys are
 FAULTS = "faults"
 OURS = ("_broken_", "_compared_")
 PANDAS_TYPES = {
@@ -65,11 +67,11 @@ class Expected:
     examples: tuple[str, ...]
 
 
-def expectations(problem: Problem, query: Query, staged: Any, elsewhere: pa.Table | None = None) -> list[Expected]:
-    """Have Great Expectations evaluate every rule on all bad rows and up to `expectation_rows` good ones.
+def expectations(problem: Problem, query: Query, staged: Any, elsewhere: Any = None, bad: int = 0) -> list[Expected]:
+    """Have Great Expectations evaluate every rule on up to `BAD_ROWS` bad rows and up to `expectation_rows` good ones.
 
-    The good rows are chosen by a hash of their key, so that a repeated run chooses the same. Memory and time grow
-    with the bad rows: call it for batches whose share of them has been checked.
+    The rows are chosen by a hash of their key, so that a repeated run chooses the same. `bad`: how many bad rows there
+    are, where they are too many for all of them to be looked at.
 
     Raises:
         DataError: its verdict on a row is not DuckDB's; the message names the rule and the rows.
@@ -78,8 +80,10 @@ def expectations(problem: Problem, query: Query, staged: Any, elsewhere: pa.Tabl
         # Nearly as many as are wanted pass by, not all: few rows have to be sorted, or even made.
         (there,) = database.sql("SELECT count(*) FROM staged").fetchall()[0]
         share = 1.1 * problem.validation.expectation_rows / max(there, 1) + 100 / max(there, 1)
-        likely = f"NOT _good OR {_drawn(sql.quote(problem.key))} <= $share"
-        database.execute(f"CREATE TEMP TABLE _likely AS SELECT * FROM judged WHERE {likely}", {"share": share})
+        shares = {"good": share, "bad": 1.1 * BAD_ROWS / max(bad, 1), "first": FIRST_ROWS}
+        drawn = _drawn(sql.quote(problem.key))
+        likely = f"CASE WHEN _good THEN {drawn} <= $good ELSE {drawn} <= $bad OR number < $first END"
+        database.execute(f"CREATE TEMP TABLE _likely AS SELECT * EXCLUDE (raw) FROM judged WHERE {likely}", shares)
         rows = database.sql(_chosen(problem, query, checks)).to_arrow_table()
     if not rows.num_rows:
         return []
@@ -204,17 +208,25 @@ def _chosen(problem: Problem, query: Query, checks: Sequence[Rule]) -> str:
         for n, check in enumerate(checks)
     ]
     fulfilled = [f"NOT _broken_{n} AS _fulfilled_{n}" for n, check in enumerate(checks) if not check.expectation]
-    compared = [f"coalesce({check.compared}, false) AS _compared_{n}" for n, check in enumerate(checks)]
+    compared = [f"coalesce({_compared(n, check)}, false) AS _compared_{n}" for n, check in enumerate(checks)]
     columns = [*map(sql.quote, declared(problem, query)), "_first_known_time", *(f"_once_{name}" for name in unique)]
     return f"""
         WITH chosen AS (
-            SELECT * FROM _likely WHERE NOT _good
+            (SELECT * FROM _likely WHERE NOT _good ORDER BY {_drawn(key)}, known_time LIMIT {BAD_ROWS})
             UNION ALL (SELECT * FROM _likely WHERE _good ORDER BY {_drawn(key)}, known_time LIMIT {limit})
         ),
         derived AS (SELECT *, {", ".join(derived)} FROM chosen),
         verdicts AS (SELECT {", ".join([*columns, *verdicts, *compared])} FROM derived)
         SELECT *, {", ".join(fulfilled)} FROM verdicts ORDER BY hash({key}), known_time
     """
+
+
+def _compared(number: int, rule: Rule) -> str:
+    """SQL: whether the two have to agree on a row, of those that were chosen."""
+    if not rule.among:
+        return rule.compared
+    others = f"count(*) OVER (PARTITION BY {', '.join(map(sql.quote, rule.among))}) > 1"
+    return f"({rule.compared}) AND (NOT _broken_{number} OR {others})"
 
 
 def _shown_column(problem: Problem, rule: Rule) -> str:

@@ -26,7 +26,7 @@ from pipelines.ingest.orphans import orphans
 from pipelines.ingest.rules import check_rules
 from pipelines.ingest.shape import PartitionShape, shape_refusals, shape_rules, shapes
 from pipelines.ingest.sources import Opened, described, offered, opened
-from pipelines.ingest.validate import bad_numbers, some, summary
+from pipelines.ingest.validate import NUMBERS, bad_numbers, some, summary
 from pipelines.problem import Problem, Query
 from pipelines.temporary import temporary_folder
 
@@ -127,7 +127,7 @@ def rehearse(problem: Problem, last: str, come: Mapping[str, Delivery] | None = 
         for query in problem.queries:
             copy_rows(problem, query, sources.database, _table(query))
             rows = _staged(sources.database, query, keys, Path(folder))
-            good = rows.filter(~pc.field("number").isin(bad_numbers(problem, query, rows)))
+            good = _without_bad(problem, query, rows)
             measured[query] = shapes(problem, query, good)
     return Rehearsal(measured)
 
@@ -261,8 +261,7 @@ def _judged(problem: Problem, sources: Opened, keys: Sequence[str]) -> Iterator[
             for rule, broken in counted.broken.items():
                 if broken:
                     yield Remark("odd", f"{query}: {broken:,} of {counted.rows:,} rows are set aside: {rule}")
-            bad = bad_numbers(problem, query, rows) if counted.bad else pa.array([], pa.int64())
-            good[query] = rows.filter(~pc.field("number").isin(bad))
+            good[query] = _without_bad(problem, query, rows) if counted.bad else rows
             may_be_empty = batch.may_be_empty(problem, keys, counted.rows - counted.bad)
             rules = batch.batch_rules(problem, counted, [], may_be_empty=may_be_empty)
             refusals += batch.batch_refusals(problem, counted, rules, "rows")
@@ -291,6 +290,11 @@ def _staged(database: duckdb.DuckDBPyConnection, query: Query, keys: Sequence[st
         f"TO {sql.literal(str(path))} (FORMAT parquet)"
     )
     return ds.dataset(path)
+
+
+def _without_bad(problem: Problem, query: Query, rows: ds.Dataset) -> ds.Dataset:
+    bad = pa.Table.from_batches(bad_numbers(problem, query, rows), NUMBERS)["number"].combine_chunks()
+    return rows.filter(~pc.field("number").isin(bad))
 
 
 def _orphans(

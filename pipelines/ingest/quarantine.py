@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypedDict, TypeGuard
+from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,8 +18,11 @@ from pipelines.config import did_you_mean
 from pipelines.errors import ConfigError, DataError
 from pipelines.ingest.extract import cast_rows, declared, extracted_schema, good_columns
 from pipelines.ingest.rules import LATE
-from pipelines.ingest.validate import bad_rows, identified
+from pipelines.ingest.validate import SHORTENED, bad_rows, identified
 from pipelines.problem import Problem, Query
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 SHOWN_CHARACTERS = 120  # of a row in a list
 
@@ -44,12 +48,20 @@ class Repair:
     known_time: datetime
 
 
-def from_sources(problem: Problem, rejected: pa.Table, partition: str) -> pa.Table:
-    """Rows that a source could not give (source, row, rules), shaped like the table `quarantine`."""
-    with sql.connection({"rejected": rejected}) as database:
-        return identified(
-            problem, database, f"SELECT {sql.literal(partition)} AS partition, source, row, rules FROM rejected"
-        )
+def from_sources(
+    problem: Problem, rejected: Iterator[pa.RecordBatch], partition: str, others: ds.Dataset | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Rows that a source could not give (source, row, rules), in the shape of the table `quarantine`, batch by batch.
+
+    They stand in `partition`. Those of the table's rows `others` are left out: a run of other partitions has set them
+    aside already.
+    """
+
+    def placed() -> Iterator[pa.RecordBatch]:
+        for batch in rejected:
+            yield batch.append_column("partition", pa.array([partition] * batch.num_rows, pa.string()))
+
+    return identified(problem, placed(), others)
 
 
 def listing(quarantine: pa.Table, released: set[str]) -> list[WaitingRow]:
@@ -73,11 +85,17 @@ def edited(problem: Problem, query: str, row: str, changes: Mapping[str, str]) -
 
     Raises:
         ConfigError: a column is unknown, or a value is not of its type.
-        DataError: the row came from a source and cannot be released.
+        DataError: the row came from a source, or was cut, and cannot be released.
     """
     query = _releasable(query)
     types = declared(problem, query)
     after: dict[str, Any] = json.loads(row)
+    if SHORTENED in after:
+        raise DataError(
+            "of this row only the beginnings of its texts were kept: too many long ones were set aside with it",
+            where=query,
+            cure="mend it in the source itself, then ingest its partition again",
+        )
     for name, text in changes.items():
         if name not in types:
             raise ConfigError(
@@ -113,10 +131,10 @@ def repair(problem: Problem, query: str, row: Mapping[str, Any], known_time: dat
         cast = database.sql(cast_rows(problem, query, "SELECT * FROM given", actual_types), params={"first": ""})
         extracted = cast.to_arrow_table().append_column("number", pa.array([0], pa.int64()))
         extracted = extracted.cast(extracted_schema(problem, query))
-    bad = bad_rows(problem, query, extracted, exempt=[LATE])
-    if bad.num_rows:
+    bad = [batch for batch in bad_rows(problem, query, extracted, exempt=[LATE]) if batch.num_rows]
+    if bad:
         raise DataError(
-            f"the row still breaks {', '.join(bad['rules'][0].as_py())}",
+            f"the row still breaks {', '.join(bad[0]['rules'][0].as_py())}",
             where=f"{query}, {problem.key} {row.get(problem.key)!r}",
             cure="set the columns that are named, or leave the row where it is",
         )
@@ -126,25 +144,41 @@ def repair(problem: Problem, query: str, row: Mapping[str, Any], known_time: dat
     return good.set_column(place, good.schema.field("known_time"), known)
 
 
-def apply_repairs(
-    problem: Problem, query: Query, bad: pa.Table, repairs: Mapping[str, Repair]
-) -> tuple[pa.Table, pa.Table]:
-    """What is still bad, and what was repaired: so that a release survives a new ingest of its partition.
+class Mending:
+    """What people have released of a query, taken out of its bad rows as they stream by: so a release survives a new
+    ingest of its partition.
 
-    `bad` has the shape of `quarantine`, the repaired rows that of good extracted ones. `repairs` are the releases
-    so far, by id. A repaired row that breaks a rule which was made since stays set aside. One whose repaired time
-    lies in another partition than the batch's is given too: that partition has it already, or has to get it.
+    A repaired row that breaks a rule which was made since stays set aside. One whose repaired time lies in another
+    partition than the batch's is given too: that partition has it already, or has to get it.
+
+    Args:
+        repairs: the releases so far, by id.
     """
-    schema = pa.schema([extracted_schema(problem, query).field(name) for name in good_columns(problem, query)])
-    is_released = pc.is_in(bad["id"], pa.array(list(repairs), pa.string()))
-    repaired: dict[str, pa.Table] = {}
-    for row_id in bad["id"].filter(is_released).to_pylist():  # as many as people have mended by hand
-        try:
-            repaired[row_id] = repair(problem, query, repairs[row_id].row, repairs[row_id].known_time)
-        except DataError:
-            continue
-    still = bad.filter(pc.invert(pc.is_in(bad["id"], pa.array(list(repaired), pa.string()))))
-    return still, pa.concat_tables([schema.empty_table(), *repaired.values()])
+
+    def __init__(self, problem: Problem, query: Query, repairs: Mapping[str, Repair]) -> None:
+        self._problem, self._query, self._repairs = problem, query, repairs
+        self._repaired: dict[str, pa.Table] = {}
+
+    def still_bad(self, bad: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The others, shaped like the table `quarantine`."""
+        released = pa.array(list(self._repairs), pa.string())
+        for batch in bad:
+            for row_id in batch["id"].filter(pc.is_in(batch["id"], released)).to_pylist():
+                self._repair(row_id)
+            repaired = pa.array(list(self._repaired), pa.string())
+            yield batch.filter(pc.invert(pc.is_in(batch["id"], repaired)))
+
+    @property
+    def repaired(self) -> pa.Table:
+        """The repaired rows that came by so far, in the shape of good extracted ones."""
+        columns = good_columns(self._problem, self._query)
+        schema = pa.schema([extracted_schema(self._problem, self._query).field(name) for name in columns])
+        return pa.concat_tables([schema.empty_table(), *self._repaired.values()])
+
+    def _repair(self, row_id: str) -> None:
+        released = self._repairs[row_id]
+        with suppress(DataError):
+            self._repaired[row_id] = repair(self._problem, self._query, released.row, released.known_time)
 
 
 def _releasable(query: str) -> Query:

@@ -31,7 +31,9 @@ class Rule:
     `_once_<column>` (a value, at one of the event's rows). Without one, the condition itself is evaluated by DuckDB,
     and Great Expectations expects that it is not broken. On the rows of `compared` (SQL, too) the two have to agree.
 
-    `is_fault` marks what extract found already: a row says it in its own words, with the value.
+    `is_fault` marks what extract found already: a row says it in its own words, with the value. `among` are the columns
+    that rows have in common of which one breaks the rule because of another: where they are not all looked at, a row
+    that is left alone is not compared.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Rule:
     arguments: dict[str, Any] = field(default_factory=dict)
     compared: str = "true"
     is_fault: bool = False
+    among: tuple[str, ...] = ()
 
 
 def rules(problem: Problem, query: Query) -> list[Rule]:
@@ -122,6 +125,7 @@ def _keys(problem: Problem, query: Query) -> list[Rule]:
             "_twice",
             "expect_compound_columns_to_be_unique",
             {"column_list": columns, "ignore_row_if": "any_value_is_missing"},
+            among=tuple(columns),
         )
     ]
 
@@ -238,6 +242,7 @@ def _events(problem: Problem) -> list[Rule]:
                     "expect_column_values_to_be_unique",
                     {"column": once},
                     f"{once} IS NOT NULL",
+                    among=(once,),
                 )
             )
     for name, condition in problem.validation.rules.items():

@@ -1,11 +1,12 @@
 """validate: hold extracted rows against the problem's rules; every bad row is set aside with all it broke.
 
-DuckDB evaluates the rules over the staged rows, which stream: memory is bounded by the bad rows, the events with more
-than one statement, and DuckDB's own limit.
+DuckDB evaluates the rules over the staged rows, which stream, and what it sets aside streams on: memory is bounded by
+DuckDB's own limit, however many rows are bad.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +19,27 @@ import pyarrow.compute as pc
 from pipelines import sql
 from pipelines.artifacts import table_schema
 from pipelines.errors import DataError
-from pipelines.ingest.extract import declared, json_row
+from pipelines.ingest.extract import BATCH_ROWS, declared, extracted_schema, json_row
 from pipelines.ingest.rules import Rule, check_rules, rules, unique_columns
 from pipelines.problem import Problem, Query
+from pipelines.store.reading import bounded_on_disk
+from pipelines.store.staging import FORMAT
+from pipelines.temporary import temporary_folder
 
 ELSEWHERE = ("event_time", "known_time", "cutoff_time")  # beside the key
+NUMBERS = pa.schema([("number", pa.int64())])
+NUMBERS_TOGETHER = 131_072  # of rows, in a batch of nothing else
+# What setting rows aside takes, however many they are.
+SET_ASIDE_MEMORY = "128MB"  # of queries
+BATCH_BYTES = 8 << 20  # of rows on their way
+# Delta gathers 8,192 rows before it writes any, and holds several copies of them: of long rows so much stays whole.
+LONG_BYTES, WHOLE_BYTES = 8 << 10, 16 << 20
+SHORTENED = "evergreen: cut"  # a value of rows that do not
+SHOWN_CHARACTERS = 200
+CAME = pa.schema(
+    [("partition", pa.string()), ("source", pa.string()), ("row", pa.string()), ("rules", pa.list_(pa.string()))]
+)
+NUMBERED = CAME.append(pa.field("number", pa.int64()))
 
 
 def some(names: Sequence[str]) -> str:
@@ -62,13 +79,18 @@ class Summary:
 
     def rows_in(self, keys: Collection[str]) -> int:
         """Rows of these partitions."""
+        return self._sum("rows", keys)
+
+    def bad_in(self, keys: Collection[str]) -> int:
+        """Those of them that break a rule."""
+        return self._sum("bad", keys)
+
+    def _sum(self, column: str, keys: Collection[str]) -> int:
         is_there = pc.is_in(self.partitions["partition"], pa.array([*keys], pa.string()))
-        return int(pc.sum(self.partitions["rows"].filter(is_there), min_count=0).as_py())
+        return int(pc.sum(self.partitions[column].filter(is_there), min_count=0).as_py())
 
 
-def summary(
-    problem: Problem, query: Query, staged: Any, keys: Sequence[str], elsewhere: pa.Table | None = None
-) -> Summary:
+def summary(problem: Problem, query: Query, staged: Any, keys: Sequence[str], elsewhere: Any = None) -> Summary:
     """Count a batch: `staged` are extracted rows (an Arrow table or dataset), `keys` the partitions it is for.
 
     `elsewhere`: see `judged`.
@@ -128,35 +150,47 @@ def bad_rows(
     limit: int | None = None,
     exempt: Sequence[str] = (),
     partitions: Sequence[str] | None = None,
-    elsewhere: pa.Table | None = None,
-) -> pa.Table:
-    """The rows that break a rule, shaped like the table `quarantine`: each with every rule that it broke.
+    elsewhere: Any = None,
+) -> Iterator[pa.RecordBatch]:
+    """The rows that break a rule, in the shape of the table `quarantine`: each with every rule that it broke.
 
-    `row` is the row as it came, as far as that was kept, else as it was cast. With a `limit` only so many of them are
-    given, whichever come first: a sample of a batch that is too bad to publish; with `partitions` only theirs, held
-    against the rules among all rows all the same. Rules named in `exempt` do not apply; `elsewhere`: see `judged`.
+    They are streamed, in no order: however many there are, a batch of them is held. `row` is the row as it came, as far
+    as that was kept, else as it was cast. With a `limit` only so many of them are given, whichever come first: a sample
+    of a batch that is too bad to publish; with `partitions` only theirs, held against the rules among all rows all the
+    same. Rules named in `exempt` do not apply; `elsewhere`: see `judged`.
     """
     with judged(problem, query, staged, exempt, elsewhere) as (database, checks):
         bounded = "" if limit is None else f"LIMIT {limit}"
         within = "" if partitions is None else f"AND {_among(partitions)}"
-        database.execute(f"CREATE TEMP TABLE _bad AS SELECT * FROM judged WHERE NOT _good {within} {bounded}")
         names = [
             f"CASE WHEN _broken_{n} THEN {sql.literal(check.name)} END"
             for n, check in enumerate(checks)
             if not check.is_fault
         ]
         rules_broken = f"list_concat(faults, list_filter([{', '.join(names)}], lambda rule: rule IS NOT NULL))"
-        rows = f"SELECT partition, source, row, rules FROM ({_as_it_came(problem, query, '_bad', rules_broken)})"
-        return identified(problem, database, rows)
+        bad = f"(SELECT * FROM judged WHERE NOT _good {within} {bounded})"
+        rows = f"SELECT partition, source, row, rules FROM ({_as_it_came(problem, query, bad, rules_broken)})"
+        yield from identified(problem, database.sql(rows).to_arrow_reader(BATCH_ROWS))
 
 
 def bad_numbers(
-    problem: Problem, query: Query, staged: Any, exempt: Sequence[str] = (), elsewhere: pa.Table | None = None
-) -> pa.Array:
+    problem: Problem, query: Query, staged: Any, exempt: Sequence[str] = (), elsewhere: Any = None
+) -> Iterator[pa.RecordBatch]:
     """The `number` of each row that breaks a rule, in order: the good rows are those with another one."""
     with judged(problem, query, staged, exempt, elsewhere) as (database, _):
-        numbers = database.sql("SELECT number FROM judged WHERE NOT _good ORDER BY number").to_arrow_table()["number"]
-        return numbers.combine_chunks()
+        numbers = database.sql("SELECT number FROM judged WHERE NOT _good ORDER BY number")
+        yield from numbers.to_arrow_reader(NUMBERS_TOGETHER)
+
+
+def good_rows(
+    problem: Problem, query: Query, staged: Any, exempt: Sequence[str] = (), elsewhere: Any = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows that break no rule, as they were extracted."""
+    schema = extracted_schema(problem, query)
+    columns = ", ".join(map(sql.quote, schema.names))
+    with judged(problem, query, staged, exempt, elsewhere) as (database, _):
+        for batch in database.sql(f"SELECT {columns} FROM judged WHERE _good").to_arrow_reader(BATCH_ROWS):
+            yield batch.cast(schema)
 
 
 def _among(partitions: Sequence[str]) -> str:
@@ -165,36 +199,114 @@ def _among(partitions: Sequence[str]) -> str:
 
 def row_ids(problem: Problem, query: Query, staged: Any) -> pa.Table:
     """number, id: the ids that extracted rows have, or would have, in the table `quarantine`."""
-    with sql.connection({"staged": staged}) as database:
-        return (
-            database.sql(_with_ids(_as_it_came(problem, query, "staged", "faults")))
-            .to_arrow_table()
-            .select(["number", "id"])
-        )
+    rows = sql.stream(_as_it_came(problem, query, "staged", "faults"), {"staged": staged})
+    parts = [batch.select(["number", "id"]) for batch in _with_ids(rows, NUMBERED)]
+    return pa.Table.from_batches(parts, pa.schema([NUMBERED.field("number"), ("id", pa.string())]))
 
 
-def identified(problem: Problem, database: duckdb.DuckDBPyConnection, rows: str) -> pa.Table:
-    """The SQL query `rows` (partition, source, row, rules) in the shape of `quarantine`: with an id for each.
+def identified(problem: Problem, rows: Iterator[pa.RecordBatch], others: Any = None) -> Iterator[pa.RecordBatch]:
+    """Rows (partition, source, row, rules) in the shape of `quarantine`, with an id for each, batch by batch.
 
     An id is a hash of what came and from where, so that every run gives the same row the same one; copies of a row
-    are numbered.
+    are numbered. Rows whose id is among `others` (a dataset or table) are left out. Of rows over LONG_BYTES the first
+    WHOLE_BYTES are whole; of the texts of others the beginnings are kept, which SHORTENED marks.
     """
-    with_ids = f"SELECT partition, id, source, row, rules FROM ({_with_ids(rows)}) ORDER BY partition, id"
-    return database.sql(with_ids).to_arrow_table().cast(table_schema(problem, "quarantine"))
+    schema, left = table_schema(problem, "quarantine"), WHOLE_BYTES
+    for batch in _with_ids(rows, CAME, others):
+        kept, left = _shortened(batch, left)
+        yield kept.select(schema.names).cast(schema)
 
 
-def _with_ids(rows: str) -> str:
-    """The SQL query `rows` with one more column."""
-    return f"""
-        SELECT *, left(sha256(concat(source, chr(10), row, CASE WHEN _copy > 1 THEN concat(chr(10), _copy) END)), 16)
-            AS id
-        FROM (
-            SELECT *, row_number() OVER (PARTITION BY source, row ORDER BY partition, rules) AS _copy FROM ({rows})
-        )
+def _shortened(batch: pa.RecordBatch, left: int) -> tuple[pa.RecordBatch, int]:
+    """The rows of a batch, of which long ones are whole as long as they are no more than `left` bytes; how many are
+    left then."""
+    lengths = pc.binary_length(batch["row"])
+    if not batch.num_rows or pc.max(lengths).as_py() <= LONG_BYTES:
+        return batch, left
+    rows = batch["row"].to_pylist()
+    for place in pc.indices_nonzero(pc.greater(lengths, LONG_BYTES)).to_pylist():
+        left -= lengths[place].as_py()
+        if left < 0:
+            rows[place] = json.dumps({SHORTENED: True} | _beginnings(rows[place]))
+    column = batch.schema.get_field_index("row")
+    return batch.set_column(column, "row", pa.array(rows, pa.string())), max(left, 0)
+
+
+def _beginnings(row: str) -> dict[str, Any]:
+    """The values of a row, its JSON, of which long ones are cut."""
+    kept = {}
+    for name, value in json.loads(row).items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        kept[name] = value if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+    return kept
+
+
+def _with_ids(rows: Iterator[pa.RecordBatch], schema: pa.Schema, others: Any = None) -> Iterator[pa.RecordBatch]:
+    """Rows with the columns of a schema, and `id`: they are put down on this machine, since an id needs a second look.
+
+    Copies are counted, and made again by their numbers: what is sorted is one of each. Nearly every row is its only
+    one: hashes alone say which may not be.
     """
+    import pyarrow.dataset as ds
+
+    numbers = "number" in schema.names
+    columns = ", ".join(schema.names)
+    counted = "partition, source, row, rules" + (", list(number) AS number" if numbers else "")
+    again = "partition, source, row, rules" + (", unnest(number) AS number" if numbers else "")
+    earlier = "PARTITION BY source, row ORDER BY partition, rules ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING"
+    with temporary_folder() as folder:
+        path = f"{folder}/rows.arrow"
+        together = _put_down(rows, path, schema)
+        tables = {"came": bounded_on_disk(ds.dataset(path, format="ipc")), "others": others}
+        if others is None:
+            tables["others"] = pa.table({"id": pa.array([], pa.string())})
+        with sql.connection(tables, is_private=True) as database:
+            database.execute(f"SET memory_limit = {sql.literal(SET_ASIDE_MEMORY)}")
+            database.execute("SET threads = 1")
+            database.execute("""
+                CREATE TEMP TABLE _copied AS
+                SELECT _hash FROM (SELECT hash(source, row) AS _hash FROM came) GROUP BY _hash HAVING count(*) > 1
+            """)
+            with_ids = f"""
+                WITH copies AS (
+                    SELECT {columns}, 1 AS _copy FROM came WHERE hash(source, row) NOT IN (SELECT _hash FROM _copied)
+                    UNION ALL
+                    SELECT {again}, unnest(range(_before + 1, _before + _count + 1)) AS _copy FROM (
+                        SELECT *, coalesce(sum(_count) OVER ({earlier}), 0)::BIGINT AS _before FROM (
+                            SELECT {counted}, count(*) AS _count FROM came
+                            WHERE hash(source, row) IN (SELECT _hash FROM _copied)
+                            GROUP BY partition, source, row, rules
+                        )
+                    )
+                ),
+                identified AS (
+                    SELECT {columns}, left(sha256(concat(source, chr(10), row,
+                        CASE WHEN _copy > 1 THEN concat(chr(10), _copy) END)), 16) AS id
+                    FROM copies
+                )
+                SELECT {columns}, id FROM identified ANTI JOIN others USING (id)
+            """
+            yield from database.sql(with_ids).to_arrow_reader(together)
 
 
-def _as_it_came(problem: Problem, query: Query, table: str, rules: str) -> str:
+def _put_down(rows: Iterator[pa.RecordBatch], path: str, schema: pa.Schema) -> int:
+    """Write rows to an Arrow file, as many together as are held well; gives how many of the longest that are."""
+    longest = 1
+    with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema, options=FORMAT) as writer:
+        for came in rows:
+            batch = came.select(schema.names).cast(schema)
+            longest = max(longest, pc.max(pc.binary_length(batch["row"])).as_py() or 1)
+            together = _together(longest)
+            for start in range(0, batch.num_rows, together):
+                writer.write_batch(batch.slice(start, together))
+    return _together(longest)
+
+
+def _together(longest: int) -> int:
+    return max(1, min(BATCH_ROWS, BATCH_BYTES // longest))
+
+
+def _as_it_came(problem: Problem, query: Query, relation: str, rules: str) -> str:
     """SQL query for extracted rows, each as it came: partition, source, row, number, and `rules`, an expression."""
     delay = problem.labels.delay_days if query == "labels" else 0
     types = declared(problem, query)
@@ -202,13 +314,13 @@ def _as_it_came(problem: Problem, query: Query, table: str, rules: str) -> str:
     replaced = f"* REPLACE (known_time - to_days({delay}) AS known_time)" if delay else "*"
     return f"""
         SELECT partition, {sql.literal(query)} AS source, coalesce(raw, {as_cast}) AS row, number, {rules} AS rules
-        FROM (SELECT {replaced} FROM {table})
+        FROM (SELECT {replaced} FROM {relation})
     """
 
 
 @contextmanager
 def judged(
-    problem: Problem, query: Query, staged: Any, exempt: Sequence[str] = (), elsewhere: pa.Table | None = None
+    problem: Problem, query: Query, staged: Any, exempt: Sequence[str] = (), elsewhere: Any = None
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[Rule]]]:
     """A database with the view `judged`: `staged`, whether a row is `_good`, and `_broken_<n>` for the n-th rule.
 
@@ -318,7 +430,7 @@ def _others(problem: Problem, database: duckdb.DuckDBPyConnection) -> tuple[str,
     )
 
 
-def _elsewhere(problem: Problem, rows: pa.Table | None) -> pa.Table:
+def _elsewhere(problem: Problem, rows: Any) -> Any:
     schema = table_schema(problem, "events")
     return pa.schema([schema.field(name) for name in (problem.key, *ELSEWHERE)]).empty_table() if rows is None else rows
 

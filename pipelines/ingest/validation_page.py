@@ -110,6 +110,13 @@ class RowSetAside(NamedTuple):
     row: str
 
 
+class SetAside(NamedTuple):
+    """Rows that were set aside: the first of them, shaped like the table `quarantine`, and how many there are."""
+
+    first: pa.Table
+    rows: int
+
+
 @dataclass(frozen=True)
 class ValidationPage:
     """What the template draws. `set_aside` are the first of the `rows_set_aside`."""
@@ -131,16 +138,18 @@ def validation_page(
     last: str,
     sources: Mapping[str, Mapping[str, int]],
     verdicts: Sequence[Verdict],
-    quarantined: pa.Table,
+    set_aside: SetAside,
     refused: Mapping[str, Sequence[str]],
     beside: Sequence[str] = (),
     failure: str = "",
 ) -> bytes:
     """One HTML page, which needs nothing else: no script, no other file.
 
-    `sources` has the "rows" and "rejected" of each source, `quarantined` rows that were set aside (shaped like the
-    table `quarantine`; the first are shown), `refused` all that is held against each partition that is not published,
-    `beside` what was met beside the run's own rows, in words, `failure` what stopped the run, if anything did.
+    Args:
+        sources: the "rows" and "rejected" of each source.
+        refused: all that is held against each partition that is not published.
+        beside: what was met beside the run's own rows, in words.
+        failure: what stopped the run, if anything did.
     """
     span = first if first == last else f"{first} to {last}"
     page = ValidationPage(
@@ -151,8 +160,8 @@ def validation_page(
         beside=beside,
         sources=[SourceLine(name, count["rows"], count["rejected"]) for name, count in sources.items()],
         queries=[_query(problem, verdict) for verdict in verdicts],
-        set_aside=_set_aside(quarantined.slice(0, SHOWN_ROWS)),
-        rows_set_aside=quarantined.num_rows,
+        set_aside=_set_aside(set_aside.first.slice(0, SHOWN_ROWS)),
+        rows_set_aside=set_aside.rows,
     )
     return render("validation.html", f"{problem.name}: validation of {span}", page)
 

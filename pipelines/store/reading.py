@@ -56,10 +56,16 @@ def unlocked(rows: ds.Dataset, **bounds: Any) -> ds.Dataset:
 
 
 def bounded(rows: ds.Dataset) -> ds.Dataset:
-    """The same rows, of which whoever scans them, DuckDB too, reads little ahead.
+    """The same rows of the store, of which whoever scans them, DuckDB too, reads little ahead.
 
     Left alone, Arrow's threads fill gigabytes while whoever reads is busy. On disk there is no need to read ahead at
     all; an object store lets one wait for each request.
     """
-    far = is_far(store_uri())
-    return unlocked(rows, batch_readahead=4 if far else 1, fragment_readahead=4 if far else 1, use_threads=far)
+    if is_far(store_uri()):
+        return unlocked(rows, batch_readahead=4, fragment_readahead=4, use_threads=True)
+    return bounded_on_disk(rows)
+
+
+def bounded_on_disk(rows: ds.Dataset) -> ds.Dataset:
+    """As `bounded`, of rows on this machine."""
+    return unlocked(rows, batch_readahead=1, fragment_readahead=1, use_threads=False)

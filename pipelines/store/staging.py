@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds
     from pyarrow.fs import FileSystem
 
-FILE_ROWS = 500_000
+FILE_ROWS, FILE_BYTES = 500_000, 64 << 20
 ONLY_FILE = "only.arrow"
 DONE = ".done.json"
 Result = TypeVar("Result", bound=BaseModel)
@@ -97,13 +97,14 @@ def _write_files(uri: str, batches: Iterator[pa.RecordBatch], schema: pa.Schema)
             name = f"{path}/{part:05}.arrow"
             with system.open_output_stream(name) as stream:
                 with pa.ipc.new_file(stream, schema, options=FORMAT) as writer:
-                    end = count + FILE_ROWS
-                    while count < end and not is_over:
+                    end, size = count + FILE_ROWS, 0
+                    while count < end and size < FILE_BYTES and not is_over:
                         batch = next(batches, None)
                         is_over = batch is None
                         if batch is not None:
                             writer.write_batch(batch)
                             count += batch.num_rows
+                            size += batch.nbytes
                 if is_far(uri):
                     traffic.count(requests=1, bytes_written=stream.tell())  # at least one request
             part += 1

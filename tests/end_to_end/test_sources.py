@@ -62,7 +62,7 @@ def test_every_format_is_read_from_s3(folder: str, toy: Callable[..., Problem]) 
             rows = found.database.sql(f"SELECT id, litres FROM {name} ORDER BY id").fetchall()
             assert rows == [("a", 1.0), ("b", 2.5)], name
         assert (found.counts["csvs"].rows, found.counts["csvs"].rejected) == (3, 1)
-        assert found.rejected()["rules"].to_pylist() == [["litres: not of type float: 'much'"]]
+        assert found.rejected().read_all()["rules"].to_pylist() == [["litres: not of type float: 'much'"]]
     with described(problem) as database:
         assert [row[0] for row in database.sql("DESCRIBE delta").fetchall()] == ["id", "litres"]
 

@@ -17,8 +17,9 @@ from benchmarks.bad_files.kinds import Kind, in_file, jsonl_text
 from pipelines.errors import DataError
 from pipelines.ingest.sources import opened
 from pipelines.ingest.sources.avro_sizes import bytes_per_byte, check_schema
-from pipelines.ingest.sources.lines import MAX_RECORD_BYTES, TOO_LONG
-from pipelines.ingest.sources.records import MAX_DAMAGED_LINES, MAX_RESCANS, Dialect, cut_text
+from pipelines.ingest.sources.limits import MAX_DAMAGED_LINES, MAX_RECORD_BYTES, MAX_RESCANS
+from pipelines.ingest.sources.lines import TOO_LONG
+from pipelines.ingest.sources.records import Dialect, cut_text
 from pipelines.problem import ROOT, load_problem
 from pipelines.temporary import hold, temporary_folder
 

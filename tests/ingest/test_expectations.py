@@ -172,3 +172,16 @@ def test_a_rule_that_cannot_be_evaluated_is_told() -> None:
     frame = pd.DataFrame({"a": [1]})
     with pytest.raises(DataError, match="rule 'b' could not be checked"):
         module._results(frame, [("b", "expect_column_values_to_not_be_null", {"column": "b"})])
+
+
+def test_of_bad_rows_a_sample_is_looked_at_and_one_without_its_twin_is_not_compared(
+    toy: ToyProblem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BAD_ROWS", 3)
+    problem = toy(**{"columns.age.unique": True})
+    twice = [{"kettle_id": f"k{n // 2}", "age": n} for n in range(6)]
+    shared = [{"kettle_id": f"s{n}", "age": 100} for n in range(6)]
+    staged = events(problem, *twice, *shared)
+    expected = {found.rule: found for found in expectations(problem, "events", staged, bad=12)}
+    assert expected["shelf: of type string"].evaluated == 3
+    assert expected["kettle_id: twice"].unexpected <= 3

@@ -14,9 +14,9 @@ from pipelines import sql
 from pipelines.artifacts import table_schema
 from pipelines.errors import ConfigError, DataError
 from pipelines.ingest.extract import extract, extracted_schema, good_columns
-from pipelines.ingest.quarantine import Repair, apply_repairs, edited, from_sources, listing, repair
-from pipelines.ingest.validate import bad_rows
+from pipelines.ingest.quarantine import Repair, edited, from_sources, listing, repair
 from pipelines.problem import Problem
+from tests.ingest.set_aside import apply_repairs, bad_rows
 
 ToyProblem = Callable[..., Problem]
 NOON = datetime(2024, 1, 2, 12, tzinfo=UTC)
@@ -130,12 +130,19 @@ def test_a_list_shows_each_row_once_and_those_released_no_more(problem: Problem)
 
 def test_rows_that_a_source_could_not_give_have_the_same_ids_in_every_run(problem: Problem) -> None:
     rejected = pa.table({"source": ["a", "b", "a"], "row": ['{"x": 1}'] * 3, "rules": [["x: odd"]] * 3})
-    found = from_sources(problem, rejected, "2024-01-02")
+    schema = table_schema(problem, "quarantine")
+
+    def placed(rows: pa.Table, partition: str, others: pa.Table | None = None) -> pa.Table:
+        return pa.Table.from_batches(from_sources(problem, iter(rows.to_batches()), partition, others), schema)
+
+    found = placed(rejected, "2024-01-02")
     assert found.schema.equals(table_schema(problem, "quarantine"))
     assert len(set(found["id"].to_pylist())) == 3
-    again = from_sources(problem, rejected.take([2, 1]), "2024-01-09")
+    again = placed(rejected.take([2, 1]), "2024-01-09")
     assert set(again["id"].to_pylist()) < set(found["id"].to_pylist())
-    assert from_sources(problem, rejected.slice(0, 0), "2024-01-02").num_rows == 0
+    assert placed(rejected.slice(0, 0), "2024-01-02").num_rows == 0
+    others = placed(rejected, "2024-01-09", again)
+    assert set(others["id"].to_pylist()) == set(found["id"].to_pylist()) - set(again["id"].to_pylist())
 
 
 def test_a_release_survives_a_new_ingest(problem: Problem) -> None:

@@ -105,8 +105,8 @@ FILES: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
 def served(problem: Problem, first: str = "2024-01-01", last: str = "2024-01-01") -> list[dict[str, Any]]:
     with opened(problem, first, last) as sources:
         rows: list[dict[str, Any]] = sources.database.sql("FROM kettles").to_arrow_table().to_pylist()
-        assert sources.counts["kettles"].rows == len(rows) + sources.rejected().num_rows
-        assert sources.counts["kettles"].rejected == sources.rejected().num_rows
+        assert sources.counts["kettles"].rows == len(rows) + sources.rejected().read_all().num_rows
+        assert sources.counts["kettles"].rejected == sources.rejected().read_all().num_rows
     return rows
 
 
@@ -328,7 +328,7 @@ def test_a_rejected_row_of_another_time_is_not_of_this_run(kettles: Kettles, tmp
     columns = {"id": "string", "age": "integer", "at": "timestamp"}
     with opened(kettles(path="k.csv", columns=columns, time_column="at"), "2024-01-01", "2024-01-01") as sources:
         assert sources.counts["kettles"] == Count(3, 3)
-        assert sorted(map(len, sources.rejected()["rules"].to_pylist())) == [1, 1, 2]
+        assert sorted(map(len, sources.rejected().read_all()["rules"].to_pylist())) == [1, 1, 2]
 
 
 @pytest.mark.parametrize(("column", "told"), [("id", "is of type"), ("no", "there is no column 'no'")])
@@ -359,7 +359,7 @@ def test_the_default_problems_package_has_what_it_should() -> None:
             "planes": 3_322,
             "weather": 26_115,
         }
-        assert sources.rejected().num_rows == 0
+        assert sources.rejected().read_all().num_rows == 0
         sums = sources.database.sql("SELECT sum(dep_delay), count(dep_time), sum(air_time) FROM flights").fetchall()
     assert sums == [(4_152_200, 328_521, 49_326_610)]
 

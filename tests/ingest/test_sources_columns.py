@@ -58,7 +58,7 @@ def ordered(row: dict[str, Any], names: list[str]) -> dict[str, Any]:
 
 def served(problem: Problem) -> list[dict[str, Any]]:
     with opened(problem, "2024-01-01", "2024-01-01") as sources:
-        assert sources.rejected().num_rows == 0
+        assert sources.rejected().read_all().num_rows == 0
         rows: list[dict[str, Any]] = sources.database.sql("FROM kettles ORDER BY low").to_arrow_table().to_pylist()
     return rows
 

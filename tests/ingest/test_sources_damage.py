@@ -69,7 +69,7 @@ def outcome(problem: Problem, order: str = "id") -> tuple[list[tuple[Any, ...]],
     """Served rows, and rejected ones; the counts agree with them."""
     with read(problem) as sources:
         rows = sources.database.sql(f"FROM kettles ORDER BY {order}").fetchall()
-        rejected = sources.rejected().to_pylist()
+        rejected = sources.rejected().read_all().to_pylist()
         counts = sources.counts["kettles"]
     assert (counts.rows, counts.rejected) == (len(rows) + len(rejected), len(rejected))
     for row in rejected:
@@ -228,7 +228,7 @@ def test_values_that_are_of_the_type_are_served(kettles: Kettles, tmp_path: Path
     ]
     (tmp_path / "k.csv").write_text("\n".join([",".join(NAMES), *(",".join(cell.values()) for cell in cells)]))
     with read(kettles(path="k.csv", columns=COLUMNS)) as sources:
-        assert sources.rejected().num_rows == 0
+        assert sources.rejected().read_all().num_rows == 0
         found = sources.database.sql("FROM kettles").to_arrow_table()[column].to_pylist()
     assert found == [value for _, value in GOOD_VALUES[column]]
 
@@ -398,7 +398,7 @@ def test_a_header_that_is_none_fails(kettles: Kettles, tmp_path: Path, content: 
 def test_columns_that_sql_cannot_tell_apart_fail(kettles: Kettles, tmp_path: Path, header: str) -> None:
     (tmp_path / "k.csv").write_text(f"{header}\n1,2\n")
     with pytest.raises(EvergreenError, match=r"k\.csv|\d fields"), read(kettles(path="k.csv")) as sources:
-        raise DataError(str(sources.rejected()["rules"].to_pylist()), where="k.csv")
+        raise DataError(str(sources.rejected().read_all()["rules"].to_pylist()), where="k.csv")
 
 
 @pytest.mark.parametrize("text", [",".join(NAMES), ",".join(NAMES) + "\n", ",".join(NAMES) + "\r\n\n"])

@@ -91,7 +91,7 @@ def test_postgres_infinite_times_are_rejected_and_told(kettles: Kettles, postgre
         "SELECT * FROM (VALUES ('a', 'infinity'::timestamptz, '-infinity'::date), ('b', now(), now())) AS v(id, at, d)"
     )
     with opened(kettles(database=postgres.uri, query=query), *DAY) as sources:
-        rejected = sources.rejected().to_pylist()
+        rejected = sources.rejected().read_all().to_pylist()
         assert sources.counts["kettles"] == Count(2, 1)
     assert rejected[0]["rules"] == ["at: not of type timestamp: 'infinity'", "d: not of type timestamp: '-infinity'"]
     assert rejected[0]["source"] == "kettles"
@@ -170,7 +170,7 @@ def test_sqlite_rejects_values_of_another_type(kettles: Kettles, shop: Path, uri
     problem = kettles(database=uri.format(shop=shop), table="kettles", columns=COLUMNS)
     with opened(problem, *DAY) as sources:
         rows = sources.database.sql("FROM kettles").fetchall()
-        rejected = sources.rejected().to_pylist()
+        rejected = sources.rejected().read_all().to_pylist()
         assert sources.counts["kettles"] == Count(5, 2)
     assert rows[:2] == [("007", 0.1, 2**62, True, NOON), (None,) * 5]
     assert rejected[0]["rules"] == [
@@ -203,7 +203,7 @@ def test_sqlite_text_that_is_no_text_is_rejected(kettles: Kettles, shop: Path) -
     database.close()
     with opened(kettles(database=f"sqlite:///{shop}", table="bad"), *DAY) as sources:
         assert sources.database.sql("FROM kettles").fetchall() == [("fine",)]
-        assert sources.rejected()["rules"].to_pylist() == [["not readable: not valid utf-8 (shop.db)"]]
+        assert sources.rejected().read_all()["rules"].to_pylist() == [["not readable: not valid utf-8 (shop.db)"]]
 
 
 @pytest.mark.parametrize(

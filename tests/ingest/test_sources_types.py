@@ -28,7 +28,7 @@ DAY = ("2024-01-01", "2024-01-01")
 def read(problem: Problem) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """Types and rows; no row is rejected."""
     with opened(problem, *DAY) as sources:
-        assert sources.rejected().num_rows == 0
+        assert sources.rejected().read_all().num_rows == 0
         kinds = sources.database.sql("SELECT column_name, column_type FROM (DESCRIBE kettles)").fetchall()
         rows = sources.database.sql("FROM kettles").to_arrow_table().to_pylist()
         return dict(kinds), sorted(rows, key=lambda row: str(row.get("y")))  # a source has no order
@@ -276,7 +276,7 @@ def test_a_wide_table_has_the_values_and_the_rejected_rows_of_a_narrow_one(
     problem = kettles(path=name, columns=columns if declared else {}, time_column="column_4")
     with opened(problem, *DAY) as sources:
         found = sources.database.sql("SELECT column_0, column_2, column_6, column_10 FROM kettles").fetchall()
-        rejected = sorted(sources.rejected().to_pylist(), key=lambda row: -row["rules"][0].find("readable"))
+        rejected = sorted(sources.rejected().read_all().to_pylist(), key=lambda row: -row["rules"][0].find("readable"))
     assert found == [(3, "k", 1.5, 3)] * 2
     reasons = [row["rules"] for row in rejected]
     assert reasons[0][0].startswith("not readable")

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,12 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines import store
 from pipelines.artifacts import table_schema
 from pipelines.errors import ConfigError, DataError
+from pipelines.ingest import validate
 from pipelines.ingest.expectations import expectations
 from pipelines.ingest.extract import extracted_schema, good_columns
-from pipelines.ingest.validate import bad_numbers, bad_rows, summary
+from pipelines.ingest.quarantine import edited
+from pipelines.ingest.validate import NUMBERS, bad_numbers, summary
 from pipelines.problem import Problem, Query, parse_problem
+from pipelines.stages.ingest import parted
+from tests.ingest.set_aside import bad_rows
 
 ToyProblem = Callable[..., Problem]
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
@@ -61,7 +67,7 @@ def as_text(time: datetime | None) -> str | None:
 
 def good_rows(problem: Problem, query: Query, staged: Any) -> pa.Table:
     """What is published: the staged rows without the bad ones, by their numbers."""
-    numbers = bad_numbers(problem, query, staged)
+    numbers = pa.Table.from_batches(bad_numbers(problem, query, staged), NUMBERS)["number"].combine_chunks()
     good = staged.filter(~pc.field("number").isin(numbers))
     return (good if isinstance(good, pa.Table) else good.to_table()).select(good_columns(problem, query))
 
@@ -412,3 +418,31 @@ def test_a_label_is_what_the_task_says(
     bad = bad_rows(problem, "labels", staged)
     assert sorted(rule for row in bad["rules"].to_pylist() for rule in row) == rules
     expectations(problem, "labels", staged)  # Great Expectations agrees, or says so
+
+
+def test_of_many_long_rows_the_beginnings_are_kept(toy: ToyProblem, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validate, "WHOLE_BYTES", 25_000)
+    texts = [{"litres": 9.0, "kettle_id": f"k{n}" + "x" * 10_000} for n in range(4)]
+    bad = bad_rows(toy(), "events", events(toy(), *texts, {"litres": 9.0}))
+    rows = [json.loads(row) for row in bad["row"].to_pylist()]
+    cut = [row for row in rows if validate.SHORTENED in row]
+    assert (len(rows), len(cut)) == (5, 2)
+    assert all(row["litres"] == 9.0 and len(row["kettle_id"]) < 300 for row in cut)
+    monkeypatch.setattr(validate, "WHOLE_BYTES", 1 << 20)
+    whole = bad_rows(toy(), "events", events(toy(), *texts, {"litres": 9.0}))
+    assert bad["id"].equals(whole["id"]), "ids are those of the whole rows"
+    with pytest.raises(DataError, match="only the beginnings"):
+        edited(toy(), "events", json.dumps(cut[0]), {"litres": "1"})
+
+
+def test_good_rows_and_bad_ones_are_told_apart_however_many_there_are(
+    toy: ToyProblem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERGREEN_STORE_URI", tmp_path.as_uri())
+    staged = events(toy(), {}, {"litres": 9.0}, {}, {"litres": 9.0}, {})
+    for most in (2, 1):
+        monkeypatch.setattr(parted, "MOST_NUMBERS", most)
+        uri = store.store_uri("toy", f"staging-{most}")
+        store.stage(uri, staged, staged.schema)
+        assert parted.part(toy(), "events", uri) == 2
+        assert parted.good(uri).to_table().sort_by("number")["number"].to_pylist() == [0, 2, 4]

@@ -13,9 +13,10 @@ from pipelines.ingest.batch import batch_rules
 from pipelines.ingest.expectations import batch_expectations, expectations
 from pipelines.ingest.extract import extracted_schema
 from pipelines.ingest.rules import rules
-from pipelines.ingest.validate import bad_rows, summary
-from pipelines.ingest.validation_page import Verdict, validation_page
+from pipelines.ingest.validate import summary
+from pipelines.ingest.validation_page import SetAside, Verdict, validation_page
 from pipelines.problem import Problem
+from tests.ingest.set_aside import bad_rows
 
 ToyProblem = Callable[..., Problem]
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
@@ -76,6 +77,11 @@ def events(problem: Problem, *changes: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=extracted_schema(problem, "events"))
 
 
+def set_aside(problem: Problem, staged: pa.Table) -> SetAside:
+    bad = bad_rows(problem, "events", staged)
+    return SetAside(bad, bad.num_rows)
+
+
 def verdict(problem: Problem, staged: pa.Table, keys: list[str]) -> Verdict:
     counted = summary(problem, "events", staged, keys)
     checked = batch_rules(problem, counted, [])
@@ -85,7 +91,7 @@ def verdict(problem: Problem, staged: pa.Table, keys: list[str]) -> Verdict:
 def test_the_page_has_every_rule_and_needs_nothing_else(problem: Problem) -> None:
     staged = events(problem, {}, {"shelf": NASTY}, {"litres": 9.0, "kettle_id": NASTY})
     found = verdict(problem, staged, [DAY])
-    bad = bad_rows(problem, "events", staged)
+    bad = set_aside(problem, staged)
     page = Page(validation_page(problem, DAY, DAY, SOURCES, [found], bad, {}))
     assert page.open == []
     assert not page.tags & {"script", "link", "img", "iframe", "object"}
@@ -103,14 +109,14 @@ def test_the_page_has_every_rule_and_needs_nothing_else(problem: Problem) -> Non
     ):
         assert text in page.texts, text
     assert any(NASTY in json.loads(text).values() for text in page.texts if text.startswith("{"))
-    assert {*bad["id"].to_pylist()} <= set(page.texts)
+    assert {*bad.first["id"].to_pylist()} <= set(page.texts)
 
 
 def test_a_batch_that_failed_has_its_page_too(problem: Problem) -> None:
     staged = events(problem, {"shelf": None})
     counted = summary(problem, "events", staged, [DAY, "2024-01-02"])
     found = Verdict(counted, batch_rules(problem, counted, []))
-    sample = bad_rows(problem, "events", staged, limit=10)
+    sample = set_aside(problem, staged)
     failure, beside = f"too bad {NASTY}", [f"9 rows of another week {NASTY}"]
     page = Page(validation_page(problem, DAY, "2024-01-02", SOURCES, [found], sample, {}, beside, failure))
     wanted = {"Nothing was published.", failure, "failed", "Great Expectations was not asked.", *beside}
@@ -122,9 +128,7 @@ def test_each_refused_partition_stands_there_with_its_reasons_and_the_cure(probl
     staged = events(problem, {})
     refused = {DAY: [f"no rows {NASTY}"], "2024-01-02": ["too late", "labels: half of them"]}
     found = Verdict(summary(problem, "events", staged, [DAY]), [])
-    page = Page(
-        validation_page(problem, DAY, "2024-01-03", SOURCES, [found], bad_rows(problem, "events", staged), refused)
-    )
+    page = Page(validation_page(problem, DAY, "2024-01-03", SOURCES, [found], set_aside(problem, staged), refused))
     assert "2 partitions refused, and held; the others passed." in page.texts
     assert {DAY, f"no rows {NASTY}", "2024-01-02", "too late", "labels: half of them"} <= set(page.texts)
     assert any("validation.shape.accepted" in text for text in page.texts)
@@ -135,7 +139,7 @@ def test_a_long_history_is_cut(problem: Problem) -> None:
     keys = problem.partitions.between(DAY, "2024-12-31")
     staged = events(problem, *[{"litres": -1.0}] * 70)
     found = Verdict(summary(problem, "events", staged, keys), [])
-    page = Page(validation_page(problem, DAY, keys[-1], SOURCES, [found], bad_rows(problem, "events", staged), {}))
+    page = Page(validation_page(problem, DAY, keys[-1], SOURCES, [found], set_aside(problem, staged), {}))
     assert "The newest 60; 306 earlier ones are left out." in page.texts
     assert "50 of 70." in page.texts
-    assert Page(validation_page(problem, DAY, DAY, {}, [], bad_rows(problem, "events", events(problem)), {})).open == []
+    assert Page(validation_page(problem, DAY, DAY, {}, [], set_aside(problem, events(problem)), {})).open == []

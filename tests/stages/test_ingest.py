@@ -13,7 +13,7 @@ from pipelines.dataset.rebuild import content_hash, rebuild
 from pipelines.errors import ConfigError, DataError, SchemaError
 from pipelines.problem import Query, load_problem
 from pipelines.stages import stage
-from pipelines.stages.ingest.validate import SHOWN_ROWS, _shape_rules
+from pipelines.stages.ingest.validate import SAMPLED_ROWS, _shape_rules
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +62,7 @@ def test_too_many_bad_rows_publish_nothing_and_can_be_looked_at(loop: str) -> No
     ) as caught:
         local_run.ingest(loop, WEEK, WEEK)
     assert counts(loop) == before
-    assert store.staged(caught.value.where).count_rows() == SHOWN_ROWS
+    assert store.staged(caught.value.where).count_rows() == SAMPLED_ROWS
     page = store.read_bytes(store.store_uri(loop, "reports", f"{WEEK}_{WEEK}", "validation.html")).decode()
     assert "Nothing was published" in page
     assert f"{ROWS:,}" in page

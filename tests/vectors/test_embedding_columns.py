@@ -24,7 +24,6 @@ from pipelines.features.schema import feature_schema
 from pipelines.ingest.expectations import expectations
 from pipelines.ingest.extract import extract, extracted_schema
 from pipelines.ingest.sources import opened
-from pipelines.ingest.validate import bad_rows
 from pipelines.metrics.scored import Scored
 from pipelines.monitoring.detect.detect import detect
 from pipelines.monitoring.estimate.domain import domain
@@ -34,6 +33,7 @@ from pipelines.training.fit import fit
 from pipelines.training.model import TRUSTED_TYPES
 from pipelines.training.prepare import Preparation
 from pipelines.vectors.measures import measured
+from tests.ingest.set_aside import bad_rows
 
 ToyProblem = Callable[..., Problem]
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)

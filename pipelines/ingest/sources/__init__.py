@@ -27,6 +27,7 @@ from pipelines.ingest.sources.columnar import lengths
 from pipelines.ingest.sources.delimited import read_csv
 from pipelines.ingest.sources.files import SHOWN_CHARACTERS, File, expand, files_of, place
 from pipelines.ingest.sources.jsonlines import read_jsonl
+from pipelines.ingest.sources.limits import READ_MEMORY_MB
 from pipelines.ingest.sources.parquet import check_pages, open_delta, open_parquet
 from pipelines.ingest.sources.postgres import open_postgres
 from pipelines.ingest.sources.sqlite import read_sqlite
@@ -35,12 +36,8 @@ from pipelines.ingest.sources.window import Window, window
 from pipelines.problem import Problem
 from pipelines.temporary import temporary_folder
 
-# What a query may take that reads a source, beside the text that is parsed: of it a file decides, and not who uses it.
-# EVERGREEN_DUCKDB_MEMORY changes this too.
-READ_MEMORY = "256MB"
 BATCH_BYTES = 64 << 20  # of rows that leave DuckDB together
 BATCH_ROWS = 16_384  # and at most so many: who scans what is staged reads many batches ahead
-REJECTED = pa.schema([("source", pa.string()), ("row", pa.string()), ("rules", pa.list_(pa.string()))])
 
 
 @dataclass(frozen=True)
@@ -66,18 +63,16 @@ class Opened:
         """How many rows are held at once."""
         return max(1, min(BATCH_ROWS, BATCH_BYTES // self.row_bytes))
 
-    def rejected(self) -> pa.Table:
+    def rejected(self) -> pa.RecordBatchReader:
         """Rows that could not be read as declared: source, row (JSON of the row as it came), rules (the reasons)."""
+        nothing = "SELECT '' AS source, '' AS row, CAST([] AS VARCHAR[]) AS rules WHERE false"
         parts = [
-            self.database.sql(
-                f"SELECT {sql.literal(name)} AS source, {ROW} AS row, {FAULTS} AS rules "
-                f"FROM {relation} WHERE len({FAULTS}) > 0"
-            )
-            .to_arrow_table()
-            .cast(REJECTED)
+            f"SELECT {sql.literal(name)}, {ROW}, {FAULTS} FROM {relation} WHERE len({FAULTS}) > 0"
             for name, relation in self.landed.items()
         ]
-        return pa.concat_tables([REJECTED.empty_table(), *parts])
+        rows = " UNION ALL ".join([nothing, *parts])
+        longest = max(1, _number(self.database, f"SELECT coalesce(max(strlen(row)), 0) FROM ({rows})"))
+        return self.database.sql(rows).to_arrow_reader(max(1, min(BATCH_ROWS, BATCH_BYTES // longest)))
 
 
 @contextmanager
@@ -216,13 +211,13 @@ def _open(
 
 @contextmanager
 def _within_memory(database: duckdb.DuckDBPyConnection, where: str) -> Iterator[None]:
-    """Let queries take READ_MEMORY; one that needs more fails by the source's name, as does one that DuckDB cannot run.
+    """Let queries take READ_MEMORY_MB; one that needs more fails by the source's name, and so does one that cannot run.
 
     What the problem's own SQL takes is decided by who wrote it.
     """
     is_set = bool(os.environ.get("EVERGREEN_DUCKDB_MEMORY"))
     usual = str(database.execute("SELECT current_setting('memory_limit')").fetchall()[0][0])
-    limit = usual if is_set else READ_MEMORY
+    limit = usual if is_set else f"{READ_MEMORY_MB}MB"
     try:
         database.execute(f"SET memory_limit = {sql.literal(limit)}")
         yield

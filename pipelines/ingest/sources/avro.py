@@ -25,10 +25,20 @@ import pyarrow.compute as pc
 from pipelines.config import Source
 from pipelines.errors import DataError, EvergreenError, SchemaError
 from pipelines.ingest.sources.avro_sizes import bytes_per_byte, check_schema
-from pipelines.ingest.sources.columnar import HEAD_ROWS, MAX_DIGITS, Part, check_parts, create_view, readable
+from pipelines.ingest.sources.columnar import HEAD_ROWS, Part, check_parts, create_view, readable
 from pipelines.ingest.sources.columns import check_count
-from pipelines.ingest.sources.files import MOST_EXPANSION, SHOWN_CHARACTERS, File, reading, too_large
-from pipelines.ingest.sources.lines import MAX_RECORD_BYTES
+from pipelines.ingest.sources.files import SHOWN_CHARACTERS, File, reading, too_large
+from pipelines.ingest.sources.limits import (
+    AVRO_UNPACKED_BYTES,
+    AVRO_VALUES_TOGETHER,
+    MAX_AVRO_HEADER_BYTES,
+    MAX_BLOCK_BYTES,
+    MAX_DIGITS,
+    MAX_OBJECT_BYTES,
+    MAX_RECORD_BYTES,
+    MAX_XZ_BYTES,
+    MOST_EXPANSION,
+)
 from pipelines.ingest.sources.window import Window
 from pipelines.sql import literal
 
@@ -59,12 +69,6 @@ TIMES = {
 LOGICAL = {**TIMES, "uuid": pa.uuid()}
 ARROW_DIGITS = 76  # of the longest decimal that Arrow has
 MAGIC = b"Obj\1"
-MAX_HEADER_BYTES = 8 << 20
-MAX_BLOCK_BYTES = 64 << 20  # of records, unpacked
-MAX_OBJECT_BYTES = 256 << 20  # that the arrays and maps of a block can become
-MAX_XZ_BYTES = 64 << 20  # that unpacking takes
-UNPACKED_BYTES = 16 << 20  # of a packed file, beyond which its size has to bear it out
-VALUES_TOGETHER = 500_000  # of records that are held at once
 FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_800_000  # the years 1 and 10000
 HEADER = {
     "type": "record",
@@ -180,7 +184,7 @@ def _batches(file: File, schema: pa.Schema, source: Source) -> Iterator[pa.Recor
     """The columns of a schema, in types that DuckDB knows, block by block."""
     with _avro(file) as opened:
         blocks = iter(opened.blocks)
-        together = VALUES_TOGETHER // (1 + len(opened.schema["fields"]))
+        together = AVRO_VALUES_TOGETHER // (1 + len(opened.schema["fields"]))
         while True:
             with _decoded(file):
                 block = next(blocks, None)
@@ -264,7 +268,7 @@ def _avro(file: File) -> Iterator[_Opened]:
             stream = _Bounded(stack.enter_context(file.system.open_input_file(file.path)), file.size)
             if stream.read(len(MAGIC)) != MAGIC:
                 raise ValueError("it does not begin as Avro files do")
-            stream = _Bounded(stack.enter_context(file.system.open_input_file(file.path)), MAX_HEADER_BYTES)
+            stream = _Bounded(stack.enter_context(file.system.open_input_file(file.path)), MAX_AVRO_HEADER_BYTES)
             header: Any = fastavro.schemaless_reader(cast(IO[bytes], stream), HEADER, None)
             stream.left = file.size
             described = json.loads(header["meta"]["avro.schema"])
@@ -323,7 +327,7 @@ def _framed(file: File, stream: _Bounded, schema: Any, codec: str, sync: bytes) 
     """
     at_most = min(MAX_BLOCK_BYTES, MAX_OBJECT_BYTES // bytes_per_byte(schema))
     smallest = check_schema(schema, file.name)
-    left = max(UNPACKED_BYTES, MOST_EXPANSION * file.size)
+    left = max(AVRO_UNPACKED_BYTES, MOST_EXPANSION * file.size)
     while (count := _long(stream, is_first=True)) is not None:
         size = _long(stream)
         if size is None or size < 0 or count < 0:
@@ -340,7 +344,7 @@ def _framed(file: File, stream: _Bounded, schema: Any, codec: str, sync: bytes) 
                 where=file.name,
                 cure="copy the file again from where it comes; if it is whole, write it without a codec",
             )
-        if count * smallest > len(data) or (count > VALUES_TOGETHER and not smallest):
+        if count * smallest > len(data) or (count > AVRO_VALUES_TOGETHER and not smallest):
             raise ValueError(f"a block that claims {count:,} records in {len(data):,} bytes")
         if stream.read(len(sync)) != sync:
             raise ValueError("a block does not end as this file's blocks do")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pipelines.errors import SchemaError
+from pipelines.ingest.sources.limits import MAX_RECORD_VALUES
 
-MAX_VALUES = 100_000  # of one record without its arrays and maps
 NO_BYTES = ("null",)
 FIXED_BYTES = {"float": 4, "double": 8}
 SLOT_BYTES = 8  # of a list, for each element
@@ -85,8 +85,8 @@ class _Sizes:
             1 + sum(size.values for size in sizes),
             OBJECT_BYTES["record"] + sum(FIELD_BYTES + size.held for size in sizes),
         )
-        if size.values > MAX_VALUES:
-            raise self._wrong(f"a record of over {MAX_VALUES:,} values")
+        if size.values > MAX_RECORD_VALUES:
+            raise self._wrong(f"a record of over {MAX_RECORD_VALUES:,} values")
         self._named[name] = size
         return size
 

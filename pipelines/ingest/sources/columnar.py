@@ -12,15 +12,14 @@ import pyarrow as pa
 from pipelines.config import Source, SourceType
 from pipelines.errors import SchemaError
 from pipelines.ingest.sources.columns import DUCKDB_TYPES, check_columns, check_names
+from pipelines.ingest.sources.limits import MAX_DIGITS, MAX_LEVELS
 from pipelines.ingest.sources.moments import is_time, moment, to_microseconds
 from pipelines.ingest.sources.window import Window
 from pipelines.sql import quote
 
 SHOWN_ROWS = 3
 HEAD_ROWS = 1000
-MAX_DIGITS = 38
 ELEMENT_BYTES = 8  # of a list
-MAX_LEVELS = 16  # of lists and structures in one another: what a query of them costs doubles with each
 
 
 @dataclass(frozen=True)

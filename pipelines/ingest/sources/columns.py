@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pipelines.config import Source, SourceType, did_you_mean
 from pipelines.errors import DataError, SchemaError
+from pipelines.ingest.sources.limits import MOST_GUESSED
 
 DUCKDB_TYPES: dict[SourceType, str] = {
     "string": "VARCHAR",
@@ -20,7 +21,6 @@ DUCKDB_TYPES: dict[SourceType, str] = {
 
 SHOWN_COLUMNS = 20  # in an error, of each kind
 SHOWN_CHARACTERS = 100  # of a name
-MOST_GUESSED = 2_000  # columns whose types are found by looking at all rows; 1,000 take 7 CPU s
 
 
 def check_count(names: Sequence[str], source: Source, where: str) -> None:

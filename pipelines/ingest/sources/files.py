@@ -21,18 +21,15 @@ from urllib.parse import quote, unquote
 
 from pipelines.config import Source
 from pipelines.errors import AccessError, ConfigError, DataError, EvergreenError, ServiceUnavailable
+from pipelines.ingest.sources.limits import MOST_DIRECTORY_BYTES, MOST_EXPANSION, UNPACKED_BYTES
 from pipelines.problem import Problem
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 BLOCK_BYTES = 512 << 10  # of text, of which each byte may be a mark that takes a hundred
-# Text that a packed file may become: as much as it likes up to here, and so many times its own size beyond.
-UNPACKED_BYTES = 64 << 20
-MOST_EXPANSION = 200
 ZIP_END_BYTES = 22  # at least: a comment may follow
 SHOWN_CHARACTERS = 300  # of what a library says
-MOST_DIRECTORY_BYTES = 1 << 20  # of a zip, which has to hold one file
 SUFFIXES = {"csv": "csv|tsv|txt", "jsonl": "jsonl|ndjson|json", "parquet": "parquet|pq", "avro": "avro"}
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 

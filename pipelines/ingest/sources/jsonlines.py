@@ -18,15 +18,19 @@ from pipelines.config import Source
 from pipelines.errors import DataError
 from pipelines.ingest.sources.columns import check_columns, check_count, check_names
 from pipelines.ingest.sources.files import File, text_blocks
-from pipelines.ingest.sources.lines import MAX_LINE_BYTES, MAX_RECORD_BYTES, TOO_LONG, Indices, line_ends, no_text
+from pipelines.ingest.sources.limits import (
+    MAX_JSON_LEVELS,
+    MAX_KEY_CHARACTERS,
+    MAX_KEYS,
+    MAX_LINE_BYTES,
+    MAX_RECORD_BYTES,
+)
+from pipelines.ingest.sources.lines import TOO_LONG, Indices, line_ends, no_text
 from pipelines.ingest.sources.typed import Landing, Texts
 from pipelines.sql import literal
 
 SCHEMA = pa.schema([("file", pa.string()), ("number", pa.int64()), ("line", pa.string()), ("fault", pa.string())])
 SHOWN_CHARACTERS = 10_000
-MAX_DEPTH = 100  # of objects and arrays in one another
-MAX_KEYS = 100_000  # different ones of a file, and of all files ten times as many
-MAX_KEY_CHARACTERS = 1_000
 STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
@@ -174,7 +178,7 @@ def _batch(file: File, data: bytes, ends: Indices, number: int) -> pa.RecordBatc
     names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(ends), np.int32)), [file.name]).cast(pa.string())
     numbers = pa.array(np.arange(number, number + len(ends)))
     faults = np.select(
-        [~is_short, ~is_text, is_deep], [TOO_LONG, "not valid utf-8", f"deeper than {MAX_DEPTH} levels"], ""
+        [~is_short, ~is_text, is_deep], [TOO_LONG, "not valid utf-8", f"deeper than {MAX_JSON_LEVELS} levels"], ""
     )
     faults = pc.if_else(pa.array(faults == ""), pa.scalar(None, pa.string()), pa.array(faults, pa.string()))
     batch = pa.record_batch([names, numbers, lines, faults], schema=SCHEMA)
@@ -182,13 +186,13 @@ def _batch(file: File, data: bytes, ends: Indices, number: int) -> pa.RecordBatc
 
 
 def _are_deep(data: bytes, starts: Indices, ends: Indices, is_asked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Which lines hold more than MAX_DEPTH objects and arrays in one another: a parser would go as deep."""
+    """Which lines hold more than MAX_JSON_LEVELS objects and arrays in one another: a parser would go as deep."""
     codes = np.frombuffer(data, np.uint8)
     openings = np.flatnonzero((codes | 0x20) == ord("{"))  # [ and { differ by that bit
     counts = np.searchsorted(openings, ends) - np.searchsorted(openings, starts)
     is_deep = np.zeros(len(ends), bool)
-    for index in np.flatnonzero((counts > MAX_DEPTH) & is_asked):
+    for index in np.flatnonzero((counts > MAX_JSON_LEVELS) & is_asked):
         marks = np.frombuffer(STRING.sub(b"", data[starts[index] : ends[index]]), np.uint8) | 0x20
         levels = np.cumsum((marks == ord("{")).astype(np.int32) - (marks == ord("}")))
-        is_deep[index] = levels.max(initial=0) > MAX_DEPTH
+        is_deep[index] = levels.max(initial=0) > MAX_JSON_LEVELS
     return is_deep

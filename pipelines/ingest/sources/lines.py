@@ -7,8 +7,8 @@ import codecs
 import numpy as np
 import numpy.typing as npt
 
-MAX_RECORD_BYTES = 1 << 20  # a row that is longer is set aside
-MAX_LINE_BYTES = 4 << 20  # and a file with a line that is longer is none of rows
+from pipelines.ingest.sources.limits import MAX_RECORD_BYTES
+
 TOO_LONG = f"longer than {MAX_RECORD_BYTES >> 20} MB"
 
 Indices = npt.NDArray[np.int64]

@@ -25,9 +25,7 @@ from pipelines.ingest.sources.columnar import (
 )
 from pipelines.ingest.sources.columns import check_count
 from pipelines.ingest.sources.files import (
-    MOST_EXPANSION,
     SHOWN_CHARACTERS,
-    UNPACKED_BYTES,
     File,
     expand,
     locate,
@@ -36,15 +34,19 @@ from pipelines.ingest.sources.files import (
     store_fault,
     too_large,
 )
-from pipelines.ingest.sources.lines import MAX_RECORD_BYTES
+from pipelines.ingest.sources.limits import (
+    LONG_ROW_BYTES,
+    MANY_GROUPS,
+    MAX_RECORD_BYTES,
+    MOST_EXPANSION,
+    SMALL_GROUP_ROWS,
+    UNPACKED_BYTES,
+)
 from pipelines.ingest.sources.typed import GROUP_BYTES, MAX_GROUP_ROWS
 from pipelines.ingest.sources.window import Window
 from pipelines.problem import Problem
 from pipelines.sql import connection, literal, quote
 from pipelines.store.reading import unlocked
-
-MANY_GROUPS, SMALL_GROUP_ROWS = 1_000, 64  # each query of a file of so many groups of so few rows costs seconds
-LONG_ROW_BYTES = 128 << 10  # of texts and lists: two thousand rows are held at once
 
 
 def open_parquet(

@@ -17,14 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.errors import DataError
-from pipelines.ingest.sources.lines import MAX_LINE_BYTES, MAX_RECORD_BYTES, TOO_LONG, Indices, no_text
+from pipelines.ingest.sources.limits import (
+    MAX_DAMAGED_LINES,
+    MAX_HEADER_COLUMNS,
+    MAX_HEADER_LINES,
+    MAX_LINE_BYTES,
+    MAX_RECORD_BYTES,
+    MAX_RESCANS,
+)
+from pipelines.ingest.sources.lines import TOO_LONG, Indices, no_text
 from pipelines.ingest.sources.marks import Marks
 
-MAX_HEADER_LINES = 10
-MAX_HEADER_COLUMNS = 100_000
 MAX_DEPTH = 4  # of records within records that quotes have broken
-MAX_RESCANS = 1_000  # of such records in a block: each costs as much as thousands of good ones
-MAX_DAMAGED_LINES = 5_000  # in a block, until it is read line by line
 UNCLOSED = "a quote that is not closed, or text beside a quoted value"
 SWALLOWED = "a quoted value over several lines: is a quote not closed?"
 NO_TEXT = "not valid text in the declared encoding"

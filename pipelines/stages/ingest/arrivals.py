@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from pipelines import quarantine, sql, store
 from pipelines.artifacts import table_schema
@@ -18,14 +20,13 @@ from pipelines.ingest.arrivals import Outside, counted, late, lookback, outside,
 from pipelines.ingest.extract import extracted_schema, good_columns
 from pipelines.ingest.orphans import Orphans, orphans
 from pipelines.ingest.rules import LATE
-from pipelines.ingest.validate import ELSEWHERE, bad_numbers, bad_rows, some
+from pipelines.ingest.validate import ELSEWHERE, bad_rows, some
 from pipelines.problem import Problem, Query
+from pipelines.stages.ingest import parted
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow.dataset as ds
 
-NUMBERS = pa.schema([("number", pa.int64())])
 OTHER_KEYS = 0.5  # of a partition's published events: with as many new ones and none of the old, its keys have changed
 FEWEST_KEYS = 5  # published, of which none is delivered: one event that went and one that came are no other way
 
@@ -89,8 +90,9 @@ def see(
     return Seen(sum(counts.get(key, 0) for key in keys) + rows.num_rows + beyond.rows, rows.num_rows, beyond)
 
 
-def neighbours(problem: Problem, keys: Sequence[str], staging: str, published: Collection[str]) -> pa.Table:
-    """What is published of the staged events' keys in the partitions around the run's: partition, key, `ELSEWHERE`.
+def neighbours(problem: Problem, keys: Sequence[str], staging: str, published: Collection[str]) -> ds.Dataset:
+    """Stage what is published of the staged events' keys in the partitions around the run's: partition, key,
+    `ELSEWHERE`.
 
     As many partitions as rows are looked for in that came late, before the run's and after. An event that moved there,
     or from there, has its former times with it. That a correction came after the cut-off makes no event younger:
@@ -101,12 +103,14 @@ def neighbours(problem: Problem, keys: Sequence[str], staging: str, published: C
     around = sorted(key for key in published if oldest <= key <= newest and key not in set(keys))
     schema = table_schema(problem, "events")
     schema = pa.schema([schema.field(name) for name in ("partition", problem.key, *ELSEWHERE)])
+    uri, nothing = f"{staging}/elsewhere", schema.empty_table()
     # A key that comes again in another delivery is no event that has moved.
     if not around or parts.by_delivery:
-        return schema.empty_table()
+        store.stage(uri, nothing, schema)
+        return ds.dataset(nothing)
     key, rows = sql.quote(problem.key), store.dataset(problem, "events")
     superseded = pc.field("superseded_time").is_valid() & pc.field("withdrawn_time").is_null()
-    neighbouring = sql.query(
+    neighbouring = sql.stream(
         f"""WITH there AS MATERIALIZED (
                 SELECT {key} FROM (FROM live UNION ALL FROM past WHERE partition NOT IN (SELECT key FROM run))
                 SEMI JOIN (FROM own UNION ALL FROM late) USING ({key})
@@ -118,71 +122,93 @@ def neighbours(problem: Problem, keys: Sequence[str], staging: str, published: C
             "past": rows.filter(sql.is_among("partition", [*keys, *around]) & superseded),
             "run": pa.table({"key": keys}),
             "own": store.staged(f"{staging}/events").scanner(columns=[problem.key]).to_reader(),
-            "late": store.staged(f"{staging}/events.late").to_table(columns=[problem.key]),
+            "late": store.staged(f"{staging}/events.late").scanner(columns=[problem.key]).to_reader(),
         },
     )
-    return neighbouring.cast(schema)
+    return store.staged(uri) if store.stage(uri, neighbouring, schema) else ds.dataset(nothing)
 
 
-def elsewhere(query: Query, around: pa.Table) -> pa.Table | None:
+def elsewhere(query: Query, around: ds.Dataset) -> ds.Dataset | None:
     """What rules about a query have to know of `neighbours`: labels may be about events of any time."""
-    return around.drop_columns(["partition"]) if query == "events" else None
+    return around if query == "events" else None
 
 
-def first_rejected(problem: Problem, rejected: pa.Table, keys: Sequence[str]) -> pa.Table:
-    """The rows that a source could not give, without those that a run of other partitions has set aside already.
+def rejected_by_others(problem: Problem, keys: Sequence[str]) -> ds.Dataset:
+    """The rows that a source could not give and that a run of other partitions than `keys` has set aside.
 
     They come again where a source is read by time and the run looks back.
     """
-    if not rejected.num_rows:
-        return rejected
     by_time = [name for name, source in problem.sources.items() if source.time_column]
     by_time += [problem.delivered] if problem.partitions.column is not None else []
     of_others = sql.is_among("source", by_time) & ~sql.is_among("partition", keys)
-    there = store.dataset(problem, "quarantine").to_table(columns=["id"], filter=of_others)
-    return rejected.filter(pc.invert(pc.is_in(rejected["id"], value_set=there["id"].combine_chunks())))
+    return store.dataset(problem, "quarantine").filter(of_others)
 
 
-def part_late(problem: Problem, query: Query, staging: str, around: pa.Table | None) -> pa.Table:
-    """The late rows of a query that break a rule, shaped like the table `quarantine`; which they are is staged.
+def part_late(problem: Problem, query: Query, staging: str, around: ds.Dataset) -> int:
+    """Note which of the late rows of a query break a rule; gives how many.
 
     What comes late was not known by its cut-off, and need not have been.
     """
-    rows = store.staged(f"{staging}/{query}.late").to_table()
-    if not rows.num_rows:
-        store.stage(f"{staging}/{query}.late.bad", NUMBERS.empty_table(), NUMBERS)
-        return table_schema(problem, "quarantine").empty_table()
-    if around is not None:
-        columns = [problem.key, *ELSEWHERE]
-        key, has_times = sql.quote(problem.key), " AND ".join(f"{name} IS NOT NULL" for name in ELSEWHERE)
-        own = f"SELECT {key}, {', '.join(ELSEWHERE)} FROM staged SEMI JOIN late USING ({key}) WHERE {has_times}"
-        beside = sql.query(own, {"staged": store.staged(f"{staging}/events"), "late": rows})
-        around = pa.concat_tables([around.select(columns), beside.cast(around.select(columns).schema)])
-    bad = bad_rows(problem, query, rows, exempt=[LATE], elsewhere=around)
-    numbers = bad_numbers(problem, query, rows, exempt=[LATE], elsewhere=around)
-    store.stage(f"{staging}/{query}.late.bad", pa.table({"number": numbers}), NUMBERS)
-    return bad
+    uri = f"{staging}/{query}.late"
+    if not store.staged(uri).count_rows():
+        parted.all_good(uri)
+        return 0
+    if query == "events":
+        store.stage(_beside_late(staging), _around_late(problem, staging, around), _elsewhere_schema(problem))
+    return parted.part(problem, query, uri, [LATE], _elsewhere_late(query, staging))
 
 
-def good_late(problem: Problem, query: Query, staging: str) -> pa.Table:
+def bad_late(problem: Problem, query: Query, staging: str) -> Iterator[pa.RecordBatch]:
+    """The late rows of a query that break a rule, shaped like the table `quarantine`."""
+    staged, beside = store.staged(f"{staging}/{query}.late"), _elsewhere_late(query, staging)
+    return bad_rows(problem, query, staged, exempt=[LATE], elsewhere=beside)
+
+
+def _around_late(problem: Problem, staging: str, around: ds.Dataset) -> Iterator[pa.RecordBatch]:
+    """What is published or staged of the late events' keys."""
+    schema = _elsewhere_schema(problem)
+    yield from around.scanner(columns=schema.names).to_batches()
+    key, has_times = sql.quote(problem.key), " AND ".join(f"{name} IS NOT NULL" for name in ELSEWHERE)
+    own = f"SELECT {key}, {', '.join(ELSEWHERE)} FROM staged SEMI JOIN late USING ({key}) WHERE {has_times}"
+    tables = {"staged": store.staged(f"{staging}/events"), "late": store.staged(f"{staging}/events.late")}
+    yield from sql.stream(own, tables)
+
+
+def _elsewhere_schema(problem: Problem) -> pa.Schema:
+    schema = table_schema(problem, "events")
+    return pa.schema([schema.field(name) for name in (problem.key, *ELSEWHERE)])
+
+
+def _beside_late(staging: str) -> str:
+    return f"{staging}/events.late.elsewhere"
+
+
+def _elsewhere_late(query: Query, staging: str) -> ds.Dataset | None:
+    return store.staged(_beside_late(staging)) if query == "events" else None
+
+
+def good_late(problem: Problem, query: Query, staging: str) -> ds.Dataset:
     """The late rows of a query that break no rule."""
-    rows = store.staged(f"{staging}/{query}.late").to_table()
-    bad = store.staged(f"{staging}/{query}.late.bad").to_table()["number"].combine_chunks()
-    return rows.filter(pc.invert(pc.is_in(rows["number"], value_set=bad))).select(good_columns(problem, query))
+    return parted.good(f"{staging}/{query}.late")
 
 
-def moved_from(problem: Problem, delivered: Any, late_rows: pa.Table, staging: str) -> set[str]:
+def partitions_of(rows: ds.Dataset) -> set[str]:
+    """The partitions in which rows lie."""
+    return set(sql.query("SELECT DISTINCT partition FROM rows", {"rows": rows})["partition"].to_pylist())
+
+
+def moved_from(problem: Problem, delivered: ds.Dataset, late_rows: ds.Dataset, staging: str) -> set[str]:
     """Partitions in which an event is published that was delivered, or came late, with another time."""
     key = sql.quote(problem.key)
     moved = sql.query(
         f"SELECT DISTINCT partition FROM n SEMI JOIN (SELECT {key} FROM d UNION ALL SELECT {key} FROM l) USING ({key})",
-        {"n": store.staged(f"{staging}/elsewhere").to_table(), "d": delivered, "l": late_rows},
+        {"n": store.staged(f"{staging}/elsewhere"), "d": delivered, "l": late_rows},
     )
     return set(moved["partition"].to_pylist())
 
 
 def with_late(
-    problem: Problem, query: Query, good: ds.Dataset, late_rows: pa.Table, beside: Sequence[str], staging: str
+    problem: Problem, query: Query, good: ds.Dataset, late_rows: ds.Dataset, beside: Sequence[str], staging: str
 ) -> ds.Dataset:
     """The delivery of a run: its own good rows, those that came late, and what holds in the partitions `beside`.
 
@@ -190,27 +216,25 @@ def with_late(
     """
     if not beside:
         return good
-    schema = late_rows.schema
-    there = _statements(problem, query, beside, holds_now())
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        yield from good.scanner(columns=schema.names).to_batches()
-        yield from late_rows.to_batches()
-        yield from there.scanner(columns=schema.names).to_batches()
-
+    extracted = extracted_schema(problem, query)
+    schema = pa.schema([extracted.field(name) for name in good_columns(problem, query)])
+    parts = (good, late_rows, _statements(problem, query, beside, holds_now()))
     uri = f"{staging}/{query}.delivered"
-    store.stage(uri, batches(), schema)
+    store.stage(uri, chain.from_iterable(part.scanner(columns=schema.names).to_batches() for part in parts), schema)
     return store.staged(uri)
 
 
-def quarantined(problem: Problem, set_aside: pa.Table, keys: Sequence[str]) -> tuple[pa.Table, list[str]]:
+def quarantined(problem: Problem, set_aside: ds.Dataset, keys: Sequence[str]) -> tuple[pa.RecordBatchReader, list[str]]:
     """Rows of the table `quarantine` to write, and for which partitions: beside the run's own those of late rows."""
-    more = sorted(set(set_aside["partition"].to_pylist()) - set(keys))
-    if not more:
-        return set_aside, list(keys)
-    there = store.dataset(problem, "quarantine").to_table(filter=sql.is_among("partition", more))
-    is_other = pc.invert(pc.is_in(there["id"], value_set=set_aside["id"].combine_chunks()))
-    return pa.concat_tables([set_aside, there.filter(is_other).cast(set_aside.schema)]), [*keys, *more]
+    schema = table_schema(problem, "quarantine")
+    more = sorted(partitions_of(set_aside) - set(keys))
+    rows: Iterator[pa.RecordBatch] = set_aside.scanner(columns=schema.names).to_batches()
+    if more:
+        there = store.dataset(problem, "quarantine").filter(sql.is_among("partition", more))
+        others = "FROM there ANTI JOIN (SELECT id FROM set_aside) USING (id)"
+        rows = chain(rows, sql.stream(others, {"there": there, "set_aside": set_aside}))
+    batches = (batch.select(schema.names).cast(schema) for batch in rows)
+    return pa.RecordBatchReader.from_batches(schema, batches), [*keys, *more]
 
 
 def labels_without_event(problem: Problem, keys: Sequence[str], staging: str) -> Orphans:
@@ -218,9 +242,7 @@ def labels_without_event(problem: Problem, keys: Sequence[str], staging: str) ->
 
     Labels about partitions that were not ingested are not looked at.
     """
-    labels = store.staged(f"{staging}/labels")
-    bad = store.staged(f"{staging}/labels.bad").to_table()["number"].combine_chunks()
-    labels = labels.filter(~pc.field("number").isin(bad) & sql.is_among("partition", keys))
+    labels = parted.good(f"{staging}/labels").filter(sql.is_among("partition", keys))
     key, place = sql.quote(problem.key), sql.partition_of(problem.partitions, "event_time")
     given = f"SELECT {key} AS key, {place} AS partition FROM"
     about = sql.query(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+import pyarrow as pa
+
 from pipelines import deliveries, quarantine, store
+from pipelines.artifacts import table_schema
 from pipelines.asof.ingested import ingested
 from pipelines.errors import ConfigError, NothingToDo
 from pipelines.handoffs.config import pin
@@ -56,20 +59,22 @@ def extract(
             batches = extract_rows(problem, query, sources.database, first, last, sources.batch_rows)
             rows[query] = store.stage(f"{staging}/{query}", batches, extracted_schema(problem, query))
             arrived[query] = arrivals.see(problem, query, sources.database, keys, back, staging, now)
-        rejected = from_sources(problem, sources.rejected(), first)
         counts = {name: {"rows": count.rows, "rejected": count.rejected} for name, count in sources.counts.items()}
-    rejected = arrivals.first_rejected(problem, rejected, keys)
-    store.stage(f"{staging}/rejected", rejected, rejected.schema)
+        rejected_rows: Iterator[pa.RecordBatch] = iter(())
+        if any(count.rejected for count in sources.counts.values()):
+            others = arrivals.rejected_by_others(problem, keys)
+            rejected_rows = from_sources(problem, sources.rejected(), first, others)
+        rejected = store.stage(f"{staging}/rejected", rejected_rows, table_schema(problem, "quarantine"))
     return Extracted(
         config=pin(problem),
         first=first,
         last=last,
         events=rows["events"],
         labels=rows["labels"],
-        rejected=rejected.num_rows,
+        rejected=rejected,
         late=sum(of_query.late for of_query in arrived.values()),
         outside_of={query: of_query.outside._asdict() for query, of_query in arrived.items()},
-        read=sum(of_query.read for of_query in arrived.values()) + rejected.num_rows,
+        read=sum(of_query.read for of_query in arrived.values()) + rejected,
         sources=counts,
         deliveries={key: look.deliveries[key].name for key in keys} if look else {},
         changed=[delivery for key, delivery in look.changed.items() if key in keys] if look else [],

@@ -48,18 +48,18 @@ def publish(problem_name: str, validated: Validated, restate: bool = False) -> P
     good = {query: _delivered(problem, query, staging, keys) for query in problem.queries}
     came_late = {query: arrivals.good_late(problem, query, staging) for query in problem.queries}
     counts: dict[str, int] = {query: rows.count_rows() for query, rows in good.items()}
-    late = sum(rows.num_rows for rows in came_late.values())
+    late = sum(rows.count_rows() for rows in came_late.values())
     outside = sum(rows for of_query in validated.outside_of.values() for rows in of_query.values())
-    set_aside = store.staged(f"{staging}/quarantine").to_table()
+    set_aside = store.staged(f"{staging}/quarantine")
     check_accounts(
         validated.read - validated.moved,
         published=sum(counts.values()),
-        quarantined=set_aside.num_rows + validated.held,
+        quarantined=set_aside.count_rows() + validated.held,
         late=late,
         outside=outside,
     )
     # Partitions beside the run's own in which something changes: late rows, and events that moved away from there.
-    beside = {query: set(rows["partition"].to_pylist()) for query, rows in came_late.items()}
+    beside = {query: arrivals.partitions_of(rows) for query, rows in came_late.items()}
     beside["events"] |= arrivals.moved_from(problem, good["events"], came_late["events"], staging)
     written = {query: sorted({*keys, *beside[query]}) for query in problem.queries}
     delivered = {
@@ -144,12 +144,13 @@ def _of(validated: Validated) -> str:
 
 def _delivered(problem: Problem, query: Query, staging: str, keys: Sequence[str]) -> ds.Dataset:
     """The good rows of a query in the partitions `keys`, and the repaired ones."""
-    bad, repaired = (store.staged(f"{staging}/{query}.{part}").to_table() for part in ("bad", "repaired"))
-    is_bad = pc.field("number").isin(bad["number"].combine_chunks())
-    good = store.staged(f"{staging}/{query}").filter(~is_bad & sql.is_among("partition", keys))
+    from pipelines.stages.ingest import parted
+
+    good = parted.good(f"{staging}/{query}").filter(sql.is_among("partition", keys))
+    repaired = store.staged(f"{staging}/{query}.repaired").to_table()
     if not repaired.num_rows:
         return good
-    uri = f"{staging}/{query}.good"
+    uri = f"{staging}/{query}.mended"
     batches = chain(good.scanner(columns=repaired.schema.names).to_batches(), repaired.to_batches())
     store.stage(uri, batches, repaired.schema)
     return store.staged(uri)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
 
     from pipelines.ingest.batch import BatchRule
     from pipelines.ingest.expectations import Expected
+    from pipelines.ingest.quarantine import Mending
     from pipelines.ingest.validate import Summary
+    from pipelines.ingest.validation_page import Verdict
 
 
-SHOWN_ROWS = 1_000  # of the bad rows of partitions that are too bad to publish
+SAMPLED_ROWS = 1_000  # of the bad rows of partitions that are too bad to publish
 
 
 def validate(problem_name: str, extracted: Extracted) -> Validated:
@@ -41,19 +44,17 @@ def validate(problem_name: str, extracted: Extracted) -> Validated:
             source could not be read; nothing is published.
     """
     from pipelines.ingest.batch import batch_refusals, batch_rules, check_refusals, check_sources, reasons
-    from pipelines.ingest.expectations import batch_expectations
+    from pipelines.ingest.quarantine import Mending
     from pipelines.ingest.shape import shape_refusals
-    from pipelines.ingest.validate import bad_numbers, bad_rows, summary
-    from pipelines.ingest.validation_page import Verdict, validation_page
-    from pipelines.stages.ingest import arrivals
+    from pipelines.ingest.validate import bad_rows, summary
+    from pipelines.ingest.validation_page import SHOWN_ROWS, SetAside, Verdict, validation_page
+    from pipelines.stages.ingest import arrivals, parted
 
     problem = problem_of(problem_name, extracted)
     first, last = extracted.first, extracted.last
     staging, keys = ingest_staging_uri(problem, first, last), problem.partitions.between(first, last)
-    rejected = store.staged(f"{staging}/rejected").to_table()
     published = set(store.partition_keys(problem, "events"))
     around = arrivals.neighbours(problem, keys, staging, published)
-    store.stage(f"{staging}/elsewhere", around, around.schema)
     verdicts, refusals, orphans = [], [], None
     for query in problem.queries:
         staged, elsewhere = store.staged(f"{staging}/{query}"), arrivals.elsewhere(query, around)
@@ -65,52 +66,74 @@ def validate(problem_name: str, extracted: Extracted) -> Validated:
             may_be_empty=query == "events" and _may_be_empty(problem, keys, counted),
         )
         refusals += batch_refusals(problem, counted, rules, f"{staging}/refused")
-        numbers = bad_numbers(problem, query, staged, elsewhere=elsewhere) if counted.bad else pa.array([], pa.int64())
-        store.stage(f"{staging}/{query}.bad", pa.table({"number": numbers}), arrivals.NUMBERS)
-        good = staged.filter(~pc.field("number").isin(numbers))
+        if counted.bad:
+            parted.part(problem, query, f"{staging}/{query}", elsewhere=elsewhere)
+        else:
+            parted.all_good(f"{staging}/{query}")
+        good = parted.good(f"{staging}/{query}")
         shaped = _shape_rules(problem, query, first, good, {refusal.partition for refusal in refusals})
         refusals += shape_refusals(problem, query, shaped)
         verdicts.append(Verdict(counted, rules, shaped))
     refused = reasons(refusals)
     kept = [key for key in keys if key not in refused]
-    failure, parted, bad, bad_late = None, [], [], []
+    failure = None
     try:
         check_sources(problem, extracted.sources, f"{staging}/rejected")
         check_refusals(problem, keys, refusals)
-        # A row that a source could not give belongs to no partition: it stands with the first that is published.
-        stand_with = pa.array([kept[0]] * rejected.num_rows, pa.string())
-        rejected = rejected.set_column(0, rejected.schema.field("partition"), stand_with)
-        parted = [_parted(problem, verdict.summary, staging, kept, around) for verdict in verdicts]
-        bad = [part.bad for part in parted]
-        bad_late = [
-            arrivals.part_late(problem, query, staging, arrivals.elsewhere(query, around)) for query in problem.queries
-        ]
+        # Shapes have limits that no one declared: there is nothing that Great Expectations could hold them to.
         verdicts = [
-            replace(verdict, expected=[*part.expected, *batch_expectations(verdict.declared)])
-            for verdict, part in zip(verdicts, parted, strict=True)
+            replace(verdict, expected=_expected(problem, verdict, staging, kept, around)) for verdict in verdicts
         ]
+        bad_late = {query: arrivals.part_late(problem, query, staging, around) for query in problem.queries}
         if "labels" in problem.queries:
             orphans = arrivals.labels_without_event(problem, kept, staging)
             arrivals.check_orphans(problem, orphans)
     except DataError as error:
         failure = error
-    set_aside = pa.concat_tables([rejected, *bad, *bad_late])
-    store.stage(f"{staging}/quarantine", set_aside, table_schema(problem, "quarantine"))
     lost = keys if failure else [*refused]
-    samples = [
+    shown = _First(SHOWN_ROWS)
+    samples = chain.from_iterable(
         bad_rows(
-            problem, query, store.staged(f"{staging}/{query}"), SHOWN_ROWS, (), lost, arrivals.elsewhere(query, around)
+            problem,
+            query,
+            store.staged(f"{staging}/{query}"),
+            SAMPLED_ROWS,
+            partitions=lost,
+            elsewhere=arrivals.elsewhere(query, around),
         )
         for query in (problem.queries if lost else ())
-    ]
-    sample = pa.concat_tables([set_aside.slice(0, 0), *samples])
-    store.stage(f"{staging}/refused", sample, sample.schema)
-    shown = pa.concat_tables([sample, set_aside])
-    late = extracted.late - sum(rows.num_rows for rows in bad_late)
+    )
+    quarantine_schema = table_schema(problem, "quarantine")
+    sampled = store.stage(f"{staging}/refused", shown.of(samples), quarantine_schema)
+    # A row that a source could not give belongs to no partition: it stands with the first that is published.
+    rejected = _placed(store.staged(f"{staging}/rejected"), kept[0] if kept and not failure else first)
+    mended: dict[Query, Mending] = {}
+    set_aside: Iterator[pa.RecordBatch] = rejected
+    if not failure:
+        mended = {query: Mending(problem, query, quarantine.repairs(problem, query)) for query in problem.queries}
+        bad = [
+            mended[verdict.query].still_bad(_bad(problem, verdict.summary, staging, kept, around))
+            for verdict in verdicts
+        ]
+        late_ones = [arrivals.bad_late(problem, query, staging) for query in problem.queries if bad_late[query]]
+        set_aside = chain(rejected, *bad, *late_ones)
+    quarantined = store.stage(f"{staging}/quarantine", shown.of(set_aside), quarantine_schema)
+    repaired = {query: _repaired(mending, query, staging, kept) for query, mending in mended.items()}
+    late = extracted.late - (0 if failure else sum(bad_late.values()))
     beside = arrivals.in_words(problem, late, extracted.outside_of, orphans)
     page = store.write_bytes(
         store.store_uri(problem.name, "reports", f"{first}_{last}", "validation.html"),
-        validation_page(problem, first, last, extracted.sources, verdicts, shown, refused, beside, str(failure or "")),
+        validation_page(
+            problem,
+            first,
+            last,
+            extracted.sources,
+            verdicts,
+            SetAside(shown.rows(quarantine_schema), sampled + quarantined),
+            refused,
+            beside,
+            str(failure or ""),
+        ),
     )
     held = {key: "; ".join(words) for key, words in refused.items()}
     if failure and len(keys) == 1:
@@ -130,11 +153,11 @@ def validate(problem_name: str, extracted: Extracted) -> Validated:
     }
     return Validated(
         **extracted.model_dump(),
-        quarantined=set_aside.num_rows + in_refused,
+        quarantined=quarantined + in_refused,
         held=in_refused,
         refused=[*refused],
-        repaired=sum(of_query.repaired for of_query in parted),
-        moved=sum(of_query.moved for of_query in parted),
+        repaired=sum(of_query.repaired for of_query in repaired.values()),
+        moved=sum(of_query.moved for of_query in repaired.values()),
         labels_without_event=orphans.without_event if orphans else 0,
         beside=beside,
         rules=broken,
@@ -143,37 +166,73 @@ def validate(problem_name: str, extracted: Extracted) -> Validated:
     )
 
 
-class _Parted(NamedTuple):
-    """What validation makes of the rows of one query in the partitions that are not refused."""
+class _Repaired(NamedTuple):
+    """Rows of a query that people have released."""
 
-    bad: pa.Table
-    """Rows to set aside, shaped like the table `quarantine`."""
     repaired: int
+    """into partitions that this run publishes"""
     moved: int
-    """Rows that were repaired into a partition that this run does not publish."""
-    expected: Sequence[Expected]
+    """into others"""
 
 
-def _parted(problem: Problem, counted: Summary, staging: str, kept: list[str], around: pa.Table) -> _Parted:
-    from pipelines.ingest.expectations import expectations
-    from pipelines.ingest.quarantine import apply_repairs
-    from pipelines.ingest.validate import bad_rows
-    from pipelines.stages.ingest import arrivals
-
-    query = counted.query
-    elsewhere = arrivals.elsewhere(query, around)
-    staged = store.staged(f"{staging}/{query}")
-    # Shapes have limits that no one declared: there is nothing that Great Expectations could hold them to.
-    expected = expectations(problem, query, staged.filter(sql.is_among("partition", kept)), elsewhere)
-    bad = table_schema(problem, "quarantine").empty_table()
-    if counted.bad:
-        bad = bad_rows(problem, query, staged, partitions=kept, elsewhere=elsewhere)
-    bad, mended = apply_repairs(problem, query, bad, quarantine.repairs(problem, query))
+def _repaired(mending: Mending, query: Query, staging: str, kept: list[str]) -> _Repaired:
+    """Stage the repaired rows."""
+    mended = mending.repaired
     is_kept = pc.is_in(mended["partition"], pa.array(kept, pa.string()))
     moved = pc.sum(pc.invert(is_kept), min_count=0).as_py()
     mended = mended.filter(is_kept)
     store.stage(f"{staging}/{query}.repaired", mended, mended.schema)
-    return _Parted(bad, mended.num_rows, moved, expected)
+    return _Repaired(mended.num_rows, moved)
+
+
+def _expected(problem: Problem, verdict: Verdict, staging: str, kept: list[str], around: ds.Dataset) -> list[Expected]:
+    """What Great Expectations says of the rows of a query in the partitions `kept`, and of its batch rules."""
+    from pipelines.ingest.expectations import batch_expectations, expectations
+    from pipelines.stages.ingest import arrivals
+
+    query, counted = verdict.query, verdict.summary
+    staged = store.staged(f"{staging}/{query}").filter(sql.is_among("partition", kept))
+    of_rows = expectations(problem, query, staged, arrivals.elsewhere(query, around), bad=counted.bad_in(kept))
+    return [*of_rows, *batch_expectations(verdict.declared)]
+
+
+def _bad(
+    problem: Problem, counted: Summary, staging: str, kept: list[str], around: ds.Dataset
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a query to set aside, of those in the partitions `kept`."""
+    from pipelines.ingest.validate import bad_rows
+    from pipelines.stages.ingest import arrivals
+
+    if not counted.bad:
+        return
+    query = counted.query
+    staged, elsewhere = store.staged(f"{staging}/{query}"), arrivals.elsewhere(query, around)
+    yield from bad_rows(problem, query, staged, partitions=kept, elsewhere=elsewhere)
+
+
+def _placed(rows: ds.Dataset, partition: str) -> Iterator[pa.RecordBatch]:
+    """Rows of the table `quarantine`, as rows of this partition."""
+    for batch in rows.scanner().to_batches():
+        place = batch.schema.get_field_index("partition")
+        keys = pa.array([partition] * batch.num_rows, pa.string())
+        yield batch.set_column(place, batch.schema.field("partition"), keys)
+
+
+class _First:
+    """The first rows of those that stream by."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._batches = most, list[pa.RecordBatch]()
+
+    def of(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if self._most:
+                self._batches.append(batch.slice(0, self._most))
+                self._most -= self._batches[-1].num_rows
+            yield batch
+
+    def rows(self, schema: pa.Schema) -> pa.Table:
+        return pa.Table.from_batches(self._batches, schema)
 
 
 def _held_back(refused: Mapping[str, Sequence[str]], keys: Sequence[str], published: Collection[str]) -> dict[str, str]:

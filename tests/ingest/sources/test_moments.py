@@ -112,7 +112,7 @@ def extracted(problem: Problem, first: date, last: date, query: Any = "events") 
     with opened(problem, str(first), str(last)) as sources:
         batches = extract(problem, query, sources.database, str(first), str(last))
         rows = pa.Table.from_batches(batches, extracted_schema(problem, query)).to_pylist()
-        assert sources.rejected().num_rows == 0
+        assert sources.rejected().read_all().num_rows == 0
     assert [row["faults"] for row in rows] == [[]] * len(rows)
     return {row["event_time"]: row["partition"] for row in rows}
 
