@@ -17,7 +17,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,23 +25,24 @@ import yaml
 
 from benchmarks.bad_files import avro, parquet, places, text
 from benchmarks.bad_files.kinds import COLUMNS, Kind, csv_text, in_file
+from benchmarks.bad_files.outcomes import GOOD, MOST_CPU_S, MOST_MB, Outcome
+from benchmarks.bad_files.page import PAGE, page
+from pipelines.artifacts import TableName
 from pipelines.errors import EvergreenError
 
-MOST_MB, MOST_CPU_S, MOST_WALL_S = 512, 30, 600
+MOST_WALL_S = 600
 NOBODY = 65_534
 
 
-class Outcome(NamedTuple):
-    """What became of one kind of file."""
+class Written(NamedTuple):
+    """A kind of file that lies in a folder, with a problem that reads it."""
 
     name: str
-    verdict: str
-    """read, refused, or what is wrong: crashed, traceback, rows lost, without a name, slow, large"""
-    detail: str
-    mb: float
-    """above what the process had before it read"""
-    cpu_s: float
+    format: str
+    folder: Path
 
+
+Job = Callable[[Path], str]
 
 MODULES = {"text": text, "avro": avro, "parquet": parquet, "places": places}
 
@@ -81,14 +82,56 @@ def problem_folder(kind: Kind, folder: Path) -> Path:
     return problem
 
 
-def ingested(folder: Path) -> str:
-    """Ingest the one partition, and count: raises AssertionError where a row is neither published nor accounted for."""
+PARTITION = "2024-01-01"
+
+
+def extracted(folder: Path) -> str:
+    """The first stage of an ingest; raises AssertionError where a row that its source has is not accounted for."""
+    result = _stage(folder, "extract", PARTITION, PARTITION)
+    count = result.sources["kettles"]
+    # Each row is an event and a label, but for those that could not be read.
+    assert result.read == 2 * count["rows"] - count["rejected"], f"{count} became {result.read} rows"
+    return f"{result.read} rows"
+
+
+def validated(folder: Path) -> str:
+    result = _stage(folder, "validate", _handed_on(folder, "extract"))
+    return f"{result.quarantined} set aside"
+
+
+def published(folder: Path) -> str:
+    """The last stage; raises AssertionError where the tables do not hold each row that was read."""
+    from pipelines import store
+    from pipelines.problem import load_problem
+
+    result = _stage(folder, "publish", _handed_on(folder, "validate"))
+    problem = load_problem("kettle")
+    tables: tuple[TableName, ...] = ("events", "labels", "quarantine")
+    held = {name: store.dataset(problem, name).count_rows() for name in tables}
+    read = _handed_on(folder, "validate").read
+    assert read == sum(held.values()) + result.held + result.outside, f"{read} rows were read, and {held} are there"
+    return f"{held['events']} events, {held['quarantine'] + result.held} set aside, {result.outside} outside"
+
+
+def _stage(folder: Path, name: str, *handed_on: Any) -> Any:
     from pipelines import local_run
 
+    _problems_and_store(folder)
+    result = local_run.logged(f"ingest.{name}", "kettle", *handed_on)
+    (folder / f"{name}.json").write_text(result.model_dump_json())
+    return result
+
+
+def _handed_on(folder: Path, name: str) -> Any:
+    from pipelines.handoffs.ingestion import Extracted, Validated
+
+    kind = Extracted if name == "extract" else Validated
+    return kind.model_validate_json((folder / f"{name}.json").read_text())
+
+
+def _problems_and_store(folder: Path) -> None:
     os.environ["EVERGREEN_PROBLEMS"] = str(folder / "problems")
     os.environ["EVERGREEN_STORE_URI"] = (folder / "store").as_uri()
-    published = local_run.ingest("kettle", "2024-01-01", "2024-01-01")
-    return f"{published.events} events, {published.quarantined} set aside, {published.outside} outside"
 
 
 def read_through(folder: Path) -> str:
@@ -97,13 +140,13 @@ def read_through(folder: Path) -> str:
     from pipelines.ingest.sources import opened
     from pipelines.problem import load_problem
 
-    os.environ["EVERGREEN_PROBLEMS"] = str(folder / "problems")
+    _problems_and_store(folder)
     problem = load_problem("kettle")
     with opened(problem, "2024-01-01", "2024-01-01") as sources:
         for query in problem.queries:
             for _ in extract(problem, query, sources.database, "2024-01-01", "2024-01-01", sources.batch_rows):
                 pass
-        rejected, count = sources.rejected().num_rows, sources.counts["kettles"]
+        rejected, count = sources.rejected().read_all().num_rows, sources.counts["kettles"]
         (served,) = sources.database.sql("SELECT count(*) FROM kettles").fetchall()[0]
     assert (count.rows, count.rejected) == (served + rejected, rejected), "rows were lost"
     return f"{served} rows, {rejected} set aside"
@@ -115,20 +158,21 @@ def proposed(folder: Path) -> str:
     from pipelines.propose.table import read
 
     source = yaml.safe_load((folder / "problems/kettle/problem.yaml").read_text())["sources"]["kettles"]
+    _problems_and_store(folder)
     problem = folder / "problems" / "proposed"
     with read(origin(source["path"], None, problem), problem) as rows:
         return f"{rows.count} rows of {len(rows.columns)} columns"
 
 
-def written(modules: Sequence[str], only: str, base: Path) -> Iterator[tuple[str, Path]]:
-    """The kinds by name, each with a folder that holds it. Another process writes them: this one stays small."""
+def written(modules: Sequence[str], only: str, base: Path, done: Collection[str]) -> Iterator[Written]:
+    """The kinds, one after the other. Another process writes them: this one stays small."""
     wanted, names = multiprocessing.Pipe()
-    writer = multiprocessing.get_context("fork").Process(target=_write, args=(modules, only, base, names))
+    writer = multiprocessing.get_context("fork").Process(target=_write, args=(modules, only, base, done, names))
     writer.start()
     names.close()
     try:
-        while (name := wanted.recv()) is not None:
-            yield name, base / "kind"
+        while (named := wanted.recv()) is not None:
+            yield Written(named[0], named[1], base / "kind")
             _remove(base / "kind")
             wanted.send(None)
     finally:
@@ -136,11 +180,11 @@ def written(modules: Sequence[str], only: str, base: Path) -> Iterator[tuple[str
         writer.join()
 
 
-def _write(modules: Sequence[str], only: str, base: Path, names: Any) -> None:
+def _write(modules: Sequence[str], only: str, base: Path, done: Collection[str], names: Any) -> None:
     for kind in every_kind(modules):
-        if re.search(only, kind.name):
+        if re.search(only, kind.name) and kind.name not in done:
             problem_folder(kind, base / "kind")
-            names.send(kind.name)
+            names.send((kind.name, kind.format))
             names.recv()
     names.send(None)
 
@@ -152,17 +196,31 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def measured(name: str, folder: Path, job: Callable[[Path], str], user: int | None = None) -> Outcome:
-    """Run a job on a kind of file, in a process of its own."""
-    for path in (folder, *folder.rglob("*")):
+def measured(kind: Written, jobs: Sequence[Job], user: int | None = None) -> Outcome:
+    """Run jobs on a kind of file one after the other, each in a process of its own, as far as they go well."""
+    for path in (kind.folder, *kind.folder.rglob("*")):
         if user is not None and not path.is_symlink():
             os.chown(path, user, user)
-    answer = folder / "answer.json"
-    answer.touch()
+    outcome = Outcome(kind.name, kind.format, "read", "", 0, 0)
+    for job in jobs:
+        outcome = outcome.then(_measured(kind, job, user))
+        if outcome.verdict != "read":
+            break
+    verdict = outcome.verdict
+    if outcome.mb > MOST_MB:
+        verdict = f"large, {verdict}"
+    if outcome.cpu_s > MOST_CPU_S:
+        verdict = f"slow, {verdict}"
+    return outcome._replace(verdict=verdict)
+
+
+def _measured(kind: Written, job: Job, user: int | None) -> Outcome:
+    answer = kind.folder / "answer.json"
+    answer.write_text("")
     answer.chmod(0o666)
     child = os.fork()
     if child == 0:
-        _child(job, folder, answer, user)
+        _child(job, kind.folder, answer, user)
     deadline = time.monotonic() + MOST_WALL_S
     ended = status = 0
     while not ended:
@@ -173,24 +231,19 @@ def measured(name: str, folder: Path, job: Callable[[Path], str], user: int | No
     cpu_s, mb = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
     content = answer.read_text()
     if status or not content:
-        return Outcome(name, "crashed", f"status {status}", mb, cpu_s)
+        return Outcome(kind.name, kind.format, "crashed", f"{job.__name__}: status {status}", mb, cpu_s)
     said = json.loads(content)
-    verdict, mb = said["verdict"], mb - said["before_kb"] / 1024
-    if mb > MOST_MB:
-        verdict = f"large, {verdict}"
-    if cpu_s > MOST_CPU_S:
-        verdict = f"slow, {verdict}"
-    return Outcome(name, verdict, said["detail"], mb, cpu_s)
+    return Outcome(kind.name, kind.format, said["verdict"], said["detail"], mb - said["before_kb"] / 1024, cpu_s)
 
 
-def _child(job: Callable[[Path], str], folder: Path, answer: Path, user: int | None) -> None:
+def _child(job: Job, folder: Path, answer: Path, user: int | None) -> None:
     if user is not None:
         os.setgroups([])
         os.setgid(user)
         os.setuid(user)
     os.environ["TMPDIR"] = str(folder / "temporary")
     tempfile.tempdir = None
-    (folder / "temporary").mkdir()
+    (folder / "temporary").mkdir(exist_ok=True)
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -221,7 +274,11 @@ def _resident_kb(process: int) -> int:
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize() // 1024
 
 
-JOBS = {"ingest": ingested, "read": read_through, "new": proposed}
+JOBS: dict[str, Sequence[Job]] = {
+    "ingest": (extracted, validated, published),
+    "read": (read_through,),
+    "new": (proposed,),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -229,19 +286,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", default="", help="regular expression of kinds' names")
     parser.add_argument("--of", default=",".join(MODULES), help="groups of kinds, by commas")
     parser.add_argument("--by", choices=JOBS, default="ingest", help="read: its first stage; new: as `evergreen new`")
-    parser.add_argument("--keep", type=Path, help="write the outcomes there, as JSON Lines")
+    parser.add_argument("--keep", type=Path, help="write the outcomes there, as JSON Lines, and leave out those there")
+    parser.add_argument("--write", type=Path, metavar="FOLDER", help=f"write {PAGE.name} of the outcomes kept there")
     chosen = parser.parse_args(arguments)
-    job = JOBS[chosen.by]
-    user = NOBODY if os.geteuid() == 0 else None
-    outcomes = []
+    if chosen.write:
+        PAGE.write_text(page({by: outcomes_in(chosen.write / f"{by}.jsonl") for by in ("ingest", "new")}))
+        return
+    outcomes = outcomes_in(chosen.keep) if chosen.keep else []
+    done = {outcome.name for outcome in outcomes}
+    jobs, user = JOBS[chosen.by], NOBODY if os.geteuid() == 0 else None
     with tempfile.TemporaryDirectory(prefix="evergreen-bad-") as name:
         Path(name).chmod(0o755)
-        preload(job, Path(name))
-        for kind, folder in written(chosen.of.split(","), chosen.only, Path(name)):
-            outcome = measured(kind, folder, job, user)
+        preload(jobs, Path(name))
+        for kind in written(chosen.of.split(","), chosen.only, Path(name), done):
+            outcome = measured(kind, jobs, user)
             outcomes.append(outcome)
             shown = outcome.detail.replace("\n", " | ").replace("\x1b", "\\e").replace(name, "")
-            print(f"{outcome.verdict}\t{kind}\t{outcome.mb:.0f} MB\t{outcome.cpu_s:.1f} s\t{shown[:260]}", flush=True)
+            print(
+                f"{outcome.verdict}\t{kind.name}\t{outcome.mb:.0f} MB\t{outcome.cpu_s:.1f} s\t{shown[:260]}", flush=True
+            )
             if chosen.keep:
                 with chosen.keep.open("a") as kept:
                     kept.write(json.dumps(outcome._asdict()) + "\n")
@@ -249,12 +312,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if outcomes:
         print("most memory:", max(outcomes, key=lambda outcome: outcome.mb))
         print("most CPU:", max(outcomes, key=lambda outcome: outcome.cpu_s))
-    if not outcomes or any(outcome.verdict not in ("read", "refused") for outcome in outcomes):
+    if not outcomes or any(outcome.verdict not in GOOD for outcome in outcomes):
         sys.exit(1)
 
 
-def preload(job: Callable[[Path], str], base: Path) -> None:
-    """Import what a job needs to its end, as it is told by a process that did it with a good file.
+def outcomes_in(kept: Path) -> list[Outcome]:
+    """What earlier runs have kept."""
+    return [Outcome(**json.loads(line)) for line in kept.read_text().splitlines()] if kept.exists() else []
+
+
+def preload(jobs: Sequence[Job], base: Path) -> None:
+    """Import what jobs need to their end, as it is told by a process that did them with a good file.
 
     So each process starts with it, and what it takes beyond that is due to its file. Whoever they run as may not be
     able to read where the modules lie.
@@ -264,7 +332,8 @@ def preload(job: Callable[[Path], str], base: Path) -> None:
     listing = folder / "modules.json"
     child = os.fork()
     if child == 0:
-        job(folder)
+        for job in jobs:
+            job(folder)
         listing.write_text(json.dumps([*sys.modules]))
         os._exit(0)
     os.waitpid(child, 0)

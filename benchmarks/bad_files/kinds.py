@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,14 @@ COLUMNS = {"id": "string", "litres": "float", "age": "integer", "is_hot": "boole
 ROWS = 200
 AT = "2024-01-01T12:00:00Z"
 
+# By how the names of kinds begin.
+FORMATS = {
+    "CSV": r"(k\.)?csv\b",
+    "JSON Lines": r"(k\.)?jsonl\b(?!: a (pipe|link))",
+    "Avro": r"avro\b(?!: a (pipe|link))",
+    "Parquet": r"parquet\b(?!: a (pipe|link))",
+    "Delta": "delta",
+}
 Write = Callable[[Path], None]
 
 
@@ -32,6 +41,11 @@ class Kind:
     write: Write
     source: Mapping[str, Any] = field(default_factory=dict)
     declares: bool = True
+
+    @property
+    def format(self) -> str:
+        """CSV, JSON Lines, Avro, Parquet, Delta, or a place where no file of a format is."""
+        return next((name for name in FORMATS if re.match(FORMATS[name], self.name)), "places")
 
 
 def rows(count: int = ROWS) -> list[dict[str, Any]]:
