@@ -165,6 +165,23 @@ def one_page(texts: list[str]) -> bytes:
     )
 
 
+def modest(content: bytes) -> bytes:
+    """A file whose footer says of each large column, and of all, that it unpacks to a kilobyte."""
+    length = struct.unpack("<I", content[-8:-4])[0]
+    pages, footer = content[: -8 - length], content[-8 - length : -8]
+    group = pq.read_metadata(io.BytesIO(content)).row_group(0)
+    sizes = [group.column(number).total_uncompressed_size for number in range(group.num_columns)]
+    for size in [*(size for size in sizes if size > MB), group.total_byte_size]:
+        told = _varint(2 * size)
+        footer = footer.replace(told, _padded(2 * 1024, len(told)))
+    return pages + footer + content[-8:]
+
+
+def _padded(value: int, length: int) -> bytes:
+    """A number in more bytes than it takes."""
+    return bytes((value >> 7 * place & 0x7F) | (0x80 if place < length - 1 else 0) for place in range(length))
+
+
 def _run_bomb() -> bytes:
     """A column of nulls whose page header and footer say that there are 2^31 - 1 rows."""
     content = written(pa.table({"id": pa.nulls(100_000, pa.string())}), compression="NONE")
@@ -253,6 +270,9 @@ def _delta() -> Iterator[Kind]:
     def bomb(folder: Path) -> None:
         replace_file(folder, one_page(["x" * (8 * MB)] * 100))
 
+    def hidden_bomb(folder: Path) -> None:
+        replace_file(folder, modest(one_page(["x" * (8 * MB)] * 100)))
+
     changes: dict[str, Callable[[Path], object]] = {
         "a file that is gone": lambda folder: parquet(folder).unlink(),
         "a file that is cut": lambda folder: parquet(folder).write_bytes(parquet(folder).read_bytes()[:500]),
@@ -264,6 +284,7 @@ def _delta() -> Iterator[Kind]:
         "a log 100,000 deep": lambda folder: log(folder).write_text("[" * 100_000),
         "a reader of the future": protocol,
         "800 MB in a page": bomb,
+        "800 MB in a page that the footer does not tell": hidden_bomb,
     }
     for name, change in changes.items():
         yield Kind(f"delta: {name}", made(change), {"path": "table", "format": "delta"})

@@ -11,6 +11,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import partial
 
 from benchmarks.bad_files.kinds import AT, COLUMNS, Kind, csv_text, in_file, jsonl_text, packed, zipped
 
@@ -140,9 +141,15 @@ def _csv() -> Iterator[Kind]:
         yield Kind(f"csv, ignoring: {name}", in_file("k.csv", texts[name]), {"extra_columns": "ignore"})
     for name in ("utf-16", "random bytes", "latin-1"):
         yield Kind(f"csv as utf-16: {name}", in_file("k.csv", texts[name]), {"encoding": "utf-16"})
+    for count in (100_000, 2_000_000):
+        yield Kind(f"csv: {count:,} rows set aside", in_file("k.csv", partial(_many_bad, count)))
     yield Kind("csv as JSON Lines", in_file("k.csv", good.encode()), {"path": "k.csv", "format": "jsonl"})
     yield Kind("csv as Parquet", in_file("k.csv", good.encode()), {"path": "k.csv", "format": "parquet"})
     yield Kind("csv as Avro", in_file("k.csv", good.encode()), {"path": "k.csv", "format": "avro"})
+
+
+def _many_bad(count: int) -> bytes:
+    return (HEADER + "".join(row(f"k{n}", litres=f"x{n}") for n in range(count))).encode()
 
 
 def _wide(columns: int) -> str:

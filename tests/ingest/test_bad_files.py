@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import os
+import struct
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
 from benchmarks.bad_files import avro, parquet
 from benchmarks.bad_files.__main__ import problem_folder, read_through
 from benchmarks.bad_files.kinds import Kind, in_file, jsonl_text
+from benchmarks.bad_files.outcomes import Outcome
+from benchmarks.bad_files.page import page
 from pipelines.errors import DataError
 from pipelines.ingest.sources import opened
 from pipelines.ingest.sources.avro_sizes import bytes_per_byte, check_schema
 from pipelines.ingest.sources.limits import MAX_DAMAGED_LINES, MAX_RECORD_BYTES, MAX_RESCANS
 from pipelines.ingest.sources.lines import TOO_LONG
+from pipelines.ingest.sources.pages import pages
 from pipelines.ingest.sources.records import Dialect, cut_text
 from pipelines.problem import ROOT, load_problem
 from pipelines.temporary import hold, temporary_folder
@@ -119,6 +125,65 @@ def test_a_file_of_a_delta_table_may_not_become_hundreds_of_times_its_size(
     assert failure.value.where.endswith(".parquet")
 
 
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("codec", ["SNAPPY", "ZSTD", "NONE"])
+def test_pages_say_what_an_honest_footer_says(version: str, codec: str) -> None:
+    content = parquet.written(parquet.table(5_000), compression=codec, data_page_version=version, data_page_size=4_000)
+    group = pq.read_metadata(io.BytesIO(content)).row_group(0)
+    for column in map(group.column, range(group.num_columns)):
+        start = column.dictionary_page_offset or column.data_page_offset
+        found = [*pages(io.BytesIO(content), start, start + column.total_compressed_size)]
+        assert sum(page.header + page.packed for page in found) == column.total_compressed_size
+        assert sum(page.header + page.unpacked for page in found) == column.total_uncompressed_size
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"\x15", bytes(600), b"\x15\x00\x15\xff\xff\xff\xff\x0f\x15\x10\x00", b"\x1c" * 900]
+)
+def test_what_is_no_page_is_told(damaged: bytes) -> None:
+    with pytest.raises(ValueError, match=r"page|structures"):
+        list(pages(io.BytesIO(damaged), 0, max(len(damaged), 1)))
+
+
+def test_a_page_of_a_delta_table_may_not_become_more_than_its_footer_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", "")
+
+    def write(folder: Path) -> None:
+        write_deltalake(folder / "table", parquet.table(9))
+        parquet.replace_file(folder / "table", parquet.modest(parquet.one_page(["x" * (8 << 20)] * 9)))
+
+    problem_folder(Kind("a page of 72 MB", write, {"path": "table", "format": "delta"}), tmp_path)
+    (file,) = tmp_path.glob("data/table/*.parquet")
+    assert pq.read_metadata(file).row_group(0).total_byte_size == 1024
+    with pytest.raises(DataError, match=r"id: .* over 200 times as much"):
+        read_through(tmp_path)
+
+
+def test_an_avro_file_that_begins_with_far_more_than_it_may_come_to_is_not_read_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", "")
+    block = avro.block(100_000, avro.deflated(avro.record() * 100_000))
+    content = avro.header(avro.SCHEMA, b"deflate") + block * 14 + os.urandom(1 << 20)
+    problem_folder(Kind("blocks", in_file("k.avro", content)), tmp_path)
+    with pytest.raises(DataError, match="over 200 times as much"):
+        read_through(tmp_path)
+
+
+def test_a_footer_is_not_believed_about_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path / "problems"))
+    content = parquet.written(parquet.table(), compression="NONE", use_dictionary=False)
+    noon = struct.pack("<q", int(parquet.NOON.timestamp() * 1e6))
+    place = content.rindex(noon * 9)  # of the values; the statistics stand before and behind them
+    late = content[:place] + struct.pack("<q", 1 << 60) + content[place + 8 :]
+    problem_folder(Kind("a time that the statistics do not have", in_file("k.parquet", late)), tmp_path)
+    with opened(load_problem("kettle"), "2024-01-01", "2024-01-01") as sources:
+        (row,) = sources.database.sql('SELECT count(*) FROM kettles WHERE year("at") > 9999').fetchall()
+        assert row == (1,)
+
+
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     killed = """
@@ -139,3 +204,16 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert used.folder.exists(), "it is locked"
     used.remove()
     assert list(tmp_path.glob("evergreen-copies-*/temporary/*")) == []
+
+
+def test_the_page_holds_what_ran() -> None:
+    outcomes = [
+        Outcome("csv: a", "CSV", "read", "", 10.2, 0.1),
+        Outcome("csv: b", "CSV", "refused", "", 20.4, 0.2),
+        Outcome("avro: c|d", "Avro", "large, read", "", 600.0, 3.0),
+    ]
+    text = page({"ingest": outcomes, "new": []})
+    assert "| CSV | 2 | 1 | 1 | 0 | 20 | 0.2 |" in text
+    assert "| all | 3 | 1 | 1 | 1 | 600 | 3.0 |" in text
+    assert "- avro: c\\|d: large, read" in text
+    assert "evergreen new" not in text

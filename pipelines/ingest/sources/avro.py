@@ -327,7 +327,7 @@ def _framed(file: File, stream: _Bounded, schema: Any, codec: str, sync: bytes) 
     """
     at_most = min(MAX_BLOCK_BYTES, MAX_OBJECT_BYTES // bytes_per_byte(schema))
     smallest = check_schema(schema, file.name)
-    left = max(AVRO_UNPACKED_BYTES, MOST_EXPANSION * file.size)
+    most, packed, unpacked = max(AVRO_UNPACKED_BYTES, MOST_EXPANSION * file.size), 0, 0
     while (count := _long(stream, is_first=True)) is not None:
         size = _long(stream)
         if size is None or size < 0 or count < 0:
@@ -335,12 +335,14 @@ def _framed(file: File, stream: _Bounded, schema: Any, codec: str, sync: bytes) 
         if size > MAX_BLOCK_BYTES:
             raise _too_large_a_block(file, at_most)
         data = _unpacked(codec, stream.read(size), at_most, file)
-        left -= len(data)
         if len(data) > at_most:
             raise _too_large_a_block(file, at_most)
-        if left < 0 and codec != "null":
+        packed, unpacked = packed + size, unpacked + len(data)
+        # Of a file that begins with twice as much as it may come to, the rest is not waited for.
+        so_far = max(AVRO_UNPACKED_BYTES, 2 * MOST_EXPANSION * packed)
+        if unpacked > min(most, so_far) and codec != "null":
             raise DataError(
-                f"{file.size:,} bytes unpack to over {MOST_EXPANSION} times as much",
+                f"{packed:,} bytes unpack to {unpacked:,}, over {MOST_EXPANSION} times as much",
                 where=file.name,
                 cure="copy the file again from where it comes; if it is whole, write it without a codec",
             )

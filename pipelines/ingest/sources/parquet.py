@@ -42,6 +42,7 @@ from pipelines.ingest.sources.limits import (
     SMALL_GROUP_ROWS,
     UNPACKED_BYTES,
 )
+from pipelines.ingest.sources.pages import pages
 from pipelines.ingest.sources.typed import GROUP_BYTES, MAX_GROUP_ROWS
 from pipelines.ingest.sources.window import Window
 from pipelines.problem import Problem
@@ -166,12 +167,32 @@ def _check_expansion(metadata: Any, file: File) -> None:
             column = group.column(number)
             packed, unpacked = column.total_compressed_size, column.total_uncompressed_size
             if unpacked > max(UNPACKED_BYTES, MOST_EXPANSION * packed) or min(packed, unpacked) < 0:
-                raise DataError(
-                    f"{column.path_in_schema[:SHOWN_CHARACTERS]}: {packed:,} bytes unpack to {unpacked:,}, over "
-                    f"{MOST_EXPANSION} times as much",
-                    where=file.name,
-                    cure="copy the file again from where it comes; if it is whole, write it in smaller row groups",
-                )
+                raise _expands(column.path_in_schema, packed, unpacked, file)
+
+
+def _check_page_headers(metadata: Any, file: File) -> None:
+    """As `_check_expansion`, by what the pages say of themselves: Arrow believes them, whatever the footer says."""
+    with _parquet(file.name), file.system.open_input_file(file.path) as stream:
+        for index in range(metadata.num_row_groups):
+            group = metadata.row_group(index)
+            for number in range(group.num_columns):
+                column = group.column(number)
+                if column.compression == "UNCOMPRESSED":
+                    continue  # a page is as long as it lies there
+                start = column.dictionary_page_offset or column.data_page_offset
+                packed, unpacked = column.total_compressed_size, 0
+                for page in pages(stream, start, start + packed):
+                    unpacked += page.unpacked
+                    if unpacked > max(UNPACKED_BYTES, MOST_EXPANSION * packed):
+                        raise _expands(column.path_in_schema, packed, unpacked, file)
+
+
+def _expands(column: str, packed: int, unpacked: int, file: File) -> DataError:
+    return DataError(
+        f"{column[:SHOWN_CHARACTERS]}: {packed:,} bytes unpack to {unpacked:,}, over {MOST_EXPANSION} times as much",
+        where=file.name,
+        cure="copy the file again from where it comes; if it is whole, write it in smaller row groups",
+    )
 
 
 def _head(file: File) -> pa.Table:
@@ -261,6 +282,8 @@ def open_delta(
         for fragment, file in zip(fragments, files, strict=True):
             with _parquet(file.name):
                 _check_expansion(fragment.metadata, file)
+                if not uri.startswith("s3://"):  # where each page would be a request
+                    _check_page_headers(fragment.metadata, file)
     with _delta(uri):
         return (None if window.column else dataset.count_rows()), files
 
