@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pipelines.store.near import Table
 
 APPEND_TRIES = 20
+WRITTEN_TOGETHER = 2_048  # rows: Delta's writer has so many batches waiting, however large they are
 
 
 def table_version(problem: Problem, name: TableName) -> int | None:
@@ -199,7 +200,8 @@ def _checked(
                     where=where,
                     cure=f"a write replaces whole values of {column}: give it those rows alone",
                 )
-        yield batch
+        for start in range(0, batch.num_rows, WRITTEN_TOGETHER):
+            yield batch.slice(start, WRITTEN_TOGETHER)
 
 
 def _shown(keys: set[str]) -> str:
