@@ -310,7 +310,6 @@ def main(rows: int) -> None:
     with tempfile.TemporaryDirectory(prefix="evergreen-overhead-") as name:
         folder = Path(name)
         _run("tables", folder, str(rows))
-        _run("matrix", folder)
         print(f"{rows:,} training rows of {len(columns())} features, {ROUNDS} trees of depth {TREES['max_depth']}")
         found = {who: _measure(who, folder) for who in ("reference", "ours")}
         if found["ours"]["trees"] != found["reference"]["trees"]:
@@ -323,7 +322,6 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["tables", folder, rows]:
             write_tables(Path(folder), int(rows))
-        case ["matrix", folder]:
             write_matrix(Path(folder))
         case [("ours" | "reference") as who, folder]:
             result = {"ours": ours, "reference": reference}[who](Path(folder))
