@@ -90,11 +90,19 @@ def filled(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Problem,
     return problem, uri
 
 
-@pytest.fixture
-def history(filled: tuple[Problem, str], monkeypatch: pytest.MonkeyPatch) -> History:
+@pytest.fixture(scope="session")
+def shared_history(filled: tuple[Problem, str]) -> History:
     problem, uri = filled
-    monkeypatch.setenv("EVERGREEN_STORE_URI", uri)
-    return History(problem, "xgboost")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVERGREEN_STORE_URI", uri)
+        return History(problem, "xgboost")
+
+
+@pytest.fixture
+def history(shared_history: History, filled: tuple[Problem, str], monkeypatch: pytest.MonkeyPatch) -> History:
+    """One for all tests: what it remembers, a model of a recipe and what it scores, is the same for each of them."""
+    monkeypatch.setenv("EVERGREEN_STORE_URI", filled[1])
+    return shared_history
 
 
 @pytest.fixture
