@@ -25,6 +25,7 @@ from pipelines.ingest.validate import judged, some
 from pipelines.problem import Problem, Query
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas as pd
     from great_expectations.core.batch_definition import BatchDefinition
 
@@ -32,7 +33,8 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is 
 
 EXAMPLES = 5
 BAD_ROWS = 10_000  # that are looked at
-FIRST_ROWS = 1_000  # of a batch, which are if they are bad, whatever their keys are
+FIRST_ROWS = 100  # of a batch, which are if they are bad, whatever their keys are
+FRAME_BYTES = 64 << 20  # of good rows, or of bad ones, as long as the longest of them
 FAULTS = "faults"
 OURS = ("_broken_", "_compared_")
 PANDAS_TYPES = {
@@ -84,7 +86,8 @@ def expectations(problem: Problem, query: Query, staged: Any, elsewhere: Any = N
         drawn = _drawn(sql.quote(problem.key))
         likely = f"CASE WHEN _good THEN {drawn} <= $good ELSE {drawn} <= $bad OR number < $first END"
         database.execute(f"CREATE TEMP TABLE _likely AS SELECT * EXCLUDE (raw) FROM judged WHERE {likely}", shares)
-        rows = database.sql(_chosen(problem, query, checks)).to_arrow_table()
+        most = max(1, FRAME_BYTES // _longest(problem, query, database))
+        rows = database.sql(_chosen(problem, query, checks, most)).to_arrow_table()
     if not rows.num_rows:
         return []
     frame = _frame(_plain(rows.select([name for name in rows.column_names if not name.startswith(OURS)])))
@@ -196,9 +199,17 @@ def _drawn(key: str) -> str:
     return f"hash({key}) / 18446744073709551615"
 
 
-def _chosen(problem: Problem, query: Query, checks: Sequence[Rule]) -> str:
-    """SQL over `_likely`: the rows to evaluate, the columns that expectations name, and DuckDB's verdicts on them."""
-    key, limit = sql.quote(problem.key), problem.validation.expectation_rows
+def _longest(problem: Problem, query: Query, database: duckdb.DuckDBPyConnection) -> int:
+    """How long the texts of a row of `_likely` are at most, about, in bytes."""
+    texts = [name for name, kind in declared(problem, query).items() if kind in ("string", "text")]
+    lengths = " + ".join(f"coalesce(max(strlen({sql.quote(name)})), 0)" for name in texts)
+    return int(database.sql(f"SELECT 1 + {lengths} FROM _likely").fetchall()[0][0])
+
+
+def _chosen(problem: Problem, query: Query, checks: Sequence[Rule], most: int) -> str:
+    """SQL over `_likely`: the rows to evaluate, `most` of the good ones and of the bad ones, the columns that
+    expectations name, and DuckDB's verdicts on them."""
+    key, limit = sql.quote(problem.key), min(most, problem.validation.expectation_rows)
     unique = unique_columns(problem, query)
     once = "CASE WHEN {key} IS NULL OR row_number() OVER (PARTITION BY {key}, {name}) = 1 THEN {name} END AS _once_{to}"
     derived = [once.format(key=key, name=sql.quote(name), to=name) for name in unique]
@@ -212,7 +223,7 @@ def _chosen(problem: Problem, query: Query, checks: Sequence[Rule]) -> str:
     columns = [*map(sql.quote, declared(problem, query)), "_first_known_time", *(f"_once_{name}" for name in unique)]
     return f"""
         WITH chosen AS (
-            (SELECT * FROM _likely WHERE NOT _good ORDER BY {_drawn(key)}, known_time LIMIT {BAD_ROWS})
+            (SELECT * FROM _likely WHERE NOT _good ORDER BY {_drawn(key)}, known_time LIMIT {min(most, BAD_ROWS)})
             UNION ALL (SELECT * FROM _likely WHERE _good ORDER BY {_drawn(key)}, known_time LIMIT {limit})
         ),
         derived AS (SELECT *, {", ".join(derived)} FROM chosen),

@@ -33,7 +33,7 @@ NUMBERS_TOGETHER = 131_072  # of rows, in a batch of nothing else
 SET_ASIDE_MEMORY = "128MB"  # of queries
 BATCH_BYTES = 8 << 20  # of rows on their way
 # Delta gathers 8,192 rows before it writes any, and holds several copies of them: of long rows so much stays whole.
-LONG_BYTES, WHOLE_BYTES = 8 << 10, 16 << 20
+LONG_BYTES, WHOLE_BYTES = 8 << 10, 8 << 20
 SHORTENED = "evergreen: cut"  # a value of rows that do not
 SHOWN_CHARACTERS = 200
 CAME = pa.schema(

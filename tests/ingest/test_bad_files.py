@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
@@ -217,3 +218,14 @@ def test_the_page_holds_what_ran() -> None:
     assert "| all | 3 | 1 | 1 | 1 | 600 | 3.0 |" in text
     assert "- avro: c\\|d: large, read" in text
     assert "evergreen new" not in text
+
+
+def test_lists_that_are_longer_than_a_row_may_be_are_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", "")
+    lists = pa.array([[0] * 200_000] * 3, pa.list_(pa.int64()))
+    file = in_file("k.parquet", parquet.written(parquet.table(3, extra=lists)))
+    problem_folder(Kind("long lists", file, declares=False), tmp_path)
+    with pytest.raises(DataError, match=r"extra\S*: a value of 1,600,000 bytes"):
+        read_through(tmp_path)

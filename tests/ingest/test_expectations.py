@@ -185,3 +185,11 @@ def test_of_bad_rows_a_sample_is_looked_at_and_one_without_its_twin_is_not_compa
     expected = {found.rule: found for found in expectations(problem, "events", staged, bad=12)}
     assert expected["shelf: of type string"].evaluated == 3
     assert expected["kettle_id: twice"].unexpected <= 3
+
+
+def test_of_long_rows_few_are_looked_at(toy: ToyProblem, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FRAME_BYTES", 40_000)
+    long = [{"kettle_id": f"k{n}" + "x" * 10_000, "litres": n % 2 * 9.0} for n in range(20)]
+    found = expectations(toy(), "events", events(toy(), *long))
+    (evaluated,) = {each.evaluated for each in found if each.rule == "litres: outside 0..5"}
+    assert evaluated == 6, "three good ones, and three bad ones"

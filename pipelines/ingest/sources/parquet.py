@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipelines.config import Source
 from pipelines.errors import DataError
 from pipelines.ingest.sources.columnar import (
+    ELEMENT_BYTES,
     HEAD_ROWS,
     Lengths,
     Part,
@@ -75,6 +76,7 @@ def open_parquet(
     parts, rows, is_cut_up = [], 0, False
     for file in files:
         part, metadata = _footer(file)
+        _check_lists(metadata, set(source.columns), file)
         check_count(part.schema.names, source, file.name)
         parts.append(part)
         rows += metadata.num_rows
@@ -117,12 +119,7 @@ def _check_lengths(name: str, lengths_of: Mapping[str, Lengths], files: Sequence
     size = sum(file.size for file in files)
     for column, length in lengths_of.items():
         if length.longest > MAX_RECORD_BYTES:
-            raise DataError(
-                f"{column[:SHOWN_CHARACTERS]}: a value of {length.longest:,} bytes, and at most "
-                f"{MAX_RECORD_BYTES >> 20} MB are read",
-                where=where,
-                cure="write it in parts, or leave the column out of the source's columns, with extra_columns: ignore",
-            )
+            raise _too_long_a_value(column, length.longest, where)
         if length.longest > LONG_ROW_BYTES and length.all > max(UNPACKED_BYTES, MOST_EXPANSION * size):
             raise DataError(
                 f"{column[:SHOWN_CHARACTERS]}: {size:,} bytes stand for texts of {length.all:,}, over "
@@ -168,6 +165,27 @@ def _check_expansion(metadata: Any, file: File) -> None:
             packed, unpacked = column.total_compressed_size, column.total_uncompressed_size
             if unpacked > max(UNPACKED_BYTES, MOST_EXPANSION * packed) or min(packed, unpacked) < 0:
                 raise _expands(column.path_in_schema, packed, unpacked, file)
+
+
+def _check_lists(metadata: Any, wanted: set[str], file: File) -> None:
+    """Raise DataError where a column has more values for each row than a row may have bytes: a query would hold
+    thousands of such rows to see how long they are."""
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        rows = max(1, group.num_rows)
+        most = rows * MAX_RECORD_BYTES // ELEMENT_BYTES
+        for number in range(group.num_columns):
+            column = group.column(number)
+            if column.num_values > most and (not wanted or column.path_in_schema.partition(".")[0] in wanted):
+                raise _too_long_a_value(column.path_in_schema, ELEMENT_BYTES * column.num_values // rows, file.name)
+
+
+def _too_long_a_value(column: str, size: int, where: str) -> DataError:
+    return DataError(
+        f"{column[:SHOWN_CHARACTERS]}: a value of {size:,} bytes, and at most {MAX_RECORD_BYTES >> 20} MB are read",
+        where=where,
+        cure="write it in parts, or leave the column out of the source's columns, with extra_columns: ignore",
+    )
 
 
 def _check_page_headers(metadata: Any, file: File) -> None:
@@ -282,6 +300,7 @@ def open_delta(
         for fragment, file in zip(fragments, files, strict=True):
             with _parquet(file.name):
                 _check_expansion(fragment.metadata, file)
+                _check_lists(fragment.metadata, set(source.columns), file)
                 if not uri.startswith("s3://"):  # where each page would be a request
                     _check_page_headers(fragment.metadata, file)
     with _delta(uri):
