@@ -33,8 +33,7 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is 
 
 EXAMPLES = 5
 BAD_ROWS = 10_000  # that are looked at
-FIRST_ROWS = 100  # of a batch, which are if they are bad, whatever their keys are
-FRAME_BYTES = 64 << 20  # of good rows, or of bad ones, as long as the longest of them
+FRAME_BYTES = 32 << 20  # of good rows, or of bad ones, as long as the longest of them
 FAULTS = "faults"
 OURS = ("_broken_", "_compared_")
 PANDAS_TYPES = {
@@ -81,12 +80,17 @@ def expectations(problem: Problem, query: Query, staged: Any, elsewhere: Any = N
     with judged(problem, query, staged, elsewhere=elsewhere) as (database, checks):
         # Nearly as many as are wanted pass by, not all: few rows have to be sorted, or even made.
         (there,) = database.sql("SELECT count(*) FROM staged").fetchall()[0]
-        share = 1.1 * problem.validation.expectation_rows / max(there, 1) + 100 / max(there, 1)
-        shares = {"good": share, "bad": 1.1 * BAD_ROWS / max(bad, 1), "first": FIRST_ROWS}
-        drawn = _drawn(sql.quote(problem.key))
-        likely = f"CASE WHEN _good THEN {drawn} <= $good ELSE {drawn} <= $bad OR number < $first END"
-        database.execute(f"CREATE TEMP TABLE _likely AS SELECT * EXCLUDE (raw) FROM judged WHERE {likely}", shares)
         most = max(1, FRAME_BYTES // _longest(problem, query, database))
+        wanted, wanted_bad, first = (min(most, count) for count in (problem.validation.expectation_rows, BAD_ROWS, 100))
+        shares = {
+            "good": (1.1 * wanted + first) / max(there, 1),
+            "bad": 1.1 * wanted_bad / max(bad, 1),
+            "first": first,  # which are looked at if they are bad, whatever their keys are
+        }
+        drawn = _drawn(sql.quote(problem.key))
+        drawn_bad = drawn if wanted_bad == BAD_ROWS else _drawn("number")  # long rows of one key are too many together
+        likely = f"CASE WHEN _good THEN {drawn} <= $good ELSE {drawn_bad} <= $bad OR number < $first END"
+        database.execute(f"CREATE TEMP TABLE _likely AS SELECT * EXCLUDE (raw) FROM judged WHERE {likely}", shares)
         rows = database.sql(_chosen(problem, query, checks, most)).to_arrow_table()
     if not rows.num_rows:
         return []
@@ -200,10 +204,10 @@ def _drawn(key: str) -> str:
 
 
 def _longest(problem: Problem, query: Query, database: duckdb.DuckDBPyConnection) -> int:
-    """How long the texts of a row of `_likely` are at most, about, in bytes."""
+    """How long the texts of a row are at most, about, in bytes."""
     texts = [name for name, kind in declared(problem, query).items() if kind in ("string", "text")]
     lengths = " + ".join(f"coalesce(max(strlen({sql.quote(name)})), 0)" for name in texts)
-    return int(database.sql(f"SELECT 1 + {lengths} FROM _likely").fetchall()[0][0])
+    return int(database.sql(f"SELECT 1 + {lengths} FROM staged").fetchall()[0][0])
 
 
 def _chosen(problem: Problem, query: Query, checks: Sequence[Rule], most: int) -> str:
