@@ -77,7 +77,8 @@ def _show_examined(result: Examined, problems: int) -> None:
     elif result.unchecked:
         console.print("nothing is out of step, as far as could be looked at")
     else:
-        console.print(f"[green]nothing is out of step[/]: services, their folder, and {problems} problems")
+        looked_at = f"services, their folder, and {problems} problem{'s' * (problems != 1)}"
+        console.print(f"[green]nothing is out of step[/]: {looked_at}")
 
 
 def vacuum(

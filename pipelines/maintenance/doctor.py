@@ -60,7 +60,7 @@ def _surroundings(home: Path, now: float, tell: Tell) -> Generator[tuple[str, Sa
     for service in named:
         if not service.is_named and service.name != services.AIRFLOW:  # stages run without it, too
             cure = f"start the embedded services with `evergreen up`, or set {service.variable}"
-            yield "", Unchecked("environment", f"nothing says where {service.name} is", cure)
+            yield "", Unchecked("environment", f"{service.name}: nothing says where it is", cure)
     answers = [services.ask(service, now) for service in named if service.url]
     yield from _of_all(partial(services.running, home, answers), str(home))
     yield from _of_all(partial(services.components, answers), str(home))

@@ -151,7 +151,7 @@ def test_what_cannot_be_asked_is_said_and_the_rest_is_looked_at(
     names = {(problem, finding.name) for problem, finding in said if isinstance(finding, Finding)}
     assert {("", "open to others"), ("", "service down"), ("broken", "problem broken")} <= names
     unchecked = [part.what for _, part in said if isinstance(part, Unchecked)]
-    assert unchecked == ["nothing says where object store is"]
+    assert unchecked == ["object store: nothing says where it is"]
     result = CliRunner().invoke(app, ["doctor", "--json"])
     assert result.exit_code == 1 and '"name": "open to others"' in result.output
     assert "not looked at" in CliRunner().invoke(app, ["doctor"]).output

@@ -48,7 +48,7 @@ def act(problem_name: str, decided: Decided) -> Requested:
         case Action.FALL_BACK:
             switch.fall_back(problem, partition, reason)
     if not action.trains:
-        raise NoTraining(f"{decided.verdict}: {reason}", where=where, cure=f"the action is {action}")
+        raise NoTraining(f"{decided.verdict}: {reason}", where=where, cure=action.done)
     if ledger.has_gate(problem, partition):
         raise NoTraining(
             "a model has been trained for this partition already",
