@@ -51,6 +51,9 @@ docs: install ## build the documentation as a site into site/, to be opened in a
 	@$(RUN)/python -m zensical build --strict
 	@echo "open site/index.html"
 
+screenshots: install ## look at the pages of a demo that was played, in Chromium, and take docs/images (a few minutes)
+	$(RUN)/python -m docs.screenshots
+
 gauntlet: install ## inject faults of every kind and see which gate stops them; writes docs/measurements/gauntlet.md (about an hour)
 	$(RUN)/python -m benchmarks.gauntlet --write
 
@@ -98,4 +101,4 @@ $(UV):
 	@rm -rf .venv-uv && $(PYTHON) -m venv .venv-uv && .venv-uv/bin/pip install --quiet uv==$(UV_VERSION) || { \
 	  rm -rf .venv-uv; echo "error: uv could not be installed (see above). Is the network up? Run the same command again." >&2; exit 1; }
 
-.PHONY: help demo up test check pytest end-to-end lint docs gauntlet loop-bench drift-bench tables-bench new-bench release-bench chaos clean install
+.PHONY: help demo up test check pytest end-to-end lint docs screenshots gauntlet loop-bench drift-bench tables-bench new-bench release-bench chaos clean install
