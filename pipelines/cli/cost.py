@@ -125,7 +125,7 @@ def _show(costs: Costs) -> None:
         ("all that was measured", costs.cost),
         ("a partition, on average of the newest", costs.partition),
         ("1,000 predictions", costs.thousand_predictions),
-        ("1,000 predictions, with trainings and labels", costs.thousand_predictions_all_in),
+        ("1,000 predictions, all in", costs.thousand_predictions_all_in),
     ):
         if each is not None:
             console.print(f"{what:<46} {each:>12,.4g} {escape(costs.currency)}")

@@ -399,9 +399,9 @@ class Costs(Result):
     partition: float | None
     """From its ingest to its page, on average of the newest; null: none was scored by itself."""
     thousand_predictions: float | None
-    """All that their partitions took; null: none was made."""
+    """All that partitions took, each by itself; null: none was made."""
     thousand_predictions_all_in: float | None
-    """With trainings and labels."""
+    """With histories, trainings and labels."""
     dags: list[CostSum]
     partitions: list[CostSum]
     """The newest."""

@@ -44,9 +44,9 @@ class PredictionCost(NamedTuple):
     """What a thousand predictions cost."""
 
     partitions: float
-    """All that their partitions took."""
+    """All that partitions took, each by itself."""
     all_in: float
-    """What trainings and labels took as well."""
+    """What histories, trainings and labels took as well."""
     predictions: int
 
 
@@ -78,7 +78,7 @@ def of_predictions(tries: Sequence[Try], prices: Prices) -> PredictionCost | Non
     predictions = sum(attempt.rows or 0 for attempt in tries if attempt.stage == SCORED and attempt.outcome == "done")
     if not predictions:
         return None
-    of_chain = sum(prices.of(attempt) for attempt in tries if attempt.dag in OF_PARTITION)
+    of_chain = sum(total.cost for total in by_partition(tries, prices))
     everything = sum(map(prices.of, tries))
     return PredictionCost(1000 * of_chain / predictions, 1000 * everything / predictions, predictions)
 

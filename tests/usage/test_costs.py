@@ -56,7 +56,7 @@ def test_of_partitions_and_predictions() -> None:
     each = of_partition(every, PRICES)
     assert each is not None and (each.cost, each.partitions) == (3.5, 2)
     predictions = of_predictions(every, PRICES)
-    assert predictions is not None and predictions == (8, 9, 1000)
+    assert predictions is not None and predictions == (7, 9, 1000)
     assert [total.name for total in summed(every, PRICES, lambda one: one.dag)] == [
         "ingest",
         "score",
