@@ -32,6 +32,7 @@ READERS: dict[TableName, str] = {
     "ledger": "ingest (all), train.label, score.plan, score.publish, annotate.choose, monitor.detect, "
     "monitor.estimate, monitor.decide, monitor.act, alerts; `status`, `decide`, `quarantine`, `roll-back`, `fall-back`",
     "runs": "monitor.decide; `cost`, `metrics`, `status`",
+    "topics": "ingest.extract; `check`",
 }
 
 

@@ -51,7 +51,7 @@ def _columns(table: Table) -> str:
 
 
 def _write(table: Table) -> str:
-    if table.name in ("ledger", "runs"):
+    if table.name in ("ledger", "runs", "topics"):
         return "A row is appended once, and never changed."
     replaced = f"{table.partition_by}` and `{table.within}" if table.within else table.partition_by
     return f"A write replaces all rows of a `{replaced}`."

@@ -27,6 +27,7 @@ TableName = Literal[
     "ledger",
     "votes",
     "runs",
+    "topics",
 ]
 
 
@@ -72,7 +73,7 @@ class Table:
     @property
     def keyed(self) -> bool:
         """Whether a row is about one event and so carries the problem's key."""
-        return self.name not in ("quarantine", "profiles", "estimates", "ledger", "runs")
+        return self.name not in ("quarantine", "profiles", "estimates", "ledger", "runs", "topics")
 
 
 # By kind of decision, what one row of the ledger says.
@@ -313,6 +314,36 @@ TABLES: dict[TableName, Table] = {
                 Field("reason", "string", "of another than done: the kind of error; how it was killed", nullable=True),
             ),
         ),
+        Table(
+            "topics",
+            "ingest.extract",
+            "message of a topic",
+            "source",
+            (
+                Field("source", "string", "for which of the problem's sources it was landed"),
+                Field("topic", "string", "where it was read"),
+                Field("message_partition", "int64", "partition of the topic"),
+                Field("message_offset", "int64", "its place there"),
+                Field(
+                    "message_time", "timestamp", "when it was sent, or reached its broker; null: unknown", nullable=True
+                ),
+                Field("message_key", "string", "as text; null: it has none", nullable=True),
+                Field(
+                    "payload",
+                    "binary",
+                    "as it came; of one over 1 MB the beginning; null: a tombstone",
+                    nullable=True,
+                ),
+                Field("bytes", "int64", "length of the payload"),
+                Field(
+                    "event_time",
+                    "timestamp",
+                    "by which runs find it: as dated_by says, or when it was sent",
+                ),
+                Field("dated_by", "string", "the source's time_column when it was landed, or message_time"),
+            ),
+            within="dated_by",
+        ),
     )
 }
 
@@ -364,6 +395,7 @@ def arrow_type(name: str) -> pa.DataType:
         "int8": pa.int8(),
         "float": pa.float64(),
         "boolean": pa.bool_(),
+        "binary": pa.binary(),
         "timestamp": pa.timestamp("us", tz="UTC"),
     }[name]
 

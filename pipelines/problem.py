@@ -318,6 +318,8 @@ class Problem(Config):
                 "be 0 where it is missing (label: coalesce(..., 0))"
             )
         for name, source in self.sources.items():
+            if source.kind == "topic":
+                yield f"sources.{name}.topic: messages come one by one, and not as deliveries; cut by a time"
             if source.time_column:
                 how = "a delivered source is read delivery by delivery, the others are read whole"
                 yield f"sources.{name}.time_column: {no_time}: {how}; leave it out"
@@ -690,7 +692,7 @@ def _lines(error: ValidationError) -> Iterator[str]:
         field = ".".join(str(part) for part in fault["loc"])
         value = fault["input"]
         # An address may hold a password, and this text is shown in Airflow's list of import errors.
-        is_shown = not isinstance(value, (dict, BaseModel)) and "://" not in str(value)
+        is_shown = not isinstance(value, (dict, BaseModel)) and "://" not in str(value) and ".security." not in field
         shown = f" (value: {value!r})" if is_shown else ""
         message = fault["msg"].removeprefix("Value error, ")
         match fault["type"]:

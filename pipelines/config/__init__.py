@@ -41,7 +41,7 @@ from pipelines.config.partitions import Partitions, day_or_hour, delivery_at, is
 from pipelines.config.plain_table import DELIVERED, Label, WrittenLabel, events_query, labels_query
 from pipelines.config.release import LOSSES_OF, Loss, Release, Rung, RungKind
 from pipelines.config.serving import COSTS, Monitoring, Policy, Replay, Scoring
-from pipelines.config.sources import Column, Shape, Source, Validation, Volume
+from pipelines.config.sources import MESSAGE_COLUMNS, Column, Shape, Source, Validation, Volume
 from pipelines.config.training import (
     BASELINES,
     ENSEMBLES,
@@ -76,6 +76,7 @@ __all__ = [
     "ENSEMBLES",
     "LOSSES_OF",
     "LOSS_OF",
+    "MESSAGE_COLUMNS",
     "METRICS_OF",
     "NOUNS",
     "RESERVED_COLUMNS",

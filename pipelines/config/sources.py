@@ -41,15 +41,51 @@ Script = Literal[
 ]
 
 
-class Source(Config):
-    """A table that events and labels are selected from: a file or many, a Delta table, or a database's table.
+# Of what librdkafka takes, what says who one is: https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
+SecuritySetting = Literal[
+    "security.protocol",
+    "sasl.mechanism",
+    "sasl.username",
+    "sasl.password",
+    "sasl.kerberos.service.name",
+    "sasl.kerberos.principal",
+    "sasl.kerberos.keytab",
+    "sasl.oauthbearer.method",
+    "sasl.oauthbearer.client.id",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.scope",
+    "sasl.oauthbearer.token.endpoint.url",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
+    "ssl.key.password",
+    "ssl.endpoint.identification.algorithm",
+]
+SECRET_SETTINGS: tuple[SecuritySetting, ...] = (
+    "sasl.password",
+    "sasl.oauthbearer.client.secret",
+    "ssl.key.password",
+)
+MESSAGE_COLUMNS: dict[str, SourceType] = {
+    "message_partition": "integer",
+    "message_offset": "integer",
+    "message_time": "timestamp",
+    "message_key": "string",
+}
+"""What is known of a topic's message beside its payload: columns that its source may declare."""
 
-    `${NAME}` in `path` and `database` stands for an environment variable: passwords belong there.
+
+class Source(Config):
+    """A table that events and labels are selected from: a file or many, a Delta table, a database's table, or a topic.
+
+    `${NAME}` in `path`, `database`, `brokers` and `security` is an environment variable: passwords belong there.
 
     >>> Source(path="orders/*.csv", columns={"order_id": "string", "paid": "float"}).kind
     'csv'
     >>> Source(database="${SHOP_DATABASE}", table="public.orders", time_column="placed_at").kind
     'database'
+    >>> Source(topic="orders", brokers="kafka:9092", columns={"order_id": "string", "message_time": "timestamp"}).kind
+    'topic'
     """
 
     package: str | None = Field(None, description="distribution name of an installed Python package, as pip knows it")
@@ -61,6 +97,20 @@ class Source(Config):
     database: str | None = Field(None, description="URI: postgresql://user:${PASSWORD}@host/name or sqlite:///file")
     table: str | None = Field(None, description="table or view of the database")
     query: str | None = Field(None, description="query that the database runs, instead of table")
+    topic: str | None = Field(None, exclude_if=is_none, description="topic of Kafka whose messages are JSON objects")
+    brokers: str | None = Field(
+        None, exclude_if=is_none, description="where the topic is: host:port, several with commas between them"
+    )
+    security: dict[SecuritySetting, str] | None = Field(
+        None,
+        exclude_if=is_none,
+        description="of the brokers, as librdkafka names it; what is secret comes from the environment: ${NAME}",
+    )
+    lost_messages: Literal["fail", "accept"] | None = Field(
+        None,
+        exclude_if=is_none,
+        description="what to do where the brokers have deleted messages before they were landed; null: fail",
+    )
     format: Literal["csv", "jsonl", "parquet", "avro", "delta"] | None = Field(
         None, description="of the files; null: by their names (.csv, .csv.gz, .csv.zip, .jsonl, .parquet, .avro)"
     )
@@ -78,9 +128,10 @@ class Source(Config):
 
     @model_validator(mode="after")
     def _one_place(self) -> Source:
-        places = [name for name in ("package", "path", "database") if getattr(self, name) is not None]
+        places = [name for name in ("package", "path", "database", "topic") if getattr(self, name) is not None]
         if len(places) != 1:
-            raise ValueError(f"a source has one of package, path and database; found {', '.join(places) or 'none'}")
+            found = ", ".join(places) or "none"
+            raise ValueError(f"a source has one of package, path, database and topic; found {found}")
         if (self.package is None) != (self.file is None):
             raise ValueError("package and file go together")
         if (self.table is None and self.query is None) != (self.database is None) or (self.table and self.query):
@@ -93,8 +144,32 @@ class Source(Config):
             raise ValueError(f"time_column: {self.time_column!r} is not one of the columns")
         if self.lookback_days and not self.time_column:
             raise ValueError("lookback_days has no effect without time_column")
-        if not self.database and self.kind == "unknown":
+        if self.kind == "unknown":
             raise ValueError("format: cannot be told from the name; say csv, jsonl, parquet, avro or delta")
+        return self
+
+    @model_validator(mode="after")
+    def _topic_is_whole(self) -> Source:
+        if self.topic is None:
+            for name in ("brokers", "security", "lost_messages"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} has no effect without topic")
+            return self
+        if not re.fullmatch(r"[\w.-]{1,249}", self.topic):
+            raise ValueError("topic: letters, digits, '.', '_' and '-' make a topic's name, 249 at most")
+        if self.brokers is None:
+            raise ValueError("topic goes with brokers: host:port")
+        if self.format not in (None, "jsonl"):
+            raise ValueError(f"format: messages of a topic are read as JSON objects (jsonl), not as {self.format}")
+        if not set(self.columns) - set(MESSAGE_COLUMNS):
+            raise ValueError("a topic's columns are declared: what no message of a run has cannot be guessed")
+        for name, kind in MESSAGE_COLUMNS.items():
+            if self.columns.get(name, kind) != kind:
+                raise ValueError(f"columns: {name} is the message's own, of type {kind}")
+        for setting in SECRET_SETTINGS:
+            value = (self.security or {}).get(setting)
+            if value is not None and not re.fullmatch(r"\$\{\w+\}", value):
+                raise ValueError(f"security: {setting} is secret: write ${{NAME}}, a variable of the environment")
         return self
 
     @field_serializer("database", when_used="json")
@@ -107,7 +182,9 @@ class Source(Config):
 
     @property
     def kind(self) -> str:
-        """csv, jsonl, parquet, avro, delta or database."""
+        """csv, jsonl, parquet, avro, delta, database or topic."""
+        if self.topic is not None:
+            return "topic"
         if self.database:
             return "database"
         if self.format:

@@ -25,11 +25,13 @@ from pipelines.store.files import (
 from pipelines.store.scope import task
 from pipelines.store.staging import begin, finish, finished, stage, staged
 from pipelines.store.tables import (
+    append_from,
     append_once,
     dataset,
     partition_files,
     partition_keys,
     partition_rows,
+    positions,
     refresh,
     table_version,
     write_table,
@@ -37,6 +39,7 @@ from pipelines.store.tables import (
 
 __all__ = [
     "Stored",
+    "append_from",
     "append_once",
     "begin",
     "dataset",
@@ -51,6 +54,7 @@ __all__ = [
     "partition_files",
     "partition_keys",
     "partition_rows",
+    "positions",
     "read_bytes",
     "read_json",
     "refresh",

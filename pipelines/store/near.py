@@ -8,7 +8,14 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
@@ -151,6 +158,20 @@ class Table:
         }
         self._write(both, partition_by, options)
 
+    def position(self, reader: str) -> int | None:
+        """How far a reader's rows have got, as `append_from` has noted it; None: nothing of it is there."""
+        return self._handle.transaction_version(reader) if self._handle else None
+
+    def append_from(self, rows: pa.Table, partition_by: Sequence[str], positions: Mapping[str, int]) -> None:
+        """Write `rows` beside those that are there, and in the same commit how far each reader has got with them.
+
+        Raises:
+            CommitFailedError: somebody has committed anything since the table was opened or refreshed.
+        """
+        noted = [Transaction(reader, position) for reader, position in positions.items()]
+        alone = CommitProperties(max_commit_retries=0, app_transactions=noted)
+        self._write(rows, partition_by, {"mode": "append", "commit_properties": alone})
+
     def _open(self, version: int | None = None) -> DeltaTable | None:
         try:
             return DeltaTable(self.uri, version=version)
@@ -174,7 +195,7 @@ class Table:
     ) -> None:
         """`replaced`: values of columns, of which rows the write rests on what was known; None: on all rows."""
         if self._handle is None:
-            self._create(rows, partition_by)
+            self._create(rows, partition_by, options.get("commit_properties", ALONE))
             return
         write_deltalake(
             self._handle,
@@ -185,7 +206,9 @@ class Table:
             **options,
         )
 
-    def _create(self, rows: pa.Table | pa.RecordBatchReader, partition_by: Sequence[str]) -> None:
+    def _create(
+        self, rows: pa.Table | pa.RecordBatchReader, partition_by: Sequence[str], commit_properties: CommitProperties
+    ) -> None:
         """Write the first version. Delta, asked to append or overwrite, would do so to what others have made since."""
         try:
             write_deltalake(
@@ -195,7 +218,7 @@ class Table:
                 mode="error",
                 writer_properties=PROPERTIES,
                 configuration=SETTINGS,
-                commit_properties=ALONE,
+                commit_properties=commit_properties,
                 post_commithook_properties=self._hooks,
             )
         except DeltaError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -149,6 +149,31 @@ def _append_once(table: Table, rows: pa.Table, key: str, partition_by: str) -> b
         return False
     table.append(rows, [partition_by])
     return True
+
+
+def positions(problem: Problem, name: TableName, readers: Iterable[str]) -> dict[str, int | None]:
+    """How far each reader's rows have got, as `append_from` has noted it; None: nothing of it is there."""
+    with explained(table_uri(problem, name)):
+        table = _table(problem, name)
+        return {reader: table.position(reader) for reader in readers}
+
+
+def append_from(
+    problem: Problem, name: TableName, rows: pa.Table, before: Mapping[str, int | None], after: Mapping[str, int]
+) -> None:
+    """Append what readers have read between the positions `before` and `after`, and note these, all in one commit.
+
+    Raises:
+        TransientError: others have got further meanwhile, or written anything; nothing was appended.
+    """
+    uri, schema, shape = table_uri(problem, name), table_schema(problem, name), TABLES[name]
+    rows = pa.Table.from_batches(_checked(rows, schema, where=uri), schema=schema)
+    table = _table(problem, name)
+    # Delta refuses a position that is behind the one that is noted, and takes one that is noted already.
+    if any(table.position(reader) != position for reader, position in before.items()):
+        raise TransientError("another run has read the same meanwhile", where=uri, cure="try again")
+    with explained(uri):
+        table.append_from(rows, [shape.partition_by, *([shape.within] if shape.within else [])], after)
 
 
 def _table(problem: Problem, name: TableName) -> Table:

@@ -272,3 +272,44 @@ def test_a_server_that_is_not_there_is_told(toy: ToyProblem, monkeypatch: pytest
         store.read_bytes("s3://nowhere/x")
     with pytest.raises(ServiceUnavailable, match="the store does not answer"):
         store.table_version(toy(), "labels")
+
+
+def messages(problem: Problem, first: int, count: int) -> pa.Table:
+    schema = table_schema(problem, "topics")
+    rows = [
+        {
+            "source": "pots",
+            "topic": "pots",
+            "message_partition": 0,
+            "message_offset": offset,
+            "payload": b"{}",
+            "bytes": 2,
+            "event_time": NOON,
+            "dated_by": "message_time",
+        }
+        for offset in range(first, first + count)
+    ]
+    return pa.Table.from_pylist(rows, schema)
+
+
+def test_rows_and_how_far_their_reader_has_got_are_one_commit(toy: ToyProblem, place: str) -> None:
+    problem = toy()
+    assert store.positions(problem, "topics", ["a", "b"]) == {"a": None, "b": None}
+    store.append_from(problem, "topics", messages(problem, 0, 2), {"a": None}, {"a": 2})
+    for number in range(2, 14):  # past a checkpoint of the log
+        store.append_from(problem, "topics", messages(problem, number, 1), {"a": number}, {"a": number + 1})
+    assert store.positions(problem, "topics", ["a", "b"]) == {"a": 14, "b": None}
+    for before in (None, 2, 13):
+        with pytest.raises(TransientError, match="another run has read the same"):
+            store.append_from(problem, "topics", messages(problem, 13, 1), {"a": before}, {"a": 14})
+    with store.task():  # opened before another one writes
+        assert store.positions(problem, "topics", ["a"]) == {"a": 14}
+        with ThreadPoolExecutor(1) as pool:  # in a thread, no task is known
+            other = pool.submit(store.append_from, problem, "topics", messages(problem, 14, 1), {"a": 14}, {"a": 15})
+            other.result()
+        with pytest.raises(TransientError, match="another writer"):
+            store.append_from(problem, "topics", messages(problem, 14, 1), {"a": 14}, {"a": 15})
+        store.refresh(problem, "topics")
+        assert store.positions(problem, "topics", ["a"]) == {"a": 15}
+    offsets = store.dataset(problem, "topics").to_table(columns=["message_offset"])["message_offset"].to_pylist()
+    assert sorted(offsets) == list(range(15))

@@ -1,8 +1,8 @@
-"""Sources: files of five formats, Delta tables and databases, each seen as one table under its own name.
+"""Sources: files of five formats, Delta tables, databases and topics, each seen as one table under its own name.
 
 Text (CSV, JSON Lines, SQLite) is parsed once and lands as Parquet in a folder of the run, rows that cannot be read as
 declared apart from the others. Avro and PostgreSQL land there as they are streamed. Parquet and Delta are scanned where
-they lie. Nothing is ever held in memory as a whole.
+they lie. Messages of a topic are landed in the problem's store first. Nothing is ever held in memory as a whole.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from pipelines.ingest.sources.limits import READ_MEMORY_MB
 from pipelines.ingest.sources.parquet import check_pages, open_delta, open_parquet
 from pipelines.ingest.sources.postgres import open_postgres
 from pipelines.ingest.sources.sqlite import read_sqlite
+from pipelines.ingest.sources.topic import read_topic
 from pipelines.ingest.sources.typed import FAULTS, ROW, TYPES, Kind, Texts, infer, land
 from pipelines.ingest.sources.window import Window, window
 from pipelines.problem import Problem
@@ -271,6 +272,8 @@ def _make_view(
             sources.scanned += files
         case "avro":
             open_avro(database, name, source, files_of(problem, name, source), rows, folder, head=head)
+        case "topic":
+            texts = read_topic(database, problem, name, source, rows, str(path), head=head)
         case _ if expand(source.database or "", place(problem, name)).startswith("sqlite:"):
             texts = read_sqlite(problem, name, source, rows, str(path), head=head)
         case _:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 
 import duckdb
 import numpy as np
@@ -34,6 +35,66 @@ SHOWN_CHARACTERS = 10_000
 STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
+@dataclass(frozen=True)
+class Lines:
+    """Lines of JSON, each with its file and number, and what is said of those that cannot be read.
+
+    `relation` is SQL of them, with the columns of SCHEMA.
+    """
+
+    relation: str
+    group_rows: int
+    counted: str = "line"
+    """what a number counts"""
+    row: str = f"CASE WHEN unreadable IS NULL THEN line ELSE json_object('line', left(line, {SHOWN_CHARACTERS})) END"
+    """SQL: a line that is set aside"""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """what a line has beside its keys: SQL of the text, by name"""
+
+    @property
+    def with_keys(self) -> str:
+        """SQL: the lines with their places, and the keys of those that are objects."""
+        return f"""
+            SELECT *, CASE WHEN fault IS NULL AND json_valid(line) AND json_type(line) = 'OBJECT'
+                THEN json_keys(line) END AS keys
+            FROM {self.relation}"""
+
+    def texts(self, names: list[str], *, is_typed: bool) -> Texts:
+        """How columns are read from them."""
+        where = f"' (' || regexp_extract(file, '[^/]*$') || ', {self.counted} ' || number || ')'"
+        judged = f"""
+            SELECT *, CASE
+                WHEN fault IS NOT NULL THEN 'not readable: ' || fault || {where}
+                WHEN keys IS NULL THEN 'not readable: not a JSON object' || {where}
+                WHEN len(keys) <> len(list_distinct(keys)) THEN 'not readable: a key comes twice' || {where}
+                END AS unreadable
+            FROM ({self.with_keys})"""
+
+        def query(columns: Sequence[int], has_row: bool) -> str:
+            of_keys = [i for i in columns if names[i] not in self.beside]
+            pointers = (literal("/" + names[i].replace("~", "~0").replace("/", "~1")) for i in of_keys)
+            paths = f"[{', '.join(pointers)}]::VARCHAR[]"
+            cells = "".join(f", texts[{place}] AS c{i}" for place, i in enumerate(of_keys, start=1))
+            cells += "".join(f", {self.beside[names[i]]} AS c{i}" for i in columns if i not in of_keys)
+            types = kinds = row = ""
+            if is_typed:
+                types = f", CASE WHEN unreadable IS NULL THEN json_type(line, {paths}) END AS types"
+                is_text = "types[{place}] IN ('VARCHAR', 'OBJECT', 'ARRAY') AS t{i}"
+                kinds = "".join(f", {is_text.format(place=place, i=i)}" for place, i in enumerate(of_keys, start=1))
+            if has_row:
+                row = f", {self.row} AS row"
+            return f"""
+                WITH judged AS ({judged}),
+                cut AS (
+                    SELECT *, file_row_number AS place,
+                        CASE WHEN unreadable IS NULL THEN json_extract_string(line, {paths}) END AS texts{types}
+                    FROM judged
+                )
+                SELECT place, unreadable{cells}{kinds}{row} FROM cut"""
+
+        return Texts(names, query, is_typed=is_typed, group_rows=self.group_rows)
+
+
 def read_jsonl(
     database: duckdb.DuckDBPyConnection, name: str, source: Source, files: list[File], path: str, *, head: bool
 ) -> Texts:
@@ -53,11 +114,8 @@ def read_jsonl(
                 writer.write(batch)
                 if head:
                     break
-    lines = f"""
-        SELECT *, CASE WHEN fault IS NULL AND json_valid(line) AND json_type(line) = 'OBJECT' THEN json_keys(line) END
-            AS keys
-        FROM read_parquet({literal(path)}, file_row_number = true)"""
-    keys = _keys(database, source, lines)
+    lines = Lines(f"read_parquet({literal(path)}, file_row_number = true)", writer.fewest)
+    keys = keys_of(database, source, lines)
     expected: dict[str, str] = dict(source.columns)
     for file in files:
         if file.name not in keys:  # no line of it could be read
@@ -74,40 +132,10 @@ def read_jsonl(
             where=files[0].name,
             cure="write one JSON object on each line, or declare the source's format",
         )
-    base = "regexp_extract(file, '[^/]*$')"
-    where = f"' (' || {base} || ', line ' || number || ')'"
-    judged = f"""
-        SELECT *, CASE
-            WHEN fault IS NOT NULL THEN 'not readable: ' || fault || {where}
-            WHEN keys IS NULL THEN 'not readable: not a JSON object' || {where}
-            WHEN len(keys) <> len(list_distinct(keys)) THEN 'not readable: a key comes twice' || {where}
-            END AS unreadable
-        FROM ({lines})"""
-
-    def query(columns: Sequence[int], has_row: bool) -> str:
-        paths = "[" + ", ".join(literal("/" + names[i].replace("~", "~0").replace("/", "~1")) for i in columns) + "]"
-        cells = "".join(f", texts[{place}] AS c{i}" for place, i in enumerate(columns, start=1))
-        types = kinds = row = ""
-        if not source.columns:
-            types = f", CASE WHEN unreadable IS NULL THEN json_type(line, {paths}) END AS types"
-            is_text = "types[{place}] IN ('VARCHAR', 'OBJECT', 'ARRAY') AS t{i}"
-            kinds = "".join(f", {is_text.format(place=place, i=i)}" for place, i in enumerate(columns, start=1))
-        if has_row:
-            shown = f"json_object('line', left(line, {SHOWN_CHARACTERS}))"
-            row = f", CASE WHEN unreadable IS NULL THEN line ELSE {shown} END AS row"
-        return f"""
-            WITH judged AS ({judged}),
-            cut AS (
-                SELECT file_row_number AS place, unreadable, line,
-                    CASE WHEN unreadable IS NULL THEN json_extract_string(line, {paths}) END AS texts{types}
-                FROM judged
-            )
-            SELECT place, unreadable{cells}{kinds}{row} FROM cut"""
-
-    return Texts(names, query, is_typed=not source.columns, group_rows=writer.fewest)
+    return lines.texts(names, is_typed=not source.columns)
 
 
-def _keys(database: duckdb.DuckDBPyConnection, source: Source, lines: str) -> dict[str, list[str]]:
+def keys_of(database: duckdb.DuckDBPyConnection, source: Source, lines: Lines) -> dict[str, list[str]]:
     """The keys of each file, of the lines that can be read; of a source that ignores others, the declared ones.
 
     Raises:
@@ -120,7 +148,7 @@ def _keys(database: duckdb.DuckDBPyConnection, source: Source, lines: str) -> di
     rows = database.execute(f"""
         SELECT DISTINCT file, left(key, {MAX_KEY_CHARACTERS}) FROM (
             SELECT file, unnest(CASE WHEN len(keys) = len(list_distinct(keys)) THEN list_append(keys, NULL) END) AS key
-            FROM ({lines})
+            FROM ({lines.with_keys})
         ) WHERE {wanted} LIMIT {10 * MAX_KEYS + 1}
     """).fetchall()
     keys: dict[str, list[str]] = defaultdict(list)
@@ -166,7 +194,7 @@ def _batch(file: File, data: bytes, ends: Indices, number: int) -> pa.RecordBatc
     is_text = np.ones(len(ends), bool)
     is_text[np.searchsorted(ends, no_text(data, ends, int(ends[-1])), "right")] = False
     is_short = ends - starts <= MAX_RECORD_BYTES
-    is_deep = _are_deep(data, starts, ends, is_short & is_text)
+    is_deep = are_deep(data, starts, ends, is_short & is_text)
     if is_text.all() and is_short.all():
         offsets = pa.py_buffer(np.append(starts, ends[-1:]).astype(np.int32))
         lines = pa.Array.from_buffers(pa.string(), len(ends), [None, offsets, pa.py_buffer(data)])
@@ -185,7 +213,7 @@ def _batch(file: File, data: bytes, ends: Indices, number: int) -> pa.RecordBatc
     return batch.filter(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(lines)), 0))
 
 
-def _are_deep(data: bytes, starts: Indices, ends: Indices, is_asked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def are_deep(data: bytes, starts: Indices, ends: Indices, is_asked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Which lines hold more than MAX_JSON_LEVELS objects and arrays in one another: a parser would go as deep."""
     codes = np.frombuffer(data, np.uint8)
     openings = np.flatnonzero((codes | 0x20) == ord("{"))  # [ and { differ by that bit

@@ -39,6 +39,9 @@ AVRO_UNPACKED_BYTES = 16 << 20  # as UNPACKED_BYTES
 AVRO_VALUES_TOGETHER = 500_000  # of records that are held at once
 MAX_RECORD_VALUES = 100_000  # of one record without its arrays and maps
 
+# Topics ---------------------------------------------------------------------------------------------------
+MAX_MESSAGE_BYTES = 64 << 20  # that brokers may send together, and so of one message
+
 # Queries --------------------------------------------------------------------------------------------------
 # What a query may take that reads a source, beside the text that is parsed: of it a file decides, and not who uses it.
 # EVERGREEN_DUCKDB_MEMORY changes this too.
@@ -78,6 +81,7 @@ def limits() -> list[Limit]:
         ),
         Limit(f"{MAX_DIGITS} digits of a decimal", "declare a float, or write it as text"),
         Limit(f"{_mb(MAX_RECORD_BYTES)} a text of Avro or Parquet", "leave the column out, or write it in parts"),
+        Limit(f"{_mb(MAX_MESSAGE_BYTES)} a message of a topic", "the run fails: send smaller ones"),
         Limit(f"{READ_MEMORY_MB} MB a query that reads", "`EVERGREEN_DUCKDB_MEMORY`"),
     ]
 

@@ -24,6 +24,8 @@ def extract(
 ) -> Extracted:
     """Stage the rows of the partitions `first` to `last`, as they come, and those that a source could not give.
 
+    What is new in topics is landed first, of whatever partition it is: see `ingest/sources/topic.py`.
+
     Of a problem of deliveries those that have come since are numbered first; without `first` and `last` they are the
     ones that are staged, and with them any that was refused and has changed.
 
@@ -37,6 +39,7 @@ def extract(
     """
     from pipelines.ingest.quarantine import from_sources
     from pipelines.ingest.sources import opened
+    from pipelines.ingest.sources.topic import land_topics
     from pipelines.stages.ingest import arrivals
 
     problem = load_problem(problem_name)
@@ -49,6 +52,7 @@ def extract(
     now = now or datetime.now(UTC)
     problem.partitions.require_closed(last, now)
     staging = ingest_staging_uri(problem, first, last)
+    land_topics(problem)
     store.begin(staging)
     back = arrivals.looked_back(problem, first)
     rows = {"events": 0, "labels": 0}
