@@ -237,6 +237,8 @@ def _delimiter(text: str) -> str:
     if "\n" in lines:
         lines = lines[: lines.rindex("\n") + 1]
     first = lines.split("\n", 1)[0]
+    if 2 * lines.count('"') > len(lines):  # by quotes the sniffer goes on for minutes
+        return max(DELIMITERS, key=first.count)
     try:
         sniffed = csv.Sniffer().sniff(lines, DELIMITERS).delimiter
         if sniffed in first:

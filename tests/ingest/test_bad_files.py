@@ -26,8 +26,9 @@ from pipelines.ingest.sources.avro_sizes import bytes_per_byte, check_schema
 from pipelines.ingest.sources.limits import MAX_DAMAGED_LINES, MAX_RECORD_BYTES, MAX_RESCANS
 from pipelines.ingest.sources.lines import TOO_LONG
 from pipelines.ingest.sources.pages import pages
-from pipelines.ingest.sources.records import Dialect, cut_text
+from pipelines.ingest.sources.records import Dialect, cut_text, cuts
 from pipelines.problem import ROOT, load_problem
+from pipelines.propose import origin
 from pipelines.temporary import hold, temporary_folder
 
 KINDS = [
@@ -229,3 +230,13 @@ def test_lists_that_are_longer_than_a_row_may_be_are_not_looked_at(
     problem_folder(Kind("long lists", file, declares=False), tmp_path)
     with pytest.raises(DataError, match=r"extra\S*: a value of 1,600,000 bytes"):
         read_through(tmp_path)
+
+
+def test_blank_lines_are_counted_and_passed_over() -> None:
+    blocks = [b"\r\n" * 5, b"\n\n", b"a,1\nb\n"]
+    parts = list(cuts(iter(blocks), b"", 2, dialect(2), "k.csv"))
+    assert [(part.count, [bad.line for bad in part.bad]) for part in parts] == [(1, [10])]
+
+
+def test_a_delimiter_is_not_looked_for_among_quotes_only() -> None:
+    assert origin._delimiter("id;x\n" + '"' * 90_000) == ";"

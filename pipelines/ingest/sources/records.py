@@ -115,6 +115,12 @@ def cuts(blocks: Iterator[bytes], rest: bytes, line: int, dialect: Dialect, wher
         upcoming = next(blocks, None) if block is not None else None
         data = pending + block if block is not None else pending
         is_last = upcoming is None
+        if data.endswith(b"\n") and not data.strip(b"\r\n"):  # blank lines, of which a file may hold any number
+            line += data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+            pending, block = b"", upcoming
+            if is_last:
+                return
+            continue
         cut = cut_text(data, line, dialect, is_last=is_last)
         yield cut
         line += cut.lines
