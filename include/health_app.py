@@ -31,7 +31,7 @@ from pipelines.errors import EvergreenError
 from pipelines.health import overview, problem_page
 from pipelines.health.document import Health, History
 from pipelines.health.in_flight import InFlight
-from pipelines.health.links import Links
+from pipelines.health.links import Links, newest_training
 from pipelines.health.problem_page import SEARCHED_CHARACTERS, WINDOWS, Filter
 from pipelines.health.rows import row, rows
 from pipelines.health.script import SCRIPT
@@ -128,15 +128,25 @@ def show_problem(
 
 @router.get("/comparison/{problem}")
 def go_to_comparison(problem: str, dags: Readable) -> RedirectResponse:
-    """The problem's runs side by side in MLflow, which alone knows the address; 503 where it does not answer."""
-    from pipelines.tracking.pages import comparison
+    """The problem's runs side by side in MLflow, in the experiment of its newest training; 404 where none is known.
+
+    This server has no login for MLflow: where the runs are stands in the training's evaluation.
+    """
+    from pipelines import store
+    from pipelines.tracking.pages import runs_page
 
     if problem not in dags:
         raise HTTPException(404, "there is no such problem")
-    address = comparison(problem)
-    if address is None:
-        raise HTTPException(503, "MLflow does not answer, or has no run of this problem yet")
-    return RedirectResponse(address, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
+    history, fault = _history(problem)
+    if fault is not None:
+        raise HTTPException(503, "the store does not answer")
+    address, training = _links("../").mlflow, newest_training(history.of("gate") if history else [])
+    uri = store.store_uri(problem, "evaluations", f"{training}.json")
+    experiment = store.read_json(uri).get("experiment") if training and store.exists(uri) else None
+    if address is None or experiment is None:
+        raise HTTPException(404, "no training of this problem has left the address of its runs yet: the next one does")
+    page = runs_page(address, experiment, has_view=True)
+    return RedirectResponse(page, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
 
 
 @cache

@@ -287,6 +287,8 @@ class Evaluation(TypedDict, total=False):
     """What the gate judges. Evidence that is missing fails the check that asks for it."""
 
     training: str
+    experiment: str
+    """Id of the experiment in MLflow that the candidates' runs belong to."""
     partition: str
     as_of: str
     task: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -65,8 +66,14 @@ class Links(NamedTuple):
         return f"{self.mlflow}/#/models/{quote(problem_name)}" + (f"/versions/{quote(version)}" if version else "")
 
     def comparison(self, problem_name: str) -> str | None:
-        """A problem's runs side by side in MLflow, those of its newest training first; where they are, MLflow says."""
+        """A problem's runs side by side in MLflow, those of its newest training first."""
         return None if self.mlflow is None else f"{self.up}comparison/{quote(problem_name)}"
+
+
+def newest_training(gates: Sequence[Turn]) -> str | None:
+    """The training that a gate judged last, by its id; None where there was none."""
+    trainings = [TRAINING.fullmatch(turn.decision) for turn in gates]
+    return next((training[1] for training in reversed(trainings) if training), None)
 
 
 def _evidence(turn: Turn) -> str | None:

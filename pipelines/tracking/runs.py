@@ -226,6 +226,12 @@ def run_tag(run_id: str, name: str) -> str | None:
         return value
 
 
+def run_experiment(run_id: str) -> str:
+    """Id of the experiment that a run belongs to."""
+    with explained():
+        return str(client().get_run(run_id).info.experiment_id)
+
+
 def run_file(run_id: str, name: str) -> Any:
     """A JSON file of a run."""
     from mlflow.artifacts import load_dict

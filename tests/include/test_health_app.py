@@ -28,13 +28,13 @@ from benchmarks.health import filled
 from include import health_app
 from include.evidence_app import app
 from include.in_flight import dags_of_problems, in_flight, run_ids
+from pipelines import ledger, store
 from pipelines.errors import ServiceUnavailable
 from pipelines.health import shelf
 from pipelines.health.in_flight import Run
 from pipelines.health.kept import keep
 from pipelines.health.problem_page import RunKey
 from pipelines.health.script import SCRIPT
-from pipelines.tracking import pages
 from tests.conftest import ToyProblem
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -147,15 +147,21 @@ def test_the_pages_run_the_one_script_and_send_forms_to_themselves(client: TestC
         )
 
 
-def test_the_comparison_is_where_mlflow_says_for_those_who_may_see_the_problem(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
+def test_the_comparison_is_that_of_the_newest_training_for_those_who_may_see_the_problem(
+    client: TestClient, toy: ToyProblem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "comparison", lambda name: f"http://mlflow/#/{name}" if name == "kettle" else None)
+    problem = toy()
+    filled(problem, 3)
+    keep(problem)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000/")
+    assert client.get("/comparison/kettle", follow_redirects=False).status_code == 404, "an evaluation of before"
+    [gate] = [row["decision"] for row in ledger.decisions(problem, "gate")]
+    evaluation = f"{gate.removeprefix('gate:')}.json"
+    store.write_json(store.store_uri("kettle", "evaluations", evaluation), {"experiment": "7"})
     went = client.get("/comparison/kettle", follow_redirects=False)
-    assert (went.status_code, went.headers["location"]) == (307, "http://mlflow/#/kettle")
+    wanted = "http://mlflow:5000/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=evergreen"
+    assert (went.status_code, went.headers["location"]) == (307, wanted)
     assert client.get("/comparison/teapot", follow_redirects=False).status_code == 404, "not for ada"
-    monkeypatch.setattr(pages, "comparison", lambda name: None)
-    assert client.get("/comparison/kettle", follow_redirects=False).status_code == 503
 
 
 @pytest.mark.parametrize("query", ["kind=any", "window=7", "page=0", f"text={'a' * 101}"])

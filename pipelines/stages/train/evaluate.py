@@ -86,6 +86,7 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
     baselines = [contenders[name] for name in problem.training.baselines]
     context: Evaluation = {
         "training": checked.training,
+        "experiment": tracking.run_experiment(runs[best]),
         "partition": checked.partition,
         "as_of": checked.as_of,
         "task": problem.task,
