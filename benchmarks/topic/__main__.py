@@ -101,11 +101,11 @@ def _stage(folder: Path, problem: str, name: str, key: str) -> None:
     from pipelines import store
     from pipelines.stages import stage
 
-    given = [key, key]
+    handed_on = [key, key]
     if before := STAGES[: STAGES.index(name)]:
-        given = [json.loads((folder / f"{before[-1]}.json").read_text())]
+        handed_on = [json.loads((folder / f"{before[-1]}.json").read_text())]
     with store.task():
-        result = stage(name)(problem, *given)
+        result = stage(name)(problem, *handed_on)
     (folder / f"{name}.json").write_text(result.model_dump_json())
 
 

@@ -79,7 +79,7 @@ def write(folder: Path, days: int, messages: int, seed: int = 0) -> Feed:
             key = f"o{day}-{number}"
             placed_at = start + timedelta(seconds=draw.randrange(79_200), milliseconds=draw.randrange(1000))
             litres = round(draw.uniform(0, 900), 3)
-            known = placed_at + timedelta(seconds=draw.randrange(60))
+            sent_at = placed_at + timedelta(seconds=draw.randrange(60))
             payload = _payload(key, placed_at, litres)
             chance = draw.random()
             if chance < LATE and day + 1 < days:
@@ -88,18 +88,18 @@ def write(folder: Path, days: int, messages: int, seed: int = 0) -> Feed:
                 # It becomes known with the run that meets it: at the end of the newest partition.
                 statements.add((key, placed_at, litres, 0, FIRST + timedelta(days=on + 1), None))
                 continue
-            sent[day].append((known, key, payload))
+            sent[day].append((sent_at, key, payload))
             superseded = None
             if chance > 1 - DUPLICATES / 2:  # the producer got no answer
-                sent[day].append((known + timedelta(seconds=5), key, payload))
+                sent[day].append((sent_at + timedelta(seconds=5), key, payload))
             elif chance > 1 - DUPLICATES:  # a correction, before its prediction is due
-                superseded = known + timedelta(minutes=10)
+                superseded = sent_at + timedelta(minutes=10)
                 sent[day].append((superseded, key, _payload(key, placed_at, litres + 1)))
                 statements.add((key, placed_at, litres + 1, 1, superseded, None))
-            statements.add((key, placed_at, litres, 0, known, superseded))
+            statements.add((key, placed_at, litres, 0, sent_at, superseded))
             if draw.random() < UNDECODABLE:
                 undecodable[day] += 1
-                sent[day].append((known, key, b'{"order_id": "o' + bytes([255, number % 256])))
+                sent[day].append((sent_at, key, b'{"order_id": "o' + bytes([255, number % 256])))
     files = [folder / f"{day}.jsonl" for day in range(days)]
     for file, of_day in zip(files, sent, strict=True):
         with file.open("w") as out:

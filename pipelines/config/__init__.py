@@ -41,7 +41,7 @@ from pipelines.config.partitions import Partitions, day_or_hour, delivery_at, is
 from pipelines.config.plain_table import DELIVERED, Label, WrittenLabel, events_query, labels_query
 from pipelines.config.release import LOSSES_OF, Loss, Release, Rung, RungKind
 from pipelines.config.serving import COSTS, Monitoring, Policy, Replay, Scoring
-from pipelines.config.sources import MESSAGE_COLUMNS, Column, Shape, Source, Validation, Volume
+from pipelines.config.sources import MESSAGE_COLUMNS, SECRET_SETTINGS, Column, Shape, Source, Validation, Volume
 from pipelines.config.training import (
     BASELINES,
     ENSEMBLES,
@@ -81,6 +81,7 @@ __all__ = [
     "NOUNS",
     "RESERVED_COLUMNS",
     "RESERVED_KEYS",
+    "SECRET_SETTINGS",
     "SEVERITIES",
     "WAYS",
     "Action",

@@ -130,8 +130,8 @@ class Source(Config):
     def _one_place(self) -> Source:
         places = [name for name in ("package", "path", "database", "topic") if getattr(self, name) is not None]
         if len(places) != 1:
-            found = ", ".join(places) or "none"
-            raise ValueError(f"a source has one of package, path, database and topic; found {found}")
+            named = ", ".join(places) or "none"
+            raise ValueError(f"a source has one of package, path, database and topic; found {named}")
         if (self.package is None) != (self.file is None):
             raise ValueError("package and file go together")
         if (self.table is None and self.query is None) != (self.database is None) or (self.table and self.query):

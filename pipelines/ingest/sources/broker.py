@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipelines.config import Source, did_you_mean
+from pipelines.config import SECRET_SETTINGS, Source, did_you_mean
 from pipelines.errors import AccessError, ConfigError, DataError, EvergreenError, ServiceUnavailable, TransientError
 from pipelines.ingest.sources.files import expand, place
 from pipelines.ingest.sources.limits import MAX_MESSAGE_BYTES
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
 ANSWER_TIMEOUT_S = 10
 STALLED_S = 30  # without a message, before the end
-ASKED_MESSAGES = 5_000  # at a time
+MOST_ASKED = 5_000  # messages at a time; fewer where they are long, and at first, when nobody knows how long they are
+FIRST_ASKED = 100
 WAIT_S = 1.0
 # What the client holds ahead of who reads, of all partitions together; one message may be longer.
 FETCH_BYTES = 8 << 20
 QUEUED_KB = 16 << 10
+ASKED_BYTES = 16 << 20  # that are asked for at a time, by the length of those before
 
 log = logging.getLogger(__name__)
 
@@ -87,12 +89,13 @@ class Broker:
             return
         with self._explained():
             self._consumer.assign([TopicPartition(self._topic, number, span.start) for number, span in left.items()])
-        heard = time.monotonic()
+        heard, asked = time.monotonic(), FIRST_ASKED
         while left:
             with self._explained():
-                answers = self._consumer.consume(ASKED_MESSAGES, WAIT_S)
+                answers = self._consumer.consume(min(asked, MOST_ASKED), WAIT_S)
             if answers:
                 heard = time.monotonic()
+                asked = max(1, ASKED_BYTES * len(answers) // max(1, sum(map(len, answers))))
             elif time.monotonic() - heard > STALLED_S:
                 raise self._stalled()
             messages, reached = self._sorted(answers, left)
@@ -233,9 +236,11 @@ def connected(problem: Problem, name: str, source: Source) -> Iterator[Broker]:
     try:
         consumer = Consumer(settings)
     except KafkaException as error:
-        # What the client says of a value may repeat it.
+        text = error.args[0].str()
+        for secret in SECRET_SETTINGS:
+            text = text.replace(settings.get(secret) or "\0", "***")
         raise ConfigError(
-            f"the client of Kafka refuses the source's settings ({error.args[0].name()})",
+            f"the client of Kafka refuses the source's settings: {text}",
             where=where,
             cure="correct its security; https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md has "
             "what each setting may be",

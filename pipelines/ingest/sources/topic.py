@@ -189,10 +189,10 @@ def _dated(problem: Problem, source: Source, rows: pa.Table, now: datetime) -> p
     lines, faults = _lines(rows["payload"].combine_chunks(), rows["bytes"].combine_chunks())
     asked = pa.table({"number": np.arange(rows.num_rows), "line": lines, "fault": faults})
     low, high = (f"TIMESTAMPTZ '{bound:%Y-%m-%d}T00:00:00Z'" for bound in NANOSECONDS)
-    found = f"SELECT number, {typed('time_text', 'timestamp', problem.partitions.timezone)} AS moment FROM texts"
+    parsed = f"SELECT number, {typed('time_text', 'timestamp', problem.partitions.timezone)} AS moment FROM texts"
     query = f"""
         WITH texts AS (SELECT number, {time_text} AS time_text FROM asked)
-        SELECT CASE WHEN moment BETWEEN {low} AND {high} THEN moment END AS moment FROM ({found}) ORDER BY number"""
+        SELECT CASE WHEN moment BETWEEN {low} AND {high} THEN moment END AS moment FROM ({parsed}) ORDER BY number"""
     with sql.connection({"asked": asked}, problem.partitions.timezone) as database:
         moments = database.sql(query).to_arrow_table()["moment"].combine_chunks().cast(pa.timestamp("us", "UTC"))
     times = pc.coalesce(moments, rows["message_time"].combine_chunks(), pa.scalar(now, pa.timestamp("us", "UTC")))

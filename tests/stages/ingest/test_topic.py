@@ -31,8 +31,8 @@ def ending(function: Callable[..., Any], calls: int) -> Callable[..., Any]:
     """The function, after whose last call the process ends."""
     left = iter(range(calls - 1))
 
-    def called(*given: Any, **options: Any) -> Any:
-        result = function(*given, **options)
+    def called(*arguments: Any, **options: Any) -> Any:
+        result = function(*arguments, **options)
         if next(left, None) is None:
             raise Killed
         return result
