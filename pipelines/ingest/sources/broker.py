@@ -5,7 +5,6 @@ Nothing is told to the brokers of how far one has read: no group is joined, and 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,8 +28,6 @@ WAIT_S = 1.0
 FETCH_BYTES = 8 << 20
 QUEUED_KB = 16 << 10
 ASKED_BYTES = 16 << 20  # that are asked for at a time, by the length of those before
-
-log = logging.getLogger(__name__)
 
 
 class Span(NamedTuple):
@@ -188,8 +185,10 @@ class Broker:
                 where=where,
                 cure="send smaller messages",
             )
+        unreachable = (KafkaError._TRANSPORT, KafkaError._RESOLVE)
+        reason = next((other for other in self._errors if other.code() in unreachable), error)
         return ServiceUnavailable(
-            f"the brokers do not answer: {error.str()}",
+            f"the brokers do not answer: {reason.str()}",
             where=where,
             cure="are they running, and reachable? Correct the source's brokers",
         )
@@ -231,7 +230,7 @@ def connected(problem: Problem, name: str, source: Source) -> Iterator[Broker]:
         "receive.message.max.bytes": MAX_MESSAGE_BYTES,
         "queued.max.messages.kbytes": QUEUED_KB,
         "error_cb": errors.append,
-        "logger": log,
+        "log_level": 2,  # what goes wrong is told by errors; the log would repeat it at each try to connect
     }
     try:
         consumer = Consumer(settings)
