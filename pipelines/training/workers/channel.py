@@ -23,10 +23,15 @@ class Silence(Exception):
 
 
 class Channel:
-    """Messages in both directions; each is an object that can be pickled, and not None."""
+    """Messages in both directions; each is an object that can be pickled, and not None.
 
-    def __init__(self, connection: Connection) -> None:
+    Attributes:
+        own_host: this side's address, at which others on the same network reach it.
+    """
+
+    def __init__(self, connection: Connection, own_host: str) -> None:
         self.connection = connection
+        self.own_host = own_host
         self.heard = time.monotonic()
         self._lock = threading.Lock()
         self._is_over = threading.Event()
@@ -80,14 +85,14 @@ class Door:
             accepted, _ = self._socket.accept()
         except TimeoutError:
             return None
-        connection = _connection(accepted)
+        own_host, connection = _connection(accepted)
         try:
             deliver_challenge(connection, secret)
             answer_challenge(connection, secret)
         except (AuthenticationError, EOFError, OSError):
             connection.close()
             return None
-        return Channel(connection)
+        return Channel(connection, own_host)
 
     def close(self) -> None:
         self._socket.close()
@@ -95,16 +100,17 @@ class Door:
 
 def knock(host: str, port: int, secret: bytes) -> Channel:
     """The worker's side."""
-    connection = _connection(socket.create_connection((host, port), timeout=SILENT_S))
+    own_host, connection = _connection(socket.create_connection((host, port), timeout=SILENT_S))
     answer_challenge(connection, secret)
     deliver_challenge(connection, secret)
-    return Channel(connection)
+    return Channel(connection, own_host)
 
 
-def _connection(opened: socket.socket) -> Connection:
+def _connection(opened: socket.socket) -> tuple[str, Connection]:
+    """This side's address, and the connection."""
     opened.setblocking(True)
     limit = struct.pack("ll", int(SILENT_S), 0)  # of a message that stops half way
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return Connection(opened.detach())
+    return opened.getsockname()[0], Connection(opened.detach())

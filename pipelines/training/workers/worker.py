@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
+import pyarrow as pa
 from xgboost import collective
 from xgboost.core import XGBoostError
 from xgboost.tracker import RabitTracker
@@ -38,8 +39,8 @@ MEETING_S = 300  # that XGBoost waits for another worker's sums; the watch knows
 Message = TypeVar("Message")
 
 
-def work(channel: Channel, rank: int, host: str = "127.0.0.1") -> NoReturn:
-    """Take part in one training. `host`: at which other workers reach this one."""
+def work(channel: Channel, rank: int) -> NoReturn:
+    """Take part in one training."""
     own = hold("temporary")
     messages = _listened_to(channel, own)
 
@@ -56,8 +57,9 @@ def work(channel: Channel, rank: int, host: str = "127.0.0.1") -> NoReturn:
             channel.send(rows.facts)
             lesson = next_message(Lesson)
             train, held_out = _matrices(rows, lesson)
-            tracker = RabitTracker(host_ip=host, n_workers=task.workers, sortby="task") if rank == 0 else None
-            if tracker is not None:
+            tracker = None
+            if rank == 0:
+                tracker = RabitTracker(host_ip=channel.own_host, n_workers=task.workers, sortby="task")
                 tracker.start()
             channel.send(Built(tracker.worker_args() if tracker else None))
             meeting = next_message(Begin).meeting
@@ -100,13 +102,13 @@ class _Rows:
 
     def __init__(self, share: Share, folder: Path, is_on_disk: bool) -> None:
         self._share, self._folder = share, folder
-        self._weights: np.ndarray | None = None
         self._is_used: list[np.ndarray] = []
         self._held: Batch | None = None
         fingerprint, extremes, columns = Fingerprint(), [], len(share.prepare.names_)
         parts = self._parts(is_first=True)
         if not is_on_disk:
             self._held = _filled(parts, share.stop - share.start, columns)
+            pa.default_memory_pool().release_unused()  # Arrow would keep what it has read with
             parts = iter([self._held])
         for matrix, y, weight in parts:
             fingerprint.add(matrix, y, weight)
@@ -136,8 +138,7 @@ class _Rows:
         is_used = np.concatenate(self._is_used)
 
         def draw(number: int) -> None:
-            is_drawn = drawn(seed, number, start, rows, chance)
-            train.set_weight(weight * (is_drawn if is_used.all() else is_drawn[is_used]))
+            train.set_weight(weight * drawn(seed, number, start, rows, chance)[is_used])
 
         return draw
 

@@ -22,9 +22,9 @@ from pipelines.training.boost import BoostedTrees
 from pipelines.training.fit import fit
 from pipelines.training.workers import processes
 from pipelines.training.workers.channel import Door
-from pipelines.training.workers.messages import Hello
+from pipelines.training.workers.messages import Failed, Hello
 from pipelines.training.workers.processes import Processes, WorkerProcess
-from pipelines.training.workers.watch import Rows, learn_together
+from pipelines.training.workers.watch import Rows, _reason, learn_together
 from tests.training.kettles import kettles
 
 ToyProblem = Callable[..., Problem]
@@ -128,6 +128,18 @@ def test_rows_that_are_too_few_are_said_to_be(toy: ToyProblem, tmp_path: Path) -
     rows = rows.set_column(rows.column_names.index("label"), "label", pa.array(np.arange(60) % 2, pa.int8()))
     with pytest.raises(DataError, match="30 training rows are too few for 2 workers: worker 0 has none"):
         fit(problem_of(toy, 2), "trees", on_disk(rows, tmp_path), VALIDATION)
+
+
+def test_what_a_worker_is_at_fault_of_comes_out_as_it_is(toy: ToyProblem, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="xgboost refuses its parameters: Invalid Parameter format for max_depth"):
+        fit(problem_of(toy, 1, {"max_depth": "six"}), "trees", on_disk(TRAIN, tmp_path), VALIDATION)
+
+
+def test_the_fault_of_a_worker_is_told_before_what_comes_of_it() -> None:
+    fault, consequence = Failed(DataError("a file is damaged"), False), Failed(ValueError("connection lost"), True)
+    assert _reason({0: consequence, 1: fault}, {2: "worker 2 was lost"}) is fault.error
+    assert str(_reason({0: consequence}, {2: "worker 2 was lost (exit -9)"})) == "worker 2 was lost (exit -9)"
+    assert str(_reason({0: consequence}, {})) == "worker 0 lost another one"
 
 
 @pytest.mark.parametrize(

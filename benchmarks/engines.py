@@ -1,0 +1,341 @@
+"""Several workers that boost one model, against bare XGBoost and against one process; and what killing them does.
+
+    python -m benchmarks.engines [--rows N] [--kills N] [--write FILE]
+
+So many rows of 18 numbers with gaps and 2 categories lie in a Delta table. Each way has a process of its own and two
+threads in all, which do not spin while they wait, and trains the same 100 trees. `bare` reads the table into memory,
+makes a float32 matrix of it, and calls `xgboost.train`. `local` and `disk` are a fit by one process, in memory and out
+of core, `processes` one by two workers, which each read their share of the table's files. A fit prepares and
+fingerprints its rows as well. CPU seconds are of a process and of those that it starts.
+
+Then trainings of few rows are interrupted at random moments, five times each and N times in all: the first worker is
+killed (-9), another one, or the process that watches, which is then started again, as a retry is. `--write FILE`
+puts the figures into a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from pipelines.problem import Problem, parse_problem
+
+NUMBERS, CATEGORIES, GAPS, THREADS, WORKERS, ROUNDS, EVERY = 18, 2, 0.02, 2, 2, 100, 10
+BATCH_ROWS, TEST_ROWS, KILLED_ROWS, KILLS_OF_ONE = 250_000, 100_000, 10_000, 5
+TREES = {"n_estimators": ROUNDS, "max_depth": 6, "learning_rate": 0.1, "subsample": 1.0, "colsample_bynode": 1.0}
+Way = Literal["bare", "local", "disk", "processes"]
+Victim = Literal["first worker", "other worker", "watch"]
+WAYS: tuple[Way, ...] = ("bare", "local", "disk", "processes")
+VICTIMS: tuple[Victim, ...] = ("first worker", "other worker", "watch")
+
+
+class Measured(NamedTuple):
+    """Of one way."""
+
+    cpu_s: float
+    peak_mb: float
+    """Of the process that trains, or of the largest worker."""
+    watch_mb: float
+    """Of the process that was started; of `processes` it only watches."""
+    wall_s: float
+    loss: float
+    """Log loss on other rows."""
+    scores: np.ndarray
+
+
+class Interrupted(NamedTuple):
+    """How trainings ended that were interrupted."""
+
+    victim: Victim
+    kills: int
+    trainings: int
+    same: int
+    """Ended with the model of the one that was not interrupted."""
+    twice: int
+    """States that were made twice."""
+
+
+def names() -> list[str]:
+    return [f"number_{place}" for place in range(NUMBERS)] + [f"category_{place}" for place in range(CATEGORIES)]
+
+
+def made(seed: int, rows: int) -> pa.Table:
+    generator = np.random.default_rng(seed)
+    columns: dict[str, Any] = {}
+    margin = np.zeros(rows)
+    for place, name in enumerate(names()):
+        values: Any = generator.normal(size=rows).astype(np.float32)
+        if place < NUMBERS:
+            margin += values * (0.8 if place < 4 else 0.1)
+        else:
+            codes = generator.integers(0, 50, rows)
+            margin += np.abs(codes - 25) / 25 - 0.5
+            values = np.char.add("value ", codes.astype(str))
+        columns[name] = pa.array(values, mask=generator.random(rows) < GAPS)
+    label = (generator.random(rows) < 1 / (1 + np.exp(-margin))).astype(np.int8)
+    return pa.table(columns | {"label": label, "weight": np.ones(rows), "partition": ["2024-01-01"] * rows})
+
+
+def write(folder: Path, rows: int) -> None:
+    from deltalake import write_deltalake
+
+    for number, start in enumerate(range(0, rows, BATCH_ROWS)):
+        write_deltalake(str(folder / "rows"), made(number, min(BATCH_ROWS, rows - start)), mode="append")
+
+
+def files(folder: Path) -> ds.Dataset:
+    from deltalake import DeltaTable
+
+    return ds.dataset(sorted(DeltaTable(str(folder / "rows")).file_uris()), format="parquet")
+
+
+def problem(engine: dict[str, Any] | None, memory_limit_mb: float, folder: Path) -> Problem:
+    raw = {
+        "description": "made for a benchmark",
+        "owner": "evergreen",
+        "key": "id",
+        "partitions": {"every": "day", "first": "2024-01-01"},
+        "sources": {"rows": {"path": "rows.parquet"}},
+        "columns": {
+            name: {"type": "float" if name.startswith("number") else "string", "available": "cutoff"}
+            for name in names()
+        },
+        "features": {"columns": names()},
+        "training": {
+            "baselines": ["prior"],
+            "candidates": {"prior": {"model": "prior"}, "trees": {"model": "xgboost", "parameters": TREES}},
+            "threads": THREADS,
+            "device": "cpu",
+            "engine": engine,
+            "memory_limit_mb": memory_limit_mb,
+        },
+        "gate": {"limits": {"auc": {"min": 0.5}}, "gain_over_baselines": {"auc": 0}, "gain_over_champion": {"auc": 0}},
+    }
+    return parse_problem(raw, folder)
+
+
+class Kept:
+    """A checkpoint in a file; the victim is killed at random moments after five of the states."""
+
+    def __init__(self, path: Path, victim: Victim | None, seed: int) -> None:
+        self.every, self._path, self._victim = EVERY, path, victim
+        self._random = random.Random(seed)  # noqa: S311
+        self._at = self._random.sample(range(EVERY, ROUNDS, EVERY), KILLS_OF_ONE)
+
+    def save(self, rounds: int, model: bytes) -> None:
+        self._note("states", rounds)
+        whole = self._path.with_suffix(".new")
+        whole.write_bytes(rounds.to_bytes(8, "big") + model)
+        whole.replace(self._path)
+        if self._victim and rounds in self._at:
+            threading.Timer(self._random.random() * 0.3, self._kill, [self._victim, rounds]).start()
+
+    def load(self) -> tuple[int, bytes] | None:
+        if not self._path.exists():
+            return None
+        state = self._path.read_bytes()
+        return int.from_bytes(state[:8], "big"), state[8:]
+
+    def _kill(self, victim: Victim, rounds: int) -> None:
+        rank = "0" if victim == "first worker" else "1"
+        own = psutil.Process()
+        for process in [own] if victim == "watch" else own.children():
+            if process is own or process.cmdline()[-1:] == [rank]:
+                self._note("kills", rounds)
+                process.kill()
+
+    def _note(self, what: str, rounds: int) -> None:
+        with self._path.with_suffix(f".{what}").open("a") as notes:
+            notes.write(f"{rounds}\n")
+
+
+def train(way: Way, folder: Path, victim: Victim | None = None, seed: int = 0, state: Path | None = None) -> None:
+    """Train one way, in this process; leaves scores on other rows, and the model's hash."""
+    test, peaks = made(10**6, TEST_ROWS), Peaks()
+    if way == "processes":
+        peaks.start()
+    if way == "bare":
+        scores, raw = bare(files(folder), test)
+    else:
+        from pipelines.training.fit import fit
+
+        engine = {"kind": "processes", "workers": WORKERS} if way == "processes" else None
+        data = files(folder)
+        config = problem(engine, memory_limit_mb=1 if way == "disk" else 4096, folder=folder)
+        rows = data.to_table() if way == "local" else data
+        checkpoint = Kept(state, victim, seed) if state else None
+        model = fit(config, "trees", rows, test.slice(0, 0), checkpoint=checkpoint)
+        scores, raw = model.scores(test), bytes(model.estimator.booster_.save_raw("ubj"))
+    np.save(folder / f"{way}.npy", scores)
+    own_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    about = {"hash": hashlib.sha256(raw).hexdigest(), "own_mb": own_mb, "worker_mb": peaks.highest_mb}
+    (folder / f"{way}.json").write_text(json.dumps(about))
+
+
+class Peaks(threading.Thread):
+    """The peak memory of the processes that this one starts: asked for while they run, as what the system says at their
+    end counts in what this one had when it started them."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.highest_mb = 0.0
+
+    def run(self) -> None:
+        while True:
+            for process in psutil.Process().children():
+                with suppress(OSError):
+                    status = Path(f"/proc/{process.pid}/status").read_text()
+                    kilobytes = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+                    self.highest_mb = max([self.highest_mb, *(int(count) / 1024 for count in kilobytes)])
+            time.sleep(0.2)
+
+
+def bare(data: ds.Dataset, test: pa.Table) -> tuple[np.ndarray, bytes]:
+    """What XGBoost needs, and no more."""
+    import xgboost
+
+    known = {name: sorted(data.head(10_000)[name].drop_null().unique().to_pylist()) for name in names()[NUMBERS:]}
+
+    def matrix(rows: pa.Table) -> np.ndarray:
+        import pyarrow.compute as pc
+
+        filled = np.empty((rows.num_rows, NUMBERS + CATEGORIES), np.float32)
+        for place, name in enumerate(names()):
+            values = rows[name] if place < NUMBERS else pc.index_in(rows[name], pa.array(known[name]))
+            filled[:, place] = values.cast(pa.float32()).to_numpy()
+        return filled
+
+    rows = data.to_table(columns=[*names(), "label"])
+    label = rows["label"].to_numpy()
+    filled = matrix(rows)
+    del rows
+    options: dict[str, Any] = {"feature_types": ["q"] * NUMBERS + ["c"] * CATEGORIES, "enable_categorical": True}
+    train_rows = xgboost.QuantileDMatrix(filled, label, nthread=THREADS, **options)
+    del filled
+    told = {name: value for name, value in TREES.items() if name != "n_estimators"}
+    more = {"reg_lambda": 5, "min_child_weight": 5, "objective": "binary:logistic", "nthread": THREADS}
+    booster = xgboost.train(told | more, train_rows, ROUNDS)
+    return booster.inplace_predict(matrix(test)).astype(np.float64), bytes(booster.save_raw("ubj"))
+
+
+def started(way: str, folder: Path, *more: str) -> tuple[int, resource.struct_rusage, float]:
+    """Exit status, usage and wall seconds of a process of its own."""
+    start = time.monotonic()
+    command = [sys.executable, "-m", "benchmarks.engines", "--one", way, str(folder), *more]
+    process = subprocess.Popen(command, env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"})
+    _, status, used = os.wait4(process.pid, 0)
+    return status, used, time.monotonic() - start
+
+
+def measured(way: Way, folder: Path) -> Measured:
+    status, used, wall_s = started(way, folder)
+    if status:
+        raise SystemExit(f"{way} failed")
+    about, scores = json.loads((folder / f"{way}.json").read_text()), np.load(folder / f"{way}.npy")
+    label = made(10**6, TEST_ROWS)["label"].to_numpy()
+    loss = float(-np.mean(np.log(np.where(label == 1, scores, 1 - scores))))
+    peak_mb = about["worker_mb"] or about["own_mb"]
+    return Measured(used.ru_utime + used.ru_stime, peak_mb, about["own_mb"], wall_s, loss, scores)
+
+
+def interrupted(folder: Path, kills: int) -> list[Interrupted]:
+    """Trainings of few rows, interrupted until so many were killed of each."""
+    write(folder, KILLED_ROWS)
+    seeds = itertools.count()
+
+    def ended(victim: Victim | None) -> tuple[str, list[str], int]:
+        """Hash of the model, rounds of the states that were kept, and how many were killed."""
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            state, seed = Path(own, "state"), str(next(seeds))
+            for _ in range(KILLS_OF_ONE + 1):
+                status, _, _ = started("processes", folder, victim or "-", seed, str(state))
+                if not status:
+                    break
+                if victim != "watch":
+                    raise SystemExit(f"a training failed whose {victim} was killed")
+            states, killed = (state.with_suffix(f".{what}") for what in ("states", "kills"))
+            count = len(killed.read_text().split()) if killed.exists() else 0
+            return json.loads((folder / "processes.json").read_text())["hash"], states.read_text().split(), count
+
+    wanted, _, _ = ended(None)
+    found = []
+    for victim in VICTIMS:
+        outcomes: list[tuple[str, list[str], int]] = []
+        while sum(count for _, _, count in outcomes) < kills:
+            outcomes.append(ended(victim))
+        same = sum(model == wanted for model, _, _ in outcomes)
+        twice = sum(len(states) - len(set(states)) for _, states, _ in outcomes)
+        killed = sum(count for _, _, count in outcomes)
+        found.append(Interrupted(victim, killed, len(outcomes), same, twice))
+        print(found[-1], flush=True)
+    return found
+
+
+def report(rows: int, by_way: dict[Way, Measured], interruptions: list[Interrupted]) -> str:
+    lines = [f"{rows:,} rows of {NUMBERS + CATEGORIES} columns from Delta, {ROUNDS} trees of depth 6, two threads"]
+    first = by_way["bare"]
+    for way, found in by_way.items():
+        share = f"{found.cpu_s / first.cpu_s:.2f} of bare's CPU, {found.peak_mb / first.peak_mb:.0%} of its peak"
+        watch = f", who watches {found.watch_mb:.0f} MB" if way == "processes" else ""
+        lines.append(
+            f"  {way:<10} {found.cpu_s:6.1f} CPU s, peak {found.peak_mb:5.0f} MB ({share}){watch}, "
+            f"{found.wall_s:.0f} s, log loss {found.loss:.6f}"
+        )
+    for way in ("disk", "processes"):
+        difference = float(np.abs(by_way[way].scores - by_way["local"].scores).max())
+        lines.append(f"  largest difference of a score of {way} from local's: {difference:.2g}")
+    lines += [
+        f"  {end.victim} killed {end.kills} times in {end.trainings} trainings of {KILLED_ROWS:,} rows: "
+        f"{end.same} ended with the same model; states that were made twice: {end.twice}"
+        for end in interruptions
+    ]
+    return "\n".join(lines)
+
+
+def main(rows: int, kills: int, written_to: Path | None) -> None:
+    with tempfile.TemporaryDirectory(prefix="evergreen-engines-") as folder:
+        # In a process of its own: a process starts with the peak memory of the one that made it.
+        subprocess.run([sys.executable, "-m", "benchmarks.engines", "--one", "rows", folder, str(rows)], check=True)
+        by_way = {way: measured(way, Path(folder)) for way in WAYS}
+    print(report(rows, by_way, []), flush=True)
+    with tempfile.TemporaryDirectory(prefix="evergreen-engines-") as folder:
+        interruptions = interrupted(Path(folder), kills) if kills else []
+    text = report(rows, by_way, interruptions)
+    print(text)
+    if written_to:
+        written_to.write_text(f"{text}\n")
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["--one", "rows", folder, rows]:
+            write(Path(folder), int(rows))
+        case ["--one", ("bare" | "local" | "disk" | "processes") as way, folder]:
+            train(way, Path(folder))
+        case ["--one", "processes", folder, victim, seed, state]:
+            train("processes", Path(folder), next((v for v in VICTIMS if v == victim), None), int(seed), Path(state))
+        case _:
+            options = argparse.ArgumentParser(prog="python -m benchmarks.engines")
+            options.add_argument("--rows", type=int, default=500_000)
+            options.add_argument("--kills", type=int, default=20)
+            options.add_argument("--write", type=Path, help="file that the figures go to")
+            asked = options.parse_args()
+            main(asked.rows, asked.kills, asked.write)
