@@ -29,6 +29,7 @@ ROW_GROUP_ROWS = 32_768  # a writer holds one for each partition: Delta's defaul
 MOST_FILES = 64  # of a partition to which rows are appended
 CHECKPOINT_EVERY = 10  # commits; a reader fetches every commit since the last checkpoint
 PROPERTIES = WriterProperties(max_row_group_size=ROW_GROUP_ROWS)
+SMALL = WriterProperties(max_row_group_size=ROW_GROUP_ROWS, compression="ZSTD")  # of rows that are kept for good
 ALONE = CommitProperties(max_commit_retries=0)  # fails if anybody has committed since
 # Of each file the log tells what `dataset_of` passes it over by, and no more: who opens a table reads all of it.
 SETTINGS = {"delta.checkpointInterval": str(CHECKPOINT_EVERY), "delta.dataSkippingStatsColumns": TIME}
@@ -41,6 +42,7 @@ class WriteOptions(TypedDict, total=False):
     schema_mode: Literal["merge", "overwrite"]
     predicate: str
     commit_properties: CommitProperties
+    writer_properties: WriterProperties
 
 
 class Table:
@@ -170,7 +172,8 @@ class Table:
         """
         noted = [Transaction(reader, position) for reader, position in positions.items()]
         alone = CommitProperties(max_commit_retries=0, app_transactions=noted)
-        self._write(rows, partition_by, {"mode": "append", "commit_properties": alone})
+        options: WriteOptions = {"mode": "append", "commit_properties": alone, "writer_properties": SMALL}
+        self._write(rows, partition_by, options)
 
     def _open(self, version: int | None = None) -> DeltaTable | None:
         try:
@@ -195,19 +198,19 @@ class Table:
     ) -> None:
         """`replaced`: values of columns, of which rows the write rests on what was known; None: on all rows."""
         if self._handle is None:
-            self._create(rows, partition_by, options.get("commit_properties", ALONE))
+            self._create(rows, partition_by, options)
             return
+        all_options: WriteOptions = {"writer_properties": PROPERTIES, **options}
         write_deltalake(
             self._handle,
             rows,
             partition_by=list(partition_by),
-            writer_properties=PROPERTIES,
             post_commithook_properties=self._hooks,
-            **options,
+            **all_options,
         )
 
     def _create(
-        self, rows: pa.Table | pa.RecordBatchReader, partition_by: Sequence[str], commit_properties: CommitProperties
+        self, rows: pa.Table | pa.RecordBatchReader, partition_by: Sequence[str], options: WriteOptions
     ) -> None:
         """Write the first version. Delta, asked to append or overwrite, would do so to what others have made since."""
         try:
@@ -216,9 +219,9 @@ class Table:
                 rows,
                 partition_by=list(partition_by),
                 mode="error",
-                writer_properties=PROPERTIES,
+                writer_properties=options.get("writer_properties", PROPERTIES),
                 configuration=SETTINGS,
-                commit_properties=commit_properties,
+                commit_properties=options.get("commit_properties", ALONE),
                 post_commithook_properties=self._hooks,
             )
         except DeltaError as error:

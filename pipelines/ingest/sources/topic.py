@@ -37,7 +37,7 @@ from pipelines.problem import Problem
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-COMMIT_BYTES = 64 << 20  # of payloads that are landed in one commit: they are held in memory
+COMMIT_BYTES = 64 << 20  # of messages that are landed in one commit: they are held in memory
 COMMIT_MESSAGES = 250_000
 LANDING_TRIES = 20
 LOOKED_AT = 20_000  # messages of a topic of which nothing has landed yet
@@ -98,19 +98,17 @@ def _new(
     readers = {partition: f"{name}/{source.topic}/{partition}" for partition in there}
     position = store.positions(problem, "topics", readers.values())
     spans = _spans(problem, name, source, there, {number: position[reader] for number, reader in readers.items()})
-    batch: list[Message] = []
+    batch: list[pa.Table] = []
     after: dict[str, int] = {}
-    size = 0
     for messages, reached in broker.messages(spans):
-        batch += messages
-        size += sum(len(message) for message in messages)
+        batch.append(_rows(name, source, messages))
         after |= {readers[number]: offset for number, offset in reached.items()}
-        if size >= COMMIT_BYTES or len(batch) >= COMMIT_MESSAGES:
-            yield _rows(problem, name, source, batch), {reader: position[reader] for reader in after}, after
+        if sum(rows.nbytes for rows in batch) >= COMMIT_BYTES or sum(map(len, batch)) >= COMMIT_MESSAGES:
+            yield _dated(problem, source, batch), {reader: position[reader] for reader in after}, after
             position |= after
-            batch, size, after = [], 0, {}
-    if batch:
-        yield _rows(problem, name, source, batch), {reader: position[reader] for reader in after}, after
+            batch, after = [], {}
+    if any(map(len, batch)):
+        yield _dated(problem, source, batch), {reader: position[reader] for reader in after}, after
 
 
 def _spans(
@@ -150,9 +148,8 @@ def _spans(
     )
 
 
-def _rows(problem: Problem, name: str, source: Source, messages: list[Message]) -> pa.Table:
-    """Messages as rows of the table `topics`."""
-    now = datetime.now(UTC)
+def _rows(name: str, source: Source, messages: list[Message]) -> pa.Table:
+    """Messages as rows of the table `topics`, which are not dated yet."""
     payloads = [message.value() for message in messages]
     sizes = [len(payload) if payload is not None else 0 for payload in payloads]
     kept = pa.array(
@@ -163,7 +160,7 @@ def _rows(problem: Problem, name: str, source: Source, messages: list[Message]) 
         pa.binary(),
     )
     times = pa.array([_sent(message) for message in messages], pa.int64()).cast(pa.timestamp("ms", "UTC"))
-    rows = pa.table(
+    return pa.table(
         {
             "source": pa.array([name] * len(messages), pa.string()),
             "topic": pa.array([source.topic] * len(messages), pa.string()),
@@ -175,11 +172,11 @@ def _rows(problem: Problem, name: str, source: Source, messages: list[Message]) 
             "bytes": pa.array(sizes, pa.int64()),
         }
     )
-    return _dated(problem, source, rows, now).select(table_schema(problem, "topics").names)
 
 
-def _dated(problem: Problem, source: Source, rows: pa.Table, now: datetime) -> pa.Table:
-    """Rows with `event_time`: what the time column says; where it says none, when the message was sent."""
+def _dated(problem: Problem, source: Source, batch: list[pa.Table]) -> pa.Table:
+    """Rows of the table `topics`, dated by the time column, or by when they were sent where it says nothing."""
+    rows, now = pa.concat_tables(batch), datetime.now(UTC)
     column, time_text = source.time_column or OWN_TIME, "NULL"
     if column != OWN_TIME:
         pointer = sql.literal("/" + column.replace("~", "~0").replace("/", "~1"))
@@ -197,7 +194,8 @@ def _dated(problem: Problem, source: Source, rows: pa.Table, now: datetime) -> p
         moments = database.sql(query).to_arrow_table()["moment"].combine_chunks().cast(pa.timestamp("us", "UTC"))
     times = pc.coalesce(moments, rows["message_time"].combine_chunks(), pa.scalar(now, pa.timestamp("us", "UTC")))
     dated_by = pa.array([column] * rows.num_rows, pa.string())
-    return rows.append_column("event_time", times).append_column("dated_by", dated_by)
+    rows = rows.append_column("event_time", times).append_column("dated_by", dated_by)
+    return rows.select(table_schema(problem, "topics").names)
 
 
 def _sent(message: Message) -> int | None:
@@ -328,7 +326,7 @@ def _messages(problem: Problem, name: str, source: Source, window: Window, *, he
         most = LOOKED_AT // max(1, len(there))
         spans = {number: Span(low, min(high, low + most)) for number, (low, high) in there.items()}
         for messages, _ in broker.messages(spans):
-            rows = _rows(problem, name, source, messages)
+            rows = _rows(name, source, messages)
             yield rows.filter(pc.field("payload").is_valid())
 
 
