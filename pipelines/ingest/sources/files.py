@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote
 
 from pipelines.config import Source
 from pipelines.errors import AccessError, ConfigError, DataError, EvergreenError, ServiceUnavailable
-from pipelines.ingest.sources.limits import MOST_DIRECTORY_BYTES, MOST_EXPANSION, UNPACKED_BYTES
+from pipelines.ingest.sources.limits import MOST_DIRECTORY_BYTES, MOST_TEXT_EXPANSION, UNPACKED_BYTES
 from pipelines.problem import Problem
 
 if TYPE_CHECKING:
@@ -312,7 +312,9 @@ def _unpacked(file: File, stack: ExitStack) -> IO[bytes]:
                 where=file.name,
                 cure="pack it again by the usual method (deflate), or as .gz",
             )
-        return cast(IO[bytes], _Bounded(stack.enter_context(archive.open(members[0])), file))
+        bounded = _Bounded(stack.enter_context(archive.open(members[0])), file)
+        bounded.require(members[0].file_size)  # that it says itself is known before it is unpacked
+        return cast(IO[bytes], bounded)
     return stream
 
 
@@ -321,19 +323,23 @@ class _Bounded:
 
     def __init__(self, stream: IO[bytes], file: File) -> None:
         self._stream, self._file = stream, file
-        self._left = max(UNPACKED_BYTES, MOST_EXPANSION * file.size)
+        self._left = max(UNPACKED_BYTES, MOST_TEXT_EXPANSION * file.size)
 
     def read(self, size: int) -> bytes:
         data = self._stream.read(size)
+        self.require(len(data))
         self._left -= len(data)
-        if self._left < 0:
+        return data
+
+    def require(self, size: int) -> None:
+        """Raise DataError where so much more is too much."""
+        if size > self._left:
             raise DataError(
-                f"{self._file.size:,} bytes unpack to over {UNPACKED_BYTES >> 20} MB, and to over {MOST_EXPANSION} "
-                "times as much",
+                f"{self._file.size:,} bytes unpack to over {UNPACKED_BYTES >> 20} MB, and to over "
+                f"{MOST_TEXT_EXPANSION} times as much",
                 where=self._file.name,
                 cure="copy the file again from where it comes; if it is whole, unpack it, or pack it in parts",
             )
-        return data
 
 
 def _check_directory(file: File, stream: IO[bytes]) -> None:

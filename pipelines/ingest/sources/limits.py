@@ -21,7 +21,8 @@ MOST_GUESSED = 2_000  # columns whose types are found by looking at all rows; 1,
 
 # Packed files ---------------------------------------------------------------------------------------------
 UNPACKED_BYTES = 64 << 20  # what a file may become, and beyond it so many times its own size
-MOST_EXPANSION = 200
+MOST_TEXT_EXPANSION = 100
+MOST_EXPANSION = 200  # of columns, which pack better
 MOST_DIRECTORY_BYTES = 1 << 20  # of a zip, which has to hold one file
 
 # Columns that know their types ----------------------------------------------------------------------------
@@ -64,7 +65,7 @@ def limits() -> list[Limit]:
         Limit(f"{MOST_GUESSED:,} columns whose types are guessed", "declare those that are needed"),
         Limit(
             f"{_mb(UNPACKED_BYTES)} out of a packed file ({AVRO_UNPACKED_BYTES >> 20} of Avro), and then "
-            f"{MOST_EXPANSION} times its size",
+            f"{MOST_TEXT_EXPANSION} times its size ({MOST_EXPANSION} of Avro and Parquet)",
             "unpack it, or pack it in parts",
         ),
         Limit(
