@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 import yaml
@@ -28,6 +29,7 @@ from tests.stages import test_tasks
 from tests.stages.release import test_whole
 
 PROBLEM = "flight_delay"
+NUMBERS = "parcels_of_numbers"
 AIRFLOW = ("api_server", "dag_processor", "scheduler")
 ALONE = ("test_decisions", "test_loop")  # each goes on for minutes; all other files together take as long as one
 FOREIGN = ("AIRFLOW", "AWS_", "MLFLOW_", "EVERGREEN_STORE_URI")  # variables of other services than ours
@@ -44,6 +46,11 @@ class ByLength(LoadScopeScheduling):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     return ByLength(config, log)
+
+
+def fetch(url: str, **given: Any) -> httpx.Response:
+    """A page; five seconds, as by default, are few where three processes test at once."""
+    return httpx.get(url, timeout=60, **given)
 
 
 def free_port() -> int:
@@ -82,8 +89,7 @@ def write_problem(folder: Path) -> None:
 def boot(folder: Path, home: Path) -> Embedded:
     """Airflow, MLflow and the object store on free ports, over the problems in `folder`."""
     write_problem(folder)
-    for name in test_tasks.TASKS:
-        test_tasks.write_problem(name, folder)
+    test_tasks.write_problem(NUMBERS, folder)
     test_whole.write_problem(folder, approval={"when": "promote", "hours": 1})
     if home.exists():
         shutil.rmtree(home)

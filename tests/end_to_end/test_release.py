@@ -1,20 +1,21 @@
-"""A challenger comes to serve by steps through Airflow: people approve by REST, harm is taken back, people reject."""
+"""A challenger comes to serve by steps through Airflow: people approve by REST, harm is taken back, people reject.
+
+One training, which begins a release, runs in Airflow; the others, and the history, in this process.
+"""
 
 from __future__ import annotations
 
-import time
-from typing import Any
-
 import pytest
 
-from pipelines import ledger, tracking
-from pipelines.cli.airflow_client import AirflowClient, Run, run_path
+from pipelines import ledger, local_run, tracking
+from pipelines.cli.airflow_client import AirflowClient, Run
 from pipelines.problem import load_problem
 from pipelines.release import ladder
-from tests.end_to_end.test_loop import tasks, wait
+from tests.end_to_end.test_loop import answer, tasks, wait
 from tests.stages.release.test_whole import HISTORY, NAME, NEXT, learn
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+# The process that started the services waits in its last test for the others to be done with them.
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(3000)]
 
 
 def follow(airflow: AirflowClient, run: Run) -> Run:
@@ -23,28 +24,16 @@ def follow(airflow: AirflowClient, run: Run) -> Run:
     return ended
 
 
-def train(airflow: AirflowClient, run_id: str, partition: str) -> None:
-    follow(airflow, airflow.trigger(f"{NAME}.train", run_id, partition=partition))
-
-
 def day(airflow: AirflowClient, partition: str) -> Run:
     """The run of the release DAG for a partition that was ingested; its predictions have woken it."""
     follow(airflow, airflow.trigger(f"{NAME}.ingest", partition, partition=partition))
-    return airflow.wait_for(f"{NAME}.release", partition, 120)
+    return airflow.wait_for(f"{NAME}.release", partition, 600)
 
 
-def answer(airflow: AirflowClient, run: Run, option: str) -> None:
-    form = f"{run_path(run)}/taskInstances/ask/-1/hitlDetails"
-
-    def asked() -> Any:
-        waiting = [t for t in airflow._tasks(run_path(run)) if t["task_id"] == "ask" and t["state"] == "awaiting_input"]
-        return waiting and airflow._call("GET", form)
-
-    question = wait(asked)
+def decide(airflow: AirflowClient, run: Run, option: str) -> None:
+    question = answer(airflow, run, -1, lambda _: {"chosen_options": [option], "params_input": {}})
     assert question["options"] == ["Approve", "Reject"] and question["defaults"] == ["Reject"]
     assert "Release v" in question["body"]
-    time.sleep(3)  # as a person would: an answer in the second in which the task parks is lost, and it asks again
-    airflow._call("PATCH", form, json={"chosen_options": [option], "params_input": {}})
     follow(airflow, run)
 
 
@@ -64,10 +53,10 @@ def begun(airflow: AirflowClient) -> None:
     for dag_id in wanted:
         airflow.unpause(dag_id)
     first, last = HISTORY
-    follow(airflow, airflow.trigger(f"{NAME}.ingest", "history", conf={"first": first, "last": last}))
-    train(airflow, "first", last)
+    local_run.ingest(NAME, first, last)
+    local_run.train(NAME, last)
     learn(trees=30)
-    train(airflow, "second", last)
+    follow(airflow, airflow.trigger(f"{NAME}.train", "second", partition=last))
     assert serves() == "1"
 
 
@@ -76,7 +65,7 @@ def test_a_good_challenger_is_promoted_once_it_is_approved(airflow: AirflowClien
     assert tasks(airflow, follow(airflow, run)) == {"assess": "success", "ask": "skipped", "step": "success"}
     assert newest().here.kind == "canary"
     run = day(airflow, NEXT[1])
-    answer(airflow, run, "Approve")
+    decide(airflow, run, "Approve")
     assert serves() == "2"
     (promotion,) = [row for row in ledger.decisions(load_problem(NAME), "promotion") if row["model_version"] == "2"]
     assert promotion["evidence"]["approved_by"] == "admin"
@@ -86,20 +75,20 @@ def test_a_good_challenger_is_promoted_once_it_is_approved(airflow: AirflowClien
 
 def test_one_that_does_harm_is_rolled_back_by_itself(airflow: AirflowClient, begun: None) -> None:
     learn(trees=30, columns=["size"])
-    train(airflow, "harmful", NEXT[1])
+    local_run.train(NAME, NEXT[1])
     learn(trees=35)
     assert tasks(airflow, follow(airflow, day(airflow, NEXT[2])))["step"] == "success"
     assert (newest().state, serves()) == ("rolled back", "2")
 
 
 def test_a_rejection_leaves_the_champion_and_later_days_do_not_wait_for_it(airflow: AirflowClient, begun: None) -> None:
-    train(airflow, "as_good", NEXT[2])
+    local_run.train(NAME, NEXT[2])
     follow(airflow, day(airflow, NEXT[3]))
     asked = day(airflow, NEXT[4])
     wait(lambda: tasks(airflow, asked).get("ask") == "awaiting_input")
     later = follow(airflow, day(airflow, NEXT[5]))
     assert tasks(airflow, later)["step"] == "skipped"
     assert "an answer is waited for" in str(airflow.xcom(later, "step", "verdict"))
-    answer(airflow, asked, "Reject")
+    decide(airflow, asked, "Reject")
     assert (newest().state, serves()) == ("rejected", "2")
     assert "rejected by admin" in newest().reason
