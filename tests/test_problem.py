@@ -85,7 +85,7 @@ def test_the_defaults_fit_the_task(task: str, loss: str, tmp_path: Path) -> None
         ({"labels.maturity_days": 1, "labels.delay_days": 2}, "maturity_days (1) ends before labels arrive (2 days)"),
         ({"labels.self_training": {"candidate": "xgbost"}}, "'xgbost' is not one of the candidates; did you mean"),
         ({"labels.weak": {"functions": {"f": {}}}}, "a labeling function has one of sql and python"),
-        ({"sources.kettles": {"path": "a.csv", "package": "b"}}, "a source has one of package, path and database"),
+        ({"sources.kettles": {"path": "a.csv", "package": "b"}}, "one of package, path, database and topic"),
         ({"sources.kettles": {"path": "kettles"}}, "format: cannot be told from the name"),
         ({"sources.kettles": {"database": "oracle://x", "table": "t"}}, "a postgresql:// or sqlite:/// URI"),
         ({"sources.kettles": {"database": "sqlite:///x"}}, "database goes with one of table and query"),
