@@ -64,7 +64,7 @@ def test_cpu_of_the_process_its_threads_and_its_children() -> None:
     # `os.times` counts in hundredths.
     own = after.user + after.system - before.user - before.system
     assert attempt.cpu_s - attempt.children_cpu_s == pytest.approx(own, abs=0.05)
-    assert own >= 2 * BURNT_S
+    assert own >= 2 * BURNT_S - 0.02
 
 
 def test_a_child_that_still_runs_counts_with_its_memory() -> None:
