@@ -281,7 +281,7 @@ def _begin(client: AirflowClient, problem: Problem, here: list[str]) -> None:
 
 
 def _play_one(client: AirflowClient, problem: Problem, key: str) -> None:
-    replay.play(client, problem, key, lambda _: None)
+    replay.play(client, problem, [key], lambda _: None)
 
 
 def _train(client: AirflowClient, key: str) -> None:

@@ -69,7 +69,7 @@ def _start(services: Embedded) -> Cost:
 def _play(client: AirflowClient, problem: Problem, key: str) -> Week:
     before, began = Usage.now(), time.monotonic()
     with Memory().watched() as memory:
-        replay.play(client, problem, key, _tell)
+        replay.play(client, problem, [key], _tell)
     wall, used = time.monotonic() - began, Usage.now().since(before)
     week = Week(key=key, cost=Cost(wall=wall, cpu=sum(used.values())), services=used, peak_mib=memory.peak)
     print(

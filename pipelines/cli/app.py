@@ -234,8 +234,7 @@ def _play(problem: Problem, until: str | None) -> None:
         replay.start(client, problem, tell)
         progress.advance(bar)
         progress.update(bar, description=problem.name)
-        for key in replay.play(client, problem, keys, tell):
-            progress.update(bar, description=f"{problem.name}, {key} is through", advance=1)
+        replay.play(client, problem, keys, tell, lambda _: progress.advance(bar))
 
 
 def _teller(to: Console) -> Callable[[Finished], None]:

@@ -6,7 +6,7 @@ partition keys, as it does for a run that the schedule starts. What ran already 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from pipelines.cli.airflow_client import AirflowClient, Run, TaskInstance
@@ -71,11 +71,17 @@ def start(client: AirflowClient, problem: Problem, tell: Tell) -> None:
         )
 
 
-def play(client: AirflowClient, problem: Problem, partitions: Sequence[str], tell: Tell) -> Iterator[str]:
-    """One partition after the other: ingest it, then wait for all that its assets start, a retraining included; gives
-    each that is through.
+def play(
+    client: AirflowClient,
+    problem: Problem,
+    partitions: Iterable[str],
+    tell: Tell,
+    through: Callable[[str], None] = lambda _: None,
+) -> None:
+    """One partition after the other: ingest it, then wait for all that its assets start, a retraining included.
 
-    The pages about a partition are for people alone: they are drawn while the next one is ingested.
+    The pages about a partition are for people alone: they are drawn while the next one is ingested. `through` hears of
+    each partition that is.
 
     Raises:
         DataError: a run failed; the message says which task, and why.
@@ -99,7 +105,7 @@ def play(client: AirflowClient, problem: Problem, partitions: Sequence[str], tel
         if requested and Action(requested["action"]).trains:
             training = client.wait_for(f"{problem.name}.train", partition, START_TIMEOUT_S)
             _Followed(client, training, partition, tell).finish()
-        yield partition
+        through(partition)
     if drawn is not None:
         drawn.finish()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -53,16 +52,20 @@ class Airflow:
         return {"action": "retrain"} if run["partition_key"] == self.retrained else None
 
 
-def played(airflow: Airflow, toy: ToyProblem) -> Iterator[str]:
+def played(airflow: Airflow, toy: ToyProblem) -> list[str]:
+    """The partitions that went through."""
+
     def tell(done: replay.Finished) -> None:
         airflow.happened.append(f"{done.stage} {done.partition}")
 
-    return replay.play(airflow, toy(), DAYS, tell)  # type: ignore[arg-type]
+    through: list[str] = []
+    replay.play(airflow, toy(), DAYS, tell, through.append)  # type: ignore[arg-type]
+    return through
 
 
 def test_pages_are_drawn_while_the_next_partition_is_ingested_and_each_task_is_told_once(toy: ToyProblem) -> None:
     airflow = Airflow()
-    assert list(played(airflow, toy)) == DAYS
+    assert played(airflow, toy) == DAYS
     assert airflow.happened == [
         *("kettle.ingest 2024-01-05 triggered", "ingest.extract 2024-01-05", "score.plan 2024-01-05"),
         "monitor.act 2024-01-05",
@@ -73,7 +76,7 @@ def test_pages_are_drawn_while_the_next_partition_is_ingested_and_each_task_is_t
 
 def test_the_next_partition_waits_for_a_retraining(toy: ToyProblem) -> None:
     airflow = Airflow(retrained=DAYS[0])
-    assert list(played(airflow, toy)) == DAYS
+    assert played(airflow, toy) == DAYS
     told = airflow.happened
     assert told.index("train.fit 2024-01-05") < told.index("kettle.ingest 2024-01-06 triggered")
 
@@ -82,11 +85,11 @@ def test_the_next_partition_waits_for_a_retraining(toy: ToyProblem) -> None:
 def test_pages_that_could_not_be_drawn_stop_it(toy: ToyProblem, partition: str) -> None:
     airflow = Airflow(broken=f"report {partition}")
     with pytest.raises(DataError, match=f"kettle.monitor failed for {partition}: report: see its log"):
-        list(played(airflow, toy))
+        played(airflow, toy)
 
 
 def test_a_partition_that_was_not_sound_is_not_scored(toy: ToyProblem) -> None:
     airflow = Airflow(broken="extract 2024-01-05")
     with pytest.raises(DataError, match=r"kettle.ingest failed for 2024-01-05: extract: see its log"):
-        list(played(airflow, toy))
+        played(airflow, toy)
     assert not [line for line in airflow.happened if line.startswith("score")]

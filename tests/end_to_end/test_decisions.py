@@ -79,8 +79,7 @@ def decisions(problem: Problem) -> dict[str, dict[str, Any]]:
 
 
 def play(airflow: AirflowClient, problem: Problem, weeks: list[str]) -> None:
-    for week in weeks:
-        replay.play(airflow, problem, week, print)
+    replay.play(airflow, problem, weeks, print)
 
 
 @pytest.fixture(scope="module")

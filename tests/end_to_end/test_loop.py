@@ -43,8 +43,7 @@ def told(airflow: AirflowClient, problem: Problem) -> list[replay.Finished]:
     found: list[replay.Finished] = []
     replay.prepare(airflow, problem)
     replay.start(airflow, problem, found.append)
-    for week in WEEKS:
-        replay.play(airflow, problem, week, found.append)
+    replay.play(airflow, problem, WEEKS, found.append)
     return found
 
 
@@ -335,9 +334,9 @@ def test_the_replay_goes_on_from_what_is_there(
 ) -> None:
     again: list[replay.Finished] = []
     replay.start(airflow, problem, again.append)
-    replay.play(airflow, problem, WEEKS[1], again.append)
+    replay.play(airflow, problem, [WEEKS[1]], again.append)
     assert again == []
-    replay.play(airflow, problem, LAST, again.append)
+    replay.play(airflow, problem, [LAST], again.append)
     assert {one.partition for one in again} == {LAST}
     assert health_of(problem).newest("predictions") == LAST
 
