@@ -219,7 +219,7 @@ def bare(data: ds.Dataset, test: pa.Table) -> tuple[np.ndarray, bytes]:
 
         filled = np.empty((rows.num_rows, NUMBERS + CATEGORIES), np.float32)
         for place, name in enumerate(names()):
-            values = rows[name] if place < NUMBERS else pc.index_in(rows[name], pa.array(known[name]))
+            values = rows[name] if place < NUMBERS else pc.index_in(rows[name], pa.array(known[name], pa.string()))
             filled[:, place] = values.cast(pa.float32()).to_numpy()
         return filled
 

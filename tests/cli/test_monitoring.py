@@ -75,7 +75,7 @@ def test_what_was_decided_is_told(kettle: Any) -> None:
     shown = run(app, ["decide", "kettle"])
     assert "staleness" in shown.stdout and "retrain +0.250 for 0.04" in shown.stdout
     (row,) = json.loads(run(app, ["decide", "kettle", "--first", key(2), "--json"]).stdout)
-    assert row["partition"] == key(2) and row["options"] == [{**option, "window_from": None}]
+    assert row["partition"] == key(2) and row["options"] == [{**option, "cost_from": "", "window_from": None}]
 
 
 @pytest.mark.parametrize(

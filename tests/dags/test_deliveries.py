@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,6 +75,7 @@ def test_what_came_is_scored_and_monitored(
     done = published(first="d00004", last="d00006", refused=["d00005"], deliveries=names)
     monkeypatch.setattr("pipelines.stages.ingest.publish.publish", lambda problem, validated, restate: done)
     monkeypatch.setattr("include.boundary._context", lambda: {"outlet_events": outlets, "task": task, "ti": Mock()})
+    monkeypatch.setattr("include.boundary._measured", lambda *_: nullcontext(Mock()))
     run = SimpleNamespace(partition_key=key)
     task.python_callable("shop", {}, dag_run=run, params={"first": first, "restate": False})
     ((outlet, event),) = outlets.items()

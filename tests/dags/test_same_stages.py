@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from pipelines import local_run
 from pipelines.errors import DataError, NothingToDo
 from pipelines.handoffs.ingestion import Published
+from pipelines.handoffs.releases import Assessed
 from pipelines.problem import load_problem
 from pipelines.stage_names import STAGES
 from pipelines.stages import function_of
@@ -83,6 +84,8 @@ class Stages:
             self.gave.add(step)
             if step == "publish" and self.dag == "ingest":
                 return example(Published)
+            if step == "assess":
+                return example(Assessed)
             return list(range(SHARDS)) if (self.dag, stage) == ("score", "plan") else {"from": step}
 
         return stand_in

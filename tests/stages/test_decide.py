@@ -196,6 +196,6 @@ def test_a_partition_at_fault_is_held(loop: str) -> None:
 def test_a_baseline_serves_where_that_was_decided(loop: str) -> None:
     from pipelines import tracking
 
-    with pytest.raises(NothingToDo, match="fall_back"):
+    with pytest.raises(NothingToDo, match="baseline model serves"):
         stage("monitor.act")(loop, decided(action=Action.FALL_BACK))
     assert tracking.serving(load_problem(loop)).tags["candidate"] in load_problem(loop).training.baselines

@@ -90,7 +90,7 @@ def test_memory_that_was_given_back_is_the_peak_and_what_came_its_own_share() ->
         hold(size)
     attempt = only_try()
     assert attempt.peak_bytes >= largest + 45_000_000
-    assert size * 0.9 < attempt.grown_bytes <= attempt.peak_bytes
+    assert size / 2 < attempt.grown_bytes <= attempt.peak_bytes, "but for what the process has given back meanwhile"
 
 
 @pytest.mark.parametrize(
