@@ -85,7 +85,7 @@ class Platt(BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, scores: np.ndarray) -> np.ndarray:
-        return np.asarray(sigmoid(self.slope_ * logit(scores) + self.intercept_))
+        return np.asarray(np.clip(sigmoid(self.slope_ * logit(scores) + self.intercept_), NEAR, 1 - NEAR))
 
 
 class Isotonic(BaseEstimator):  # type: ignore[misc]

@@ -77,6 +77,11 @@ def test_any_scores_stay_in_their_order_and_within_0_and_1(data: st.DataObject, 
     assert (found > 0).all() and (found < 1).all() and (np.diff(found) >= -1e-12).all()
 
 
+def test_a_slope_that_two_close_scores_make_ends_in_no_certainty() -> None:
+    close = calibrator("platt", np.array([0.0, 1.2e-7]), np.array([0, 1])).transform(np.array([0.0, 0.5, 1.0]))
+    assert 0 < close[0] < close[1] <= close[2] < 1
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_several_classes_are_calibrated_each_against_the_rest(method: str) -> None:
     random = np.random.default_rng(6)
