@@ -133,6 +133,7 @@ class Meter:
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._peak = self._start.reading.now_bytes + self._start.reading.children_bytes
+        self._grown = 0
         self._oom_kills = machine.out_of_memory_kills()
         self._attempt = Try(
             id=uuid.uuid4().hex,
@@ -183,9 +184,11 @@ class Meter:
 
     def _now(self) -> Try:
         start, now, passed = self._start, machine.reading(), _traffic()
-        self._peak = max(self._peak, now.now_bytes + now.children_bytes)
+        held, held_first = (reading.now_bytes + reading.children_bytes for reading in (now, start.reading))
+        self._peak, self._grown = max(self._peak, held), max(self._grown, held - held_first)
         if now.most_bytes > start.reading.most_bytes:  # else an earlier task of this process held as much
             self._peak = max(self._peak, now.most_bytes)
+            self._grown = max(self._grown, now.most_bytes - start.reading.now_bytes)
         children_s = max(now.children_cpu_s - start.reading.children_cpu_s, 0.0)
         return self._attempt.model_copy(
             update={
@@ -193,7 +196,7 @@ class Meter:
                 "cpu_s": now.cpu_s - start.reading.cpu_s + children_s,
                 "children_cpu_s": children_s,
                 "peak_bytes": self._peak,
-                "grown_bytes": max(self._peak - start.reading.now_bytes - start.reading.children_bytes, 0),
+                "grown_bytes": self._grown,
                 "requests": passed.requests - start.traffic.requests,
                 "bytes_read": passed.bytes_read - start.traffic.bytes_read,
                 "bytes_written": passed.bytes_written - start.traffic.bytes_written,

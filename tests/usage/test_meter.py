@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -67,27 +68,35 @@ def test_cpu_of_the_process_its_threads_and_its_children() -> None:
     assert own >= 2 * BURNT_S - 0.02
 
 
-def test_a_child_that_still_runs_counts_with_its_memory() -> None:
-    program = "import sys, time; x = b'x' * 50_000_000; sum(range(5_000_000)); print(flush=True); sys.stdin.read()"
+@contextmanager
+def child_that_holds(size: int) -> Iterator[None]:
+    program = f"import sys; x = b'x' * {size}; sum(range(5_000_000)); print(flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None and child.stdout is not None
         child.stdout.readline()
-        reading = machine.reading()
+        yield
         child.stdin.close()
+
+
+def test_a_child_that_still_runs_counts_with_its_memory() -> None:
+    with child_that_holds(50_000_000):
+        reading = machine.reading()
     assert reading.children_bytes > 50_000_000
     assert reading.children_cpu_s >= 0.05
 
 
-def test_memory_that_was_given_back_is_the_peak_and_what_came_its_own_share() -> None:
+@pytest.mark.parametrize("has_child", [False, True], ids=["alone", "beside a child that ran before"])
+def test_memory_that_was_given_back_is_the_peak_and_what_came_its_own_share(has_child: bool) -> None:
     def hold(size: int) -> None:
         held = bytearray(size)
         held[::4096] = b"x" * len(held[::4096])
 
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    size = largest + 50_000_000 - machine.reading().now_bytes
-    with usage.measured(ABOUT):
-        hold(size)
+    with child_that_holds(100_000_000) if has_child else nullcontext():
+        largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        size = largest + 50_000_000 - machine.reading().now_bytes
+        with usage.measured(ABOUT):
+            hold(size)
     attempt = only_try()
     assert attempt.peak_bytes >= largest + 45_000_000
     assert size / 2 < attempt.grown_bytes <= attempt.peak_bytes, "but for what the process has given back meanwhile"
