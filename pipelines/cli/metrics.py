@@ -28,13 +28,13 @@ def metrics(
         evergreen metrics flight_delay > /var/lib/node_exporter/evergreen.prom
     """
     from pipelines.health.exposition import exposition
-    from pipelines.health.state import health_of
+    from pipelines.health.kept import derived
 
     load_environment()
     healths, broken = {}, None
     for name in problems or problem_names():
         try:
-            healths[name] = health_of(load_problem(name))
+            healths[name] = derived(load_problem(name))
         except ConfigError as error:  # one that is wrong hides no other
             broken = error
     typer.echo(exposition(healths), nl=False)

@@ -48,6 +48,20 @@ class Nothing(Result):
         return cls(nothing=reason.heading, what=reason.what, where=reason.where, next=reason.cure)
 
 
+class SourceState(Result):
+    """How fresh a source is, as of the newest partition that was read of it."""
+
+    source: str
+    newest: datetime | None
+    """Of the times that its rows carry; null: it has no columns of times, or no row was read."""
+    columns: str | None
+    """By which; null: it has none."""
+    arrived: datetime | None
+    """When its newest file was written, or message sent; null: nobody can say."""
+    behind: str | None
+    """Since when it has stood still; null: it goes on as is usual for it, or its pace is not known."""
+
+
 class State(Result):
     """What serves, and how fresh its data is."""
 
@@ -61,6 +75,8 @@ class State(Result):
     """The challenger that is on its way, and how far it has come."""
     newest: dict[str, str | None]
     """Newest partition of events, labels, predictions and profiles."""
+    sources: list[SourceState]
+    """Those that an ingest has read."""
     missed: str | None
     """Partitions that should have been ingested, and the commands that load them."""
     verdict: str | None

@@ -60,7 +60,8 @@ def status(
 
 
 def _state(health: Health) -> State:
-    from pipelines.cli.results import State
+    from pipelines.cli.results import SourceState, State
+    from pipelines.health.freshness import in_words
 
     champion, judged = health.champion, health.judged
     return State(
@@ -70,6 +71,16 @@ def _state(health: Health) -> State:
         trained_on=champion.trained_on if champion else None,
         release=health.release.in_words if health.release else None,
         newest={table.name: table.partition for table in health.tables},
+        sources=[
+            SourceState(
+                source=source.name,
+                newest=source.newest,
+                columns=source.columns,
+                arrived=source.arrived,
+                behind=in_words(source, health) if source.is_behind else None,
+            )
+            for source in health.sources
+        ],
         missed=health.missed,
         verdict=judged.verdict if judged else None,
         reason=judged.reason if judged else None,
@@ -82,6 +93,7 @@ def _show(problem: Problem, health: Health) -> None:
     from rich.table import Table
 
     from pipelines import deliveries
+    from pipelines.health.freshness import in_words, reaches
     from pipelines.html.wording import figure
 
     name, champion, judged = problem.name, health.champion, health.judged
@@ -97,6 +109,9 @@ def _show(problem: Problem, health: Health) -> None:
     for fresh in health.tables:
         newest = escape(deliveries.shown(problem, fresh.partition)) if fresh.partition else "none yet"
         table.add_row(f"newest {fresh.name}", newest)
+    for source in health.sources:
+        words = f"behind: {in_words(source, health)}" if source.is_behind else reaches(source)
+        table.add_row(f"source {escape(source.name)}", escape(words))
     if health.missed:
         table.add_row("missed", escape(health.missed))
     table.add_row("last verdict", escape(f"{judged.verdict}: {judged.reason}") if judged else "none yet")

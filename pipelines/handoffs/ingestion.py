@@ -21,6 +21,36 @@ class Delivery(NamedTuple):
     """When it was first seen; None where nothing remembers it."""
 
 
+def most_readings(every: str) -> int:
+    """Of how many partitions it is known how far a source reached: of hours, a week and the night after it.
+
+    >>> most_readings("hour"), most_readings("day")
+    (192, 26)
+    """
+    return 8 * 24 if every == "hour" else 26
+
+
+class Reading(NamedTuple):
+    """How far a source's rows reached when a partition ended."""
+
+    partition: str
+    until: datetime
+    """That end; of a delivery, when it was taken in."""
+    newest: datetime | None
+    """Of the times before it that rows carry; None: none was read."""
+
+
+class Reach(NamedTuple):
+    """How far the rows of a source reach, as far as what was read of it says."""
+
+    columns: str | None
+    """By which; None: it has no columns of times, or files whose footers do not say."""
+    readings: list[Reading] = []  # noqa: RUF012 - a NamedTuple's default, never changed
+    """The oldest first."""
+    arrived: datetime | None = None
+    """When the newest of its files was written, or of its messages was sent; None: nobody can say."""
+
+
 class Extracted(HandOff):
     """Rows of the partitions `first` to `last`, staged as they came, counted twice."""
 
@@ -38,6 +68,8 @@ class Extracted(HandOff):
     """All of these rows, counted a second time."""
     sources: dict[str, dict[str, int]]
     """Of each source: `rows`, and `rejected`."""
+    reach: dict[str, Reach] = Field({})
+    """Of each source."""
     deliveries: dict[str, str] = Field({})
     """What each partition is called that is a delivery."""
     changed: list[Delivery] = Field([])
@@ -101,6 +133,8 @@ class Published(HandOff):
     events_version: int
     deliveries: dict[str, str] = Field({})
     """What each partition is called that is a delivery."""
+    reach: dict[str, Reach] = Field({})
+    """Of each source."""
     summary: str = Field(validation_alias=AliasChoices("summary", "line"))
     """All of it in a line; it was handed on as `line` before."""
     verdict: str | None = None

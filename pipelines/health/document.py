@@ -103,6 +103,50 @@ class Fresh(Kept):
     """End of its newest partition; None of deliveries, which are no time."""
 
 
+class KeptReading(Kept):
+    """How far a source's rows reached when a partition ended."""
+
+    partition: str
+    until: datetime
+    newest: datetime | None
+
+
+class SourceReach(Kept):
+    """What ingests have read of a source: it is told by no table, and kept here alone."""
+
+    name: str
+    columns: str | None
+    """By which columns of times; None: it has none."""
+    readings: tuple[KeptReading, ...]
+    """The oldest first: of partitions over which it stood still, the newest."""
+    arrived: datetime | None = None
+    """When the newest file was written, or message sent."""
+
+
+class SourceFresh(Kept):
+    """How fresh a source is."""
+
+    name: str
+    columns: str | None
+    """By which columns of times; None: it has none."""
+    newest: datetime | None
+    """Of the times that its rows carry, but for those after `until`."""
+    arrived: datetime | None
+    partition: str | None
+    """Of the newest reading."""
+    until: datetime | None
+    """That partition's end."""
+    allowed_s: float | None
+    """Seconds that it may lag by; None: its pace is not known."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it lags by more than is usual for it."""
+        if self.newest is None or self.until is None or self.allowed_s is None:
+            return False
+        return (self.until - self.newest).total_seconds() > self.allowed_s
+
+
 class Cost(Kept):
     """What a partition costs, from its ingest to its page, on average of the newest."""
 
@@ -153,6 +197,8 @@ class Health(Kept):
     gate_failures: int = 0
     """Trainings in a row, the newest, whose model did not pass."""
     tables: tuple[Fresh, ...]
+    sources: tuple[SourceFresh, ...] = ()
+    """Those that an ingest has read."""
     lies_in_past: bool
     """Whether no more data comes."""
     next_due: datetime | None
@@ -192,6 +238,7 @@ class History(Kept):
     """Oldest first."""
     is_whole: bool = True
     """False: older turns were left out."""
+    sources: tuple[SourceReach, ...] = ()
     watched: tuple[Watched, ...] = ()
     """Oldest first; of a partition that was looked at again the newest look is last."""
 

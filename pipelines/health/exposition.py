@@ -16,6 +16,9 @@ FAMILIES = {
     "evergreen_store_up": "Whether the object store answered; 0: all else is of an earlier look",
     "evergreen_health_derived_timestamp_seconds": "When it was looked up how the problem stands",
     "evergreen_table_end_timestamp_seconds": "End of the newest partition of a table; deliveries have none",
+    "evergreen_source_newest_timestamp_seconds": "Newest time of a source's rows, as of the newest partition read",
+    "evergreen_source_arrived_timestamp_seconds": "When a source's newest file was written, or message sent",
+    "evergreen_source_behind": "Whether a source lags by more than is usual for it, where that is known",
     "evergreen_next_partition_due_timestamp_seconds": "When the next partition is to be ingested",
     "evergreen_partitions_missed": "Whether partitions were not ingested though their time has come, or not scored",
     "evergreen_metric_realised": "The headline metric of the newest labelled partition",
@@ -82,6 +85,13 @@ def _of_health(health: Health) -> Iterator[Sample]:
     for table in health.tables:
         if table.until:
             yield sample("table_end_timestamp_seconds", table.until.timestamp(), table=table.name)
+    for source in health.sources:
+        if source.newest:
+            yield sample("source_newest_timestamp_seconds", source.newest.timestamp(), source=source.name)
+        if source.arrived:
+            yield sample("source_arrived_timestamp_seconds", source.arrived.timestamp(), source=source.name)
+        if source.allowed_s is not None:
+            yield sample("source_behind", source.is_behind, source=source.name)
     if health.next_due and not health.lies_in_past:
         yield sample("next_partition_due_timestamp_seconds", health.next_due.timestamp())
     yield sample("partitions_missed", bool(health.missed))

@@ -1,4 +1,4 @@
-"""How a problem came to stand as it does: the ledger, told short."""
+"""How a problem came to stand as it does: the ledger, told short, and how far its sources reached."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from math import isfinite
 from typing import Any
 
 from pipelines import ledger
+from pipelines.handoffs.ingestion import Reach
 from pipelines.health.document import FORMAT, History, Turn, Watched
+from pipelines.health.freshness import with_reach
 from pipelines.monitoring.detect.detection import Drift, LabelledPartition
 from pipelines.problem import Problem
 from pipelines.profiles.profile import SCORE
@@ -18,10 +20,13 @@ MOST_WATCHED = 1_000
 DIGITS = 4
 
 
-def history_of(problem: Problem, before: History | None = None) -> History:
-    """The newest decisions of the ledger, and what monitoring measured.
+def history_of(problem: Problem, before: History | None = None, reach: Mapping[str, Reach] | None = None) -> History:
+    """The newest decisions of the ledger, what monitoring measured, and how far sources reached.
 
-    `before`: what this gave earlier. Decisions never change, so the evidence of those that it has is not read again.
+    Args:
+        before: what this gave earlier. Decisions never change, so the evidence of those that it has is not read again.
+            What it has of sources no table tells.
+        reach: what an ingest has read of its sources.
     """
     metric = headline(problem)
     is_same = before is not None and (before.format, before.metric) == (FORMAT, metric)
@@ -41,6 +46,7 @@ def history_of(problem: Problem, before: History | None = None) -> History:
         metric=metric,
         turns=tuple(turns[row["decision"]] for row in kept),
         is_whole=len(kept) == len(rows),
+        sources=with_reach(problem, before.sources if before else (), reach or {}),
         watched=tuple(watched[row["decision"]] for row in looks),
     )
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from pipelines.health.document import Champion, Fresh, Health, Point
 from pipelines.health.drawn import sparkline
+from pipelines.health.freshness import reaches
 from pipelines.health.links import Links
 from pipelines.health.rows import Row, ago, beyond_gate, gate, newest_realised, summed_up
 from pipelines.health.script import SCRIPT, Script
@@ -48,10 +49,17 @@ class VerdictCell(NamedTuple):
     page: str
 
 
+class SourceCell(NamedTuple):
+    name: str
+    reaches: str
+    is_behind: bool
+
+
 class DataCell(NamedTuple):
-    """`tables`: how far each reaches, in words."""
+    """`tables`, `sources`: how far each reaches, in words."""
 
     tables: list[str]
+    sources: list[SourceCell]
     quarantined: str
 
 
@@ -193,7 +201,8 @@ def data_cell(health: Health, now: datetime) -> DataCell:
         quarantined.append(f"{health.quarantined_rows:,} row{'s' * (health.quarantined_rows != 1)}")
     if health.held:
         quarantined.append(f"{len(health.held):,} partition{'s' * (len(health.held) != 1)}")
-    return DataCell(tables, " and ".join(quarantined))
+    sources = [SourceCell(source.name, reaches(source), source.is_behind) for source in health.sources]
+    return DataCell(tables, sources, " and ".join(quarantined))
 
 
 def _reach(table: Fresh, health: Health, now: datetime) -> str:

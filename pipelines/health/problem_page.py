@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import urlencode
 
 from markupsafe import Markup
 
 from pipelines.artifacts import LEDGER_KINDS
-from pipelines.health.document import Health, History, Point, Turn
+from pipelines.health.document import Health, History, Point, SourceFresh, Turn
 from pipelines.health.drawn import SHIFT, Mark, MarkKind, heat_map, timeline
+from pipelines.health.freshness import lasting
+from pipelines.health.freshness import shown as shown_time
 from pipelines.health.links import DAG_OF, Links
 from pipelines.health.overview import (
     ChampionCell,
@@ -98,6 +100,19 @@ class LedgerPart(NamedTuple):
     is_whole: bool
 
 
+class SourceLine(NamedTuple):
+    """A source, in words."""
+
+    name: str
+    newest: str
+    columns: str
+    arrived: str
+    lag: str
+    """At the end of the newest partition that was read."""
+    allowed: str
+    is_behind: bool
+
+
 class FactsPart(NamedTuple):
     """As on the overview."""
 
@@ -132,6 +147,7 @@ class ProblemPage:
     facts: FactsPart | None
     window: int
     windows: list[WindowLink]
+    sources: list[SourceLine]
     versions: VersionsPart | None
     drift: DriftPart | None
     ledger: LedgerPart | None
@@ -190,6 +206,7 @@ def page(
         facts=_facts(health, links, now) if health else None,
         window=window,
         windows=[WindowLink(f"{each}", f"?window={each}", each == window) for each in WINDOWS],
+        sources=[_source(source) for source in health.sources] if health else [],
         versions=_versions(health, history, window, links, run_ids) if health and history else None,
         drift=_drift(history, window) if history else None,
         ledger=_ledger(history, chosen, window, links, run_ids) if history else None,
@@ -207,6 +224,18 @@ def _facts(health: Health, links: Links, now: datetime) -> FactsPart:
         verdict=verdict_cell(health, links),
         data=data_cell(health, now),
         cost=f"{health.cost.per_partition:,.4g} {health.cost.unit}" if health.cost else "",
+    )
+
+
+def _source(source: SourceFresh) -> SourceLine:
+    return SourceLine(
+        name=source.name,
+        newest=shown_time(source.newest) if source.newest else "no row yet" if source.columns else "no times",
+        columns=source.columns or "",
+        arrived=shown_time(source.arrived) if source.arrived else "",
+        lag=lasting(source.until - source.newest) if source.until and source.newest else "",
+        allowed="" if source.allowed_s is None else f"up to {lasting(timedelta(seconds=source.allowed_s))}",
+        is_behind=source.is_behind,
     )
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pipelines.config import Action
 from pipelines.health.document import Health, Point
+from pipelines.health.freshness import in_words
 from pipelines.health.in_flight import InFlight, Run
 from pipelines.health.links import Links
 from pipelines.html.wording import cut, figure
@@ -121,6 +122,8 @@ def _looks(name: str, health: Health | None, in_flight: InFlight, links: Links, 
         failed = health.failed_gate
         href = links.page(name, f"evaluations/{failed.training}.html")
         yield Note(f"Gate failed at {failed.partition}: {cut(failed.reason, REASON_CHARACTERS)}", href)
+    for source in filter(lambda source: source.is_behind, health.sources):
+        yield Note(f"Source {in_words(source, health)}", f"{links.problem(name)}#at-sources")
     if health.next_due and not health.lies_in_past and health.next_due + GRACE < now:
         yield Note(f"The next partition was due {ago(health.next_due, now)}")
 

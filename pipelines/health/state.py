@@ -1,4 +1,4 @@
-"""How a problem stands, from its ledger and its tables."""
+"""How a problem stands, from its ledger, its tables, and what ingests have read of its sources."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from pipelines.health.document import (
     Release,
     Turn,
 )
+from pipelines.health.freshness import freshness
 from pipelines.health.history import history_of
 from pipelines.health.used import cost_of, stages_of, tries_since
 from pipelines.metrics.metrics import METRICS
@@ -73,6 +74,7 @@ def health_of(problem: Problem, now: datetime | None = None, history: History | 
         failed_gate=_failed_gate(gates),
         gate_failures=len(list(takewhile(lambda turn: turn.verdict == "failed", reversed(gates)))),
         tables=tuple(_fresh(problem, name, key) for name, key in reach.items()),
+        sources=freshness(problem, history.sources),
         lies_in_past=problem.partitions.is_past(now),
         next_due=_next_due(problem, reach["events"]),
         missed=_missed(problem, now, events),

@@ -12,7 +12,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import NothingToDo
+from pipelines.errors import DataError, NothingToDo
 from pipelines.handoffs.base import call
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def stage(name: str) -> Callable[..., Any]:
     function = partial(_called, function_of(name))
     if name in LAST_TO_CHANGE:
         return kept_up(function)
+    if name == "ingest.validate":
+        return kept_where_refused(function)
     return kept_where_people_are_asked(function) if name == "release.assess" else function
 
 
@@ -65,6 +67,7 @@ def kept_up(function: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def run(problem_name: str, *args: Any, **kwargs: Any) -> Any:
+        from pipelines.handoffs.ingestion import Published
         from pipelines.health import kept
 
         try:
@@ -72,8 +75,27 @@ def kept_up(function: Callable[..., Any]) -> Callable[..., Any]:
         except NothingToDo:
             kept.try_to_keep(problem_name)
             raise
-        kept.try_to_keep(problem_name)
+        kept.try_to_keep(problem_name, result.reach if isinstance(result, Published) else None)
         return result
+
+    return run
+
+
+def kept_where_refused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, which takes `Extracted`; how far the sources reached is written down where nothing is published.
+
+    A source that has stopped is why partitions are empty or thin, and no later stage would tell of it.
+    """
+
+    def run(problem_name: str, extracted: Any) -> Any:
+        from pipelines.handoffs.ingestion import Extracted
+        from pipelines.health import kept
+
+        try:
+            return function(problem_name, extracted)
+        except DataError:
+            kept.try_to_keep(problem_name, Extracted.model_validate(extracted).reach)
+            raise
 
     return run
 

@@ -13,7 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.health import filled
-from pipelines.health.document import Champion, Cost, FailedGate, Fresh, Health, Held, Point, Release, StageUse, Turn
+from pipelines.health.document import (
+    Champion,
+    Cost,
+    FailedGate,
+    Fresh,
+    Health,
+    Held,
+    Point,
+    Release,
+    SourceFresh,
+    StageUse,
+    Turn,
+)
 from pipelines.health.exposition import FAMILIES, Sample, _family, exposition
 from pipelines.health.in_flight import InFlight, Question, Run
 from pipelines.health.state import health_of
@@ -100,6 +112,7 @@ def whole(problem: str, word: str) -> Health:
         failed_gate=FailedGate(partition="p", reason=word, decided=NOW, training="t"),
         gate_failures=2,
         tables=(Fresh(name="events", partition="p", until=NOW), Fresh(name="labels", partition=None, until=None)),
+        sources=(SourceFresh(name=word, columns="at", newest=NOW, arrived=NOW, partition="p", until=NOW, allowed_s=0),),
         lies_in_past=False,
         next_due=NOW,
         missed=word,

@@ -185,7 +185,7 @@ def test_who_looked_before_a_decision_and_writes_after_it_looks_again(
 def written_down(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the problems whose standing was written down."""
     names: list[str] = []
-    monkeypatch.setattr(kept, "try_to_keep", names.append)
+    monkeypatch.setattr(kept, "try_to_keep", lambda name, *_: names.append(name))
     return names
 
 

@@ -18,6 +18,9 @@ PLAYED = Path(__file__).with_name("alerts_promtool.yaml")
 # What a family is told by, beside the problem.
 LABELS = {
     "evergreen_table_end_timestamp_seconds": {"table"},
+    "evergreen_source_newest_timestamp_seconds": {"source"},
+    "evergreen_source_arrived_timestamp_seconds": {"source"},
+    "evergreen_source_behind": {"source"},
     "evergreen_metric_realised": {"metric"},
     "evergreen_metric_gate": {"metric"},
     "evergreen_metric_beyond_gate": {"metric"},

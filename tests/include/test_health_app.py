@@ -19,6 +19,7 @@ from airflow.models.dagbundle import DagBundleModel
 from airflow.models.dagrun import DagRun
 from airflow.models.hitl import HITLDetail
 from airflow.models.taskinstance import TaskInstance
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, insert
 from sqlalchemy.orm import Session
@@ -30,11 +31,13 @@ from include.evidence_app import app
 from include.in_flight import dags_of_problems, in_flight, run_ids
 from pipelines import ledger, store
 from pipelines.errors import ServiceUnavailable
+from pipelines.handoffs.ingestion import Reach, Reading
 from pipelines.health import shelf
 from pipelines.health.in_flight import Run
 from pipelines.health.kept import keep
 from pipelines.health.problem_page import RunKey
 from pipelines.health.script import SCRIPT
+from pipelines.problem import parse_problem
 from tests.conftest import ToyProblem
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -136,6 +139,25 @@ def test_a_user_sees_the_problems_whose_dags_they_may_read(
         == (absent.status_code, absent.json())
         == (404, {"detail": "there is no such problem"})
     )
+
+
+def test_nothing_of_a_problem_is_told_to_who_may_not_read_one_of_its_dags(
+    client: TestClient, toy: ToyProblem, tmp_path: Path
+) -> None:
+    """However much is kept of it, and by whichever route; metrics have a token of their own."""
+    problem = parse_problem(toy().model_dump(mode="json"), tmp_path / "teapot")
+    filled(problem, 3)
+    read = {"kettles": Reach("at", [Reading("2024-01-03", NOW, NOW)], arrived=NOW)}
+    assert keep(problem, read).sources, "what nobody is to see"
+    own = [route for route in health_app.router.routes if isinstance(route, APIRoute)]
+    paths = {f"/{route.path.strip('/')}".replace("{problem}", "teapot") for route in own}
+    files = {f"/pages/{path}" for path in ("_health/teapot/health.json", "teapot/health.json", "teapot/history.json")}
+    assert paths == {"/health", "/health/teapot", "/comparison/teapot"}
+    for path in paths | files | {f"{path}?window=104&kind=gate" for path in paths} | {"/metrics"}:
+        answer = client.get(path, follow_redirects=False)
+        assert answer.status_code == (200 if path.startswith("/health") and "teapot" not in path else 404), path
+        said = answer.text.replace("no page of Evergreen lies at teapot", "")
+        assert [word for word in ("teapot", "kettles", "version 1", "AUC") if word in said] == [], path
 
 
 def test_the_pages_run_the_one_script_and_send_forms_to_themselves(client: TestClient) -> None:

@@ -8,10 +8,11 @@ they lie. Messages of a topic are landed in the problem's store first. Nothing i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -20,8 +21,8 @@ from pipelines import sql
 from pipelines.config import Source
 from pipelines.deliveries import Offered, require
 from pipelines.errors import DataError
-from pipelines.handoffs.ingestion import Delivery
-from pipelines.ingest.sources import delivered
+from pipelines.handoffs.ingestion import Delivery, Reach
+from pipelines.ingest.sources import delivered, reach
 from pipelines.ingest.sources.avro import open_avro
 from pipelines.ingest.sources.columnar import lengths
 from pipelines.ingest.sources.delimited import read_csv
@@ -30,6 +31,7 @@ from pipelines.ingest.sources.jsonlines import read_jsonl
 from pipelines.ingest.sources.limits import READ_MEMORY_MB
 from pipelines.ingest.sources.parquet import check_pages, open_delta, open_parquet
 from pipelines.ingest.sources.postgres import open_postgres
+from pipelines.ingest.sources.reach import Mark
 from pipelines.ingest.sources.sqlite import read_sqlite
 from pipelines.ingest.sources.topic import read_topic
 from pipelines.ingest.sources.typed import FAULTS, ROW, TYPES, Kind, Texts, infer, land
@@ -51,10 +53,13 @@ class Count:
 
 @dataclass
 class Opened:
-    """Sources as a run sees them: `database` has a view for each, by name; `counts` tells their rows."""
+    """Sources as a run sees them: `database` has a view for each, by name; `counts` tells their rows, `reach` how far
+    those reach at the moments `asked`."""
 
     database: duckdb.DuckDBPyConnection
+    asked: Sequence[Mark] = ()
     counts: dict[str, Count] = field(default_factory=dict)
+    reach: dict[str, Reach] = field(default_factory=dict)
     landed: dict[str, str] = field(default_factory=dict)  # SQL of what has landed, rejected rows too, by source
     scanned: list[File] = field(default_factory=list)  # Parquet that is read in place
     row_bytes: int = 1  # of the texts and lists in a row of all sources, at most
@@ -78,9 +83,15 @@ class Opened:
 
 @contextmanager
 def opened(
-    problem: Problem, first: str, last: str, deliveries: Mapping[str, Delivery] | None = None
+    problem: Problem,
+    first: str,
+    last: str,
+    deliveries: Mapping[str, Delivery] | None = None,
+    asked: Sequence[Mark] = (),
 ) -> Iterator[Opened]:
     """The problem's sources, for the partitions `first` to `last`; of a problem of deliveries, all that have come.
+
+    asked: moments of which it is told how far the sources reach, the oldest first.
 
     Of a source with a time column only the rows are read whose time lies there, or further back by its lookback and
     the labels' delay, or is missing. A time without a zone is one of the problem's time zone, which is the database's
@@ -98,7 +109,7 @@ def opened(
         temporary_folder() as folder,
         _database(zone) as database,
     ):
-        sources = Opened(database)
+        sources = Opened(database, asked)
         with _blaming_files(sources):
             for name, source in problem.sources.items():
                 rows = window(problem, name, source, first, last)
@@ -184,7 +195,7 @@ def _open_deliveries(
             _open(problem, name, source, rows, folder, sources, head=False)
             delivered.create_view(database, problem, [_aside(database, problem, key)])
         case "files":
-            there, parts, counts, landed = delivered.files(problem), [], [], []
+            there, parts, counts, reaches, landed = delivered.files(problem), [], [], [], []
             for key in keys:
                 file = there[delivered.still_there(problem, deliveries[key], [*there])]
                 one_file = source.model_copy(update={"path": file.name, "format": source.kind})
@@ -192,10 +203,12 @@ def _open_deliveries(
                 _open(problem, name, one_file, rows, folder / key, sources, head=False)
                 parts.append(_aside(database, problem, key))
                 counts.append(sources.counts.pop(name))
+                reaches.append(sources.reach.pop(name))
                 if relation := sources.landed.pop(name, None):
                     landed.append(f"SELECT {ROW}, {FAULTS} FROM {relation}")
             delivered.create_view(database, problem, parts)
             sources.counts[name] = Count(sum(count.rows for count in counts), sum(count.rejected for count in counts))
+            sources.reach[name] = reach.together(reaches)
             if landed:
                 sources.landed[name] = f"({' UNION ALL '.join(landed)})"
 
@@ -256,24 +269,27 @@ def _make_view(
     database, path = sources.database, folder / f"{name}.parquet"
     texts: Texts | None = None
     count: int | None = None
+    files: list[File] = []
+    footers: Sequence[Any] = ()
+    if source.kind in ("csv", "jsonl", "parquet", "avro"):
+        files = files_of(problem, name, source)
+    came = None if source.package else reach.arrived(files)
     match source.kind:
         case "csv":
-            files = files_of(problem, name, source)
             texts = read_csv(problem, name, source, files, str(path), head=head)
         case "jsonl":
-            texts = read_jsonl(database, name, source, files_of(problem, name, source), str(path), head=head)
+            texts = read_jsonl(database, name, source, files, str(path), head=head)
         case "parquet":
-            files = files_of(problem, name, source)
             sources.scanned += files
-            count, row_bytes = open_parquet(database, name, source, files, rows, folder, head=head)
+            count, row_bytes, footers = open_parquet(database, name, source, files, rows, folder, head=head)
             sources.row_bytes += row_bytes
         case "delta":
-            count, files = open_delta(database, problem, name, source, rows, head=head)
+            count, files, footers = open_delta(database, problem, name, source, rows, head=head)
             sources.scanned += files
         case "avro":
-            open_avro(database, name, source, files_of(problem, name, source), rows, folder, head=head)
+            open_avro(database, name, source, files, rows, folder, head=head)
         case "topic":
-            texts = read_topic(database, problem, name, source, rows, str(path), head=head)
+            texts, came = read_topic(database, problem, name, source, rows, str(path), head=head)
         case _ if expand(source.database or "", place(problem, name)).startswith("sqlite:"):
             texts = read_sqlite(problem, name, source, rows, str(path), head=head)
         case _:
@@ -281,7 +297,12 @@ def _make_view(
     if texts is not None:
         sources.landed[name] = _land(database, name, source, texts, rows, path)
     if not head:
+        if count is None:
+            count, told = reach.read(database, name, source, rows.zone, sources.asked)
+        else:
+            told = reach.from_footers(source, footers, rows.zone, sources.asked)
         sources.counts[name] = _count(sources, name, count)
+        sources.reach[name] = told._replace(arrived=came)
 
 
 def _land(
@@ -300,12 +321,11 @@ def _land(
     return landed
 
 
-def _count(sources: Opened, name: str, known: int | None) -> Count:
+def _count(sources: Opened, name: str, served: int) -> Count:
     rejected = 0
     if name in sources.landed:
         counted = f"SELECT count(*) FROM {sources.landed[name]} WHERE len({FAULTS}) > 0"
         rejected = _number(sources.database, counted)
-    served = known if known is not None else _number(sources.database, f"SELECT count(*) FROM {sql.quote(name)}")
     return Count(served + rejected, rejected)
 
 

@@ -60,9 +60,9 @@ def open_parquet(
     folder: Path,
     *,
     head: bool,
-) -> tuple[int | None, int]:
-    """A view of Parquet files; gives their rows, where that is known without a look at the time column, and how many
-    bytes of texts and lists a row has at most, where they lie on this machine.
+) -> tuple[int | None, int, list[Any]]:
+    """A view of Parquet files; gives their rows, where that is known without a look at the time column, how many
+    bytes of texts and lists a row has at most, where they lie on this machine, and the files' footers.
 
     Files on this machine whose rows are long, or that are cut into thousands of small groups, land in `folder`, as many
     rows at a time as a query holds well.
@@ -73,12 +73,13 @@ def open_parquet(
     """
     from pyarrow.fs import LocalFileSystem
 
-    parts, rows, is_cut_up = [], 0, False
+    parts, footers, rows, is_cut_up = [], [], 0, False
     for file in files:
         part, metadata = _footer(file)
         _check_lists(metadata, set(source.columns), file)
         check_count(part.schema.names, source, file.name)
         parts.append(part)
+        footers.append(metadata)
         rows += metadata.num_rows
         is_cut_up |= MANY_GROUPS < metadata.num_row_groups > metadata.num_rows // SMALL_GROUP_ROWS
     check_parts(name, source, parts)
@@ -105,7 +106,7 @@ def open_parquet(
                 for index, (file, part) in enumerate(zip(files, parts, strict=True))
             ]
             create_view(database, name, source, relations, window)
-    return None if window.column else rows, row_bytes
+    return None if window.column else rows, row_bytes, footers
 
 
 def _within(database: duckdb.DuckDBPyConnection, relation: str, window: Window) -> str:
@@ -271,8 +272,9 @@ def _parquet(name: str) -> Iterator[None]:
 
 def open_delta(
     database: duckdb.DuckDBPyConnection, problem: Problem, name: str, source: Source, window: Window, *, head: bool
-) -> tuple[int | None, list[File]]:
-    """A view of the newest version of a Delta table; gives its rows (None: to be counted) and its files.
+) -> tuple[int | None, list[File], list[Any]]:
+    """A view of the newest version of a Delta table; gives its rows (None: to be counted), its files and the footers of
+    those that were opened.
 
     Raises:
         DataError: there is no table, or one that needs what this reader does not know, or a file is corrupt.
@@ -296,15 +298,17 @@ def open_delta(
     database.register(label, unlocked(ds.FileSystemDataset(fragments, dataset.schema, parquet, dataset.filesystem)))
     create_view(database, name, source, [quote(label)], window)
     files = [File(dataset.filesystem, fragment.path, f"{uri}/{fragment.path}", -1) for fragment in fragments]
+    footers = []
     if not head and (window.column is None or not uri.startswith("s3://")):  # far files that are skipped stay unopened
         for fragment, file in zip(fragments, files, strict=True):
             with _parquet(file.name):
+                footers.append(fragment.metadata)
                 _check_expansion(fragment.metadata, file)
                 _check_lists(fragment.metadata, set(source.columns), file)
                 if not uri.startswith("s3://"):  # where each page would be a request
                     _check_page_headers(fragment.metadata, file)
     with _delta(uri):
-        return (None if window.column else dataset.count_rows()), files
+        return (None if window.column else dataset.count_rows()), files, footers
 
 
 def delta_uri(problem: Problem, name: str, source: Source) -> str:

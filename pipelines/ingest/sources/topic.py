@@ -268,8 +268,9 @@ def read_topic(
     path: str,
     *,
     head: bool,
-) -> Texts:
-    """Write the messages that may lie in a window into a Parquet file, and say how columns are read from them.
+) -> tuple[Texts, datetime | None]:
+    """Write the messages that may lie in a window into a Parquet file; say how columns are read from them, and when the
+    newest was sent.
 
     They are those that have landed; where none has yet, the first of the topic; with `head` none, but the brokers are
     asked for the topic. Messages without a payload (tombstones) are left out, and of messages with the same key and
@@ -280,9 +281,12 @@ def read_topic(
         what `land_topics` would raise.
     """
     where = f"topic {source.topic} ({place(problem, name)})"
+    sent: list[datetime] = []
     with closing(Landing(path, LINES)) as writer:
         for rows in _messages(problem, name, source, window, head=head):
             writer.write(_as_lines(rows))
+            newest = pc.max(rows["message_time"]).as_py()
+            sent += [newest] if newest is not None else []
     repeats = f"evergreen: repeats of {name}"
     _note_repeats(database, repeats, path)
     lines = Lines(
@@ -303,7 +307,7 @@ def read_topic(
     own = {column: kind for column, kind in source.columns.items() if column not in MESSAGE_COLUMNS}
     check_columns(name, source, own, keys, where, may_lack=True)
     check_names([*source.columns], where)
-    return lines.texts(list(source.columns), is_typed=False)
+    return lines.texts(list(source.columns), is_typed=False), max(sent, default=None)
 
 
 def _messages(problem: Problem, name: str, source: Source, window: Window, *, head: bool) -> Iterator[pa.Table]:

@@ -39,6 +39,7 @@ def extract(
     """
     from pipelines.ingest.quarantine import from_sources
     from pipelines.ingest.sources import opened
+    from pipelines.ingest.sources.reach import marks
     from pipelines.ingest.sources.topic import land_topics
     from pipelines.stages.ingest import arrivals
 
@@ -58,7 +59,8 @@ def extract(
     rows = {"events": 0, "labels": 0}
     arrived = {}
     come = look.deliveries if look else None
-    with opened(problem, *arrivals.span_read(problem, keys, back), come) as sources:
+    asked = marks(problem, keys, now)
+    with opened(problem, *arrivals.span_read(problem, keys, back), come, asked) as sources:
         for query in problem.queries:
             batches = extract_rows(problem, query, sources.database, first, last, sources.batch_rows)
             rows[query] = store.stage(f"{staging}/{query}", batches, extracted_schema(problem, query))
@@ -80,6 +82,7 @@ def extract(
         outside_of={query: of_query.outside._asdict() for query, of_query in arrived.items()},
         read=sum(of_query.read for of_query in arrived.values()) + rejected,
         sources=counts,
+        reach=sources.reach,
         deliveries={key: look.deliveries[key].name for key in keys} if look else {},
         changed=[delivery for key, delivery in look.changed.items() if key in keys] if look else [],
         notices=_notices(problem, look, keys) if look else [],

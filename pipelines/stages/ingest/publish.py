@@ -128,6 +128,7 @@ def publish(problem_name: str, validated: Validated, restate: bool = False) -> P
         **changed,
         events_version=version,
         deliveries=validated.deliveries,
+        reach=validated.reach,
         summary=", ".join([f"{counts['events']:,} events published{_of(validated)}", *validated.beside]),
         verdict=verdict,
         reason=reason,
