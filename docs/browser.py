@@ -193,6 +193,11 @@ class Tab:
         ]
 
 
+def installed() -> str | None:
+    """The browser that there is."""
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+
+
 @contextmanager
 def browser() -> Iterator[Browser]:
     """Headless Chromium with a profile of its own; the variable CHROMIUM names another than the first that is found.
@@ -200,7 +205,7 @@ def browser() -> Iterator[Browser]:
     Raises:
         BrowserError: there is none, or it does not start.
     """
-    program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    program = installed()
     if program is None:
         raise BrowserError("there is no Chromium: on Debian `apt-get install chromium`, or set CHROMIUM")
     with TemporaryDirectory(ignore_cleanup_errors=True) as profile:

@@ -132,16 +132,21 @@ def _small(picture: bytes) -> bytes:
 
 
 def _faults(tab: Tab, page: Page, axe: str) -> Iterator[str]:
-    yield from (f"console: {error}" for error in dict.fromkeys(tab.errors))
-    if others := tab.hosts - {urlsplit(page.address).netloc}:
-        yield f"asked other hosts: {', '.join(sorted(others))}"
+    yield from faults_of(tab, page)
     faults = tab.faults(axe)
     if page.is_ours:
         yield from (f"axe-core: {fault}" for fault in faults)
-        if tab.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            yield "the whole page scrolls sideways"
     elif faults:
         print(f"  {len(faults)} faults of a UI that is not ours, by axe-core: {', '.join(_rules(faults))}")
+
+
+def faults_of(tab: Tab, page: Page) -> Iterator[str]:
+    """What is wrong with a page that is open, without axe-core's word, a line each."""
+    yield from (f"console: {error}" for error in dict.fromkeys(tab.errors))
+    if others := tab.hosts - {urlsplit(page.address).netloc}:
+        yield f"asked other hosts: {', '.join(sorted(others))}"
+    if page.is_ours and tab.evaluate("document.documentElement.scrollWidth > innerWidth"):
+        yield "the whole page scrolls sideways"
 
 
 def _rules(faults: Sequence[str]) -> list[str]:

@@ -93,7 +93,7 @@ def _show(problem: Problem, health: Health) -> None:
     from rich.table import Table
 
     from pipelines import deliveries
-    from pipelines.health.freshness import in_words, reaches
+    from pipelines.health.freshness import in_words, reaches, shown
     from pipelines.html.wording import figure
 
     name, champion, judged = problem.name, health.champion, health.judged
@@ -111,6 +111,8 @@ def _show(problem: Problem, health: Health) -> None:
         table.add_row(f"newest {fresh.name}", newest)
     for source in health.sources:
         words = f"behind: {in_words(source, health)}" if source.is_behind else reaches(source)
+        if source.arrived:
+            words += f" (file or message of {shown(source.arrived)})"
         table.add_row(f"source {escape(source.name)}", escape(words))
     if health.missed:
         table.add_row("missed", escape(health.missed))

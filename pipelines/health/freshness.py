@@ -112,8 +112,7 @@ def reaches(source: SourceFresh) -> str:
     """How far a source reaches, in words."""
     if source.newest is not None:
         return shown(source.newest)
-    words = "has no times" if source.columns is None else "no row yet"
-    return words if source.arrived is None else f"{words}, came {shown(source.arrived)}"
+    return "no times" if source.columns is None else "no row yet"
 
 
 def shown(moment: datetime) -> str:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from pipelines.artifacts import LEDGER_KINDS
 from pipelines.health.document import Health, History, Point, SourceFresh, Turn
 from pipelines.health.drawn import SHIFT, Mark, MarkKind, heat_map, timeline
-from pipelines.health.freshness import lasting
+from pipelines.health.freshness import lasting, reaches
 from pipelines.health.freshness import shown as shown_time
 from pipelines.health.links import DAG_OF, Links
 from pipelines.health.overview import (
@@ -230,7 +230,7 @@ def _facts(health: Health, links: Links, now: datetime) -> FactsPart:
 def _source(source: SourceFresh) -> SourceLine:
     return SourceLine(
         name=source.name,
-        newest=shown_time(source.newest) if source.newest else "no row yet" if source.columns else "no times",
+        newest=reaches(source),
         columns=source.columns or "",
         arrived=shown_time(source.arrived) if source.arrived else "",
         lag=lasting(source.until - source.newest) if source.until and source.newest else "",

@@ -52,8 +52,8 @@ def test_errors_other_hosts_and_faults_of_ours_are_told(capsys: pytest.CaptureFi
         "console: Uncaught",
         "console: 404 http://x/y",
         "asked other hosts: fonts.example",
-        "axe-core: label: has a label (1, such as <input>)",
         "the whole page scrolls sideways",
+        "axe-core: label: has a label (1, such as <input>)",
     ]
     assert faults(tab(is_wide=True, violations=[serious]), is_ours=False) == [], "nobody here can mend it"
     assert "1 faults of a UI that is not ours, by axe-core: label" in capsys.readouterr().out

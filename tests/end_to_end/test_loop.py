@@ -22,6 +22,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from deltalake import DeltaTable
 
+from docs.browser import browser, installed
+from docs.screenshots import HAS_TEXT, Page, faults_of
 from pipelines import store, summary, tracking
 from pipelines.cli import replay
 from pipelines.cli.airflow_client import FINISHED, AirflowClient, Run, run_path
@@ -235,6 +237,25 @@ def test_the_health_page_has_the_problems_history(
     plugins = {plugin["name"]: plugin for plugin in airflow._call("GET", "/api/v2/plugins")["plugins"]}
     views = {view["name"]: view["destination"] for view in plugins["evergreen"]["external_views"]}
     assert views == {"Health": "nav", "Evidence": "dag_run"}
+
+
+@pytest.mark.skipif(installed() is None, reason="there is no Chromium; .ci/run installs it")
+def test_pages_of_ours_are_clean_in_a_browser(
+    airflow: AirflowClient, problem: Problem, told: list[replay.Finished]
+) -> None:
+    """On a phone, in the dark: no error in the console, nothing of another host, no page that scrolls sideways."""
+    token = airflow._http.headers["Authorization"].removeprefix("Bearer ")
+    health, of_problem = (f"{airflow.url}/evergreen/{part}" for part in ("health", f"pages/{problem.name}"))
+    addresses = {health, f"{health}/{problem.name}", f"{of_problem}/reports/{WEEKS[1]}/monitoring.html"}
+    wrong: list[str] = []
+    with browser() as chromium:
+        for address in sorted(addresses):
+            with chromium.tab(390, 844, is_dark=True) as tab:
+                tab.cookie(airflow.url, "_token", token)
+                tab.open(address, HAS_TEXT)
+                assert problem.name in tab.evaluate("document.body.innerText")
+                wrong += [f"{address}: {fault}" for fault in faults_of(tab, Page("ours", address))]
+    assert wrong == []
 
 
 def test_people_are_asked_for_labels_and_their_answers_are_statements(

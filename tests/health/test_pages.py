@@ -23,7 +23,7 @@ from pipelines.health.rows import Row, row
 from pipelines.health.script import SCRIPT
 from pipelines.health.state import health_of
 from tests.conftest import ToyProblem
-from tests.health.test_rows import LINKS, NOW, health
+from tests.health.test_rows import LINKS, LOOKUPS, LOST, NOW, health
 
 HARM = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
 UP = Links("../", "http://mlflow")
@@ -120,6 +120,21 @@ def test_the_overview_says_what_a_person_needs() -> None:
     assert "Cost" not in page, "a column that nobody has filled is not there"
     paid = facts.model_copy(update={"cost": Cost(per_partition=0.25, unit="EUR")})
     assert "0.25 EUR" in overview.page([row("kettle", paid, InFlight(), LINKS, NOW)], LINKS, NOW).decode()
+
+
+def test_sources_are_told_of_and_one_that_is_behind_is_marked() -> None:
+    made = row("kettle", health(sources=(LOST, LOOKUPS)), InFlight(), UP, NOW)
+    drawn = overview.page([made], UP, NOW).decode()
+    assert 'key beyond">weather 2026-03-08 18:00, behind</div>' in drawn and "shelves no times</div>" in drawn
+    assert 'kettle#at-sources">Source weather stopped at' in drawn
+    page = problem_page.page(made, None, UP, NOW).decode()
+    assert '<section id="at-sources">' in page
+    assert (
+        '2026-03-08 18:00, behind</td><td>at</td><td>30 hours</td><td>up to 2 hours</td><td class="key"></td>' in page
+    )
+    assert '<td class="key">no times</td><td></td><td></td><td></td><td class="key">2026-03-10 12:00</td>' in page
+    quiet = row("kettle", health(), InFlight(), UP, NOW)
+    assert "at-sources" not in problem_page.page(quiet, None, UP, NOW).decode(), "nothing was read yet"
 
 
 def test_a_problem_of_which_nothing_is_known_has_a_page() -> None:

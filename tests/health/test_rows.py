@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.health.document import Champion, FailedGate, Fresh, Health, Held, Point, Release, Turn
+from pipelines.health.document import Champion, FailedGate, Fresh, Health, Held, Point, Release, SourceFresh, Turn
 from pipelines.health.in_flight import InFlight, Question, Run
 from pipelines.health.links import Links
 from pipelines.health.rows import Note, Row, Standing, ago, row, rows, summed_up
@@ -26,6 +26,18 @@ STABLE = Turn(
     action="none",
     reason="nothing moved",
     decided=NOW,
+)
+LOST = SourceFresh(
+    name="weather",
+    columns="at",
+    newest=NOW - timedelta(hours=42),
+    arrived=None,
+    partition="2026-03-09",
+    until=NOW - timedelta(hours=12),
+    allowed_s=7200.0,
+)
+LOOKUPS = LOST.model_copy(
+    update={"name": "shelves", "columns": None, "newest": None, "arrived": NOW, "allowed_s": None}
 )
 ASKED = Question("release", "run/1", "Version 4 to canary?", NOW, ("ada",))
 LABELS = Question("annotate", "r2", "Did it boil over?", NOW, ())
@@ -122,6 +134,7 @@ def test_what_a_person_is_waited_for(
             "Gate failed at 2026-03-07: no gain",
         ),
         ({"next_due": NOW - timedelta(days=2)}, "The next partition was due 2 days ago"),
+        ({"sources": (LOST, LOOKUPS)}, "Source weather stopped at 2026-03-08 18:00, 30 hours before the end of"),
     ],
 )
 def test_what_is_worth_a_look(changes: dict[str, Any], words: str) -> None:
