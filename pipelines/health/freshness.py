@@ -99,13 +99,15 @@ def _allowed(problem: Problem, source: SourceReach) -> timedelta | None:
 def in_words(source: SourceFresh, health: Health) -> str:
     """Since when a source that is behind has stood still, beside the others of its problem."""
     assert source.newest is not None and source.until is not None and source.allowed_s is not None
-    going_on = [other.newest for other in health.sources if other.newest and not other.is_behind]
-    before = [max(going_on) - source.newest] if going_on and max(going_on) > source.newest else []
-    others = [f"{lasting(gap)} before {'the other' if len(going_on) == 1 else 'the others'}" for gap in before]
-    end = "the last ingest" if health.every == "delivery" else f"the end of {source.partition}"
-    lag = f"{lasting(source.until - source.newest)} before {end}"
+    going_on = {other.name: other.newest for other in health.sources if other.newest and not other.is_behind}
+    words = []
+    if going_on and max(going_on.values()) > source.newest:
+        others = "the others" if len(going_on) > 1 else next(iter(going_on))
+        words.append(f"{lasting(max(going_on.values()) - source.newest)} before {others}")
+    end = "the last ingest" if health.every == "delivery" else f"the end of the {health.every} {source.partition}"
+    words.append(f"{lasting(source.until - source.newest)} before {end}")
     allowed = f"up to {lasting(timedelta(seconds=source.allowed_s))} would be usual"
-    return f"{source.name} stopped at {shown(source.newest)}, {', '.join([*others, lag])}; {allowed}"
+    return f"stopped at {shown(source.newest)}, {', '.join(words)}; {allowed}"
 
 
 def reaches(source: SourceFresh) -> str:

@@ -123,7 +123,7 @@ def _looks(name: str, health: Health | None, in_flight: InFlight, links: Links, 
         href = links.page(name, f"evaluations/{failed.training}.html")
         yield Note(f"Gate failed at {failed.partition}: {cut(failed.reason, REASON_CHARACTERS)}", href)
     for source in filter(lambda source: source.is_behind, health.sources):
-        yield Note(f"Source {in_words(source, health)}", f"{links.problem(name)}#at-sources")
+        yield Note(f"Source {source.name} {in_words(source, health)}", f"{links.problem(name)}#at-sources")
     if health.next_due and not health.lies_in_past and health.next_due + GRACE < now:
         yield Note(f"The next partition was due {ago(health.next_due, now)}")
 

@@ -107,7 +107,7 @@ def test_deliveries_are_no_times_and_have_a_pace_of_their_own(toy: ToyProblem, s
     source = state(problem, known)
     assert source.is_behind
     words = in_words(source, keep(problem).model_copy(update={"sources": (source,)}))
-    assert words == "kettles stopped at 2024-01-12 00:00, 5 days before the last ingest; up to 48 hours would be usual"
+    assert words == "stopped at 2024-01-12 00:00, 5 days before the last ingest; up to 48 hours would be usual"
 
 
 def test_what_is_known_of_sources_is_kept_and_goes_on(problem: Problem, store_folder: Path) -> None:
@@ -149,9 +149,12 @@ def test_words_beside_other_sources(toy: ToyProblem, store_folder: Path) -> None
     health: Health = keep(problem).model_copy(update={"sources": (weather, flights, planes)})
     assert [source.is_behind for source in health.sources] == [True, False, False]
     assert in_words(weather, health) == (
-        "weather stopped at 2013-12-29 07:00, 40 hours before the other, 41 hours before the end of 2013-12-30; "
+        "stopped at 2013-12-29 07:00, 40 hours before flights, 41 hours before the end of the day 2013-12-30; "
         "up to 2 hours would be usual"
     )
+    trains = flights.model_copy(update={"name": "trains"})
+    more = health.model_copy(update={"sources": (*health.sources, trains)})
+    assert "40 hours before the others" in in_words(weather, more)
     assert [reaches(source) for source in (flights, planes)] == [
         "2013-12-30 23:00",
         "no times",
