@@ -135,6 +135,10 @@ def test_a_run_is_unfinished_until_it_is_logged(problem: Problem, monkeypatch: p
     frame = VALIDATION.select(problem.feature_names).to_pandas()
     served = mlflow.pyfunc.load_model(f"runs:/{run_id}/model").predict(frame)
     assert np.array_equal(served, model.predict_proba(VALIDATION)) and served.shape == (40, 2)
+    version = tracking.register(problem, run_id, {})
+    registered = mlflow.MlflowClient().get_model_version(problem.name, version)
+    assert "python_function" in mlflow.artifacts.load_text(f"{registered.source}/MLmodel"), "as the version's page asks"
+    assert registered.run_id == run_id
 
 
 def test_a_run_of_another_candidate_training_or_config_is_not_taken_up(toy: ToyProblem, problem: Problem) -> None:
@@ -381,6 +385,7 @@ def test_the_registry_has_one_champion_and_remembers_the_one_before(
     assert str(tracking.serving(problem).version) == versions[1]
     previous = mlflow.MlflowClient().get_model_version_by_alias(problem.name, "previous")
     assert str(previous.version) == versions[0]
+    assert mlflow.artifacts.load_text(f"{previous.source}/MLmodel") == "flavors: {}\n"
     came = {name: datetime.fromisoformat(previous.tags[f"{name}_since"]) for name in ("challenger", "champion")}
     assert came["challenger"] <= came["champion"] <= datetime.fromisoformat(previous.tags["previous_since"])
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example")

@@ -91,7 +91,8 @@ def _waits(name: str, health: Health | None, in_flight: InFlight, links: Links) 
         return
     if health.held:
         keys = [held.partition for held in health.held]
-        newest = f"{keys[-1]}: {cut(health.held[-1].reason, REASON_CHARACTERS)}"
+        reason = health.held[-1].reason.removeprefix(f"{keys[-1]}: ")  # what validation says begins with it
+        newest = f"{keys[-1]}: {cut(reason, REASON_CHARACTERS)}"
         what = f"{_count(len(keys), 'partition')} in quarantine, to be mended or readmitted; {newest}"
         yield Note(what, f"{links.problem(name)}?kind=partition#at-ledger")
     if health.release and health.release.is_held:

@@ -99,7 +99,7 @@ def test_a_problem_that_needs_nobody_is_quiet() -> None:
         ),
         (
             InFlight(),
-            {"held": (Held(partition="2026-03-04", reason="a dead sensor", since=NOW),)},
+            {"held": (Held(partition="2026-03-04", reason="2026-03-04: a dead sensor", since=NOW),)},
             "1 partition in quarantine, to be mended or readmitted; 2026-03-04: a dead sensor",
             "health/kettle?kind=partition#at-ledger",
         ),
