@@ -32,7 +32,7 @@ from airflow.sdk import DAG, Param, task
 
 from include.boundary import boundary, run
 from include.links import WeakSupervision
-from include.wiring import key_or_none, options, problems
+from include.wiring import Urgency, key_or_none, options, problems
 from pipelines.problem import Problem
 
 
@@ -74,7 +74,7 @@ def build(problem: Problem) -> None:
         description="Labels that do not come by themselves",
         schedule=None,
         params={"partition": Param(None, title="Newest partition to look at", **key_or_none(problem.partitions))},
-        **options(problem, __doc__),
+        **options(problem, __doc__, Urgency.LEARNS),
     ):
         voted: Any = vote(name)
         voted.operator.operator_extra_links = (WeakSupervision(),)

@@ -43,7 +43,7 @@ from airflow.sdk import DAG, Param, task
 from include import alerts, assets
 from include.boundary import boundary, run, span, stage, tell_partitions
 from include.links import Validation
-from include.wiring import clock, key_or_none, options, problems
+from include.wiring import Urgency, clock, key_or_none, options, problems
 from pipelines.problem import Problem
 
 
@@ -81,7 +81,7 @@ def build(problem: Problem) -> None:
             ),
         },
         **clock(problem.partitions),
-        **options(problem, __doc__),
+        **options(problem, __doc__, Urgency.SERVES),
     ):
         validated = validate(problem.name, extract(problem.name, problem.partitions.by_delivery))
         validated.operator.operator_extra_links = (Validation(),)

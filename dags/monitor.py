@@ -31,7 +31,7 @@ from airflow.sdk import DAG, PartitionedAssetTimetable, task
 from include import alerts, assets
 from include.boundary import boundary, partition_key, run, stage
 from include.links import DriftReport, Monitoring
-from include.wiring import options, problems
+from include.wiring import Urgency, options, problems
 from pipelines.problem import Problem
 
 
@@ -67,7 +67,7 @@ def build(problem: Problem) -> None:
         f"{name}.monitor",
         description="Did the world move, and does it matter?",
         schedule=PartitionedAssetTimetable(assets=assets.predictions(name)),
-        **options(problem, __doc__),
+        **options(problem, __doc__, Urgency.WATCHES),
     ):
         profiled = profile(name)
         detected = detect(name, profiled)

@@ -31,7 +31,7 @@ from include import alerts, assets
 from include.approval import Ask
 from include.boundary import boundary, partition_key, run
 from include.links import Release
-from include.wiring import options, problems
+from include.wiring import Urgency, options, problems
 from pipelines.problem import Problem
 
 AT_ONCE = 16  # runs: one that waits for people keeps no later partition waiting
@@ -55,7 +55,7 @@ def build(problem: Problem) -> None:
         f"{name}.release",
         description="A challenger comes to serve by steps",
         schedule=PartitionedAssetTimetable(assets=assets.predictions(name)),
-        **{**options(problem, __doc__), "max_active_runs": AT_ONCE},
+        **{**options(problem, __doc__, Urgency.WATCHES), "max_active_runs": AT_ONCE},
     ):
         assessed: Any = assess(name)
         assessed.operator.operator_extra_links = (Release(),)

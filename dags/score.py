@@ -28,7 +28,7 @@ from airflow.sdk import DAG, PartitionedAssetTimetable, task
 
 from include import assets
 from include.boundary import boundary, partition_key, run
-from include.wiring import options, problems
+from include.wiring import Urgency, options, problems
 from pipelines.problem import Problem
 
 
@@ -56,7 +56,7 @@ def build(problem: Problem) -> None:
         f"{name}.score",
         description="The champion scores a partition",
         schedule=PartitionedAssetTimetable(assets=assets.events(name)),
-        **options(problem, __doc__),
+        **options(problem, __doc__, Urgency.SERVES),
     ):
         scored = score.partial(problem=name).expand(shard=plan(name))
         publish.override(outlets=[assets.predictions(name)])(name, scored)

@@ -35,7 +35,7 @@ from airflow.sdk import DAG, Param, PartitionedAssetTimetable, task
 from include import alerts, assets
 from include.boundary import boundary, run, stage
 from include.links import Datasheet, Evaluation, ModelCard
-from include.wiring import key_or_none, options, problems
+from include.wiring import Urgency, key_or_none, options, problems
 from pipelines.problem import Problem
 
 
@@ -76,12 +76,13 @@ def build(problem: Problem) -> None:
             "how": Param("scratch", enum=["scratch", "continue", "recalibrate"]),
             "window_from": Param(None, title="First partition to learn from", **key_or_none(problem.partitions)),
         },
-        **options(problem, __doc__),
+        **options(problem, __doc__, Urgency.LEARNS),
     ):
         checked = check(name, featurize(name, sample(name, label(name))))
         checked.operator.operator_extra_links = (Datasheet(),)
-        fit = train.partial(problem=name, featurized=checked)
-        evaluated = evaluate(name, checked, fit.expand(candidate=list(problem.training.candidates)))
+        fit = train.override(max_active_tis_per_dagrun=problem.scheduling.trainings_at_once)
+        fitted = fit.partial(problem=name, featurized=checked).expand(candidate=list(problem.training.candidates))
+        evaluated = evaluate(name, checked, fitted)
         registered = register(name, refit(name, gated := gate(name, evaluated)))
         for told, page in ((gated, Evaluation()), (registered, ModelCard())):
             told.operator.operator_extra_links = (page,)

@@ -13,7 +13,8 @@ ENVIRONMENT = {
     "MLFLOW_TRACKING_URI": "where runs and models are kept: `http://host:port`, or `sqlite:////folder/mlflow.db`",
     "AWS_ENDPOINT_URL": "address of the S3 server; unset: Amazon's. Keys and region come from AWS's own variables, "
     "`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`",
-    "EVERGREEN_PROBLEMS": "folder with a folder for each problem; default: `include/problems`",
+    "EVERGREEN_PROBLEMS": "folders with a folder for each problem, separated as in PATH; `package:NAME` is that of an "
+    "installed package; default: `include/problems`",
     "EVERGREEN_ROOT": "folder with `airflow.cfg`, `dags/` and `plugins/`; default: the repository",
     "EVERGREEN_HOME": "folder of the embedded services: databases, objects, secrets, logs; default: `.evergreen`",
     "EVERGREEN_AIRFLOW_URL": "Airflow's address, for `evergreen replay` and `demo`; `evergreen up` sets it for others",

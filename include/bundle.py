@@ -1,48 +1,137 @@
-"""dags/ as the DAG processor sees it: a DAG file is read again when what it is made from has changed.
+"""The DAG files that Airflow reads: one for each problem, read again when what it is made from has changed.
 
-A DAG file makes its DAGs from problem.yaml and SQL files, whose edits leave the file itself as it was. Airflow's own
-answer is to read every file twice a minute, for ever. Here the processor looks at the dates of a few files instead,
-each `[dag_processor] refresh_interval`, and `min_file_process_interval` can be long.
+The files of dags/ make the DAGs of all problems. Read as they are, the edit of one problem.yaml has Airflow parse and
+store the DAGs of all others too, and a task reads every problem.yaml before it runs. So each problem gets a DAG file of
+its own, a few lines that call the files of dags/ for it alone. What else lies in dags/ is linked beside these.
+
+DAGs come from problem.yaml and SQL files, whose edits leave the DAG file itself as it was. Airflow's own answer is to
+read every file twice a minute, for ever. Here the processor looks at the dates of these files instead, each
+`[dag_processor] refresh_interval`, and `min_file_process_interval` can be long.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from airflow import settings
+from airflow.configuration import AIRFLOW_HOME
 from airflow.dag_processing.bundles.local import LocalDagBundle
 from airflow.models.dagbag import DagPriorityParsingRequest
+from airflow.sdk import get_parsing_context
 from airflow.utils.file import list_py_file_paths
 from airflow.utils.session import create_session
 
-from pipelines.problem import problems_folder
+from include.problem_dags import FILES
+from pipelines.problem_folders import problem_places
 
 Dates = dict[Path, tuple[int, int]]
 
+PROBLEMS, OTHERS = "problems", "others"  # folders of the bundle
+DAG_FILE = '''"""The DAGs of one problem: its problem.yaml says what they are, the files of dags/ how they are made.
+
+Airflow's DAG processor writes this file (include/bundle.py), and removes it when the problem is gone.
+"""
+
+from include.problem_dags import make_dags
+
+make_dags({name!r})
+'''
+
 
 class DagsFolder(LocalDagBundle):
-    """Asks for all of its files to be read when a problem or a Python file has changed, come or gone."""
+    """A folder with a DAG file for each problem.
 
-    _dates: Dates | None = None
+    Args:
+        path: where these files are kept; default: in `AIRFLOW_HOME`.
+    """
+
+    _dates: Mapping[str, Dates] | None = None
+
+    def __init__(self, *, path: str | None = None, **options: Any) -> None:
+        super().__init__(path=path or str(Path(AIRFLOW_HOME, "dags_of_problems")), **options)
+        self._dags = Path(settings.DAGS_FOLDER)
+
+    def initialize(self) -> None:
+        """Write what is missing. A task needs its own problem's file alone."""
+        names = set(problem_places())
+        if task_dag := get_parsing_context().dag_id:
+            names &= {task_dag.rpartition(".")[0]}
+        self._write(names)
+        super().initialize()
 
     def refresh(self) -> None:
         """The processor calls it each `refresh_interval`, the first time before it reads anything."""
-        dates = self._look()
-        if self._dates not in (None, dates):
-            with create_session() as session:
-                for path in list_py_file_paths(self.path):
-                    # Refused while a person's request for the file waits; then the next refresh asks again.
-                    session.add(DagPriorityParsingRequest(self.name, str(Path(path).relative_to(self.path))))
+        places = problem_places()
+        self._write(places)
+        self._remove_all_but(places)
+        dates = self._look(places)
+        if self._dates is not None:
+            self._ask_for(self._changed(self._dates, dates))
         self._dates = dates
 
-    def _look(self) -> Dates:
-        """Date and size of what DAG files are made from."""
-        problems = problems_folder()
-        paths = [*self.path.rglob("*.py"), *problems.glob("*/problem.yaml"), *problems.glob("*/*.sql")]
-        dates = {}
-        for path in paths:
-            try:
-                status = path.stat()
-            except OSError:  # gone since it was listed
-                continue
-            dates[path] = status.st_mtime_ns, status.st_size
+    def _write(self, names: Iterable[str]) -> None:
+        """The DAG file of each of these problems, and links to what else lies in dags/, where they are missing."""
+        for folder in (PROBLEMS, OTHERS):
+            (self.path / folder).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            text = DAG_FILE.format(name=name)
+            path = self.path / _file(name)
+            if not (path.exists() and path.read_text() == text):
+                # Tasks and the processor may write it at the same time.
+                new = path.with_name(f"{path.name}.{os.getpid()}")
+                new.write_text(text)
+                new.replace(path)
+        for path in self._others():
+            link = self.path / OTHERS / path.name
+            if not link.is_symlink():
+                link.symlink_to(path)
+
+    def _others(self) -> list[Path]:
+        """What lies in dags/ and makes no DAGs of problems."""
+        return [path for path in self._dags.iterdir() if path.stem not in {*FILES, "__pycache__"}]
+
+    def _remove_all_but(self, names: Iterable[str]) -> None:
+        wanted = {self.path / _file(name) for name in names}
+        wanted |= {self.path / OTHERS / path.name for path in self._others()}
+        for folder in (PROBLEMS, OTHERS):
+            for path in (self.path / folder).iterdir():
+                if path not in wanted and (path.suffix == ".py" or path.is_symlink()):
+                    path.unlink(missing_ok=True)
+
+    def _look(self, places: Mapping[str, list[Path]]) -> dict[str, Dates]:
+        """Date and size of what each problem's DAG file is made from; under no name, of what all are made from."""
+        dates = {"": _dates(self._dags.rglob("*.py"))}
+        for name, folders in places.items():
+            made_from = [path for folder in folders for path in (folder / "problem.yaml", *folder.glob("*.sql"))]
+            dates[_file(name)] = _dates(made_from)
         return dates
+
+    def _changed(self, before: Mapping[str, Dates], now: Mapping[str, Dates]) -> list[str]:
+        """Files that are to be read again; one that is new is read anyway."""
+        if before[""] != now[""]:
+            return [str(Path(path).relative_to(self.path)) for path in list_py_file_paths(self.path)]
+        return [file for file, dates in now.items() if file in before and before[file] != dates]
+
+    def _ask_for(self, files: Iterable[str]) -> None:
+        """Refused while a person's request for a file waits; then the next refresh asks again."""
+        with create_session() as session:
+            for file in files:
+                session.add(DagPriorityParsingRequest(self.name, file))
+
+
+def _file(problem: str) -> str:
+    return f"{PROBLEMS}/{problem}.py"
+
+
+def _dates(paths: Iterable[Path]) -> Dates:
+    dates = {}
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:  # gone since it was listed
+            continue
+        dates[path] = status.st_mtime_ns, status.st_size
+    return dates

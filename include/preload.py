@@ -23,7 +23,17 @@ import pipelines
 log = logging.getLogger(__name__)
 
 # What DAG files import: the DAG processor forks for each file it reads, tasks read their file too.
-FOR_DAGS = ("airflow.sdk", "airflow.providers.standard.operators.hitl", "include.wiring", "include.links")
+FOR_DAGS = (
+    "airflow.sdk",
+    "airflow.providers.standard.operators.hitl",
+    "include.approval",
+    "include.links",
+    "include.problem_dags",
+    # What Airflow asks of each task when it stores a DAG: whether it triggers another, or waits for one.
+    "airflow.providers.standard.operators.empty",
+    "airflow.providers.standard.operators.trigger_dagrun",
+    "airflow.providers.standard.sensors.external_task",
+)
 # Beside all of `pipelines`: what its functions import where they need it.
 FOR_TASKS = (
     "boto3",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
+from enum import IntEnum
 from typing import Any
 
 from include.alerts import failed
@@ -12,33 +15,59 @@ from include.timetable import ClosedPartitions, NewDeliveries
 from pipelines.config import Partitions
 from pipelines.config.partitions import DELIVERY, HOUR
 from pipelines.errors import ConfigError
-from pipelines.problem import Problem, load_problem, problem_names
+from pipelines.problem import Problem, load_problem
+from pipelines.problem_folders import problem_names
 
+TAG_CHARACTERS = 100  # Airflow's limit
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 """Of a clock that runs for ever: Airflow asks for a beginning, and catches nothing up."""
 
 
+class Urgency(IntEnum):
+    """Which of several tasks that wait for a slot goes first, the largest number."""
+
+    LEARNS = 0
+    WATCHES = 1
+    SERVES = 2
+
+
+_ONLY: ContextVar[Problem | ConfigError | None] = ContextVar("only", default=None)
+
+
+@contextmanager
+def only(name: str) -> Iterator[None]:
+    """Inside it there is this problem alone, and its problem.yaml is read once."""
+    token = _ONLY.set(_load(name))
+    try:
+        yield
+    finally:
+        _ONLY.reset(token)
+
+
 def problems() -> list[Problem]:
     """Every problem whose problem.yaml is right; dags/broken_problems.py shows the others."""
-    return [problem for problem in map(_load, problem_names()) if isinstance(problem, Problem)]
+    return [problem for problem in _all() if isinstance(problem, Problem)]
 
 
 def broken_problems() -> list[ConfigError]:
     """What is wrong with the others."""
-    return [error for error in map(_load, problem_names()) if isinstance(error, ConfigError)]
+    return [error for error in _all() if isinstance(error, ConfigError)]
 
 
-def options(problem: Problem, manual: str | None) -> dict[str, Any]:
+def options(problem: Problem, manual: str | None, urgency: Urgency) -> dict[str, Any]:
     """Keyword arguments that every DAG of `problem` takes; `manual` is the DAG file's docstring."""
     return {
         "doc_md": manual,
-        "tags": ["evergreen", problem.name, *problem.tags],
+        "tags": [tag for tag in ("evergreen", problem.name, problem.owner[:TAG_CHARACTERS], *problem.tags) if tag],
         "catchup": False,
         # Partitions go through one at a time: history features and drift of one rest on those before it.
         # Runs that are asked for meanwhile wait in line, none is dropped.
         "max_active_runs": 1,
         "default_args": {
             "owner": problem.owner,
+            # Airflow's default counts the tasks that are still to come, and so has trainings go before all others.
+            "priority_weight": 100 * urgency + problem.scheduling.priority,
+            "weight_rule": "absolute",
             "retries": 3,
             "retry_delay": timedelta(seconds=30),
             "retry_exponential_backoff": 2,
@@ -79,6 +108,11 @@ def key_or_none(partitions: Partitions) -> dict[str, Any]:
     keys = {"hour": {"pattern": f"^{HOUR}$"}, "delivery": {"pattern": f"^{DELIVERY}$"}}
     kind = keys.get(partitions.every, {"format": "date"})
     return {"type": ["null", "string"], **kind}
+
+
+def _all() -> Iterable[Problem | ConfigError]:
+    only_one = _ONLY.get()
+    return map(_load, problem_names()) if only_one is None else [only_one]
 
 
 def _load(name: str) -> Problem | ConfigError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -41,6 +40,7 @@ from pipelines.config import (
     Partitions,
     Release,
     Replay,
+    Scheduling,
     Scoring,
     Source,
     Task,
@@ -58,6 +58,7 @@ from pipelines.config import (
     written_out,
 )
 from pipelines.errors import ConfigError
+from pipelines.problem_folders import folder_of, problem_names
 
 Query = Literal["events", "labels"]
 # Where columns cannot be taken from a source, that is said, and not what is missing for want of them.
@@ -65,6 +66,7 @@ FOLLOWS_FROM_SHORTHAND = re.compile(r"columns(\.\w+\.type)?: missing|features\.c
 SETTING_OF: dict[Query, Literal["time", "label"]] = {"events": "time", "labels": "label"}
 """What stands in place of a query's file."""
 ROOT = Path(__file__).resolve().parent.parent
+NAMES_LISTED = 20  # problems that are there, where one of another name was asked for
 
 
 class Problem(Config):
@@ -110,6 +112,7 @@ class Problem(Config):
     monitoring: Monitoring = Monitoring()
     release: Release = Release()
     alerts: Alerts = Alerts()
+    scheduling: Scheduling = Scheduling()
     replay: Replay | None = Field(None, description="only for problems whose data lies in the past")
 
     _folder: Path = PrivateAttr(Path())
@@ -527,12 +530,12 @@ class Problem(Config):
 
     @cached_property
     def config_hash(self) -> str:
-        """What a model is made by; who is told of it, and by which steps it comes to serve, is no part of that."""
-        return _digest(self.model_dump(mode="json", exclude={"alerts", "release"}))
+        """What a model is made by; who is told of it, when tasks run and how it comes to serve is no part of that."""
+        return _digest(self.model_dump(mode="json", exclude={"alerts", "release", "scheduling"}))
 
     def resolved(self) -> ResolvedProblem:
         """All that a run goes by: every setting with its default, in the order of the file, and the queries' text."""
-        settings = self.model_dump(mode="json", exclude={"alerts"})
+        settings = self.model_dump(mode="json", exclude={"alerts", "scheduling"})
         texts = {name: self._text(name) for name in self.queries}
         return {"settings": settings, "queries": texts}
 
@@ -553,18 +556,9 @@ class ResolvedProblem(TypedDict):
 
 def resolve(kept: ResolvedProblem, name: str) -> Problem:
     """The problem that `Problem.resolved` gave, whatever its folder holds by now."""
-    problem = parse_problem(kept["settings"], problems_folder() / name)
+    problem = parse_problem(kept["settings"], folder_of(name))
     problem._queries = dict(kept["queries"])
     return problem
-
-
-def problems_folder() -> Path:
-    return Path(os.environ.get("EVERGREEN_PROBLEMS") or ROOT / "include" / "problems")
-
-
-def problem_names() -> list[str]:
-    """All problems, by folder name, sorted."""
-    return sorted(path.parent.name for path in problems_folder().glob("*/problem.yaml"))
 
 
 def _parsed(text: str) -> Any:
@@ -582,7 +576,7 @@ def load_problem(name: str) -> Problem:
     Raises:
         ConfigError: the file is missing or wrong; the message names file, field, value and cure.
     """
-    folder = problems_folder() / name
+    folder = folder_of(name)
     path = folder / "problem.yaml"
     problem = parse_problem(_settings_of(name), folder)
     for query in SETTING_OF:
@@ -611,9 +605,7 @@ def undeclared_table(name: str) -> Problem | None:
     try:
         raw = _settings_of(name)
         kept = {setting: raw[setting] for setting in ("description", "owner", "key", "partitions", "sources")}
-        alone = parse_problem(
-            kept | {"columns": column, "features": {"columns": list(column)}}, problems_folder() / name
-        )
+        alone = parse_problem(kept | {"columns": column, "features": {"columns": list(column)}}, folder_of(name))
     except (ConfigError, KeyError):
         return None
     is_undeclared = len(alone.sources) == 1 and not any(source.columns for source in alone.sources.values())
@@ -623,14 +615,14 @@ def undeclared_table(name: str) -> Problem | None:
 
 def _settings_of(name: str) -> dict[str, Any]:
     """What the problem's file says, as it stands there."""
-    path = problems_folder() / name / "problem.yaml"
+    path = folder_of(name) / "problem.yaml"
     try:
         raw = _parsed(path.read_text())
     except FileNotFoundError as error:
         raise ConfigError(
             f"there is no problem {name!r}",
             where=str(path),
-            cure=f"known problems: {', '.join(problem_names()) or 'none'}{did_you_mean(name, problem_names())}",
+            cure=_names_known(name),
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
@@ -651,6 +643,14 @@ def _settings_of(name: str) -> dict[str, Any]:
             cure="start from include/problems/flight_delay/problem.yaml",
         )
     return raw
+
+
+def _names_known(name: str) -> str:
+    """What somebody may have meant who wrote `name`."""
+    names = problem_names()
+    listed = ", ".join(names[:NAMES_LISTED]) or "none"
+    more = f" and {len(names) - NAMES_LISTED} more" if len(names) > NAMES_LISTED else ""
+    return f"known problems: {listed}{more}{did_you_mean(name, names)}"
 
 
 def parse_problem(raw: dict[str, Any], folder: Path) -> Problem:

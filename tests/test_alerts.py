@@ -18,7 +18,8 @@ from pipelines import alerts, ledger
 from pipelines.alerts import IN_FLIGHT, KINDS, Alert, Judgement, Told, judge, scrub, without_numbers
 from pipelines.config import Alerts, Channel
 from pipelines.errors import ConfigError
-from pipelines.problem import Problem, load_problem, problems_folder
+from pipelines.problem import Problem, load_problem
+from pipelines.problem_folders import folder_of
 
 NOW = datetime(2024, 5, 6, 7, 8, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -276,7 +277,7 @@ def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.
     """Slack's provider is not one of Airflow's own dependencies; SMTP's is."""
     folder = tmp_path / "kettle"
     folder.mkdir()
-    text = (problems_folder() / "flight_delay" / "problem.yaml").read_text()
+    text = (folder_of("flight_delay") / "problem.yaml").read_text()
     path = folder / "problem.yaml"
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path))
     path.write_text(text + "\nalerts: {channels: [{email: [a@example.com]}, {webhook: ops}]}\n")

@@ -10,7 +10,8 @@ import pytest
 
 from pipelines import ledger, local_run, store
 from pipelines.errors import NothingToDo
-from pipelines.problem import load_problem, problem_names
+from pipelines.problem import load_problem
+from pipelines.problem_folders import problem_names
 from tests.mlflow_database import mlflow_in
 
 LEARNT_FROM = {"hourly_delay": "2013-03-04", "strike_reports": "1993-10-01"}

@@ -13,7 +13,8 @@ from pipelines.cli.exits import ExitCode
 from pipelines.cli.progress import working
 from pipelines.cli.terminal import console, escape, notices, print_json
 from pipelines.errors import ConfigError, EvergreenError
-from pipelines.problem import load_problem, problem_names, undeclared_table
+from pipelines.problem import load_problem, undeclared_table
+from pipelines.problem_folders import problem_names
 
 if TYPE_CHECKING:
     from pipelines.cli.results import CheckedProblem

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from pipelines.errors import EvergreenError
-from pipelines.problem import load_problem, problem_names
+from pipelines.problem import load_problem
+from pipelines.problem_folders import problem_names
 
 if TYPE_CHECKING:
     from pipelines.problem import Problem

@@ -13,7 +13,8 @@ from pipelines.cli.exits import ExitCode
 from pipelines.cli.progress import working
 from pipelines.cli.terminal import console, escape, print_json
 from pipelines.embedded import default_home, load_environment
-from pipelines.problem import load_problem, problem_names
+from pipelines.problem import load_problem
+from pipelines.problem_folders import problem_names
 
 if TYPE_CHECKING:
     from pipelines.cli.results import Examined, Vacuumed

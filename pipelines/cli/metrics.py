@@ -9,7 +9,8 @@ import typer
 from pipelines.cli import completion
 from pipelines.embedded import load_environment
 from pipelines.errors import ConfigError
-from pipelines.problem import load_problem, problem_names
+from pipelines.problem import load_problem
+from pipelines.problem_folders import problem_names
 
 
 def metrics(

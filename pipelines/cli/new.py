@@ -17,7 +17,7 @@ from pipelines.config import Task
 from pipelines.config.base import NAME_PATTERN
 from pipelines.embedded import load_environment
 from pipelines.errors import ConfigError
-from pipelines.problem import problems_folder
+from pipelines.problem_folders import folder_of
 
 if TYPE_CHECKING:
     from pipelines.ingest.look import Remark
@@ -102,7 +102,7 @@ def _folder(name: str, force: bool) -> Path:
         raise ConfigError(
             f"{name!r} cannot name a problem", where="NAME", cure="take a to z, 0 to 9 and _, beginning with a letter"
         )
-    folder = problems_folder() / name
+    folder = folder_of(name)
     there = [file for file in ("problem.yaml", "events.sql", "labels.sql") if (folder / file).exists()]
     if there and not force:
         raise ConfigError(

@@ -12,7 +12,8 @@ from pipelines.cli.places import print_places
 from pipelines.cli.progress import working
 from pipelines.cli.terminal import console, escape, print_json
 from pipelines.embedded import load_environment
-from pipelines.problem import Problem, load_problem, problem_names
+from pipelines.problem import Problem, load_problem
+from pipelines.problem_folders import problem_names
 
 if TYPE_CHECKING:
     from pipelines.cli.results import State

@@ -40,6 +40,7 @@ from pipelines.config.labels import Hand, LabelingFunction, Labels, SelfTraining
 from pipelines.config.partitions import Partitions, day_or_hour, delivery_at, is_key, plural
 from pipelines.config.plain_table import DELIVERED, Label, WrittenLabel, events_query, labels_query
 from pipelines.config.release import LOSSES_OF, Loss, Release, Rung, RungKind
+from pipelines.config.scheduling import Scheduling
 from pipelines.config.serving import COSTS, Monitoring, Policy, Replay, Scoring
 from pipelines.config.sources import MESSAGE_COLUMNS, SECRET_SETTINGS, Column, Shape, Source, Validation, Volume
 from pipelines.config.training import (
@@ -139,6 +140,7 @@ __all__ = [
     "Rung",
     "RungKind",
     "Sampling",
+    "Scheduling",
     "Scoring",
     "Search",
     "Selection",

@@ -26,7 +26,7 @@ LOGINS_OF_TASKS = {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
 # What the api-server alone compares with what a scraper sends.
 TOKENS = {"EVERGREEN_METRICS_TOKEN"}
 
-POOLS = {"training": (1, "One training at a time: it takes all the processors there are")}
+POOLS = {"training": (2, "Trainings at once, one of a problem: another's long one keeps nobody waiting")}
 
 # Seconds that a component waits for another's write; WAL, which Airflow turns on, lets readers go on meanwhile.
 BUSY_TIMEOUT_S = 60

@@ -1,4 +1,7 @@
-"""What a machine costs: one file for the whole project, `prices.yaml` beside the problems' folders."""
+"""What a machine costs: one file for the whole project, `prices.yaml` beside the problems' folders.
+
+Where problems lie in several folders, it is the first that there is.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from pipelines.config.base import Config
 from pipelines.errors import ConfigError
-from pipelines.problem import problems_folder
+from pipelines.problem_folders import problem_folders
 from pipelines.usage.tries import Try
 
 GIB = 2**30
@@ -38,7 +41,9 @@ class Prices(Config):
 
 
 def prices_file() -> Path:
-    return problems_folder() / "prices.yaml"
+    """The project's prices; where there are none, where they would lie."""
+    files = [folder / "prices.yaml" for folder in problem_folders()]
+    return next((file for file in files if file.exists()), files[0])
 
 
 def load_prices() -> Prices:

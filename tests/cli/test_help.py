@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from docs.commands import commands
 from pipelines.cli.app import app
-from pipelines.problem import problem_names
+from pipelines.problem_folders import problem_names
 
 COMMANDS = commands()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from airflow.sdk.exceptions import ParamValidationError
 
-from pipelines.problem import problems_folder
+from pipelines.problem_folders import folder_of
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
@@ -52,7 +52,7 @@ def test_parsing_loads_nothing_heavy() -> None:
 def test_dags_of_hours_take_their_keys(
     parse: Callable[[], DagBag], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(problems_folder() / "flight_delay", tmp_path / "hourly")
+    shutil.copytree(folder_of("flight_delay"), tmp_path / "hourly")
     config = tmp_path / "hourly" / "problem.yaml"
     config.write_text(config.read_text().replace("every: week", "every: hour"))
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path))
@@ -73,7 +73,7 @@ def test_a_broken_problem_is_shown_and_leaves_the_others_alone(
     parse: Callable[[], DagBag], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("good", "bad", "worse"):
-        shutil.copytree(problems_folder() / "flight_delay", tmp_path / name)
+        shutil.copytree(folder_of("flight_delay"), tmp_path / name)
     bad = tmp_path / "bad" / "problem.yaml"
     bad.write_text(bad.read_text().replace("every: week", "every: year"))
     (tmp_path / "worse" / "problem.yaml").write_text("- not\n- settings\n")

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from include.alerts import alerted, failed, held_back, promoted, requested, stepped
 from include.boundary import last_word
 from include.wiring import keep_health
-from pipelines.problem import load_problem, problem_names
+from pipelines.embedded.orchestrator import POOLS
+from pipelines.problem import load_problem
+from pipelines.problem_folders import problem_names
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
@@ -56,7 +58,7 @@ def test_docs_help_the_operator(bag: DagBag) -> None:
 def test_owner_and_tags_come_from_the_problem(bag: DagBag) -> None:
     for dag in bag.dags.values():
         problem = load_problem(dag.dag_id.partition(".")[0])
-        wanted = {"evergreen", problem.name, *problem.tags}
+        wanted = {"evergreen", problem.name, problem.owner, *problem.tags}
         assert wanted <= dag.tags, f"{dag.dag_id}: build it with **options(problem, __doc__), which sets its tags"
         for task in dag.tasks:
             assert task.owner == problem.owner, f"{task}: leave its owner to options(problem, __doc__)"
@@ -96,6 +98,23 @@ def test_decisions_are_told(bag: DagBag) -> None:
         if "release" in _on_request(name):
             assert bag.dags[f"{name}.release"].get_task("step").on_success_callback == [stepped]
         assert bag.dags[f"{name}.ingest"].get_task("publish").on_success_callback == [held_back]
+
+
+def test_what_serves_goes_before_what_learns(bag: DagBag) -> None:
+    urgency = {"ingest": 2, "score": 2, "monitor": 1, "release": 1, "train": 0, "annotate": 0}
+    for task in (task for dag in bag.dags.values() for task in dag.tasks):
+        name, _, kind = task.dag_id.partition(".")
+        expected = 100 * urgency[kind] + load_problem(name).scheduling.priority
+        assert (task.priority_weight, task.weight_rule) == (expected, "absolute"), (
+            f"{task}: leave its priority to options(), which has trainings wait for the others"
+        )
+
+
+def test_a_training_leaves_slots_to_those_of_other_problems(bag: DagBag) -> None:
+    slots, _ = POOLS["training"]
+    for name in problem_names():
+        at_once = bag.dags[f"{name}.train"].get_task("train").max_active_tis_per_dagrun
+        assert at_once == load_problem(name).scheduling.trainings_at_once < slots
 
 
 def test_training_takes_the_training_pool(bag: DagBag) -> None:

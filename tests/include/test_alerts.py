@@ -33,7 +33,8 @@ from pipelines.handoffs.ingestion import Published
 from pipelines.handoffs.monitoring import Decided
 from pipelines.handoffs.releases import Assessed, Stepped
 from pipelines.handoffs.training import Evaluated, Promoted, Registered
-from pipelines.problem import load_problem, problems_folder
+from pipelines.problem import load_problem
+from pipelines.problem_folders import folder_of
 from tests.handed_on import example
 
 TOKEN = "s3cr3t-t0ken"
@@ -132,7 +133,7 @@ class serving:  # noqa: N801 (reads as a verb)
 @pytest.fixture
 def configured(tmp_path: Path, store_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Gives the problem `kettle` these channels."""
-    source = problems_folder() / "flight_delay"
+    source = folder_of("flight_delay")
     shutil.copytree(source, tmp_path / "problems" / "kettle")
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path / "problems"))
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://airflow.example.com/base/")
@@ -323,7 +324,7 @@ def test_a_release_begins(receiver: Receiver, configured: Callable[..., None]) -
 
 def test_people_are_told_that_they_are_waited_for(receiver: Receiver, configured: Callable[..., None]) -> None:
     configured({"webhook": "ops"})
-    path = problems_folder() / "kettle" / "problem.yaml"
+    path = folder_of("kettle") / "problem.yaml"
     raw = yaml.safe_load(path.read_text())
     raw["release"]["approval"] = {"when": "promote", "users": ["ada", "bob"]}
     path.write_text(yaml.safe_dump(raw))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from airflow import settings
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.models.dagbag import DagPriorityParsingRequest
+from airflow.utils.file import list_py_file_paths
 from sqlalchemy import create_engine, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
@@ -29,75 +32,115 @@ def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> sessionmaker[Se
 
 
 @pytest.fixture
-def dags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    problem = tmp_path / "problems" / "kettles"
-    problem.mkdir(parents=True)
-    (problem / "problem.yaml").write_text("key: kettle_id\n")
-    (problem / "orders.csv").write_text("1\n")
-    monkeypatch.setenv("EVERGREEN_PROBLEMS", str(problem.parent))
-    folder = tmp_path / "dags"
-    folder.mkdir()
-    for name in ("ingest.py", "train.py"):
-        (folder / name).write_text(DAG)
-    (folder / "helper.py").write_text("ANSWER = 42\n")
-    return folder
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """With two problems in different folders, and in dags/ a file that makes DAGs of problems and two that do not."""
+    for folder, name in (("problems", "kettles"), ("more", "ovens")):
+        problem = tmp_path / folder / name
+        problem.mkdir(parents=True)
+        (problem / "problem.yaml").write_text("key: kettle_id\n")
+        (problem / "orders.csv").write_text("1\n")
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", f"{tmp_path / 'problems'}:{tmp_path / 'more'}")
+    (tmp_path / "dags").mkdir()
+    for name in ("ingest.py", "own.py"):
+        (tmp_path / "dags" / name).write_text(DAG)
+    (tmp_path / "dags" / "helper.py").write_text("ANSWER = 42\n")
+    monkeypatch.setattr(settings, "DAGS_FOLDER", str(tmp_path / "dags"))
+    return tmp_path
+
+
+def made(root: Path) -> bundle.DagsFolder:
+    return bundle.DagsFolder(name="dags-folder", path=str(root / "files"))
+
+
+def files(root: Path) -> list[str]:
+    """What Airflow finds in the bundle."""
+    return sorted(str(Path(path).relative_to(root / "files")) for path in list_py_file_paths(root / "files"))
 
 
 @pytest.fixture
-def asked(dags: Path, sessions: sessionmaker[Session]) -> Callable[[], list[str]]:
+def asked(root: Path, sessions: sessionmaker[Session]) -> Callable[[], list[str]]:
     """Refreshes the bundle, and gives the files that this asks for."""
-    folder = bundle.DagsFolder(name="dags-folder", path=str(dags))
+    folder = made(root)
+    folder.initialize()
     folder.refresh()
 
     def refreshed() -> list[str]:
         folder.refresh()
         with sessions.begin() as session:
             requests = session.scalars(select(DagPriorityParsingRequest)).all()
-            files = sorted(request.relative_fileloc for request in requests)
+            asked_for = sorted(request.relative_fileloc for request in requests)
             session.execute(delete(DagPriorityParsingRequest))
-        return files
+        return asked_for
 
     return refreshed
 
 
-def test_nothing_is_read_again_while_nothing_has_changed(asked: Callable[[], list[str]], dags: Path) -> None:
+def test_each_problem_has_a_file_and_other_dags_are_there_too(root: Path, asked: Callable[[], list[str]]) -> None:
+    assert files(root) == ["others/own.py", "problems/kettles.py", "problems/ovens.py"]
+    assert (root / "files" / "others" / "helper.py").read_text() == "ANSWER = 42\n"
+    shutil.copytree(root / "more" / "ovens", root / "more" / "hobs")
+    shutil.rmtree(root / "problems" / "kettles")
+    (root / "dags" / "own.py").rename(root / "dags" / "mine.py")
+    asked()
+    assert files(root) == ["others/mine.py", "problems/hobs.py", "problems/ovens.py"]
+
+
+@pytest.mark.parametrize("dag_id", ["ovens.score", "own.dag"])
+def test_a_task_writes_its_own_problem_s_file_alone(root: Path, monkeypatch: pytest.MonkeyPatch, dag_id: str) -> None:
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", dag_id)  # as Airflow tells a task's process
+    made(root).initialize()
+    assert files(root) == ["others/own.py"] + ["problems/ovens.py"] * (dag_id == "ovens.score")
+
+
+def test_nothing_is_read_again_while_nothing_has_changed(asked: Callable[[], list[str]], root: Path) -> None:
     assert asked() == []
-    (dags.parent / "problems" / "kettles" / "orders.csv").write_text("1\n2\n")
+    (root / "problems" / "kettles" / "orders.csv").write_text("1\n2\n")
     assert asked() == []
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["problems/kettles/problem.yaml", "problems/kettles/events.sql", "problems/new/problem.yaml", "dags/helper.py"],
-)
-def test_an_edit_asks_for_every_dag_file_once(asked: Callable[[], list[str]], dags: Path, path: str) -> None:
-    edited = dags.parent / path
-    edited.parent.mkdir(exist_ok=True)
-    edited.write_text("# edited\n")
-    assert asked() == ["ingest.py", "train.py"]
+@pytest.mark.parametrize("path", ["problems/kettles/problem.yaml", "problems/kettles/events.sql"])
+def test_an_edit_of_a_problem_asks_for_its_file_once(asked: Callable[[], list[str]], root: Path, path: str) -> None:
+    (root / path).write_text("# edited\n")
+    assert asked() == ["problems/kettles.py"]
     assert asked() == []
 
 
-def test_an_edit_that_keeps_the_size_and_a_removal_count_too(asked: Callable[[], list[str]], dags: Path) -> None:
-    problem = dags.parent / "problems" / "kettles" / "problem.yaml"
+def test_an_edit_in_dags_asks_for_all_files_once(asked: Callable[[], list[str]], root: Path) -> None:
+    (root / "dags" / "helper.py").write_text("ANSWER = 6 * 7\n")
+    assert asked() == ["others/own.py", "problems/kettles.py", "problems/ovens.py"]
+    assert asked() == []
+
+
+def test_a_new_problem_and_one_that_is_gone_ask_for_none(asked: Callable[[], list[str]], root: Path) -> None:
+    shutil.copytree(root / "more" / "ovens", root / "more" / "hobs")
+    shutil.rmtree(root / "problems" / "kettles")
+    assert asked() == []
+    (root / "more" / "hobs" / "problem.yaml").write_text("# edited\n")
+    assert asked() == ["problems/hobs.py"]
+
+
+def test_an_edit_that_keeps_the_size_and_a_second_of_the_name_count_too(
+    asked: Callable[[], list[str]], root: Path
+) -> None:
+    problem = root / "problems" / "kettles" / "problem.yaml"
     problem.write_text("key: bottle_id\n")
     os.utime(problem, (1, 1))
-    assert asked() == ["ingest.py", "train.py"]
-    problem.unlink()
-    assert asked() == ["ingest.py", "train.py"]
+    assert asked() == ["problems/kettles.py"]
+    shutil.copytree(problem.parent, root / "more" / "kettles")
+    assert asked() == ["problems/kettles.py"]
 
 
 def test_what_could_not_be_asked_for_is_asked_for_at_the_next_refresh(
-    asked: Callable[[], list[str]], dags: Path, sessions: sessionmaker[Session]
+    asked: Callable[[], list[str]], root: Path, sessions: sessionmaker[Session]
 ) -> None:
     with sessions.begin() as session:
-        session.add(DagPriorityParsingRequest("dags-folder", "train.py"))
-    (dags.parent / "problems" / "kettles" / "problem.yaml").write_text("key: teapot_id\n")
+        session.add(DagPriorityParsingRequest("dags-folder", "problems/kettles.py"))
+    (root / "problems" / "kettles" / "problem.yaml").write_text("key: teapot_id\n")
     with pytest.raises(IntegrityError):
         asked()
     with sessions.begin() as session:
         session.execute(delete(DagPriorityParsingRequest))
-    assert asked() == ["ingest.py", "train.py"]
+    assert asked() == ["problems/kettles.py"]
 
 
 def test_the_configuration_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
