@@ -4,6 +4,7 @@ Everything listens on loopback, is reached with secrets made at first start, and
 """
 
 from pipelines.embedded.processes.home import default_home, load_environment
-from pipelines.embedded.runtime import Embedded, Endpoint, stop_running
+from pipelines.embedded.processes.services import stop_running
+from pipelines.embedded.runtime import Embedded, Endpoint
 
 __all__ = ["Embedded", "Endpoint", "default_home", "load_environment", "stop_running"]

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from pipelines.embedded import object_store, orchestrator, tracking
 from pipelines.embedded.processes.home import (
     default_home,
     drop_foreign_keys,
     load_secrets,
-    only_supervisor,
-    prepare,
     save_environment,
-    supervisor_of,
     with_loopback,
 )
 from pipelines.embedded.processes.ports import HOST, reserved_ports
-from pipelines.embedded.processes.supervisor import Progress, Stopped, Supervisor, end, marked
-from pipelines.errors import EvergreenError
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-WATCH_EVERY_S = 1.0
-STOP_TIMEOUT_S = 60.0
+from pipelines.embedded.processes.services import Services
+from pipelines.embedded.processes.supervisor import Progress, Supervisor
 
 
 class Endpoint(NamedTuple):
@@ -41,89 +29,40 @@ class Endpoint(NamedTuple):
     password: str = ""
 
 
-class Embedded:
+class Embedded(Services):
     """The services of one home folder.
 
         with Embedded() as services:
             services.start(print)
             os.environ.update(services.environment())
             services.wait()
-
-    From `start` to `stop`, SIGTERM and SIGHUP raise KeyboardInterrupt in the main thread, as Ctrl-C does.
     """
 
     def __init__(self, home: Path | None = None) -> None:
-        self.home = (home or default_home()).resolve()
+        super().__init__(home or default_home())
         self.is_new = False
         """Whether this start made the passwords."""
-        self._supervisor: Supervisor | None = None  # none until the folder's lock is ours
-        self._resources = ExitStack()
-        self._watching = threading.Event()
-        self._failure: EvergreenError | None = None
         self._ports: dict[str, int] = {}
         self._secrets: dict[str, str] = {}
         self._store: dict[str, str] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
     def start(self, progress: Progress = print) -> None:
-        """Bring everything up; return when all of it is healthy, and keep it so until `stop`.
+        """As `Services.start`.
 
         Raises:
-            ConfigError: a port is taken, the disk is full, another supervisor uses the folder; or the folder is a copy
-                without extended attributes, and nothing in it was touched.
-            ServiceUnavailable: a service did not come up. In each case nothing is left running.
+            ConfigError: also where the folder is a copy without extended attributes; nothing in it was touched.
         """
-        progress = _thread_safe(progress)
         if not self._users_store():
             object_store.refuse_without_attributes(self.home)
-        try:
-            prepare(self.home)
-            self._resources.enter_context(only_supervisor(self.home))
-            self._resources.enter_context(_signals_interrupt())
-            left_over = marked(self.home)
-            if left_over:
-                progress(f"ending {len(left_over)} processes that an earlier start left behind")
-                end(left_over)
-            supervisor = self._supervisor = Supervisor(self.home)
-            self.is_new = not (self.home / "secrets.json").exists()
-            self._secrets = load_secrets(self.home)
-            self._ports = self._resources.enter_context(reserved_ports(self.home))
-            self._store = self._store_environment(progress)
-            save_environment(self.home, self.environment())
-            self._start_services(supervisor, progress)
-        except BaseException:
-            self.stop()
-            raise
-        self._failure = None
-        self._watching.set()
-        threading.Thread(target=self._watch, args=(supervisor, progress), daemon=True, name="evergreen-watch").start()
+        super().start(progress)
 
-    def stop(self) -> None:
-        """End every process that was started. Safe to call twice; signals wait until it is done."""
-        self._watching.clear()
-        with _signals_ignored():
-            if self._supervisor is not None:
-                self._supervisor.stop()
-                self._supervisor = None
-            self._resources.close()
-
-    def check(self) -> None:
-        """Raises ServiceUnavailable when a service has died more often than it is worth restarting."""
-        if self._failure is not None:
-            raise self._failure
-
-    def wait(self) -> None:
-        """Stay up until Ctrl-C or a signal (KeyboardInterrupt); raises as `check` does."""
-        while self._watching.is_set():
-            self.check()
-            threading.Event().wait(WATCH_EVERY_S)
+    def _bring_up(self, supervisor: Supervisor, progress: Progress) -> None:
+        self.is_new = not (self.home / "secrets.json").exists()
+        self._secrets = load_secrets(self.home)
+        self._ports = self._resources.enter_context(reserved_ports(self.home))
+        self._store = self._store_environment(progress)
+        save_environment(self.home, self.environment())
+        self._start_services(supervisor, progress)
 
     def environment(self) -> dict[str, str]:
         """Every variable that a client, a task or an `airflow` command needs; known once `start` is under way."""
@@ -210,32 +149,6 @@ class Embedded:
         supervisor.start(scheduler)
         progress(f"Airflow: ready on {url}")
 
-    def _watch(self, supervisor: Supervisor, progress: Progress) -> None:
-        while self._watching.is_set():
-            try:
-                supervisor.watch(progress)
-            except EvergreenError as error:
-                self._failure = error
-                return
-            except Stopped:
-                return
-            except OSError as error:
-                progress(f"a service died and cannot be started again yet: {error}")
-            threading.Event().wait(WATCH_EVERY_S)
-
-
-def stop_running(home: Path) -> bool:
-    """Stop the services of a folder from another process, and what an unclean end left of them; whether any ran."""
-    holder = supervisor_of(home)
-    if holder is not None:
-        os.kill(holder, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        while supervisor_of(home) == holder and time.monotonic() < deadline:
-            time.sleep(0.2)
-    left = marked(home)
-    end(left)
-    return holder is not None or bool(left)
-
 
 def _side_by_side(jobs: list[Callable[[], None]], on_failure: Callable[[], None]) -> None:
     """Run jobs in threads; the first failure (or a signal) ends the others, and is raised."""
@@ -246,35 +159,3 @@ def _side_by_side(jobs: list[Callable[[], None]], on_failure: Callable[[], None]
         except BaseException:
             on_failure()
             raise
-
-
-def _thread_safe(progress: Progress) -> Progress:
-    """Lines come whole from several threads, and a terminal that has gone away stops nothing."""
-    turn = threading.Lock()
-
-    def report(line: str) -> None:
-        with turn, suppress(OSError):
-            progress(line)
-
-    return report
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _signals_interrupt() -> ExitStack:
-    return _handlers(_interrupt)
-
-
-def _signals_ignored() -> ExitStack:
-    return _handlers(signal.SIG_IGN)
-
-
-def _handlers(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> ExitStack:
-    """Handle SIGNALS so until the stack is closed; only the main thread may, others change nothing."""
-    stack = ExitStack()
-    if threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
-            stack.callback(signal.signal, number, signal.signal(number, handler))
-    return stack

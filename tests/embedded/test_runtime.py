@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.embedded import Embedded, object_store, runtime, tracking
+from pipelines.embedded import Embedded, object_store, tracking
 from pipelines.embedded.object_store import ACCESS_KEY
+from pipelines.embedded.processes import services
 from pipelines.embedded.processes.home import only_supervisor, prepare, read_environment
 from pipelines.embedded.processes.ports import HOST
 from pipelines.embedded.processes.supervisor import Service, Supervisor, marked
@@ -124,7 +125,7 @@ def test_a_service_that_keeps_dying_is_reported_to_whoever_waits(
         raise ServiceUnavailable("keeps dying")
 
     monkeypatch.setattr(Supervisor, "watch", dying)
-    monkeypatch.setattr(runtime, "WATCH_EVERY_S", 0.01)
+    monkeypatch.setattr(services, "WATCH_EVERY_S", 0.01)
     with embedded:
         embedded.start(lambda _: None)
         with pytest.raises(ServiceUnavailable, match="keeps dying"):

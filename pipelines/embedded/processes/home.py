@@ -18,13 +18,14 @@ import os
 import secrets
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.errors import ConfigError
 
 MIN_FREE_BYTES = 2 * 2**30
+FOLDERS = ("airflow", "mlflow", "object_store")
 WHO_WANTS = "the embedded services want"
 LOGS_KEPT_BYTES = 20 * 2**20
 
@@ -46,14 +47,14 @@ def default_home() -> Path:
     return Path(os.environ.get("EVERGREEN_HOME") or project_root() / ".evergreen").resolve()
 
 
-def prepare(home: Path) -> None:
-    """Make the folder, readable by its owner only, and see that there is room in it.
+def prepare(home: Path, folders: Sequence[str] = FOLDERS) -> None:
+    """Make the folder and those in it, readable by its owner only, and see that there is room in it.
 
     Raises:
         ConfigError: it cannot be written to, or its disk is nearly full.
     """
     try:
-        for folder in (home, home / "logs", home / "airflow", home / "mlflow", home / "object_store"):
+        for folder in (home, home / "logs", *(home / name for name in folders)):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         home.chmod(0o700)
         (home / ".gitignore").write_text("*\n")
