@@ -1,4 +1,7 @@
-"""Writes .env, with a fresh secret for each that docker-compose.yaml asks for. Never replaces one that is there."""
+"""Writes .env, with a fresh secret for each that docker-compose.yaml asks for. Never replaces one that is there.
+
+python3 docker/make_env.py [FILE]
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 
 SECRETS = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY", "AIRFLOW_PASSWORD",
            "AIRFLOW_API_KEY", "AIRFLOW_JWT_SECRET", "MLFLOW_PASSWORD", "MLFLOW_FLASK_KEY")  # fmt: skip
-PATH = Path(__file__).resolve().parent.parent / ".env"
+PATH = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent.parent / ".env"
 
 try:
     descriptor = os.open(PATH, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

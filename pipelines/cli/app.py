@@ -21,7 +21,10 @@ from pipelines.errors import ConfigError, EvergreenError, NothingToDo
 from pipelines.problem import Problem, load_problem
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pipelines.cli.replay import Finished
+    from pipelines.embedded.stack import Stack
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -118,19 +121,39 @@ def up() -> None:
         evergreen up
     """
     with _services() as embedded:
-        _print_addresses(embedded)
+        _print_addresses(embedded, embedded.home / "secrets.json")
         _wait(embedded, "Ctrl-C stops everything.")
 
 
 @app.command()
+def stack(
+    hosts: Annotated[int, typer.Option(min=1, max=50, help="hosts with a Celery worker")] = 2,
+) -> None:
+    """Run the services of docker-compose.yaml without Docker, on this system's PostgreSQL and Redis, until Ctrl-C.
+
+    As root each service has a host of its own: a network namespace. What is missing is installed with apt then.
+
+    Example:
+        evergreen stack --hosts 3
+    """
+    from pipelines.embedded.stack import Stack
+
+    with Stack(workers=hosts) as services:
+        services.start(lambda line: console.print(f"[dim]{escape(line)}[/]"))
+        _print_addresses(services, services.secrets_file)
+        console.print(f"In another terminal: [bold]EVERGREEN_HOME={escape(str(services.home))} evergreen replay ...[/]")
+        _wait(services, "Ctrl-C stops everything.")
+
+
+@app.command()
 def down() -> None:
-    """Stop the embedded services, whichever terminal started them.
+    """Stop the embedded services, and those of `evergreen stack`, whichever terminal started them.
 
     Example:
         evergreen down
     """
-    ended = stop_running(default_home())
-    console.print("stopped" if ended else "nothing was running")
+    ended = [stop_running(home) for home in (default_home(), default_home() / "stack")]
+    console.print("stopped" if any(ended) else "nothing was running")
 
 
 @app.command()
@@ -153,7 +176,7 @@ def demo(
     with _services() as embedded:
         _play(problem, until)
         _print_summary(problem)
-        _print_addresses(embedded)
+        _print_addresses(embedded, embedded.home / "secrets.json")
         _print_places(problem)
         if stay:
             _wait(embedded, "The services stay up; Ctrl-C stops everything.")
@@ -295,21 +318,20 @@ def _services() -> Iterator[Embedded]:
         yield embedded
 
 
-def _wait(embedded: Embedded, word: str) -> None:
+def _wait(services: Embedded | Stack, word: str) -> None:
     """Stay up until Ctrl-C, which is how this is meant to end."""
     console.print(f"\n{word}")
     try:
-        embedded.wait()
+        services.wait()
     except KeyboardInterrupt:
         console.print("stopping")
 
 
-def _print_addresses(embedded: Embedded) -> None:
+def _print_addresses(services: Embedded | Stack, secrets: Path) -> None:
     """Where the services are; their passwords at the first start alone, since a terminal's text lies about."""
     names = {"airflow": "Airflow", "mlflow": "MLflow", "store": "Object store"}
-    kept = str(embedded.home / "secrets.json")
-    for name, place in embedded.urls().items():
-        password = f"password [bold]{place.password}[/]" if embedded.is_new else f"password in {escape(kept)}"
+    for name, place in services.urls().items():
+        password = f"password [bold]{place.password}[/]" if services.is_new else f"password in {escape(str(secrets))}"
         login = f"  user [bold]{place.user}[/]  {password}" if place.user else ""
         console.print(f"{names[name]:<13} [bold cyan]{place.url}[/]{login}", soft_wrap=True)
 

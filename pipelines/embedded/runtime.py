@@ -32,10 +32,10 @@ class Endpoint(NamedTuple):
 class Embedded(Services):
     """The services of one home folder.
 
-        with Embedded() as services:
-            services.start(print)
-            os.environ.update(services.environment())
-            services.wait()
+    with Embedded() as services:
+        services.start(print)
+        os.environ.update(services.environment())
+        services.wait()
     """
 
     def __init__(self, home: Path | None = None) -> None:
@@ -113,7 +113,7 @@ class Embedded(Services):
         if named := self._users_store():
             progress(f"object store: using yours, {named}")
             return {name: value for name, value in os.environ.items() if name in ours or name.startswith("AWS_")}
-        reason = object_store.why_not(self.home)
+        reason = object_store.why_not(self.home / "object_store")
         if reason is None:
             return ours
         self._folder.mkdir(exist_ok=True)

@@ -110,7 +110,7 @@ def test_the_lock_pins_everything_and_names_no_host() -> None:
 
 def test_configuration_is_well_formed_and_private(home: Path) -> None:
     secrets = load_secrets(home)
-    files = render(home / "a folder", 9000, secrets, "someone")
+    files = render(home / "a folder", "127.0.0.1", 9000, secrets, "someone")
     assert files.keys() == {"swift.conf", "account.conf", "container.conf", "object.conf", "proxy.conf"}
     for name, text in files.items():
         parser = configparser.ConfigParser()

@@ -30,22 +30,22 @@ BUCKETS = ("evergreen", "mlflow")
 SCRIPTS = Path(__file__).parent
 
 
-def why_not(home: Path) -> str | None:
+def why_not(store: Path) -> str | None:
     """The reason why this machine or folder cannot hold a Swift; None when it can."""
     if not sys.platform.startswith("linux"):
         return f"it runs on Linux only, and this is {sys.platform}"
-    if "%" in str(home):
-        return f"its configuration cannot name a folder with a % in it: {home}"
+    if "%" in str(store):
+        return f"its configuration cannot name a folder with a % in it: {store}"
     try:
         pwd.getpwuid(os.geteuid())
     except KeyError:
         return f"user id {os.geteuid()} has no name on this machine"
-    probe = home / "object_store" / "probe"
+    probe = store / "probe"
     try:
         probe.touch()
         os.setxattr(probe, "user.evergreen", b"1")
     except OSError as error:
-        return f"the file system of {home} keeps no extended attributes ({error.strerror})"
+        return f"the file system of {store} keeps no extended attributes ({error.strerror})"
     finally:
         probe.unlink(missing_ok=True)
     return None
@@ -71,28 +71,43 @@ def start(supervisor: Supervisor, home: Path, port: int, secrets: Mapping[str, s
     Raises:
         ConfigError, ServiceUnavailable: as `install` and `Supervisor.start` do.
     """
-    store = home / "object_store"
+    argv, environment = server(supervisor, home / "object_store", HOST, port, secrets, progress)
+    supervisor.start(Service("object_store", argv, environment, lambda _: answers(port, "/healthcheck")))
+    make_buckets(port, secrets)
+    progress(f"object store: ready on http://{HOST}:{port}")
+
+
+def server(
+    supervisor: Supervisor, store: Path, host: str, port: int, secrets: Mapping[str, str], progress: Progress
+) -> tuple[list[str], dict[str, str]]:
+    """What runs the server, and its environment, once it is installed and configured.
+
+    Raises:
+        ConfigError, ServiceUnavailable: as `install` does.
+    """
     install(supervisor, store / "venv", progress)
     environment = {
         "PATH": os.environ.get("PATH", ""),
         "PYTHONPATH": str(SCRIPTS),
         "EVENTLET_NO_GREENDNS": "yes",  # it looks up no names, and what would takes a third of its start
     }
-    configure(supervisor, store, port, secrets, environment)
-    argv = [str(store / "venv/bin/python"), str(SCRIPTS / "serve.py"), str(store / "etc")]
-    supervisor.start(Service("object_store", argv, environment, lambda _: answers(port, "/healthcheck")))
-    make_buckets(port, secrets)
-    progress(f"object store: ready on http://{HOST}:{port}")
+    configure(supervisor, store, host, port, secrets, environment)
+    return [str(store / "venv/bin/python"), str(SCRIPTS / "serve.py"), str(store / "etc")], environment
 
 
 def configure(
-    supervisor: Supervisor, store: Path, port: int, secrets: Mapping[str, str], environment: Mapping[str, str]
+    supervisor: Supervisor,
+    store: Path,
+    host: str,
+    port: int,
+    secrets: Mapping[str, str],
+    environment: Mapping[str, str],
 ) -> None:
     """Write the configuration, and the rings where they are not yet there or name other servers."""
     etc = store / "etc"
     for folder in (etc, store / "devices" / "d1"):
         folder.mkdir(parents=True, exist_ok=True)
-    for name, text in render(store, port, secrets, pwd.getpwuid(os.geteuid()).pw_name).items():
+    for name, text in render(store, host, port, secrets, pwd.getpwuid(os.geteuid()).pw_name).items():
         write_private(etc / name, text)
     wanted, written = " ".join(map(str, SERVERS.values())), etc / "rings"
     if not written.exists() or written.read_text() != wanted:

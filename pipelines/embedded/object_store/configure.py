@@ -35,12 +35,12 @@ PROXY_PIPELINE = (
 OURS = ("memory_cache", "create_once")
 
 
-def render(store: Path, port: int, secrets: Mapping[str, str], user: str) -> dict[str, str]:
+def render(store: Path, host: str, port: int, secrets: Mapping[str, str], user: str) -> dict[str, str]:
     """The text of each file of the store's `etc` folder, by its name."""
     files = {"swift.conf": swift_conf(secrets["store_path_salt"])}
     for kind in SERVERS:
         files[f"{kind}.conf"] = backend_conf(kind, store, user)
-    files["proxy.conf"] = proxy_conf(store, port, secrets["store_secret_key"], user)
+    files["proxy.conf"] = proxy_conf(store, host, port, secrets["store_secret_key"], user)
     return files
 
 
@@ -64,13 +64,13 @@ log_requests = false
 {PATIENCE}{CHUNKS}"""
 
 
-def proxy_conf(store: Path, port: int, secret_key: str, user: str) -> str:
+def proxy_conf(store: Path, host: str, port: int, secret_key: str, user: str) -> str:
     """The server that clients talk to, by the S3 API; never more than one process (see OURS)."""
     plain = [name for name in PROXY_PIPELINE.split() if name not in (*OURS, "tempauth", "proxy-server")]
     ours = "\n".join(f"[filter:{name}]\npaste.filter_factory = {name}:filter_factory\n" for name in OURS)
     filters = "\n".join(f"[filter:{name}]\nuse = egg:swift#{name}\n" for name in plain)
     return f"""{_defaults(store, user)}\
-bind_ip = 127.0.0.1
+bind_ip = {host}
 bind_port = {port}
 workers = 0
 expose_info = false

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -30,11 +30,11 @@ def is_free(port: int) -> bool:
 
 
 @contextmanager
-def reserved_ports(home: Path) -> Iterator[dict[str, int]]:
-    """A port for each service, remembered in ports.json; meanwhile no other start of these services takes one of them.
+def reserved_ports(home: Path, usual_ports: Mapping[str, int] = DEFAULTS) -> Iterator[dict[str, int]]:
+    """A port for each service of `usual_ports`, remembered in ports.json; meanwhile no other start takes one of them.
 
     A service listens seconds after its port was chosen, and not while it is started again: until then the port
-    is free to whoever tries it. EVERGREEN_AIRFLOW_PORT, EVERGREEN_MLFLOW_PORT and EVERGREEN_STORE_PORT force one.
+    is free to whoever tries it. A variable such as EVERGREEN_AIRFLOW_PORT forces one.
 
     Raises:
         ConfigError: a forced port is taken, or is no port number.
@@ -42,8 +42,8 @@ def reserved_ports(home: Path) -> Iterator[dict[str, int]]:
     path = home / "ports.json"
     last: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
     with ExitStack() as reserved:
-        chosen = {name: port for name in DEFAULTS if (port := _forced(name, reserved))}
-        for name, usual in DEFAULTS.items():
+        chosen = {name: port for name in usual_ports if (port := _forced(name, reserved))}
+        for name, usual in usual_ports.items():
             if name not in chosen:
                 chosen[name] = _first_free([last.get(name, usual), usual], reserved)
         path.write_text(json.dumps(chosen, indent=1))
