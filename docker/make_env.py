@@ -21,4 +21,4 @@ except FileExistsError:
     sys.exit(f"error: {PATH} is there already, and the stack's data is locked with it. Move it away for a new stack.")
 with os.fdopen(descriptor, "w") as file:
     file.write(f"FERNET_KEY={base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()}\n")
-    file.writelines(f"{name}={secrets.token_hex(24)}\n" for name in SECRETS)
+    file.writelines(f"{name}={secrets.token_hex(32)}\n" for name in SECRETS)

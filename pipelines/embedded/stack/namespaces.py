@@ -191,12 +191,19 @@ def publish(ports: Mapping[int, tuple[str, int]]) -> Iterator[None]:
             for port, to in ports.items()
         ]
 
+    async def end(servers: list[asyncio.Server]) -> None:
+        for server in servers:
+            server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
     servers = asyncio.run_coroutine_threadsafe(listen(), loop).result()
     try:
         yield
     finally:
-        for server in servers:
-            loop.call_soon_threadsafe(server.close)
+        asyncio.run_coroutine_threadsafe(end(servers), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

@@ -16,18 +16,14 @@ from pipelines.errors import ConfigError, ServiceUnavailable
 VERSIONS = Path("/usr/lib/postgresql")  # where Debian and Ubuntu put each version's programs
 PACKAGES = {"initdb": "postgresql", "redis-server": "redis-server", "redis-cli": "redis-tools"}
 OF_HOSTS = {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux", "setpriv": "util-linux"}
+SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 APT_TIMEOUT_S = 900
 
 
 def search_path() -> str:
     """PATH of PostgreSQL's and Redis' processes: the newest PostgreSQL first."""
-    folders = sorted(
-        VERSIONS.glob("*/bin"), key=lambda folder: int("0" + "".join(filter(str.isdigit, folder.parent.name)))
-    )
-    return ":".join([*(str(folder) for folder in reversed(folders)), SYSTEM, os.environ.get("PATH", "")])
-
-
-SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    folders = sorted(VERSIONS.glob("[0-9]*/bin"), key=lambda folder: float(folder.parent.name), reverse=True)
+    return ":".join([*map(str, folders), SYSTEM, os.environ.get("PATH", "")])
 
 
 def missing(*, is_root: bool) -> list[str]:

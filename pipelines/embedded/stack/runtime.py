@@ -250,7 +250,8 @@ class Stack(Services):
 
     def _seen_folders(self, place: Place) -> dict[str, Path]:
         """Folders of the container by their names there."""
-        own = {"/tmp": place.seen / "tmp", "/home/evergreen": place.seen / "home"}  # noqa: S108 - a container's
+        home, variable = place.seen / "home", place.seen / "var"
+        own = {"/tmp": place.seen / "tmp", "/home/evergreen": home, "/var/lib/evergreen": variable}  # noqa: S108 - a container's
         volumes = {there: self._volume(place, name) for there, name in place.container.volumes.items()}
         return {**self._image_folders(), **own, **volumes}
 

@@ -54,4 +54,4 @@ def in_folders(text: str, folders: Mapping[str, Path]) -> str:
     '/there/bin:/here s3://opt/x'
     """
     names = "|".join(re.escape(name) for name in sorted(folders, key=len, reverse=True))
-    return re.sub(rf"(?<![\w./-])(?:{names})(?![\w.-])", lambda match: str(folders[match[0]]), text)
+    return re.sub(rf"(?<![\w./])(?:{names})(?![\w.-])", lambda match: str(folders[match[0]]), text)

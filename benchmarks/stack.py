@@ -1,0 +1,327 @@
+"""The full stack, for real: days of a small problem through Celery on two worker hosts, while parts of it fail.
+
+    sudo python -m benchmarks.stack [--keep FOLDER] [--write]
+
+The stack is `evergreen stack`, so each service has a network namespace of its own. The problem is that of
+`benchmarks.chaos`, with a training every third day. After all failures every row must be there once. `--write` writes
+docs/measurements/stack.md. Needs root, PostgreSQL and Redis.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+from pydantic import BaseModel
+
+from benchmarks.chaos import holds, world
+from benchmarks.chaos.stages import read_rows
+from pipelines.cli import replay
+from pipelines.cli.airflow_client import AirflowClient, Run, run_path
+from pipelines.embedded.processes.home import load_environment
+from pipelines.embedded.processes.supervisor import marked
+from pipelines.embedded.stack import Stack
+from pipelines.problem import ROOT, Problem, load_problem
+from pipelines.stage_names import STAGES
+
+NAME = "pots"
+WORKERS = 2
+DAYS = 3  # played before anything fails
+UP_S, MOMENT_S = 400.0, 300.0
+UP = "Ctrl-C stops everything"
+TRIES = 4  # partitions for one failure, should a task have ended before it was struck
+
+
+class Failure(BaseModel):
+    """What was done to the stack while a partition was on its way, and what came of it."""
+
+    what: str
+    partition: str
+    seconds: float
+    """From the failure until every run of the partition had ended well."""
+    tried_again: dict[str, int]
+    """Tasks with more than one try, and how many they had."""
+
+
+class Measured(BaseModel):
+    """What the page says."""
+
+    up_s: float
+    partitions: list[str]
+    trainings: list[str]
+    """Partitions after which the monitor asked for one."""
+    tasks: dict[str, int]
+    """Tasks by the host that they ran on, before anything failed."""
+    failures: list[Failure] = []
+    broken: list[str] = []
+    """Rules that did not hold at the end."""
+    rows: int = 0
+    """Events of the partitions that were scored; as many predictions."""
+
+
+def write_problem(problems: Path) -> None:
+    """The small problem, trained every third day and promoted at once."""
+    world.write_problem(problems, NAME)
+    path = problems / NAME / "problem.yaml"
+    raw = yaml.safe_load(path.read_text())
+    del raw["release"]
+    raw["monitoring"]["policy"] = {"updates": "scheduled", "every_partitions": 3, "cool_down_partitions": 1}
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+
+
+@contextmanager
+def running(home: Path, problems: Path) -> Iterator[float]:
+    """The stack, as its command starts it; gives the seconds until it was up. This process is then its client."""
+    foreign = ("AWS_", "MLFLOW_", "AIRFLOW", "EVERGREEN_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    environment |= {"EVERGREEN_HOME": str(home), "EVERGREEN_PROBLEMS": str(problems)}
+    start = time.monotonic()
+    with (home / "stack.log").open("wb") as log:
+        command = [sys.executable, "-m", "pipelines.cli.app", "stack", "--hosts", str(WORKERS)]
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=ROOT)
+    try:
+        while UP not in (text := (home / "stack.log").read_text()):
+            if process.poll() is not None or time.monotonic() - start > UP_S:
+                raise SystemExit(f"the stack did not come up:\n{text[-3000:]}")
+            time.sleep(0.2)
+        took = time.monotonic() - start
+        for name in [name for name in os.environ if name.startswith(foreign)]:
+            del os.environ[name]
+        os.environ |= {"EVERGREEN_HOME": str(home / "stack"), "EVERGREEN_PROBLEMS": str(problems)}
+        load_environment()
+        yield took
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(120)
+
+
+class Loop:
+    """The problem on the stack."""
+
+    def __init__(self, home: Path, problems: Path) -> None:
+        self.stack = Stack(home / "stack", WORKERS)
+        self.client = AirflowClient()
+        self.problem: Problem = load_problem(NAME)
+        self.rows = read_rows(problems, NAME)
+        self.partitions: list[str] = []
+
+    def begin(self) -> None:
+        replay.prepare(self.client, self.problem)
+        replay.start(self.client, self.problem, _tell)
+
+    def next_partition(self) -> str:
+        before = self.partitions[-1] if self.partitions else world.HISTORY[1]
+        self.partitions.append(self.problem.partitions.shift(before, 1))
+        return self.partitions[-1]
+
+    def play(self, key: str) -> None:
+        replay.play(self.client, self.problem, [key], _tell)
+
+    def ingest(self, key: str) -> None:
+        self.client.trigger(f"{NAME}.ingest", f"replay__{key}", partition=key)
+
+    def tasks_by_host(self) -> dict[str, int]:
+        """All tasks that ran, by where."""
+        runs = [run for dag in STAGES for run in self.client.runs(f"{NAME}.{dag}")]
+        tasks = [task for run in runs for task in self.tasks(run)]
+        return dict(Counter(task["hostname"] for task in tasks if task["hostname"]))
+
+    def tried_again(self, key: str) -> dict[str, int]:
+        """Of a partition's tasks those with more than one try, and how many."""
+        tries: dict[str, int] = {}
+        for dag in ("ingest", "score", "monitor", "train"):
+            run = self.client.run_of(f"{NAME}.{dag}", key)
+            for task in self.tasks(run) if run else []:
+                if task["try_number"] > 1:
+                    name = f"{dag}.{task['task_id']}"
+                    tries[name] = max(tries.get(name, 0), int(task["try_number"]))
+        return tries
+
+    def tasks(self, run: Run) -> list[dict[str, Any]]:
+        return list(self.client._call("GET", f"{run_path(run)}/taskInstances", params={"limit": 100})["task_instances"])
+
+    def trainings(self) -> list[str]:
+        return [str(run["partition_key"]) for run in self.client.runs(f"{NAME}.train")][1:]
+
+    def moment(self, dag: str, task: str, key: str) -> dict[str, Any]:
+        """The task as it is, once it runs."""
+        end = time.monotonic() + MOMENT_S
+        while time.monotonic() < end:
+            run = self.client.run_of(f"{NAME}.{dag}", key)
+            for each in self.tasks(run) if run else []:
+                if each["task_id"] == task and each["state"] == "running" and each["hostname"]:
+                    return each
+            time.sleep(0.1)
+        raise SystemExit(f"{dag}.{task} of {key} did not run within {MOMENT_S:.0f} s")
+
+
+Strike = Callable[[Loop, str], AbstractContextManager[None]]
+"""Does something to the stack while a partition is on its way; what it holds is until the partition is through."""
+
+
+def kill(loop: Loop, host: str) -> None:
+    """SIGKILL to all processes of a host; the stack starts the service again, as Docker would."""
+    for process in marked(loop.stack.home, host):
+        process.kill()
+
+
+def restart(loop: Loop, service: str) -> None:
+    """End a service as `docker compose restart` does, by the signal that its image names."""
+    first = min(marked(loop.stack.home, service), key=lambda process: process.pid)
+    first.send_signal(signal.SIGINT if service == "postgres" else signal.SIGTERM)
+    psutil.wait_procs([first], timeout=30)
+
+
+@contextmanager
+def worker_killed(loop: Loop, key: str) -> Iterator[None]:
+    kill(loop, loop.moment("score", "score", key)["hostname"])
+    yield
+
+
+@contextmanager
+def worker_cut_off(loop: Loop, key: str) -> Iterator[None]:
+    host = loop.moment("score", "score", key)["hostname"]
+    loop.stack.cut_off(host, is_down=True)
+    try:
+        yield
+    finally:
+        loop.stack.cut_off(host, is_down=False)
+
+
+def during_score(strike: Callable[[Loop, str], None], service: str) -> Strike:
+    """Of a service, while tasks score."""
+
+    @contextmanager
+    def struck(loop: Loop, key: str) -> Iterator[None]:
+        loop.moment("score", "score", key)
+        strike(loop, service)
+        yield
+
+    return struck
+
+
+HITS_A_TASK: dict[str, Strike] = {
+    "all processes of a worker host killed, which scored": worker_killed,
+    "the links of a worker host down, which scored": worker_cut_off,
+}
+HITS_A_SERVICE: dict[str, Strike] = {
+    "PostgreSQL restarted": during_score(restart, "postgres"),
+    "PostgreSQL killed": during_score(kill, "postgres"),
+    "Redis restarted": during_score(restart, "redis"),
+    "Redis killed": during_score(kill, "redis"),
+}
+
+
+def fail(loop: Loop, what: str, strike: Strike, *, hits_a_task: bool) -> Failure:
+    """Play a partition while something fails; another one where the task had just ended that was to be hit."""
+    for _ in range(TRIES):
+        key = loop.next_partition()
+        loop.ingest(key)
+        with strike(loop, key):
+            start = time.monotonic()
+            loop.play(key)
+        seconds = time.monotonic() - start
+        again = loop.tried_again(key)
+        print(f"{what}, {key}: {seconds:.0f} s, {again}", flush=True)
+        if again or not hits_a_task:
+            return Failure(what=what, partition=key, seconds=seconds, tried_again=again)
+    raise SystemExit(f"{what}: no task was hit in {TRIES} partitions")
+
+
+def measure(keep: Path) -> Measured:
+    home, problems = keep / "home", keep / "problems"
+    home.mkdir(parents=True, exist_ok=True)
+    write_problem(problems)
+    with running(home, problems) as up_s:
+        print(f"up after {up_s:.0f} s", flush=True)
+        loop = Loop(home, problems)
+        loop.begin()
+        for _ in range(DAYS):
+            loop.play(loop.next_partition())
+        tasks = loop.tasks_by_host()
+        print(tasks, flush=True)
+        failures = [
+            fail(loop, what, strike, hits_a_task=strikes is HITS_A_TASK)
+            for strikes in (HITS_A_TASK, HITS_A_SERVICE)
+            for what, strike in strikes.items()
+        ]
+        state = holds.look(NAME, loop.rows)
+        ingested = [key for key in loop.rows if key <= loop.partitions[-1]]
+        return Measured(
+            up_s=up_s,
+            partitions=loop.partitions,
+            trainings=loop.trainings(),
+            tasks=tasks,
+            failures=failures,
+            broken=[f"{each.rule}: {each.what}" for each in holds.breaches(state, ingested, loop.partitions)],
+            rows=sum(len(state.predictions[key]) for key in loop.partitions),
+        )
+
+
+def page(measured: Measured) -> str:
+    """docs/measurements/stack.md."""
+    failures = "\n".join(
+        f"| {each.what} | {each.seconds:.0f} s | "
+        f"{', '.join(f'{task} ({tries})' for task, tries in sorted(each.tried_again.items())) or 'none'} |"
+        for each in measured.failures
+    )
+    hosts = ", ".join(f"{number} on {host}" for host, number in sorted(measured.tasks.items()))
+    broken = "\n".join(f"- {line}" for line in measured.broken) or "Every rule held."
+    return f"""# The full stack
+
+`sudo python -m benchmarks.stack --write` starts the stack (`evergreen stack`, [several machines](../howto/machines.md))
+with {WORKERS} worker hosts, each a network namespace, and plays days of 150 rows through Celery. The problem is that of
+[reliability](../reliability.md), trained every third day by the monitor's request. The stack was up after
+{measured.up_s:.0f} s.
+
+In the history, the first training and {DAYS} days ran {sum(measured.tasks.values())} tasks: {hosts}. The monitor asked
+for {len(measured.trainings)} trainings on all {len(measured.partitions)} days.
+
+On the days after those something failed while a day was scored. The time is from then until all runs of the day had
+ended well; a lost task is noticed after two minutes (`task_instance_heartbeat_timeout`), and tried again after half a
+minute.
+
+| what failed | until the day was through | tasks with more than one try (tries) |
+| --- | --- | --- |
+{failures}
+
+At the end {measured.rows:,} events of those days had one prediction each. {broken}
+
+A worker host that is cut off goes on with its task until Airflow's API has been out of reach for too long; what it
+writes to the store then, it cannot, as the store is as far.
+"""
+
+
+def _tell(done: replay.Finished) -> None:
+    print(f"  {done.partition} {done.stage} {done.state} {done.seconds:.1f} s  {done.facts}", flush=True)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(prog="python -m benchmarks.stack")
+    options.add_argument("--keep", type=Path, help="folder that stays")
+    options.add_argument("--write", action="store_true", help="write docs/measurements/stack.md")
+    chosen = options.parse_args()
+    with ExitStack() as stack:
+        keep = chosen.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="evergreen-stack-")))
+        measured = measure(keep.resolve())
+    print(measured.model_dump_json(indent=1))
+    if chosen.write:
+        (ROOT / "docs" / "measurements" / "stack.md").write_text(page(measured))
+    if measured.broken:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
