@@ -21,6 +21,9 @@ demo: install ## start everything and run the whole loop on real data; Ctrl-C st
 up: install ## start Airflow, MLflow and the object store; Ctrl-C stops them
 	@exec $(RUN)/evergreen up
 
+stack: install .venv/.celery ## run docker-compose.yaml's services without Docker, with two Celery workers; Ctrl-C stops them
+	@exec $(RUN)/evergreen stack
+
 test: install ## all tests: lint, types, unit tests and whole stages, and beside them end to end
 	@$(MAKE) --no-print-directory --keep-going --jobs=3 lint end-to-end pytest MARKED="not end_to_end"
 
@@ -72,6 +75,9 @@ new-bench: install ## let `evergreen new` propose problems for ten real tables, 
 release-bench: install ## decide releases on a year of flights under many assignments; writes docs/measurements/release.md (a quarter of an hour)
 	$(RUN)/python -m benchmarks.release --write
 
+stack-bench: install .venv/.celery ## play days on the full stack while its hosts and services fail; writes docs/measurements/stack.md (root; half an hour)
+	$(RUN)/python -m benchmarks.stack --write
+
 chaos: install ## play the loop while its processes are killed and its services fail; writes docs/reliability.md (an hour or two; it goes on where it was stopped)
 	$(RUN)/python -W ignore -m benchmarks.chaos --keep $(HOME_DIR)/chaos --write
 
@@ -91,6 +97,11 @@ install: .venv/.installed
 	  echo "error: the install stopped (see above). Is the network up? Run the same command again: it goes on." >&2; exit 1; }
 	@touch $@
 
+# What the full stack needs beyond the embedded default. Other extras that are there stay.
+.venv/.celery: .venv/.installed
+	@$(UV) sync --frozen --quiet --inexact --extra celery --compile-bytecode --no-python-downloads --python .venv-uv/bin/python
+	@touch $@
+
 $(UV):
 	@command -v $(PYTHON) >/dev/null || { \
 	  echo "error: $(PYTHON) is missing. Install Python 3.11 to 3.13, or name one: make demo PYTHON=/path/to/python3.12" >&2; exit 1; }
@@ -101,4 +112,4 @@ $(UV):
 	@rm -rf .venv-uv && $(PYTHON) -m venv .venv-uv && .venv-uv/bin/pip install --quiet uv==$(UV_VERSION) || { \
 	  rm -rf .venv-uv; echo "error: uv could not be installed (see above). Is the network up? Run the same command again." >&2; exit 1; }
 
-.PHONY: help demo up test check pytest end-to-end lint docs screenshots gauntlet loop-bench drift-bench tables-bench new-bench release-bench chaos clean install
+.PHONY: help demo up stack test check pytest end-to-end lint docs screenshots gauntlet loop-bench drift-bench tables-bench new-bench release-bench stack-bench chaos clean install
