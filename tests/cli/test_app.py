@@ -223,8 +223,8 @@ def test_passwords_are_printed_by_the_start_that_makes_them(
     is_new: bool, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     places = {"airflow": Endpoint("http://127.0.0.1:8080", "admin", "of-airflow")}
-    services: Any = SimpleNamespace(is_new=is_new, home=Path("/home/ada/.evergreen"), urls=lambda: places)
-    commands._print_addresses(services)
+    services: Any = SimpleNamespace(is_new=is_new, urls=lambda: places)
+    commands._print_addresses(services, Path("/home/ada/.evergreen/secrets.json"))
     output = capsys.readouterr().out
     assert shown in output
     assert ("of-airflow" in output) is is_new
