@@ -34,10 +34,10 @@ from pipelines.embedded.processes.home import load_environment
 from pipelines.embedded.processes.supervisor import marked
 from pipelines.embedded.stack import Stack
 from pipelines.problem import ROOT, Problem, load_problem
-from pipelines.stage_names import STAGES
 
 NAME = "pots"
 WORKERS = 2
+DAGS = ("ingest", "train", "score", "monitor")
 DAYS = 3  # played before anything fails
 UP_S, MOMENT_S = 400.0, 300.0
 UP = "Ctrl-C stops everything"
@@ -134,14 +134,14 @@ class Loop:
 
     def tasks_by_host(self) -> dict[str, int]:
         """All tasks that ran, by where."""
-        runs = [run for dag in STAGES for run in self.client.runs(f"{NAME}.{dag}")]
+        runs = [run for dag in DAGS for run in self.client.runs(f"{NAME}.{dag}")]
         tasks = [task for run in runs for task in self.tasks(run)]
         return dict(Counter(task["hostname"] for task in tasks if task["hostname"]))
 
     def tried_again(self, key: str) -> dict[str, int]:
         """Of a partition's tasks those with more than one try, and how many."""
         tries: dict[str, int] = {}
-        for dag in ("ingest", "score", "monitor", "train"):
+        for dag in DAGS:
             run = self.client.run_of(f"{NAME}.{dag}", key)
             for task in self.tasks(run) if run else []:
                 if task["try_number"] > 1:

@@ -103,7 +103,7 @@ def image_environment(root: Path) -> dict[str, str]:
 
 def image_folder(root: Path) -> str:
     """Where docker/Dockerfile puts the repository, and commands run."""
-    return re.findall(r"^WORKDIR (\S+)$", (root / DOCKERFILE).read_text(), flags=re.MULTILINE)[-1]
+    return str(re.findall(r"^WORKDIR (\S+)$", (root / DOCKERFILE).read_text(), flags=re.MULTILINE)[-1])
 
 
 def _container(name: str, about: Mapping[str, Any]) -> Container:

@@ -14,6 +14,7 @@ import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from pipelines.embedded.processes.ports import HOST
@@ -187,8 +188,8 @@ def publish(ports: Mapping[int, tuple[str, int]]) -> Iterator[None]:
 
     async def listen() -> list[asyncio.Server]:
         return [
-            await asyncio.start_server(lambda reader, writer, to=to: _pass_on(reader, writer, *to), HOST, port)
-            for port, to in ports.items()
+            await asyncio.start_server(partial(_pass_on, host=host, port=inside), HOST, port)
+            for port, (host, inside) in ports.items()
         ]
 
     async def end(servers: list[asyncio.Server]) -> None:
