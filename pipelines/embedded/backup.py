@@ -32,8 +32,9 @@ Tell = Callable[[str], None]
 FORMAT = 1
 HEAD, INDEX = "evergreen-backup.json", "evergreen-backup.sha256.json"
 ATTRIBUTE = "SCHILY.xattr."  # how tar archives name a record that is an extended attribute
-# What is made again when it is missing, and what is of the one process that runs.
-LEFT_OUT = {"object_store/venv", "object_store/etc", "lock"}
+# What is made again when it is missing, what is of the one process that runs, and the full stack, whose databases have
+# tools of their own for it.
+LEFT_OUT = {"object_store/venv", "object_store/etc", "lock", "stack"}
 CHUNK = 2**20
 CODING, BYTES_AS_THEY_ARE = "utf-8", "surrogateescape"  # attributes are bytes, and records of an archive are texts
 MOST_NAMED = 10  # damaged files in a message
