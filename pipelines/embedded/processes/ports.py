@@ -34,7 +34,8 @@ def reserved_ports(home: Path, usual_ports: Mapping[str, int] = DEFAULTS) -> Ite
     """A port for each service of `usual_ports`, remembered in ports.json; meanwhile no other start takes one of them.
 
     A service listens seconds after its port was chosen, and not while it is started again: until then the port
-    is free to whoever tries it. A variable such as EVERGREEN_AIRFLOW_PORT forces one.
+    is free to whoever tries it. EVERGREEN_AIRFLOW_PORT, EVERGREEN_MLFLOW_PORT and EVERGREEN_STORE_PORT force one, and
+    in the full stack without root EVERGREEN_POSTGRES_PORT and EVERGREEN_REDIS_PORT.
 
     Raises:
         ConfigError: a forced port is taken, or is no port number.
