@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from pipelines.metrics.effects import Effect
 
@@ -31,5 +31,5 @@ def share(effect: Effect | None, settings: Bandit) -> float:
     """
     if effect is None or not effect.information:
         return 0.5
-    chance = float(norm.cdf(-effect.value * math.sqrt(effect.information)))
+    chance = float(ndtr(-effect.value * math.sqrt(effect.information)))
     return min(max(chance, settings.floor), 1 - settings.floor)

@@ -182,7 +182,7 @@ def _permutation(columns: Columns, selection: Selection, random: np.random.Gener
     shuffles. Of noise it is above 0 half the time: it has to be so beyond chance (z-test over the rows,
     `significance`).
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     rows = len(columns.y)
     older = rows - max(1, rows // 5)
@@ -194,7 +194,7 @@ def _permutation(columns: Columns, selection: Selection, random: np.random.Gener
     newest, y, weight = columns.matrix[older:], columns.y[older:], columns.weight[older:]
     before = _losses(model, columns, newest, y)
     at_once = max(1, min(selection.rounds, BATCH_BYTES // newest.nbytes))
-    threshold = norm.isf(selection.significance)
+    threshold = -ndtri(selection.significance)
     reasons = {}
     for n in range(newest.shape[1]):
         cost = np.zeros(len(y))
