@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from pipelines.config.plain_table import quote as quote
 from pipelines.errors import ConfigError
-from pipelines.temporary import Held, hold, temporary_folder
+from pipelines.temporary import Held, hold
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -30,43 +30,87 @@ if TYPE_CHECKING:
 # Of all queries at once, beside the Arrow buffers that they read; beyond it DuckDB spills. EVERGREEN_DUCKDB_MEMORY
 # changes it.
 MEMORY_LIMIT = "750MB"
+SETTINGS = ("memory_limit", "threads", "disabled_optimizers")  # of a private database
+
+
+class _Instance:
+    """A database, and the folder to which it spills."""
+
+    def __init__(self, memory_limit: str, disabled_optimizers: str) -> None:
+        self.spill = hold("temporary")
+        settings = {
+            "autoinstall_known_extensions": False,
+            "temp_directory": str(self.spill.folder),
+            "memory_limit": memory_limit,
+            "disabled_optimizers": disabled_optimizers,
+        }
+        try:
+            self.database = duckdb.connect(config=settings)
+        except BaseException:
+            self.spill.remove()
+            raise
+
+    def close(self) -> None:
+        self.database.close()
+        self.spill.remove()
 
 
 class _Instances:
-    """The databases of this process, by their settings: to make one takes as long as most queries do.
+    """The databases of this process, by their settings: to make one takes as long as ten small queries do.
 
     A process that was forked from this one makes its own.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: dict[tuple[int, str, str], duckdb.DuckDBPyConnection] = {}
-        self._spills: list[Held] = []
+        self._shared: dict[tuple[int, str, str], _Instance] = {}
+        self._idle: dict[tuple[int, str], _Instance] = {}
+        self._left: list[Held] = []
         atexit.register(self._close)
 
     def cursor(self, memory_limit: str, disabled_optimizers: str) -> duckdb.DuckDBPyConnection:
         key = (os.getpid(), memory_limit, disabled_optimizers)
         with self._lock:
-            if key not in self._made:
-                spill = hold("temporary")
-                self._spills.append(spill)
-                self._made[key] = _made(str(spill.folder), memory_limit, disabled_optimizers)
-            return self._made[key].cursor()
+            if key not in self._shared:
+                self._shared[key] = _Instance(memory_limit, disabled_optimizers)
+            return self._shared[key].database.cursor()
+
+    @contextmanager
+    def private(self, memory_limit: str, *, is_new: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        """One that nobody else uses meanwhile. The next one gets it, with SETTINGS as they were, unless it failed."""
+        key = (os.getpid(), memory_limit)
+        instance = None
+        if not is_new:
+            with self._lock:
+                instance = self._idle.pop(key, None)
+        instance = instance or _Instance(memory_limit, "")
+        is_whole = False
+        try:
+            with instance.database.cursor() as cursor:
+                yield cursor
+                if not is_new:
+                    cursor.execute(f"SET memory_limit = {literal(memory_limit)}")
+                    cursor.execute("; ".join(f"RESET {name}" for name in SETTINGS if name != "memory_limit"))
+                    is_whole = True
+        finally:
+            with self._lock:
+                is_kept = is_whole and self._idle.setdefault(key, instance) is instance
+            if not is_kept:
+                instance.close()
 
     def forget(self) -> None:
-        """After an error that leaves a database unusable."""
+        """After an error that leaves a shared database unusable; others may still be in theirs."""
         with self._lock:
-            self._made.clear()
+            self._left += [instance.spill for instance in self._shared.values()]
+            self._shared.clear()
 
     def _close(self) -> None:
-        for (process, *_), database in self._made.items():
-            if process == os.getpid():
-                database.close()
-        self._made.clear()
-        for spill in self._spills:
+        for instance in (*self._shared.values(), *self._idle.values()):
+            if instance.spill.process == os.getpid():
+                instance.close()
+        for spill in self._left:
             if spill.process == os.getpid():
                 spill.remove()
-        self._spills.clear()
 
 
 _instances = _Instances()
@@ -77,14 +121,21 @@ Parameter = str | int | float | bool | date | datetime | Sequence[str] | None
 
 @contextmanager
 def connection(
-    tables: Tables, time_zone: str = "UTC", *, is_private: bool = False, joins_as_written: bool = False
+    tables: Tables,
+    time_zone: str = "UTC",
+    *,
+    is_private: bool = False,
+    is_new: bool = False,
+    joins_as_written: bool = False,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory that sees `tables` (Arrow tables, readers or datasets) by name; what is made in it has to be
     TEMP, and is gone at the end.
 
     Args:
         time_zone: the one in which it takes times without a zone, and shows others.
-        is_private: nobody else uses it: for what holds for a whole database, such as functions and most settings.
+        is_private: nobody else uses it: for what holds for a whole database, such as SETTINGS, which may be changed,
+            and functions, which are removed again.
+        is_new: a private one that nobody has used before, nor will: for SQL that is not ours.
         joins_as_written: a join may not be turned round: the rows of the first table stream past the others, in their
             order.
 
@@ -96,15 +147,13 @@ def connection(
     with ExitStack() as stack:
         try:
             if is_private:
-                spill = stack.enter_context(temporary_folder())
-                database = _made(spill, limit, optimizers)
+                database = stack.enter_context(_instances.private(limit, is_new=is_new))
             else:
-                database = _instances.cursor(limit, optimizers)
+                database = stack.enter_context(_instances.cursor(limit, optimizers))
         except duckdb.Error as error:
             raise ConfigError(
                 f"{limit!r} is no amount of memory", where="EVERGREEN_DUCKDB_MEMORY", cure="give one such as 4GB"
             ) from error
-        stack.enter_context(database)
         database.execute(f"SET TimeZone = {literal(time_zone)}")
         for name, table in tables.items():
             database.register(name, table)
@@ -113,16 +162,6 @@ def connection(
         except (duckdb.FatalException, duckdb.InternalException):
             _instances.forget()
             raise
-
-
-def _made(spill: str, memory_limit: str, disabled_optimizers: str) -> duckdb.DuckDBPyConnection:
-    settings = {
-        "autoinstall_known_extensions": False,
-        "temp_directory": spill,
-        "memory_limit": memory_limit,
-        "disabled_optimizers": disabled_optimizers,
-    }
-    return duckdb.connect(config=settings)
 
 
 def query(sql: str, tables: Tables, parameters: Mapping[str, Parameter] | None = None) -> pa.Table:

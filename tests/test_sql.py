@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 from pathlib import Path
 
 import duckdb
@@ -83,9 +84,46 @@ def test_only_a_private_database_keeps_its_settings_to_itself() -> None:
         (before,) = database.sql(setting).fetchall()
     with sql.connection({}, is_private=True) as private:
         private.execute(f"SET threads = {before[0] + 1}")
-        private.execute("CREATE VIEW v AS SELECT 1")
     with sql.connection({}) as database:
         assert database.sql(setting).fetchall() == [before]
+
+
+def test_a_private_database_comes_back_as_new_unless_it_failed() -> None:
+    state = """
+        SELECT list(name || '=' || value ORDER BY name), (SELECT count(*) FROM duckdb_functions()),
+        (SELECT list(view_name) FROM duckdb_views() WHERE NOT internal), (SELECT list(table_name) FROM duckdb_tables())
+        FROM duckdb_settings() WHERE name <> 'temp_directory'
+    """
+    with sql.connection({}, is_private=True, is_new=True) as new:
+        before = new.sql(state).fetchall()
+    with sql.connection({"t": KETTLES}, "Asia/Tokyo", is_private=True) as first:
+        for name, value in zip(sql.SETTINGS, ("'10MB'", "1", "'filter_pushdown'"), strict=True):
+            first.execute(f"SET {name} = {value}")
+        first.execute("CREATE TEMP VIEW v AS SELECT * FROM t; CREATE TEMP TABLE kept AS SELECT * FROM t")
+        folder = first.sql("SELECT current_setting('temp_directory')").fetchall()
+    with sql.connection({}, is_private=True) as second, sql.connection({}, is_private=True) as beside:
+        assert second.sql("SELECT current_setting('temp_directory')").fetchall() == folder, "the same one"
+        assert beside.sql("SELECT current_setting('temp_directory')").fetchall() != folder, "is nobody else's meanwhile"
+        assert second.sql(state).fetchall() == before
+    with pytest.raises(ZeroDivisionError), sql.connection({}, is_private=True) as third:
+        (kept,) = third.sql("SELECT current_setting('temp_directory')").fetchall()
+        raise ZeroDivisionError
+    with sql.connection({}, is_private=True) as fourth:
+        assert fourth.sql("SELECT current_setting('temp_directory')").fetchall() != [kept]
+        assert not Path(kept[0]).exists()
+
+
+def test_what_is_made_in_a_database_that_others_get_is_temporary() -> None:
+    code = {path: path.read_text() for path in sorted((ROOT / "pipelines").rglob("*.py"))}
+    made = [found for text in code.values() for found in re.findall(r"CREATE (?:OR REPLACE )?(\w+ \w+)", text)]
+    assert len(made) > 15
+    assert {of for of in made if not of.startswith("TEMP ")} == set(), "make it TEMP: it would be there for the next"
+    private = [text for text in code.values() if "is_private=True" in text or "DuckDBPyConnection" in text]
+    changed = {name for text in private for name in re.findall(r"\bSET (\w+) =", text)}
+    assert {"threads", "memory_limit"} <= changed
+    assert changed - {*sql.SETTINGS, "TimeZone"} == {"enable_external_access"}, "name it in sql.SETTINGS"
+    functions = [text.count("create_function(") - text.count("remove_function(") for text in private]
+    assert set(functions) == {0}, "remove it: the next one could not make it again"
 
 
 def test_joins_stay_as_written_where_that_is_asked_for() -> None:

@@ -59,6 +59,7 @@ def add_history(problem: Problem, database: duckdb.DuckDBPyConnection) -> None:
                 ) from error
             database.execute("DROP TABLE history; ALTER TABLE _wider RENAME TO history")
         database.execute("DROP TABLE _past")
+    database.remove_function("cutoffs_until")
 
 
 def group_columns(problem: Problem) -> list[str]:

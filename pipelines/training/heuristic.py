@@ -86,7 +86,7 @@ class Heuristic(BaseEstimator):  # type: ignore[misc]
         table = table.select(self.features)
         table = table.append_column(ROW, pa.array(np.arange(table.num_rows)))
         try:
-            with sql.explained(self.where), sql.connection({"rows": table}, is_private=True) as database:
+            with sql.explained(self.where), sql.connection({"rows": table}, is_private=True, is_new=True) as database:
                 # The expression comes with the model's file, and may read the rows and nothing else.
                 database.execute("SET enable_external_access = false")
                 return database.sql(query).to_arrow_table()

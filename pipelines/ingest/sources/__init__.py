@@ -316,7 +316,7 @@ def _land(
     landed = land(database, texts, types, within, rows.zone, str(path.with_suffix(".typed.parquet")))
     path.unlink()
     database.execute(
-        f"CREATE VIEW {sql.quote(name)} AS SELECT * EXCLUDE ({FAULTS}, {ROW}) FROM {landed} WHERE {FAULTS} IS NULL"
+        f"CREATE TEMP VIEW {sql.quote(name)} AS SELECT * EXCLUDE ({FAULTS}, {ROW}) FROM {landed} WHERE {FAULTS} IS NULL"
     )
     return landed
 

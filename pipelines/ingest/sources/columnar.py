@@ -187,7 +187,7 @@ def create_view(
             within = window.condition(kinds[window.column])
         cells = [f"{_cell(name_of, kinds[name_of], source, window.zone)} AS {quote(name_of)}" for name_of in names]
         selects.append(f"SELECT {', '.join(cells)} FROM (SELECT * FROM {relation} WHERE {within})")
-    database.execute(f"CREATE VIEW {quote(name)} AS {' UNION ALL '.join(selects)}")
+    database.execute(f"CREATE TEMP VIEW {quote(name)} AS {' UNION ALL '.join(selects)}")
 
 
 class Lengths(NamedTuple):

@@ -113,7 +113,7 @@ def create_view(database: duckdb.DuckDBPyConnection, problem: Problem, parts: Se
     selected = " UNION ALL BY NAME ".join(
         f"SELECT *, {_moment(problem, part.key)} AS {DELIVERED} FROM {sql.quote(part.view)}" for part in parts
     )
-    database.execute(f"CREATE VIEW {sql.quote(problem.delivered)} AS {selected}")
+    database.execute(f"CREATE TEMP VIEW {sql.quote(problem.delivered)} AS {selected}")
 
 
 def create_view_by_column(
@@ -125,7 +125,7 @@ def create_view_by_column(
     # A table that is empty, or joins nothing, has columns and types all the same.
     rows = f"(VALUES (NULL::VARCHAR, NULL::TIMESTAMPTZ){', ' + wanted if wanted else ''}) AS wanted(name, came)"
     database.execute(f"""
-        CREATE VIEW {sql.quote(problem.delivered)} AS
+        CREATE TEMP VIEW {sql.quote(problem.delivered)} AS
         SELECT rows.*, wanted.came AS {DELIVERED} FROM {sql.quote(view)} AS rows
         LEFT JOIN {rows} ON wanted.name = rows.{column}::VARCHAR
         WHERE wanted.name IS NOT NULL OR rows.{column} IS NULL
