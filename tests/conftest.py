@@ -27,6 +27,7 @@ from hypothesis import settings
 
 from benchmarks.requests import Requests, counted
 from pipelines.problem import Problem, parse_problem
+from tests.examples import THOROUGH
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = tempfile.mkdtemp(prefix="evergreen-tests-")
@@ -45,6 +46,7 @@ os.environ |= {
 gc.set_threshold(50_000, 20, 50)
 
 settings.register_profile("evergreen", deadline=None)  # machines are noisy: no test is timed
+settings.register_profile(THOROUGH, settings.get_profile("evergreen"))  # see tests.examples
 settings.load_profile("evergreen")
 
 TOY: dict[str, Any] = {

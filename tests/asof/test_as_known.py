@@ -15,6 +15,7 @@ from pipelines.asof.as_known import holds, label_statements, labels_as_known, la
 from pipelines.config import LabelSource
 from pipelines.ingest.publish import event_statements, natural_label_statements
 from pipelines.problem import Problem
+from tests.examples import dear
 
 ToyProblem = Callable[..., Problem]
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -121,7 +122,7 @@ SOURCES = st.permutations(["natural", "hand", "weak"]).flatmap(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=dear(40))
 @given(made=SAID, sources=SOURCES)
 def test_the_label_at_any_moment_is_the_best_of_what_holds_then(toy: ToyProblem, made: Any, sources: Any) -> None:
     """Against a loop: of what holds, the most trusted source; of that the newest. And no row of it is cut in two."""
@@ -175,7 +176,7 @@ DELIVERIES = st.lists(
 )
 
 
-@settings(max_examples=20)
+@settings(max_examples=dear(20))
 @given(made=DELIVERIES)
 def test_what_is_learnt_later_changes_nothing_that_was_known(toy: ToyProblem, made: Any) -> None:
     """Publish deliveries as time goes on; after each, what was known at every earlier moment is what it was.

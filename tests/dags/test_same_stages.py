@@ -26,6 +26,7 @@ from pipelines.problem import load_problem
 from pipelines.stage_names import STAGES
 from pipelines.stages import function_of
 from tests.dags.run import PEOPLE, Run
+from tests.examples import dear
 from tests.handed_on import example
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def plans(dag: str) -> st.SearchStrategy[Plan]:
 
 @pytest.mark.parametrize("dag", ["train", "annotate", "score", "monitor", "release"])
 def test_the_same_stages_run_whichever_have_nothing_to_do_or_fail(bag: DagBag, dag: str) -> None:
-    @settings(max_examples=60)
+    @settings(max_examples=dear(60))
     @given(plan=plans(dag))
     def holds(plan: Plan) -> None:
         agree(bag, dag, plan)

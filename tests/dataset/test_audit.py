@@ -21,6 +21,7 @@ from pipelines.dataset.leaks import Finding
 from pipelines.features.featurize import featurize
 from pipelines.problem import Problem
 from tests.dataset.test_label import DAY, START, days, events, happened, labels, said
+from tests.examples import dear
 
 ToyProblem = Callable[..., Problem]
 AS_OF = START + 12 * DAY
@@ -121,7 +122,7 @@ def test_events_left_out_are_counted_even_where_none_of_them_is_drawn(made: Made
     assert "has 5 rows of 6 events" in fewer.audit(rows=1)["rows of events"].reason
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=dear(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.integers(1, 100))
 def test_as_many_rows_as_wanted_are_made_again(made: Made, rows: int) -> None:
     found = made.audit(rows)

@@ -31,6 +31,7 @@ from pipelines.dataset.label import (
 from pipelines.dataset.waiting import waiting
 from pipelines.errors import DataError
 from pipelines.problem import Problem
+from tests.examples import dear
 
 ToyProblem = Callable[..., Problem]
 Row = dict[str, Any]
@@ -710,7 +711,7 @@ def emptied(planned: dict[str, str], partitions: dict[str, str], found: dict[str
     return bool(meant - kept)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=dear(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     history=histories(),
     until=st.integers(8, 13),

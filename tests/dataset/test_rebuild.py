@@ -17,6 +17,7 @@ from pipelines.errors import ConfigError
 from pipelines.features.featurize import featurize
 from pipelines.ingest.publish import event_statements, natural_label_statements
 from pipelines.problem import Problem
+from tests.examples import dear
 
 ToyProblem = Callable[..., Problem]
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -119,7 +120,7 @@ DELIVERIES = st.lists(
 HOURS = dict(zip("abcdef", (4, 9, 26, 30, 36, 45), strict=True))
 
 
-@settings(max_examples=6)
+@settings(max_examples=dear(6))
 @given(made=DELIVERIES)
 def test_rebuilding_gives_the_same_after_later_corrections(toy: ToyProblem, made: Any) -> None:
     problem = toy(**{"features.history.litres_3d": {"by": ["shelf"], "of": "litres", "window_days": 3}})

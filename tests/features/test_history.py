@@ -16,6 +16,7 @@ from pipelines.artifacts import table_schema
 from pipelines.config import History
 from pipelines.features.featurize import featurize, featurize_row
 from pipelines.problem import Problem
+from tests.examples import dear
 
 ToyProblem = Callable[..., Problem]
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -194,7 +195,7 @@ def test_every_function_equals_its_definition(toy: ToyProblem, of: str, world: A
             assert found[target["kettle_id"]][name] == (expected if exact else pytest.approx(expected, abs=1e-12))
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=dear(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(world=worlds(), history=declared(), data=st.data())
 def test_no_row_of_the_future_changes_a_feature(toy: ToyProblem, world: Any, history: Any, data: Any) -> None:
     """Whatever is learnt at or after a cut-off - events, corrections, withdrawals, labels - changes nothing."""
@@ -249,7 +250,7 @@ OF_CLASSES = {"task": "multiclass", "labels.classes": ["a", "b", "c"]}
         (OF_CLASSES, ("count", "distinct", "time_since"), ["a", "b", "c"]),
     ],
 )
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=dear(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(world=worlds(), by=st.sets(st.sampled_from(COLUMNS), max_size=2).map(sorted), window=st.integers(1, 4))
 def test_labels_of_other_tasks_have_a_history_too(
     toy: ToyProblem, task: Any, functions: tuple[str, ...], values: list[Any], world: Any, by: list[str], window: int

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from include.timetable import ClosedPartitions
 from include.wiring import clock
 from pipelines.config import Partitions
+from tests.examples import dear
 
 FIRST = dict.fromkeys(("month", "quarter"), date(1880, 1, 1))
 
 
-@settings(max_examples=30)
+@settings(max_examples=dear(30))
 @given(
     zone=st.sampled_from(sorted(available_timezones())),
     at=st.times().map(lambda one: f"{one:%H:%M}"),
@@ -42,7 +43,7 @@ def test_a_scheduler_that_stays_up_runs_each_partition_of_a_year_once(
     assert found == wanted
 
 
-@settings(max_examples=30)
+@settings(max_examples=dear(30))
 @given(
     zone=st.sampled_from(sorted(available_timezones())),
     at=st.times().map(lambda clock: f"{clock:%H:%M}"),

@@ -16,6 +16,7 @@ from pipelines.artifacts import table_schema
 from pipelines.errors import DataError
 from pipelines.ingest.publish import changes, check_accounts, event_statements, natural_label_statements
 from pipelines.problem import Problem
+from tests.examples import dear
 
 ToyProblem = Callable[..., Problem]
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -286,7 +287,7 @@ DELIVERIES = st.lists(
 )
 
 
-@settings(max_examples=20)
+@settings(max_examples=dear(20))
 @given(made=DELIVERIES)
 def test_publishing_equals_its_rules_written_out(toy: ToyProblem, made: Any) -> None:
     problem, now, found, wanted = toy(), 3, None, []

@@ -16,6 +16,7 @@ from pipelines.errors import ConfigError, DataError
 from pipelines.ingest.extract import extract, extracted_schema, good_columns
 from pipelines.ingest.quarantine import Repair, edited, from_sources, listing, repair
 from pipelines.problem import Problem
+from tests.examples import dear
 from tests.ingest.set_aside import apply_repairs, bad_rows
 
 ToyProblem = Callable[..., Problem]
@@ -186,7 +187,7 @@ def test_a_label_comes_back_without_its_delay_counted_twice(problem: Problem) ->
     )
 
 
-@settings(max_examples=20)
+@settings(max_examples=dear(20))
 @given(
     st.fixed_dictionaries(
         {

@@ -25,6 +25,7 @@ from pipelines.ingest.quarantine import edited
 from pipelines.ingest.validate import NUMBERS, bad_numbers, summary
 from pipelines.problem import Problem, Query, parse_problem
 from pipelines.stages.ingest import parted
+from tests.examples import dear
 from tests.ingest.set_aside import bad_rows
 
 ToyProblem = Callable[..., Problem]
@@ -334,7 +335,7 @@ def naive(rows: list[dict[str, Any]]) -> list[set[str]]:
     return found
 
 
-@settings(max_examples=30)
+@settings(max_examples=dear(30))
 @given(ROWS)
 def test_good_and_bad_are_all_rows_whatever_the_damage(toy: ToyProblem, rows: list[dict[str, Any]]) -> None:
     problem = toy(**{"columns.age.unique": True, "validation.rules": {"small": "litres < age + 4"}})

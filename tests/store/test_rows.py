@@ -12,13 +12,14 @@ import pyarrow.dataset as ds
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaProtocolError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from pipelines import sql
 from pipelines.store import rows as rows_module
 from pipelines.store.rows import Files, dataset_of
+from tests.examples import dear
 
 START = datetime(2024, 1, 1, 0, 0, 0, 1, tzinfo=UTC)
 TIMES = pa.timestamp("us", "UTC")
@@ -36,6 +37,7 @@ def ours(table: DeltaTable, folder: Path) -> Any:
 names = st.text(st.characters(min_codepoint=32, max_codepoint=0x17F), max_size=6)
 
 
+@settings(max_examples=dear(100))
 @given(
     st.lists(
         st.tuples(names, st.none() | names, st.none() | st.timedeltas(timedelta(), timedelta(days=900))),

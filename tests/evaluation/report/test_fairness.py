@@ -21,6 +21,7 @@ from pipelines.metrics.block_sums import intervals_of_sums, summed_blocks
 from pipelines.metrics.scored import Scored
 from pipelines.problem import Problem
 from tests.conftest import ToyProblem
+from tests.examples import dear
 
 FAIRLEARN = {
     "demographic_parity": demographic_parity_difference,
@@ -57,7 +58,7 @@ def test_values_are_fairlearns_and_intervals_hold_them(toy: ToyProblem, seed: in
     assert max(selected, key=lambda group: selected[group]) == "b"
 
 
-@settings(max_examples=25)
+@settings(max_examples=dear(25))
 @given(seed=st.integers(0, 10_000), count=st.integers(30, 80), classes=st.integers(2, 4))
 def test_the_sums_of_blocks_give_fairlearns_value(toy: ToyProblem, seed: int, count: int, classes: int) -> None:
     """Beside the value there is one from sums, that the interval is about."""
