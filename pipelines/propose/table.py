@@ -38,6 +38,8 @@ EXCEL = (32_874, 54_788)  # days since 1899-12-30: 1990 to 2049
 SENTINELS = (-99, -999, -9999, -99999, -999999)
 MOST_EXACT = 2**53  # beyond it not every whole number is one of 64 bits
 READABLE = 0.98  # share of a column's texts that make it one of numbers: the others are set aside
+HEAD = 1000  # first rows: a format that fits these is tried on all
+FEW = 50  # first texts: more than may be set aside in the head, so a format that fits none of them does not fit it
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 CODE = r"0\d+"  # 007 is no number
 MONEY = r"[+-]?[$€£]?\s?[+-]?\d{1,3}([, ']?\d{3})*(\.\d+)?\s?[%$€£]?"
@@ -246,16 +248,22 @@ def _time_format(
 ) -> _Writing | None:
     """The format in which all texts of a column are times; of day and month in doubt, the one that goes on in order."""
     value = f"trim({_without(sql.quote(name), missing)})"
+    head = f"(SELECT * FROM {relation} LIMIT {HEAD})"
     digit = database.execute(
-        f"SELECT bool_and(regexp_matches({value}, '\\d') AND length({value}) BETWEEN 6 AND 35) "
-        f"FROM (SELECT * FROM {relation} LIMIT 1000)"
+        f"SELECT bool_and(regexp_matches({value}, '\\d') AND length({value}) BETWEEN 6 AND 35) FROM {head}"
     ).fetchall()[0][0]
     if not digit:
         return None
-    formats = [*(day + clock for day in DAYS for clock in CLOCKS), *OTHER_TIMES, *MONTHS]
-    tried = ", ".join(f"count({_parsed(value, f)})" for f in formats)
-    first = database.execute(f"SELECT count({value}), {tried} FROM (SELECT * FROM {relation} LIMIT 1000)").fetchall()[0]
-    likely = [f for f, count in zip(formats, first[1:], strict=True) if count and count >= READABLE * first[0]]
+
+    def counted(formats: Sequence[str], rows: str) -> tuple[int, ...]:
+        tried = "".join(f", count({_parsed(value, f)})" for f in formats)
+        return tuple(database.execute(f"SELECT count({value}){tried} FROM {rows}").fetchall()[0])
+
+    every = [*(day + clock for day in DAYS for clock in CLOCKS), *OTHER_TIMES, *MONTHS]
+    _, *fitting = counted(every, f"(SELECT * FROM {head} WHERE {value} IS NOT NULL LIMIT {FEW})")
+    formats = [f for f, count in zip(every, fitting, strict=True) if count]
+    values, *fitting = counted(formats, head)
+    likely = [f for f, count in zip(formats, fitting, strict=True) if count >= READABLE * values]
     fits = []
     for format_ in likely:
         parsed = _parsed(value, format_)
