@@ -38,7 +38,7 @@ def small_problem(folder: Path) -> Path:
     raw["gate"]["gain_over_champion"] = {"auc": -0.1, "log_loss": -0.1}
     raw["evaluation"] = {"bootstrap": {"resamples": 100}}
     raw["validation"]["expectation_rows"] = 300  # whatever their number: Great Expectations costs by the rule
-    raw["scoring"] = {"shard_rows": 3000, "batch_rows": 500}
+    raw["scoring"] = {"batch_rows": 500}  # a week in one shard: each looks back on its own, which is most of its work
     raw["monitoring"]["report_rows"] = None  # Evidently's report takes as long as all the rest of monitoring
     del raw["release"]  # what passes its gate serves at once: tests/stages/release is about the way there
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
@@ -57,6 +57,11 @@ def configure(problem: str, change: Callable[[dict[str, Any]], object]) -> None:
     raw = yaml.safe_load(path.read_text())
     change(raw)
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
+
+
+def in_shards(problem: str) -> None:
+    """A week is scored in three, for tests of what they have to do with each other."""
+    configure(problem, lambda raw: raw["scoring"].update(shard_rows=3000))
 
 
 def let_in(problem: str) -> None:

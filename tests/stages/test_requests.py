@@ -14,6 +14,7 @@ from benchmarks.requests import Requests, noting_stages, table
 from pipelines import local_run
 from pipelines.errors import NothingToDo
 from pipelines.store import objects
+from tests.stages.conftest import in_shards
 
 WEEK = "2013-02-11"
 
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.slow
 def test_a_stage_asks_for_nothing_twice(
     loop: str, s3_server: Requests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    in_shards(loop)
     here = Path(os.environ["EVERGREEN_STORE_URI"].removeprefix("file://"))
     monkeypatch.setenv("EVERGREEN_STORE_URI", "s3://bucket/loop")
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)

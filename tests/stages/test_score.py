@@ -18,6 +18,7 @@ from pipelines.errors import DataError
 from pipelines.problem import load_problem
 from pipelines.stages import stage
 from pipelines.store.files import has_folder
+from tests.stages.conftest import in_shards
 
 WEEK = "2013-02-11"
 
@@ -47,6 +48,7 @@ def rows(problem: str) -> dict[str, int]:
 
 def test_a_partition_is_scored_one_row_per_event_and_again_without_a_change(loop_after: Callable[..., str]) -> None:
     loop = loop_after(1, is_scored=False)
+    in_shards(loop)
     shards = stage("score.plan")(loop, WEEK)
     assert len(shards) == 3, "6,119 events in shards of at most 3,000"
     published = local_run.score(loop, WEEK)
@@ -76,6 +78,7 @@ def test_a_task_killed_in_mid_write_leaves_what_was_there_and_a_retry_one_row_pe
     loop_after: Callable[..., str],
 ) -> None:
     loop = loop_after(1, is_scored=False)
+    in_shards(loop)
     scored = local_run.score(loop, WEEK)
     before = rows(loop)
     task = subprocess.Popen([sys.executable, "-c", STUCK, WEEK], stdout=subprocess.PIPE, text=True, env=os.environ)
@@ -118,6 +121,7 @@ def test_a_partition_that_was_not_ingested_is_told(loop: str) -> None:
 
 def test_shards_that_miss_an_event_are_not_published(loop_after: Callable[..., str]) -> None:
     loop = loop_after(1, is_scored=False)
+    in_shards(loop)
     scored = [stage("score.score")(loop, shard) for shard in stage("score.plan")(loop, WEEK)]
     with pytest.raises(DataError, match="scores for"):
         stage("score.publish")(loop, WEEK, scored[:2])

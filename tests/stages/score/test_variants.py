@@ -26,7 +26,7 @@ from pipelines.release.versions import version_problem
 from pipelines.stages import stage
 from pipelines.stages.monitor import evidence
 from pipelines.store import files
-from tests.stages.conftest import HISTORY, WEEKS, Kept, configure
+from tests.stages.conftest import HISTORY, WEEKS, Kept, configure, in_shards
 from tests.stages.score.conftest import RELEASE, changed, end, scored, step, table, variants
 
 pytestmark = pytest.mark.slow
@@ -78,6 +78,7 @@ def test_in_a_shadow_the_champion_serves_every_row_as_without_it(
 
 def test_in_a_canary_a_hash_says_who_serves_a_row_whenever_it_is_scored(released: Released) -> None:
     problem = released(1, **CANARY)
+    in_shards(problem.name)
     published = local_run.score(problem.name, WEEK)
     first = variants(problem, WEEK)
     assert {key: variant == "challenger" for key, variant in first.items()} == {
@@ -140,7 +141,6 @@ def test_whatever_is_killed_and_repeated_gives_the_same_rows_once(
     released: Released, monkeypatch: pytest.MonkeyPatch, is_done: bool
 ) -> None:
     problem = released(1, **CANARY)
-    configure(problem.name, lambda raw: raw["scoring"].update(shard_rows=10_000))
     left = 0
 
     def dying(write: Callable[..., Any]) -> Callable[..., Any]:
@@ -249,6 +249,7 @@ def test_a_challenger_is_taken_back_in_a_try_that_is_killed_and_repeated(
     released: Released, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = released(1, path=["canary", "full"])
+    in_shards(problem.name)
     with monkeypatch.context() as patch:
         lacking(problem, patch)
         handed_on = scored(problem, WEEK)
@@ -319,6 +320,7 @@ def test_what_a_challenger_has_served_is_not_given_to_the_champion(
 
 def test_what_may_pass_by_itself_is_tried_again(released: Released, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = released(1, **CANARY)
+    in_shards(problem.name)
     shards = stage("score.plan")(problem.name, WEEK)
     assert [(shard.variant, shard.version) for shard in shards] == [("champion", "1")] * 3 + [("challenger", "2")] * 3
 
