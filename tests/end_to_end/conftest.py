@@ -139,7 +139,9 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         fcntl.flock(use, fcntl.LOCK_SH)
         fcntl.flock(change, fcntl.LOCK_UN)
         patch = resources.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr(airflow_client, "TASKS_EVERY_S", 10.0)  # nobody watches; the end of a run tells of all its tasks
+        # Nobody watches: the end of a run tells of all its tasks. What a look costs the server, the tasks wait for.
+        patch.setattr(airflow_client, "TASKS_EVERY_S", 10.0)
+        patch.setattr(airflow_client, "LOOK_EVERY_S", 1.0)
         for name in [name for name in os.environ if name.startswith(FOREIGN)]:
             patch.delenv(name)
         patch.setenv("EVERGREEN_PROBLEMS", str(folder / "problems"))

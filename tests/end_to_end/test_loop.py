@@ -64,7 +64,7 @@ def wait(until: Callable[[], Any], seconds: float = 600) -> Any:
     end = time.monotonic() + seconds
     while not (found := until()):
         assert time.monotonic() < end, f"not in {seconds} s"
-        time.sleep(0.2)
+        time.sleep(0.5)
     return found
 
 
