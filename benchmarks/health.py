@@ -31,6 +31,7 @@ import pyarrow as pa
 from benchmarks.requests import Requests, counted, embedded_store
 from pipelines import ledger, store
 from pipelines.artifacts import TableName, table_schema
+from pipelines.handoffs.ingestion import Reach, Reading, most_readings
 from pipelines.health.kept import keep
 from pipelines.monitoring.detect.detection import ColumnDrift, Drift, LabelledPartition, Level
 from pipelines.problem import Problem, parse_problem
@@ -38,6 +39,7 @@ from pipelines.problem import Problem, parse_problem
 COLUMNS = 20
 EVERY_TRAINING = 60  # partitions
 DAGS = ("ingest", "train", "score", "monitor", "release")
+SOURCES = {f"source_{number}": {"path": f"{number}.csv", "time_column": "at"} for number in range(5)}
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PROBLEM: dict[str, Any] = {
     "description": "Will the kettle boil over?",
@@ -54,6 +56,14 @@ PROBLEM: dict[str, Any] = {
         "gain_over_champion": {"auc": 0.0},
     },
 }
+
+
+def reach(problem: Problem, partitions: int) -> dict[str, Reach]:
+    """What ingests of the newest partitions have read of each source."""
+    keys = [problem.partitions.shift(problem.partitions.first_key, place) for place in range(partitions)]
+    ends = [(key, problem.partitions.end(key)) for key in keys[-most_readings("day") :]]
+    readings = [Reading(key, end, end - timedelta(minutes=place)) for place, (key, end) in enumerate(ends)]
+    return dict.fromkeys(problem.sources, Reach("at", readings, ends[-1][1]))
 
 
 class Visit(NamedTuple):
@@ -256,10 +266,11 @@ def measure(problems: int, partitions: int, visits: int, folder: Path) -> None:
         for place, name in enumerate(names):
             problem_folder = folder / name
             problem_folder.mkdir()
-            problem = parse_problem(PROBLEM, problem_folder)
+            problem = parse_problem(PROBLEM | {"sources": SOURCES}, problem_folder)
             filled(problem, partitions, with_tables=place == 0)
+            read = reach(problem, partitions)
             start = time.process_time()
-            keep(problem)
+            keep(problem, read)
             seconds.append(time.process_time() - start)
         start = time.process_time()
         keep(problem)  # it finds what it has kept before

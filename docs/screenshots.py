@@ -30,6 +30,7 @@ from pipelines import ledger, store
 from pipelines.config import Action
 from pipelines.embedded import Embedded, Endpoint, default_home, load_environment
 from pipelines.embedded.processes.home import supervisor_of
+from pipelines.health.links import Links
 from pipelines.paths import version_uri
 from pipelines.problem import ROOT, Problem, load_problem
 from pipelines.tracking.pages import comparison
@@ -91,6 +92,8 @@ def pages(problem: Problem, airflow: str) -> Iterator[Page]:
     for name, partition, picture in (("quiet", quiet, "monitoring_quiet.png"), ("harmed", harmed, "monitoring.png")):
         yield Page(f"{name} week", f"{of_problem}/reports/{partition}/monitoring.html", picture=picture)
     yield Page("MLflow's comparison", runs, until=HAS_RUNS, is_ours=False, picture="mlflow.png")
+    version = Links("", runs.partition("/#")[0]).model(problem.name, versions[-1])
+    yield Page("MLflow's version", version or "", is_ours=False)
     yield Page("model card", f"{of_problem}/models/{versions[-1]}/card.html")
     yield Page("evaluation", f"{of_problem}/evaluations/{training}.html")
     yield Page("datasheet", f"{of_problem}/datasheets/{training_set}.html")
