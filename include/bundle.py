@@ -24,12 +24,12 @@ from airflow.sdk import get_parsing_context
 from airflow.utils.file import list_py_file_paths
 from airflow.utils.session import create_session
 
-from include.problem_dags import FILES
+from include.problem_dags import FILES, PROBLEMS
 from pipelines.problem_folders import problem_places
 
 Dates = dict[Path, tuple[int, int]]
 
-PROBLEMS, OTHERS = "problems", "others"  # folders of the bundle
+OTHERS = "others"  # the folder of the bundle that links to the rest of dags/
 DAG_FILE = '''"""The DAGs of one problem: its problem.yaml says what they are, the files of dags/ how they are made.
 
 Airflow's DAG processor writes this file (include/bundle.py), and removes it when the problem is gone.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from typing import Any
 
 from airflow import settings
 from airflow.sdk import get_parsing_context
@@ -17,6 +18,8 @@ from pipelines.stage_names import STAGES
 BROKEN = "broken_problems"
 FILES = (BROKEN, *STAGES)
 """Names of the files in dags/ that make DAGs of problems."""
+PROBLEMS = "problems"
+"""The folder that holds a DAG file for each of them."""
 
 
 def make_dags(problem: str) -> None:
@@ -30,12 +33,22 @@ def make_dags(problem: str) -> None:
             _run(path)
 
 
+def name_source(dag: Any) -> None:
+    """Have Airflow's page *Code* show the file of dags/ that made a DAG, and not the lines that had it made."""
+    kind = dag.dag_id.rpartition(".")[2]
+    if kind in STAGES and Path(dag.fileloc).parent.name == PROBLEMS:
+        dag.fileloc = str(_source(kind))
+
+
+def _source(name: str) -> Path:
+    return Path(settings.DAGS_FOLDER, f"{name}.py")
+
+
 def _wanted() -> Iterator[Path]:
     wanted = (get_parsing_context().dag_id or "").rpartition(".")[2]
     for name in FILES:
-        path = Path(settings.DAGS_FOLDER, f"{name}.py")
         if wanted not in STAGES or name in (wanted, BROKEN):
-            yield path
+            yield _source(name)
 
 
 def _run(path: Path) -> None:

@@ -19,6 +19,7 @@ from pipelines.embedded.processes.home import (
 from pipelines.embedded.processes.ports import HOST, reserved_ports
 from pipelines.embedded.processes.services import Services
 from pipelines.embedded.processes.supervisor import Progress, Supervisor
+from pipelines.problem_folders import problem_folders
 
 
 class Endpoint(NamedTuple):
@@ -50,8 +51,10 @@ class Embedded(Services):
         """As `Services.start`.
 
         Raises:
-            ConfigError: also where the folder is a copy without extended attributes; nothing in it was touched.
+            ConfigError: also where a package that EVERGREEN_PROBLEMS names is not there, or the folder is a copy
+                without extended attributes; nothing in it was touched.
         """
+        problem_folders()
         if not self._users_store():
             object_store.refuse_without_attributes(self.home)
         super().start(progress)

@@ -92,6 +92,15 @@ def test_left_overs_are_ended_first(embedded: Embedded) -> None:
     left.stop()
 
 
+def test_problems_that_are_not_there_are_told_before_anything_starts(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", "package:no_team")
+    with pytest.raises(ConfigError, match="no package 'no_team'"):
+        embedded.start(print)
+    assert not embedded.home.exists()
+
+
 def test_a_failing_start_leaves_nothing(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
     working = Embedded._start_services
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from airflow import settings
 
 from include.bundle import DAG_FILE
+from include.problem_dags import PROBLEMS, name_source
 from pipelines import problem as problem_module
 from pipelines.problem_folders import folder_of
 
@@ -39,7 +41,8 @@ def parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], DagBa
     for name in ("good", "other"):
         shutil.copytree(folder_of("flight_delay"), tmp_path / "problems" / name)
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path / "problems"))
-    file = tmp_path / "good.py"
+    file = tmp_path / "dags_of_problems" / PROBLEMS / "good.py"
+    file.parent.mkdir(parents=True)
     file.write_text(DAG_FILE.format(name="good"))
 
     def parsed() -> DagBag:
@@ -57,6 +60,15 @@ def test_it_makes_the_dags_of_its_problem_and_reads_it_once(
     assert not bag.import_errors
     assert sorted(bag.dags) == [f"good.{kind}" for kind in KINDS]
     assert texts_read == [(tmp_path / "problems" / "good" / "problem.yaml").read_text()]
+
+
+def test_its_code_is_the_file_of_dags_that_made_it(
+    parse: Callable[[], DagBag], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "dag_policy", name_source)  # plugins/airflow_local_settings.py
+    dag = parse().dags["good.train"]
+    assert dag.fileloc == f"{settings.DAGS_FOLDER}/train.py"
+    assert str(dag.relative_fileloc).endswith("problems/good.py")
 
 
 def test_a_task_makes_its_own_dag_alone(
