@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,10 @@ class DagsFolder(LocalDagBundle):
                 new.replace(path)
         for path in self._others():
             link = self.path / OTHERS / path.name
-            if not link.is_symlink():
-                link.symlink_to(path)
+            if not (link.is_symlink() and link.readlink() == path):
+                link.unlink(missing_ok=True)
+                with suppress(FileExistsError):  # a task has just made it
+                    link.symlink_to(path)
 
     def _others(self) -> list[Path]:
         """What lies in dags/ and makes no DAGs of problems."""

@@ -75,7 +75,9 @@ def asked(root: Path, sessions: sessionmaker[Session]) -> Callable[[], list[str]
     return refreshed
 
 
-def test_each_problem_has_a_file_and_other_dags_are_there_too(root: Path, asked: Callable[[], list[str]]) -> None:
+def test_each_problem_has_a_file_and_other_dags_are_there_too(
+    root: Path, asked: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert files(root) == ["others/own.py", "problems/kettles.py", "problems/ovens.py"]
     assert (root / "files" / "others" / "helper.py").read_text() == "ANSWER = 42\n"
     shutil.copytree(root / "more" / "ovens", root / "more" / "hobs")
@@ -83,6 +85,10 @@ def test_each_problem_has_a_file_and_other_dags_are_there_too(root: Path, asked:
     (root / "dags" / "own.py").rename(root / "dags" / "mine.py")
     asked()
     assert files(root) == ["others/mine.py", "problems/hobs.py", "problems/ovens.py"]
+    shutil.copytree(root / "dags", root / "moved")
+    monkeypatch.setattr(settings, "DAGS_FOLDER", str(root / "moved"))
+    made(root).initialize()
+    assert (root / "files" / "others" / "mine.py").readlink() == root / "moved" / "mine.py"
 
 
 @pytest.mark.parametrize("dag_id", ["ovens.score", "own.dag"])
