@@ -74,23 +74,16 @@ class AirflowClient:
         self._call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
 
     def import_errors(self) -> list[BrokenFile]:
-        return list(self._call("GET", "/api/v2/importErrors")["import_errors"])
+        return list(self._listed("/api/v2/importErrors", "import_errors", order_by="id"))
 
-    def dag_ids(self) -> set[str]:
-        return {dag["dag_id"] for dag in self._call("GET", "/api/v2/dags", params={"limit": 1000})["dags"]}
+    def dag_ids(self, problem: str | None = None) -> set[str]:
+        """All DAGs that Airflow has, or those of a problem."""
+        filters = {"dag_id_prefix_pattern": f"{problem}."} if problem else {}
+        return {dag["dag_id"] for dag in self._listed("/api/v2/dags", "dags", order_by="dag_id", **filters)}
 
     def runs(self, dag_id: str) -> list[Run]:
         """All runs of a DAG, oldest first."""
-        runs_so_far: list[Run] = []
-        while True:
-            page = self._call(
-                "GET",
-                f"/api/v2/dags/{dag_id}/dagRuns",
-                params={"limit": 100, "offset": len(runs_so_far), "order_by": "id"},
-            )
-            runs_so_far += page["dag_runs"]
-            if len(runs_so_far) >= page["total_entries"] or not page["dag_runs"]:
-                return runs_so_far
+        return list(self._listed(f"/api/v2/dags/{dag_id}/dagRuns", "dag_runs", order_by="id"))
 
     def run_of(self, dag_id: str, partition: str) -> Run | None:
         """The newest run of a DAG for a partition key."""
@@ -178,12 +171,16 @@ class AirflowClient:
         return self._call("GET", f"{path}/taskInstances/{task_id}")["state"] in ("success", "skipped")
 
     def _tasks(self, path: str) -> Iterator[TaskInstance]:
+        yield from self._listed(f"{path}/taskInstances", "task_instances")
+
+    def _listed(self, path: str, name: str, **filters: str) -> Iterator[Any]:
+        """All of a list, of which Airflow gives a hundred at once."""
         offset = 0
         while True:
-            page = self._call("GET", f"{path}/taskInstances", params={"limit": 100, "offset": offset})
-            yield from page["task_instances"]
-            offset += len(page["task_instances"])
-            if offset >= page["total_entries"] or not page["task_instances"]:
+            page = self._call("GET", path, params={"limit": 100, "offset": offset, **filters})
+            yield from page[name]
+            offset += len(page[name])
+            if offset >= page["total_entries"] or not page[name]:
                 return
 
     def _run(self, method: str, path: str, **arguments: Any) -> Run:

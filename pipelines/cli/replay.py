@@ -43,11 +43,11 @@ def prepare(client: AirflowClient, problem: Problem, wait_s: float = 60) -> None
     others = ("train", "annotate") if problem.labels.are_made else ("train",)
     wanted = {f"{problem.name}.{dag}" for dag in (*others, *_chain(problem))}
     end = time.monotonic() + wait_s
-    while not wanted <= client.dag_ids():
+    while not wanted <= client.dag_ids(problem.name):
         if time.monotonic() > end:
             errors = "\n".join(error["stack_trace"].strip() for error in client.import_errors())
             raise DataError(
-                f"Airflow has no DAGs {', '.join(sorted(wanted - client.dag_ids()))}\n{errors}".rstrip(),
+                f"Airflow has no DAGs {', '.join(sorted(wanted - client.dag_ids(problem.name)))}\n{errors}".rstrip(),
                 where=client.url,
                 cure="`evergreen check` says what is wrong with a problem.yaml",
             )

@@ -147,7 +147,7 @@ def tracking_login() -> Iterator[Said]:
 def dag_files(token: str) -> Iterator[Said]:
     """DAG files that Airflow cannot read."""
     url = os.environ.get("EVERGREEN_AIRFLOW_URL", "").rstrip("/")
-    for broken in _asked(url, "/api/v2/importErrors", token, {})["import_errors"]:
+    for broken in _asked(url, "/api/v2/importErrors", token, {"limit": "100"})["import_errors"]:
         lines = str(broken["stack_trace"]).strip().splitlines()
         where = str(broken.get("filename") or url)
         yield Finding("DAG file broken", where, lines[-1] if lines else "no reason given", "evergreen check --quick")
