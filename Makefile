@@ -28,7 +28,7 @@ test: install ## all tests: lint, types, unit tests and whole stages, and beside
 	@$(MAKE) --no-print-directory --keep-going --jobs=3 lint end-to-end pytest MARKED="not end_to_end"
 
 check: install ## the fast part: lint, types, unit tests
-	@$(MAKE) --no-print-directory --keep-going --jobs=2 lint pytest MARKED="not end_to_end and not slow"
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 lint pytest MARKED="not end_to_end and not slow" LOOK=--quick
 
 # Parts of the two above, which run beside one another. End to end takes as long as one task waits for another, however
 # many processors there are: what has nothing to wait for gives way to it, and ends with it.
@@ -46,7 +46,7 @@ lint:
 	@$(RUN)/ruff format --check .
 	@$(RUN)/lint-imports
 	@$(RUN)/mypy
-	@$(RUN)/evergreen check
+	@$(RUN)/evergreen check $(LOOK)
 	@$(RUN)/python -m docs.generate --check
 
 docs: install ## build the documentation as a site into site/, to be opened in a browser; a broken link fails

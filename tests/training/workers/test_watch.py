@@ -85,6 +85,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[WorkerProcess]:
     return workers
 
 
+@pytest.mark.slow
 def test_two_workers_learn_the_model_of_one_process_even_if_one_is_killed(
     toy: ToyProblem, tmp_path: Path, started: list[WorkerProcess]
 ) -> None:
@@ -106,6 +107,7 @@ def test_two_workers_learn_the_model_of_one_process_even_if_one_is_killed(
     assert kept.saved == [5, 10, 15, 20], "they went on where the last state was kept"
 
 
+@pytest.mark.slow
 def test_the_model_hangs_on_no_number_of_workers_whatever_a_round_draws(
     toy: ToyProblem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +124,7 @@ def test_the_model_hangs_on_no_number_of_workers_whatever_a_round_draws(
     assert model_bytes(one) != model_bytes(alone)
 
 
+@pytest.mark.slow
 def test_rows_that_are_too_few_are_said_to_be(toy: ToyProblem, tmp_path: Path) -> None:
     weight = np.where(np.arange(TRAIN.num_rows) < 30, 0.0, 1.0)  # of the first half of the shares
     rows = TRAIN.set_column(TRAIN.column_names.index("weight"), "weight", pa.array(weight)).slice(0, 60)
