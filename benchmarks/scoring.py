@@ -46,7 +46,8 @@ def main(count: int) -> None:
     problem = load_problem("flight_delay")
     fixed = Candidate(model="xgboost", parameters={"n_estimators": 100, "max_depth": 6})
     training = problem.training.model_copy(update={"candidates": {"xgboost": fixed}})
-    model = fit(problem.model_copy(update={"training": training}), "xgboost", rows(50_000, 1), rows(5_000, 2))
+    learnt = min(count, 50_000)
+    model = fit(problem.model_copy(update={"training": training}), "xgboost", rows(learnt, 1), rows(learnt // 10, 2))
     booster = model.estimator.booster_
     with tempfile.TemporaryDirectory() as folder:
         source, encoded, target = (Path(folder) / name for name in ("rows.parquet", "matrix.parquet", "scores.parquet"))
