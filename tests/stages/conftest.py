@@ -133,6 +133,14 @@ def after(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Kept]:
 
 
 @pytest.fixture
+def by_duckdb_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules are judged once: Great Expectations, which costs a second or two an ingest, has tests of its own, and takes
+    part in those of whole stages that do not ask for this."""
+    monkeypatch.setattr("pipelines.ingest.expectations.expectations", lambda *_, **__: [])
+    monkeypatch.setattr("pipelines.ingest.expectations.batch_expectations", lambda *_: [])
+
+
+@pytest.fixture
 def loop_after(after: Callable[..., Kept], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """The trained problem's name after so many weeks (see `after`), in a store, a registry and a config of this test's
     own."""

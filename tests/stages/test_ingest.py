@@ -68,6 +68,7 @@ def test_too_many_bad_rows_publish_nothing_and_can_be_looked_at(loop: str) -> No
     assert f"{ROWS:,}" in page
 
 
+@pytest.mark.usefixtures("by_duckdb_alone")
 def test_a_refused_week_is_held_until_a_delivery_is_good_and_no_other_is(loop: str) -> None:
     config = load_problem(loop)
     quarantine.hold(config, "2013-02-18", "a person says so", {"by": "hand"})
@@ -150,6 +151,7 @@ def rebuilt(problem: str, as_of: datetime) -> dict[str, str]:
     return {name: content_hash(rows) for name, rows in tables.items()}
 
 
+@pytest.mark.usefixtures("by_duckdb_alone")
 def test_a_correction_is_a_new_statement_and_the_past_can_be_rebuilt(loop: str) -> None:
     first = local_run.ingest(loop, WEEK, WEEK)
     assert (first.new, first.unchanged, first.corrected) == (ROWS, 0, 0)
@@ -174,6 +176,7 @@ def test_a_correction_is_a_new_statement_and_the_past_can_be_rebuilt(loop: str) 
     assert restated.events == ROWS
 
 
+@pytest.mark.usefixtures("by_duckdb_alone")
 def test_a_row_is_mended_and_released_and_stays_so(loop: str) -> None:
     edit(
         loop,

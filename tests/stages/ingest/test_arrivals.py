@@ -29,13 +29,10 @@ Make = Callable[..., Feed]
 
 
 @pytest.fixture
-def feed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+def feed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_duckdb_alone: None) -> Make:
     """A problem over one source, in an empty store."""
     monkeypatch.setenv("EVERGREEN_STORE_URI", (tmp_path / "store").as_uri())
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path / "problems"))
-    # Great Expectations, which costs two seconds a run, has tests of its own.
-    monkeypatch.setattr("pipelines.ingest.expectations.expectations", lambda *_, **__: [])
-    monkeypatch.setattr("pipelines.ingest.expectations.batch_expectations", lambda *_: [])
     return lambda **changes: Feed(tmp_path / "problems", TOY, **changes)
 
 
