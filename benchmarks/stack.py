@@ -33,13 +33,14 @@ from pipelines.cli.airflow_client import AirflowClient, Run, run_path
 from pipelines.embedded.processes.home import load_environment
 from pipelines.embedded.processes.supervisor import marked
 from pipelines.embedded.stack import Stack
+from pipelines.errors import ServiceUnavailable
 from pipelines.problem import ROOT, Problem, load_problem
 
 NAME = "pots"
 WORKERS = 2
 DAGS = ("ingest", "train", "score", "monitor")
 DAYS = 3  # played before anything fails
-UP_S, MOMENT_S = 400.0, 300.0
+UP_S, MOMENT_S, PATIENCE_S = 400.0, 300.0, 1800.0
 UP = "Ctrl-C stops everything"
 TRIES = 4  # partitions for one failure, should a task have ended before it was struck
 
@@ -58,11 +59,11 @@ class Failure(BaseModel):
 class Measured(BaseModel):
     """What the page says."""
 
-    up_s: float
-    partitions: list[str]
-    trainings: list[str]
+    up_s: float = 0.0
+    partitions: list[str] = []
+    trainings: list[str] = []
     """Partitions after which the monitor asked for one."""
-    tasks: dict[str, int]
+    tasks: dict[str, int] = {}
     """Tasks by the host that they ran on, before anything failed."""
     failures: list[Failure] = []
     broken: list[str] = []
@@ -110,12 +111,12 @@ def running(home: Path, problems: Path) -> Iterator[float]:
 class Loop:
     """The problem on the stack."""
 
-    def __init__(self, home: Path, problems: Path) -> None:
+    def __init__(self, home: Path, problems: Path, partitions: list[str]) -> None:
         self.stack = Stack(home / "stack", WORKERS)
         self.client = AirflowClient()
         self.problem: Problem = load_problem(NAME)
         self.rows = read_rows(problems, NAME)
-        self.partitions: list[str] = []
+        self.partitions = partitions
 
     def begin(self) -> None:
         replay.prepare(self.client, self.problem)
@@ -127,7 +128,17 @@ class Loop:
         return self.partitions[-1]
 
     def play(self, key: str) -> None:
-        replay.play(self.client, self.problem, [key], _tell)
+        """As `evergreen replay`, which is called again where Airflow did not answer, and then goes on."""
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                replay.play(self.client, self.problem, [key], _tell)
+                return
+            except ServiceUnavailable as error:
+                print(f"  {key}: {error.what}", flush=True)
+                if time.monotonic() > end:
+                    raise
+                time.sleep(2)
 
     def ingest(self, key: str) -> None:
         self.client.trigger(f"{NAME}.ingest", f"replay__{key}", partition=key)
@@ -212,15 +223,14 @@ def during_score(strike: Callable[[Loop, str], None], service: str) -> Strike:
     return struck
 
 
-HITS_A_TASK: dict[str, Strike] = {
-    "all processes of a worker host killed, which scored": worker_killed,
-    "the links of a worker host down, which scored": worker_cut_off,
-}
-HITS_A_SERVICE: dict[str, Strike] = {
-    "PostgreSQL restarted": during_score(restart, "postgres"),
-    "PostgreSQL killed": during_score(kill, "postgres"),
-    "Redis restarted": during_score(restart, "redis"),
-    "Redis killed": during_score(kill, "redis"),
+FAILURES: dict[str, tuple[Strike, bool]] = {
+    # Whether a task has to be hit.
+    "all processes of a worker host killed, which scored": (worker_killed, True),
+    "the links of a worker host down, which scored": (worker_cut_off, True),
+    "PostgreSQL restarted": (during_score(restart, "postgres"), False),
+    "PostgreSQL killed": (during_score(kill, "postgres"), False),
+    "Redis restarted": (during_score(restart, "redis"), False),
+    "Redis killed": (during_score(kill, "redis"), False),
 }
 
 
@@ -241,33 +251,33 @@ def fail(loop: Loop, what: str, strike: Strike, *, hits_a_task: bool) -> Failure
 
 
 def measure(keep: Path) -> Measured:
-    home, problems = keep / "home", keep / "problems"
+    """Everything, from where an earlier run in the same folder was broken off."""
+    home, problems, path = keep / "home", keep / "problems", keep / "measured.json"
     home.mkdir(parents=True, exist_ok=True)
-    write_problem(problems)
+    if not problems.exists():
+        write_problem(problems)
+    measured = Measured.model_validate_json(path.read_text()) if path.exists() else Measured()
     with running(home, problems) as up_s:
-        print(f"up after {up_s:.0f} s", flush=True)
-        loop = Loop(home, problems)
+        measured.up_s = measured.up_s or up_s
+        loop = Loop(home, problems, measured.partitions)
         loop.begin()
-        for _ in range(DAYS):
+        for key in measured.partitions:
+            loop.play(key)
+        while len(measured.partitions) < DAYS:
             loop.play(loop.next_partition())
-        tasks = loop.tasks_by_host()
-        print(tasks, flush=True)
-        failures = [
-            fail(loop, what, strike, hits_a_task=strikes is HITS_A_TASK)
-            for strikes in (HITS_A_TASK, HITS_A_SERVICE)
-            for what, strike in strikes.items()
-        ]
+        measured.tasks = measured.tasks or loop.tasks_by_host()
+        path.write_text(measured.model_dump_json(indent=1))
+        for what, (strike, hits_a_task) in FAILURES.items():
+            if what not in {failure.what for failure in measured.failures}:
+                measured.failures.append(fail(loop, what, strike, hits_a_task=hits_a_task))
+                path.write_text(measured.model_dump_json(indent=1))
         state = holds.look(NAME, loop.rows)
         ingested = [key for key in loop.rows if key <= loop.partitions[-1]]
-        return Measured(
-            up_s=up_s,
-            partitions=loop.partitions,
-            trainings=loop.trainings(),
-            tasks=tasks,
-            failures=failures,
-            broken=[f"{each.rule}: {each.what}" for each in holds.breaches(state, ingested, loop.partitions)],
-            rows=sum(len(state.predictions[key]) for key in loop.partitions),
-        )
+        broken = holds.breaches(state, ingested, loop.partitions)
+        measured.broken = [f"{breach.rule}: {breach.what}" for breach in broken]
+        measured.rows = sum(len(state.predictions[key]) for key in loop.partitions)
+        measured.trainings = loop.trainings()
+    return measured
 
 
 def page(measured: Measured) -> str:

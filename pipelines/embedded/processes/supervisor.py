@@ -48,6 +48,7 @@ class Service:
     is_ready: Callable[[float], bool]
     timeout_s: float = 120.0
     grace_s: float = 8.0
+    stop_signal: signal.Signals = signal.SIGTERM
 
 
 @dataclass
@@ -138,7 +139,7 @@ class Supervisor:
         with self._lock:  # whoever is launching a process now is done with it, and nobody launches another
             services = list(self._running.values())
         for running in services:
-            running.process.terminate()
+            running.process.send_signal(running.service.stop_signal)
         asked = time.monotonic()
         while alive := [running for running in services if running.process.poll() is None]:
             for running in alive:

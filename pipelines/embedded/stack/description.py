@@ -18,8 +18,8 @@ from pipelines.errors import ConfigError
 COMPOSE, DOCKERFILE = Path("docker-compose.yaml"), Path("docker", "Dockerfile")
 COMPLETED, HEALTHY, STARTED = "service_completed_successfully", "service_healthy", "service_started"
 
-# What concerns Docker alone: who makes an image, and what starts a container again. Its limits are for a container.
-PASSED_OVER = {"image", "build", "restart", "init", "mem_limit", "pids_limit", "security_opt", "cap_drop"}
+# What concerns Docker alone: what makes, limits, starts again and stops a container.
+PASSED_OVER = {"image", "build", "restart", "init", "mem_limit", "stop_grace_period"}
 VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>\w+)(?::(?P<kind>[?-])(?P<text>[^}]*))?\})")
 
 
@@ -115,7 +115,6 @@ def _container(name: str, about: Mapping[str, Any]) -> Container:
         "ports": _ports,
         "depends_on": lambda needs: {other: need["condition"] for other, need in needs.items()},
         "healthcheck": _check,
-        "stop_grace_period": str,
     }
     unknown = about.keys() - readers.keys() - PASSED_OVER
     if unknown:

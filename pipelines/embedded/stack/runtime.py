@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -159,7 +160,11 @@ class Stack(Services):
         check = place.container.check
         timeout_s = max(STARTED_WITHIN_S, check.tries * check.interval_s) if check else STARTED_WITHIN_S
         is_ready = self._is_healthy(place, check, environment) if check else _is_started
-        return Service(place.name, self._enter(place, command), environment, is_ready, timeout_s)
+        # As PostgreSQL's image: to SIGTERM it would wait for its clients, who wait for it.
+        stop_signal = signal.SIGINT if place.name == "postgres" else signal.SIGTERM
+        return Service(
+            place.name, self._enter(place, command), environment, is_ready, timeout_s, stop_signal=stop_signal
+        )
 
     def _object_store(
         self, supervisor: Supervisor, place: Place, environment: Mapping[str, str], progress: Progress

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,14 @@ def test_a_service_that_ignores_sigterm_is_killed_after_its_grace(home: Path, su
     supervisor.stop()
     assert 0.3 <= time.monotonic() - began < 3
     assert marked(home) == []
+
+
+def test_a_service_may_want_another_signal(home: Path, supervisor: Supervisor) -> None:
+    deaf = service(home, "deaf", STUBBORN, "deaf", grace_s=30)
+    supervisor.start(replace(deaf, stop_signal=signal.SIGINT))
+    began = time.monotonic()
+    supervisor.stop()
+    assert time.monotonic() - began < 20, "it was killed after its grace"
 
 
 def test_a_service_that_dies_at_start_shows_its_log(home: Path, supervisor: Supervisor) -> None:
