@@ -310,8 +310,8 @@ when the day was through.
 {failures}
 
 `evergreen replay` was called again where Airflow did not answer it. At the end the {measured.rows:,} predictions of
-these days, ledger, registry and files were held against the rules of the reliability benchmark: one prediction an event,
-each manifest as its table, each decision once. What did not hold:{broken}
+these days, ledger, registry and files were held against the rules of the reliability benchmark: one prediction an
+event, each manifest as its table, each decision once. What did not hold:{broken}
 """
 
 
