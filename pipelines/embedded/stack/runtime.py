@@ -290,7 +290,7 @@ class Stack(Services):
         if place.name == "postgres":
             shutil.copyfile(self._root / "docker" / "databases.sql", place.folder / "databases.sql")
         if place.user:
-            account = pwd.getpwnam(place.user)
+            account = _account(place.user)
             for path in [place.folder, *place.folder.rglob("*")]:
                 os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
             self.places[place.name] = place._replace(seen=Path(account.pw_dir))
@@ -330,6 +330,17 @@ def waves(containers: Mapping[str, Container]) -> list[list[str]]:
     for name, container in containers.items():
         depth[name] = max((depth[other] + 1 for other in container.needs), default=0)
     return [[name for name in containers if depth[name] == at] for at in range(max(depth.values()) + 1)]
+
+
+def _account(user: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(user)
+    except KeyError as error:
+        raise ConfigError(
+            f"this system has no user {user}, as whom its programs are to run: they refuse root",
+            where="/etc/passwd",
+            cure="install the system's own package of them, or start the stack as another user than root",
+        ) from error
 
 
 def _is_started(_since: float) -> bool:

@@ -126,6 +126,15 @@ def test_secrets_are_made_once_and_are_the_users_alone(stack: Stack) -> None:
         stack._secrets()
 
 
+def test_a_system_without_the_users_is_told_apart(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "USERS", {"redis": "nobody's name"})
+    place = stack._place("redis")
+    assert place.user == ("nobody's name" if stack._has_hosts else "")
+    if stack._has_hosts:
+        with pytest.raises(ConfigError, match="has no user nobody's name"):
+            stack._make_folders(place)
+
+
 def test_a_service_starts_after_those_that_it_needs(stack: Stack) -> None:
     assert waves(stack._containers) == [
         ["postgres", "redis", "s3"],
