@@ -111,12 +111,13 @@ def running(home: Path, problems: Path) -> Iterator[float]:
 class Loop:
     """The problem on the stack."""
 
-    def __init__(self, home: Path, problems: Path, partitions: list[str]) -> None:
+    def __init__(self, home: Path, problems: Path, partitions: list[str], save: Callable[[], None]) -> None:
         self.stack = Stack(home / "stack", WORKERS)
         self.client = AirflowClient()
         self.problem: Problem = load_problem(NAME)
         self.rows = read_rows(problems, NAME)
         self.partitions = partitions
+        self._save = save
 
     def begin(self) -> None:
         replay.prepare(self.client, self.problem)
@@ -125,6 +126,7 @@ class Loop:
     def next_partition(self) -> str:
         before = self.partitions[-1] if self.partitions else world.HISTORY[1]
         self.partitions.append(self.problem.partitions.shift(before, 1))
+        self._save()
         return self.partitions[-1]
 
     def play(self, key: str) -> None:
@@ -257,20 +259,23 @@ def measure(keep: Path) -> Measured:
     if not problems.exists():
         write_problem(problems)
     measured = Measured.model_validate_json(path.read_text()) if path.exists() else Measured()
+
+    def save() -> None:
+        path.write_text(measured.model_dump_json(indent=1))
+
     with running(home, problems) as up_s:
         measured.up_s = measured.up_s or up_s
-        loop = Loop(home, problems, measured.partitions)
+        loop = Loop(home, problems, measured.partitions, save)
         loop.begin()
         for key in measured.partitions:
             loop.play(key)
         while len(measured.partitions) < DAYS:
             loop.play(loop.next_partition())
         measured.tasks = measured.tasks or loop.tasks_by_host()
-        path.write_text(measured.model_dump_json(indent=1))
         for what, (strike, hits_a_task) in FAILURES.items():
             if what not in {failure.what for failure in measured.failures}:
                 measured.failures.append(fail(loop, what, strike, hits_a_task=hits_a_task))
-                path.write_text(measured.model_dump_json(indent=1))
+                save()
         state = holds.look(NAME, loop.rows)
         ingested = [key for key in loop.rows if key <= loop.partitions[-1]]
         broken = holds.breaches(state, ingested, loop.partitions)

@@ -54,6 +54,12 @@ def test_no_secret_stands_in_what_ps_shows(service: str) -> None:
     assert "$$" not in str(SERVICES[service].get("healthcheck", {}))
 
 
+def test_redis_keeps_its_environment_readable() -> None:
+    assert "set-proc-title no" in SERVICES["redis"]["command"][-1], (
+        "its title is written over its environment, by which `evergreen stack` finds what a killed start has left"
+    )
+
+
 def test_every_secret_that_is_asked_for_is_made(tmp_path: Path) -> None:
     path = tmp_path / "secrets"
     command = [sys.executable, str(ROOT / "docker" / "make_env.py"), str(path)]

@@ -92,7 +92,14 @@ class Stack(Services):
         scheduler = self.places["scheduler"].container.environment
         known = {name: self._outside(value) for name, value in scheduler.items() if name.startswith(OF_CLIENTS)}
         no_proxy = with_loopback(os.environ.get("NO_PROXY") or os.environ.get("no_proxy", ""))
-        return {**known, "EVERGREEN_HOME": str(self.home), "NO_PROXY": no_proxy, "no_proxy": no_proxy}
+        return {
+            **known,
+            # MLflow would send a client to the store by the name that it has for MLflow, which nobody resolves here.
+            "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+            "EVERGREEN_HOME": str(self.home),
+            "NO_PROXY": no_proxy,
+            "no_proxy": no_proxy,
+        }
 
     def urls(self) -> dict[str, Endpoint]:
         """`airflow`, `mlflow` and `store`: what the summary shows to people."""
