@@ -2,9 +2,8 @@
 
     sudo python -m benchmarks.cut_off [--times N]
 
-The other host is a network namespace of this machine, joined by a pair of virtual links; of two workers the second one
-runs there. Its link is taken down at a random moment after a state was kept, and comes up again when the workers
-start anew. Needs Linux, root and `ip`; namespace and links go at the end.
+Of two workers the second one runs on the other host (see benchmarks.other_host). Its link is taken down at a random
+moment after a state was kept, and comes up again when the workers start anew.
 """
 
 from __future__ import annotations
@@ -17,15 +16,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.engines import EVERY, KILLED_ROWS, ROUNDS, files, made, problem, write
+from benchmarks.other_host import HERE, INSIDE, connect, disconnect, other_host
 from pipelines.training.workers import processes
 from pipelines.training.workers.processes import Processes, WorkerProcess
-
-HERE, THERE, NAMESPACE, LINK, FAR_LINK = "10.213.0.1", "10.213.0.2", "evergreen", "evergreen0", "evergreen1"
 
 
 class Apart(Processes):
@@ -36,8 +32,8 @@ class Apart(Processes):
     def start(self, rank: int, port: int, secret: bytes) -> WorkerProcess:
         if rank == 0:
             return super().start(rank, port, secret)
-        ip("link", "set", LINK, "up")
-        command = ["ip", "netns", "exec", NAMESPACE, sys.executable, "-m", "pipelines.training.workers.worker"]
+        connect()
+        command = [*INSIDE, sys.executable, "-m", "pipelines.training.workers.worker"]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         process = subprocess.Popen(
             [*command, HERE, str(port), str(rank)],
@@ -73,25 +69,8 @@ class Kept:
         return self._state
 
     def _cut(self) -> None:
-        ip("link", "set", LINK, "down")
+        disconnect()
         self._down = time.monotonic()
-
-
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True)
-
-
-@contextmanager
-def other_host() -> Iterator[None]:
-    ip("netns", "add", NAMESPACE)
-    try:
-        ip("link", "add", LINK, "type", "veth", "peer", "name", FAR_LINK, "netns", NAMESPACE)
-        ip("addr", "add", f"{HERE}/24", "dev", LINK)
-        ip("-n", NAMESPACE, "addr", "add", f"{THERE}/24", "dev", FAR_LINK)
-        ip("-n", NAMESPACE, "link", "set", FAR_LINK, "up")
-        yield
-    finally:
-        ip("netns", "del", NAMESPACE)  # with its end of the link, and so the other one
 
 
 def main(times: int) -> None:

@@ -7,9 +7,10 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ class Postgres:
     """A server on loopback, with password authentication."""
 
     port: int
+    stop: Callable[[], None]
+    """At once: who is connected is not waited for."""
+    start: Callable[[], None]
+    data: Path
 
     @property
     def uri(self) -> str:
@@ -40,6 +45,14 @@ class Postgres:
             for statement in statements:
                 cursor.execute(statement)
             connection.commit()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to each of its processes."""
+        server = int((self.data / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        for process in (server, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
 
 @contextmanager
@@ -72,10 +85,12 @@ def running() -> Iterator[Postgres]:
 
         run("initdb", "-U", "kitchen", f"--pwfile={password}", "--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "-N")
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c fsync=off -k {folder}"
-        run("pg_ctl", "-w", "-o", options, "-l", str(log), "start")
+        start = partial(run, "pg_ctl", "-w", "-o", options, "-l", str(log), "start")
+        stop = partial(run, "pg_ctl", "-m", "immediate", "stop")
+        start()
         try:
-            yield Postgres(port)
+            yield Postgres(port, stop, start, data)
         finally:
-            run("pg_ctl", "-m", "immediate", "stop")
+            stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -10,19 +10,21 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 # Stages run one at a time, beside the services.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg"}
 
-from benchmarks.chaos import orchestrated, stages, together
+from benchmarks.chaos import database, orchestrated, stages, together
 from benchmarks.chaos.orchestrated import Played
 from benchmarks.chaos.page import page
-from benchmarks.chaos.together import Pair
+from benchmarks.chaos.together import Outcome
 from pipelines.problem import ROOT
 
 SHORT_SEED = 3
-PARTS = ("stages", "pairs", "airflow")
+PARTS = ("stages", "pairs", "hosts", "database", "airflow")
 
 
 def main() -> None:
@@ -43,14 +45,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="evergreen-chaos-") as folder:
         keep = (given.keep or Path(folder)).resolve()
         keep.mkdir(parents=True, exist_ok=True)
-        pairs, played = keep / "pairs.jsonl", keep / "airflow.jsonl"
-        if "stages" in parts or "pairs" in parts:
+        played = keep / "airflow.jsonl"
+        if set(parts) - {"airflow"}:
             asked_for = seeds if "stages" in parts else []
             with stages.ready(keep) as proxy:
                 stages.lives(proxy, keep, asked_for, tell, is_short=given.short)
-                if "pairs" in parts and not pairs.exists():
-                    rows = [pair.model_dump_json() for pair in together.play(keep, tell)]
-                    pairs.write_text("".join(f"{row}\n" for row in rows))
+                plays: dict[str, Callable[..., list[Outcome]]] = {
+                    "pairs": together.play,
+                    "hosts": partial(together.play_on_two_hosts, ports=[*proxy.ports.values()]),
+                    "database": database.play,
+                }
+                for part, play in plays.items():
+                    if part in parts and not (results := keep / f"{part}.jsonl").exists():
+                        rows = [outcome.model_dump_json() for outcome in play(keep, tell)]
+                        results.write_text("".join(f"{row}\n" for row in rows))
         if "airflow" in parts:
             if not played.exists():
                 played.write_text(orchestrated.play(keep, seeds[0], given.partitions).model_dump_json() + "\n")
@@ -59,11 +67,11 @@ def main() -> None:
                 orchestrated.then(keep, done)
             finally:
                 played.write_text(done.model_dump_json() + "\n")
-        text = page(
-            stages.read(keep),
-            [Pair.model_validate_json(line) for line in lines(pairs)],
-            [Played.model_validate_json(line) for line in lines(played)],
-        )
+        outcomes = {
+            part: [Outcome.model_validate_json(line) for line in lines(keep / f"{part}.jsonl")]
+            for part in ("pairs", "hosts", "database")
+        }
+        text = page(stages.read(keep), [Played.model_validate_json(line) for line in lines(played)], **outcomes)
         if given.write:
             (ROOT / "docs" / "reliability.md").write_text(text)
         else:

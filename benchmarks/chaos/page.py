@@ -10,7 +10,7 @@ from typing import get_args
 from benchmarks.chaos.orchestrated import SCENARIOS, Played
 from benchmarks.chaos.proxy import Kind, Service
 from benchmarks.chaos.stages import Life
-from benchmarks.chaos.together import Pair
+from benchmarks.chaos.together import Outcome
 from benchmarks.chaos.worker import Shortage, Trial
 
 TEXT = """# Reliability: the loop under faults
@@ -41,8 +41,6 @@ three times; what failed for good is cleared once, as a person would, when the f
 traceback instead of a message: {bare}.** Folders in staging that wait for `evergreen vacuum`, of a `label` that was
 killed after it had staged its rows and then began anew: {vacuum}.
 
-What is said below to be mended was mended on the way: loops before it count as they ran.
-
 | fault | struck | came over it by itself | cleared by hand, once told | never |
 | --- | --- | --- | --- | --- |
 {faults}
@@ -62,6 +60,18 @@ What people were told, where they had to do something:
 ## Two at once
 
 {pairs}
+
+On two hosts, of which the second is a network namespace that shares nothing but the network with the first, where the
+services are: its link goes down at a random moment, for 2 to 30 s.
+
+{hosts}
+
+## A source database that goes away
+
+The same rows in PostgreSQL, from which each `ingest` reads a day; it is struck before the run or within its first two
+seconds, for half a second to eight.
+
+{database}
 
 ## With Airflow
 
@@ -106,15 +116,20 @@ MENDED = """\
 - A store whose clock is an hour off was said to refuse the credentials. The clocks are named."""
 
 LEFT_OUT = """\
-- Two workers on two hosts: two processes with folders for temporary files of their own stood for them, on one host.
-- A source database that goes away: the source is a file, which went away.
 - Labels by people (`annotate.choose`, `collect`); `score.score` of a challenger that fails; every kind of fault in
   every stage.
-- A triggerer: the embedded services have none. Compose's services, PostgreSQL, Celery.
+- A triggerer: the embedded services have none. Compose's services, Celery, PostgreSQL under Airflow.
 - A store whose own disk fills: its answer (507) was given in its place."""
 
 
-def page(lives: Sequence[Life], pairs: Sequence[Pair], played: Sequence[Played]) -> str:
+def page(
+    lives: Sequence[Life],
+    played: Sequence[Played],
+    *,
+    pairs: Sequence[Outcome],
+    hosts: Sequence[Outcome],
+    database: Sequence[Outcome],
+) -> str:
     trials = [(life, trial) for life in lives for trial in life.trials if trial.struck]
     broken = [
         f"- seed {life.seed}, {each.rule}: {each.what} (after {'; '.join(each.after) or 'nothing'})"
@@ -140,7 +155,9 @@ def page(lives: Sequence[Life], pairs: Sequence[Pair], played: Sequence[Played])
         hung=sum(each.end == "hung" for each in tries),
         bare=sum(each.end == "bare" for each in tries),
         messages=_messages([trial for _, trial in trials]),
-        pairs=_pairs(pairs),
+        pairs=_outcomes(pairs),
+        hosts=_outcomes(hosts),
+        database=_outcomes(database),
         airflow="\n\n".join(map(_airflow, played)) or "Not run.",
         mended=MENDED,
         left_out=LEFT_OUT,
@@ -189,8 +206,10 @@ def _messages(trials: Sequence[Trial]) -> str:
     return "\n".join(["| fault | message | times |", "| --- | --- | --- |", *rows]) if rows else "Nobody had to."
 
 
-def _pairs(pairs: Sequence[Pair]) -> str:
-    rows = [f"| {pair.what} | {pair.times} | {pair.ended} | {pair.broken or 'all held'} |" for pair in pairs]
+def _outcomes(outcomes: Sequence[Outcome]) -> str:
+    rows = [f"| {each.what} | {each.times} | {each.ended} | {each.broken or 'all held'} |" for each in outcomes]
+    if not rows:
+        return "Not run."
     return "\n".join(["| what | times | how they ended | afterwards |", "| --- | --- | --- | --- |", *rows])
 
 

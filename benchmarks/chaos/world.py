@@ -73,15 +73,17 @@ release:
   canary: {shares: [0.5], partitions: 1, max_partitions: 9, max_decision_gap: 1.0}
 replay: {history_until: 2024-01-08, until: 2024-01-12}
 """
+IN_FILE = "path: pots.csv"
 EVENTS = "SELECT pot, fired_at AS event_time, potter, heat, size FROM pots"
 LABELS = "SELECT pot, fired_at AS event_time, fired_at + INTERVAL 1 HOUR AS known_time, cracked AS label FROM pots"
 
 
-def write_problem(problems: Path, name: str) -> None:
-    """The problem with its source, in a folder of its own below `problems`."""
+def write_problem(problems: Path, name: str, source: str = IN_FILE) -> None:
+    """The problem with its source, in a folder of its own below `problems`; `source`: where problem.yaml says the rows
+    are."""
     folder = problems / name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "problem.yaml").write_text(PROBLEM)
+    (folder / "problem.yaml").write_text(PROBLEM.replace(IN_FILE, source))
     (folder / "events.sql").write_text(EVENTS)
     (folder / "labels.sql").write_text(LABELS)
     draws = random.Random(5)  # noqa: S311 - rows, not secrets
