@@ -94,6 +94,10 @@ __all__ = [
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# A model's files come and go through MLflow's server, which names the store as it is reached from there itself: an
+# address that MLflow hands out may be none where a task runs.
+os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")
+os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "false")
 # What MLflow says on standard error is its warnings: not each table that it makes.
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 # A model names its packages itself, and is kept with the same files whichever folder a command runs in.
