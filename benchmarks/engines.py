@@ -1,12 +1,14 @@
 """Several workers that boost one model, against bare XGBoost and against one process; and what killing them does.
 
-    python -m benchmarks.engines [--rows N] [--kills N] [--write FILE]
+    python -m benchmarks.engines [--rows N] [--kills N] [--ways WAY ...] [--write FILE]
 
 So many rows of 18 numbers with gaps and 2 categories lie in a Delta table. Each way has a process of its own and two
 threads in all, which do not spin while they wait, and trains the same 100 trees. `bare` reads the table into memory,
 makes a float32 matrix of it, and calls `xgboost.train`. `local` and `disk` are a fit by one process, in memory and out
-of core, `processes` one by two workers, which each read their share of the table's files. A fit prepares and
-fingerprints its rows as well. CPU seconds are of a process and of those that it starts.
+of core, `processes` one by two workers, which each read their share of the table's files, and `ray` one by two jobs of
+a cluster of one host, which is started for it (`uv sync --extra ray`; without it that way is left out). A fit prepares
+and fingerprints its rows as well. CPU seconds are of a process and of those that it starts, of `ray` also of the whole
+cluster, from its start to its end.
 
 Then trainings of few rows are interrupted at random moments, five times each and N times in all: the first worker is
 killed (-9), another one, or the process that watches, which is then started again, as a retry is. `--write FILE`
@@ -22,15 +24,19 @@ import json
 import os
 import random
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import httpx
 import numpy as np
 import psutil
 import pyarrow as pa
@@ -39,11 +45,14 @@ import pyarrow.dataset as ds
 from pipelines.problem import Problem, parse_problem
 
 NUMBERS, CATEGORIES, GAPS, THREADS, WORKERS, ROUNDS, EVERY = 18, 2, 0.02, 2, 2, 100, 10
+STARTS_S = 120.0  # that a cluster may take
 BATCH_ROWS, TEST_ROWS, KILLED_ROWS, KILLS_OF_ONE = 250_000, 100_000, 10_000, 5
 TREES = {"n_estimators": ROUNDS, "max_depth": 6, "learning_rate": 0.1, "subsample": 1.0, "colsample_bynode": 1.0}
-Way = Literal["bare", "local", "disk", "processes"]
+Way = Literal["bare", "local", "disk", "processes", "ray"]
 Victim = Literal["first worker", "other worker", "watch"]
-WAYS: tuple[Way, ...] = ("bare", "local", "disk", "processes")
+WAYS: tuple[Way, ...] = ("bare", "local", "disk", "processes", "ray")
+SHARED: tuple[Way, ...] = ("processes", "ray")
+CLUSTER = "EVERGREEN_BENCHMARK_CLUSTER"  # variable: the process that the cluster's hang on
 VICTIMS: tuple[Victim, ...] = ("first worker", "other worker", "watch")
 
 
@@ -64,6 +73,7 @@ class Measured(NamedTuple):
 class Interrupted(NamedTuple):
     """How trainings ended that were interrupted."""
 
+    way: Way
     victim: Victim
     kills: int
     trainings: int
@@ -156,9 +166,8 @@ class Kept:
 
     def _kill(self, victim: Victim, rounds: int) -> None:
         rank = "0" if victim == "first worker" else "1"
-        own = psutil.Process()
-        for process in [own] if victim == "watch" else own.children():
-            if process is own or process.cmdline()[-1:] == [rank]:
+        for process in [psutil.Process()] if victim == "watch" else workers():
+            if victim == "watch" or process.cmdline()[-1:] == [rank]:
                 self._note("kills", rounds)
                 process.kill()
 
@@ -167,17 +176,72 @@ class Kept:
             notes.write(f"{rounds}\n")
 
 
+def workers() -> Iterator[psutil.Process]:
+    """Those that this process, or the cluster, has started."""
+    roots = [psutil.Process(), *([psutil.Process(int(cluster))] if (cluster := os.environ.get(CLUSTER)) else [])]
+    for process in itertools.chain.from_iterable(root.children(recursive=True) for root in roots):
+        with suppress(psutil.Error):
+            words = process.cmdline()
+            # Ray's shell has the whole command in one word.
+            if "pipelines.training.workers.worker" in words:
+                yield process
+
+
+@contextmanager
+def cluster() -> Iterator[psutil.Process]:
+    """A Ray cluster of this host, with as many CPUs as workers have threads; it is there within."""
+    port, dashboard = free_port(), free_port()
+    command = ["ray", "start", "--head", "--block", "--disable-usage-stats", f"--num-cpus={THREADS}", f"--port={port}"]
+    command += ["--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
+    scripts = Path(sys.executable).parent
+    variables = os.environ | {"PATH": f"{scripts}:{os.environ['PATH']}"}
+    with subprocess.Popen(command, env=variables, executable=scripts / "ray", stdout=subprocess.DEVNULL) as process:
+        os.environ |= {CLUSTER: str(process.pid), "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}
+        try:
+            until = time.monotonic() + STARTS_S
+            while not answers(f"http://127.0.0.1:{dashboard}/api/jobs/"):
+                if process.poll() is not None or time.monotonic() > until:
+                    raise SystemExit("Ray's cluster did not start")
+                time.sleep(0.5)
+            yield psutil.Process(process.pid)
+        finally:
+            del os.environ[CLUSTER]
+            process.terminate()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """Of a process, those that it has started, and those of them that have ended."""
+    total = 0.0
+    for each in [process, *process.children(recursive=True)]:
+        with suppress(psutil.Error):
+            total += sum(each.cpu_times()[:4])
+    return total
+
+
 def train(way: Way, folder: Path, victim: Victim | None = None, seed: int = 0, state: Path | None = None) -> None:
     """Train one way, in this process; leaves scores on other rows, and the model's hash."""
     test, peaks = made(10**6, TEST_ROWS), Peaks()
-    if way == "processes":
+    if way in SHARED:
         peaks.start()
     if way == "bare":
         scores, raw = bare(files(folder), test)
     else:
         from pipelines.training.fit import fit
 
-        engine = {"kind": "processes", "workers": WORKERS} if way == "processes" else None
+        engine = {"kind": way, "workers": WORKERS} if way in SHARED else None
         data = files(folder)
         config = problem(engine, memory_limit_mb=1 if way == "disk" else 4096, folder=folder)
         rows = data.to_table() if way == "local" else data
@@ -200,7 +264,7 @@ class Peaks(threading.Thread):
 
     def run(self) -> None:
         while True:
-            for process in psutil.Process().children():
+            for process in workers():
                 with suppress(OSError):
                     status = Path(f"/proc/{process.pid}/status").read_text()
                     kilobytes = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
@@ -246,19 +310,20 @@ def started(way: str, folder: Path, *more: str) -> tuple[int, resource.struct_ru
 
 
 def measured(way: Way, folder: Path) -> Measured:
-    status, used, wall_s = started(way, folder)
+    with cluster() if way == "ray" else nullcontext() as host:
+        status, used, wall_s = started(way, folder)
+        cluster_s = cpu_s(host) if host else 0.0
     if status:
         raise SystemExit(f"{way} failed")
     about, scores = json.loads((folder / f"{way}.json").read_text()), np.load(folder / f"{way}.npy")
     label = made(10**6, TEST_ROWS)["label"].to_numpy()
     loss = float(-np.mean(np.log(np.where(label == 1, scores, 1 - scores))))
     peak_mb = about["worker_mb"] or about["own_mb"]
-    return Measured(used.ru_utime + used.ru_stime, peak_mb, about["own_mb"], wall_s, loss, scores)
+    return Measured(used.ru_utime + used.ru_stime + cluster_s, peak_mb, about["own_mb"], wall_s, loss, scores)
 
 
-def interrupted(folder: Path, kills: int) -> list[Interrupted]:
+def interrupted(way: Way, folder: Path, kills: int) -> list[Interrupted]:
     """Trainings of few rows, interrupted until so many were killed of each."""
-    write(folder, KILLED_ROWS)
     seeds = itertools.count()
 
     def ended(victim: Victim | None) -> tuple[str, list[str], int]:
@@ -266,14 +331,14 @@ def interrupted(folder: Path, kills: int) -> list[Interrupted]:
         with tempfile.TemporaryDirectory(dir=folder) as own:
             state, seed = Path(own, "state"), str(next(seeds))
             for _ in range(KILLS_OF_ONE + 1):
-                status, _, _ = started("processes", folder, victim or "-", seed, str(state))
+                status, _, _ = started(way, folder, victim or "-", seed, str(state))
                 if not status:
                     break
                 if victim != "watch":
                     raise SystemExit(f"a training failed whose {victim} was killed")
             states, killed = (state.with_suffix(f".{what}") for what in ("states", "kills"))
             count = len(killed.read_text().split()) if killed.exists() else 0
-            return json.loads((folder / "processes.json").read_text())["hash"], states.read_text().split(), count
+            return json.loads((folder / f"{way}.json").read_text())["hash"], states.read_text().split(), count
 
     wanted, _, _ = ended(None)
     found = []
@@ -284,7 +349,7 @@ def interrupted(folder: Path, kills: int) -> list[Interrupted]:
         same = sum(model == wanted for model, _, _ in outcomes)
         twice = sum(len(states) - len(set(states)) for _, states, _ in outcomes)
         killed = sum(count for _, _, count in outcomes)
-        found.append(Interrupted(victim, killed, len(outcomes), same, twice))
+        found.append(Interrupted(way, victim, killed, len(outcomes), same, twice))
         print(found[-1], flush=True)
     return found
 
@@ -294,30 +359,40 @@ def report(rows: int, by_way: dict[Way, Measured], interruptions: list[Interrupt
     first = by_way["bare"]
     for way, found in by_way.items():
         share = f"{found.cpu_s / first.cpu_s:.2f} of bare's CPU, {found.peak_mb / first.peak_mb:.0%} of its peak"
-        watch = f", who watches {found.watch_mb:.0f} MB" if way == "processes" else ""
+        watch = f", who watches {found.watch_mb:.0f} MB" if way in SHARED else ""
         lines.append(
             f"  {way:<10} {found.cpu_s:6.1f} CPU s, peak {found.peak_mb:5.0f} MB ({share}){watch}, "
             f"{found.wall_s:.0f} s, log loss {found.loss:.6f}"
         )
-    for way in ("disk", "processes"):
+    for way in by_way.keys() & {"disk", "processes", "ray"} if "local" in by_way else ():
         difference = float(np.abs(by_way[way].scores - by_way["local"].scores).max())
         lines.append(f"  largest difference of a score of {way} from local's: {difference:.2g}")
     lines += [
-        f"  {end.victim} killed {end.kills} times in {end.trainings} trainings of {KILLED_ROWS:,} rows: "
+        f"  {end.way}: {end.victim} killed {end.kills} times in {end.trainings} trainings of {KILLED_ROWS:,} rows: "
         f"{end.same} ended with the same model; states that were made twice: {end.twice}"
         for end in interruptions
     ]
     return "\n".join(lines)
 
 
-def main(rows: int, kills: int, written_to: Path | None) -> None:
+def main(rows: int, kills: int, ways: list[Way], written_to: Path | None) -> None:
+    if "ray" in ways and not find_spec("ray"):
+        print("ray is left out: it is not installed here", file=sys.stderr)
+        ways = [way for way in ways if way != "ray"]
+    by_way: dict[Way, Measured] = {}
     with tempfile.TemporaryDirectory(prefix="evergreen-engines-") as folder:
         # In a process of its own: a process starts with the peak memory of the one that made it.
         subprocess.run([sys.executable, "-m", "benchmarks.engines", "--one", "rows", folder, str(rows)], check=True)
-        by_way = {way: measured(way, Path(folder)) for way in WAYS}
-    print(report(rows, by_way, []), flush=True)
+        for way in ways if rows else []:
+            by_way[way] = measured(way, Path(folder))
+            print(report(rows, by_way, []), flush=True)
+    interruptions = []
     with tempfile.TemporaryDirectory(prefix="evergreen-engines-") as folder:
-        interruptions = interrupted(Path(folder), kills) if kills else []
+        write(Path(folder), KILLED_ROWS)
+        for way in ways if kills else []:
+            if way in SHARED:
+                with cluster() if way == "ray" else nullcontext():
+                    interruptions += interrupted(way, Path(folder), kills)
     text = report(rows, by_way, interruptions)
     print(text)
     if written_to:
@@ -328,14 +403,15 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["--one", "rows", folder, rows]:
             write(Path(folder), int(rows))
-        case ["--one", ("bare" | "local" | "disk" | "processes") as way, folder]:
+        case ["--one", ("bare" | "local" | "disk" | "processes" | "ray") as way, folder]:
             train(way, Path(folder))
-        case ["--one", "processes", folder, victim, seed, state]:
-            train("processes", Path(folder), next((v for v in VICTIMS if v == victim), None), int(seed), Path(state))
+        case ["--one", ("processes" | "ray") as way, folder, victim, seed, state]:
+            train(way, Path(folder), next((v for v in VICTIMS if v == victim), None), int(seed), Path(state))
         case _:
             options = argparse.ArgumentParser(prog="python -m benchmarks.engines")
             options.add_argument("--rows", type=int, default=500_000)
             options.add_argument("--kills", type=int, default=20)
+            options.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS], help="bare among them")
             options.add_argument("--write", type=Path, help="file that the figures go to")
             asked = options.parse_args()
-            main(asked.rows, asked.kills, asked.write)
+            main(asked.rows, asked.kills, asked.ways, asked.write)

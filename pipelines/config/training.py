@@ -266,15 +266,25 @@ class Update(Config):
 class Engine(Config):
     """What boosts a model of xgboost: this process, or several workers that each have a share of the rows."""
 
-    kind: Literal["local", "processes", "auto"] = Field(
+    kind: Literal["local", "processes", "ray", "auto"] = Field(
         "auto",
-        description="processes: workers on this machine, which threads are shared among. auto: where the matrix is "
-        "above memory_limit_mb; else local",
+        description="processes: workers on this machine, which threads are shared among. ray: workers on a Ray "
+        "cluster. auto: processes where the matrix is above memory_limit_mb; else local",
     )
-    workers: int = Field(2, ge=1, le=1024, description="of processes")
+    workers: int = Field(2, ge=1, le=1024, description="of processes and ray")
+    address: str | None = Field(
+        None,
+        pattern=r"^https?://[^/@]+/?$",
+        description="of ray: the cluster's dashboard; null: the variable RAY_API_SERVER_ADDRESS, or "
+        "http://127.0.0.1:8265",
+    )
     checkpoint_rounds: int | None = Field(
         None, ge=1, description="boosting rounds after which the state is kept; null: training.checkpoint_rounds"
     )
+
+    @property
+    def workers_in_words(self) -> str:
+        return f"{self.workers} {'jobs of Ray' if self.kind == 'ray' else 'processes'}"
 
 
 class Training(Config):
@@ -344,7 +354,7 @@ class Training(Config):
         """Whether several workers fit the candidate `name`. `is_large`: its matrix is above memory_limit_mb."""
         if self.engine is None or self.candidates[name].model != "xgboost":
             return False
-        return self.engine.kind == "processes" or (self.engine.kind == "auto" and is_large)
+        return self.engine.kind in ("processes", "ray") or (self.engine.kind == "auto" and is_large)
 
     def of(self, name: str) -> Candidate:
         """A candidate, with every setting that it does not have itself taken from here."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from pipelines import config
 from pipelines.config import Candidate, Parameters, Preprocessing
 from pipelines.dataset.reservoir import reservoir
 from pipelines.errors import ConfigError
@@ -26,6 +27,7 @@ from pipelines.training.workers.share import BATCH_ROWS, Share, edges, prepared
 
 if TYPE_CHECKING:
     from pipelines.training.boost import Checkpoint
+    from pipelines.training.workers.watch import Engine
 
 TRIED_ROWS = 10_000  # by a heuristic
 BINS_ROWS = 200_000  # that several workers' bins are made from
@@ -92,7 +94,6 @@ def _by_workers(
 ) -> BoostedTrees:
     """`trees`, fitted by the workers of training.engine, each on as many rows of `train`. `known`: labels and weights
     of the rows that have a weight."""
-    from pipelines.training.workers.processes import Processes
     from pipelines.training.workers.watch import Rows, learn_together
 
     training, prepare = problem.training, model.prepare
@@ -106,7 +107,17 @@ def _by_workers(
     is_on_disk = ends[-1] * len(prepare.names_) * 4 / 2**20 > training.memory_limit_mb
     rows = Rows(shares, is_on_disk, sample, y, weighed(weight, factors, y))
     threads = max(1, training.threads // count)
-    return learn_together(trees, rows, held_out, checkpoint, Processes(threads), threads)
+    return learn_together(trees, rows, held_out, checkpoint, _engine(training.engine, threads), threads)
+
+
+def _engine(engine: config.Engine, threads: int) -> Engine:
+    if engine.kind == "ray":
+        from pipelines.training.workers.ray import Ray
+
+        return Ray(engine.address, threads)
+    from pipelines.training.workers.processes import Processes
+
+    return Processes(threads)
 
 
 def _refuse_whole(problem: Problem, name: str, candidate: Candidate, train: ds.Dataset) -> None:

@@ -133,11 +133,7 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
                 name: section.model_dump(mode="json", exclude_defaults=True) or "default"
                 for name, section in _sections(spec).items()
             },
-            **(
-                {"engine": f"{problem.training.engine.workers} processes"}
-                if is_shared and problem.training.engine
-                else {}
-            ),
+            **({"engine": problem.training.engine.workers_in_words} if is_shared and problem.training.engine else {}),
             "events_version": checked.events_version,
             "labels_version": checked.labels_version,
             "features_version": checked.features_version,

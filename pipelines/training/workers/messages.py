@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+from importlib.metadata import version
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +15,22 @@ from pipelines.training.rounds import Boosted
 from pipelines.training.workers.bins import Extremes
 from pipelines.training.workers.share import Share
 
+PACKAGES = ("evergreen", "numpy", "pyarrow", "scikit-learn", "pandas")
+
+
+def versions() -> dict[str, str]:
+    """Of what messages are made of, and of XGBoost: on each side the same."""
+    import xgboost
+
+    own = {name: version(name) for name in PACKAGES}
+    return {"Python": ".".join(platform.python_version_tuple()[:2]), **own, "xgboost": xgboost.__version__}
+
 
 class Hello(NamedTuple):
     """A worker is there."""
 
     rank: int
+    versions: dict[str, str]
 
 
 class Task(NamedTuple):

@@ -14,6 +14,7 @@ class Processes:
     """Starts each worker as a process beside this one."""
 
     host = "127.0.0.1"
+    start_s = 120.0
 
     def __init__(self, threads: int) -> None:
         """`threads`: of each worker."""
@@ -41,6 +42,9 @@ class WorkerProcess:
     def ended(self) -> str | None:
         code = self.process.poll()
         return None if code is None else f"exit {code}"
+
+    def state(self) -> str:
+        return self.ended() or "it runs"
 
     def stop(self) -> None:
         """It ends by itself where its connection is closed, and removes what it keeps on disk."""

@@ -24,13 +24,24 @@ from pipelines.training.focal import first_score
 from pipelines.training.rounds import Boosted
 from pipelines.training.workers.bins import Extremes, bin_rows
 from pipelines.training.workers.channel import Channel, Door, Silence
-from pipelines.training.workers.messages import Begin, Built, Facts, Failed, Finished, Hello, Lesson, State, Task
+from pipelines.training.workers.messages import (
+    Begin,
+    Built,
+    Facts,
+    Failed,
+    Finished,
+    Hello,
+    Lesson,
+    State,
+    Task,
+    versions,
+)
 from pipelines.training.workers.share import Share
 
 log = logging.getLogger(__name__)
 
 LOSSES = 3  # in a row, without a new state in between, after which it is given up
-START_S = 120.0  # that a worker may take to come
+HELLO_S = 120.0  # that a worker which has come may take to say who it is
 REPORTS_S = 3.0  # that the others may take to say what they know, once one has failed
 LOCAL_OBJECTIVES = ("reg:absoluteerror", "reg:quantileerror")
 WHERE = "problem.yaml, training.engine"
@@ -41,7 +52,10 @@ class Worker(Protocol):
     """A worker that was started."""
 
     def ended(self) -> str | None:
-        """How it ended; None: it runs."""
+        """How it ended; None: it runs, or has not begun."""
+
+    def state(self) -> str:
+        """What the engine says of it."""
 
     def stop(self) -> None:
         """End it, if it has not ended."""
@@ -52,6 +66,8 @@ class Engine(Protocol):
 
     host: str
     """At which workers reach the process that watches."""
+    start_s: float
+    """That workers may take to come."""
 
     def start(self, rank: int, port: int, secret: bytes) -> Worker:
         """A worker that knocks at `host` and `port`."""
@@ -213,17 +229,21 @@ class _Crew:
         for rank in range(count):
             self._workers.append(engine.start(rank, door.port, secret))
             stack.callback(self._workers[rank].stop)
-        until = time.monotonic() + START_S
+        until = time.monotonic() + engine.start_s
         while len(self._channels) < count:
             channel = door.admit(secret, timeout_s=0.5)
             if channel is not None:
                 stack.callback(channel.close)
                 self._greet(channel)
-            for rank, worker in enumerate(self._workers):
-                if rank not in self._channels and (end := worker.ended()):
+            for rank, worker in self._missing():
+                if end := worker.ended():
                     raise WorkerLost(f"worker {rank} ended before it had begun: {end}")
             if time.monotonic() > until:
-                raise WorkerLost(f"{count - len(self._channels)} of {count} workers did not start in {START_S:g} s")
+                missing = [f"worker {rank}: {worker.state()}" for rank, worker in self._missing()]
+                raise WorkerLost(f"workers did not start in {engine.start_s:g} s: {'; '.join(missing)}")
+
+    def _missing(self) -> list[tuple[int, Worker]]:
+        return [(rank, worker) for rank, worker in enumerate(self._workers) if rank not in self._channels]
 
     def tell(self, messages: Mapping[int, Any]) -> None:
         for rank, message in messages.items():
@@ -274,11 +294,20 @@ class _Crew:
 
     def _greet(self, channel: Channel) -> None:
         try:
-            hello = channel.receive(timeout_s=START_S)
+            hello = channel.receive(timeout_s=HELLO_S)
         except Silence as silence:
             raise WorkerLost(f"a worker was lost before it had begun: {silence}") from silence
-        if isinstance(hello, Hello):
-            self._channels[hello.rank] = channel
+        if not isinstance(hello, Hello):
+            return
+        own = versions()
+        if other := [name for name in own if hello.versions.get(name) != own[name]]:
+            there, here = (", ".join(f"{name} {has.get(name)}" for name in other) for has in (hello.versions, own))
+            raise ConfigError(
+                f"worker {hello.rank} has {there}; the task has {here}",
+                where=WHERE,
+                cure="install the same Evergreen where workers run, with the versions of its uv.lock",
+            )
+        self._channels[hello.rank] = channel
 
     def _how(self, rank: int, silence: Silence) -> str:
         end = None

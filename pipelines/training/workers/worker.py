@@ -1,7 +1,8 @@
 """A worker: reads its share of the rows, builds its matrix, and boosts together with the others.
 
-    python -m pipelines.training.workers.worker HOST PORT RANK     (the secret comes by standard input)
+    python -m pipelines.training.workers.worker HOST PORT RANK
 
+The secret comes by the variable EVERGREEN_WORKER_SECRET, or by standard input.
 HOST and PORT are of the process that watches. The worker ends when that process closes the connection or is cut off,
 and not before: the others may still need it.
 """
@@ -32,9 +33,21 @@ from pipelines.training.focal import Gradients, focal_objective
 from pipelines.training.rounds import Objective, boosted
 from pipelines.training.workers.bins import Extremes, matrix_by, matrix_of_bins
 from pipelines.training.workers.channel import Channel, Silence, knock
-from pipelines.training.workers.messages import Begin, Built, Facts, Failed, Finished, Hello, Lesson, State, Task
+from pipelines.training.workers.messages import (
+    Begin,
+    Built,
+    Facts,
+    Failed,
+    Finished,
+    Hello,
+    Lesson,
+    State,
+    Task,
+    versions,
+)
 from pipelines.training.workers.share import Share, drawn
 
+SECRET = "EVERGREEN_WORKER_SECRET"  # noqa: S105 - the name of a variable
 MEETING_S = 300  # that XGBoost waits for another worker's sums; the watch knows of a lost one sooner
 Message = TypeVar("Message")
 
@@ -50,7 +63,7 @@ def work(channel: Channel, rank: int) -> NoReturn:
         return message
 
     try:
-        channel.send(Hello(rank))
+        channel.send(Hello(rank, versions()))
         task = next_message(Task)
         with plainly():
             rows = _Rows(task.share, own.folder, task.is_on_disk)
@@ -224,5 +237,5 @@ def _is_of_another(error: Exception) -> bool:
 
 if __name__ == "__main__":
     address, port, own_rank = sys.argv[1:]
-    secret = bytes.fromhex(sys.stdin.readline())
-    work(knock(address, int(port), secret), int(own_rank))
+    secret = os.environ.pop(SECRET, None) or sys.stdin.readline()
+    work(knock(address, int(port), bytes.fromhex(secret)), int(own_rank))

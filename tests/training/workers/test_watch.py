@@ -20,9 +20,9 @@ from pipelines.problem import Problem
 from pipelines.training import stream
 from pipelines.training.boost import BoostedTrees
 from pipelines.training.fit import fit
-from pipelines.training.workers import processes
+from pipelines.training.workers import processes, watch
 from pipelines.training.workers.channel import Door
-from pipelines.training.workers.messages import Failed, Hello
+from pipelines.training.workers.messages import Failed, Hello, versions
 from pipelines.training.workers.processes import Processes, WorkerProcess
 from pipelines.training.workers.watch import Rows, _reason, learn_together
 from tests.training.kettles import kettles
@@ -187,7 +187,7 @@ def test_what_each_worker_would_do_by_its_own_rows_is_refused(settings: dict[str
 class Stillborn:
     """An engine whose workers end at once."""
 
-    host = "127.0.0.1"
+    host, start_s = "127.0.0.1", 60.0
 
     def __init__(self) -> None:
         self.started = 0
@@ -206,6 +206,14 @@ def test_a_training_whose_workers_are_lost_again_and_again_is_given_up_for_a_ret
     assert engine.started == 3
 
 
+def test_a_worker_with_other_versions_is_refused(
+    toy: ToyProblem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "versions", lambda: versions() | {"xgboost": "9.9"})
+    with pytest.raises(ConfigError, match=r"worker \d has xgboost 3\..*; the task has xgboost 9.9"):
+        fit(problem_of(toy, 1), "trees", on_disk(TRAIN, tmp_path), VALIDATION)
+
+
 def test_a_worker_ends_with_who_watches_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(processes, "STOP_S", 60.0)
@@ -214,7 +222,7 @@ def test_a_worker_ends_with_who_watches_it(monkeypatch: pytest.MonkeyPatch, tmp_
     channel = door.admit(b"kettle", timeout_s=60)
     assert channel is not None
     hello = channel.receive(timeout_s=60)
-    assert hello == Hello(3)
+    assert hello == Hello(3, versions())
     assert len(list(tmp_path.glob("*/temporary/*"))) == 1
     channel.close()
     worker.stop()
