@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import adbc_driver_postgresql.dbapi as adbc
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from benchmarks import postgres
@@ -133,7 +135,10 @@ def _struck(
 
 
 def _fill(server: Postgres, file: Path) -> None:
+    rows = pyarrow.csv.read_csv(file)
+    rows = rows.filter(pc.not_equal(rows["heat"], "very"))  # a column of a database has numbers alone
+    rows = rows.set_column(rows.column_names.index("heat"), "heat", rows["heat"].cast(pa.float64()))
     with adbc.connect(server.plain_uri) as connection, connection.cursor() as cursor:
-        cursor.adbc_ingest("stored", pyarrow.csv.read_csv(file))
+        cursor.adbc_ingest("stored", rows)
         connection.commit()
     server.execute(*TABLES)
