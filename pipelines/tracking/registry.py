@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pipelines.errors import NothingToDo
 from pipelines.problem import Problem
 from pipelines.surroundings import evidence_page
 from pipelines.tracking.client import client, explained
+from pipelines.tracking.runs import model_place
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -63,7 +64,7 @@ def register(problem: Problem, run_id: str, tags: dict[str, str]) -> str:
         of_run = f"name = '{problem.name}' and run_id = '{run_id}'"
         registered = registry.search_model_versions(of_run)
         if not registered:
-            place = _place_of(run_id)
+            place = model_place(run_id)
             registry.create_model_version(
                 problem.name, source=place.uri, run_id=run_id, tags=tags, model_id=place.model_id
             )
@@ -73,24 +74,6 @@ def register(problem: Problem, run_id: str, tags: dict[str, str]) -> str:
             registry.delete_model_version(problem.name, double.version)
     _point(problem, "challenger", str(version.version))
     return str(version.version)
-
-
-class _Place(NamedTuple):
-    """Where a model lies. `model_id`: what MLflow keeps it as; None: it is a folder of its run."""
-
-    uri: str
-    model_id: str | None
-
-
-def _place_of(run_id: str) -> _Place:
-    """Where the model of a run lies. The page of a version asks MLflow's server for files there, and by an address such
-    as `runs:/` ours serves none."""
-    run = client().get_run(run_id)
-    for output in run.outputs.model_outputs if run.outputs else ():
-        logged = client().get_logged_model(output.model_id)
-        if logged.name == "model":
-            return _Place(logged.artifact_location, logged.model_id)
-    return _Place(f"{run.info.artifact_uri}/model", None)
 
 
 def describe(problem: Problem, version: str, card: str) -> None:

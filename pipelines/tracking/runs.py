@@ -263,7 +263,7 @@ def logged_sha256(run_id: str) -> str | None:
 def model_sha256(run_id: str) -> str:
     """SHA-256 of the file that the model of a run is kept in."""
     with temporary_folder() as folder, explained():
-        return _sha256(_fetched(run_id, f"model/{MODEL_FILE}", folder))
+        return _sha256(_fetched(run_id, folder, MODEL_FILE))
 
 
 def load_model(run_id: str, sha256: str | None = None) -> Model:
@@ -284,7 +284,7 @@ def load_model(run_id: str, sha256: str | None = None) -> Model:
 
     uri = f"runs:/{run_id}/model"
     with temporary_folder() as folder, explained():
-        local = _fetched(run_id, "model", folder)
+        local = _fetched(run_id, folder)
         try:
             require_same(run_id, _sha256(local / MODEL_FILE), sha256)
             return require_sound(load(local / MODEL_FILE, trusted=TRUSTED_TYPES))
@@ -310,26 +310,54 @@ def require_same(run_id: str, sha256: str, expected: str | None) -> None:
         )
 
 
-def _fetched(run_id: str, path: str, folder: str) -> Path:
-    """A file or folder of a run, fetched into `folder`.
+def _fetched(run_id: str, folder: str, file: str = "") -> Path:
+    """A run's model, or a file of it, fetched into `folder`: from where it lies, and not by an address of the kind
+    runs:/, for which MLflow asks in vain among the run's own files first, again and again.
 
     Raises:
-        ServiceUnavailable: it is there, and did not come. Whatever goes wrong on the way, MLflow says that it is not.
+        DataError: it is not there.
+        ServiceUnavailable: it is there, and did not come.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    uri = f"runs:/{run_id}/{path}"
+    uri = f"runs:/{run_id}/model"
+    place = model_place(run_id).uri
     try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST" or not client().list_artifacts(run_id, path.split("/")[0]):
-            raise
+        return Path(mlflow.artifacts.download_artifacts(f"{place}/{file}" if file else place, dst_path=folder))
+    except (MlflowException, OSError) as error:
+        if not client().list_artifacts(run_id, "model"):
+            raise DataError("the run has no model", where=uri, cure="train and register a new model") from error
         raise ServiceUnavailable(
             "the run has it, and it could not be fetched",
             where=uri,
             cure=f"is MLflow up, and is there room in {gettempdir()} (TMPDIR)?",
         ) from error
+
+
+class ModelPlace(NamedTuple):
+    """Where a model lies. `model_id`: what MLflow keeps it as; None: it is a folder of its run."""
+
+    uri: str
+    model_id: str | None
+
+
+def model_place(run_id: str) -> ModelPlace:
+    """Where the model of a run lies. The page of a version asks MLflow's server for files there, and by an address such
+    as `runs:/` ours serves none."""
+    from mlflow.exceptions import MlflowException
+
+    run = client().get_run(run_id)
+    for output in run.outputs.model_outputs if run.outputs else ():
+        try:
+            logged = client().get_logged_model(output.model_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            continue  # of a try that was killed: the next one removed it
+        if logged.name == "model":
+            return ModelPlace(logged.artifact_location, logged.model_id)
+    return ModelPlace(f"{run.info.artifact_uri}/model", None)
 
 
 def _sha256(file: Path) -> str:
