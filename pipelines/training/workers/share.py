@@ -41,10 +41,10 @@ class Share(NamedTuple):
                 columns=self.columns, batch_size=BATCH_ROWS, batch_readahead=1, use_threads=False
             )
             for batch in scanned:
-                begin, first = max(0, self.start - first), first + batch.num_rows
-                rows = batch.slice(begin, batch.num_rows - begin - max(0, first - self.stop))
-                if rows.num_rows:
-                    yield rows
+                begin, end = max(self.start - first, 0), min(self.stop - first, batch.num_rows)
+                if begin < end:
+                    yield batch.slice(begin, end - begin)
+                first += batch.num_rows
                 if first >= self.stop:
                     return
 
