@@ -94,8 +94,6 @@ class Stack(Services):
         no_proxy = with_loopback(os.environ.get("NO_PROXY") or os.environ.get("no_proxy", ""))
         return {
             **known,
-            # MLflow would send a client to the store by the name that it has for MLflow, which nobody resolves here.
-            "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
             "EVERGREEN_HOME": str(self.home),
             "NO_PROXY": no_proxy,
             "no_proxy": no_proxy,
