@@ -31,6 +31,7 @@ PAUSE_S, LONG_PAUSE_S = 1.0, 10.0  # Airflow's are longer
 NAME = "pairs"
 TIMES = 2
 ELSEWHERE = ", on two hosts"
+LONG_LIMIT_S = 600.0  # where a run that was cut off begins anew, up to three times
 CUT_AFTER_S, CUT_FOR_S = (0.2, 6.0), (2.0, 30.0)
 
 
@@ -146,7 +147,7 @@ def _at_once(keep: Path, name: str, sides: Sequence[Side], draws: random.Random 
         other_host.disconnect()
         time.sleep(draws.uniform(*CUT_FOR_S))
         other_host.connect()
-    return ended(started)
+    return ended(started, LIMIT_S if draws is None else LONG_LIMIT_S)
 
 
 def started_run(
@@ -156,11 +157,11 @@ def started_run(
     return in_child(_run, name, run, is_elsewhere, pause_s, log=keep / "pairs.log")
 
 
-def ended(started: Sequence[tuple[Any, BaseProcess]]) -> list[tuple[str, Any]]:
+def ended(started: Sequence[tuple[Any, BaseProcess]], limit_s: float = LIMIT_S) -> list[tuple[str, Any]]:
     """How each process ended, and what it gave."""
     answers = []
     for pipe, child in started:
-        answers.append(heard(pipe, LIMIT_S))
+        answers.append(heard(pipe, limit_s))
         child.join(20)
         child.kill()
     return answers
