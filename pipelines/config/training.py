@@ -274,6 +274,7 @@ class Engine(Config):
     workers: int = Field(2, ge=1, le=1024, description="of processes and ray")
     address: str | None = Field(
         None,
+        exclude_if=is_none,
         pattern=r"^https?://[^/@]+/?$",
         description="of ray: the cluster's dashboard; null: the variable RAY_API_SERVER_ADDRESS, or "
         "http://127.0.0.1:8265",

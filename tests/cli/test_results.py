@@ -17,7 +17,7 @@ from pipelines.cli.results import RESULTS
 from pipelines.errors import DataError, EvergreenError, GateFailed, NoTraining, ServiceUnavailable
 from tests.cli.test_app import evergreen
 
-SILENT = {"up", "down", "demo", "replay"}  # they start and play things, and report nothing
+SILENT = {"up", "down", "stack", "demo", "replay"}  # they start and play things, and report nothing
 TEXT = {"metrics"}  # its text is for a program already
 OTHERS = {"run", "new"}  # `run` prints what its stage hands on
 WEEK = ("flight_delay", "2013-04-01", "--reason", "a dead sensor")

@@ -9,7 +9,13 @@ CANDIDATES = {"prior": {"model": "prior"}, "linear": {"model": "logistic"}, "tre
 
 @pytest.mark.parametrize(
     ("engine", "small", "large"),
-    [(None, False, False), ({"kind": "local"}, False, False), ({"kind": "processes"}, True, True), ({}, False, True)],
+    [
+        (None, False, False),
+        ({"kind": "local"}, False, False),
+        ({"kind": "processes"}, True, True),
+        ({"kind": "ray"}, True, True),
+        ({}, False, True),
+    ],
 )
 def test_workers_fit_what_xgboost_learns_where_the_engine_says_so(
     toy: ToyProblem, engine: dict[str, str] | None, small: bool, large: bool

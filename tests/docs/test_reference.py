@@ -12,7 +12,7 @@ from pipelines.problem import ROOT
 from tests.docs.blocks import PAGES
 
 # Set by Evergreen for processes that it starts itself, and by nobody else.
-INTERNAL = {"EVERGREEN_SERVICE", "EVERGREEN_SUPERVISED"}
+INTERNAL = {"EVERGREEN_SERVICE", "EVERGREEN_SUPERVISED", "EVERGREEN_WORKER_SECRET"}
 
 
 def sources(*folders: str) -> Iterator[str]:

@@ -250,6 +250,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {  # file under tests -> test -> switches
     "training/workers/test_watch": {
         "test_two_workers_learn_the_model_of_one_process_even_if_one_is_killed": "Engine.workers",
     },
+    "training/workers/test_ray": {"test_jobs_learn_the_model_that_processes_learn": "Engine.address"},
     "stages/train/test_refit": {"test_without_a_refit_the_tested_model_serves": "Training.refit"},
     "release/test_card": {"test_a_card_tells_what_was_declared_and_measured": "Costs.unit"},
     "evaluation/gate/test_challenger": {

@@ -22,7 +22,9 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = [
     sys.executable,
     "-c",
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)",
+    # Who starts tests in the background may have had them ignore SIGINT.
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    "signal.signal(signal.SIGINT, signal.default_int_handler); print('deaf', flush=True); time.sleep(60)",
 ]
 # Forks a child into a session of its own and waits: what a killed parent leaves behind.
 PARENT = [

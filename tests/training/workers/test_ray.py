@@ -96,15 +96,19 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
             job.wait()
 
 
-def with_engine(problem: Problem, kind: str) -> Problem:
-    engine = Engine.model_validate({"kind": kind, "workers": 2})
+def with_engine(problem: Problem, kind: str, address: str | None = None) -> Problem:
+    engine = Engine.model_validate({"kind": kind, "workers": 2, "address": address})
     return problem.model_copy(update={"training": problem.training.model_copy(update={"engine": engine})})
 
 
-def test_jobs_learn_the_model_that_processes_learn(toy: ToyProblem, tmp_path: Path, cluster: Cluster) -> None:
+def test_jobs_learn_the_model_that_processes_learn(
+    toy: ToyProblem, tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")  # the problem's own address goes before it
     few = {"n_estimators": 4, "early_stopping_rounds": None}
     rows = on_disk(TRAIN, tmp_path)
-    by_processes, by_jobs = (with_engine(problem_of(toy, 2, few), kind) for kind in ("processes", "ray"))
+    by_processes = with_engine(problem_of(toy, 2, few), "processes")
+    by_jobs = with_engine(problem_of(toy, 2, few), "ray", cluster.address)
     one, other = (fit(config, "trees", rows, VALIDATION) for config in (by_processes, by_jobs))
     assert model_bytes(one) == model_bytes(other)
     assert [job.wait(10) for job in cluster.jobs] == [0, 0], "they ended by themselves"
