@@ -62,7 +62,9 @@ What people were told, where they had to do something:
 {pairs}
 
 On two hosts, of which the second is a network namespace that shares nothing but the network with the first, where the
-services are: its link goes down at a random moment, for 2 to 30 s.
+services are: its link goes down at a random moment, for 2 to 30 s. Whoever comes back and finds that the other run of
+the same partition is done, and its staging cleared, says so ("nothing is staged here: clear the run from its first task
+on"); in Airflow runs of one DAG wait for each other.
 
 {hosts}
 
@@ -113,12 +115,15 @@ MENDED = """\
 - An answer of MLflow that broke off was a refusal that waited for a person. It is tried again.
 - A partition that came while the score DAG was paused was never scored, and nobody was told: Airflow drops such events.
   The next scoring and `evergreen status` name it, and the command.
-- A store whose clock is an hour off was said to refuse the credentials. The clocks are named."""
+- A store whose clock is an hour off was said to refuse the credentials. The clocks are named.
+- MLflow sent clients to the store by the address that it has for it itself: on a host that does not know that address
+  a task waited for minutes. Files come and go by way of MLflow."""
 
 LEFT_OUT = """\
 - Labels by people (`annotate.choose`, `collect`); `score.score` of a challenger that fails; every kind of fault in
   every stage.
-- A triggerer: the embedded services have none. Compose's services, Celery, PostgreSQL under Airflow.
+- A triggerer: the embedded services have none. For Celery, PostgreSQL and Redis see
+  [the full stack](measurements/stack.md).
 - A store whose own disk fills: its answer (507) was given in its place."""
 
 
