@@ -180,11 +180,17 @@ def workers() -> Iterator[psutil.Process]:
     """Those that this process, or the cluster, has started."""
     roots = [psutil.Process(), *([psutil.Process(int(cluster))] if (cluster := os.environ.get(CLUSTER)) else [])]
     for process in itertools.chain.from_iterable(root.children(recursive=True) for root in roots):
-        with suppress(psutil.Error):
-            words = process.cmdline()
-            # Ray's shell has the whole command in one word.
-            if "pipelines.training.workers.worker" in words:
-                yield process
+        # Ray's shell has the whole command in one word.
+        if "pipelines.training.workers.worker" in words_of(process):
+            yield process
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    """Its command; none where it has ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 @contextmanager
@@ -222,8 +228,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def cpu_s(process: psutil.Process) -> float:
-    """Of a process, those that it has started, and those of them that have ended."""
+def cpu_s_at_rest(process: psutil.Process) -> float:
+    """Of a cluster's process and of all that it has started, of what has ended too; once its jobs have."""
+    until = time.monotonic() + STARTS_S
+    while any("JobSupervisor" in word for each in process.children(recursive=True) for word in words_of(each)):
+        if time.monotonic() > until:
+            raise SystemExit("the cluster's jobs do not end")
+        time.sleep(0.2)
     total = 0.0
     for each in [process, *process.children(recursive=True)]:
         with suppress(psutil.Error):
@@ -312,7 +323,7 @@ def started(way: str, folder: Path, *more: str) -> tuple[int, resource.struct_ru
 def measured(way: Way, folder: Path) -> Measured:
     with cluster() if way == "ray" else nullcontext() as host:
         status, used, wall_s = started(way, folder)
-        cluster_s = cpu_s(host) if host else 0.0
+        cluster_s = cpu_s_at_rest(host) if host else 0.0
     if status:
         raise SystemExit(f"{way} failed")
     about, scores = json.loads((folder / f"{way}.json").read_text()), np.load(folder / f"{way}.npy")

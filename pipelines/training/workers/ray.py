@@ -6,18 +6,23 @@ which is HTTP: Ray itself is needed on the cluster alone, beside Evergreen.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+import time
 from typing import Any
 
 import httpx
 
-from pipelines.errors import AccessError, ConfigError, ServiceUnavailable
+from pipelines.errors import AccessError, ConfigError, EvergreenError, ServiceUnavailable
 from pipelines.training.workers.worker import SECRET
+
+log = logging.getLogger(__name__)
 
 WHERE = "problem.yaml, training.engine.address"
 ADDRESS, DEFAULT_ADDRESS = "RAY_API_SERVER_ADDRESS", "http://127.0.0.1:8265"  # as Ray's own clients have them
 TIMEOUT_S = 30.0
+STOP_S = 10.0  # that a job may take to end, and the cluster to notice
 TOKEN = "RAY_AUTH_TOKEN"  # noqa: S105 - the variable in which Ray's own clients look for it
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
 
@@ -99,16 +104,23 @@ class Job:
     def state(self) -> str:
         """What the cluster says of it."""
         about = self._cluster.ask("GET", self._path)
-        return " ".join(_first_line(text) for text in (about["status"], about.get("message") or "") if text)
+        return f"{about['status']} {_in_short(about.get('message') or '')}".strip()
 
     def ended(self) -> str | None:
         state = self.state()
         return state if state.startswith(ENDED) else None
 
     def stop(self) -> None:
-        """It ends by itself where its connection is closed."""
-        if self.ended() is None:
-            self._cluster.ask("POST", f"{self._path}/stop")
+        """It ends by itself where its connection is closed, and clears up; else the cluster ends it."""
+        until = time.monotonic() + STOP_S
+        try:
+            while self.ended() is None:
+                if time.monotonic() > until:
+                    self._cluster.ask("POST", f"{self._path}/stop")
+                    return
+                time.sleep(0.2)
+        except EvergreenError as error:  # what was learnt is not lost for that
+            log.warning("whether %s has ended is not known: %s", self._path, error.what)
 
 
 def _own_address(address: httpx.URL) -> str:
@@ -129,6 +141,17 @@ def _own_address(address: httpx.URL) -> str:
         raise ServiceUnavailable(
             f"nothing leads to Ray's cluster: {error}", where=f"{WHERE}: {address}", cure="is the name right?"
         ) from error
+
+
+def _in_short(message: str) -> str:
+    """What the cluster says of a job, and the last line of what the job itself has said.
+
+    >>> _in_short("failed with exit code 1, last available logs (truncated to 20,000 chars):\\nTraceback\\nNo module x")
+    'failed with exit code 1: No module x'
+    """
+    first, _, own = message.strip().partition("\n")
+    first, own = first.partition(", last available logs")[0], own.strip().rpartition("\n")[2]
+    return f"{first}: {own}"[:300] if own else first[:300]
 
 
 def _first_line(text: str) -> str:
