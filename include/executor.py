@@ -4,19 +4,32 @@ LocalExecutor forks its workers from the scheduler when that starts, and keeps t
 modules, which forks have for nothing, so the scheduler would load all of it before its first task and hold it for ever.
 Here the workers are forked from another process, Python's fork server. It loads the modules (`include.fork_server`)
 when a task is there, and ends with the workers when none has been for a while.
+
+LocalExecutor's workers take turns at a lock to read one queue. One that is killed while it waits there keeps the lock,
+and no task would begin any more until the scheduler is started again; so then there are a new queue and new workers.
 """
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing import forkserver
+from multiprocessing import SimpleQueue, forkserver
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
+from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
 from airflow.executors import local_executor
 from airflow.executors.workloads import ExecutorWorkload
 
+if TYPE_CHECKING:
+    from airflow.models.taskinstance import TaskInstance
+
+LOCK_S = 1.0  # that a worker which lives holds the lock of a queue with something in it, at most
+LEAVING_S = 2.0  # that a worker may take to say how its task ended
 KEPT_S = 60.0  # after a task has started, and again until none runs; then the workers end
 REST_S = 0.5  # while there are no workers, the scheduler waits so much longer between two looks for work
 
@@ -26,8 +39,13 @@ class LocalExecutor(local_executor.LocalExecutor):
 
     _looked: float = 0.0
 
+    def start(self) -> None:
+        super().start()
+        self._leaving: dict[BaseProcess, float] = {}  # of a queue that was given up, since when each has had no task
+
     def sync(self) -> None:
         """Take in what has ended and replace workers that died; end all of them when they are not needed."""
+        self._end_leaving()
         super().sync()
         if not self.workers:
             time.sleep(REST_S)
@@ -40,24 +58,69 @@ class LocalExecutor(local_executor.LocalExecutor):
         self._looked = time.monotonic()
         super()._process_workloads(workload_list)  # type: ignore[no-untyped-call]
 
+    def _check_workers(self) -> None:
+        if any(worker.exitcode for worker in self.workers.values()):
+            self._begin_anew()
+        super()._check_workers()  # type: ignore[no-untyped-call]
+
+    def revoke_task(self, *, ti: TaskInstance) -> None:
+        """Forget a task that has been queued for long: whoever was to begin it was killed. Airflow queues it again."""
+        self.running.discard(ti.key)
+        self.queued_tasks.pop(ti.key, None)
+
     def _is_working(self) -> bool:
         """Whether something waits for a worker, or a worker has a child: the task that it runs."""
         with self._unread_messages:
             waiting = self._unread_messages.value
-        children = []
-        for worker in self.workers:
-            with suppress(psutil.Error):
-                children += psutil.Process(worker).children()
-        return bool(waiting or children)
+        return bool(waiting or self._leaving or any(map(_has_task, self.workers.values())))
 
     def _end_workers(self) -> None:
         for process in self.workers.values():
             if process.is_alive():
                 self.activity_queue.put(None)
         for process in self.workers.values():
-            process.join()
-            process.close()
+            process.join(LEAVING_S)
+            _end(process)
         self.workers = {}
         self._read_results()  # type: ignore[no-untyped-call]
         # No public call ends the fork server. The next worker starts another.
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+    def _begin_anew(self) -> None:
+        """Another queue with what waits in this one. Workers that run a task end it."""
+        for process in self.workers.values():
+            if process.is_alive() and _has_task(process):
+                self._leaving[process] = time.monotonic()
+            else:
+                _end(process)
+        self.workers = {}
+        given_up = self.activity_queue
+        # Never released. Where it cannot be had the one that holds it is dead, or waits for a queue that is empty.
+        given_up._rlock.acquire(timeout=LOCK_S)  # type: ignore[attr-defined]
+        waiting = []
+        while given_up._reader.poll():  # type: ignore[attr-defined]
+            waiting.append(ForkingPickler.loads(given_up._reader.recv_bytes()))  # type: ignore[attr-defined]
+        self.activity_queue = SimpleQueue()
+        self._unread_messages = multiprocessing.Value(ctypes.c_uint, len(waiting))
+        for workload in waiting:
+            self.activity_queue.put(workload)
+
+    def _end_leaving(self) -> None:
+        for process, since in list(self._leaving.items()):
+            if process.is_alive() and _has_task(process):
+                self._leaving[process] = time.monotonic()
+            elif time.monotonic() - since > LEAVING_S:
+                del self._leaving[process]
+                _end(process)
+
+
+def _has_task(worker: BaseProcess) -> bool:
+    with suppress(psutil.Error):
+        return bool(psutil.Process(worker.pid).children())
+    return False
+
+
+def _end(process: BaseProcess) -> None:
+    process.kill()
+    process.join()
+    process.close()

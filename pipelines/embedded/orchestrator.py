@@ -50,6 +50,8 @@ def environment(home: Path, ports: Mapping[str, int], secrets: Mapping[str, str]
         "AIRFLOW__API__BASE_URL": url,
         "AIRFLOW__API__PORT": str(ports["airflow"]),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        # Until a task whose worker was killed before it began is queued again: here none waits for long.
+        "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "180",
         # Several libraries' idle threads would otherwise spin, and tasks that run side by side slow each other down.
         "OMP_WAIT_POLICY": "PASSIVE",
     }

@@ -49,6 +49,17 @@ if __name__ == "__main__":
         until(lambda: not tasks.workers, tasks)
         assert not children()
     assert len(servers) == 2
+    # A worker that is killed while it waits keeps the lock of the queue; what is there to do is done all the same.
+    executor.KEPT_S = 60
+    for number, keys in enumerate((["third"], ["fourth", "fifth", "sixth"])):
+        for key in keys:
+            tasks.queued_tasks[key] = work(key)
+        tasks._process_workloads([tasks.queued_tasks[key] for key in keys])
+        until(lambda: all(key in tasks.event_buffer for key in keys), tasks)
+        if not number:
+            for worker in tasks.workers.values():
+                worker.kill()
+                worker.join()
     tasks.end()
 """
 
