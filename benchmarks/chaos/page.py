@@ -84,7 +84,8 @@ seconds, for half a second to eight.
 - *kill before*, *kill after*: SIGKILL when the stage sends its n-th request: before the service has it; or when the
   service has done it, before its answer. *Killed at a moment*: SIGKILL at a random moment of the stage.
 - *refused*: nobody listens for 1 to 120 s (most often under 10). *silent*: requests are taken and never answered, for
-  70 s. *unavailable*, *full*: 503; 507.
+  70 s each, up to eight of them one after another: a try that meets all eight takes longer than four minutes, and counts
+  as one that hung. *unavailable*, *full*: 503; 507.
 - *reset*, *cut off*: the connection breaks within an answer; within a request. *lost*: what writes is done, and the
   connection breaks before the answer. *slow*: a second more for each of eight requests. *skewed*: the service's clock,
   as its answers tell it, is an hour off.
@@ -117,7 +118,10 @@ MENDED = """\
   The next scoring and `evergreen status` name it, and the command.
 - A store whose clock is an hour off was said to refuse the credentials. The clocks are named.
 - MLflow sent clients to the store by the address that it has for it itself: on a host that does not know that address
-  a task waited for minutes. Files come and go by way of MLflow."""
+  a task waited for minutes. Files come and go by way of MLflow.
+- A worker of Airflow's LocalExecutor that is killed while it waits for a task keeps the lock of their queue: no task
+  began until the scheduler was started again. There are a new queue and new workers then, and a task whose worker was
+  killed before it began is queued again after three minutes."""
 
 LEFT_OUT = """\
 - Labels by people (`annotate.choose`, `collect`); `score.score` of a challenger that fails; every kind of fault in
