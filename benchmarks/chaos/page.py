@@ -84,8 +84,8 @@ seconds, for half a second to eight.
 - *kill before*, *kill after*: SIGKILL when the stage sends its n-th request: before the service has it; or when the
   service has done it, before its answer. *Killed at a moment*: SIGKILL at a random moment of the stage.
 - *refused*: nobody listens for 1 to 120 s (most often under 10). *silent*: requests are taken and never answered, for
-  70 s each, up to eight of them one after another: a try that meets all eight takes longer than four minutes, and counts
-  as one that hung. *unavailable*, *full*: 503; 507.
+  70 s each, up to eight of them one after another: a try that meets all eight takes longer than four minutes, and
+  counts as one that hung. *unavailable*, *full*: 503; 507.
 - *reset*, *cut off*: the connection breaks within an answer; within a request. *lost*: what writes is done, and the
   connection breaks before the answer. *slow*: a second more for each of eight requests. *skewed*: the service's clock,
   as its answers tell it, is an hour off.
