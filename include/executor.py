@@ -80,9 +80,15 @@ class LocalExecutor(local_executor.LocalExecutor):
                 self.activity_queue.put(None)
         for process in self.workers.values():
             process.join(LEAVING_S)
-            _end(process)
-        self.workers = {}
+        # One that has just begun a task ends after it, by the message that it was sent.
+        busy = {pid: process for pid, process in self.workers.items() if process.is_alive() and _has_task(process)}
+        for pid in self.workers.keys() - busy.keys():
+            _end(self.workers[pid])
+        self.workers = busy
         self._read_results()  # type: ignore[no-untyped-call]
+        if busy:
+            return
+        self._open_queue([])
         # No public call ends the fork server. The next worker starts another.
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
@@ -100,6 +106,9 @@ class LocalExecutor(local_executor.LocalExecutor):
         waiting = []
         while given_up._reader.poll():  # type: ignore[attr-defined]
             waiting.append(ForkingPickler.loads(given_up._reader.recv_bytes()))  # type: ignore[attr-defined]
+        self._open_queue([workload for workload in waiting if workload is not None])
+
+    def _open_queue(self, waiting: Sequence[ExecutorWorkload]) -> None:
         self.activity_queue = SimpleQueue()
         self._unread_messages = multiprocessing.Value(ctypes.c_uint, len(waiting))
         for workload in waiting:
