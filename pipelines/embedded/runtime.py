@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +28,23 @@ class Endpoint(NamedTuple):
     url: str
     user: str = ""
     password: str = ""
+
+
+def endpoints(known: Mapping[str, str]) -> dict[str, Endpoint]:
+    """`airflow`, `mlflow` and `store`, out of the variables that a client needs."""
+    return {
+        "airflow": Endpoint(
+            known["EVERGREEN_AIRFLOW_URL"], known["EVERGREEN_AIRFLOW_USERNAME"], known["EVERGREEN_AIRFLOW_PASSWORD"]
+        ),
+        "mlflow": Endpoint(
+            known["MLFLOW_TRACKING_URI"], known["MLFLOW_TRACKING_USERNAME"], known["MLFLOW_TRACKING_PASSWORD"]
+        ),
+        "store": Endpoint(
+            known.get("AWS_ENDPOINT_URL", known["EVERGREEN_STORE_URI"]),
+            known.get("AWS_ACCESS_KEY_ID", ""),
+            known.get("AWS_SECRET_ACCESS_KEY", ""),
+        ),
+    }
 
 
 class Embedded(Services):
@@ -80,20 +97,7 @@ class Embedded(Services):
 
     def urls(self) -> dict[str, Endpoint]:
         """`airflow`, `mlflow` and `store`: what the summary shows to people."""
-        known = self.environment()
-        return {
-            "airflow": Endpoint(
-                known["EVERGREEN_AIRFLOW_URL"], known["EVERGREEN_AIRFLOW_USERNAME"], known["EVERGREEN_AIRFLOW_PASSWORD"]
-            ),
-            "mlflow": Endpoint(
-                known["MLFLOW_TRACKING_URI"], known["MLFLOW_TRACKING_USERNAME"], known["MLFLOW_TRACKING_PASSWORD"]
-            ),
-            "store": Endpoint(
-                known.get("AWS_ENDPOINT_URL", known["EVERGREEN_STORE_URI"]),
-                known.get("AWS_ACCESS_KEY_ID", ""),
-                known.get("AWS_SECRET_ACCESS_KEY", ""),
-            ),
-        }
+        return endpoints(self.environment())
 
     @property
     def _folder(self) -> Path:

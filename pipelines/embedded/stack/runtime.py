@@ -29,7 +29,7 @@ from pipelines.embedded.processes.home import (
 from pipelines.embedded.processes.ports import reserved_ports
 from pipelines.embedded.processes.services import Services
 from pipelines.embedded.processes.supervisor import Progress, Service, Supervisor
-from pipelines.embedded.runtime import Endpoint
+from pipelines.embedded.runtime import Endpoint, endpoints
 from pipelines.embedded.stack import description, images, programs, translate
 from pipelines.embedded.stack.description import COMPLETED, Check, Container
 from pipelines.embedded.stack.namespaces import Namespaces, publish
@@ -101,16 +101,7 @@ class Stack(Services):
 
     def urls(self) -> dict[str, Endpoint]:
         """`airflow`, `mlflow` and `store`: what the summary shows to people."""
-        known = self.environment()
-        return {
-            "airflow": Endpoint(
-                known["EVERGREEN_AIRFLOW_URL"], known["EVERGREEN_AIRFLOW_USERNAME"], known["EVERGREEN_AIRFLOW_PASSWORD"]
-            ),
-            "mlflow": Endpoint(
-                known["MLFLOW_TRACKING_URI"], known["MLFLOW_TRACKING_USERNAME"], known["MLFLOW_TRACKING_PASSWORD"]
-            ),
-            "store": Endpoint(known["AWS_ENDPOINT_URL"], known["AWS_ACCESS_KEY_ID"], known["AWS_SECRET_ACCESS_KEY"]),
-        }
+        return endpoints(self.environment())
 
     @property
     def secrets_file(self) -> Path:
