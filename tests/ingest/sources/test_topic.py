@@ -16,8 +16,12 @@ from confluent_kafka import KafkaError, Producer
 
 from pipelines import store
 from pipelines.errors import AccessError, ConfigError, DataError, ServiceUnavailable, TransientError
+from pipelines.handoffs.ingestion import Reach
+from pipelines.health.document import SourceReach
+from pipelines.health.freshness import freshness, with_reach
 from pipelines.ingest.sources import described, opened, topic
 from pipelines.ingest.sources.broker import Broker, Span, connected
+from pipelines.ingest.sources.reach import marks
 from pipelines.problem import Problem, parse_problem
 
 DAY = ("2024-01-01", "2024-01-01")
@@ -83,6 +87,19 @@ def rows(problem: Problem, first: str = DAY[0], last: str = DAY[1]) -> list[dict
         query = "SELECT * FROM pots ORDER BY message_partition, message_offset"
         read: list[dict[str, Any]] = sources.database.sql(query).to_arrow_table().to_pylist()
     return read
+
+
+def reach(problem: Problem, first: str, last: str) -> Reach:
+    """How far the topic reaches, as an ingest of these days learns it."""
+    topic.land_topics(problem)
+    asked = marks(problem, problem.partitions.between(first, last), datetime.now(UTC))
+    with opened(problem, first, last, asked=asked) as sources:
+        return sources.reach["pots"]
+
+
+def newest(told: Reach) -> list[datetime | None]:
+    """The newest time before each reading's end."""
+    return [reading.newest for reading in told.readings]
 
 
 def places(problem: Problem) -> list[tuple[int, int]]:
@@ -259,6 +276,43 @@ def test_what_was_landed_by_another_time_column_is_found_by_the_new_one(
     topic.land_topics(problem(time_column="message_time"))
     assert [row["id"] for row in rows(problem(time_column="message_time"))] == ["p1"]
     assert [row["id"] for row in rows(problem(time_column="at"))] == ["p0"]
+
+
+@pytest.mark.parametrize(
+    ("time_column", "columns", "hours"),
+    [("at", "at", [0, 24]), ("message_time", "message_time", [1, 1]), (None, "at, message_time", [0, 24])],
+)
+def test_how_far_a_topic_reaches_is_learnt_from_what_is_read_of_it(
+    problem: Callable[..., Problem], pots: Topic, time_column: str | None, columns: str, hours: list[int]
+) -> None:
+    sent_last = NOON + timedelta(days=20)
+    pots.send(pot(0), at=sent_last)
+    pots.send(pot(1, NOON + timedelta(days=1)), at=NOON + timedelta(hours=1))
+    pots.send(pot(2, NOON + timedelta(days=40)), at=NOON, partition=1)  # a plan: it says nothing of today
+    pots.flush()
+    told = reach(problem(time_column=time_column), "2024-01-01", "2024-01-02")
+    assert (told.columns, newest(told)) == (columns, [NOON + timedelta(hours=each) for each in hours])
+    # Of a window by when they were sent, what was sent later is not read.
+    assert told.arrived == (NOON + timedelta(hours=1) if time_column == "message_time" else sent_last)
+
+
+def test_a_topic_in_which_nothing_comes_any_more_is_behind_until_something_does(
+    problem: Callable[..., Problem], pots: Topic
+) -> None:
+    whole = problem(time_column="at")
+    kept: tuple[SourceReach, ...] = ()
+    pots.send(pot(0))
+    pots.flush()
+    for day, is_behind in (("2024-01-01", False), ("2024-01-20", True), ("2024-01-21", False)):
+        if day == "2024-01-21":
+            pots.send(pot(1, NOON + timedelta(days=20)), at=NOON + timedelta(days=21))
+            pots.flush()
+        kept = with_reach(whole, kept, {"pots": reach(whole, day, day)})
+        (source,) = freshness(whole, kept)
+        assert source.is_behind is is_behind, day
+        if is_behind:
+            assert (source.newest, source.arrived) == (NOON, NOON), "where it stands is remembered, not read"
+    assert (source.newest, source.arrived) == (NOON + timedelta(days=20), NOON + timedelta(days=21))
 
 
 def test_a_check_asks_the_brokers_and_keeps_nothing(problem: Callable[..., Problem], pots: Topic) -> None:
