@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from itertools import dropwhile
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,10 @@ def timeline(
     unlabelled: Sequence[str],
 ) -> Markup | None:
     """A number by partition, its change, and in grey the partitions without labels yet. None of no values."""
+    known = {key: value for key, value in values.items() if value is not None and np.isfinite(value)}
+    keys = _from_first(keys, known)
     at = {key: place for place, key in enumerate(keys)}
-    shown = [
-        (at[key], value) for key, value in values.items() if key in at and value is not None and np.isfinite(value)
-    ]
+    shown = [(at[key], value) for key, value in known.items() if key in at]
     if not shown:
         return None
 
@@ -68,6 +69,7 @@ def estimates(
     unlabelled: Sequence[str],
 ) -> Markup | None:
     """Estimated metrics with their intervals (value, low, high), hollow, and realised ones, filled, by partition."""
+    keys = _from_first(keys, {*estimated, *realised})
     at = {key: place for place, key in enumerate(keys)}
     guessed = {at[key]: interval for key, interval in estimated.items() if key in at}
     came = {at[key]: value for key, value in realised.items() if key in at}
@@ -134,6 +136,11 @@ def bins(name: str, title: str, labels: Sequence[str], sides: Mapping[str, Seque
         axes.set(ylabel="% of the rows")
 
     return svg(name, title, draw, half(2.9))
+
+
+def _from_first(keys: Sequence[str], shown: Container[str]) -> list[str]:
+    """Partitions from the first of which something is shown on: of those that were only learnt from nothing may be."""
+    return list(dropwhile(lambda key: key not in shown, keys))
 
 
 def _shade(axes: Axes, places: Sequence[int]) -> None:
