@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.config import plural
 from pipelines.html import columns
-from pipelines.html.wording import figure, percent
+from pipelines.html.wording import figure, percent, whole_dates
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -40,7 +40,8 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         auto_reload=False,
     )
-    environment.filters.update(slug=slug, figure=figure, percent=percent, plural=plural, zip=partial(zip, strict=True))
+    filters = [slug, figure, percent, plural, whole_dates]
+    environment.filters.update({filter_.__name__: filter_ for filter_ in filters}, zip=partial(zip, strict=True))
     environment.globals.update(
         text=columns.text,
         code=columns.code,

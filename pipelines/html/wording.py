@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
+
+from markupsafe import Markup, escape
 
 from pipelines.config import FairnessMeasure
 from pipelines.documents.evaluation import Slice
@@ -33,6 +36,15 @@ FAIRNESS_WORDS: dict[FairnessMeasure, str] = {
     "equal_opportunity": "greatest difference in the share of positives that are found",
     "equalised_odds": "greatest difference in the shares of positives found or of negatives mistaken for them",
 }
+
+
+def whole_dates(text: str) -> Markup:
+    """A text for a page, in which no line ends within a date.
+
+    >>> print(whole_dates("AUC < 0.7 in 2024-01-08"))
+    AUC &lt; 0.7 in <span class="key">2024-01-08</span>
+    """
+    return Markup(re.sub(r"\b\d{4}-\d{2}-\d{2}\b", r'<span class="key">\g<0></span>', str(escape(text))))  # noqa: S704
 
 
 def in_order(metrics: Iterable[str]) -> list[str]:
