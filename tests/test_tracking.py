@@ -434,6 +434,23 @@ def test_a_model_that_did_not_come_is_not_taken_for_one_that_is_not_there(
     assert mlflow.get_run(run_id).info.status == "FINISHED"
 
 
+def test_of_a_model_its_file_alone_is_fetched(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file is a request to MLflow, and one of MLflow's to its store."""
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    run_id = log(problem, fit(problem, "logistic", TRAIN, VALIDATION))
+    fetched = []
+    download = LocalArtifactRepository.download_artifacts
+
+    def noted(repository: Any, artifact_path: str, *given: Any, **more: Any) -> Any:
+        fetched.append(artifact_path)
+        return download(repository, artifact_path, *given, **more)
+
+    monkeypatch.setattr(LocalArtifactRepository, "download_artifacts", noted)
+    tracking.load_model(run_id, tracking.model_sha256(run_id))
+    assert [Path(path).name for path in fetched] == ["model.skops"] * 2
+
+
 def test_credentials_that_are_refused_for_files_are_said_to_be() -> None:
     from requests import HTTPError, Response
 

@@ -263,7 +263,7 @@ def logged_sha256(run_id: str) -> str | None:
 def model_sha256(run_id: str) -> str:
     """SHA-256 of the file that the model of a run is kept in."""
     with temporary_folder() as folder, explained():
-        return _sha256(_fetched(run_id, folder, MODEL_FILE))
+        return _sha256(_fetched(run_id, folder))
 
 
 def load_model(run_id: str, sha256: str | None = None) -> Model:
@@ -282,18 +282,15 @@ def load_model(run_id: str, sha256: str | None = None) -> Model:
     from pipelines.training.model import TRUSTED_TYPES
     from pipelines.training.trusted_trees import require_sound
 
-    uri = f"runs:/{run_id}/model"
     with temporary_folder() as folder, explained():
-        local = _fetched(run_id, folder)
+        file = _fetched(run_id, folder)
         try:
-            require_same(run_id, _sha256(local / MODEL_FILE), sha256)
-            return require_sound(load(local / MODEL_FILE, trusted=TRUSTED_TYPES))
-        except FileNotFoundError as error:
-            raise DataError(f"the run has no {MODEL_FILE}", where=uri, cure="train and register a new model") from error
+            require_same(run_id, _sha256(file), sha256)
+            return require_sound(load(file, trusted=TRUSTED_TYPES))
         except UntrustedTypesFoundException as error:
             raise DataError(
                 f"the model's file is not to be trusted: {error}",
-                where=uri,
+                where=_model_uri(run_id),
                 cure="find out who wrote it; add a type of your own to TRUSTED_TYPES",
             ) from error
 
@@ -305,14 +302,15 @@ def require_same(run_id: str, sha256: str, expected: str | None) -> None:
     if expected is not None and sha256 != expected:
         raise DataError(
             f"the model's file is another than was logged: its SHA-256 is not {expected}",
-            where=f"runs:/{run_id}/model",
+            where=_model_uri(run_id),
             cure="find out who wrote it; train a new model, or where this one serves, `evergreen roll-back`",
         )
 
 
-def _fetched(run_id: str, folder: str, file: str = "") -> Path:
-    """A run's model, or a file of it, fetched into `folder`: from where it lies, and not by an address of the kind
-    runs:/, for which MLflow asks in vain among the run's own files first, again and again.
+def _fetched(run_id: str, folder: str) -> Path:
+    """The file of a run's model, fetched into `folder`: from where it lies, and not by an address of the kind runs:/,
+    for which MLflow asks in vain among the run's own files first, again and again. What MLflow keeps beside it is for
+    other readers: each file is a request.
 
     Raises:
         DataError: it is not there.
@@ -321,18 +319,26 @@ def _fetched(run_id: str, folder: str, file: str = "") -> Path:
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    uri = f"runs:/{run_id}/model"
-    place = model_place(run_id).uri
+    place = f"{model_place(run_id).uri}/{MODEL_FILE}"
     try:
-        return Path(mlflow.artifacts.download_artifacts(f"{place}/{file}" if file else place, dst_path=folder))
+        return Path(mlflow.artifacts.download_artifacts(place, dst_path=folder))
     except (MlflowException, OSError) as error:
-        if not client().list_artifacts(run_id, "model"):
-            raise DataError("the run has no model", where=uri, cure="train and register a new model") from error
+        there = {Path(entry.path).name for entry in client().list_artifacts(run_id, "model")}
+        if MODEL_FILE not in there:
+            raise DataError(
+                f"the run has no {MODEL_FILE}" if there else "the run has no model",
+                where=_model_uri(run_id),
+                cure="train and register a new model",
+            ) from error
         raise ServiceUnavailable(
             "the run has it, and it could not be fetched",
-            where=uri,
+            where=_model_uri(run_id),
             cure=f"is MLflow up, and is there room in {gettempdir()} (TMPDIR)?",
         ) from error
+
+
+def _model_uri(run_id: str) -> str:
+    return f"runs:/{run_id}/model"
 
 
 class ModelPlace(NamedTuple):
