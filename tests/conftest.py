@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Each worker has one processor: threads that wait for one another there cost a third more. What says how many it
     # takes (a fit: `training.threads`) goes on taking them.
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    if niceness := os.nice(0):
+        # Linux weighs sessions against each other, and heeds `nice` only within one; what these tests give way to has
+        # sessions of its own.
+        os.setsid()
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(niceness))
 
 import pytest
 from hypothesis import settings
