@@ -149,10 +149,10 @@ def _independent(values: Array) -> float:
     """
     values = values[np.isfinite(values)]
     off = values - values.mean() if len(values) else values
-    squares = float(off @ off)
+    squares = float(np.square(off).sum())  # not by BLAS, whose threads would wait for each other
     if len(values) < FEWEST_VALUES or not squares > 0:
         return float(len(values))
-    alike = min(max(float(off[1:] @ off[:-1]) / squares, 0.0), 1.0)
+    alike = min(max(float((off[1:] * off[:-1]).sum()) / squares, 0.0), 1.0)
     return max(len(values) * (1 - alike) / (1 + alike), 1.0)
 
 

@@ -128,12 +128,10 @@ def _suspicions(
     suspicions |= judge_relations(settings, trailing, shape, odd) | _sizes(settings, trailing, shape)
     suspicions |= judge_rhythm(settings, trailing, shape, odd)
     if len(shape.content) and trailing:
-        usual = max(
-            (_repeated(earlier, trailing[:place]) for place, earlier in enumerate(trailing) if place), default=0.0
-        )
+        *earlier, now = _repeated([*trailing, shape])
+        usual = max(earlier)
         limit = usual + settings.max_repeated_share + settings.tolerance * chance(usual, len(shape.content))
-        repeated = Suspicion(_repeated(shape, trailing), usual, limit, "of the rows")
-        suspicions["rows that were there before"] = repeated
+        suspicions["rows that were there before"] = Suspicion(now, usual, limit, "of the rows")
     return {name: far for name, far in suspicions.items() if name not in settings.ignore}
 
 
@@ -170,6 +168,14 @@ def _sizes(settings: Shape, trailing: Sequence[PartitionShape], shape: Partition
     return suspicions
 
 
-def _repeated(shape: PartitionShape, trailing: Sequence[PartitionShape]) -> float:
-    known = np.concatenate([earlier.content for earlier in trailing]) if trailing else np.empty(0, np.uint64)
-    return float(np.isin(shape.content, known).mean()) if len(shape.content) else 0.0
+def _repeated(shapes: Sequence[PartitionShape]) -> list[float]:
+    """Of the rows of each, the share that was there in one before it already.
+
+    All are sorted at once: to look each up among those before it costs as many sorts of as many rows as there are.
+    """
+    contents = [shape.content for shape in shapes]
+    _, first = np.unique(np.concatenate(contents), return_index=True)
+    is_new = np.zeros(sum(map(len, contents)))
+    is_new[first] = 1.0
+    ends = np.cumsum([len(content) for content in contents])[:-1]
+    return [1.0 - float(part.mean()) if len(part) else 0.0 for part in np.split(is_new, ends)]
