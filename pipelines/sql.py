@@ -164,17 +164,28 @@ def connection(
             raise
 
 
-def query(sql: str, tables: Tables, parameters: Mapping[str, Parameter] | None = None) -> pa.Table:
-    """The result as one Arrow table: for results that fit in memory."""
-    with connection(tables) as database:
+def query(
+    sql: str,
+    tables: Tables,
+    parameters: Mapping[str, Parameter] | None = None,
+    *,
+    joins_as_written: bool = False,
+) -> pa.Table:
+    """The result as one Arrow table: for results that fit in memory. `joins_as_written`: see `connection`."""
+    with connection(tables, joins_as_written=joins_as_written) as database:
         return database.sql(sql, params=dict(parameters or {})).to_arrow_table()
 
 
 def stream(
-    sql: str, tables: Tables, parameters: Mapping[str, Parameter] | None = None, batch_rows: int = 65_536
+    sql: str,
+    tables: Tables,
+    parameters: Mapping[str, Parameter] | None = None,
+    batch_rows: int = 65_536,
+    *,
+    joins_as_written: bool = False,
 ) -> Iterator[pa.RecordBatch]:
-    """The result batch by batch: bounded memory, whatever its size."""
-    with connection(tables) as database:
+    """The result batch by batch: bounded memory, whatever its size. `joins_as_written`: see `connection`."""
+    with connection(tables, joins_as_written=joins_as_written) as database:
         yield from database.sql(sql, params=dict(parameters or {})).to_arrow_reader(batch_rows)
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from pipelines import sql
+from pipelines import sql, store
 from pipelines.artifacts import table_schema
 from pipelines.asof.as_known import targets
 from pipelines.dataset import training_sets
-from pipelines.dataset.label import SPLITS, label, label_number
+from pipelines.dataset.label import SPLITS, label, label_batches, label_number, require_usable
 
 if TYPE_CHECKING:
     from pipelines.problem import Problem
@@ -31,43 +32,57 @@ def assembled(
     Raises:
         DataError: a split has no rows, or one class only.
     """
-    drawn, features = _drawn(problem, events, labels, as_of, split)
-    schema = table_schema(problem, "features")
-    tables = {"f": pa.Table.from_batches(features, schema=schema)}
-    names = [name for name in SPLITS if name in split.values()]
-    return {name: sql.query(_joined(problem), tables | {"s": _of(drawn, name)}) for name in names}
+    rows = ds.dataset(label(problem, events, labels, as_of, split))
+    names = _named(split)
+    schema, batches = training_sets.sampled(problem, rows, names)
+    drawn = ds.dataset(_table(schema, batches))
+    features = _table(*_features(problem, events, labels, as_of, drawn))
+    return {name: sql.query(_joined(problem), {"f": features, "s": _of(drawn, name)}) for name in names}
 
 
-def assembled_batches(
-    problem: Problem, events: ds.Dataset, labels: ds.Dataset, as_of: datetime, split: dict[str, str]
-) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """As `assembled`, of the training split alone and batch by batch: for more than fit in memory."""
-    drawn, features = _drawn(problem, events, labels, as_of, split)
-    rows, schema = _of(drawn, "train"), table_schema(problem, "features")
-    made = sql.query(_joined(problem), {"s": rows.slice(0, 0), "f": schema.empty_table()}).schema
+def assembled_on_disk(
+    problem: Problem, events: ds.Dataset, labels: ds.Dataset, as_of: datetime, split: dict[str, str], folder: Path
+) -> ds.Dataset:
+    """As `assembled`, of the training split alone, in a file of `folder`: for more than fit in memory."""
+    schema, batches = label_batches(problem, events, labels, as_of, split)
+    rows = store.spilled(folder / "labelled.arrow", batches, schema)
+    require_usable(problem, rows, split)
+    schema, batches = training_sets.sampled(problem, rows, _named(split))
+    drawn = store.spilled(folder / "drawn.arrow", batches, schema)
+    schema, features = _features(problem, events, labels, as_of, drawn)
+    train = _of(drawn, "train")
+    made = sql.query(f"{_joined(problem)} LIMIT 0", {"s": train, "f": schema.empty_table()}).schema
     reader = pa.RecordBatchReader.from_batches(schema, features)
-    return made, sql.stream(_joined(problem), {"s": rows, "f": reader})
+    joined = sql.stream(_joined(problem), {"s": train, "f": reader}, joins_as_written=True)
+    return store.spilled(folder / "train.arrow", joined, made)
 
 
-def _drawn(
-    problem: Problem, events: ds.Dataset, labels: ds.Dataset, as_of: datetime, split: dict[str, str]
-) -> tuple[pa.Table, Iterator[pa.RecordBatch]]:
-    """Rows with split, label and weight; and features of all events in their partitions."""
+def _table(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> pa.Table:
+    return pa.Table.from_batches(batches, schema)
+
+
+def _named(split: dict[str, str]) -> list[str]:
+    """The splits that there are, the oldest first."""
+    return [name for name in SPLITS if name in split.values()]
+
+
+def _features(
+    problem: Problem, events: ds.Dataset, labels: ds.Dataset, as_of: datetime, drawn: ds.Dataset
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Features of all events in the partitions that rows were drawn of."""
     from pipelines.features.featurize import featurize
 
-    labelled = label(problem, events, labels, as_of, split)
-    drawn = training_sets.sampled(problem, ds.dataset(labelled), [name for name in SPLITS if name in split.values()])
-    keys = sorted(set(drawn["partition"].to_pylist()))
+    keys = sql.query("SELECT DISTINCT partition FROM drawn", {"drawn": drawn})["partition"].to_pylist()
     schema = table_schema(problem, "features")
     wanted = targets(events.filter(sql.is_among("partition", keys)), as_of)
-    return drawn, (batch.cast(schema) for batch in featurize(problem, wanted, events, labels))
+    return schema, (batch.cast(schema) for batch in featurize(problem, wanted, events, labels))
 
 
-def _of(drawn: pa.Table, split: str) -> pa.Table:
-    return drawn.filter(pc.equal(drawn["split"], split)).drop_columns(["event_time"])
+def _of(drawn: ds.Dataset, split: str) -> ds.Dataset:
+    return drawn.filter(pc.field("split") == split)
 
 
 def _joined(problem: Problem) -> str:
     key = sql.quote(problem.key)
     return f"""SELECT f.*, {label_number(problem, "s.label")} AS label, s.weight
-        FROM s JOIN f USING ({key}, partition) ORDER BY f.event_time, f.{key}"""
+        FROM f JOIN s USING ({key}, partition) ORDER BY f.event_time, f.{key}"""

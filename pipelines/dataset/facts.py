@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -10,6 +11,9 @@ from pipelines import sql
 from pipelines.dataset.label import SPLITS
 from pipelines.documents.dataset import Feature, LeakFinding, Power, SourceCount, SplitCount
 from pipelines.problem import Problem
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Facts:
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def split_counts(problem: Problem, rows: pa.Table) -> list[SplitCount]:
+def split_counts(problem: Problem, rows: pa.Table | ds.Dataset) -> list[SplitCount]:
     """What each split holds, the oldest first. `rows`: those of the training set, with split, partition, event_time,
     label and weight."""
     names = ", ".join(map(sql.literal, SPLITS))
@@ -71,7 +75,7 @@ def split_counts(problem: Problem, rows: pa.Table) -> list[SplitCount]:
     return typed
 
 
-def source_counts(problem: Problem, rows: pa.Table) -> list[SourceCount]:
+def source_counts(problem: Problem, rows: pa.Table | ds.Dataset) -> list[SourceCount]:
     """What each split has of each source of labels."""
     names = ", ".join(map(sql.literal, SPLITS))
     positives = "sum(label)::BIGINT AS positives, " if problem.task == "binary" else ""

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import sql
+from pipelines.artifacts import arrow_type, table_schema
 from pipelines.asof.as_known import TRUTH, labels_as_known, labels_of, targets
 from pipelines.dataset.drawn import DRAWN, sides_sql, unit_sql
 from pipelines.errors import DataError
 from pipelines.problem import Problem
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 BY_THEMSELVES = ("natural", "none")  # sources of labels that come with time, and so bound what could be learnt when
 SPLITS = ("train", "validation", "test")  # oldest first; rows of any other split are left out
@@ -260,9 +264,45 @@ def label(problem: Problem, events: Any, labels: Any, as_of: datetime, split: di
     """
     in_split = targets(events.filter(sql.is_among("partition", split)), as_of)
     rows = labelled(problem, in_split, events, labels, as_of, split)
+    require_usable(problem, rows, split)
+    return rows
+
+
+def label_batches(
+    problem: Problem, events: Any, labels: Any, as_of: datetime, split: dict[str, str]
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """As `label`, batch by batch, for more rows than fit in memory; whether they will do `require_usable` says, once
+    they lie somewhere."""
+    in_split = targets(events.filter(sql.is_among("partition", split)), as_of)
+    text, tables = _label_query(problem, in_split, events, labels, split)
+    return label_schema(problem), sql.stream(text, tables, {"as_of": as_of})
+
+
+def label_schema(problem: Problem) -> pa.Schema:
+    """Of the rows that `label` gives."""
+    time, of_events = pa.timestamp("us", "UTC"), table_schema(problem, "events")
+    columns: dict[str, pa.DataType] = {
+        problem.key: pa.string(),
+        "partition": pa.string(),
+        "event_time": time,
+        "split": pa.string(),
+        "label": arrow_type(problem.label_type),
+        "source": pa.string(),
+        "confidence": pa.float64(),
+        "label_known_time": time,
+    }
+    return pa.schema(columns | {name: of_events.field(name).type for name in carried(problem)})
+
+
+def require_usable(problem: Problem, rows: pa.Table | ds.Dataset, split: dict[str, str]) -> None:
+    """Whether the rows of `label` will do.
+
+    Raises:
+        DataError: a split has no labelled row although its partitions have some; or a label is of a class that is not
+            declared any more.
+    """
     _require_declared(problem, rows)
     _require_rows(problem, rows, split)
-    return rows
 
 
 def labelled(
@@ -274,17 +314,22 @@ def labelled(
     events move where their time is corrected. After them it is as many more as labels take, should those that come
     late give the time at which they came.
     """
+    text, tables = _label_query(problem, targets, events, labels, split)
+    return sql.query(text, tables, {"as_of": as_of})
+
+
+def _label_query(
+    problem: Problem, targets: Any, events: Any, labels: Any, split: dict[str, str]
+) -> tuple[str, dict[str, Any]]:
+    """Query, with the parameter `as_of`, and tables of what `labelled` gives."""
     if split and not problem.dataset.split.drawn:
         parts, around = problem.partitions, problem.validation.lookback_partitions
         start, end = parts.start(parts.shift(min(split), -around)), parts.end(parts.shift(max(split), around))
         time = pc.field("event_time")
         may_count = (time >= pc.scalar(start)) & (time < pc.scalar(end + _wait(problem)))
         events, labels = events.filter(may_count), labels.filter(may_count)
-    return sql.query(
-        _label_sql(problem),
-        {"events": targets, "all_events": events, "labels": labels, "splits": moments(problem, split)},
-        {"as_of": as_of},
-    )
+    tables = {"events": targets, "all_events": events, "labels": labels, "splits": moments(problem, split)}
+    return _label_sql(problem), tables
 
 
 def label_number(problem: Problem, column: str) -> str:
@@ -310,16 +355,18 @@ def labelled_counts(problem: Problem, events: Any, labels: Any, as_of: datetime)
     return dict(zip(per_partition["partition"].to_pylist(), per_partition["rows"].to_pylist(), strict=True))
 
 
-def excluded(rows: pa.Table) -> dict[str, int]:
+def excluded(rows: pa.Table | ds.Dataset) -> dict[str, int]:
     """How many rows of `label`'s do not get into a training set, by reason; each row has one reason.
 
     >>> rows = pa.table({"split": ["train", "train", "embargo", "grouped_out"], "label": [1, None, None, 0]})
     >>> excluded(rows)
     {'embargo': 1, 'grouped_out': 1, 'unlabelled': 1}
     """
-    counts = {name: pc.sum(pc.equal(rows["split"], name), min_count=0).as_py() for name in ("embargo", "grouped_out")}
-    is_in = pc.is_in(rows["split"], value_set=pa.array(SPLITS, pa.string()))
-    return {**counts, "unlabelled": pc.sum(pc.and_(is_in, pc.is_null(rows["label"])), min_count=0).as_py()}
+    counts = {name: f"count(*) FILTER (split = {sql.literal(name)})" for name in ("embargo", "grouped_out")}
+    counts["unlabelled"] = f"count(*) FILTER (split IN ({', '.join(map(sql.literal, SPLITS))}) AND label IS NULL)"
+    named = ", ".join(f"{count} AS {name}" for name, count in counts.items())
+    (found,) = sql.query(f"SELECT {named} FROM rows", {"rows": rows}).to_pylist()
+    return dict(found)
 
 
 def carried(problem: Problem) -> list[str]:
@@ -461,15 +508,18 @@ def _strays(problem: Problem) -> str:
         OR NOT EXISTS (FROM all_events AS a WHERE a.{key} = k.{key} AND a.event_time = k.event_time))"""
 
 
-def _require_declared(problem: Problem, rows: pa.Table) -> None:
+def _require_declared(problem: Problem, rows: pa.Table | ds.Dataset) -> None:
     """Ingest sets aside what is no class, but labels.classes may have lost one since."""
     if problem.task != "multiclass":
         return
-    is_known = pc.is_in(rows["label"], value_set=pa.array(problem.classes, pa.string()))
-    strange = rows["label"].filter(pc.invert(is_known)).drop_null()
-    if len(strange):
+    (strange,) = sql.query(
+        f"""SELECT count(*) AS rows, min(label) AS example FROM rows
+            WHERE label NOT IN ({", ".join(map(sql.literal, problem.classes))})""",
+        {"rows": rows},
+    ).to_pylist()
+    if strange["rows"]:
         raise DataError(
-            f"{len(strange)} labels are of classes that are not declared, such as {pc.min(strange).as_py()!r}",
+            f"{strange['rows']} labels are of classes that are not declared, such as {strange['example']!r}",
             where=f"problem {problem.name}, table labels",
             cure=f"declare them in labels.classes ({', '.join(problem.classes)}), or let labels.sql give another class "
             "and ingest those partitions again",
@@ -487,8 +537,9 @@ def _require_drawn(problem: Problem, filled: set[str], counts: list[dict[str, An
         )
 
 
-def _require_rows(problem: Problem, rows: pa.Table, split: dict[str, str]) -> None:
-    counts = rows.group_by(["partition", "split"]).aggregate([("label", "count")]).to_pylist()
+def _require_rows(problem: Problem, rows: pa.Table | ds.Dataset, split: dict[str, str]) -> None:
+    counted = "SELECT partition, split, count(label) AS label_count FROM rows GROUP BY ALL"
+    counts = sql.query(counted, {"rows": rows}).to_pylist()
     if problem.dataset.split.drawn and DRAWN in split.values():
         _require_drawn(problem, {group["split"] for group in counts if group["label_count"]}, counts)
         return

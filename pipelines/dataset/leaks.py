@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from pipelines import sql
 from pipelines.config import did_you_mean
@@ -47,19 +48,21 @@ class Finding:
         return {"name": self.name, "passed": self.passed, "reason": self.reason, "cure": self.cure}
 
 
-def check(problem: Problem, rows: pa.Table, as_of: datetime, events: Any = None) -> list[Finding]:
+def check(problem: Problem, rows: pa.Table | ds.Dataset, as_of: datetime, events: Any = None) -> list[Finding]:
     """Every check on an assembled training set, the passed ones too; one finding each, always in the same order.
 
     `rows` are the labelled rows of the splits train, validation and test, joined with their features: key, partition,
     event_time, split, label, source, label_known_time, the features, and the columns of split.group_by and
-    leaks.entities. `as_of` is the moment of which the set knows nothing. `events`, a dataset or table, are all events
-    of the splits, those without a label too, with partition, split and label; without it every event has one.
+    leaks.entities. They may be more than fit in memory: a dataset is read as often as a check asks. `as_of` is the
+    moment of which the set knows nothing. `events`, a dataset or table, are all events of the splits, those without a
+    label too, with partition, split and label; without it every event has one.
 
     Raises:
         ConfigError: leaks.accepted names no feature.
         SchemaError: a column is missing.
     """
     leaks = problem.dataset.leaks
+    rows = ds.dataset(rows) if isinstance(rows, pa.Table) else rows
     for name in leaks.accepted:
         if name not in problem.feature_names:
             raise ConfigError(
@@ -79,7 +82,7 @@ def check(problem: Problem, rows: pa.Table, as_of: datetime, events: Any = None)
         *problem.feature_names,
         *entities,
     ]
-    missing = [name for name in dict.fromkeys(wanted) if name not in rows.column_names]
+    missing = [name for name in dict.fromkeys(wanted) if name not in rows.schema.names]
     if missing:
         raise SchemaError(
             f"the training set lacks the columns {', '.join(missing)}",
@@ -147,9 +150,9 @@ def _availability(problem: Problem) -> Finding:
     )
 
 
-def _single_feature(problem: Problem, rows: pa.Table) -> Finding:
+def _single_feature(problem: Problem, rows: ds.Dataset) -> Finding:
     leaks = problem.dataset.leaks
-    train = rows.filter(pc.and_(pc.equal(rows["split"], "train"), pc.is_valid(rows["label"])))
+    train = rows.filter((pc.field("split") == "train") & pc.field("label").is_valid())
     alone, measure, allowed = {
         "binary": (single_feature_aucs, "an AUC of", leaks.max_single_feature_auc),
         "multiclass": (single_feature_shares, "a share of its uncertainty removed of", leaks.max_single_feature_share),
@@ -183,7 +186,7 @@ def _single_feature(problem: Problem, rows: pa.Table) -> Finding:
     return Finding("single_feature", True, reason + "".join(f"; {remark}" for remark in beside))
 
 
-def _stand_ins(problem: Problem, train: pa.Table) -> dict[str, str]:
+def _stand_ins(problem: Problem, train: ds.Dataset) -> dict[str, str]:
     """Features of which one value is one of several classes, in other words."""
     most = problem.dataset.leaks.max_class_overlap
     plain = [name for name in problem.feature_names if name not in problem.vector_features]
@@ -197,7 +200,7 @@ def _stand_ins(problem: Problem, train: pa.Table) -> dict[str, str]:
 
 
 def _unlike_the_others(
-    problem: Problem, train: pa.Table, suspicious: dict[str, str]
+    problem: Problem, train: ds.Dataset, suspicious: dict[str, str]
 ) -> tuple[dict[str, str], list[str]]:
     """Of the features that explain a number alone those that know what the others don't; and a word on each other one.
 
@@ -214,7 +217,7 @@ def _unlike_the_others(
     return kept, beside
 
 
-def _label_times(problem: Problem, rows: pa.Table, as_of: datetime) -> Finding:
+def _label_times(problem: Problem, rows: ds.Dataset, as_of: datetime) -> Finding:
     """Labels that a split learns from, against the start of the next split's first partition, and against as_of."""
     firsts = {
         group["split"]: group["first"]
@@ -236,7 +239,7 @@ def _label_times(problem: Problem, rows: pa.Table, as_of: datetime) -> Finding:
         limits=limit.append_column("as_of", pa.array([as_of] * len(limits), pa.timestamp("us", "UTC"))),
         by_themselves=pa.table({"source": BY_THEMSELVES}),
     ).to_pylist()
-    untimed = rows.filter(pc.and_(pc.is_valid(rows["label"]), pc.is_null(rows["label_known_time"]))).num_rows
+    untimed = rows.count_rows(filter=pc.field("label").is_valid() & pc.field("label_known_time").is_null())
     reasons = [
         f"{group['rows']} {group['split']} rows have labels that were not known before {group['due']}" for group in late
     ]
@@ -252,7 +255,7 @@ def _label_times(problem: Problem, rows: pa.Table, as_of: datetime) -> Finding:
     return Finding("label_times", True, "every label that comes by itself was known before the next split began")
 
 
-def _event_times(rows: pa.Table) -> Finding:
+def _event_times(rows: ds.Dataset) -> Finding:
     ends = _query("SELECT split, min(event_time) AS first, max(event_time) AS last FROM rows GROUP BY 1", rows)
     spans = {row["split"]: row for row in ends.to_pylist()}
     present = [name for name in SPLITS if name in spans]
@@ -268,9 +271,9 @@ def _event_times(rows: pa.Table) -> Finding:
     return Finding("event_times", True, f"the splits follow each other in time: {', '.join(present)}")
 
 
-def _one_side(problem: Problem, rows: pa.Table) -> Finding:
+def _one_side(problem: Problem, rows: ds.Dataset) -> Finding:
     """Where rows are drawn: all of one key are in one split, whichever deliveries they came with."""
-    strange = sorted(set(rows["split"].unique().to_pylist()) - set(SPLITS))
+    strange = sorted({*_query("SELECT DISTINCT split FROM rows", rows)["split"].to_pylist()} - {*SPLITS})
     of_key = _entity(problem.key, rows)
     if strange or (not of_key.passed and problem.dataset.split.group_by is None):
         reason = (
@@ -281,7 +284,7 @@ def _one_side(problem: Problem, rows: pa.Table) -> Finding:
     return Finding("one_side", True, f"rows are drawn, and all of one {what} stand in one split")
 
 
-def _events_once(problem: Problem, rows: pa.Table) -> Finding:
+def _events_once(problem: Problem, rows: ds.Dataset) -> Finding:
     key = sql.quote(problem.key)
     # A key that comes in several deliveries is a row of each.
     of_one = f"{key}, partition" if problem.partitions.by_delivery else key
@@ -291,7 +294,7 @@ def _events_once(problem: Problem, rows: pa.Table) -> Finding:
         rows,
     ).to_pylist()[0]
     if not repeated["events"]:
-        return Finding("events_once", True, f"each of {rows.num_rows} events stands once")
+        return Finding("events_once", True, f"each of {rows.count_rows()} events stands once")
     return Finding(
         "events_once",
         False,
@@ -300,7 +303,7 @@ def _events_once(problem: Problem, rows: pa.Table) -> Finding:
     )
 
 
-def _entity(name: str, rows: pa.Table) -> Finding:
+def _entity(name: str, rows: ds.Dataset) -> Finding:
     column = sql.quote(name)
     shared = _query(
         f"""SELECT count(*) AS groups, list(CAST({column} AS VARCHAR) ORDER BY {column})[:{EXAMPLES}] AS examples
@@ -317,11 +320,11 @@ def _entity(name: str, rows: pa.Table) -> Finding:
     )
 
 
-def _duplicates(problem: Problem, rows: pa.Table) -> Finding:
+def _duplicates(problem: Problem, rows: ds.Dataset) -> Finding:
     """Rows whose features are all equal, null to null, though they stand in two splits."""
     names, key = ", ".join(sql.quote(name) for name in problem.feature_names), sql.quote(problem.key)
     copies = _query(
-        f"""WITH hashed AS (SELECT hash({names}) AS h, split, {key}, {names} FROM rows),
+        f"""WITH hashed AS NOT MATERIALIZED (SELECT hash({names}) AS h, split, {key}, {names} FROM rows),
             likely AS (SELECT h FROM hashed GROUP BY h HAVING count(DISTINCT split) > 1),
             equal AS (SELECT count(*) AS rows, CAST(min({key}) AS VARCHAR) AS example
                 FROM hashed WHERE h IN (SELECT h FROM likely)
@@ -342,7 +345,7 @@ def _duplicates(problem: Problem, rows: pa.Table) -> Finding:
     )
 
 
-def _copies(problem: Problem, rows: pa.Table, allowed: float) -> Finding:
+def _copies(problem: Problem, rows: ds.Dataset, allowed: float) -> Finding:
     """Held-out rows with the features of a training row, beyond the share that training rows share with each other.
 
     Where features have few values equal rows are natural, and about as frequent inside of the training split: mornings
@@ -407,6 +410,6 @@ def _coverage(events: Any, allowed: float) -> Finding:
     )
 
 
-def _query(text: str, rows: pa.Table, **more: pa.Table) -> pa.Table:
+def _query(text: str, rows: ds.Dataset, **more: pa.Table) -> pa.Table:
     """A small result of SQL over the rows of the training set."""
     return sql.query(text, {"rows": rows, **more})

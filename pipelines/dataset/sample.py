@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from pipelines import sql
 from pipelines.config import Sampling, did_you_mean
@@ -33,7 +34,24 @@ class Draw:
     target: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Of rows in their order: whether each is taken, the chance that it had, and its weight."""
+
+    is_taken: np.ndarray
+    probability: np.ndarray
+    weight: np.ndarray
+
+
 def sample(rows: pa.Table, sampling: Sampling, splits: Sequence[str] = SPLITS) -> pa.Table:
+    """As `sample_batches`, of rows in memory."""
+    schema, batches = sample_batches(ds.dataset(rows), sampling, splits)
+    return pa.Table.from_batches(batches, schema)
+
+
+def sample_batches(
+    rows: ds.Dataset, sampling: Sampling, splits: Sequence[str] = SPLITS
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """Draw from the training split; validation and test keep every row. Adds `probability` and `weight`.
 
     `rows` come from `label`, with the columns that `sampling` names; those without a label, or of no split, are left
@@ -43,37 +61,57 @@ def sample(rows: pa.Table, sampling: Sampling, splits: Sequence[str] = SPLITS) -
     seed and the order of the rows alone decide which are drawn (Huyen, ch. 4: sampling; Lohr, Sampling: Design and
     Analysis, 2022). `splits`: those that there have to be; train is one of them.
 
+    Batch by batch: of all rows at once only what the method goes by is in memory, some 60 bytes a row, and nothing
+    where all are taken.
+
     Raises:
         ConfigError: rows are to be grouped by a label that is a number.
         DataError: a split is left with no rows, or with one value of the label only; weights or shares do not fit the
             rows.
     """
-    if "label" in sampling.by and pa.types.is_floating(rows["label"].type):
+    if "label" in sampling.by and pa.types.is_floating(rows.schema.field("label").type):
         raise ConfigError(
             "label is a number, of which no two rows may have the same: it forms no groups",
             where=f"{SETTING}.by",
             cure="let events.sql give a column of ranges, and name that",
         )
     rows = rows.filter(sql.is_among("split", splits) & pc.field("label").is_valid())
-    for split in splits:
-        _require_two_labels(rows, split, "give it more partitions (dataset.split), or look at the labels")
-    in_train = pc.equal(rows["split"], "train").to_numpy()
-    train = np.flatnonzero(in_train)
-    draw = _draw(rows.filter(pa.array(in_train)), sampling)
+    _require_two_labels_each(rows, splits)
+    chosen = None if sampling.method == "all" else _chosen(rows, sampling)
+    schema = rows.schema.append(pa.field("probability", pa.float64())).append(pa.field("weight", pa.float64()))
+    return schema, _taken(rows, chosen, schema)
 
-    probability, weight = np.ones(rows.num_rows), np.ones(rows.num_rows)
-    drawn = train[draw.rows]
-    probability[drawn] = draw.chance[draw.rows]
-    weight[drawn] = _weights(draw, sampling)
-    keep = ~in_train
-    keep[drawn] = True
-    chosen = (
-        rows.append_column("probability", pa.array(probability))
-        .append_column("weight", pa.array(weight))
-        .filter(pa.array(keep))
+
+def _chosen(rows: ds.Dataset, sampling: Sampling) -> Chosen:
+    """What is drawn; all rows of other splits than train are taken."""
+    in_train = pc.equal(rows.to_table(columns=["split"])["split"], "train").to_numpy()
+    train = np.flatnonzero(in_train)
+    named = [*sampling.by, *([sampling.weight_column] if sampling.weight_column else [])]
+    columns = list(dict.fromkeys(["label", "event_time", *named]))
+    learnt = rows.to_table(columns=columns, filter=pc.field("split") == "train")
+    draw = _draw(learnt, sampling)
+    _require_two_labels(
+        learnt["label"].take(pa.array(draw.rows)), "sampled train", f"draw more rows, or in another way ({SETTING})"
     )
-    _require_two_labels(chosen, "train", f"draw more rows, or in another way ({SETTING})", "sampled ")
+    chosen = Chosen(~in_train, np.ones(len(in_train)), np.ones(len(in_train)))
+    drawn = train[draw.rows]
+    chosen.is_taken[drawn] = True
+    chosen.probability[drawn] = draw.chance[draw.rows]
+    chosen.weight[drawn] = _weights(draw, sampling)
     return chosen
+
+
+def _taken(rows: ds.Dataset, chosen: Chosen | None, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The rows that are `chosen` (None: all), with their chance and weight."""
+    end = 0
+    for batch in rows.to_batches():
+        start, end = end, end + batch.num_rows
+        ones = np.ones(batch.num_rows)
+        columns = {"probability": ones, "weight": ones}
+        if chosen is not None:
+            columns = {"probability": chosen.probability[start:end], "weight": chosen.weight[start:end]}
+        widened = pa.RecordBatch.from_arrays([*batch.columns, *map(pa.array, columns.values())], schema=schema)
+        yield widened if chosen is None else widened.filter(pa.array(chosen.is_taken[start:end]))
 
 
 def _draw(rows: pa.Table, sampling: Sampling) -> Draw:
@@ -85,7 +123,7 @@ def _draw(rows: pa.Table, sampling: Sampling) -> Draw:
     equal = np.full(count, size / count)
     match sampling.method:
         case "all":
-            return Draw(np.arange(count), np.ones(count))
+            raise AssertionError("there is nothing to draw")
         case "random":
             return Draw(np.sort(random.choice(count, size, replace=False, shuffle=False)), equal)
         case "systematic":
@@ -211,12 +249,21 @@ def _require_a_chance(chance: np.ndarray) -> None:
         )
 
 
-def _require_two_labels(rows: pa.Table, split: str, cure: str, kind: str = "") -> None:
-    values = rows.filter(pc.equal(rows["split"], split))["label"].unique()
+def _require_two_labels_each(rows: ds.Dataset, splits: Sequence[str]) -> None:
+    """That each of `splits` has rows with two different labels."""
+    ends = sql.query("SELECT split, min(label) AS low, max(label) AS high FROM rows GROUP BY split", {"rows": rows})
+    for split in splits:
+        of_split = ends.filter(pc.equal(ends["split"], split))
+        values = pa.chunked_array([*of_split["low"].chunks, *of_split["high"].chunks], ends.schema.field("low").type)
+        _require_two_labels(values, split, "give it more partitions (dataset.split), or look at the labels")
+
+
+def _require_two_labels(labels: pa.ChunkedArray, split: str, cure: str) -> None:
+    values = labels.unique()
     if len(values) < 2:
         what = "one value of the label only" if pa.types.is_floating(values.type) else "one class only"
         raise DataError(
-            f"the {kind}{split} split has {what if len(values) else 'no rows'}",
+            f"the {split} split has {what if len(values) else 'no rows'}",
             where="training set",
             cure=cure,
         )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from pipelines.config import VectorKind
@@ -38,16 +39,17 @@ class Prediction(NamedTuple):
 
 
 def single_feature_aucs(
-    rows: pa.Table, features: Sequence[str], seed: int, vectors: Vectors = NONE
+    rows: pa.Table | ds.Dataset, features: Sequence[str], seed: int, vectors: Vectors = NONE
 ) -> dict[str, Prediction]:
     """What each feature alone can do about classes, on at most 200,000 of `rows`, drawn by `seed`; the best first.
 
-    `rows` have `label` (0 or 1, or the names of several classes: then it is the AUC of the class against the rest that
-    the feature tells best) and the features: numbers, strings or booleans. A number is taken as it is and as 50
-    quantile ranges, so that a leak need not be monotone; a string as categories. Ranges and categories are learnt on
-    one half of the rows and measured on the other, and the other way round, so that a category per row learns nothing
-    by heart; so it is with all words of a text together (`vectors`), by a linear model of them. Where there is no more
-    than chance could give (Mann and Whitney's test, 4 standard errors) it is 0.5: a handful of rows proves nothing.
+    `rows`, which may be more than fit in memory, have `label` (0 or 1, or the names of several classes: then it is the
+    AUC of the class against the rest that the feature tells best) and the features: numbers, strings or booleans. A
+    number is taken as it is and as 50 quantile ranges, so that a leak need not be monotone; a string as categories.
+    Ranges and categories are learnt on one half of the rows and measured on the other, and the other way round, so that
+    a category per row learns nothing by heart; so it is with all words of a text together (`vectors`), by a linear
+    model of them. Where there is no more than chance could give (Mann and Whitney's test, 4 standard errors) it is 0.5:
+    a handful of rows proves nothing.
     """
     rows, half = _sampled(rows, features, seed)
     label = rows["label"]
@@ -83,7 +85,7 @@ def single_feature_aucs(
 
 
 def single_feature_shares(
-    rows: pa.Table, features: Sequence[str], seed: int, vectors: Vectors = NONE
+    rows: pa.Table | ds.Dataset, features: Sequence[str], seed: int, vectors: Vectors = NONE
 ) -> dict[str, Prediction]:
     """What share of the uncertainty about one of several classes each feature alone removes: 0 nothing, 1 all.
 
@@ -125,7 +127,7 @@ class Stand(NamedTuple):
     auc: float
 
 
-def stand_ins(rows: pa.Table, features: Sequence[str], seed: int) -> dict[str, Stand]:
+def stand_ins(rows: pa.Table | ds.Dataset, features: Sequence[str], seed: int) -> dict[str, Stand]:
     """Of each feature the value, or its being missing, that coincides best with one class: a class in other words.
 
     A class of fewer than 12 rows proves nothing; a measurement, which seldom takes a value twice, stands for no class.
@@ -159,7 +161,7 @@ def stand_ins(rows: pa.Table, features: Sequence[str], seed: int) -> dict[str, S
 
 
 def single_feature_r2s(
-    rows: pa.Table, features: Sequence[str], seed: int, vectors: Vectors = NONE
+    rows: pa.Table | ds.Dataset, features: Sequence[str], seed: int, vectors: Vectors = NONE
 ) -> dict[str, Prediction]:
     """What share of a number's variance each feature alone explains, on rows that it was not learnt from.
 
@@ -192,7 +194,9 @@ def single_feature_r2s(
     return _best_first(features, measured, nothing=0.0)
 
 
-def beyond_the_others(rows: pa.Table, features: Sequence[str], name: str, seed: int, vectors: Vectors = NONE) -> float:
+def beyond_the_others(
+    rows: pa.Table | ds.Dataset, features: Sequence[str], name: str, seed: int, vectors: Vectors = NONE
+) -> float:
     """Share of what all other features together leave unexplained of a number's ranks that `name` explains.
 
     Measured by boosted trees (scikit-learn's HistGradientBoostingRegressor) on at most 10,000 rows, learnt on one half
@@ -254,13 +258,28 @@ def _are_same(first: Array, other: Array, half: Array) -> bool:
     return _either_half(half[known], first[known], lambda learn: _tree(other[known], first[known], learn)) > SAME
 
 
-def _sampled(rows: pa.Table, features: Sequence[str], seed: int, most: int = SAMPLE_ROWS) -> tuple[pa.Table, Array]:
+def _sampled(
+    rows: pa.Table | ds.Dataset, features: Sequence[str], seed: int, most: int = SAMPLE_ROWS
+) -> tuple[pa.Table, Array]:
     """The rows that are looked at, and which half of them each is in."""
-    random = np.random.default_rng(seed)
-    if rows.num_rows > most:
-        drawn = random.choice(rows.num_rows, most, replace=False, shuffle=False)
-        rows = rows.select(["label", *features]).take(pa.array(np.sort(drawn)))
-    return rows, random.random(rows.num_rows) < 0.5
+    rows = ds.dataset(rows) if isinstance(rows, pa.Table) else rows
+    random, count, names = np.random.default_rng(seed), rows.count_rows(), ["label", *features]
+    if count > most:
+        drawn = np.sort(random.choice(count, most, replace=False, shuffle=False))
+        sample = _at(rows, names, drawn)
+    else:
+        sample = rows.to_table(columns=names)
+    return sample, random.random(sample.num_rows) < 0.5
+
+
+def _at(rows: ds.Dataset, names: list[str], positions: Array) -> pa.Table:
+    """The rows at these positions, ascending, batch by batch."""
+    taken, end = [], 0
+    for batch in rows.to_batches(columns=names):
+        start, end = end, end + batch.num_rows
+        first, last = np.searchsorted(positions, [start, end])
+        taken.append(batch.take(pa.array(positions[first:last] - start)))
+    return pa.Table.from_batches(taken)
 
 
 def _best_first(

@@ -29,21 +29,26 @@ if TYPE_CHECKING:
     from pipelines.documents.dataset import Feature
 
 
-def usable(problem: Problem, labelled: ds.Dataset) -> pa.Table:
+def usable(problem: Problem, labelled: ds.Dataset) -> ds.Dataset:
     """Labelled rows that may be used: in a split, and truth where they measure a model rather than teach it."""
     usable = sql.is_among("split", SPLITS)
     if set(problem.labels.use) & set(TRUTH):
         usable &= (pc.field("split") == "train") | sql.is_among("source", [*TRUTH, "none"])
-    return labelled.to_table(filter=usable)
+    return labelled.filter(usable)
 
 
-def sampled(problem: Problem, labelled: ds.Dataset, splits: Sequence[str] = SPLITS) -> pa.Table:
+def sampled(
+    problem: Problem, labelled: ds.Dataset, splits: Sequence[str] = SPLITS
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """The rows of a training set, with the chance that each was drawn with, and its weight; of `splits`."""
-    from pipelines.dataset.sample import sample
+    from pipelines.dataset.sample import sample_batches
 
-    rows = sample(usable(problem, labelled), problem.dataset.sampling, splits)
-    if not problem.labels.weigh_by_confidence:
-        return rows
+    schema, batches = sample_batches(usable(problem, labelled), problem.dataset.sampling, splits)
+    return schema, map(_by_confidence, batches) if problem.labels.weigh_by_confidence else batches
+
+
+def _by_confidence(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """A training row weighs by its label's confidence, too."""
     is_train = pc.equal(rows["split"], "train")
     weight = pc.if_else(is_train, pc.multiply(rows["weight"], rows["confidence"]), rows["weight"])
     return rows.set_column(rows.schema.get_field_index("weight"), "weight", weight)
@@ -57,15 +62,35 @@ def training_set(
     and_sets: Sequence[str] = (),
 ) -> pa.Table:
     """Rows of the set, and of others in the same table."""
+    rows = members(problem, pins, split, and_sets)
+    return rows.to_table(columns=None if columns is None else list(columns))
+
+
+def members(problem: Problem, pins: TrainingSet, split: str | None = None, and_sets: Sequence[str] = ()) -> ds.Dataset:
+    """As `training_set`, of more rows than fit in memory."""
     wanted = sql.is_among("training_set", [pins.training_set, *and_sets])
     if split is not None:
         wanted &= pc.field("split") == split
-    rows = store.dataset(problem, "training_sets", pins.training_set_version)
-    return rows.to_table(columns=None if columns is None else list(columns), filter=wanted)
+    return store.dataset(problem, "training_sets", pins.training_set_version).filter(wanted)
 
 
-def partitions(problem: Problem, pins: TrainingSet, split: str) -> list[str]:
-    return sorted(training_set(problem, pins, split, ["partition"])["partition"].unique().to_pylist())
+def partitions(
+    problem: Problem, pins: TrainingSet, split: str | None = None, and_sets: Sequence[str] = ()
+) -> list[str]:
+    """The partitions that the set has rows of, sorted."""
+    rows = members(problem, pins, split, and_sets)
+    keys: list[str] = sql.query("SELECT DISTINCT partition FROM s ORDER BY partition", {"s": rows})[
+        "partition"
+    ].to_pylist()
+    return keys
+
+
+def split_rows(problem: Problem, pins: TrainingSet) -> dict[str, int]:
+    """How many rows each split of the set has, the oldest split first."""
+    names = ", ".join(map(sql.literal, SPLITS))
+    text = f"SELECT split, count(*) AS rows FROM s GROUP BY split ORDER BY list_position([{names}], split)"
+    counts = sql.query(text, {"s": members(problem, pins)})
+    return dict(zip(counts["split"].to_pylist(), counts["rows"].to_pylist(), strict=True))
 
 
 def split(
@@ -81,14 +106,16 @@ def split(
     of events that need not be features, as the event is predicted from; the features among them come once.
     """
     text, tables = _joined(problem, pins, split, features_of, extra)
-    return sql.query(f"{text} ORDER BY f.event_time, f.{sql.quote(problem.key)}", tables)
+    ordered = f"{text} ORDER BY f.event_time, f.{sql.quote(problem.key)}"
+    return sql.query(ordered, tables, joins_as_written=True)
 
 
 def stream(problem: Problem, pins: TrainingSet, split: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """The rows of `split`, in the same order, batch by batch: for more than fit in memory."""
     text, tables = _joined(problem, pins, split)
     schema = sql.query(f"{text} LIMIT 0", tables).schema
-    return schema, sql.stream(f"{text} ORDER BY f.event_time, f.{sql.quote(problem.key)}", tables)
+    ordered = f"{text} ORDER BY f.event_time, f.{sql.quote(problem.key)}"
+    return schema, sql.stream(ordered, tables, joins_as_written=True)
 
 
 def drawn(problem: Problem, pins: TrainingSet, split: str, most: int, and_sets: Sequence[str] = ()) -> pa.Table:
@@ -99,7 +126,7 @@ def drawn(problem: Problem, pins: TrainingSet, split: str, most: int, and_sets: 
     key = sql.quote(problem.key)
     text, tables = _joined(problem, pins, split, and_sets=and_sets)
     chosen = f"SELECT * FROM ({text}) ORDER BY hash({key}), {key} LIMIT {most}"
-    return sql.query(f"SELECT * FROM ({chosen}) ORDER BY event_time, {key}", tables)
+    return sql.query(f"SELECT * FROM ({chosen}) ORDER BY event_time, {key}", tables, joins_as_written=True)
 
 
 def _joined(
@@ -109,13 +136,14 @@ def _joined(
     features_of: Problem | None = None,
     extra: Sequence[str] = (),
     and_sets: Sequence[str] = (),
-) -> tuple[str, dict[str, pa.Table | ds.Dataset]]:
-    """Query and tables of a split's rows, in no order."""
+) -> tuple[str, dict[str, ds.Dataset]]:
+    """Query and tables of a split's rows, in no order. Its joins are to be done as they are written: what is kept to
+    look rows up in is narrow, and the features stream past it."""
     features = store.dataset(features_of or problem, "features", pins.features_version)
-    rows = training_set(problem, pins, split, [problem.key, "partition", "label", "weight"], and_sets)
-    in_split = pc.field("partition").isin(rows["partition"].unique())
+    in_split = sql.is_among("partition", partitions(problem, pins, split, and_sets))
     more = [name for name in dict.fromkeys(extra) if name not in features.schema.names]
-    key, tables = sql.quote(problem.key), {"s": rows, "f": features.filter(in_split)}
+    key = sql.quote(problem.key)
+    tables = {"s": members(problem, pins, split, and_sets), "f": features.filter(in_split)}
     chosen, joined = "", ""
     if more:
         events = store.dataset(problem, "events", pins.events_version).filter(in_split)
@@ -123,25 +151,28 @@ def _joined(
         chosen = "".join(f"e.{sql.quote(name)}, " for name in more)
         joined = f"JOIN e USING ({key}, partition)"
     text = f"""SELECT f.*, {chosen} {label_number(problem, "s.label")} AS label, s.weight
-        FROM s JOIN f USING ({key}, partition) {joined}"""
+        FROM f JOIN s USING ({key}, partition) {joined}"""
     return text, tables
 
 
-def with_features(problem: Problem, pins: TrainingSet, labelled: ds.Dataset) -> pa.Table:
-    """Every row of the training set with all that is known of it: what `label` gave, weight, features."""
+def with_features(
+    problem: Problem, pins: TrainingSet, labelled: ds.Dataset
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Every row of the training set with all that is known of it: what `label` gave, weight, features. In time's order
+    and batch by batch, for more than fit in memory."""
     key = sql.quote(problem.key)
     known = [name for name in labelled.schema.names if name not in problem.feature_names]
-    return sql.query(
-        f"""SELECT {", ".join(f"l.{sql.quote(name)}" for name in known)}, s.probability, s.weight,
-                {", ".join(f"f.{sql.quote(name)}" for name in problem.feature_names)}
-            FROM l JOIN s USING ({key}, partition) JOIN f USING ({key}, partition)
-            ORDER BY l.event_time, l.{key}""",
-        {
-            "l": labelled,
-            "s": training_set(problem, pins).select([problem.key, "partition", "probability", "weight"]),
-            "f": store.dataset(problem, "features", pins.features_version),
-        },
-    )
+    text = f"""SELECT {", ".join(f"l.{sql.quote(name)}" for name in known)}, s.probability, s.weight,
+            {", ".join(f"f.{sql.quote(name)}" for name in problem.feature_names)}
+        FROM f JOIN s USING ({key}, partition) JOIN l USING ({key}, partition)"""
+    in_set = sql.is_among("partition", partitions(problem, pins))
+    tables = {
+        "l": labelled,
+        "s": members(problem, pins),
+        "f": store.dataset(problem, "features", pins.features_version).filter(in_set),
+    }
+    schema = sql.query(f"{text} LIMIT 0", tables).schema
+    return schema, sql.stream(f"{text} ORDER BY l.event_time, l.{key}", tables, joins_as_written=True)
 
 
 def write_features(features_of: Problem, pins: Moment, keys: list[str]) -> int:
@@ -169,7 +200,7 @@ def training_files(problem: Problem, pins: TrainingSet) -> dict[str, bytes]:
 def facts(
     problem: Problem,
     pins: Featurized,
-    rows: pa.Table,
+    rows: ds.Dataset,
     features: list[Feature],
     findings: list[Finding],
     power: HeldOutPower,

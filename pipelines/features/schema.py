@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
@@ -14,6 +14,9 @@ from pipelines.features.derive import PERIODS
 from pipelines.features.lineage import lineage
 from pipelines.problem import Problem
 from pipelines.vectors.measures import MEASURES, SQL_MEASURES
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 
 class _Declared(NamedTuple):
@@ -37,7 +40,7 @@ class _Values(NamedTuple):
     distinct: int | None = None
 
 
-def feature_schema(problem: Problem, rows: pa.Table | None) -> list[Feature]:
+def feature_schema(problem: Problem, rows: pa.Table | ds.Dataset | None) -> list[Feature]:
     """One record per feature, in the model's order: what a person needs to know before using or trusting it.
 
     `rows` are the training rows, if there are any yet. Plain data, the same for the same input.
@@ -133,10 +136,10 @@ def _origin(problem: Problem) -> dict[str, list[str]]:
     return origins | {name: column.source_columns for name, column in problem.columns.items() if column.source_columns}
 
 
-def _measured(problem: Problem, rows: pa.Table) -> dict[str, _Values]:
+def _measured(problem: Problem, rows: pa.Table | ds.Dataset) -> dict[str, _Values]:
     """What the values of each feature are like, in one pass over the rows."""
     names = problem.feature_names
-    if missing := [name for name in names if name not in rows.column_names]:
+    if missing := [name for name in names if name not in rows.schema.names]:
         raise DataError(
             f"rows lack the features {', '.join(missing)}", cure="give it the rows that a model learns from"
         )
@@ -151,8 +154,8 @@ def _measured(problem: Problem, rows: pa.Table) -> dict[str, _Values]:
         else:
             measures += [f"count({column})", f"min({column})", f"max({column})", "NULL"]
     named = ", ".join(f"{measure} AS m{n}" for n, measure in enumerate(measures))
-    (counted,) = sql.query(f"SELECT {named} FROM rows", {"rows": rows}).to_pylist()
-    values, count = list(counted.values()), rows.num_rows
+    (counted,) = sql.query(f"SELECT {named}, count(*) AS rows FROM rows", {"rows": rows}).to_pylist()
+    *values, count = counted.values()
     return {
         name: _Values(values[4 * n] / count if count else None, *values[4 * n + 1 : 4 * n + 4])
         for n, name in enumerate(names)

@@ -30,9 +30,7 @@ def history(problem: Problem, pins: TrainingSet, model: Model, and_sets: Sequenc
     """
     from pipelines.metrics.scored import scored, shown
 
-    rows = training_sets.training_set(problem, pins, None, ["partition"], and_sets)
-    keys = sorted(rows["partition"].unique().to_pylist())
-    wanted = sql.is_among("partition", keys)
+    wanted = sql.is_among("partition", training_sets.partitions(problem, pins, and_sets=and_sets))
     features = store.dataset(problem, "features", pins.features_version).filter(wanted)
     names = ["partition", *problem.feature_names]
     counted = sql.query("SELECT partition, count(*) AS rows FROM f GROUP BY 1", {"f": features}).to_pylist()

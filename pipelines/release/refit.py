@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pipelines import sql
-from pipelines.dataset.assemble import assembled, assembled_batches
+from pipelines.dataset.assemble import assembled, assembled_on_disk
 from pipelines.dataset.label import all_mature
 from pipelines.documents.lineage import Lineage
 from pipelines.errors import DataError
@@ -53,12 +54,7 @@ def refit_rows(
     as_of = datetime.fromisoformat(recorded["as_of"])
     if not recorded["is_streamed"]:
         return assembled(problem, events, labels, as_of, split)["train"]
-    schema, batches = assembled_batches(problem, events, labels, as_of, split)
-    path = f"{folder}/refit.arrow"
-    with pa.ipc.new_file(path, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-    return ds.dataset(path, format="ipc")
+    return assembled_on_disk(problem, events, labels, as_of, split, Path(folder))
 
 
 def refit_model(

@@ -23,7 +23,7 @@ from pipelines.store.files import (
     write_json,
 )
 from pipelines.store.scope import task
-from pipelines.store.staging import begin, finish, finished, stage, staged
+from pipelines.store.staging import begin, finish, finished, spilled, stage, staged
 from pipelines.store.tables import (
     append_from,
     append_once,
@@ -58,6 +58,7 @@ __all__ = [
     "read_bytes",
     "read_json",
     "refresh",
+    "spilled",
     "stage",
     "staged",
     "storage_options",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from pipelines.errors import DataError
 from pipelines.store import files, objects, traffic
 from pipelines.store.address import is_far
 from pipelines.store.explained import explained
-from pipelines.store.reading import WHOLE_BYTES, bounded
+from pipelines.store.reading import WHOLE_BYTES, bounded, bounded_on_disk
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -54,6 +55,16 @@ def staged(*uris: str) -> ds.Dataset:
 
     parts = [part for uri in uris for part in _files(uri)]
     return bounded(parts[0] if len(parts) == 1 else ds.UnionDataset(parts[0].schema, parts))
+
+
+def spilled(path: Path, rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> ds.Dataset:
+    """Rows in a file of this machine, for the time of one task: more of them than fit in memory."""
+    import pyarrow.dataset as ds
+
+    with explained(str(path)), pa.ipc.new_file(str(path), schema, options=FORMAT) as writer:
+        for batch in rows:
+            writer.write_batch(batch.cast(schema))
+    return bounded_on_disk(ds.dataset(str(path), format="ipc"))
 
 
 def begin(staging: str) -> None:

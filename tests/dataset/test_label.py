@@ -20,6 +20,7 @@ from pipelines.dataset.label import (
     carried,
     excluded,
     label,
+    label_batches,
     label_number,
     labelled_counts,
     mature,
@@ -464,6 +465,15 @@ def test_unlabelled_is_negative_once_mature_where_the_problem_says_so(toy: ToyPr
         {"kettle_id": "k1", "label": 1, "source": "natural", "confidence": 1.0, "label_known_time": START + DAY * 1.5},
         {"kettle_id": "k2", "label": 0, "source": "none", "confidence": 1.0, "label_known_time": START + DAY * 7},
     ]
+
+
+def test_rows_come_batch_by_batch_as_they_are_in_memory(toy: ToyProblem) -> None:
+    problem = toy(**{"dataset.leaks": {"entities": ["shelf", "age"]}})
+    split = dict(zip(days(4), ["train", "train", "validation", "test"], strict=True))
+    told = labels(problem, *(said(f"k{n}", n + 0.5, n % 2) for n in range(3)))
+    given = (one_a_day(problem, 4), told, START + DAY * 10, split)
+    schema, batches = label_batches(problem, *given)
+    assert pa.Table.from_batches(batches, schema).equals(label(problem, *given))
 
 
 def test_a_late_label_is_embargoed(toy: ToyProblem) -> None:

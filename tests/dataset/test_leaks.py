@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 
 from pipelines.dataset.leaks import Finding, check, feature_sources, require_clean
@@ -50,6 +52,15 @@ def replaced(rows: pa.Table, name: str, place: int, value: Any) -> pa.Table:
 
 def found(problem: Problem, rows: pa.Table) -> dict[str, Finding]:
     return {finding.name: finding for finding in check(problem, rows, AS_OF)}
+
+
+def test_rows_that_do_not_fit_in_memory_are_read_from_disk(toy: ToyProblem, tmp_path: Path) -> None:
+    problem = toy(**{"dataset.leaks": {"entities": ["age"], "duplicates": True}})
+    rows = replaced(assembled(problem), "kettle_id", 500, "k0001")
+    with pa.ipc.new_file(tmp_path / "rows.arrow", rows.schema) as writer:
+        writer.write_table(rows, max_chunksize=50)
+    on_disk = ds.dataset(tmp_path / "rows.arrow", format="ipc")
+    assert check(problem, on_disk, AS_OF) == check(problem, rows, AS_OF)
 
 
 def test_an_honest_set_passes_and_every_check_says_so(toy: ToyProblem) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.config import Sampling
-from pipelines.dataset.sample import sample
+from pipelines.dataset.sample import sample, sample_batches
 from pipelines.errors import ConfigError, DataError
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -124,6 +125,16 @@ def test_probabilities_are_those_of_the_design(name: str) -> None:
         assert found == pytest.approx(np.broadcast_to(expected, 60)[positions(drawn)])
     else:
         assert (np.diff(found) >= 0).all() and found[-1] > 2 * found[0], "the younger, the likelier"
+
+
+@pytest.mark.parametrize("name", [*METHODS, "all"])
+def test_rows_are_drawn_batch_by_batch_wherever_a_batch_ends(name: str) -> None:
+    sampling = METHODS.get(name, Sampling())
+    drawn = sample(population(), sampling)
+    batches = ds.dataset(population().to_batches(max_chunksize=7))
+    schema, pieces = sample_batches(batches, sampling)
+    assert pa.Table.from_batches(sizes := list(pieces), schema).equals(drawn)
+    assert max(batch.num_rows for batch in sizes) <= 7, "never all rows at once"
 
 
 def test_all_keeps_every_labelled_row_of_a_split() -> None:

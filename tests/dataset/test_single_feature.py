@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
+import pyarrow.dataset as ds
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -118,6 +119,13 @@ def test_the_departure_delay_gives_the_flight_away() -> None:
     assert next(iter(found)) == "dep_delay"
     assert found["dep_delay"].value == pytest.approx(0.895, abs=0.003)
     assert all(found[name].value < 0.65 for name in honest)
+
+
+def test_of_many_rows_on_disk_the_same_are_looked_at_as_in_memory(random: np.random.Generator) -> None:
+    count = 210_000
+    rows = pa.table({"label": random.integers(0, 2, count), "litres": random.normal(size=count)})
+    in_batches = ds.dataset(rows.to_batches(max_chunksize=9_999))
+    assert single_feature_aucs(in_batches, ["litres"], seed=3) == single_feature_aucs(rows, ["litres"], seed=3)
 
 
 def test_the_best_come_first_and_seeds_repeat(random: np.random.Generator) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 
 from pipelines.documents.dataset import Feature
@@ -44,6 +45,10 @@ def kettles(toy: ToyProblem) -> Iterator[Problem]:
 def rows(problem: Problem) -> pa.Table:
     made = {name: [0.0, 2.5, None, 1.0] for name in problem.feature_names}
     return pa.table(made | {"shelf": ["top", "top", None, "low"], "kind": [None, "a|1", None, None]})
+
+
+def test_rows_on_disk_are_measured_alike(kettles: Problem) -> None:
+    assert feature_schema(kettles, ds.dataset(rows(kettles))) == feature_schema(kettles, rows(kettles))
 
 
 def test_each_feature_says_what_it_is_and_where_it_comes_from(kettles: Problem) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from pipelines import sql
@@ -60,7 +61,7 @@ def power(problem: Problem, rows: pa.Table, metrics: Iterable[str]) -> Power:
     return Power(rows.num_rows, counted, error, {metric: shown * half_width for metric, half_width in error.items()})
 
 
-def held_out_power(problem: Problem, rows: pa.Table) -> HeldOutPower:
+def held_out_power(problem: Problem, rows: pa.Table | ds.Dataset) -> HeldOutPower:
     """What the held-out rows of a training set can show: for its datasheet, its result and its evaluation.
 
     `rows` have split, partition, event_time, label (as the tables keep it) and weight. A
@@ -72,6 +73,7 @@ def held_out_power(problem: Problem, rows: pa.Table) -> HeldOutPower:
         "validation": [problem.training.select_by],
         "test": list(dict.fromkeys([*gate.gain_over_champion, *gate.gain_over_baselines])),
     }
+    rows = ds.dataset(rows) if isinstance(rows, pa.Table) else rows
     powers = {split: power(problem, _numbered(problem, rows, split), metrics) for split, metrics in wanted.items()}
     validation, test = (
         SplitPower(rows=split_power.rows, blocks=split_power.blocks, detectable=split_power.detectable)
@@ -102,13 +104,16 @@ def _warnings(problem: Problem, test: Power) -> Iterator[str]:
             yield f"{few}; the others pass as ties down to {-NormalDist().inv_cdf(ties_pass) * error:.3g}"
 
 
-def _numbered(problem: Problem, rows: pa.Table, split: str) -> pa.Table:
-    """The rows of a split whose label is known, with the label as a number."""
-    rows = rows.filter(sql.is_among("split", [split]) & pc.field("label").is_valid())
+def _numbered(problem: Problem, rows: ds.Dataset, split: str) -> pa.Table:
+    """What `power` looks at of the rows of a split whose label is known, with the label as a number."""
+    looked_at = ["label", "weight", "partition", "event_time", problem.dataset.split.group_by, problem.key]
+    names = [name for name in dict.fromkeys(looked_at) if name in rows.schema.names]
+    is_labelled = sql.is_among("split", [split]) & pc.field("label").is_valid()
+    held_out = rows.to_table(columns=names, filter=is_labelled)
     if problem.task != "multiclass":
-        return rows
-    codes = pc.index_in(rows["label"], value_set=pa.array(problem.classes, pa.string()))
-    return rows.set_column(rows.column_names.index("label"), "label", codes.cast(pa.int64()))
+        return held_out
+    codes = pc.index_in(held_out["label"], value_set=pa.array(problem.classes, pa.string()))
+    return held_out.set_column(names.index("label"), "label", codes.cast(pa.int64()))
 
 
 def provable(least: float, error: float, confidence: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
@@ -16,6 +17,7 @@ from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Checked, Featurized, HeldOutPower, Leaks
 from pipelines.paths import datasheet_uri, facts_uri, feature_schema_uri, labelled_uri, train_staging_uri
 from pipelines.problem import Problem
+from pipelines.temporary import temporary_folder
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -42,14 +44,16 @@ def check(problem_name: str, featurized: Featurized) -> Checked:
     if done := store.finished(staging, _Noted):
         return Checked(**featurized.model_dump(), datasheet=uri, leaks=done.leaks, power=done.power)
     labelled = store.staged(labelled_uri(problem, featurized.training))
-    rows = training_sets.with_features(problem, featurized, labelled)
     as_of = datetime.fromisoformat(featurized.as_of)
-    findings = [*leaks.check(problem, rows, as_of, labelled), *_audit(problem, featurized, as_of, labelled)]
-    features = feature_schema(problem, rows.filter(pc.equal(rows["split"], "train")))
-    shows = power.held_out_power(problem, rows)
+    with temporary_folder() as folder:
+        schema, batches = training_sets.with_features(problem, featurized, labelled)
+        rows = store.spilled(Path(folder, "rows.arrow"), batches, schema)
+        findings = [*leaks.check(problem, rows, as_of, labelled), *_audit(problem, featurized, as_of, labelled)]
+        features = feature_schema(problem, rows.filter(pc.field("split") == "train"))
+        shows = power.held_out_power(problem, rows)
+        facts = training_sets.facts(problem, featurized, rows, features, findings, shows)
     for warning in shows.warnings:
         log.warning("%s: %s", problem_name, warning)
-    facts = training_sets.facts(problem, featurized, rows, features, findings, shows)
     sheet = datasheet(problem, facts)
     store.write_json(facts_uri(problem, featurized.training_set), asdict(facts))
     store.write_json(feature_schema_uri(problem), features)
@@ -80,7 +84,7 @@ def _audit(problem: Problem, pins: Featurized, as_of: datetime, labelled: ds.Dat
         return []
     made = Made(
         labelled=labelled,
-        training_sets=training_sets.training_set(problem, pins),
+        training_sets=training_sets.members(problem, pins),
         features=store.dataset(problem, "features", pins.features_version),
     )
     events = store.dataset(problem, "events", pins.events_version)

@@ -91,7 +91,7 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
         "as_of": checked.as_of,
         "task": problem.task,
         "test_rows": test.num_rows,
-        "test_partitions": (tested := sorted(set(test["partition"].to_pylist()))),
+        "test_partitions": (tested := sorted(test["partition"].unique().to_pylist())),
         "test_end": problem.partitions.end(tested[-1]).isoformat() if tested else None,
         "leaks": checked.leaks.document(),
         "power": checked.power.document() if checked.power else None,
@@ -214,7 +214,7 @@ def _champion(problem: Problem, checked: Checked, version: ModelVersion, test: p
         rows = training_sets.split(
             problem, checked.model_copy(update={"features_version": None}), "test", trained_problem
         )
-    number, tested = str(version.version), set(rows["partition"].to_pylist())
+    number, tested = str(version.version), set(rows["partition"].unique().to_pylist())
     twin = measured_run(problem, number)
     is_twin = twin is not None and (problem.training.refit or not tested.isdisjoint(learnt_by(problem, number)))
     run_id = twin if twin is not None and is_twin else version.run_id

@@ -18,7 +18,7 @@ from pipelines.dataset.waiting import waiting
 from pipelines.errors import ConfigError, DataError, NothingToDo
 from pipelines.handoffs.config import pin
 from pipelines.handoffs.training import BuildsOn, HeldOut, Labelled, Planned
-from pipelines.paths import labelled_uri
+from pipelines.paths import labelled_uri, train_staging_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release.versions import find_version_lineage, load_version, measured_run, taught, version_problem
 
@@ -41,8 +41,7 @@ def label(
         DataError: nothing was ingested, or too little for all three splits.
     """
     from pipelines.asof.as_known import targets
-    from pipelines.dataset.label import excluded, labelled_counts, young
-    from pipelines.dataset.label import label as label_rows
+    from pipelines.dataset.label import excluded, label_batches, labelled_counts, require_usable, young
     from pipelines.quarantine import held, unlabelled
 
     problem = load_problem(problem_name)
@@ -67,9 +66,15 @@ def label(
     # Where rows are drawn one by one, partitions are in all splits: no one of them is held out as a whole.
     tested = [key for key, name in split.items() if name == "test"]
     trained_until = problem.partitions.shift(min(tested), -1) if tested else max(split)
-    rows = label_rows(problem, events, labels, as_of, split)
     training = f"{partition}-{uuid.uuid4().hex[:8]}"
-    store.stage(labelled_uri(problem, training), rows, rows.schema)
+    schema, batches = label_batches(problem, events, labels, as_of, split)
+    count = store.stage(labelled_uri(problem, training), batches, schema)
+    rows = store.staged(labelled_uri(problem, training))
+    try:
+        require_usable(problem, rows, split)
+    except DataError:
+        store.delete_folder(train_staging_uri(problem, training))
+        raise
     is_held = sql.is_among("partition", plan.held)
     passed_over = targets(events.filter(is_held), as_of).count_rows()
     return Labelled(
@@ -82,7 +87,7 @@ def label(
         events_version=events_version,
         labels_version=labels_version,
         waiting=sorted(late),
-        rows=rows.num_rows,
+        rows=count,
         left_out={**excluded(rows), "quarantined partition": passed_over},
         too_young=sorted({*young(problem, partition, available), *late}),
     )

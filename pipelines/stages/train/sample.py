@@ -6,11 +6,12 @@ import hashlib
 import json
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines import store
 from pipelines.dataset import training_sets
 from pipelines.handoffs.config import problem_of
-from pipelines.handoffs.training import Labelled, Sampled
+from pipelines.handoffs.training import Labelled, Sampled, TrainingSet
 from pipelines.paths import labelled_uri, train_staging_uri
 from pipelines.problem import Problem
 
@@ -25,19 +26,33 @@ def sample(problem_name: str, labelled: Labelled) -> Sampled:
     if done := store.finished(train_staging_uri(problem, labelled.training), Sampled):
         return done
     pool = store.staged(labelled_uri(problem, labelled.training))
-    rows = training_sets.sampled(problem, pool)
-    usable = training_sets.usable(problem, pool)
-    training_set = _id(problem, labelled)
-    rows = rows.append_column("training_set", pa.array([training_set] * rows.num_rows, pa.string()))
-    version = store.write_table(problem, "training_sets", rows, [training_set])
-    counts = {str(row["values"]): int(row["counts"]) for row in rows["split"].value_counts().to_pylist()}
+    pins = TrainingSet(
+        as_of=labelled.as_of,
+        events_version=labelled.events_version,
+        labels_version=labelled.labels_version,
+        training_set=_id(problem, labelled),
+        training_set_version=None,
+    )
+    schema, batches = training_sets.sampled(problem, pool)
+    named = schema.append(pa.field("training_set", pa.string()))
+    rows = (_of_set(batch, pins.training_set, named) for batch in batches)
+    reader = pa.RecordBatchReader.from_batches(named, rows)
+    version = store.write_table(problem, "training_sets", reader, [pins.training_set])
+    pins = pins.model_copy(update={"training_set_version": version})
+    counts = training_sets.split_rows(problem, pins)
+    labelled_rows = training_sets.usable(problem, pool).count_rows(filter=pc.field("label").is_valid())
     return Sampled(
         **labelled.model_dump(),
-        training_set=training_set,
+        training_set=pins.training_set,
         training_set_version=version,
         splits=counts,
-        not_drawn=len(usable) - usable["label"].null_count - len(rows),
+        not_drawn=labelled_rows - sum(counts.values()),
     )
+
+
+def _of_set(rows: pa.RecordBatch, training_set: str, schema: pa.Schema) -> pa.RecordBatch:
+    name = pa.repeat(pa.scalar(training_set, pa.string()), rows.num_rows)
+    return pa.RecordBatch.from_arrays([*rows.columns, name], schema=schema)
 
 
 def _id(problem: Problem, labelled: Labelled) -> str:

@@ -107,7 +107,7 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
     for split, rows in {**measured_rows, "validation": validation}.items():
         labels, weights = rows["label"].to_numpy(), rows["weight"].to_numpy()
         measured[split] = measure(scored(problem, labels, model.scores(rows), weights, model.threshold))
-    test = training_sets.split(problem, checked, "test")
+    _, test = training_sets.stream(problem, checked, "test")
     taught = fingerprint(problem, learnt_from) if champion else model.learnt_from
     prints = {"train": taught, "validation": fingerprint(problem, validation), "test": fingerprint(problem, test)}
     made_of = lineage(

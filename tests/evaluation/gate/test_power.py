@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 
 from pipelines.evaluation.gate.champion_checks import over_champion
@@ -140,6 +141,11 @@ def test_before_training_it_is_said_what_the_rows_can_show(task: str) -> None:
     (warning,) = shows.warnings
     assert "300 test rows in 14 blocks show a difference of" in warning
     assert "exactly as good as the champion" in warning and "pass as ties down to -" in warning
+
+
+def test_rows_on_disk_show_the_same() -> None:
+    problem, rows = problem_of("binary"), in_splits("binary", 300, 14)
+    assert held_out_power(problem, ds.dataset(rows)) == held_out_power(problem, rows)
 
 
 def test_what_the_gate_asks_beyond_what_the_rows_show_is_warned_of() -> None:
