@@ -43,10 +43,8 @@ def measured() -> list[dict[str, Any]]:
 
     config = load_problem(PROBLEM)
     local_run.ingest(PROBLEM, *HISTORY)
-    checked = stage("train.check")(
-        PROBLEM,
-        stage("train.featurize")(PROBLEM, stage("train.sample")(PROBLEM, stage("train.label")(PROBLEM, HISTORY[1]))),
-    )
+    shares = stage("train.sample")(PROBLEM, stage("train.label")(PROBLEM, HISTORY[1]))
+    checked = stage("train.check")(PROBLEM, [stage("train.featurize")(PROBLEM, share) for share in shares])
     runs = {name: stage("train.train")(PROBLEM, checked, name) for name in config.training.candidates}
     picked = stage("train.evaluate")(PROBLEM, checked, list(runs.values())).candidate
 

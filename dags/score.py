@@ -47,7 +47,7 @@ def score(problem: str, shard: dict[str, Any]) -> Any:
 @task
 @boundary
 def publish(problem: str, scored: Any, *, dag_run: Any = None) -> Any:
-    return run("score.publish", problem, partition_key(dag_run), list(scored))
+    return run("score.publish", problem, partition_key(dag_run), scored)
 
 
 def build(problem: Problem) -> None:

@@ -1,11 +1,11 @@
 """# Train: a new version, gated against the champion
 
 **What it does.** `label` joins events with the labels known by now, `sample` draws the training set and splits it by
-time, `featurize` computes features, `check` looks for leaks and writes the datasheet, `train` searches and fits each
-candidate (a mapped task each), `evaluate` measures them on the newest held-out partitions, `gate` compares the best
-with thresholds, baselines and champion on the same rows, `refit` fits it again on these rows too, for that model to
-serve, `register` makes it a version with lineage and model card, `promote` gives it the alias *champion*, or begins
-its release by steps (`<problem>.release`).
+time, `featurize` computes features (a mapped task a share of many partitions), `check` looks for leaks and writes the
+datasheet, `train` searches and fits each candidate (a mapped task each), `evaluate` measures them on the newest
+held-out partitions, `gate` compares the best with thresholds, baselines and champion on the same rows, `refit` fits it
+again on these rows too, for that model to serve, `register` makes it a version with lineage and model card, `promote`
+gives it the alias *champion*, or begins its release by steps (`<problem>.release`).
 
 **What makes it run.** The monitor's request (asset `<problem>/retrain_request`, with the partition key that alarmed);
 the ledger says which kind of training it asked for. By hand: with no partition key it learns from everything labelled
@@ -47,6 +47,12 @@ def label(problem: str, *, dag_run: Any = None, params: Any = None) -> Any:
     return run("train.label", problem, dag_run.partition_key, requested=asked and not dag_run.clear_number, **how)
 
 
+@task(map_index_template="{{ task.op_kwargs['share']['partitions'] | first }}")
+@boundary
+def featurize(problem: str, share: Any) -> Any:
+    return run("train.featurize", problem, share)
+
+
 @task(pool="training", execution_timeout=timedelta(hours=2), map_index_template="{{ task.op_kwargs['candidate'] }}")
 @boundary
 def train(problem: str, featurized: Any, candidate: str) -> Any:
@@ -56,14 +62,13 @@ def train(problem: str, featurized: Any, candidate: str) -> Any:
 @task(trigger_rule="none_failed_min_one_success")  # where the champion is updated, other candidates are skipped
 @boundary
 def evaluate(problem: str, featurized: Any, trained: Any) -> Any:
-    return run("train.evaluate", problem, featurized, list(trained))
+    return run("train.evaluate", problem, featurized, trained)
 
 
-sample, featurize, check = (stage(f"train.{name}") for name in ("sample", "featurize", "check"))
-gate = stage("train.gate")
+sample, check, gate, register, promote = (
+    stage(f"train.{name}") for name in ("sample", "check", "gate", "register", "promote")
+)
 refit = stage("train.refit").override(pool="training", execution_timeout=timedelta(hours=2))
-register = stage("train.register")
-promote = stage("train.promote")
 
 
 def build(problem: Problem) -> None:
@@ -78,7 +83,7 @@ def build(problem: Problem) -> None:
         },
         **options(problem, __doc__, Urgency.LEARNS),
     ):
-        checked = check(name, featurize(name, sample(name, label(name))))
+        checked = check(name, featurize.partial(problem=name).expand(share=sample(name, label(name))))
         checked.operator.operator_extra_links = (Datasheet(),)
         fit = train.override(max_active_tis_per_dagrun=problem.scheduling.trainings_at_once)
         fitted = fit.partial(problem=name, featurized=checked).expand(candidate=list(problem.training.candidates))

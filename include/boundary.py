@@ -48,10 +48,15 @@ def stage(name: str) -> Any:
 
 
 def run(name: str, *args: Any, **kwargs: Any) -> Any:
-    """Run a stage, such as `train.sample`, on what XCom gave: JSON becomes the hand-off that the stage takes."""
+    """Run a stage, such as `train.sample`, on what XCom gave: JSON becomes the hand-off that the stage takes. What the
+    tasks of a mapped one gave, which Airflow fetches one by one, becomes a list."""
     from pipelines import stages
 
-    return stages.stage(name)(*args, **kwargs)
+    return stages.stage(name)(*map(_whole, args), **kwargs)
+
+
+def _whole(value: Any) -> Any:
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str | list) else value
 
 
 def boundary(body: Callable[P, Any]) -> Callable[P, Any]:

@@ -84,5 +84,8 @@ def _of_training(page: str, returned: Callable[[str], Any]) -> str | None:
     evaluated = returned("evaluate") if page in ("", "evaluations") else None
     if evaluated or page == "evaluations":
         return f"evaluations/{Evaluated.model_validate(evaluated).training}.html" if evaluated else None
-    sampled = returned("sample")
-    return f"datasheets/{Sampled.model_validate(sampled).training_set}.html" if sampled else None
+    shares = returned("sample")
+    if not shares:
+        return None
+    sampled = Sampled.model_validate(shares[0] if isinstance(shares, list) else shares)  # one, before there were shares
+    return f"datasheets/{sampled.training_set}.html"

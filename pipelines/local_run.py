@@ -185,8 +185,11 @@ def train(
     """Raises NothingToDo where the DAG skips what follows `label`, or `evaluate`."""
     chain = Chain()
     labelled = chain.run("train.label", problem_name, partition, how=how, window_from=window_from)
-    sampled = chain.run("train.sample", problem_name, labelled)
-    checked = chain.run("train.check", problem_name, chain.run("train.featurize", problem_name, sampled))
+    shares = chain.run("train.sample", problem_name, labelled)
+    featurized = shares
+    if not isinstance(shares, Missing):
+        featurized = [chain.run("train.featurize", problem_name, share) for share in shares]
+    checked = chain.run("train.check", problem_name, featurized)
     candidates = load_problem(problem_name).training.candidates
     fitted = [chain.run("train.train", problem_name, checked, candidate) for candidate in candidates]
     # Where the champion is updated, the other candidates are not trained: those are no reason to stop.

@@ -8,6 +8,9 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from pipelines.handoffs.training import FeaturizedShare, Labelled
+from pipelines.stages import stage
+
 H = TypeVar("H", bound=BaseModel)
 
 
@@ -19,6 +22,11 @@ def example(model: type[H], **fields: Any) -> H:
     required = {name: field for name, field in model.model_fields.items() if field.is_required()}
     filled = {name: _value(field.annotation) for name, field in required.items()}
     return model.model_validate(filled | fields)
+
+
+def featurized(problem: str, labelled: Labelled) -> list[FeaturizedShare]:
+    """The stages `sample` and `featurize`, of each share."""
+    return [stage("train.featurize")(problem, share) for share in stage("train.sample")(problem, labelled)]
 
 
 def _value(kind: Any) -> Any:

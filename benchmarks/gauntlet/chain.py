@@ -83,7 +83,7 @@ def _stage(name: str, known: dict[str, Any], weeks: tuple[str, str]) -> Any:
         "publish": lambda: stage("ingest.publish")(PROBLEM, known["validate"], known.get("restate", False)),
         "label": lambda: stage("train.label")(PROBLEM, known.get("as_of", weeks[1])),
         "sample": lambda: stage("train.sample")(PROBLEM, known["label"]),
-        "featurize": lambda: stage("train.featurize")(PROBLEM, known["sample"]),
+        "featurize": lambda: [stage("train.featurize")(PROBLEM, share) for share in known["sample"]],
         "check": lambda: stage("train.check")(PROBLEM, known["featurize"]),
         "baseline": lambda: stage("train.train")(PROBLEM, known["check"], BASELINE),
         "train": lambda: stage("train.train")(PROBLEM, known["check"], CHALLENGER),

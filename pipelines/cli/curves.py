@@ -24,9 +24,9 @@ def curves(problem_name: str, candidate: str, tell: Progress) -> pa.Table:
     tell("label")
     labelled = label(problem_name)
     tell("sample")
-    sampled = sample(problem_name, labelled)
+    shares = sample(problem_name, labelled)
     tell("featurize")
-    featurized = featurize(problem_name, sampled)
+    featurized = [featurize(problem_name, share) for share in shares]
     tell("check")
     checked = check(problem_name, featurized)
     train, validation = (training_sets.split(problem, checked, split) for split in ("train", "validation"))

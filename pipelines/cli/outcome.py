@@ -16,7 +16,7 @@ from pipelines.handoffs.ingestion import Extracted, Published, Validated
 from pipelines.handoffs.monitoring import Decided, Reported
 from pipelines.handoffs.releases import Assessed, Stepped
 from pipelines.handoffs.scoring import ScoredPartition
-from pipelines.handoffs.training import Evaluated, Gated, Promoted, Registered, Sampled
+from pipelines.handoffs.training import Evaluated, Gated, Promoted, Registered, Share
 from pipelines.local_run import Observer
 from pipelines.problem import Problem, load_problem
 from pipelines.stage_names import STAGES
@@ -25,6 +25,8 @@ from pipelines.tracking.pages import comparison
 Row = tuple[str, str]
 H = TypeVar("H", bound=HandOff)
 SQLITE = "sqlite:"
+PLANS = {"score.plan": "score.score", "train.sample": "train.featurize"}
+"""Stages that say how many times another one runs: once for each of their results."""
 
 
 class Stages(Observer):
@@ -35,7 +37,7 @@ class Stages(Observer):
         self._problem_name = problem_name
         self._work = Work()
         self._begun: list[str] = []
-        self._shards = 0
+        self._planned: dict[str, int] = {}
         self.results: list[HandOff] = []
 
     def shown_by(self, work: Work) -> Stages:
@@ -54,7 +56,8 @@ class Stages(Observer):
 
     def ended(self, stage: str, result: Any) -> None:
         results = result if isinstance(result, list) else [result]
-        self._shards = len(results) if stage == "score.plan" else self._shards
+        if stage in PLANS:
+            self._planned[PLANS[stage]] = len(results)
         self.results += [part for part in results if isinstance(part, HandOff)]
 
     def _several(self, stage: str) -> int:
@@ -63,7 +66,7 @@ class Stages(Observer):
             return 1
         if stage == "train.train":
             return len(load_problem(self._problem_name).training.candidates)
-        return self._shards if stage == "score.score" else 1
+        return self._planned.get(stage, 1)
 
     def summary(self, error: EvergreenError | None) -> list[Row]:
         """What happened, by title; nothing where nothing did. What went wrong is said after it, with what to do."""
@@ -90,7 +93,7 @@ class Stages(Observer):
         for labelled in (self._of(Voted), self._of(SelfTrained)):
             if labelled:
                 yield "labelled", f"{labelled.labelled:,} events, {labelled.positive:,} of them positive"
-        if sampled := self._of(Sampled):
+        if sampled := self._of(Share):
             yield "learnt", f"from {sampled.splits.get('train', 0):,} rows, training set {sampled.training_set}"
         if evaluated := self._of(Evaluated):
             yield "candidate", evaluated.line()

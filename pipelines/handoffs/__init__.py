@@ -27,13 +27,13 @@ from pipelines.handoffs.scoring import ScoredPartition, ScoredShard, Shard
 from pipelines.handoffs.training import (
     Checked,
     Evaluated,
-    Featurized,
+    FeaturizedShare,
     Gated,
     Labelled,
     Promoted,
     Refitted,
     Registered,
-    Sampled,
+    Share,
     Trained,
 )
 
@@ -42,8 +42,8 @@ HANDS_ON: dict[str, type[HandOff]] = {
     "ingest.validate": Validated,
     "ingest.publish": Published,
     "train.label": Labelled,
-    "train.sample": Sampled,
-    "train.featurize": Featurized,
+    "train.sample": Share,
+    "train.featurize": FeaturizedShare,
     "train.check": Checked,
     "train.train": Trained,
     "train.evaluate": Evaluated,
@@ -69,18 +69,20 @@ HANDS_ON: dict[str, type[HandOff]] = {
     "release.assess": Assessed,
     "release.step": Stepped,
 }
-"""What each stage gives; `score.plan` gives several."""
+"""What each stage gives; `train.sample` and `score.plan` give several."""
 
 
 def line(stage: str, result: Any) -> str:
-    """What a stage such as `train.sample` has to say in one line, from what it gave or its JSON; empty if nothing.
+    """What a stage such as `train.sample` has to say in one line, from what it gave or its JSON; empty if nothing. Of
+    several the first one says it.
 
     >>> line("train.register", {}), line("ingest.publish", None)
     ('', '')
     """
     if stage not in HANDS_ON:
         return ""
+    result = result[0] if isinstance(result, list) and result else result
     try:
         return HANDS_ON[stage].model_validate(result, from_attributes=False).line()
-    except ValidationError:  # nothing, several, or a result of before the stage said so
+    except ValidationError:  # nothing, or a result of before the stage said so
         return ""

@@ -101,6 +101,22 @@ class Sampled(Labelled, TrainingSet):
         return f"training set {self.training_set}, {self.splits.get('train', 0):,} rows to learn from"
 
 
+class Share(Sampled):
+    """Partitions of a training set, the features of whose events are one task's."""
+
+    partitions: list[str] = []
+    """None of a run that began before there were shares: all."""
+
+
+class FeaturizedShare(Share):
+    """The features of a share are computed: the table's version has them."""
+
+    feature_set: str
+
+    def line(self) -> str:
+        return f"feature set {self.feature_set}, {len(self.partitions):,} partitions"
+
+
 class Featurized(Sampled):
     """The features of every event in its partitions are computed."""
 

@@ -115,6 +115,16 @@ class Table:
         values, counts = counted[f"partition.{column}"].to_pylist(), counted["num_records_sum"].to_pylist()
         return dict(sorted(zip(map(str, values), counts, strict=True)))
 
+    def paths(self, column: str, version: int | None = None) -> dict[str, set[str]]:
+        """The names of a version's files, by the value of a column that the table is partitioned by."""
+        handle = self.at(version)
+        by_value: dict[str, set[str]] = {}
+        if handle is not None:
+            files = pa.table(handle.get_add_actions(flatten=True)).select([f"partition.{column}", "path"])
+            for value, path in zip(*(names.to_pylist() for names in files.columns), strict=True):
+                by_value.setdefault(str(value), set()).add(path)
+        return by_value
+
     def files(self, predicate: str) -> list[str]:
         """URIs of the files that hold the partitions that `predicate`, in SQL, chooses."""
         if self._handle is None:

@@ -112,6 +112,34 @@ def write_table(
         return _table(problem, name).replace(checked, partition_by, allowed)
 
 
+def make_table(problem: Problem, name: TableName) -> None:
+    """Make a table that nobody has written yet, without rows: for several writers that come at once, of which only one
+    could make it."""
+    from deltalake.exceptions import CommitFailedError
+
+    shape, uri, table = TABLES[name], table_uri(problem, name), _table(problem, name)
+    if table.version is not None:
+        return
+    nothing = table_schema(problem, name).empty_table().to_reader()
+    with explained(uri):
+        try:
+            table.replace(nothing, [shape.partition_by, *([shape.within] if shape.within else [])], {})
+        except CommitFailedError:  # others were first
+            table.refresh()
+
+
+def rewritten(problem: Problem, name: TableName, written: Mapping[str, int | None], version: int | None) -> list[str]:
+    """Of the partitions that versions of a table have `written` those of which `version` has other rows; sorted, and
+    read from the table's log alone."""
+    column, older = TABLES[name].partition_by, {key: at for key, at in written.items() if at != version}
+    if not older:
+        return []
+    with explained(table_uri(problem, name)):
+        table = _table(problem, name)
+        files = {at: table.paths(column, at) for at in {version, *older.values()}}
+    return sorted(key for key, at in older.items() if files[at].get(key) != files[version].get(key))
+
+
 def append_once(problem: Problem, name: TableName, rows: pa.Table, key: str) -> bool:
     """Append rows whose `key` the table does not hold yet; whether any was new. Safe to repeat.
 

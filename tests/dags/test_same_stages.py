@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 PROBLEM, PARTITION = "flight_delay", "2013-04-01"
 CANDIDATES = list(load_problem(PROBLEM).training.candidates)
 Outcome = Literal["gives", "nothing", "fails"]
-Plan = dict[str, Outcome]  # by stage, `train.<candidate>` and `score.<shard>`; what is left out gives something
+Plan = dict[
+    str, Outcome
+]  # by stage, `train.<candidate>`, `featurize.<share>` and `score.<shard>`; what is left out gives something
 SHARDS = 2
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "ingest": {"first": PARTITION, "last": PARTITION},
@@ -46,6 +48,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "release": {"partition": PARTITION},
 }
 SPECIAL = {
+    "train.featurize": [f"featurize.{share}" for share in range(SHARDS)],
     "train.train": [f"train.{name}" for name in CANDIDATES],
     "score.score": [f"score.{shard}" for shard in range(SHARDS)],
 }
@@ -73,8 +76,8 @@ class Stages:
             step = stage
             if f"{self.dag}.{stage}" == "train.train":
                 step = f"train.{given[-1]}"
-            if f"{self.dag}.{stage}" == "score.score":
-                step = f"score.{given[0]}"
+            if f"{self.dag}.{stage}" in ("score.score", "train.featurize"):
+                step = f"{stage}.{given[0]}"
             if (self.dag, stage) == ("monitor", "diagnose") and given[0] is None:
                 raise NothingToDo("as the stage itself does")
             outcome = self.plan.get(step, "gives")
@@ -87,7 +90,7 @@ class Stages:
                 return example(Published)
             if step == "assess":
                 return example(Assessed)
-            return list(range(SHARDS)) if (self.dag, stage) == ("score", "plan") else {"from": step}
+            return list(range(SHARDS)) if stage in ("plan", "sample") else {"from": step}
 
         return stand_in
 

@@ -9,7 +9,7 @@ import pytest
 
 from include.links import Datasheet, DriftReport, Evaluation, ModelCard, Monitoring, Page, Validation, WeakSupervision
 from pipelines.handoffs.annotation import Voted
-from pipelines.handoffs.training import Evaluated, Registered, Sampled
+from pipelines.handoffs.training import Evaluated, Registered, Share
 from tests.handed_on import example
 
 BUTTONS = [
@@ -34,7 +34,7 @@ BUTTONS = [
 def test_buttons(button: type[Page], dag: str, key: str | None, params: dict[str, str], path: str) -> None:
     context = {"dag_run": SimpleNamespace(partition_key=key), "params": params}
     returned = {
-        "sample": example(Sampled, training_set="0123456789ab").model_dump(mode="json"),
+        "sample": [example(Share, training_set="0123456789ab").model_dump(mode="json")],
         "vote": example(Voted, partition="2013-04-08").model_dump(mode="json"),
         "evaluate": example(Evaluated, training="2013-04-01-01234567").model_dump(mode="json"),
         "register": example(Registered, version="3").model_dump(mode="json"),

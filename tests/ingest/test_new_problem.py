@@ -16,6 +16,7 @@ import pytest
 from pipelines import local_run, store
 from pipelines.problem import load_problem
 from pipelines.stages import stage
+from tests.handed_on import featurized
 from tests.ingest.conftest import Postgres
 
 START = datetime(2024, 1, 1, 8, tzinfo=UTC)
@@ -122,8 +123,7 @@ def test_a_new_problem_is_ingested_and_gives_a_training_set(shop: str) -> None:
     assert (history.events, history.quarantined) == ((DAYS - 1) * A_DAY, 0)
     assert local_run.ingest(shop, last, last).events == A_DAY
 
-    featurized = stage("train.featurize")(shop, stage("train.sample")(shop, stage("train.label")(shop, last)))
-    checked = stage("train.check")(shop, featurized)
+    checked = stage("train.check")(shop, featurized(shop, stage("train.label")(shop, last)))
     rows = store.dataset(config, "training_sets").to_table()
     assert set(rows["split"].to_pylist()) == {"train", "validation", "test"}
     assert set(rows["source"].to_pylist()) == {"natural", "none"}, "by four days, what was not sent back is negative"

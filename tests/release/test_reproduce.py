@@ -18,7 +18,7 @@ from pipelines.dataset import training_sets
 from pipelines.dataset.fingerprint import fingerprint
 from pipelines.dataset.label import SPLITS
 from pipelines.errors import ConfigError, DataError
-from pipelines.handoffs.training import Featurized
+from pipelines.handoffs.training import FeaturizedShare
 from pipelines.paths import version_uri
 from pipelines.problem import Problem, load_problem
 from pipelines.release.lineage import lineage, surroundings
@@ -26,6 +26,7 @@ from pipelines.release.reproduce import max_difference, on_disk, reproduce, trai
 from pipelines.release.versions import write_version_files
 from pipelines.stages import stage
 from pipelines.training.fit import fit
+from tests.handed_on import featurized
 from tests.mlflow_database import mlflow_in
 
 pytestmark = pytest.mark.slow
@@ -110,7 +111,7 @@ def write(tables: tuple[pa.Table, pa.Table]) -> None:
 @dataclass
 class Trained:
     environment: dict[str, str]
-    pins: Featurized
+    pins: FeaturizedShare
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
             patch.setenv(name, value)
         patch.chdir(folder)  # MLflow keeps artifacts beside its database
         write(kettles(DAYS))
-        pins = stage("train.featurize")(NAME, stage("train.sample")(NAME, stage("train.label")(NAME, PARTITION)))
+        (pins,) = featurized(NAME, stage("train.label")(NAME, PARTITION))
         problem = load_problem(NAME)
         rows = {split: training_sets.split(problem, pins, split) for split in SPLITS}
         model = fit(problem, CANDIDATE, rows["train"], rows["validation"], parameters=SEARCHED)

@@ -14,6 +14,7 @@ from pipelines import local_run
 from pipelines.problem import ROOT, load_problem
 from pipelines.stages import stage
 from tests.flights import use_first_months
+from tests.handed_on import featurized
 from tests.made_once import made_once
 from tests.mlflow_database import mlflow_in
 
@@ -47,9 +48,7 @@ def small_problem(folder: Path) -> Path:
 
 def prepared(problem: str) -> dict[str, Any]:
     """Everything before the fit."""
-    return stage("train.check")(
-        problem, stage("train.featurize")(problem, stage("train.sample")(problem, stage("train.label")(problem)))
-    )
+    return stage("train.check")(problem, featurized(problem, stage("train.label")(problem)))
 
 
 def configure(problem: str, change: Callable[[dict[str, Any]], object]) -> None:

@@ -65,7 +65,7 @@ def test_a_training_that_was_checked_before_it_was_said_what_its_rows_show_goes_
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(folder.parent))
     leaks = {"checked": True, "findings": []}
     store.write_json(f"{train_staging_uri(load_problem('kettle'), '1')}.done.json", {"leaks": leaks})
-    checked = stage("train.check")("kettle", HANDED_ON)
+    checked = stage("train.check")("kettle", [HANDED_ON])
     assert (checked.leaks.model_dump(), checked.power) == (leaks, None)
     assert b"Differences that the rows show" in page({"power": checked.power})
 

@@ -18,6 +18,7 @@ from pipelines.handoffs.training import Leaks
 from pipelines.problem import load_problem
 from pipelines.release.reproduce import training_rows
 from pipelines.stages import stage
+from tests.handed_on import featurized
 from tests.required import OF_TASK, REQUIRED
 
 pytestmark = pytest.mark.slow
@@ -63,7 +64,7 @@ def kettle(took: timedelta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_training_leaves_the_day_whose_labels_are_on_their_way_to_the_next_one(kettle: str) -> None:
     labelled = stage("train.label")(kettle)
     assert labelled.too_young == [LAST]
-    checked = stage("train.check")(kettle, stage("train.featurize")(kettle, stage("train.sample")(kettle, labelled)))
+    checked = stage("train.check")(kettle, featurized(kettle, labelled))
     assert checked.leaks == Leaks(checked=True, findings=[])
 
     config = load_problem(kettle)

@@ -22,6 +22,7 @@ from pipelines.monitoring.detect.detection import Detection
 from pipelines.problem import load_problem
 from pipelines.stages import stage
 from pipelines.stages.monitor import evidence
+from tests.handed_on import featurized
 from tests.mlflow_database import mlflow_in
 
 pytestmark = pytest.mark.slow
@@ -166,8 +167,7 @@ def problem(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="module")
 def checked(problem: str) -> dict[str, Any]:
     """A training set that was looked through."""
-    sampled = stage("train.sample")(problem, stage("train.label")(problem, HISTORY[1]))
-    return stage("train.check")(problem, stage("train.featurize")(problem, sampled))
+    return stage("train.check")(problem, featurized(problem, stage("train.label")(problem, HISTORY[1])))
 
 
 @pytest.fixture(scope="module")
@@ -263,11 +263,9 @@ def test_a_training_set_that_gives_the_label_away_is_stopped(
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path / "problems"))
     monkeypatch.setenv("EVERGREEN_STORE_URI", (tmp_path / "store").as_uri())
     local_run.ingest(problem, *HISTORY)
-    featurized = stage("train.featurize")(
-        problem, stage("train.sample")(problem, stage("train.label")(problem, HISTORY[1]))
-    )
+    shares = featurized(problem, stage("train.label")(problem, HISTORY[1]))
     with pytest.raises(DataError, match="told alone predicts the label with an "):
-        stage("train.check")(problem, featurized)
+        stage("train.check")(problem, shares)
 
 
 def test_numbers_are_no_strata(problem: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines import ledger, local_run, store, tracking
 from pipelines.errors import DataError, GateFailed, NothingToDo
-from pipelines.handoffs.training import Sampled
+from pipelines.handoffs.training import Share
 from pipelines.problem import load_problem
 from pipelines.stages import stage
 from tests.stages.conftest import HISTORY, configure, prepared
@@ -100,8 +100,8 @@ def test_weak_labels_teach_when_asked_to_and_never_measure(loop: str) -> None:
     assert taught["weight"].equals(taught["confidence"])
 
 
-def training_rows(problem: str, sampled: Sampled) -> pa.Table:
-    wanted = pc.field("training_set") == sampled.training_set
+def training_rows(problem: str, shares: list[Share]) -> pa.Table:
+    wanted = pc.field("training_set") == shares[0].training_set
     return store.dataset(load_problem(problem), "training_sets").to_table(filter=wanted)
 
 
@@ -114,17 +114,17 @@ def test_a_retry_of_a_train_task_finds_its_earlier_run(loop: str) -> None:
 
 
 def test_equal_data_and_config_make_the_same_training_set(loop: str) -> None:
-    one, two = (stage("train.sample")(loop, stage("train.label")(loop)) for _ in range(2))
+    (one,), (two,) = (stage("train.sample")(loop, stage("train.label")(loop)) for _ in range(2))
     assert one.training_set == two.training_set
     assert one.splits == two.splits
     assert store.dataset(load_problem(loop), "training_sets").count_rows() == sum(one.splits.values())
 
 
 def test_the_sampling_switch_changes_what_is_trained_on(loop: str) -> None:
-    whole = stage("train.sample")(loop, stage("train.label")(loop))
+    (whole,) = stage("train.sample")(loop, stage("train.label")(loop))
     path = load_problem(loop).folder / "problem.yaml"
     path.write_text(path.read_text().replace("method: all", "method: random\n    fraction: 0.5\n    seed: 1"))
-    half = stage("train.sample")(loop, stage("train.label")(loop))
+    (half,) = stage("train.sample")(loop, stage("train.label")(loop))
     assert half.splits["train"] == round(whole.splits["train"] / 2)
     assert half.splits["test"] == whole.splits["test"]
     assert half.training_set != whole.training_set
@@ -183,11 +183,11 @@ def test_a_request_is_trained_for_once(loop: str) -> None:
 
 def test_a_retry_after_the_last_write_gives_what_was_done(loop: str) -> None:
     labelled = stage("train.label")(loop)
-    sampled = stage("train.sample")(loop, labelled)
-    featurized = stage("train.featurize")(loop, sampled)
-    checked = stage("train.check")(loop, featurized)
-    assert stage("train.check")(loop, featurized) == checked
-    again = stage("train.sample")(loop, labelled)
+    (sampled,) = stage("train.sample")(loop, labelled)
+    shares = [stage("train.featurize")(loop, sampled)]
+    checked = stage("train.check")(loop, shares)
+    assert stage("train.check")(loop, shares) == checked
+    (again,) = stage("train.sample")(loop, labelled)
     assert again.model_copy(update={"features_version": None}) == sampled, "though its staging is gone"
 
 

@@ -15,6 +15,7 @@ from pipelines.problem import load_problem
 from pipelines.release.reproduce import reproduce
 from pipelines.release.versions import taught
 from pipelines.stages import stage
+from tests.handed_on import featurized
 from tests.stages.conftest import HISTORY, WEEKS, configure, let_in
 
 pytestmark = pytest.mark.slow
@@ -104,10 +105,7 @@ def test_a_recalibration_learns_from_as_many_partitions_as_it_is_told(newer: str
 
 def test_only_the_champions_candidate_is_trained_and_the_baselines(newer: str) -> None:
     configure(newer, lambda raw: raw["training"]["candidates"].update(logistic={"model": "logistic"}))
-    checked = stage("train.check")(
-        newer,
-        stage("train.featurize")(newer, stage("train.sample")(newer, stage("train.label")(newer, how="continue"))),
-    )
+    checked = stage("train.check")(newer, featurized(newer, stage("train.label")(newer, how="continue")))
     with pytest.raises(NothingToDo, match="version 1 is updated, which is xgboost"):
         stage("train.train")(newer, checked, "logistic")
     baseline = stage("train.train")(newer, checked, "prior")
@@ -140,13 +138,13 @@ def test_what_cannot_be_updated_says_so_before_anything_is_done(newer: str) -> N
 
 
 def test_a_training_begins_where_it_is_told_and_its_set_is_another(newer: str) -> None:
-    whole = stage("train.sample")(newer, stage("train.label")(newer))
-    window = stage("train.sample")(newer, stage("train.label")(newer, window_from="2013-01-14"))
+    (whole,) = stage("train.sample")(newer, stage("train.label")(newer))
+    (window,) = stage("train.sample")(newer, stage("train.label")(newer, window_from="2013-01-14"))
     assert window.training_set != whole.training_set
     assert 0 < window.splits["train"] < whole.splits["train"]
     assert window.splits["test"] == whole.splits["test"]
     assert (
-        stage("train.sample")(newer, stage("train.label")(newer, window_from="2013-01-14")).training_set
+        stage("train.sample")(newer, stage("train.label")(newer, window_from="2013-01-14"))[0].training_set
         == window.training_set
     )
     with pytest.raises(DataError, match="none from 2013-02-25 on"):
@@ -205,7 +203,7 @@ def test_of_requests_that_wait_in_line_only_the_newest_is_carried_out(newer: str
 
 def test_held_partitions_are_in_no_split_and_are_counted(newer: str) -> None:
     config = load_problem(newer)
-    before = stage("train.sample")(newer, stage("train.label")(newer))
+    (before,) = stage("train.sample")(newer, stage("train.label")(newer))
     newest_test = max(splits(config, NEWER[1], store.partition_keys(config, "events")))
     rows = store.dataset(config, "events").to_table(columns=["partition"])["partition"].to_pylist().count(newest_test)
     quarantine.hold(config, newest_test, "a sensor was dead", {})
@@ -213,13 +211,13 @@ def test_held_partitions_are_in_no_split_and_are_counted(newer: str) -> None:
     assert held.held == [newest_test]
     assert held.left_out["quarantined partition"] == rows
     assert held.trained_until < before.trained_until, "the test split is of partitions that are not held"
-    after = stage("train.sample")(newer, held)
+    (after,) = stage("train.sample")(newer, held)
     assert after.training_set != before.training_set
-    checked = stage("train.check")(newer, stage("train.featurize")(newer, after))
+    checked = stage("train.check")(newer, [stage("train.featurize")(newer, after)])
     sheet = store.read_bytes(checked.datasheet.replace(".html", ".md")).decode()
     assert "partition is held in quarantine" in sheet
     quarantine.readmit(config, newest_test, "it was not")
-    assert stage("train.sample")(newer, stage("train.label")(newer)).training_set == before.training_set
+    assert stage("train.sample")(newer, stage("train.label")(newer))[0].training_set == before.training_set
 
 
 def test_a_set_without_held_partitions_is_made_again_though_they_are_readmitted(newer: str) -> None:

@@ -35,6 +35,24 @@ def test_a_write_replaces_its_partitions_and_no_other(toy: ToyProblem, place: st
     assert store.partition_keys(toy(), "labels") == ["2024-01-01", "2024-01-02"]
 
 
+def test_writers_of_other_partitions_that_come_at_once_are_all_in_and_known_by_their_versions(
+    toy: ToyProblem, place: str
+) -> None:
+    days = [f"2024-01-0{day}" for day in range(1, 5)]
+
+    def written(day: str) -> int:
+        store.make_table(toy(), "labels")
+        return store.write_table(toy(), "labels", statements(day, 3), [day])
+
+    with ThreadPoolExecutor(len(days)) as pool:
+        versions = dict(zip(days, pool.map(written, days), strict=True))
+    newest = max(versions.values())
+    assert store.dataset(toy(), "labels", newest).count_rows() == 3 * len(days)
+    assert store.rewritten(toy(), "labels", versions, newest) == []
+    after = store.write_table(toy(), "labels", statements(days[1], 2), [days[1]])
+    assert store.rewritten(toy(), "labels", versions, after) == [days[1]]
+
+
 def test_a_table_keeps_its_log_short(toy: ToyProblem, store_folder: Path) -> None:
     for _ in range(12):
         store.write_table(toy(), "labels", statements("2024-01-01", 1), ["2024-01-01"])

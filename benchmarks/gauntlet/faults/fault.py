@@ -109,12 +109,12 @@ def refeature(site: Site, query: str) -> None:
     """The features of the training set, replaced by what a query over `rows` gives: features, `split` and `label`."""
     from pipelines import sql, store
     from pipelines.dataset import training_sets
-    from pipelines.handoffs.training import Featurized
+    from pipelines.handoffs.training import FeaturizedShare
     from pipelines.problem import load_problem
 
-    config, featurized = load_problem(PROBLEM), site.pins["featurize"]
+    config, (featurized,) = load_problem(PROBLEM), site.pins["featurize"]  # so few rows are one share
     features = store.dataset(config, "features", featurized["features_version"]).to_table()
-    members = training_sets.training_set(config, Featurized.model_validate(featurized)).select(
+    members = training_sets.training_set(config, FeaturizedShare.model_validate(featurized)).select(
         [config.key, "partition", "split", "label"]
     )
     joined = f"SELECT f.*, split, label FROM f LEFT JOIN m USING ({config.key}, partition)"
@@ -122,7 +122,7 @@ def refeature(site: Site, query: str) -> None:
     made = sql.query(f"WITH rows AS ({joined}) SELECT {names} FROM ({query})", {"f": features, "m": members})
     keys = sorted(set(made["partition"].to_pylist()))
     version = store.write_table(config, "features", made.cast(features.schema), keys)
-    site.pin(featurize={**featurized, "features_version": version})
+    site.pin(featurize=[{**featurized, "features_version": version}])
 
 
 def chance(share: float, *columns: str) -> str:

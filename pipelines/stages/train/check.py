@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pipelines import store
 from pipelines.dataset import training_sets
 from pipelines.handoffs.config import problem_of
-from pipelines.handoffs.training import Checked, Featurized, HeldOutPower, Leaks
+from pipelines.handoffs.training import Checked, Featurized, FeaturizedShare, HeldOutPower, Leaks
 from pipelines.paths import datasheet_uri, facts_uri, feature_schema_uri, labelled_uri, train_staging_uri
 from pipelines.problem import Problem
 from pipelines.temporary import temporary_folder
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def check(problem_name: str, featurized: Featurized) -> Checked:
-    """Look for leaks before anything learns from the set, and write its datasheet and its feature schema.
+def check(problem_name: str, shares: list[FeaturizedShare]) -> Checked:
+    """Look for leaks before anything learns from the set, whose features were computed in `shares`, and write its
+    datasheet and its feature schema.
 
     Raises:
         DataError: a feature knows too much, or a row stands on both sides of a split; the datasheet is written anyway.
@@ -38,7 +39,8 @@ def check(problem_name: str, featurized: Featurized) -> Checked:
     from pipelines.evaluation.gate import power
     from pipelines.features.schema import feature_schema
 
-    problem = problem_of(problem_name, featurized)
+    problem = problem_of(problem_name, shares[0])
+    featurized = _whole(problem, shares)
     staging = train_staging_uri(problem, featurized.training)
     uri = datasheet_uri(problem, featurized.training_set)
     if done := store.finished(staging, _Noted):
@@ -66,6 +68,22 @@ def check(problem_name: str, featurized: Featurized) -> Checked:
     )
     store.finish(staging, checked)
     return checked
+
+
+def _whole(problem: Problem, shares: list[FeaturizedShare]) -> Featurized:
+    """The set with one version of the table that has the features of all shares, as their tasks have written them.
+
+    Each has written a version of its own. Where others, such as a partition's scoring, have replaced a share's rows
+    before the last of these, they are computed again.
+    """
+    first = shares[0]
+    pins = Featurized(**first.model_dump(exclude={"partitions"}))
+    written = {key: share.features_version for share in shares for key in share.partitions}
+    newest = max((share.features_version or 0 for share in shares), default=None)
+    while late := store.rewritten(problem, "features", written, newest):
+        newest = training_sets.write_features(problem, pins, late)
+        written |= dict.fromkeys(late, newest)
+    return pins.model_copy(update={"features_version": newest})
 
 
 class _Noted(BaseModel):

@@ -1,15 +1,17 @@
-"""featurize: the features of every event in the training set."""
+"""featurize: the features of every event in a share of the training set."""
 
 from __future__ import annotations
 
 from pipelines.dataset import training_sets
 from pipelines.handoffs.config import problem_of
-from pipelines.handoffs.training import Featurized, Sampled
+from pipelines.handoffs.training import FeaturizedShare, Share
 
 
-def featurize(problem_name: str, sampled: Sampled) -> Featurized:
-    """Compute the features of every event in the training set's partitions."""
-    problem = problem_of(problem_name, sampled)
-    version = training_sets.write_features(problem, sampled, training_sets.partitions(problem, sampled))
-    handed_on = sampled.model_dump(exclude={"features_version"})
-    return Featurized(**handed_on, feature_set=problem.feature_set, features_version=version)
+def featurize(problem_name: str, share: Share) -> FeaturizedShare:
+    """Compute the features of every event in the share's partitions, from these and what their windows reach of the
+    past; they replace what the table has of these partitions, and of no others."""
+    problem = problem_of(problem_name, share)
+    keys = share.partitions or training_sets.partitions(problem, share)
+    version = training_sets.write_features(problem, share, keys)
+    handed_on = share.model_dump(exclude={"features_version"})
+    return FeaturizedShare(**handed_on, feature_set=problem.feature_set, features_version=version)

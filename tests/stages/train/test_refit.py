@@ -29,6 +29,7 @@ from pipelines.release.reproduce import reproduce
 from pipelines.release.versions import measured_run, taught
 from pipelines.stages import stage
 from tests.declared_keys import assert_declared
+from tests.handed_on import featurized
 from tests.release.test_reproduce import NAME, RAW, kettles, write
 
 pytestmark = pytest.mark.slow
@@ -165,8 +166,7 @@ def replaced(run_id: str) -> Iterator[None]:
 
 def test_a_candidate_is_evaluated_refitted_and_registered_as_the_very_file_that_was_logged(kept: None) -> None:
     until(FIRST + 2)
-    sampled = stage("train.sample")(NAME, stage("train.label")(NAME))
-    checked = stage("train.check")(NAME, stage("train.featurize")(NAME, sampled))
+    checked = stage("train.check")(NAME, featurized(NAME, stage("train.label")(NAME)))
     fitted = [stage("train.train")(NAME, checked, name) for name in load_problem(NAME).training.candidates]
     again = stage("train.train")(NAME, checked, fitted[-1].candidate)
     assert again.model_sha256 == fitted[-1].model_sha256 == tracking.model_sha256(again.run_id), "of a retry too"
