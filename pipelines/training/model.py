@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,15 @@ class Model(BaseEstimator):  # type: ignore[misc]
         self.dropped = dropped or {}
         self.fitted_rows = fitted_rows
         self.learnt_from: Fingerprint = learnt_from or {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """In a file each element of a list is an entry of its own, and a model may learn from thousands of partitions:
+        `learnt_from` is one text there."""
+        return {**super().__getstate__(), "learnt_from": json.dumps(self.learnt_from)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        kept = state.get("learnt_from")
+        super().__setstate__({**state, "learnt_from": json.loads(kept)} if isinstance(kept, str) else state)
 
     @property
     def features(self) -> list[str]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -126,9 +128,27 @@ def test_a_candidate_learns_and_its_file_gives_the_same_scores(problem: ToyProbl
     again = skops.io.loads(skops.io.dumps(model), trusted=TRUSTED_TYPES)
     assert np.array_equal(again.scores(test), scores)
     assert np.array_equal(again.predict(test), model.predict(test))
+    assert again.learnt_from == model.learnt_from
     assert model.scores(test.slice(7, 1)) == pytest.approx(scores[7:8], abs=1e-6), "a row alone scores the same"
     assert model.scores(test.to_pandas()) == pytest.approx(scores, abs=1e-6)
     assert len(model.scores(test.slice(0, 0))) == 0
+
+
+def test_a_models_file_has_no_more_entries_where_it_learnt_from_more_partitions(problem: ToyProblem) -> None:
+    model, entries = trained(problem, "prior"), []
+    for count in (1, 5_000):
+        model.learnt_from = {"rows": count, "partitions": [str(number) for number in range(count)], "hash": "1f"}
+        raw = skops.io.dumps(model)
+        entries.append(zipfile.ZipFile(io.BytesIO(raw)).read("schema.json").count(b'"__class__"'))
+        assert skops.io.loads(raw, trusted=TRUSTED_TYPES).learnt_from == model.learnt_from
+    assert entries[0] == entries[1]
+
+
+def test_a_model_of_before_is_read_as_it_was_written(problem: ToyProblem) -> None:
+    model = trained(problem, "prior")
+    again = Model.__new__(Model)
+    again.__setstate__(dict(vars(model)))  # its rows are no text there
+    assert again.learnt_from == model.learnt_from and again.classes == model.classes
 
 
 SEEDED: dict[str, dict[str, Any]] = {
