@@ -7,6 +7,10 @@ its own, a few lines that call the files of dags/ for it alone. What else lies i
 DAGs come from problem.yaml and SQL files, whose edits leave the DAG file itself as it was. Airflow's own answer is to
 read every file twice a minute, for ever. Here the processor looks at the dates of these files instead, each
 `[dag_processor] refresh_interval`, and `min_file_process_interval` can be long.
+
+So a file is read once after an edit, and that has to work. Airflow drops what it is asked for while it reads the same
+file, and forgets a file that it has read and could not store; later it takes the DAGs of such a file for removed. Once
+a minute Airflow's database is asked whether what was to be read has been, and Airflow for what has not.
 """
 
 from __future__ import annotations
@@ -14,22 +18,28 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow import settings
 from airflow.configuration import AIRFLOW_HOME
 from airflow.dag_processing.bundles.local import LocalDagBundle
+from airflow.models.dag import DagModel
 from airflow.models.dagbag import DagPriorityParsingRequest
+from airflow.models.errors import ParseImportError
 from airflow.sdk import get_parsing_context
 from airflow.utils.file import list_py_file_paths
 from airflow.utils.session import create_session
+from sqlalchemy import select
 
 from include.problem_dags import FILES, PROBLEMS
 from pipelines.problem_folders import problem_places
 
 Dates = dict[Path, tuple[int, int]]
 
+PATIENCE = timedelta(minutes=1)
+"""Until Airflow is asked once more for a file."""
 OTHERS = "others"  # the folder of the bundle that links to the rest of dags/
 DAG_FILE = '''"""The DAGs of one problem: its problem.yaml says what they are, the files of dags/ how they are made.
 
@@ -50,6 +60,10 @@ class DagsFolder(LocalDagBundle):
     """
 
     _dates: Mapping[str, Dates] | None = None
+    _changes: Mapping[str, datetime] = {}
+    """When each problem's file was new, or what it is made from had changed."""
+    _looked = datetime.min.replace(tzinfo=UTC)
+    """When it was last looked up what has been read."""
 
     def __init__(self, *, path: str | None = None, **options: Any) -> None:
         super().__init__(path=path or str(Path(AIRFLOW_HOME, "dags_of_problems")), **options)
@@ -65,13 +79,15 @@ class DagsFolder(LocalDagBundle):
 
     def refresh(self) -> None:
         """The processor calls it each `refresh_interval`, the first time before it reads anything."""
-        places = problem_places()
+        places, now = problem_places(), datetime.now(UTC)
         self._write(places)
         self._remove_all_but(places)
         dates = self._look(places)
-        if self._dates is not None:
-            self._ask_for(self._changed(self._dates, dates))
-        self._dates = dates
+        changed = [] if self._dates is None else self._changed(self._dates, dates)
+        changes = {_file(name): self._changes.get(_file(name), now) for name in places}
+        changes |= {file: now for file in changed if file in changes}
+        self._ask_for({*changed, *self._unread(changes, now)})
+        self._dates, self._changes = dates, changes
 
     def _write(self, names: Iterable[str]) -> None:
         """The DAG file of each of these problems, and links to what else lies in dags/, where they are missing."""
@@ -117,6 +133,32 @@ class DagsFolder(LocalDagBundle):
         if before[""] != now[""]:
             return [str(Path(path).relative_to(self.path)) for path in list_py_file_paths(self.path)]
         return [file for file, dates in now.items() if file in before and before[file] != dates]
+
+    def _unread(self, changes: Mapping[str, datetime], now: datetime) -> list[str]:
+        """Problems' files, changed a while ago, of which Airflow has not stored what they say since."""
+        if now - self._looked < PATIENCE:
+            return []
+        self._looked = now
+        dags = select(
+            DagModel.relative_fileloc, DagModel.last_parsed_time, DagModel.last_parse_duration, DagModel.is_stale
+        )
+        errors = select(ParseImportError.filename, ParseImportError.timestamp)
+        with create_session() as session:
+            parsed = session.execute(dags.where(DagModel.bundle_name == self.name)).all()
+            refused = session.execute(errors.where(ParseImportError.bundle_name == self.name)).all()
+
+        def is_new(file: str | None, at: datetime | None) -> bool:
+            changed = changes.get(file or "")
+            return changed is not None and at is not None and at >= changed
+
+        read: set[str | None] = set()
+        lost: set[str | None] = set()
+        for file, ended, seconds, is_stale in parsed:
+            if is_new(file, ended and ended - timedelta(seconds=seconds or 0)):
+                # A DAG that this reading has found is not removed, whatever Airflow takes it for.
+                (lost if is_stale else read).add(file)
+        read = read - lost | {file for file, at in refused if is_new(file, at)}
+        return [file for file, at in changes.items() if file not in read and now - at >= PATIENCE]
 
     def _ask_for(self, files: Iterable[str]) -> None:
         """Refused while a person's request for a file waits; then the next refresh asks again."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from airflow import settings
 from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.models import import_all_models
+from airflow.models.dag import DagModel
 from airflow.models.dagbag import DagPriorityParsingRequest
+from airflow.models.errors import ParseImportError
 from airflow.utils.file import list_py_file_paths
 from sqlalchemy import create_engine, delete, select
 from sqlalchemy.exc import IntegrityError
@@ -25,7 +29,9 @@ DAG = "from airflow.sdk import DAG\n"
 @pytest.fixture
 def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> sessionmaker[Session]:
     engine = create_engine(f"sqlite:///{tmp_path / 'airflow.db'}")
-    DagPriorityParsingRequest.__table__.create(engine)  # type: ignore[attr-defined]
+    import_all_models()
+    for model in (DagPriorityParsingRequest, DagModel, ParseImportError):
+        model.__table__.create(engine)  # type: ignore[attr-defined]
     made = sessionmaker(engine)
     monkeypatch.setattr(bundle, "create_session", made.begin)
     return made
@@ -147,6 +153,47 @@ def test_what_could_not_be_asked_for_is_asked_for_at_the_next_refresh(
     with sessions.begin() as session:
         session.execute(delete(DagPriorityParsingRequest))
     assert asked() == ["problems/kettles.py"]
+
+
+HOUR_S = 3600.0
+
+
+@pytest.mark.parametrize(
+    ("dags", "errors", "is_read"),
+    [
+        ([], [], False),
+        ([(-1, 0.1, False)], [], False),  # before the edit
+        ([(1, HOUR_S, False)], [], False),  # the reading had begun before it
+        ([(1, 0.1, False)], [], True),
+        ([(1, 0.1, False), (1, 0.1, True)], [], False),  # a DAG is taken for removed that was there just now
+        ([(1, 0.1, False), (-1, 0.1, True)], [], True),  # one that the edit has removed
+        ([(-1, 0.1, True)], [1], True),  # the edit was wrong
+        ([(-1, 0.1, True)], [-1], False),
+    ],
+)
+def test_what_airflow_has_not_read_since_it_changed_is_asked_for_again(
+    asked: Callable[[], list[str]],
+    sessions: sessionmaker[Session],
+    monkeypatch: pytest.MonkeyPatch,
+    dags: Sequence[tuple[int, float, bool]],
+    errors: Sequence[int],
+    is_read: bool,
+) -> None:
+    """Minutes after the edit, seconds that the reading took, and whether Airflow takes the DAG for removed."""
+    file, now = "problems/kettles.py", datetime.now(UTC)
+    assert file not in asked(), "there is a minute for it"
+    monkeypatch.setattr(bundle, "PATIENCE", timedelta())
+    with sessions.begin() as session:
+        for number, (minutes, seconds, is_stale) in enumerate(dags):
+            dag = DagModel(dag_id=f"kettles.{number}", bundle_name="dags-folder", relative_fileloc=file)
+            dag.is_stale, dag.is_paused, dag.last_parse_duration = is_stale, False, seconds
+            dag.last_parsed_time = now + timedelta(minutes=minutes)
+            session.add(dag)
+        for minutes in errors:
+            at = now + timedelta(minutes=minutes)
+            session.add(ParseImportError(bundle_name="dags-folder", filename=file, timestamp=at))
+    for _ in range(2):
+        assert (file in asked()) is not is_read
 
 
 def test_the_configuration_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
