@@ -10,6 +10,7 @@ import copy
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         with suppress(OSError):
             Path("/proc/self/autogroup").write_text(str(niceness))
 
+import psutil
 import pytest
 from hypothesis import settings
 
@@ -90,6 +92,14 @@ TOY: dict[str, Any] = {
 }
 
 ToyProblem = Callable[..., Problem]
+
+
+def pytest_keyboard_interrupt() -> None:
+    """Processes with a session of their own are not reached by a terminal's Ctrl-C."""
+    for child in psutil.Process().children():
+        with suppress(OSError, psutil.Error):  # it has ended by itself
+            if os.getsid(child.pid) != os.getsid(0):
+                child.send_signal(signal.SIGINT)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
