@@ -180,6 +180,15 @@ def test_of_a_run_or_version_that_mlflow_was_asked_for_twice_there_is_one(proble
     assert tracking.register(problem, run_id, {}) == version
 
 
+def test_a_refit_is_told_from_the_run_that_was_measured(problem: Problem) -> None:
+    import mlflow
+
+    measured = tracking.start_candidate(problem, "logistic", tags())
+    refit = tracking.start_candidate(problem, "logistic", tags() | {"training": "t1-refit", "tested_run": measured})
+    names = [mlflow.get_run(run).info.run_name for run in (measured, refit)]
+    assert names == ["logistic 2024-01-06", "logistic 2024-01-06 refit"]
+
+
 def test_a_failed_run_says_why_and_is_taken_up(problem: Problem) -> None:
     import mlflow
 

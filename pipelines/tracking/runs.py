@@ -61,6 +61,8 @@ def start_candidate(problem: Problem, name: str, tags: dict[str, str]) -> str:
             runs.update_run(unfinished_runs[0].info.run_id, status="RUNNING")
         else:
             title = f"{name} {tags['partition']}" if "partition" in tags else name
+            if "tested_run" in tags:  # which has the metrics
+                title += " refit"
             pages = references(problem, tags.get("training"))
             more = resolve_tags({**known, **pages, "git_commit": git_commit()})
             runs.create_run(experiment, tags=more, run_name=title)
