@@ -31,9 +31,10 @@ check: install ## the fast part: lint, types, unit tests
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 lint pytest MARKED="not end_to_end and not slow" LOOK=--quick
 
 # Parts of the two above, which run beside one another. End to end takes as long as one task waits for another, however
-# many processors there are: what has nothing to wait for gives way to it, and ends with it.
+# many processors there are: what has nothing to wait for gives way to it, and ends with it. It gets half of an equal part
+# or so: many tests have a time within which something must have happened.
 pytest:
-	@nice $(RUN)/pytest -m "$(MARKED)" -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+	@nice -n 4 $(RUN)/pytest -m "$(MARKED)" -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 end-to-end:
 	@mkdir -p $(HOME_DIR)

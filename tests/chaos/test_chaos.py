@@ -13,7 +13,7 @@ from pipelines.problem import ROOT
 from tests.mlflow_database import mlflow_in
 from tests.object_store import installed
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def test_a_loop_whose_stages_are_struck_leaves_what_an_undisturbed_one_leaves(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_a_loop_whose_stages_are_struck_leaves_what_an_undisturbed_one_leaves(tm
     database.mkdir()
     mlflow_in(database)
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.chaos", "--short", "--keep", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=590, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1190, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     (life,) = read(tmp_path)
     struck = [trial for trial in life.trials if trial.struck]
