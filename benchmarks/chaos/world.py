@@ -109,9 +109,12 @@ def learn(problems: Path, name: str, trees: int) -> None:
 
 @contextmanager
 def services(home: Path) -> Iterator[Proxy]:
-    """Object store and MLflow, and the proxy before both, which this process's environment then names."""
+    """Object store and MLflow, and the proxy before both, which this process's environment names until they end."""
     prepare(home)
+    before = dict(os.environ)
     with ExitStack() as stack:
+        stack.callback(os.environ.update, before)
+        stack.callback(os.environ.clear)
         stack.enter_context(only_supervisor(home))
         end(marked(home))  # of a run that was killed
         supervisor, secrets = Supervisor(home), load_secrets(home)
