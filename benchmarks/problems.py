@@ -390,6 +390,8 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="write docs/measurements/problems.md")
     arguments = parser.parse_args()
+    if arguments.played < 2:
+        parser.error("--played: at least 2, of which one trains for long and another runs beside it")
     report = Report()
     with TemporaryDirectory() as scratch:
         root = Path(scratch)
