@@ -58,6 +58,11 @@ class Table:
     fields: tuple[Field, ...]
     within: str | None = None
 
+    @property
+    def folders(self) -> list[str]:
+        """The columns that its files lie in folders by."""
+        return [self.partition_by, *([self.within] if self.within else [])]
+
     def schema(self, problem: Problem, *more: pa.Field) -> pa.Schema:
         """Arrow schema for this problem: the key, the fields, then whatever the problem declares."""
         import pyarrow as pa

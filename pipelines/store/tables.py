@@ -108,8 +108,7 @@ def write_table(
         schema, _noting(faults, _checked(rows, schema, where=uri, allowed=allowed))
     )
     with explained(uri), _own_faults(faults):
-        partition_by = [column, *([shape.within] if shape.within else [])]
-        return _table(problem, name).replace(checked, partition_by, allowed)
+        return _table(problem, name).replace(checked, shape.folders, allowed)
 
 
 def make_table(problem: Problem, name: TableName) -> None:
@@ -117,13 +116,13 @@ def make_table(problem: Problem, name: TableName) -> None:
     could make it."""
     from deltalake.exceptions import CommitFailedError
 
-    shape, uri, table = TABLES[name], table_uri(problem, name), _table(problem, name)
+    uri, table = table_uri(problem, name), _table(problem, name)
     if table.version is not None:
         return
     nothing = table_schema(problem, name).empty_table().to_reader()
     with explained(uri):
         try:
-            table.replace(nothing, [shape.partition_by, *([shape.within] if shape.within else [])], {})
+            table.replace(nothing, TABLES[name].folders, {})
         except CommitFailedError:  # others were first
             table.refresh()
 
@@ -194,14 +193,14 @@ def append_from(
     Raises:
         TransientError: others have got further meanwhile, or written anything; nothing was appended.
     """
-    uri, schema, shape = table_uri(problem, name), table_schema(problem, name), TABLES[name]
+    uri, schema = table_uri(problem, name), table_schema(problem, name)
     rows = pa.Table.from_batches(_checked(rows, schema, where=uri), schema=schema)
     table = _table(problem, name)
     # Delta refuses a position that is behind the one that is noted, and takes one that is noted already.
     if any(table.position(reader) != position for reader, position in before.items()):
         raise TransientError("another run has read the same meanwhile", where=uri, cure="try again")
     with explained(uri):
-        table.append_from(rows, [shape.partition_by, *([shape.within] if shape.within else [])], after)
+        table.append_from(rows, TABLES[name].folders, after)
 
 
 def _table(problem: Problem, name: TableName) -> Table:
