@@ -19,7 +19,7 @@ COMPOSE, DOCKERFILE = Path("docker-compose.yaml"), Path("docker", "Dockerfile")
 COMPLETED, HEALTHY, STARTED = "service_completed_successfully", "service_healthy", "service_started"
 
 # What concerns Docker alone: what makes, limits, starts again and stops a container.
-PASSED_OVER = {"image", "build", "restart", "init", "mem_limit", "stop_grace_period"}
+PASSED_OVER = {"image", "build", "restart", "mem_limit", "stop_grace_period"}
 VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>\w+)(?::(?P<kind>[?-])(?P<text>[^}]*))?\})")
 
 
