@@ -22,6 +22,7 @@ from pipelines.ingest.look import check_sources, look
 from pipelines.paths import manifest_uri
 from pipelines.problem import ROOT, Problem, load_problem, parse_problem
 from tests.mlflow_database import mlflow_in
+from tests.stages.conftest import draw_nothing, judge_by_duckdb
 
 OWN_TABLE = "docs/howto/own_table.md"
 WEEKS, A_WEEK = 11, 250
@@ -88,6 +89,8 @@ def pottery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("EVERGREEN_STORE_URI", (tmp_path / "store").as_uri())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_in(tmp_path))
     monkeypatch.chdir(tmp_path)  # MLflow keeps artifacts beside its database
+    judge_by_duckdb(monkeypatch)
+    draw_nothing(monkeypatch)
     yield "pots"
 
 

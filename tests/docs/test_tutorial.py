@@ -17,6 +17,7 @@ from pipelines.problem import ROOT
 from tests.docs.blocks import Block, blocks
 from tests.docs.test_blocks import check_python, merged
 from tests.mlflow_database import mlflow_in
+from tests.stages.conftest import draw_nothing, judge_by_duckdb
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 PROBLEM = Path("include/problems/fog/problem.yaml")
@@ -89,6 +90,8 @@ def _pattern(line: str) -> str:
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Reader]:
     log = logging.getLogger("pipelines")  # a command that shows progress adds a handler to it, and is not alone here
     before = (log.handlers.copy(), log.level, log.propagate)
+    judge_by_duckdb(monkeypatch)  # no reader would see the difference
+    draw_nothing(monkeypatch)
     yield Reader(tmp_path, monkeypatch, capsys)
     log.handlers, log.level, log.propagate = before
 

@@ -22,6 +22,7 @@ from pipelines.stages import stage
 from tests.conftest import TOY
 from tests.mlflow_database import mlflow_in
 from tests.policies.conftest import CHANGES, TURN, fill, key
+from tests.stages.conftest import undrawn as undrawn
 
 pytestmark = pytest.mark.slow
 

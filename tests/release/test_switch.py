@@ -15,9 +15,11 @@ from pipelines.problem import load_problem
 from pipelines.release import switch
 from pipelines.release.versions import version_problem
 from tests.stages.conftest import after as after
+from tests.stages.conftest import by_duckdb_alone as by_duckdb_alone
 from tests.stages.conftest import configure, let_in
 from tests.stages.conftest import loop as loop
 from tests.stages.conftest import loop_after as loop_after
+from tests.stages.conftest import undrawn as undrawn
 
 pytestmark = pytest.mark.slow
 

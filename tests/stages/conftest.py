@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from pipelines import local_run
+from pipelines.ingest import expectations
 from pipelines.problem import ROOT, load_problem
 from pipelines.stages import stage
 from tests.flights import use_first_months
@@ -21,6 +23,7 @@ from tests.mlflow_database import mlflow_in
 PROBLEM = "flight_delay"
 HISTORY = ("2012-12-31", "2013-02-04")  # six weeks; labels of five
 WEEKS = ("2013-02-11", "2013-02-18", "2013-02-25", "2013-03-04")  # and those after it
+JUDGES = {name: getattr(expectations, name) for name in ("expectations", "batch_expectations")}
 
 
 def small_problem(folder: Path) -> Path:
@@ -77,6 +80,27 @@ def let_in(problem: str) -> None:
     configure(problem, lambda raw: (raw["gate"].update(lax), raw["evaluation"].update(bootstrap={"resamples": 50})))
 
 
+@contextmanager
+def judged_by_both() -> Iterator[None]:
+    """Great Expectations takes part meanwhile, see `by_duckdb_alone`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, judge in JUDGES.items():
+            patch.setattr(expectations, name, judge)
+        yield
+
+
+def judge_by_duckdb(patch: pytest.MonkeyPatch) -> None:
+    """Rules are judged once."""
+    for name in JUDGES:
+        patch.setattr(expectations, name, lambda *_, **__: [])
+
+
+def draw_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Pictures are composed, and neither laid out nor written."""
+    patch.setattr("matplotlib.layout_engine.ConstrainedLayoutEngine.execute", lambda *_: None)
+    patch.setattr("matplotlib.figure.Figure.savefig", lambda _, file, **__: file.write("<svg ></svg>"))
+
+
 class Kept:
     """A store, a registry and a config as they were at some point, in a folder: copied before they are changed."""
 
@@ -101,6 +125,8 @@ def _train(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         Kept(folder).enter(patch)
         patch.chdir(folder)  # MLflow keeps artifacts beside its database
+        judge_by_duckdb(patch)
+        draw_nothing(patch)
         local_run.ingest(PROBLEM, *HISTORY)
         local_run.train(PROBLEM)
 
@@ -116,6 +142,7 @@ def after(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Kept]:
             before = kept(0) if is_bulk else kept(weeks, is_scored=False) if is_scored else kept(weeks - 1)
             with pytest.MonkeyPatch.context() as patch:
                 before.copy(folder).enter(patch)
+                judge_by_duckdb(patch)
                 if is_bulk:
                     local_run.ingest(PROBLEM, WEEKS[0], WEEKS[weeks - 1])
                 elif is_scored:
@@ -131,12 +158,22 @@ def after(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Kept]:
     return kept
 
 
-@pytest.fixture
-def by_duckdb_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def by_duckdb_alone() -> Iterator[None]:
     """Rules are judged once: Great Expectations, which costs a second or two an ingest, has tests of its own, and takes
-    part in those of whole stages that do not ask for this."""
-    monkeypatch.setattr("pipelines.ingest.expectations.expectations", lambda *_, **__: [])
-    monkeypatch.setattr("pipelines.ingest.expectations.batch_expectations", lambda *_: [])
+    part in those of whole stages that ask for it (`judged_by_both`): of each task, and of each way to cut time."""
+    with pytest.MonkeyPatch.context() as patch:
+        judge_by_duckdb(patch)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def undrawn() -> Iterator[None]:
+    """The pictures of a page, which cost a second or two, have tests of their own; a module whose pages are to have
+    them has a fixture of this name that does nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        draw_nothing(patch)
+        yield
 
 
 @pytest.fixture

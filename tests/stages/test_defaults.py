@@ -19,6 +19,7 @@ from pipelines.stage_names import STAGES
 from tests.dags.run import Run
 from tests.mlflow_database import mlflow_in
 from tests.required import OF_TASK, REQUIRED
+from tests.stages.conftest import judged_by_both
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +27,11 @@ WEEKS, A_WEEK = 11, 150
 HISTORY = ("2024-01-01", "2024-02-26")
 SCORED = ["2024-03-04", "2024-03-11"]
 DAGS = Path(__file__).resolve().parents[2] / "dags"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def undrawn() -> None:
+    """Pages have their pictures here."""
 
 
 @pytest.fixture(scope="module", params=OF_TASK)
@@ -45,7 +51,8 @@ def kitchen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         patch.setenv("EVERGREEN_STORE_URI", (root / "store").as_uri())
         patch.setenv("MLFLOW_TRACKING_URI", mlflow_in(root))
         patch.chdir(root)  # MLflow keeps artifacts beside its database
-        local_run.ingest("kettle", *HISTORY)
+        with judged_by_both():
+            local_run.ingest("kettle", *HISTORY)
         yield "kettle"
 
 

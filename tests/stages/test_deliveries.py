@@ -18,6 +18,7 @@ from pipelines.problem import load_problem
 from pipelines.summary import missed
 from tests.config.test_deliveries import SHORT
 from tests.mlflow_database import mlflow_in
+from tests.stages.conftest import judged_by_both
 
 ROWS = 400
 SETTINGS = SHORT | {
@@ -69,7 +70,8 @@ def test_deliveries_are_ingested_learnt_scored_and_watched(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)  # MLflow keeps artifacts beside its database
     for number in (1, 2, 7, 8, 9):
         deliver(folder, number)
-    first = local_run.ingest("shop")
+    with judged_by_both():
+        first = local_run.ingest("shop")
     assert (first.first, first.last, first.events) == ("d00001", "d00005", 5 * ROWS)
     assert first.summary.startswith("2,000 events published of load_1.csv to load_9.csv")
     problem = load_problem("shop")

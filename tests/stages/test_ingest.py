@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,11 +15,19 @@ from pipelines.errors import ConfigError, DataError, SchemaError
 from pipelines.problem import Query, load_problem
 from pipelines.stages import stage
 from pipelines.stages.ingest.validate import SAMPLED_ROWS, _shape_rules
+from tests.stages.conftest import judged_by_both
 
 pytestmark = pytest.mark.slow
 
 WEEK = "2013-02-11"
 ROWS = 6236
+
+
+@pytest.fixture
+def by_both() -> Iterator[None]:
+    """Great Expectations takes part."""
+    with judged_by_both():
+        yield
 
 
 def counts(problem: str) -> dict[str, int]:
@@ -33,6 +42,7 @@ def edit(problem: str, file: str, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+@pytest.mark.usefixtures("by_both")
 def test_bad_rows_are_set_aside_and_the_rest_is_published(loop: str) -> None:
     before = counts(loop)
     edit(
@@ -54,6 +64,7 @@ def test_bad_rows_are_set_aside_and_the_rest_is_published(loop: str) -> None:
     assert counts(loop)["quarantine"] == published.quarantined, "a repeated run replaces what it set aside"
 
 
+@pytest.mark.usefixtures("by_both")
 def test_too_many_bad_rows_publish_nothing_and_can_be_looked_at(loop: str) -> None:
     before = counts(loop)
     edit(loop, "events.sql", "    f.distance,", "    -f.distance AS distance,")
@@ -68,7 +79,6 @@ def test_too_many_bad_rows_publish_nothing_and_can_be_looked_at(loop: str) -> No
     assert f"{ROWS:,}" in page
 
 
-@pytest.mark.usefixtures("by_duckdb_alone")
 def test_a_refused_week_is_held_until_a_delivery_is_good_and_no_other_is(loop: str) -> None:
     config = load_problem(loop)
     quarantine.hold(config, "2013-02-18", "a person says so", {"by": "hand"})
@@ -89,6 +99,7 @@ def test_a_refused_week_is_held_until_a_delivery_is_good_and_no_other_is(loop: s
     ]
 
 
+@pytest.mark.usefixtures("by_both")
 def test_a_week_in_another_unit_publishes_nothing_until_somebody_accepts_it(loop: str) -> None:
     """Each row is within its rules: only the weeks before tell."""
     before = counts(loop)
@@ -151,7 +162,6 @@ def rebuilt(problem: str, as_of: datetime) -> dict[str, str]:
     return {name: content_hash(rows) for name, rows in tables.items()}
 
 
-@pytest.mark.usefixtures("by_duckdb_alone")
 def test_a_correction_is_a_new_statement_and_the_past_can_be_rebuilt(loop: str) -> None:
     first = local_run.ingest(loop, WEEK, WEEK)
     assert (first.new, first.unchanged, first.corrected) == (ROWS, 0, 0)
@@ -176,7 +186,6 @@ def test_a_correction_is_a_new_statement_and_the_past_can_be_rebuilt(loop: str) 
     assert restated.events == ROWS
 
 
-@pytest.mark.usefixtures("by_duckdb_alone")
 def test_a_row_is_mended_and_released_and_stays_so(loop: str) -> None:
     edit(
         loop,

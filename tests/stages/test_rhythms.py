@@ -19,6 +19,7 @@ from pipelines import ledger, local_run, store, summary
 from pipelines.errors import ConfigError, NothingToDo
 from pipelines.problem import Problem, load_problem
 from tests.mlflow_database import mlflow_in
+from tests.stages.conftest import judged_by_both
 
 pytestmark = pytest.mark.slow
 
@@ -119,7 +120,8 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         keys = parts.between(parts.shift(history[-1], 1), parts.shift(history[-1], 3))
         assert keys == case.keys
         pq.write_table(kettles(problem, [*history, *keys, parts.shift(keys[-1], 1)]), folder / "kettles.parquet")
-        local_run.ingest("kettle", history[0], history[-1])
+        with judged_by_both():
+            local_run.ingest("kettle", history[0], history[-1])
         local_run.train("kettle")
         for key in keys:
             local_run.ingest("kettle", key, key)

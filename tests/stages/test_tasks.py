@@ -24,6 +24,7 @@ from pipelines.stages import stage
 from pipelines.stages.monitor import evidence
 from tests.handed_on import featurized
 from tests.mlflow_database import mlflow_in
+from tests.stages.conftest import judged_by_both
 
 pytestmark = pytest.mark.slow
 
@@ -160,7 +161,8 @@ def problem(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         patch.setenv("EVERGREEN_STORE_URI", (folder / "store").as_uri())
         patch.setenv("MLFLOW_TRACKING_URI", mlflow_in(folder))
         patch.chdir(folder)  # MLflow keeps artifacts beside its database
-        local_run.ingest(name, *HISTORY)
+        with judged_by_both():
+            local_run.ingest(name, *HISTORY)
         yield name
 
 

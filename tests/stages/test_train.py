@@ -45,7 +45,6 @@ def test_a_run_keeps_its_lineage(loop: str) -> None:
     assert {"environment.txt", "problem.json", "evaluation.json", "reference.json", "gate.json"} <= files
 
 
-@pytest.mark.usefixtures("by_duckdb_alone")
 @pytest.mark.parametrize(
     ("available", "told"),
     [
@@ -161,7 +160,6 @@ def test_the_version_that_was_replaced_can_be_gone_back_to(loop: str) -> None:
     assert promoted.replaced == before
 
 
-@pytest.mark.usefixtures("by_duckdb_alone")
 def test_challenger_and_champion_are_measured_on_the_same_rows_each_with_its_own_features(loop: str) -> None:
     local_run.ingest(loop, "2013-02-11", "2013-02-11")
     path = load_problem(loop).folder / "problem.yaml"

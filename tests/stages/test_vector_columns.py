@@ -16,6 +16,7 @@ from pipelines.errors import NothingToDo
 from pipelines.problem import load_problem
 from pipelines.release.reproduce import reproduce
 from tests.mlflow_database import mlflow_in
+from tests.stages.conftest import judged_by_both
 
 ROWS = 300
 WEEKS = ["2024-01-01", "2024-01-08", "2024-01-15", "2024-01-22", "2024-01-29", "2024-02-05", "2024-02-12", "2024-02-19"]
@@ -87,7 +88,8 @@ def test_texts_and_embeddings_are_learnt_scored_and_watched(tmp_path: Path, monk
     monkeypatch.setenv("EVERGREEN_STORE_URI", f"file://{tmp_path}/store")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_in(tmp_path))
     monkeypatch.chdir(tmp_path)  # MLflow keeps artifacts beside its database
-    assert local_run.ingest("pots", WEEKS[0], WEEKS[5]).quarantined == 1
+    with judged_by_both():
+        assert local_run.ingest("pots", WEEKS[0], WEEKS[5]).quarantined == 1
     problem = load_problem("pots")
     (rejected,) = store.dataset(problem, "quarantine").to_table().to_pylist()
     assert rejected["rules"] == ["photo: not 6 numbers"]

@@ -19,6 +19,7 @@ from pipelines.errors import DataError
 from pipelines.handoffs.ingestion import Published
 from pipelines.problem import load_problem
 from tests.conftest import TOY
+from tests.examples import dear
 from tests.stages.feeds import FIRST, START, Feed, day, row
 
 pytestmark = pytest.mark.slow
@@ -29,7 +30,7 @@ Make = Callable[..., Feed]
 
 
 @pytest.fixture
-def feed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_duckdb_alone: None) -> Make:
+def feed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """A problem over one source, in an empty store."""
     monkeypatch.setenv("EVERGREEN_STORE_URI", (tmp_path / "store").as_uri())
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path / "problems"))
@@ -320,7 +321,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=dear(8), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kind=st.sampled_from(KINDS), rows=ROWS, is_bulk=st.booleans())
 def test_each_row_is_published_or_set_aside_or_late_or_outside_however_it_arrives(
     feed: Make, tmp_path_factory: pytest.TempPathFactory, kind: str, rows: list[tuple[Any, ...]], is_bulk: bool

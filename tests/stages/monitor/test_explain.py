@@ -43,6 +43,11 @@ pytestmark = pytest.mark.slow
 FAULTY = WEEKS[2:]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def undrawn() -> None:
+    """Pages have their pictures here."""
+
+
 def harm(problem: str) -> None:
     """In the newest two of four weeks temperatures come in Celsius, in the third outcomes of long flights turn; all are
     profiled."""
