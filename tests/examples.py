@@ -1,4 +1,4 @@
-"""How many examples Hypothesis tries of a property each of which is dear: a third, or all."""
+"""How many examples are tried of a property each of which is dear, by Hypothesis or of seeds: a third, or all."""
 
 from __future__ import annotations
 

@@ -17,10 +17,11 @@ from pipelines.monitoring.estimate.estimate import estimate
 from pipelines.monitoring.estimate.label_chance import LabelChance, label_chance
 from pipelines.training.calibrate import sigmoid
 from tests.conftest import ToyProblem
+from tests.examples import dear
 
 RULE = Bootstrap(resamples=100)
 ROWS, DAYS = 1_400, 14
-WEEKS = 20
+WEEKS = dear(20)
 
 
 class Weeks:
@@ -61,6 +62,8 @@ def chance_of(problem: Any, past: Weeks, week: Weeks) -> LabelChance | None:
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [0.0, 0.2, 0.4])
 def test_unharmed_weeks_have_their_rate_within_the_interval_and_no_label_shift(toy: ToyProblem, lost: float) -> None:
+    """An interval that held half of the rates would stand out in 15 of 16 cases by 7 weeks alone, and as good as always
+    by all 20 (see `dear`)."""
     problem, covered, false = toy(), {"shift": 0, "estimate": 0}, 0
     for seed in range(WEEKS):
         past, week = Weeks(2 * seed, lost), Weeks(2 * seed + 1, lost)
@@ -71,7 +74,7 @@ def test_unharmed_weeks_have_their_rate_within_the_interval_and_no_label_shift(t
         for name, interval in (("shift", found.rates["1"].model_dump()), ("estimate", expected)):
             covered[name] += interval["low"] <= week.rate <= interval["high"]
         false += bool(list(shifts(Policy(), LabelEvidence(partition="p", label_shift=found))))
-    assert min(covered.values()) >= 0.85 * WEEKS, "95 % are promised; of 20 weeks 17 or more, as good as always"
+    assert min(covered.values()) >= 0.85 * WEEKS, "95 % are promised: of 7 weeks 6 or more"
     assert false <= 1
 
 
