@@ -19,6 +19,9 @@ from pipelines.cli import app as commands
 from pipelines.cli.app import main
 from pipelines.embedded.runtime import Endpoint
 from pipelines.problem import ROOT
+from tests.conftest import TOY
+from tests.stages.conftest import judge_by_duckdb
+from tests.stages.feeds import Feed, day, row
 
 CLEAN = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "EVERGREEN_HOME": "/nonexistent"}
 
@@ -201,19 +204,21 @@ def test_check_names_each_wrong_problem(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_stages_result_feeds_the_next(tmp_path: Path) -> None:
-    store = {"EVERGREEN_STORE_URI": tmp_path.as_uri()}
-    week = ("--partition", "2013-04-01")
-    extracted = evergreen("run", "ingest.extract", "flight_delay", *week, **store)
-    validated = evergreen("run", "ingest.validate", "flight_delay", "--input", "-", given=extracted.stdout, **store)
-    published = evergreen("run", "ingest.publish", "flight_delay", "--input", "-", given=validated.stdout, **store)
-    assert json.loads(published.stdout)["events"] == json.loads(extracted.stdout)["events"] == 6592
-    whole = evergreen("run", "ingest", "flight_delay", *week, **store)
-    assert json.loads(whole.stdout)["events"] == 6592
+def test_a_stages_result_feeds_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge_by_duckdb(monkeypatch)
+    Feed(tmp_path / "problems", TOY).deliver([row(f"k{n}", n / 60, hot=n % 2) for n in range(1_200)])
+    store = {"EVERGREEN_STORE_URI": tmp_path.as_uri(), "EVERGREEN_PROBLEMS": str(tmp_path / "problems")}
+    on = ("--partition", day(0))
+    extracted = evergreen("run", "ingest.extract", "kettle", *on, **store)
+    validated = evergreen("run", "ingest.validate", "kettle", "--input", "-", given=extracted.stdout, **store)
+    published = evergreen("run", "ingest.publish", "kettle", "--input", "-", given=validated.stdout, **store)
+    assert json.loads(published.stdout)["events"] == json.loads(extracted.stdout)["events"] == 1_200
+    whole = evergreen("run", "ingest", "kettle", *on, **store)
+    assert json.loads(whole.stdout)["events"] == 1_200
     lines, _, summary = whole.stderr.partition("\n\n")
     assert [line.split()[0] for line in lines.splitlines()] == ["extract", "validate", "publish"]
-    assert "6,592 events published" in lines
-    assert "rows in    6,592 events" in summary and "evergreen run train flight_delay" in summary
+    assert "1,200 events published" in lines
+    assert "rows in    1,200 events" in summary and "evergreen run train kettle" in summary
 
 
 @pytest.mark.parametrize(
