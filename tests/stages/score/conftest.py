@@ -27,7 +27,7 @@ TWIN = "twin"
 @pytest.fixture
 def released(loop_after: Callable[..., str]) -> Callable[..., Problem]:
     """Begins a release: released(1, path=["shadow", "full"]) is the problem after a week that is not scored yet, and
-    released(4, scored=1) after four, of which the first has been scored.
+    released(3, scored=1) after three, of which the first has been scored.
 
     The challenger, version 2, is the training's rule, which decides 1 for far fewer flights than its champion; or, as
     `is_twin`, what `changed` makes of the champion's model.
