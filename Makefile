@@ -34,7 +34,7 @@ check: install ## the fast part: lint, types, unit tests
 # many processors there are: what has nothing to wait for gives way to it, and ends with it. It gets half of an equal part
 # or so: many tests have a time within which something must have happened.
 pytest:
-	@nice -n 4 $(RUN)/pytest -m "$(MARKED)" -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+	@nice -n 6 $(RUN)/pytest -m "$(MARKED)" -n 3 --dist loadfile --no-loadscope-reorder --durations=10
 
 end-to-end:
 	@mkdir -p $(HOME_DIR)

@@ -1,6 +1,6 @@
 """Hundreds of problems on one embedded Airflow: how soon their DAGs are there, what that costs, and how they run.
 
-    python -m benchmarks.problems [--problems 200] [--played 50] [--partitions 2] [--home FOLDER] [--write]
+    python -m benchmarks.problems [--problems 200] [--played 50] [--partitions 2] [--write]
 
 Made-up problems of five DAGs each, by ten teams, in two folders. Measured are: the time from a start until Airflow has
 all DAGs, and how long each file's parse took; the memory of each service; the time until a changed, a new and a
