@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines import sql
@@ -24,41 +26,42 @@ PAIR_BUCKETS = 65_536
 BUCKETS = 64  # that the values of a category are hashed to: bounded, whatever the vocabulary
 SAMPLED_ROWS = 20_000  # of a partition: by the hash of the key, so that every run looks at the same rows
 LARGEST = 1e100  # numbers are cut here, so that their squares are numbers too
-DAY, PLACE, CLOCK, CONTENT = "(day of the event)", "(place in time)", "(hour as a number)", "(hash of all)"
+MOMENT, KEY = "(moment of the event)", "(key)"
+DAY, CLOCK, CONTENT = "(day of the event)", "(hour as a number)", "(hash of all)"
+TOGETHER = 16_384  # rows
 FEW_VALUES = 1_000  # as many at most has a column whose every value is known: a count, or a rounded measurement
 
 
-def shapes(problem: Problem, query: Query, rows: Any) -> dict[str, PartitionShape]:
+def shapes(
+    problem: Problem, query: Query, rows: Any, counts: Mapping[str, int] | None = None
+) -> dict[str, PartitionShape]:
     """The shape of each partition in `rows` (an Arrow dataset or table of events or labels) by its key.
 
-    Bounded memory: a partition is sampled by the hash of its keys, categories are hashed to BUCKETS.
+    Bounded memory: a partition is sampled by the hash of its keys, categories are hashed to BUCKETS. `counts`: how many
+    rows each partition has, where that is known.
     """
     columns = _columns(problem, query)
+    kinds = {name: kind for name, (kind, _) in columns.items()}
     with sql.connection({"rows": rows}) as database:
-        counts = dict(database.sql("SELECT partition, count(*) FROM rows GROUP BY 1").fetchall())
+        if counts is None:
+            counts = dict(database.sql("SELECT partition, count(*) FROM rows GROUP BY 1").fetchall())
+        counts = {key: count for key, count in counts.items() if count}
         if not counts:
             return {}
-        selected = ", ".join(f"{expression} AS {sql.quote(name)}" for name, (_, expression) in columns.items())
-        order = f"event_time, {sql.quote(problem.key)}" if query == "events" else sql.quote(problem.key)
-        day = ""
-        if query == "events":
-            local = f"event_time AT TIME ZONE {sql.literal(problem.partitions.timezone)}"
-            day = f", ({local})::DATE - DATE '1970-01-01' AS {sql.quote(DAY)}"
-        database.execute(f"""
-            CREATE TEMP TABLE sampled AS
-            SELECT partition, {selected}{day}, row_number() OVER (ORDER BY {order}) AS {sql.quote(PLACE)}
-            FROM rows
-            WHERE {sql.thinned(problem.key, counts, SAMPLED_ROWS)}
-        """)
-        kinds = {name: kind for name, (kind, _) in columns.items()}
-        return {key: _shape(query, kinds, counts[key], _rows(database, query, kinds, key)) for key in sorted(counts)}
+        sampled = database.sql(_sampled(problem, query, columns, counts)).to_arrow_reader(TOGETHER)
+        return {key: _shape(query, kinds, counts[key], _arrays(part)) for key, part in _by_partition(sampled)}
 
 
-def _rows(database: Any, query: Query, kinds: Mapping[str, str], key: str) -> dict[str, NDArray[Any]]:
-    """The sampled rows of a partition in the order of time, a masked array a column: numbers, and hashes of what is
-    none. Of numbers there are buckets too."""
+def _sampled(problem: Problem, query: Query, columns: Mapping[str, tuple[str, str]], counts: Mapping[str, int]) -> str:
+    """SQL query for the sampled rows, by partition and in the order of time: numbers, and hashes of what is none. Of
+    numbers there are buckets too."""
+    selected = ", ".join(f"{expression} AS {sql.quote(name)}" for name, (_, expression) in columns.items())
+    places = {MOMENT: "event_time", KEY: sql.quote(problem.key)}
+    if query == "labels":  # of categories only shares are taken, which no order changes
+        places = {KEY: places[KEY]} if columns["label"][0] == "number" else {}
+    placed = "".join(f", {column} AS {sql.quote(place)}" for place, column in places.items())
     measured = []
-    for name, kind in kinds.items():
+    for name, (kind, _) in columns.items():
         column = sql.quote(name)
         if kind == "category":
             measured.append(f"CASE WHEN {column} IS NOT NULL THEN hash({column}) END AS {column}")
@@ -66,13 +69,51 @@ def _rows(database: Any, query: Query, kinds: Mapping[str, str], key: str) -> di
             bucket = sql.quote(_bucket(name))
             measured += [f"{column}::DOUBLE AS {column}", f"(hash({column}) % {BUCKETS})::UTINYINT AS {bucket}"]
     if query == "events":
-        content = ", ".join(sql.quote(name) for name in kinds if not name.startswith("("))
-        measured += [sql.quote(DAY), f"hash({content}) AS {sql.quote(CONTENT)}"]
-        if HOUR in kinds:
+        local = f"{sql.quote(MOMENT)} AT TIME ZONE {sql.literal(problem.partitions.timezone)}"
+        content = ", ".join(sql.quote(name) for name in columns if not name.startswith("("))
+        measured.append(f"({local})::DATE - DATE '1970-01-01' AS {sql.quote(DAY)}")
+        measured.append(f"hash({content}) AS {sql.quote(CONTENT)}")
+        if HOUR in columns:
             measured.append(f"{sql.quote(HOUR)}::DOUBLE AS {sql.quote(CLOCK)}")
-    selected = f"SELECT {', '.join(measured)} FROM sampled WHERE partition = ? ORDER BY {sql.quote(PLACE)}"
-    rows: dict[str, NDArray[Any]] = database.execute(selected, [key]).fetchnumpy()
-    return rows
+    return f"""
+        SELECT partition, {", ".join(measured)}
+        FROM (
+            SELECT partition, {selected}{placed} FROM rows
+            WHERE {sql.thinned(problem.key, counts, SAMPLED_ROWS)}
+        )
+        ORDER BY {", ".join(["partition", *map(sql.quote, places)])}
+    """
+
+
+def _by_partition(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of each partition; those of one follow each other."""
+    key, parts = None, list[pa.RecordBatch]()
+    for batch in batches:
+        runs, start = pc.run_end_encode(batch["partition"]), 0
+        for value, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+            if value != key and parts:
+                yield str(key), pa.Table.from_batches(parts)
+                parts = []
+            key = value
+            parts.append(batch.slice(start, end - start))
+            start = end
+    if parts:
+        yield str(key), pa.Table.from_batches(parts)
+
+
+def _arrays(rows: pa.Table) -> dict[str, NDArray[Any]]:
+    """Columns of numbers, masked where values are missing."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name in rows.column_names:
+        column = rows[name]
+        if name == "partition":
+            continue
+        if column.null_count:
+            mask = column.is_null().to_numpy()
+            arrays[name] = np.ma.array(column.fill_null(0).to_numpy(), mask=mask)
+        else:
+            arrays[name] = column.to_numpy()
+    return arrays
 
 
 def _bucket(name: str) -> str:
@@ -174,24 +215,35 @@ def _column(name: str, kind: str, rows: Mapping[str, NDArray[Any]], days: NDArra
     shape = ColumnShape(kind, count, shares, float(1 - count / len(is_told)), np.empty(0), draws=draws)
     if kind == "category" or not count:
         return shape
-    distinct, first, counts = np.unique(values, return_index=True, return_counts=True)
+    ordered = np.sort(values)
+    distinct, counts = _counted(ordered)
     known, known_shares = _known(distinct, counts)
     shape = replace(shape, known=known, known_shares=known_shares)
     if kind == "pair":
         return shape
     most = counts.max()
-    usual = distinct[counts == most][np.argmin(first[counts == most])]
+    usual = values[np.isin(values, distinct[counts == most])][0]  # of several that are as frequent the first
     is_rest = (distinct != usual) & (distinct != 0)
     sizes = np.repeat(np.log(np.abs(distinct[is_rest])), counts[is_rest])
     return replace(
         shape,
-        values=np.quantile(values, LEVELS),
+        values=np.quantile(ordered, LEVELS),
         spread=float(values.std()),
         mode_share=float(most / count),
         distinct=len(distinct),
         rest=np.quantile(sizes, LEVELS) if len(sizes) else np.empty(0),
         rest_distinct=int(is_rest.sum()),
     )
+
+
+def _counted(ordered: Array) -> tuple[Array, NDArray[np.int64]]:
+    """The different values of some in order, and how many there are of each.
+
+    >>> _counted(np.array([1.0, 1.0, 4.0]))
+    (array([1., 4.]), array([2, 1]))
+    """
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    return ordered[starts], np.diff(np.append(starts, len(ordered)))
 
 
 def _draws(days: NDArray[np.int64], values: NDArray[Any]) -> int:
@@ -203,9 +255,13 @@ def _draws(days: NDArray[np.int64], values: NDArray[Any]) -> int:
     >>> _draws(np.array([1, 2, 3]), np.array([5, 5, 6]))
     0
     """
-    order = np.argsort(days, kind="stable")
-    is_new_day = np.diff(days[order]) != 0
-    is_new_value = values[order][1:] != values[order][:-1]
+    steps = np.diff(days)
+    if (steps < 0).any():
+        order = np.argsort(days, kind="stable")
+        days, values = days[order], values[order]
+        steps = np.diff(days)
+    is_new_day = steps != 0
+    is_new_value = values[1:] != values[:-1]
     if (is_new_value & ~is_new_day).any() or not len(values):
         return len(values)
     return 0 if is_new_day.all() else 1 + int(is_new_value.sum())
