@@ -239,10 +239,13 @@ def is_among(column: str, values: Iterable[str]) -> pc.Expression:
 
 @contextmanager
 def explained(where: str) -> Iterator[None]:
-    """Turn DuckDB's complaint about somebody's SQL into a ConfigError that names the file."""
+    """Turn DuckDB's complaint about somebody's SQL into a ConfigError that names the file, also while rows stream."""
     try:
         yield
-    except duckdb.Error as error:
+    except (duckdb.Error, OSError) as error:
+        # As an Arrow stream passes the complaint on, it is an OSError.
+        if isinstance(error, OSError) and not re.match(r"[A-Z][\w ]* Error: ", str(error)):
+            raise
         what = str(error).split("\n\n")[0]
         hint = re.search(r"Did you mean.*|Candidate bindings.*", str(error))
         cure = hint.group() if hint else "correct the query"

@@ -68,6 +68,29 @@ def test_a_partition_is_a_day_in_the_problems_own_time_zone(toy: ToyProblem) -> 
     assert rows(problem, "events", source, "2024-01-03", "2024-01-03") == []
 
 
+@pytest.mark.parametrize(
+    ("zone", "first", "last"),
+    [
+        ("UTC", "2024-01-02", "2024-01-20"),
+        ("America/St_Johns", "2006-10-28", "2006-11-12"),
+        ("America/St_Johns", "2006-10-12", "2006-10-28"),
+        ("Pacific/Apia", "2011-12-29", "2012-01-10"),
+        ("Pacific/Apia", "2011-12-15", "2011-12-31"),
+    ],
+)
+def test_a_long_range_has_the_rows_of_its_partitions_to_the_hour(
+    toy: ToyProblem, zone: str, first: str, last: str
+) -> None:
+    made = toy(**{"partitions.timezone": zone})
+    (made.folder / "events.sql").write_text(EVENTS)
+    start = datetime.fromisoformat(first).replace(tzinfo=UTC) - timedelta(days=4)
+    hours = [start + timedelta(minutes=30 * n) for n in range(48 * 26)]
+    found = rows(made, "events", kettles(*({"moment": hour} for hour in hours)), first, last)
+    within = [hour for hour in hours if first <= made.partitions.key_of(hour) <= last]
+    assert [row["event_time"] for row in found] == within
+    assert 0 < len(within) < len(hours)
+
+
 def test_an_hour_that_clocks_put_back_into_the_day_before_comes_with_that_day_and_no_other(toy: ToyProblem) -> None:
     made = toy(**{"partitions.timezone": "America/St_Johns"})  # on 29 October 2006 00:01 became 23:01 of the 28th
     (made.folder / "events.sql").write_text(EVENTS)
