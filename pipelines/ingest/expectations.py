@@ -20,12 +20,12 @@ from pipelines.errors import DataError
 from pipelines.html.wording import cut
 from pipelines.ingest.batch import BatchRule
 from pipelines.ingest.extract import SHOWN_CHARACTERS, declared
+from pipelines.ingest.judge import SPARE, Noted, drawn, texts
 from pipelines.ingest.rules import Rule, unique_columns
-from pipelines.ingest.validate import judged, some
+from pipelines.ingest.validate import among, some
 from pipelines.problem import Problem, Query
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
     from great_expectations.core.batch_definition import BatchDefinition
 
@@ -33,6 +33,7 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is 
 
 EXAMPLES = 5
 BAD_ROWS = 10_000  # that are looked at
+FIRST = 100  # rows of a batch, which are looked at if they are bad, whatever their keys are
 FRAME_BYTES = 32 << 20  # of good rows, or of bad ones, as long as the longest of them
 FAULTS = "faults"
 OURS = ("_broken_", "_compared_")
@@ -68,29 +69,29 @@ class Expected:
     examples: tuple[str, ...]
 
 
-def expectations(problem: Problem, query: Query, staged: Any, elsewhere: Any = None, bad: int = 0) -> list[Expected]:
+def expectations(problem: Problem, noted: Noted, partitions: Sequence[str] | None = None) -> list[Expected]:
     """Have Great Expectations evaluate every rule on up to `BAD_ROWS` bad rows and up to `expectation_rows` good ones.
 
-    The rows are chosen by a hash of their key, so that a repeated run chooses the same. `bad`: how many bad rows there
-    are, where they are too many for all of them to be looked at.
+    The rows are chosen by a hash of their key, so that a repeated run chooses the same; with `partitions` of theirs.
 
     Raises:
         DataError: its verdict on a row is not DuckDB's; the message names the rule and the rows.
     """
-    with judged(problem, query, staged, elsewhere=elsewhere) as (database, checks):
-        # Nearly as many as are wanted pass by, not all: few rows have to be sorted, or even made.
-        (there,) = database.sql("SELECT count(*) FROM staged").fetchall()[0]
-        most = max(1, FRAME_BYTES // _longest(problem, query, database))
-        wanted, wanted_bad, first = (min(most, count) for count in (problem.validation.expectation_rows, BAD_ROWS, 100))
-        shares = {
-            "good": (1.1 * wanted + first) / max(there, 1),
-            "bad": 1.1 * wanted_bad / max(bad, 1),
-            "first": first,  # which are looked at if they are bad, whatever their keys are
-        }
-        drawn = _drawn(sql.quote(problem.key))
-        drawn_bad = drawn if wanted_bad == BAD_ROWS else _drawn("number")  # long rows of one key are too many together
-        likely = f"CASE WHEN _good THEN {drawn} <= $good ELSE {drawn_bad} <= $bad OR number < $first END"
-        database.execute(f"CREATE TEMP TABLE _likely AS SELECT * EXCLUDE (raw) FROM judged WHERE {likely}", shares)
+    query, checks = noted.query, noted.rules
+    with sql.connection({"noted": noted.rows}) as database:
+        within = "true" if partitions is None else among(partitions)
+        bad, longest = database.sql(
+            f"SELECT count(*) FILTER (NOT _good), {_longest(problem, query)} FROM noted WHERE {within}"
+        ).fetchall()[0]
+        most = max(1, FRAME_BYTES // longest)
+        # Nearly as many of the bad rows as are wanted pass by, not all: few have to be sorted, or even made.
+        share = SPARE * min(most, BAD_ROWS) / max(bad, 1)
+        # Long rows of one key are too many together.
+        chance = drawn(sql.quote(problem.key) if most >= BAD_ROWS else "number")
+        database.execute(f"""
+            CREATE TEMP TABLE _likely AS SELECT * EXCLUDE (raw) FROM noted
+            WHERE {within} AND (_good OR {chance} <= {share!r} OR number < {FIRST})
+        """)
         rows = database.sql(_chosen(problem, query, checks, most)).to_arrow_table()
     if not rows.num_rows:
         return []
@@ -198,16 +199,9 @@ def batch_expectations(checked: Sequence[BatchRule]) -> list[Expected]:
     return expected
 
 
-def _drawn(key: str) -> str:
-    """SQL for a number between 0 and 1 that only the key decides."""
-    return f"hash({key}) / 18446744073709551615"
-
-
-def _longest(problem: Problem, query: Query, database: duckdb.DuckDBPyConnection) -> int:
-    """How long the texts of a row are at most, about, in bytes."""
-    texts = [name for name, kind in declared(problem, query).items() if kind in ("string", "text")]
-    lengths = " + ".join(f"coalesce(max(strlen({sql.quote(name)})), 0)" for name in texts)
-    return int(database.sql(f"SELECT 1 + {lengths} FROM staged").fetchall()[0][0])
+def _longest(problem: Problem, query: Query) -> str:
+    """SQL for how long the texts of a row are at most, about, in bytes."""
+    return " + ".join(["1", *(f"coalesce(max(strlen({sql.quote(name)})), 0)" for name in texts(problem, query))])
 
 
 def _chosen(problem: Problem, query: Query, checks: Sequence[Rule], most: int) -> str:
@@ -227,8 +221,8 @@ def _chosen(problem: Problem, query: Query, checks: Sequence[Rule], most: int) -
     columns = [*map(sql.quote, declared(problem, query)), "_first_known_time", *(f"_once_{name}" for name in unique)]
     return f"""
         WITH chosen AS (
-            (SELECT * FROM _likely WHERE NOT _good ORDER BY {_drawn(key)}, known_time LIMIT {min(most, BAD_ROWS)})
-            UNION ALL (SELECT * FROM _likely WHERE _good ORDER BY {_drawn(key)}, known_time LIMIT {limit})
+            (SELECT * FROM _likely WHERE NOT _good ORDER BY {drawn(key)}, known_time LIMIT {min(most, BAD_ROWS)})
+            UNION ALL (SELECT * FROM _likely WHERE _good ORDER BY {drawn(key)}, known_time LIMIT {limit})
         ),
         derived AS (SELECT *, {", ".join(derived)} FROM chosen),
         verdicts AS (SELECT {", ".join([*columns, *verdicts, *compared])} FROM derived)

@@ -22,6 +22,7 @@ from pipelines.errors import DataError, EvergreenError
 from pipelines.handoffs.ingestion import Delivery
 from pipelines.ingest import batch
 from pipelines.ingest.extract import check_columns, copy_rows
+from pipelines.ingest.judge import Noted, judge
 from pipelines.ingest.orphans import orphans
 from pipelines.ingest.rules import check_rules
 from pipelines.ingest.shape import PartitionShape, shape_refusals, shape_rules, shapes
@@ -127,7 +128,8 @@ def rehearse(problem: Problem, last: str, come: Mapping[str, Delivery] | None = 
         for query in problem.queries:
             copy_rows(problem, query, sources.database, _table(query))
             rows = _staged(sources.database, query, keys, Path(folder))
-            good = _without_bad(problem, query, rows)
+            with judge(problem, query, rows) as noted:
+                good = _without_bad(noted, rows)
             measured[query] = shapes(problem, query, good)
     return Rehearsal(measured)
 
@@ -257,11 +259,12 @@ def _judged(problem: Problem, sources: Opened, keys: Sequence[str]) -> Iterator[
         good = {}
         for query in problem.queries:
             rows = _staged(sources.database, query, keys, Path(folder))
-            counted = summary(problem, query, rows, keys)
+            with judge(problem, query, rows) as noted:
+                counted = summary(problem, noted, keys)
+                good[query] = _without_bad(noted, rows)
             for rule, broken in counted.broken.items():
                 if broken:
                     yield Remark("odd", f"{query}: {broken:,} of {counted.rows:,} rows are set aside: {rule}")
-            good[query] = _without_bad(problem, query, rows) if counted.bad else rows
             may_be_empty = batch.may_be_empty(problem, keys, counted.rows - counted.bad)
             rules = batch.batch_rules(problem, counted, [], may_be_empty=may_be_empty)
             refusals += batch.batch_refusals(problem, counted, rules, "rows")
@@ -286,14 +289,14 @@ def _staged(database: duckdb.DuckDBPyConnection, query: Query, keys: Sequence[st
     """The rows of a query in the partitions `keys`, and those without a time, as a batch to judge."""
     path = folder / f"{query}.parquet"
     database.execute(
-        f"COPY (SELECT *, row_number() OVER () - 1 AS number FROM {_table(query)} WHERE {_between(keys)}) "
-        f"TO {sql.literal(str(path))} (FORMAT parquet)"
+        f"COPY (SELECT *, CAST(NULL AS VARCHAR) AS raw, row_number() OVER () - 1 AS number FROM {_table(query)} "
+        f"WHERE {_between(keys)}) TO {sql.literal(str(path))} (FORMAT parquet)"
     )
     return ds.dataset(path)
 
 
-def _without_bad(problem: Problem, query: Query, rows: ds.Dataset) -> ds.Dataset:
-    bad = pa.Table.from_batches(bad_numbers(problem, query, rows), NUMBERS)["number"].combine_chunks()
+def _without_bad(noted: Noted, rows: ds.Dataset) -> ds.Dataset:
+    bad = pa.Table.from_batches(bad_numbers(noted), NUMBERS)["number"].combine_chunks()
     return rows.filter(~pc.field("number").isin(bad))
 
 
@@ -302,12 +305,13 @@ def _orphans(
 ) -> Iterator[Remark]:
     key, place = sql.quote(problem.key), sql.partition_of(problem.partitions, "event_time")
     about = sql.query(
-        f"SELECT {key} AS key, {place} AS about FROM labels", {"labels": labels.filter(sql.is_among("partition", keys))}
+        f"SELECT {key} AS id, {place} AS about FROM labels", {"labels": labels.filter(sql.is_among("partition", keys))}
     )
     about = about.filter(pc.is_in(about["about"], value_set=pa.array(keys, pa.string())))
-    events = database.sql(f"SELECT {key} AS key FROM {_table('events')} WHERE {_between(keys)}").to_arrow_table()
-    unmatched, limit = orphans(about["key"], events["key"]), problem.validation.max_unmatched_label_share
-    if unmatched.without_event > limit * unmatched.labels:
+    events = database.sql(f"SELECT {key} AS id FROM {_table('events')} WHERE {_between(keys)}").to_arrow_table()
+    with sql.connection({"labels": about, "events": events}) as ids:
+        unmatched, limit = orphans(ids), problem.validation.max_unmatched_label_share
+    if unmatched.share > limit:
         yield Remark("wrong", f"labels: an ingest stops: {unmatched.message}; at most {limit:.0%} may have none")
     elif unmatched.without_event:
         yield Remark("odd", f"labels: {unmatched.message}")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import pyarrow as pa
-
-from pipelines import sql
+import duckdb
 
 EXAMPLES = 3
 
@@ -22,54 +20,59 @@ EVERYTHING = "they differ in more than one of: floats, leading zeros, capitals, 
 
 
 class Orphans(NamedTuple):
-    """Labels whose event should be there, those of them without one, and a sentence about the latter."""
+    """Labels whose event should be there, and is not."""
 
-    labels: int
     without_event: int
+    share: float
+    """of the labels whose event should be there"""
     message: str
 
 
-def orphans(labels: pa.ChunkedArray, events: pa.ChunkedArray) -> Orphans:
-    """Which of the ids `labels` are not among `events`, and why, as far as that can be told.
+NONE = Orphans(0, 0.0, "every label has its event")
 
-    >>> labels, events = pa.chunked_array([["0.0", "7.0", "3"]]), pa.chunked_array([["0", "7", "3", None]])
-    >>> orphans(labels, events).message
+
+def orphans(database: duckdb.DuckDBPyConnection) -> Orphans:
+    """Which ids of the table or view `labels` are not among those of `events`, and why, as far as that can be told.
+
+    Both have a column `id`. What is held is the ids that are not there.
+
+    >>> import pyarrow as pa
+    >>> from pipelines import sql
+    >>> def message(labels, events):
+    ...     with sql.connection({"labels": pa.table({"id": labels}), "events": pa.table({"id": events})}) as database:
+    ...         return orphans(database).message
+    >>> message(["0.0", "7.0", "3"], ["0", "7", "3", None])
     "2 of 3 labels have no event: '0.0' and '7.0', where events are '0' and '7' (one side has them as floats)"
-    >>> orphans(pa.chunked_array([["a"]]), pa.chunked_array([["b", "c"]])).message
+    >>> message(["a"], ["b", "c"])
     "1 of 1 labels have no event: 'a', where events are such as 'b' and 'c'"
     """
-    lost = "SELECT id FROM labels WHERE id NOT IN (SELECT id FROM events WHERE id IS NOT NULL)"
+    database.execute("CREATE TEMP TABLE lost AS SELECT id FROM labels ANTI JOIN events USING (id)")
+    (without,) = database.sql("SELECT count(*) FROM lost").fetchall()[0]
+    if not without:
+        return NONE
+    (count,) = database.sql("SELECT count(*) FROM labels").fetchall()[0]
     everything = "id"
     for undone in reversed(CAUSES.values()):
         everything = undone.replace("id", everything, 1)
-    pairs = {**CAUSES, EVERYTHING: everything}
-    tables = {"labels": pa.table({"id": labels}), "events": pa.table({"id": events})}
-    with sql.connection(tables) as database:
-        database.execute(f"CREATE TEMP TABLE lost AS {lost}")
-        (without,) = database.sql("SELECT count(*) FROM lost").fetchall()[0]
-        if not without:
-            return Orphans(len(labels), 0, "every label has its event")
-        best: tuple[int, str, list[tuple[str, str]]] = (0, "", [])
-        for cause, undone in pairs.items():
-            joined = f"""(SELECT DISTINCT id, {undone} AS plain FROM lost) AS l
-                JOIN (SELECT min(id) AS event, {undone} AS plain FROM events GROUP BY 2) AS e USING (plain)"""
-            (count,) = database.sql(f"SELECT count(*) FROM {joined}").fetchall()[0]
-            if count > best[0]:
-                examples = f"SELECT l.id, e.event FROM {joined} ORDER BY ALL LIMIT {EXAMPLES}"
-                best = count, cause, database.sql(examples).fetchall()
-        if best[0]:
-            ours, theirs = ([pair[side] for pair in best[2]] for side in (0, 1))
-            why = f"where events are {_listed(theirs)} ({best[1]})"
-        else:
-            ours, theirs = (
-                [
-                    row[0]
-                    for row in database.sql(f"SELECT DISTINCT id FROM {side} ORDER BY 1 LIMIT {EXAMPLES}").fetchall()
-                ]
-                for side in ("lost", "events WHERE id IS NOT NULL")
-            )
-            why = f"where events are such as {_listed(theirs)}" if theirs else "and there are no events"
-    return Orphans(len(labels), without, f"{without} of {len(labels)} labels have no event: {_listed(ours)}, {why}")
+    best: tuple[int, str, list[tuple[str, str]]] = (0, "", [])
+    for cause, undone in {**CAUSES, EVERYTHING: everything}.items():
+        joined = f"""(SELECT DISTINCT id, {undone} AS plain FROM lost) AS l
+            JOIN (SELECT min(id) AS event, {undone} AS plain FROM events GROUP BY 2) AS e USING (plain)"""
+        (alike,) = database.sql(f"SELECT count(*) FROM {joined}").fetchall()[0]
+        if alike > best[0]:
+            examples = f"SELECT l.id, e.event FROM {joined} ORDER BY ALL LIMIT {EXAMPLES}"
+            best = alike, cause, database.sql(examples).fetchall()
+    if best[0]:
+        ours, theirs = ([pair[side] for pair in best[2]] for side in (0, 1))
+        why = f"where events are {_listed(theirs)} ({best[1]})"
+    else:
+        ours, theirs = (
+            [row[0] for row in database.sql(f"SELECT DISTINCT id FROM {side} ORDER BY 1 LIMIT {EXAMPLES}").fetchall()]
+            for side in ("lost", "events WHERE id IS NOT NULL")
+        )
+        why = f"where events are such as {_listed(theirs)}" if theirs else "and there are no events"
+    message = f"{without} of {count} labels have no event: {_listed(ours)}, {why}"
+    return Orphans(without, without / count, message)
 
 
 def _listed(ids: list[str]) -> str:

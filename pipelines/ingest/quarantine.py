@@ -17,6 +17,7 @@ from pipelines import sql
 from pipelines.config import did_you_mean
 from pipelines.errors import ConfigError, DataError
 from pipelines.ingest.extract import cast_rows, declared, extracted_schema, good_columns
+from pipelines.ingest.judge import judge
 from pipelines.ingest.rules import LATE
 from pipelines.ingest.validate import SHORTENED, bad_rows, identified
 from pipelines.problem import Problem, Query
@@ -131,7 +132,8 @@ def repair(problem: Problem, query: str, row: Mapping[str, Any], known_time: dat
         cast = database.sql(cast_rows(problem, query, "SELECT * FROM given", actual_types), params={"first": ""})
         extracted = cast.to_arrow_table().append_column("number", pa.array([0], pa.int64()))
         extracted = extracted.cast(extracted_schema(problem, query))
-    bad = [batch for batch in bad_rows(problem, query, extracted, exempt=[LATE]) if batch.num_rows]
+    with judge(problem, query, extracted, exempt=[LATE]) as noted:
+        bad = [batch for batch in bad_rows(problem, noted) if batch.num_rows]
     if bad:
         raise DataError(
             f"the row still breaks {', '.join(bad[0]['rules'][0].as_py())}",

@@ -10,13 +10,14 @@ import pytest
 
 from pipelines.errors import DataError
 from pipelines.ingest import expectations as module
+from pipelines.ingest import judge as judge_module
 from pipelines.ingest import rules as rules_module
-from pipelines.ingest import validate
 from pipelines.ingest.batch import BatchRule
-from pipelines.ingest.expectations import batch_expectations, expectations
+from pipelines.ingest.expectations import batch_expectations
 from pipelines.ingest.extract import extracted_schema
 from pipelines.ingest.rules import Rule, rules
 from pipelines.problem import Problem
+from tests.ingest.set_aside import expectations, summary
 
 ToyProblem = Callable[..., Problem]
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
@@ -34,7 +35,7 @@ def events(problem: Problem, *changes: dict[str, Any]) -> pa.Table:
         "faults": [],
         "raw": None,
     }
-    rows = [{**usual, "kettle_id": f"k{number}", **change} for number, change in enumerate(changes)]
+    rows = [{**usual, "kettle_id": f"k{n}", **change, "number": n} for n, change in enumerate(changes)]
     return pa.Table.from_pylist(rows, schema=extracted_schema(problem, "events"))
 
 
@@ -75,7 +76,7 @@ def problem(toy: ToyProblem) -> Problem:
 
 def test_both_agree_on_every_kind_of_damage(problem: Problem) -> None:
     found = {one.rule: one for one in expectations(problem, "events", events(problem, *EVERYTHING))}
-    counted = validate.summary(problem, "events", events(problem, *EVERYTHING), ["2024-01-01"]).broken
+    counted = summary(problem, "events", events(problem, *EVERYTHING), ["2024-01-01"]).broken
     assert set(found) >= set(counted) == {rule.name for rule in rules(problem, "events")}
     # Of rows that share a unique value, Great Expectations is shown one for each event.
     assert {name: one.unexpected for name, one in found.items() if name in counted} == counted
@@ -116,7 +117,7 @@ def test_great_expectations_is_set_up_once_in_a_process(toy: ToyProblem, monkeyp
 
 def test_labels_have_their_own(toy: ToyProblem) -> None:
     usual = {"event_time": NOON, "known_time": NOON, "partition": "2024-01-01", "faults": [], "raw": None}
-    rows = [{**usual, "kettle_id": f"k{n}", "label": label} for n, label in enumerate((0, 1, 2, None))]
+    rows = [{**usual, "kettle_id": f"k{n}", "label": label, "number": n} for n, label in enumerate((0, 1, 2, None))]
     staged = pa.Table.from_pylist(rows, schema=extracted_schema(toy(), "labels"))
     found = {one.rule: one.unexpected for one in expectations(toy(), "labels", staged)}
     assert {name for name, count in found.items() if count} == {"label: not 0 or 1", "label: missing"}
@@ -145,7 +146,7 @@ def test_a_rule_that_the_two_take_differently_stops_the_run(
         found = rules_module.rules(problem, query)
         return [replace(one, broken=predicate) if one.name == rule else one for one in found]
 
-    monkeypatch.setattr(validate, "rules", mistaken)
+    monkeypatch.setattr(judge_module, "rules", mistaken)
     with pytest.raises(DataError, match=f"rule '{rule}'.*they differ on \\d+, kettle_id "):
         expectations(problem, "events", events(problem, *EVERYTHING))
 
@@ -182,7 +183,7 @@ def test_of_bad_rows_a_sample_is_looked_at_and_one_without_its_twin_is_not_compa
     twice = [{"kettle_id": f"k{n // 2}", "age": n} for n in range(6)]
     shared = [{"kettle_id": f"s{n}", "age": 100} for n in range(6)]
     staged = events(problem, *twice, *shared)
-    expected = {found.rule: found for found in expectations(problem, "events", staged, bad=12)}
+    expected = {found.rule: found for found in expectations(problem, "events", staged)}
     assert expected["shelf: of type string"].evaluated == 3
     assert expected["kettle_id: twice"].unexpected <= 3
 

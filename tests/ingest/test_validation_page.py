@@ -10,13 +10,12 @@ import pyarrow as pa
 import pytest
 
 from pipelines.ingest.batch import batch_rules
-from pipelines.ingest.expectations import batch_expectations, expectations
+from pipelines.ingest.expectations import batch_expectations
 from pipelines.ingest.extract import extracted_schema
 from pipelines.ingest.rules import rules
-from pipelines.ingest.validate import summary
 from pipelines.ingest.validation_page import SetAside, Verdict, validation_page
 from pipelines.problem import Problem
-from tests.ingest.set_aside import bad_rows
+from tests.ingest.set_aside import bad_rows, expectations, summary
 
 ToyProblem = Callable[..., Problem]
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
@@ -73,7 +72,7 @@ def events(problem: Problem, *changes: dict[str, Any]) -> pa.Table:
         "faults": [],
         "raw": None,
     }
-    rows = [{**usual, "kettle_id": f"k{number}", **change} for number, change in enumerate(changes)]
+    rows = [{**usual, "kettle_id": f"k{n}", **change, "number": n} for n, change in enumerate(changes)]
     return pa.Table.from_pylist(rows, schema=extracted_schema(problem, "events"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,9 +19,10 @@ from pipelines.asof.ingested import ingested
 from pipelines.errors import DataError
 from pipelines.ingest.arrivals import Outside, counted, late, lookback, outside, unaccounted
 from pipelines.ingest.extract import extracted_schema, good_columns
-from pipelines.ingest.orphans import Orphans, orphans
+from pipelines.ingest.judge import ELSEWHERE, Noted, judge
+from pipelines.ingest.orphans import NONE, Orphans, orphans
 from pipelines.ingest.rules import LATE
-from pipelines.ingest.validate import ELSEWHERE, bad_rows, some
+from pipelines.ingest.validate import some
 from pipelines.problem import Problem, Query
 from pipelines.stages.ingest import parted
 
@@ -144,24 +146,32 @@ def rejected_by_others(problem: Problem, keys: Sequence[str]) -> ds.Dataset:
     return store.dataset(problem, "quarantine").filter(of_others)
 
 
-def part_late(problem: Problem, query: Query, staging: str, around: ds.Dataset) -> int:
-    """Note which of the late rows of a query break a rule; gives how many.
+@contextmanager
+def judged_late(problem: Problem, query: Query, staging: str, around: ds.Dataset) -> Iterator[Noted | None]:
+    """What was found of the late rows of a query, until the end of the context; None where there are none.
 
     What comes late was not known by its cut-off, and need not have been.
     """
+    rows = store.staged(f"{staging}/{query}.late")
+    if not rows.count_rows():
+        yield None
+        return
+    beside = None
+    if query == "events":
+        uri = f"{staging}/events.late.elsewhere"
+        store.stage(uri, _around_late(problem, staging, around), _elsewhere_schema(problem))
+        beside = store.staged(uri)
+    with judge(problem, query, rows, [LATE], beside) as noted:
+        yield noted
+
+
+def part_late(problem: Problem, query: Query, staging: str, noted: Noted | None) -> int:
+    """Note which of the late rows of a query break a rule; gives how many."""
     uri = f"{staging}/{query}.late"
-    if not store.staged(uri).count_rows():
+    if noted is None:
         parted.all_good(uri)
         return 0
-    if query == "events":
-        store.stage(_beside_late(staging), _around_late(problem, staging, around), _elsewhere_schema(problem))
-    return parted.part(problem, query, uri, [LATE], _elsewhere_late(query, staging))
-
-
-def bad_late(problem: Problem, query: Query, staging: str) -> Iterator[pa.RecordBatch]:
-    """The late rows of a query that break a rule, shaped like the table `quarantine`."""
-    staged, beside = store.staged(f"{staging}/{query}.late"), _elsewhere_late(query, staging)
-    return bad_rows(problem, query, staged, exempt=[LATE], elsewhere=beside)
+    return parted.part(problem, noted, uri)
 
 
 def _around_late(problem: Problem, staging: str, around: ds.Dataset) -> Iterator[pa.RecordBatch]:
@@ -177,14 +187,6 @@ def _around_late(problem: Problem, staging: str, around: ds.Dataset) -> Iterator
 def _elsewhere_schema(problem: Problem) -> pa.Schema:
     schema = table_schema(problem, "events")
     return pa.schema([schema.field(name) for name in (problem.key, *ELSEWHERE)])
-
-
-def _beside_late(staging: str) -> str:
-    return f"{staging}/events.late.elsewhere"
-
-
-def _elsewhere_late(query: Query, staging: str) -> ds.Dataset | None:
-    return store.staged(_beside_late(staging)) if query == "events" else None
 
 
 def good_late(problem: Problem, query: Query, staging: str) -> ds.Dataset:
@@ -237,31 +239,39 @@ def quarantined(problem: Problem, set_aside: ds.Dataset, keys: Sequence[str]) ->
     return pa.RecordBatchReader.from_batches(schema, batches), [*keys, *more]
 
 
-def labels_without_event(problem: Problem, keys: Sequence[str], staging: str) -> Orphans:
+def labels_without_event(problem: Problem, refused: Collection[str], keys: Sequence[str], staging: str) -> Orphans:
     """The run's good labels whose event should be there, and is not: neither published nor set aside.
 
-    Labels about partitions that were not ingested are not looked at.
+    Labels about partitions that were not ingested are not looked at; `keys` are the run's own, without the refused.
     """
-    labels = parted.good(f"{staging}/labels").filter(sql.is_among("partition", keys))
     key, place = sql.quote(problem.key), sql.partition_of(problem.partitions, "event_time")
-    given = f"SELECT {key} AS key, {place} AS partition FROM"
-    about = sql.query(
-        f"{given} labels UNION ALL {given} late", {"labels": labels, "late": good_late(problem, "labels", staging)}
-    )
-    there = {*ingested(problem), *keys}
-    about = about.filter(pc.is_in(about["partition"], value_set=pa.array(sorted(there), pa.string())))
-    is_published = sql.is_among("partition", about["partition"].unique().to_pylist())
-    events = sql.query(
-        f"""SELECT {key} AS key FROM published UNION SELECT {key} FROM staged UNION SELECT {key} FROM late
-            UNION SELECT row ->> {sql.literal("$." + sql.quote(problem.key))} FROM quarantine""",
-        {
-            "published": store.dataset(problem, "events").filter(is_published & holds_now()),
-            "staged": store.staged(f"{staging}/events"),
-            "late": store.staged(f"{staging}/events.late"),
-            "quarantine": store.dataset(problem, "quarantine").filter(is_published & (pc.field("source") == "events")),
-        },
-    )
-    return orphans(about["key"], events["key"])
+    tables = {
+        "own": parted.good(f"{staging}/labels", refused),
+        "late": good_late(problem, "labels", staging),
+        "own_events": store.staged(f"{staging}/events"),
+        "late_events": store.staged(f"{staging}/events.late"),
+        "there": pa.table({"partition": pa.array(sorted({*ingested(problem), *keys}), pa.string())}),
+    }
+    about = f"(SELECT {key}, event_time FROM own UNION ALL SELECT {key}, event_time FROM late)"
+    of_run = f"(SELECT {key} FROM own_events UNION ALL SELECT {key} FROM late_events)"
+    with sql.connection(tables) as database:
+        # Most labels of a long history have their event in the same run: of the others alone it is asked where it lies.
+        elsewhere = database.sql(f"""
+            SELECT DISTINCT {place} AS partition FROM {about} ANTI JOIN {of_run} USING ({key})
+            WHERE partition IN (FROM there) ORDER BY 1
+        """).fetchall()
+        if not elsewhere:
+            return NONE
+        in_these = sql.is_among("partition", [partition for (partition,) in elsewhere])
+        database.register("published", store.dataset(problem, "events").filter(in_these & holds_now()))
+        set_aside = in_these & (pc.field("source") == "events")
+        database.register("quarantine", store.dataset(problem, "quarantine").filter(set_aside))
+        database.execute(f"""
+            CREATE TEMP VIEW labels AS SELECT {key} AS id FROM {about} WHERE {place} IN (FROM there);
+            CREATE TEMP VIEW events AS SELECT {key} AS id FROM {of_run} UNION ALL SELECT {key} FROM published
+                UNION ALL SELECT row ->> {sql.literal("$." + sql.quote(problem.key))} FROM quarantine
+        """)
+        return orphans(database)
 
 
 def check_orphans(problem: Problem, unmatched: Orphans) -> None:
@@ -271,7 +281,7 @@ def check_orphans(problem: Problem, unmatched: Orphans) -> None:
         DataError: with ids of both sides, and why they differ if that can be told.
     """
     limit = problem.validation.max_unmatched_label_share
-    if unmatched.without_event > limit * unmatched.labels:
+    if unmatched.share > limit:
         raise DataError(
             f"{unmatched.message}; at most {limit:.1%} may have none",
             where=problem.place("labels"),

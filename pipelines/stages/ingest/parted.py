@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import store
+from pipelines import sql, store
 from pipelines.ingest.extract import extracted_schema
 from pipelines.ingest.validate import NUMBERS, bad_numbers, good_rows
-from pipelines.problem import Problem, Query
+from pipelines.problem import Problem
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
+    from pipelines.ingest.judge import Noted
+
 MOST_NUMBERS = 100_000  # of bad rows that are held; where there are more, the good ones are staged again without them
 
 
-def part(problem: Problem, query: Query, uri: str, exempt: Sequence[str] = (), elsewhere: Any = None) -> int:
-    """Note which of the rows staged at `uri` break a rule; gives how many. The arguments are those of `judged`."""
-    staged = store.staged(uri)
-    bad = store.stage(f"{uri}.bad", bad_numbers(problem, query, staged, exempt, elsewhere), NUMBERS)
+def part(problem: Problem, noted: Noted, uri: str) -> int:
+    """Note which of the rows staged at `uri`, which were judged, break a rule; gives how many."""
+    bad = store.stage(f"{uri}.bad", bad_numbers(noted), NUMBERS)
     if bad > MOST_NUMBERS:
-        rows = good_rows(problem, query, staged, exempt, elsewhere)
-        store.stage(f"{uri}.good", rows, extracted_schema(problem, query))
+        store.stage(f"{uri}.good", good_rows(problem, noted), extracted_schema(problem, noted.query))
     return bad
 
 
@@ -35,10 +35,12 @@ def all_good(uri: str) -> None:
     store.stage(f"{uri}.bad", nothing, NUMBERS)
 
 
-def good(uri: str) -> ds.Dataset:
-    """The rows staged at `uri` that break no rule."""
+def good(uri: str, refused: Collection[str] = ()) -> ds.Dataset:
+    """The rows staged at `uri` that break no rule, without those of the partitions `refused`."""
     bad = store.staged(f"{uri}.bad")
     if bad.count_rows() > MOST_NUMBERS:
-        return store.staged(f"{uri}.good")
-    numbers = bad.to_table()["number"].combine_chunks()
-    return store.staged(uri).filter(~pc.field("number").isin(numbers))
+        rows = store.staged(f"{uri}.good")
+    else:
+        numbers = bad.to_table()["number"].combine_chunks()
+        rows = store.staged(uri).filter(~pc.field("number").isin(numbers))
+    return rows.filter(~sql.is_among("partition", refused)) if refused else rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection
 from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from pipelines.asof.ingested import ingested, note_empty
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.ingestion import Published, Validated
 from pipelines.paths import ingest_staging_uri
-from pipelines.problem import Problem, Query
+from pipelines.problem import Query
 from pipelines.summary import missed, missed_in_words
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def publish(problem_name: str, validated: Validated, restate: bool = False) -> P
     staging = ingest_staging_uri(problem, first, last)
     if done := store.finished(staging, Published):
         return done
-    good = {query: _delivered(problem, query, staging, keys) for query in problem.queries}
+    good = {query: _delivered(query, staging, validated.refused) for query in problem.queries}
     came_late = {query: arrivals.good_late(problem, query, staging) for query in problem.queries}
     counts: dict[str, int] = {query: rows.count_rows() for query, rows in good.items()}
     late = sum(rows.count_rows() for rows in came_late.values())
@@ -143,11 +143,11 @@ def _of(validated: Validated) -> str:
     return f" of {names[0]}" + (f" to {names[-1]}" if len(names) > 1 else "") if names else ""
 
 
-def _delivered(problem: Problem, query: Query, staging: str, keys: Sequence[str]) -> ds.Dataset:
-    """The good rows of a query in the partitions `keys`, and the repaired ones."""
+def _delivered(query: Query, staging: str, refused: Collection[str]) -> ds.Dataset:
+    """The good rows of a query in partitions that are not `refused`, and the repaired ones."""
     from pipelines.stages.ingest import parted
 
-    good = parted.good(f"{staging}/{query}").filter(sql.is_among("partition", keys))
+    good = parted.good(f"{staging}/{query}", refused)
     repaired = store.staged(f"{staging}/{query}.repaired").to_table()
     if not repaired.num_rows:
         return good

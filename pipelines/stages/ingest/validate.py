@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from pipelines.ingest.batch import BatchRule
     from pipelines.ingest.expectations import Expected
+    from pipelines.ingest.judge import Noted
     from pipelines.ingest.quarantine import Mending
     from pipelines.ingest.validate import Summary
     from pipelines.ingest.validation_page import Verdict
@@ -43,22 +45,32 @@ def validate(problem_name: str, extracted: Extracted) -> Validated:
         DataError: no partition is good enough, more are refused than validation.max_refused_share allows, or a
             source could not be read; nothing is published.
     """
+    with ExitStack() as notes:
+        return _validate(problem_of(problem_name, extracted), extracted, notes)
+
+
+def _validate(problem: Problem, extracted: Extracted, notes: ExitStack) -> Validated:
+    """As `validate`; `notes` are what is found of rows, and end with it."""
     from pipelines.ingest.batch import batch_refusals, batch_rules, check_refusals, check_sources, reasons
+    from pipelines.ingest.judge import judge
     from pipelines.ingest.quarantine import Mending
     from pipelines.ingest.shape import shape_refusals
     from pipelines.ingest.validate import bad_rows, summary
     from pipelines.ingest.validation_page import SHOWN_ROWS, SetAside, Verdict, validation_page
     from pipelines.stages.ingest import arrivals, parted
 
-    problem = problem_of(problem_name, extracted)
     first, last = extracted.first, extracted.last
     staging, keys = ingest_staging_uri(problem, first, last), problem.partitions.between(first, last)
     published = set(store.partition_keys(problem, "events"))
     around = arrivals.neighbours(problem, keys, staging, published)
     verdicts, refusals, orphans = [], [], None
+    noted: dict[Query, Noted] = {}
     for query in problem.queries:
-        staged, elsewhere = store.staged(f"{staging}/{query}"), arrivals.elsewhere(query, around)
-        counted = summary(problem, query, staged, keys, elsewhere)
+        uri, beside_them = f"{staging}/{query}", arrivals.elsewhere(query, around)
+        sampled = problem.validation.expectation_rows
+        of_query = judge(problem, query, store.staged(uri), elsewhere=beside_them, sampled=sampled)
+        noted[query] = notes.enter_context(of_query)
+        counted = summary(problem, noted[query], keys)
         rules = batch_rules(
             problem,
             counted,
@@ -66,12 +78,10 @@ def validate(problem_name: str, extracted: Extracted) -> Validated:
             may_be_empty=query == "events" and _may_be_empty(problem, keys, counted),
         )
         refusals += batch_refusals(problem, counted, rules, f"{staging}/refused")
-        if counted.bad:
-            parted.part(problem, query, f"{staging}/{query}", elsewhere=elsewhere)
-        else:
-            parted.all_good(f"{staging}/{query}")
-        good = parted.good(f"{staging}/{query}")
-        shaped = _shape_rules(problem, query, first, good, {refusal.partition for refusal in refusals})
+        parted.part(problem, noted[query], uri)
+        good = parted.good(uri)
+        refused_before = {refusal.partition for refusal in refusals}
+        shaped = _shape_rules(problem, query, first, good, refused_before, counted.good)
         refusals += shape_refusals(problem, query, shaped)
         verdicts.append(Verdict(counted, rules, shaped))
     refused = reasons(refusals)
@@ -82,26 +92,22 @@ def validate(problem_name: str, extracted: Extracted) -> Validated:
         check_refusals(problem, keys, refusals)
         # Shapes have limits that no one declared: there is nothing that Great Expectations could hold them to.
         verdicts = [
-            replace(verdict, expected=_expected(problem, verdict, staging, kept, around)) for verdict in verdicts
+            replace(verdict, expected=_expected(problem, verdict, noted[verdict.query], kept)) for verdict in verdicts
         ]
-        bad_late = {query: arrivals.part_late(problem, query, staging, around) for query in problem.queries}
+        late_noted = {
+            query: notes.enter_context(arrivals.judged_late(problem, query, staging, around))
+            for query in problem.queries
+        }
+        bad_late = {query: arrivals.part_late(problem, query, staging, late_noted[query]) for query in problem.queries}
         if "labels" in problem.queries:
-            orphans = arrivals.labels_without_event(problem, kept, staging)
+            orphans = arrivals.labels_without_event(problem, [*refused], kept, staging)
             arrivals.check_orphans(problem, orphans)
     except DataError as error:
         failure = error
     lost = keys if failure else [*refused]
     shown = _First(SHOWN_ROWS)
     samples = chain.from_iterable(
-        bad_rows(
-            problem,
-            query,
-            store.staged(f"{staging}/{query}"),
-            SAMPLED_ROWS,
-            partitions=lost,
-            elsewhere=arrivals.elsewhere(query, around),
-        )
-        for query in (problem.queries if lost else ())
+        bad_rows(problem, noted[query], SAMPLED_ROWS, partitions=lost) for query in (problem.queries if lost else ())
     )
     quarantine_schema = table_schema(problem, "quarantine")
     sampled = store.stage(f"{staging}/refused", shown.of(samples), quarantine_schema)
@@ -112,10 +118,11 @@ def validate(problem_name: str, extracted: Extracted) -> Validated:
     if not failure:
         mended = {query: Mending(problem, query, quarantine.repairs(problem, query)) for query in problem.queries}
         bad = [
-            mended[verdict.query].still_bad(_bad(problem, verdict.summary, staging, kept, around))
+            mended[verdict.query].still_bad(bad_rows(problem, noted[verdict.query], partitions=kept))
             for verdict in verdicts
+            if verdict.summary.bad
         ]
-        late_ones = [arrivals.bad_late(problem, query, staging) for query in problem.queries if bad_late[query]]
+        late_ones = [bad_rows(problem, late) for query, late in late_noted.items() if late and bad_late[query]]
         set_aside = chain(rejected, *bad, *late_ones)
     quarantined = store.stage(f"{staging}/quarantine", shown.of(set_aside), quarantine_schema)
     repaired = {query: _repaired(mending, query, staging, kept) for query, mending in mended.items()}
@@ -185,29 +192,11 @@ def _repaired(mending: Mending, query: Query, staging: str, kept: list[str]) -> 
     return _Repaired(mended.num_rows, moved)
 
 
-def _expected(problem: Problem, verdict: Verdict, staging: str, kept: list[str], around: ds.Dataset) -> list[Expected]:
+def _expected(problem: Problem, verdict: Verdict, noted: Noted, kept: list[str]) -> list[Expected]:
     """What Great Expectations says of the rows of a query in the partitions `kept`, and of its batch rules."""
     from pipelines.ingest.expectations import batch_expectations, expectations
-    from pipelines.stages.ingest import arrivals
 
-    query, counted = verdict.query, verdict.summary
-    staged = store.staged(f"{staging}/{query}").filter(sql.is_among("partition", kept))
-    of_rows = expectations(problem, query, staged, arrivals.elsewhere(query, around), bad=counted.bad_in(kept))
-    return [*of_rows, *batch_expectations(verdict.declared)]
-
-
-def _bad(
-    problem: Problem, counted: Summary, staging: str, kept: list[str], around: ds.Dataset
-) -> Iterator[pa.RecordBatch]:
-    """The rows of a query to set aside, of those in the partitions `kept`."""
-    from pipelines.ingest.validate import bad_rows
-    from pipelines.stages.ingest import arrivals
-
-    if not counted.bad:
-        return
-    query = counted.query
-    staged, elsewhere = store.staged(f"{staging}/{query}"), arrivals.elsewhere(query, around)
-    yield from bad_rows(problem, query, staged, partitions=kept, elsewhere=elsewhere)
+    return [*expectations(problem, noted, kept), *batch_expectations(verdict.declared)]
 
 
 def _placed(rows: ds.Dataset, partition: str) -> Iterator[pa.RecordBatch]:
@@ -271,9 +260,17 @@ def _trailing(problem: Problem, first: str) -> list[int]:
 
 
 def _shape_rules(
-    problem: Problem, query: Query, first: str, good: ds.Dataset, refused: Collection[str] = ()
+    problem: Problem,
+    query: Query,
+    first: str,
+    good: ds.Dataset,
+    refused: Collection[str] = (),
+    counts: Mapping[str, int] | None = None,
 ) -> list[BatchRule]:
-    """How the batch's good rows look beside the newest published partitions before it, and its own not refused."""
+    """How the batch's good rows look beside the newest published partitions before it, and its own not refused.
+
+    `counts`: how many good rows each of the batch's partitions has, where that is known.
+    """
     from pipelines.ingest.shape import shape_rules, shapes
 
     rule = problem.validation.shape
@@ -284,4 +281,5 @@ def _shape_rules(
     if query == "labels":
         holds &= pc.field("source") == "natural"
     published = store.dataset(problem, query).filter(sql.is_among("partition", keys) & holds)
-    return shape_rules(problem, shapes(problem, query, published), shapes(problem, query, good), refused)
+    of_batch = shapes(problem, query, good, counts)
+    return shape_rules(problem, shapes(problem, query, published), of_batch, refused)
