@@ -11,6 +11,7 @@ from pipelines.health.exposition import FAMILIES
 ENVIRONMENT = {
     "EVERGREEN_STORE_URI": "where tables and files are kept: `s3://bucket/prefix` or `file:///folder`",
     "MLFLOW_TRACKING_URI": "where runs and models are kept: `http://host:port`, or `sqlite:////folder/mlflow.db`",
+    "EVERGREEN_MLFLOW_URL": "where people reach MLflow, for links to its pages; default: `MLFLOW_TRACKING_URI`",
     "AWS_ENDPOINT_URL": "address of the S3 server; unset: Amazon's. Keys and region come from AWS's own variables, "
     "`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`",
     "EVERGREEN_PROBLEMS": "folders with a folder for each problem, separated as in PATH; `package:NAME` is that of an "

@@ -10,7 +10,6 @@ A problem is seen by who may read every one of its DAGs; of any other nothing is
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Collection
 from datetime import UTC, datetime
 from functools import cache
@@ -35,6 +34,7 @@ from pipelines.health.links import Links, newest_training
 from pipelines.health.problem_page import SEARCHED_CHARACTERS, WINDOWS, Filter
 from pipelines.health.rows import row, rows
 from pipelines.health.script import SCRIPT
+from pipelines.surroundings import mlflow_address
 
 if TYPE_CHECKING:
     from pipelines.health.shelf import Shelf
@@ -182,8 +182,7 @@ def _runs(session: Session, problem: str, history: History | None, chosen: Filte
 
 def _links(up: Literal["", "../"]) -> Links:
     """MLflow has pages only where it is a server."""
-    address = os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
-    return Links(up, address if address.startswith(("http://", "https://")) else None)
+    return Links(up, mlflow_address())
 
 
 def _page(content: bytes) -> HTMLResponse:

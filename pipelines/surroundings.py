@@ -30,6 +30,12 @@ def airflow_address() -> str | None:
     return address.rstrip("/") or None
 
 
+def mlflow_address() -> str | None:
+    """Where people reach MLflow, which may be another address than what a container uses; None: it is no server."""
+    address = os.environ.get("EVERGREEN_MLFLOW_URL") or os.environ.get("MLFLOW_TRACKING_URI", "")
+    return address.rstrip("/") if address.startswith(("http://", "https://")) else None
+
+
 def airflow_run() -> str | None:
     """Page of the DAG run that this task belongs to; None: Airflow runs no task here, or nothing says where it is."""
     address, dag, run = (

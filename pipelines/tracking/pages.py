@@ -12,7 +12,7 @@ import os
 from urllib.parse import quote
 
 from pipelines.problem import Problem
-from pipelines.surroundings import airflow_run, evidence_page
+from pipelines.surroundings import airflow_run, evidence_page, mlflow_address
 from pipelines.tracking.client import client
 
 VIEW = "evergreen"
@@ -53,7 +53,7 @@ def comparison(problem_name: str) -> str | None:
         )
         experiment = answer.raise_for_status().json()["experiment"]
         has_view = any(tag["key"] == VIEW_TAG for tag in experiment.get("tags", []))
-        return runs_page(address, str(experiment["experiment_id"]), has_view=has_view)
+        return runs_page(mlflow_address() or address, str(experiment["experiment_id"]), has_view=has_view)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
         return None
 

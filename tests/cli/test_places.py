@@ -64,7 +64,10 @@ def test_pages_are_printed_whole(
         "Monitoring": "http://127.0.0.1:8080/evergreen/pages/flight_delay/reports/2013-04-22/monitoring.html",
     }
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example/")
-    assert shown(capsys)["Health"] == "https://airflow.example/plugin/health", "the address that people use"
+    monkeypatch.setenv("EVERGREEN_MLFLOW_URL", "https://runs.example/")
+    others = shown(capsys)
+    assert others["Health"] == "https://airflow.example/plugin/health", "the address that people use"
+    assert others["Comparison"].startswith("https://runs.example/#/experiments/7/runs?")
 
 
 def test_what_is_not_there_is_left_out(

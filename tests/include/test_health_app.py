@@ -176,12 +176,13 @@ def test_the_comparison_is_that_of_the_newest_training_for_those_who_may_see_the
     filled(problem, 3)
     keep(problem)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000/")
+    monkeypatch.setenv("EVERGREEN_MLFLOW_URL", "https://runs.example/")
     assert client.get("/comparison/kettle", follow_redirects=False).status_code == 404, "an evaluation of before"
     [gate] = [row["decision"] for row in ledger.decisions(problem, "gate")]
     evaluation = f"{gate.removeprefix('gate:')}.json"
     store.write_json(store.store_uri("kettle", "evaluations", evaluation), {"experiment": "7"})
     went = client.get("/comparison/kettle", follow_redirects=False)
-    wanted = "http://mlflow:5000/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=evergreen"
+    wanted = "https://runs.example/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=evergreen"
     assert (went.status_code, went.headers["location"]) == (307, wanted)
     assert client.get("/comparison/teapot", follow_redirects=False).status_code == 404, "not for ada"
 
