@@ -76,7 +76,7 @@ new-bench: install ## let `evergreen new` propose problems for ten real tables, 
 release-bench: install ## decide releases on a year of flights under many assignments; writes docs/measurements/release.md (a quarter of an hour)
 	$(RUN)/python -m benchmarks.release --write
 
-stack-bench: install .venv/.celery ## play days on the full stack while its hosts and services fail; writes docs/measurements/stack.md (root; half an hour)
+stack-bench: install .venv/.celery ## play the demo on the full stack, and days while its hosts and services fail; writes docs/measurements/stack.md (root; an hour)
 	$(RUN)/python -m benchmarks.stack --write
 
 chaos: install ## play the loop while its processes are killed and its services fail; writes docs/reliability.md (an hour or two; it goes on where it was stopped)

@@ -1,26 +1,29 @@
-"""The full stack, for real: days of a small problem through Celery on two worker hosts, while parts of it fail.
+"""The full stack, for real: the demo's weeks through Celery on two worker hosts, and days while parts of it fail.
 
-    sudo python -m benchmarks.stack [--keep FOLDER] [--write]
+    sudo python -m benchmarks.stack [--parts PART ...] [--keep FOLDER] [--write]
 
-The stack is `evergreen stack`, so each service has a network namespace of its own. The problem is that of
-`benchmarks.chaos`, with a training every third day. After all failures every row must be there once. `--write` writes
-docs/measurements/stack.md. Needs root, PostgreSQL and Redis.
+The stack is `evergreen stack`, so each service has a network namespace of its own. Part `demo`: `evergreen replay
+flight_delay` in the scheduler's host, as at the top of docker-compose.yaml. Part `failures`: the problem of
+`benchmarks.chaos`, with a training every third day; after all failures every row must be there once. `--write` writes
+docs/measurements/stack.md, of both parts. Needs root, PostgreSQL and Redis.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import yaml
@@ -36,7 +39,10 @@ from pipelines.embedded.stack import Stack
 from pipelines.errors import ServiceUnavailable
 from pipelines.problem import ROOT, Problem, load_problem
 
-NAME = "pots"
+Part = Literal["demo", "failures"]
+PARTS: tuple[Part, ...] = ("demo", "failures")
+NAME, DEMO = "pots", "flight_delay"
+UNTIL = "2013-04-29"  # of the demo: the monitor has asked for a training, whose model has been in shadow for a week
 WORKERS = 2
 DAGS = ("ingest", "train", "score", "monitor")
 DAYS = 3  # played before anything fails
@@ -56,10 +62,33 @@ class Failure(BaseModel):
     """Tasks with more than one try, and how many they had."""
 
 
+class Demo(BaseModel):
+    """The demo's weeks."""
+
+    weeks: list[str]
+    seconds: float
+    """Of the command, from the history to the last week."""
+    runs: dict[str, int]
+    """Of all DAGs, by their state."""
+    tasks: dict[str, int]
+    """By the host that they ran on."""
+    trainings: list[str]
+    """Weeks after which the monitor asked for one."""
+    versions: list[str]
+    """In MLflow's registry."""
+    champion: str | None
+    challenger: str | None
+    rows: int
+    """Events of the weeks; as many predictions."""
+    broken: list[str]
+    """Rules that did not hold."""
+
+
 class Measured(BaseModel):
     """What the page says."""
 
     up_s: float = 0.0
+    demo: Demo | None = None
     partitions: list[str] = []
     trainings: list[str] = []
     """Partitions after which the monitor asked for one."""
@@ -72,8 +101,9 @@ class Measured(BaseModel):
     """Events of the partitions that were scored; as many predictions."""
 
 
-def write_problem(problems: Path) -> None:
-    """The small problem, trained every third day and promoted at once."""
+def write_problems(problems: Path) -> None:
+    """The demo's problem, and the small one, trained every third day and promoted at once."""
+    shutil.copytree(ROOT / "include" / "problems" / DEMO, problems / DEMO)
     world.write_problem(problems, NAME)
     path = problems / NAME / "problem.yaml"
     raw = yaml.safe_load(path.read_text())
@@ -108,8 +138,56 @@ def running(home: Path, problems: Path) -> Iterator[float]:
         process.wait(120)
 
 
+def inside(home: Path, service: str, *command: str) -> int:
+    """Run a command in a service's host, with its environment, as `docker compose exec` does; its exit status."""
+    first = min(marked(home, service), key=lambda process: process.pid)
+    into = ["nsenter", f"--target={first.pid}", "--net", "--mount", "--uts", f"--wd={ROOT}", "--"]
+    return subprocess.run([*into, *command], check=False, env=first.environ()).returncode
+
+
+def play_demo(home: Path) -> Demo:
+    """The demo's weeks, and what there is of them afterwards."""
+    start = time.monotonic()
+    if inside(home / "stack", "scheduler", "evergreen", "replay", DEMO, "--until", UNTIL):
+        raise SystemExit(f"{DEMO} was not played to its end; with --keep it goes on")
+    seconds = time.monotonic() - start
+    problem, client = load_problem(DEMO), AirflowClient()
+    assert problem.replay is not None
+    partitions = problem.partitions
+    first = partitions.shift(partitions.last_of(problem.replay.history_until), 1)
+    weeks = partitions.between(first, partitions.last_of(date.fromisoformat(UNTIL)))
+    state = holds.look(DEMO, {})
+    return Demo(
+        weeks=weeks,
+        seconds=seconds,
+        runs=dict(Counter(run["state"] for run in runs_of(client, DEMO))),
+        tasks=tasks_by_host(client, DEMO),
+        trainings=[str(run["partition_key"]) for run in client.runs(f"{DEMO}.train")][1:],
+        versions=sorted(state.registered, key=int),
+        champion=state.champion,
+        challenger=state.challenger,
+        rows=sum(len(state.predictions[week]) for week in weeks),
+        broken=[f"{breach.rule}: {breach.what}" for breach in holds.breaches(state, [], weeks)],
+    )
+
+
+def runs_of(client: AirflowClient, problem: str) -> list[Run]:
+    """Of all its DAGs."""
+    return [run for dag in sorted(client.dag_ids(problem)) for run in client.runs(dag)]
+
+
+def tasks_of(client: AirflowClient, run: Run) -> list[dict[str, Any]]:
+    return list(client._call("GET", f"{run_path(run)}/taskInstances", params={"limit": 100})["task_instances"])
+
+
+def tasks_by_host(client: AirflowClient, problem: str) -> dict[str, int]:
+    """All tasks that ran, by where."""
+    tasks = [task for run in runs_of(client, problem) for task in tasks_of(client, run)]
+    return dict(Counter(task["hostname"] for task in tasks if task["hostname"]))
+
+
 class Loop:
-    """The problem on the stack."""
+    """The small problem on the stack."""
 
     def __init__(self, home: Path, problems: Path, partitions: list[str], save: Callable[[], None]) -> None:
         self.stack = Stack(home / "stack", WORKERS)
@@ -145,25 +223,16 @@ class Loop:
     def ingest(self, key: str) -> None:
         self.client.trigger(f"{NAME}.ingest", f"replay__{key}", partition=key)
 
-    def tasks_by_host(self) -> dict[str, int]:
-        """All tasks that ran, by where."""
-        runs = [run for dag in DAGS for run in self.client.runs(f"{NAME}.{dag}")]
-        tasks = [task for run in runs for task in self.tasks(run)]
-        return dict(Counter(task["hostname"] for task in tasks if task["hostname"]))
-
     def tried_again(self, key: str) -> dict[str, int]:
         """Of a partition's tasks those with more than one try, and how many."""
         tries: dict[str, int] = {}
         for dag in DAGS:
             run = self.client.run_of(f"{NAME}.{dag}", key)
-            for task in self.tasks(run) if run else []:
+            for task in tasks_of(self.client, run) if run else []:
                 if task["try_number"] > 1:
                     name = f"{dag}.{task['task_id']}"
                     tries[name] = max(tries.get(name, 0), int(task["try_number"]))
         return tries
-
-    def tasks(self, run: Run) -> list[dict[str, Any]]:
-        return list(self.client._call("GET", f"{run_path(run)}/taskInstances", params={"limit": 100})["task_instances"])
 
     def trainings(self) -> list[str]:
         return [str(run["partition_key"]) for run in self.client.runs(f"{NAME}.train")][1:]
@@ -173,7 +242,7 @@ class Loop:
         end = time.monotonic() + MOMENT_S
         while time.monotonic() < end:
             run = self.client.run_of(f"{NAME}.{dag}", key)
-            for each in self.tasks(run) if run else []:
+            for each in tasks_of(self.client, run) if run else []:
                 if each["task_id"] == task and each["state"] == "running" and each["hostname"]:
                     return each
             time.sleep(0.1)
@@ -252,12 +321,12 @@ def fail(loop: Loop, what: str, strike: Strike, *, hits_a_task: bool) -> Failure
     raise SystemExit(f"{what}: no task was hit in {TRIES} partitions")
 
 
-def measure(keep: Path) -> Measured:
-    """Everything, from where an earlier run in the same folder was broken off."""
+def measure(keep: Path, parts: Sequence[Part]) -> Measured:
+    """These parts, from where an earlier run in the same folder was broken off."""
     home, problems, path = keep / "home", keep / "problems", keep / "measured.json"
     home.mkdir(parents=True, exist_ok=True)
     if not problems.exists():
-        write_problem(problems)
+        write_problems(problems)
     measured = Measured.model_validate_json(path.read_text()) if path.exists() else Measured()
 
     def save() -> None:
@@ -265,44 +334,58 @@ def measure(keep: Path) -> Measured:
 
     with running(home, problems) as up_s:
         measured.up_s = measured.up_s or up_s
-        loop = Loop(home, problems, measured.partitions, save)
-        loop.begin()
-        for key in measured.partitions:
-            loop.play(key)
-        while len(measured.partitions) < DAYS:
-            loop.play(loop.next_partition())
-        measured.tasks = measured.tasks or loop.tasks_by_host()
-        for what, (strike, hits_a_task) in FAILURES.items():
-            if what not in {failure.what for failure in measured.failures}:
-                measured.failures.append(fail(loop, what, strike, hits_a_task=hits_a_task))
-                save()
-        state = holds.look(NAME, loop.rows)
-        ingested = [key for key in loop.rows if key <= loop.partitions[-1]]
-        broken = holds.breaches(state, ingested, loop.partitions)
-        measured.broken = [f"{breach.rule}: {breach.what}" for breach in broken]
-        measured.rows = sum(len(state.predictions[key]) for key in loop.partitions)
-        measured.trainings = loop.trainings()
+        if "demo" in parts and measured.demo is None:
+            measured.demo = play_demo(home)
+            save()
+        if "failures" in parts:
+            play_failures(Loop(home, problems, measured.partitions, save), measured, save)
     return measured
 
 
+def play_failures(loop: Loop, measured: Measured, save: Callable[[], None]) -> None:
+    """Days of the small problem: some undisturbed, then one for each failure."""
+    loop.begin()
+    for key in measured.partitions:
+        loop.play(key)
+    while len(measured.partitions) < DAYS:
+        loop.play(loop.next_partition())
+    measured.tasks = measured.tasks or tasks_by_host(loop.client, NAME)
+    for what, (strike, hits_a_task) in FAILURES.items():
+        if what not in {failure.what for failure in measured.failures}:
+            measured.failures.append(fail(loop, what, strike, hits_a_task=hits_a_task))
+            save()
+    state = holds.look(NAME, loop.rows)
+    ingested = [key for key in loop.rows if key <= loop.partitions[-1]]
+    broken = holds.breaches(state, ingested, loop.partitions)
+    measured.broken = [f"{breach.rule}: {breach.what}" for breach in broken]
+    measured.rows = sum(len(state.predictions[key]) for key in loop.partitions)
+    measured.trainings = loop.trainings()
+
+
 def page(measured: Measured) -> str:
-    """docs/measurements/stack.md."""
+    """docs/measurements/stack.md, of both parts."""
+    assert measured.demo is not None
     failures = "\n".join(
         f"| {each.what} | {each.seconds:.0f} s | "
         f"{', '.join(f'{task} ({tries})' for task, tries in sorted(each.tried_again.items())) or 'none'} |"
         for each in measured.failures
     )
-    hosts = ", ".join(f"{number} on {host}" for host, number in sorted(measured.tasks.items()))
+    hosts = by_host(measured.tasks)
     broken = "".join(f"\n- {line}" for line in measured.broken) or " nothing."
     return f"""# The full stack
 
 `sudo python -m benchmarks.stack --write` (`make stack-bench`) starts the stack (`evergreen stack`,
-[several machines](../howto/machines.md)) with {WORKERS} worker hosts, and plays days of 150 rows through Celery. Each
-service is in a network namespace of its own. The problem is that of [reliability](../reliability.md), trained every
-third day by the monitor's request. The stack was up after {measured.up_s:.0f} s; on a machine that others use, as that
-of this run, all takes longer.
+[several machines](../howto/machines.md)) with {WORKERS} worker hosts. Each service is in a network namespace of its
+own. The stack was up after {measured.up_s:.0f} s; on a machine that others use, as that of these runs, all takes
+longer.
 
-The history, the first training and {DAYS} days were {sum(measured.tasks.values())} tasks: {hosts}. On all
+{section(measured.demo)}
+
+## When parts of it fail
+
+`--parts failures` plays days of 150 rows through Celery. The problem is that of [reliability](../reliability.md),
+trained every third day by the monitor's request. The history, the first training and {DAYS} days were
+{sum(measured.tasks.values())} tasks: {hosts}. On all
 {len(measured.partitions)} days the monitor asked for {len(measured.trainings)} trainings.
 
 On the days after those something failed while a day was scored. The time is from then until all runs of the day had
@@ -320,22 +403,50 @@ event, each manifest as its table, each decision once. What did not hold:{broken
 """
 
 
+def section(demo: Demo) -> str:
+    """Of the page, about the demo's weeks."""
+    runs = ", ".join(f"{number} {state}" for state, number in sorted(demo.runs.items()))
+    asked = " and ".join(demo.trainings) or "no week"
+    beside = f", and version {demo.challenger} scored beside it in shadow" if demo.challenger else ""
+    broken = "".join(f"\n- {line}" for line in demo.broken) or " nothing."
+    return f"""## The demo's weeks
+
+`--parts demo` runs what the head of docker-compose.yaml says in the scheduler's host:
+`evergreen replay {DEMO} --until {UNTIL}`. The history, the first model and {len(demo.weeks)} weeks with
+{demo.rows:,} flights took {demo.seconds / 60:.0f} minutes.
+
+- Runs of all DAGs: {runs}.
+- Tasks: {by_host(demo.tasks)}.
+- The monitor asked for a training after {asked}. MLflow has version {" and ".join(demo.versions)};
+  at the end version {demo.champion} served{beside}.
+
+The rules of [reliability](../reliability.md) were held against it all: one prediction a flight, each manifest as its
+table, aliases as the ledger, no run of MLflow left open, nothing left in staging. What did not hold:{broken}"""
+
+
+def by_host(tasks: dict[str, int]) -> str:
+    return ", ".join(f"{number} on {host}" for host, number in sorted(tasks.items()))
+
+
 def _tell(done: replay.Finished) -> None:
     print(f"  {done.partition} {done.stage} {done.state} {done.seconds:.1f} s  {done.facts}", flush=True)
 
 
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.stack")
+    options.add_argument("--parts", nargs="+", choices=PARTS, default=[*PARTS])
     options.add_argument("--keep", type=Path, help="folder that stays")
     options.add_argument("--write", action="store_true", help="write docs/measurements/stack.md")
     chosen = options.parse_args()
+    if chosen.write and {*chosen.parts} != {*PARTS}:
+        options.error("--write writes of all parts; leave --parts out, and --keep as it was where some have run")
     with ExitStack() as stack:
         keep = chosen.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="evergreen-stack-")))
-        measured = measure(keep.resolve())
+        measured = measure(keep.resolve(), chosen.parts)
     print(measured.model_dump_json(indent=1))
     if chosen.write:
         (ROOT / "docs" / "measurements" / "stack.md").write_text(page(measured))
-    if measured.broken:
+    if measured.broken or (measured.demo and measured.demo.broken):
         sys.exit(1)
 
 
