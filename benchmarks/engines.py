@@ -1,18 +1,18 @@
 """Several workers that boost one model, against bare XGBoost and against one process; and what killing them does.
 
-    python -m benchmarks.engines [--rows N] [--kills N] [--ways WAY ...] [--write FILE]
+    python -m benchmarks.engines [--rows N] [--kills N] [--ways WAY ...] [--hosts N] [--write FILE]
 
 So many rows of 18 numbers with gaps and 2 categories lie in a Delta table. Each way has a process of its own and two
 threads in all, which do not spin while they wait, and trains the same 100 trees. `bare` reads the table into memory,
 makes a float32 matrix of it, and calls `xgboost.train`. `local` and `disk` are a fit by one process, in memory and out
 of core, `processes` one by two workers, which each read their share of the table's files, and `ray` one by two jobs of
-a cluster of one host, which is started for it (`uv sync --extra ray`; without it that way is left out). A fit prepares
-and fingerprints its rows as well. CPU seconds are of a process and of those that it starts, of `ray` also of the whole
-cluster, from its start to its end.
+a cluster, which is started for it (`uv sync --extra ray`; without it that way is left out): of this host, or with
+`--hosts` of so many others, each a network namespace (as root). A fit prepares and fingerprints its rows as well. CPU
+seconds are of a process and of those that it starts, of `ray` also of the whole cluster, from its start to its end.
 
 Then trainings of few rows are interrupted at random moments, five times each and N times in all: the first worker is
-killed (-9), another one, or the process that watches, which is then started again, as a retry is. `--write FILE`
-puts the figures into a file.
+killed (-9), another one, or the process that watches, which is then started again, as a retry is. What they learn is
+held against what undisturbed processes learn. `--write FILE` puts the figures into a file.
 """
 
 from __future__ import annotations
@@ -24,35 +24,32 @@ import json
 import os
 import random
 import resource
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import httpx
 import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from benchmarks.ray_cluster import CLUSTER, cluster, processes, words_of
 from pipelines.problem import Problem, parse_problem
 
 NUMBERS, CATEGORIES, GAPS, THREADS, WORKERS, ROUNDS, EVERY = 18, 2, 0.02, 2, 2, 100, 10
-STARTS_S = 120.0  # that a cluster may take
 BATCH_ROWS, TEST_ROWS, KILLED_ROWS, KILLS_OF_ONE = 250_000, 100_000, 10_000, 5
 TREES = {"n_estimators": ROUNDS, "max_depth": 6, "learning_rate": 0.1, "subsample": 1.0, "colsample_bynode": 1.0}
 Way = Literal["bare", "local", "disk", "processes", "ray"]
 Victim = Literal["first worker", "other worker", "watch"]
 WAYS: tuple[Way, ...] = ("bare", "local", "disk", "processes", "ray")
 SHARED: tuple[Way, ...] = ("processes", "ray")
-CLUSTER = "EVERGREEN_BENCHMARK_CLUSTER"  # variable: the process that the cluster's hang on
 VICTIMS: tuple[Victim, ...] = ("first worker", "other worker", "watch")
 
 
@@ -65,6 +62,10 @@ class Measured(NamedTuple):
     watch_mb: float
     """Of the process that was started; of `processes` it only watches."""
     wall_s: float
+    hosts: int
+    """That its workers ran on."""
+    model: str
+    """Its hash."""
     loss: float
     """Log loss on other rows."""
     scores: np.ndarray
@@ -78,7 +79,7 @@ class Interrupted(NamedTuple):
     kills: int
     trainings: int
     same: int
-    """Ended with the model of the one that was not interrupted."""
+    """Ended with the model that undisturbed processes learn."""
     twice: int
     """States that were made twice."""
 
@@ -178,68 +179,11 @@ class Kept:
 
 def workers() -> Iterator[psutil.Process]:
     """Those that this process, or the cluster, has started."""
-    roots = [psutil.Process(), *([psutil.Process(int(cluster))] if (cluster := os.environ.get(CLUSTER)) else [])]
-    for process in itertools.chain.from_iterable(root.children(recursive=True) for root in roots):
+    mark = os.environ.get(CLUSTER)
+    for process in itertools.chain(psutil.Process().children(recursive=True), processes(mark) if mark else []):
         # Ray's shell has the whole command in one word.
         if "pipelines.training.workers.worker" in words_of(process):
             yield process
-
-
-def words_of(process: psutil.Process) -> list[str]:
-    """Its command; none where it has ended."""
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
-@contextmanager
-def cluster() -> Iterator[psutil.Process]:
-    """A Ray cluster of this host, with as many CPUs as workers have threads; it is there within."""
-    port, dashboard = free_port(), free_port()
-    command = ["ray", "start", "--head", "--block", "--disable-usage-stats", f"--num-cpus={THREADS}", f"--port={port}"]
-    command += ["--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
-    scripts = Path(sys.executable).parent
-    variables = os.environ | {"PATH": f"{scripts}:{os.environ['PATH']}"}
-    with subprocess.Popen(command, env=variables, executable=scripts / "ray", stdout=subprocess.DEVNULL) as process:
-        os.environ |= {CLUSTER: str(process.pid), "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}
-        try:
-            until = time.monotonic() + STARTS_S
-            while not answers(f"http://127.0.0.1:{dashboard}/api/jobs/"):
-                if process.poll() is not None or time.monotonic() > until:
-                    raise SystemExit("Ray's cluster did not start")
-                time.sleep(0.5)
-            yield psutil.Process(process.pid)
-        finally:
-            del os.environ[CLUSTER]
-            process.terminate()
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def cpu_s_at_rest(process: psutil.Process) -> float:
-    """Of a cluster's process and of all that it has started, of what has ended too; once its jobs have."""
-    until = time.monotonic() + STARTS_S
-    while any("JobSupervisor" in word for each in process.children(recursive=True) for word in words_of(each)):
-        if time.monotonic() > until:
-            raise SystemExit("the cluster's jobs do not end")
-        time.sleep(0.2)
-    total = 0.0
-    for each in [process, *process.children(recursive=True)]:
-        with suppress(psutil.Error):
-            total += sum(each.cpu_times()[:4])
-    return total
 
 
 def train(way: Way, folder: Path, victim: Victim | None = None, seed: int = 0, state: Path | None = None) -> None:
@@ -261,7 +205,8 @@ def train(way: Way, folder: Path, victim: Victim | None = None, seed: int = 0, s
         scores, raw = model.scores(test), bytes(model.estimator.booster_.save_raw("ubj"))
     np.save(folder / f"{way}.npy", scores)
     own_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    about = {"hash": hashlib.sha256(raw).hexdigest(), "own_mb": own_mb, "worker_mb": peaks.highest_mb}
+    about = {"hash": hashlib.sha256(raw).hexdigest(), "own_mb": own_mb}
+    about |= {"worker_mb": peaks.highest_mb, "hosts": len(peaks.networks)}
     (folder / f"{way}.json").write_text(json.dumps(about))
 
 
@@ -272,6 +217,8 @@ class Peaks(threading.Thread):
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.highest_mb = 0.0
+        self.networks: set[str] = set()
+        """Network namespaces that they ran in."""
 
     def run(self) -> None:
         while True:
@@ -280,6 +227,7 @@ class Peaks(threading.Thread):
                     status = Path(f"/proc/{process.pid}/status").read_text()
                     kilobytes = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
                     self.highest_mb = max([self.highest_mb, *(int(count) / 1024 for count in kilobytes)])
+                    self.networks.add(str(Path(f"/proc/{process.pid}/ns/net").readlink()))
             time.sleep(0.2)
 
 
@@ -320,24 +268,25 @@ def started(way: str, folder: Path, *more: str) -> tuple[int, resource.struct_ru
     return status, used, time.monotonic() - start
 
 
-def measured(way: Way, folder: Path) -> Measured:
-    with cluster() if way == "ray" else nullcontext() as host:
+def measured(way: Way, folder: Path, hosts: int) -> Measured:
+    with cluster(hosts, THREADS // hosts) if way == "ray" else nullcontext() as jobs:
         status, used, wall_s = started(way, folder)
-        cluster_s = cpu_s_at_rest(host) if host else 0.0
+        cluster_s = jobs.cpu_s_at_rest() if jobs else 0.0
     if status:
         raise SystemExit(f"{way} failed")
     about, scores = json.loads((folder / f"{way}.json").read_text()), np.load(folder / f"{way}.npy")
     label = made(10**6, TEST_ROWS)["label"].to_numpy()
     loss = float(-np.mean(np.log(np.where(label == 1, scores, 1 - scores))))
     peak_mb = about["worker_mb"] or about["own_mb"]
-    return Measured(used.ru_utime + used.ru_stime + cluster_s, peak_mb, about["own_mb"], wall_s, loss, scores)
+    cpu_s, ran_on = used.ru_utime + used.ru_stime + cluster_s, max(1, about["hosts"])
+    return Measured(cpu_s, peak_mb, about["own_mb"], wall_s, ran_on, about["hash"], loss, scores)
 
 
 def interrupted(way: Way, folder: Path, kills: int) -> list[Interrupted]:
     """Trainings of few rows, interrupted until so many were killed of each."""
     seeds = itertools.count()
 
-    def ended(victim: Victim | None) -> tuple[str, list[str], int]:
+    def ended(way: Way, victim: Victim | None) -> tuple[str, list[str], int]:
         """Hash of the model, rounds of the states that were kept, and how many were killed."""
         with tempfile.TemporaryDirectory(dir=folder) as own:
             state, seed = Path(own, "state"), str(next(seeds))
@@ -351,12 +300,12 @@ def interrupted(way: Way, folder: Path, kills: int) -> list[Interrupted]:
             count = len(killed.read_text().split()) if killed.exists() else 0
             return json.loads((folder / f"{way}.json").read_text())["hash"], states.read_text().split(), count
 
-    wanted, _, _ = ended(None)
+    wanted, _, _ = ended("processes", None)
     found = []
     for victim in VICTIMS:
         outcomes: list[tuple[str, list[str], int]] = []
         while sum(count for _, _, count in outcomes) < kills:
-            outcomes.append(ended(victim))
+            outcomes.append(ended(way, victim))
         same = sum(model == wanted for model, _, _ in outcomes)
         twice = sum(len(states) - len(set(states)) for _, states, _ in outcomes)
         killed = sum(count for _, _, count in outcomes)
@@ -371,10 +320,14 @@ def report(rows: int, by_way: dict[Way, Measured], interruptions: list[Interrupt
     for way, found in by_way.items():
         share = f"{found.cpu_s / first.cpu_s:.2f} of bare's CPU, {found.peak_mb / first.peak_mb:.0%} of its peak"
         watch = f", who watches {found.watch_mb:.0f} MB" if way in SHARED else ""
+        watch += f", on {found.hosts} hosts" if found.hosts > 1 else ""
         lines.append(
             f"  {way:<10} {found.cpu_s:6.1f} CPU s, peak {found.peak_mb:5.0f} MB ({share}){watch}, "
             f"{found.wall_s:.0f} s, log loss {found.loss:.6f}"
         )
+    if by_way.keys() >= {*SHARED}:
+        is_same = by_way["ray"].model == by_way["processes"].model
+        lines.append(f"  ray's model is {'' if is_same else 'not '}that of processes, bit for bit")
     for way in by_way.keys() & {"disk", "processes", "ray"} if "local" in by_way else ():
         difference = float(np.abs(by_way[way].scores - by_way["local"].scores).max())
         lines.append(f"  largest difference of a score of {way} from local's: {difference:.2g}")
@@ -386,7 +339,7 @@ def report(rows: int, by_way: dict[Way, Measured], interruptions: list[Interrupt
     return "\n".join(lines)
 
 
-def main(rows: int, kills: int, ways: list[Way], written_to: Path | None) -> None:
+def main(rows: int, kills: int, ways: list[Way], hosts: int, written_to: Path | None) -> None:
     if "ray" in ways and not find_spec("ray"):
         print("ray is left out: it is not installed here", file=sys.stderr)
         ways = [way for way in ways if way != "ray"]
@@ -395,14 +348,14 @@ def main(rows: int, kills: int, ways: list[Way], written_to: Path | None) -> Non
         # In a process of its own: a process starts with the peak memory of the one that made it.
         subprocess.run([sys.executable, "-m", "benchmarks.engines", "--one", "rows", folder, str(rows)], check=True)
         for way in ways if rows else []:
-            by_way[way] = measured(way, Path(folder))
+            by_way[way] = measured(way, Path(folder), hosts)
             print(report(rows, by_way, []), flush=True)
     interruptions = []
     with tempfile.TemporaryDirectory(prefix="evergreen-engines-") as folder:
         write(Path(folder), KILLED_ROWS)
         for way in ways if kills else []:
             if way in SHARED:
-                with cluster() if way == "ray" else nullcontext():
+                with cluster(hosts, THREADS // hosts) if way == "ray" else nullcontext():
                     interruptions += interrupted(way, Path(folder), kills)
     text = report(rows, by_way, interruptions)
     print(text)
@@ -423,6 +376,13 @@ if __name__ == "__main__":
             options.add_argument("--rows", type=int, default=500_000)
             options.add_argument("--kills", type=int, default=20)
             options.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS], help="bare among them")
+            options.add_argument(
+                "--hosts",
+                type=int,
+                choices=range(1, WORKERS + 1),
+                default=1,
+                help="of Ray's cluster; 2 or more as root",
+            )
             options.add_argument("--write", type=Path, help="file that the figures go to")
             asked = options.parse_args()
-            main(asked.rows, asked.kills, asked.ways, asked.write)
+            main(asked.rows, asked.kills, asked.ways, asked.hosts, asked.write)

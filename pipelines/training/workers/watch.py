@@ -127,7 +127,7 @@ def learn_together(
 
     Raises:
         ValueError, DataError, ConfigError: as `BoostedTrees.fit`, and `refuse_local`.
-        TransientError: workers are lost again and again.
+        TransientError: workers are lost again and again, or there is no place for them.
     """
     refuse_local(trees, trees.settings())
     losses, rounds = 0, -1
@@ -240,7 +240,11 @@ class _Crew:
                     raise WorkerLost(f"worker {rank} ended before it had begun: {end}")
             if time.monotonic() > until:
                 missing = [f"worker {rank}: {worker.state()}" for rank, worker in self._missing()]
-                raise WorkerLost(f"workers did not start in {engine.start_s:g} s: {'; '.join(missing)}")
+                raise TransientError(
+                    f"workers did not start in {engine.start_s:g} s: {'; '.join(missing)}",
+                    where=WHERE,
+                    cure="is there a place for them? The retry goes on from the last state",
+                )
 
     def _missing(self) -> list[tuple[int, Worker]]:
         return [(rank, worker) for rank, worker in enumerate(self._workers) if rank not in self._channels]

@@ -206,6 +206,37 @@ def test_a_training_whose_workers_are_lost_again_and_again_is_given_up_for_a_ret
     assert engine.started == 3
 
 
+class Crowded:
+    """An engine that finds no place for its workers."""
+
+    host, start_s = "127.0.0.1", 0.0
+
+    def __init__(self) -> None:
+        self.started = self.stopped = 0
+
+    def start(self, rank: int, port: int, secret: bytes) -> Crowded:
+        self.started += 1
+        return self
+
+    def ended(self) -> None:
+        return None
+
+    def state(self) -> str:
+        return "PENDING no CPU is free"
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+def test_workers_for_which_there_is_no_place_are_waited_for_once(toy: ToyProblem) -> None:
+    engine = Crowded()
+    sample = (np.zeros((1, 1), np.float32), np.zeros(1), np.ones(1))
+    rows = Rows([None], False, sample, np.zeros(1), np.ones(1))  # type: ignore[list-item]
+    with pytest.raises(TransientError, match="workers did not start in 0 s: worker 0: PENDING no CPU is free"):
+        learn_together(trees_of(), rows, None, None, engine, 1)
+    assert (engine.started, engine.stopped) == (1, 1)
+
+
 def test_a_worker_with_other_versions_is_refused(
     toy: ToyProblem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
