@@ -32,11 +32,21 @@ Result = TypeVar("Result", bound=BaseModel)
 FORMAT = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
-def stage(uri: str, rows: pa.Table | pa.RecordBatchReader | Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
-    """Stream rows into Arrow files below `uri`; gives how many rows. A repeated call replaces them."""
+def stage(
+    uri: str,
+    rows: pa.Table | pa.RecordBatchReader | Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    *,
+    is_passed_on: bool = False,
+) -> int:
+    """Stream rows into Arrow files below `uri`; gives how many rows. A repeated call replaces them.
+
+    `is_passed_on`: who asks for them has other processes read them. Of few rows on S3 `staged` gives what it has read
+    itself, which cannot be handed to another process.
+    """
     given = iter(rows.to_batches() if isinstance(rows, pa.Table) else rows)
     batches = (batch.cast(schema) for batch in given)
-    if not is_far(uri):
+    if is_passed_on or not is_far(uri):
         return _write_files(uri, batches, schema)
     first, small = _small(batches, schema)
     if small is None:

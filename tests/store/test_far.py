@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import pickle
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -16,13 +19,14 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
+from pyarrow.fs import LocalFileSystem
 
 from benchmarks.requests import Request
 from pipelines import store, temporary
 from pipelines.errors import ConfigError, DataError, TransientError
 from pipelines.problem import Problem
 from pipelines.store import far as far_tables
-from pipelines.store import objects
+from pipelines.store import objects, staging
 from pipelines.store.copies import LogCopies, RowCopies
 from pipelines.store.explained import explained
 from pipelines.store.far import FarTable
@@ -509,6 +513,21 @@ def test_staged_rows_take_one_request_each_way(toy: ToyProblem, far: Since) -> N
         assert store.staged(place).filter(pc.field("label") == 1).count_rows() == 4
         assert store.staged(place).to_table().equals(rows)
         assert kinds(far()) == {"GET": 1}
+
+
+def test_staged_rows_that_are_passed_on_are_read_by_another_process(
+    toy: ToyProblem, far: Since, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What Arrow's client writes, the server of these tests does not take: here it writes to a folder.
+    (tmp_path / "x").mkdir()
+    monkeypatch.setattr(staging, "_located", lambda _uri: (LocalFileSystem(), str(tmp_path / "x")))
+    rows, place = statements(day(1), 9), store.store_uri("kettle", "staging", "x")
+    store.stage(place, rows, rows.schema)
+    store.stage(place, rows, rows.schema, is_passed_on=True)
+    passed_on = pickle.dumps(list(store.staged(place).get_fragments()))
+    program = "import pickle, sys; print(sum(file.count_rows() for file in pickle.load(sys.stdin.buffer)))"
+    done = subprocess.run([sys.executable, "-c", program], input=passed_on, capture_output=True, check=True)
+    assert done.stdout == b"9\n"
 
 
 def test_a_file_is_read_once_in_a_task(far: Since) -> None:

@@ -201,7 +201,7 @@ def _training_rows(problem: Problem, pins: Checked, is_shared: bool = False) -> 
         return training_sets.split(problem, pins, "train", extra=[group] if group else [])
     uri = f"{train_staging_uri(problem, pins.training)}/train"
     schema, batches = training_sets.stream(problem, pins, "train")
-    store.stage(uri, batches, schema)
+    store.stage(uri, batches, schema, is_passed_on=is_shared)
     return store.staged(uri)
 
 

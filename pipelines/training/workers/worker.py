@@ -59,6 +59,8 @@ def work(channel: Channel, rank: int) -> NoReturn:
 
     def next_message(kind: type[Message]) -> Message:
         message = messages.get()
+        if isinstance(message, Exception):
+            raise message
         assert isinstance(message, kind), f"expected {kind.__name__}, got {type(message).__name__}"
         return message
 
@@ -201,17 +203,20 @@ def _objective(lesson: Lesson) -> Objective | None:
 
 
 def _listened_to(channel: Channel, own: Held) -> queue.Queue[Any]:
-    """The messages to come. At the last one the process ends, whatever XGBoost is waiting for."""
+    """The messages to come; in place of one that cannot be read here, why. At the last one the process ends, whatever
+    XGBoost is waiting for."""
     messages: queue.Queue[Any] = queue.Queue()
 
     def listen() -> None:
-        try:
-            while True:
+        while True:
+            try:
                 message = channel.receive(timeout_s=1.0)
-                if message is not None:
-                    messages.put(message)
-        except Silence:
-            _end(own)
+            except Silence:
+                _end(own)
+            except Exception as error:
+                message = error
+            if message is not None:
+                messages.put(message)
 
     threading.Thread(target=listen, daemon=True).start()
     return messages

@@ -245,6 +245,29 @@ def test_a_worker_with_other_versions_is_refused(
         fit(problem_of(toy, 1), "trees", on_disk(TRAIN, tmp_path), VALIDATION)
 
 
+class Unreadable:
+    """What cannot be made again from what is sent of it."""
+
+    def __reduce__(self) -> tuple[type[int], tuple[str]]:
+        return int, ("kettle",)
+
+
+def test_a_worker_says_that_it_cannot_read_what_it_is_told() -> None:
+    door = Door("127.0.0.1")
+    worker = Processes(1).start(0, door.port, b"kettle")
+    channel = door.admit(b"kettle", timeout_s=60)
+    assert channel is not None
+    assert channel.receive(timeout_s=60) == Hello(0, versions())
+    channel.send(Unreadable())
+    while (failed := channel.receive(timeout_s=60)) is None:
+        pass
+    assert isinstance(failed, Failed)
+    assert "invalid literal for int() with base 10: 'kettle'" in str(failed.error)
+    channel.close()
+    worker.stop()
+    door.close()
+
+
 def test_a_worker_ends_with_who_watches_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(processes, "STOP_S", 60.0)
