@@ -315,9 +315,12 @@ def interrupted(way: Way, folder: Path, kills: int) -> list[Interrupted]:
 
 
 def report(rows: int, by_way: dict[Way, Measured], interruptions: list[Interrupted]) -> str:
-    lines = [f"{rows:,} rows of {NUMBERS + CATEGORIES} columns from Delta, {ROUNDS} trees of depth 6, two threads"]
-    first = by_way["bare"]
+    lines = []
+    if by_way:
+        columns = NUMBERS + CATEGORIES
+        lines.append(f"{rows:,} rows of {columns} columns from Delta, {ROUNDS} trees of depth 6, two threads")
     for way, found in by_way.items():
+        first = by_way["bare"]
         share = f"{found.cpu_s / first.cpu_s:.2f} of bare's CPU, {found.peak_mb / first.peak_mb:.0%} of its peak"
         watch = f", who watches {found.watch_mb:.0f} MB" if way in SHARED else ""
         watch += f", on {found.hosts} hosts" if found.hosts > 1 else ""
