@@ -95,7 +95,10 @@ def _found(
     problem: Problem, query: Query, staged: Any, elsewhere: Any, checks: Sequence[Rule], sampled: int
 ) -> Iterator[pa.RecordBatch]:
     """The rows of `Noted`, and more columns. Of a row that is not noted no verdict is written out."""
-    tables = {"staged": staged, "elsewhere": _elsewhere(problem, elsewhere)}
+    tables = {
+        "staged": staged,
+        "elsewhere": elsewhere_schema(problem).empty_table() if elsewhere is None else elsewhere,
+    }
     conditions = {f"_broken_{n}": check.broken for n, check in enumerate(checks) if not check.is_fault}
     verdicts = ", ".join(f"coalesce({broken}, false) AS {name}" for name, broken in conditions.items())
     breaks_one = " OR ".join(["len(faults) > 0", *(f"({broken})" for broken in conditions.values())])
@@ -228,6 +231,7 @@ def _shared(problem: Problem, name: str) -> str:
     """
 
 
-def _elsewhere(problem: Problem, rows: Any) -> Any:
+def elsewhere_schema(problem: Problem) -> pa.Schema:
+    """Columns of statements in other partitions."""
     schema = table_schema(problem, "events")
-    return pa.schema([schema.field(name) for name in (problem.key, *ELSEWHERE)]).empty_table() if rows is None else rows
+    return pa.schema([schema.field(name) for name in (problem.key, *ELSEWHERE)])

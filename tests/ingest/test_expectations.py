@@ -18,25 +18,9 @@ from pipelines.ingest.extract import extracted_schema
 from pipelines.ingest.rules import Rule, rules
 from pipelines.problem import Problem
 from tests.ingest.set_aside import expectations, summary
+from tests.ingest.staged import NOON, events
 
 ToyProblem = Callable[..., Problem]
-NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
-
-
-def events(problem: Problem, *changes: dict[str, Any]) -> pa.Table:
-    usual = {
-        "event_time": NOON,
-        "known_time": NOON,
-        "cutoff_time": NOON,
-        "shelf": "top",
-        "litres": 1.0,
-        "age": 3,
-        "partition": "2024-01-01",
-        "faults": [],
-        "raw": None,
-    }
-    rows = [{**usual, "kettle_id": f"k{n}", **change, "number": n} for n, change in enumerate(changes)]
-    return pa.Table.from_pylist(rows, schema=extracted_schema(problem, "events"))
 
 
 EVERYTHING: list[dict[str, Any]] = [

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -11,30 +10,12 @@ import pytest
 from pipelines.ingest import judge as module
 from pipelines.ingest.batch import batch_rules
 from pipelines.ingest.expectations import expectations
-from pipelines.ingest.extract import extracted_schema
 from pipelines.ingest.judge import judge
 from pipelines.ingest.validate import bad_numbers, bad_rows, good_rows, summary
 from pipelines.problem import Problem
+from tests.ingest.staged import DAY, events
 
 ToyProblem = Callable[..., Problem]
-NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
-DAY = "2024-01-01"
-
-
-def events(problem: Problem, *changes: dict[str, Any]) -> pa.Table:
-    usual = {
-        "event_time": NOON,
-        "known_time": NOON,
-        "cutoff_time": NOON,
-        "shelf": "top",
-        "litres": 1.0,
-        "age": 3,
-        "partition": DAY,
-        "faults": [],
-        "raw": None,
-    }
-    rows = [{**usual, "kettle_id": f"k{n}", **change, "number": n} for n, change in enumerate(changes)]
-    return pa.Table.from_pylist(rows, schema=extracted_schema(problem, "events"))
 
 
 class Read(ds.InMemoryDataset):  # type: ignore[misc]

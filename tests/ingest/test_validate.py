@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +26,9 @@ from pipelines.problem import Problem, Query, parse_problem
 from pipelines.stages.ingest import parted
 from tests.examples import dear
 from tests.ingest.set_aside import bad_numbers, bad_rows, expectations, summary
+from tests.ingest.staged import DAY, NOON, events
 
 ToyProblem = Callable[..., Problem]
-NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
-DAY = "2024-01-01"
-
-
-def events(problem: Problem, *changes: dict[str, Any]) -> pa.Table:
-    usual = {
-        "event_time": NOON,
-        "known_time": NOON,
-        "cutoff_time": NOON,
-        "shelf": "top",
-        "litres": 1.0,
-        "age": 3,
-        "partition": DAY,
-        "faults": [],
-        "raw": None,
-    }
-    rows = [{**usual, "kettle_id": f"k{n}", **change, "number": n} for n, change in enumerate(changes)]
-    return pa.Table.from_pylist(rows, schema=extracted_schema(problem, "events"))
 
 
 def broken(problem: Problem, *changes: dict[str, Any]) -> list[list[str]]:

@@ -2,24 +2,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from html.parser import HTMLParser
-from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from pipelines.ingest.batch import batch_rules
 from pipelines.ingest.expectations import batch_expectations
-from pipelines.ingest.extract import extracted_schema
 from pipelines.ingest.rules import rules
 from pipelines.ingest.validation_page import SetAside, Verdict, validation_page
 from pipelines.problem import Problem
 from tests.ingest.set_aside import bad_rows, expectations, summary
+from tests.ingest.staged import DAY, events
 
 ToyProblem = Callable[..., Problem]
-NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
-DAY = "2024-01-01"
 NASTY = "<script>alert('x')</script>&\""
 SOURCES = {"kettles": {"rows": 1234, "rejected": 2}}
 
@@ -58,22 +54,6 @@ def problem(toy: ToyProblem) -> Problem:
             "columns.litres.max_null_share": 0.5,
         }
     )
-
-
-def events(problem: Problem, *changes: dict[str, Any]) -> pa.Table:
-    usual = {
-        "event_time": NOON,
-        "known_time": NOON,
-        "cutoff_time": NOON,
-        "shelf": "top",
-        "litres": 1.0,
-        "age": 3,
-        "partition": DAY,
-        "faults": [],
-        "raw": None,
-    }
-    rows = [{**usual, "kettle_id": f"k{n}", **change, "number": n} for n, change in enumerate(changes)]
-    return pa.Table.from_pylist(rows, schema=extracted_schema(problem, "events"))
 
 
 def set_aside(problem: Problem, staged: pa.Table) -> SetAside:

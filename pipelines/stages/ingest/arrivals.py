@@ -19,7 +19,7 @@ from pipelines.asof.ingested import ingested
 from pipelines.errors import DataError
 from pipelines.ingest.arrivals import Outside, counted, late, lookback, outside, unaccounted
 from pipelines.ingest.extract import extracted_schema, good_columns
-from pipelines.ingest.judge import ELSEWHERE, Noted, judge
+from pipelines.ingest.judge import ELSEWHERE, Noted, elsewhere_schema, judge
 from pipelines.ingest.orphans import NONE, Orphans, orphans
 from pipelines.ingest.rules import LATE
 from pipelines.ingest.validate import some
@@ -159,7 +159,7 @@ def judged_late(problem: Problem, query: Query, staging: str, around: ds.Dataset
     beside = None
     if query == "events":
         uri = f"{staging}/events.late.elsewhere"
-        store.stage(uri, _around_late(problem, staging, around), _elsewhere_schema(problem))
+        store.stage(uri, _around_late(problem, staging, around), elsewhere_schema(problem))
         beside = store.staged(uri)
     with judge(problem, query, rows, [LATE], beside) as noted:
         yield noted
@@ -176,17 +176,12 @@ def part_late(problem: Problem, query: Query, staging: str, noted: Noted | None)
 
 def _around_late(problem: Problem, staging: str, around: ds.Dataset) -> Iterator[pa.RecordBatch]:
     """What is published or staged of the late events' keys."""
-    schema = _elsewhere_schema(problem)
+    schema = elsewhere_schema(problem)
     yield from around.scanner(columns=schema.names).to_batches()
     key, has_times = sql.quote(problem.key), " AND ".join(f"{name} IS NOT NULL" for name in ELSEWHERE)
     own = f"SELECT {key}, {', '.join(ELSEWHERE)} FROM staged SEMI JOIN late USING ({key}) WHERE {has_times}"
     tables = {"staged": store.staged(f"{staging}/events"), "late": store.staged(f"{staging}/events.late")}
     yield from sql.stream(own, tables)
-
-
-def _elsewhere_schema(problem: Problem) -> pa.Schema:
-    schema = table_schema(problem, "events")
-    return pa.schema([schema.field(name) for name in (problem.key, *ELSEWHERE)])
 
 
 def good_late(problem: Problem, query: Query, staging: str) -> ds.Dataset:
