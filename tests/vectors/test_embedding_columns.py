@@ -21,7 +21,6 @@ from pipelines.dataset.single_feature import single_feature_aucs
 from pipelines.errors import ConfigError, SchemaError
 from pipelines.evaluation.report.importance import importances
 from pipelines.features.schema import feature_schema
-from pipelines.ingest.expectations import expectations
 from pipelines.ingest.extract import extract, extracted_schema
 from pipelines.ingest.sources import opened
 from pipelines.metrics.scored import Scored
@@ -33,7 +32,7 @@ from pipelines.training.fit import fit
 from pipelines.training.model import TRUSTED_TYPES
 from pipelines.training.prepare import Preparation
 from pipelines.vectors.measures import measured
-from tests.ingest.set_aside import bad_rows
+from tests.ingest.set_aside import bad_rows, expectations
 
 ToyProblem = Callable[..., Problem]
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)

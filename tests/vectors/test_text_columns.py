@@ -21,13 +21,13 @@ from pipelines.dataset.single_feature import (
 from pipelines.errors import ConfigError
 from pipelines.evaluation.report.slices import slices
 from pipelines.features.schema import feature_schema
-from pipelines.ingest.expectations import expectations
 from pipelines.ingest.extract import extracted_schema
 from pipelines.ingest.shape.measure import shapes
 from pipelines.metrics.scored import Scored
 from pipelines.monitoring.estimate.domain import domain
 from pipelines.problem import Problem
 from pipelines.training.fit import fit
+from tests.ingest.set_aside import expectations
 
 ToyProblem = Callable[..., Problem]
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
