@@ -84,7 +84,7 @@ def preload_for_tasks() -> None:
         log.warning("tasks import for themselves: %.0f MiB of memory are free, %d are wanted", free, NEEDS_MIB)
         return
     _import((*for_stages(), *FOR_TASKS, *FOR_DAGS))
-    _look_up_installed()
+    look_up_installed()
 
 
 def for_stages() -> list[str]:
@@ -99,7 +99,7 @@ def _import(modules: Sequence[str]) -> None:
             import_module(module)
 
 
-def _look_up_installed() -> None:
+def look_up_installed() -> None:
     """MLflow holds what a model requires against all that is installed, and looks that up once in a process.
 
     A task that trains would have to do it, for two thirds of a second.

@@ -13,6 +13,7 @@ from pipelines.errors import NothingToDo
 from pipelines.problem import load_problem
 from pipelines.problem_folders import problem_names
 from tests.mlflow_database import mlflow_in
+from tests.stages.conftest import undrawn as undrawn
 
 LEARNT_FROM = {"hourly_delay": "2013-03-04", "strike_reports": "1993-10-01"}
 """Of each the last partition of the history that is learnt from."""

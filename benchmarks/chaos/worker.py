@@ -18,14 +18,12 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
-from pkgutil import walk_packages
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel
 
-import pipelines
 from benchmarks.chaos.proxy import Asked, Blow, Proxy
-from include.preload import FOR_TASKS, NOT_FOR_TASKS
+from include import preload
 from pipelines import local_run, stages, store
 from pipelines.errors import EvergreenError, NothingToDo, TransientError
 
@@ -97,11 +95,10 @@ class Call(NamedTuple):
 
 def load() -> None:
     """All that stages import: whoever forks must have used neither DuckDB nor Arrow, and needs the modules."""
-    names = [module.name for module in walk_packages(pipelines.__path__, "pipelines.")]
-    names = [name for name in names if not name.startswith(NOT_FOR_TASKS)]
-    for name in [*names, *(name for name in FOR_TASKS if not name.startswith("airflow"))]:
+    for name in [*preload.for_stages(), *(name for name in preload.FOR_TASKS if not name.startswith("airflow"))]:
         with suppress(ImportError):
             import_module(name)
+    preload.look_up_installed()
 
 
 def in_child(

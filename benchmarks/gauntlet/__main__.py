@@ -21,6 +21,7 @@ from benchmarks.gauntlet.faults import FAULTS
 from benchmarks.gauntlet.page import page, summary
 from benchmarks.gauntlet.run import Plan, read, run_seed
 from benchmarks.gauntlet.world import empty_mlflow, read_sources
+from benchmarks.undrawn import draw_nothing
 from include import preload
 from pipelines.problem import ROOT
 
@@ -30,6 +31,7 @@ ON_SQLITE = (
     "mlflow.store.model_registry.sqlalchemy_store",
     "mlflow.store.tracking.sqlalchemy_store",
 )
+NOT_IN_CHAIN = ("airflow.", "evidently", "plotly")  # which has no monitoring
 
 
 def main() -> None:
@@ -39,7 +41,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="folder of the results; without, a temporary one")
     parser.add_argument("--resume", action="store_true", help="go on with the results in --keep")
-    parser.add_argument("--quick", action="store_true", help="one stretch a seed, with its clean update alone")
+    parser.add_argument("--quick", action="store_true", help="one stretch a seed, its clean update alone, no pictures")
     parser.add_argument("--write", action="store_true", help="write docs/measurements/gauntlet.md")
     given = parser.parse_args()
     names = tuple(given.faults.split(",")) if given.faults else tuple(FAULTS)
@@ -59,6 +61,8 @@ def main() -> None:
 def run(plan: Plan, seeds: range, workers: int) -> None:
     """All seeds, in processes that share nothing but the sources and the file of results."""
     prepare(plan)
+    if plan.is_quick:
+        draw_nothing()
     gc.freeze()  # a look for garbage in a fork would copy all that was imported
     with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
         for done in [pool.submit(run_seed, plan, seed) for seed in seeds]:
@@ -72,13 +76,15 @@ def prepare(plan: Plan) -> None:
     The sources in a process of their own: whoever forks must not have used DuckDB or Arrow before.
     """
     sources = plan.keep / "sources"
-    if not (sources / "mlflow.db").exists():
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        if not (sources / "planes.parquet").exists():
             pool.submit(read_sources, sources).result()
+        if not (sources / "mlflow.db").exists():
             pool.submit(empty_mlflow, sources / "mlflow.db").result()
     for name in (*preload.for_stages(), *preload.FOR_TASKS, *ON_SQLITE):
-        if not name.startswith("airflow."):
+        if not name.startswith(NOT_IN_CHAIN):
             import_module(name)
+    preload.look_up_installed()
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Plan:
 
     keep: Path
     faults: tuple[str, ...]
-    is_quick: bool = False  # one stretch, no clean run beyond the one that faults start from
+    is_quick: bool = False  # one stretch, no clean run beyond the one that faults start from, no pictures
 
     @property
     def results(self) -> Path:

@@ -17,6 +17,7 @@ from benchmarks.gauntlet.faults import FAULTS
 from benchmarks.gauntlet.page import is_caught
 from benchmarks.gauntlet.run import read
 from pipelines.problem import ROOT
+from tests.mlflow_database import mlflow_in
 
 # By what stops each of them; those that need no more than a gate are all here.
 STOPPED_AT = {
@@ -37,6 +38,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 def test_no_fault_comes_through_and_nothing_else_is_stopped(tmp_path: Path) -> None:
     names = [name for stopped in STOPPED_AT.values() for name in stopped]
+    (tmp_path / "sources").mkdir()
+    mlflow_in(tmp_path / "sources")
     command = [
         sys.executable,
         "-W",

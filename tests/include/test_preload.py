@@ -18,7 +18,7 @@ def imported(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The modules that `preload` asks for; none is really imported."""
     names: list[str] = []
     monkeypatch.setattr(preload, "_import", names.extend)
-    monkeypatch.setattr(preload, "_look_up_installed", lambda: None)
+    monkeypatch.setattr(preload, "look_up_installed", lambda: None)
     return names
 
 

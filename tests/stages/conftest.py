@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.undrawn import draw_nothing
 from pipelines import local_run
 from pipelines.ingest import expectations
 from pipelines.problem import ROOT, load_problem
@@ -95,12 +96,6 @@ def judge_by_duckdb(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(expectations, name, lambda *_, **__: [])
 
 
-def draw_nothing(patch: pytest.MonkeyPatch) -> None:
-    """Pictures are composed, and neither laid out nor written."""
-    patch.setattr("matplotlib.layout_engine.ConstrainedLayoutEngine.execute", lambda *_: None)
-    patch.setattr("matplotlib.figure.Figure.savefig", lambda _, file, **__: file.write("<svg ></svg>"))
-
-
 class Kept:
     """A store, a registry and a config as they were at some point, in a folder: copied before they are changed."""
 
@@ -126,7 +121,7 @@ def _train(folder: Path) -> None:
         Kept(folder).enter(patch)
         patch.chdir(folder)  # MLflow keeps artifacts beside its database
         judge_by_duckdb(patch)
-        draw_nothing(patch)
+        draw_nothing(patch.setattr)
         local_run.ingest(PROBLEM, *HISTORY)
         local_run.train(PROBLEM)
 
@@ -172,7 +167,7 @@ def undrawn() -> Iterator[None]:
     """The pictures of a page, which cost a second or two, have tests of their own; a module whose pages are to have
     them has a fixture of this name that does nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        draw_nothing(patch)
+        draw_nothing(patch.setattr)
         yield
 
 
