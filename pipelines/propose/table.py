@@ -260,8 +260,12 @@ def _time_format(
         return tuple(database.execute(f"SELECT count({value}){tried} FROM {rows}").fetchall()[0])
 
     every = [*(day + clock for day in DAYS for clock in CLOCKS), *OTHER_TIMES, *MONTHS]
-    _, *fitting = counted(every, f"(SELECT * FROM {head} WHERE {value} IS NOT NULL LIMIT {FEW})")
-    formats = [f for f, count in zip(every, fitting, strict=True) if count]
+    few = f"(SELECT * FROM {head} WHERE {value} IS NOT NULL LIMIT {FEW})"
+    there = {sign for (text,) in database.execute(f"SELECT {value} FROM {few}").fetchall() for sign in text}
+    # To plan a query of them all takes far longer than to parse the few texts.
+    possible = [f for f in every if set(re.sub("%.", "", f).replace(" ", "")) <= there]
+    _, *fitting = counted(possible, few)
+    formats = [f for f, count in zip(possible, fitting, strict=True) if count]
     values, *fitting = counted(formats, head)
     likely = [f for f, count in zip(formats, fitting, strict=True) if count >= READABLE * values]
     fits = []
