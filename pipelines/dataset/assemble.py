@@ -16,6 +16,7 @@ from pipelines.artifacts import table_schema
 from pipelines.asof.as_known import targets
 from pipelines.dataset import training_sets
 from pipelines.dataset.label import SPLITS, label, label_batches, label_number, require_usable
+from pipelines.dataset.shares import shares
 
 if TYPE_CHECKING:
     from pipelines.problem import Problem
@@ -69,13 +70,20 @@ def _named(split: dict[str, str]) -> list[str]:
 def _features(
     problem: Problem, events: ds.Dataset, labels: ds.Dataset, as_of: datetime, drawn: ds.Dataset
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """Features of all events in the partitions that rows were drawn of."""
+    """Features of all events in the partitions that rows were drawn of, a share of these after the other."""
     from pipelines.features.featurize import featurize
 
-    keys = sql.query("SELECT DISTINCT partition FROM drawn", {"drawn": drawn})["partition"].to_pylist()
+    keys = sql.query("SELECT DISTINCT partition FROM drawn ORDER BY partition", {"drawn": drawn})["partition"]
+    counted = sql.query("SELECT partition, count(*) AS rows FROM events GROUP BY partition", {"events": events})
+    rows = dict(zip(counted["partition"].to_pylist(), counted["rows"].to_pylist(), strict=True))
     schema = table_schema(problem, "features")
-    wanted = targets(events.filter(sql.is_among("partition", keys)), as_of)
-    return schema, (batch.cast(schema) for batch in featurize(problem, wanted, events, labels))
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for share in shares(keys.to_pylist(), rows):
+            wanted = targets(events.filter(sql.is_among("partition", share)), as_of)
+            yield from (batch.cast(schema) for batch in featurize(problem, wanted, events, labels))
+
+    return schema, batches()
 
 
 def _of(drawn: ds.Dataset, split: str) -> ds.Dataset:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import store
 from pipelines.dataset import training_sets
+from pipelines.dataset.shares import shares
 from pipelines.handoffs.config import problem_of
 from pipelines.handoffs.training import Labelled, Sampled, Share, TrainingSet
 from pipelines.paths import labelled_uri, train_staging_uri
 from pipelines.problem import Problem
-
-SHARE_ROWS = 500_000
-"""Rows of events in a share, at most, unless one partition has more: their features take a task half a minute, to which
-its start and the past that it reads beside them add little; and a problem that has fewer rows keeps one task."""
 
 
 def sample(problem_name: str, labelled: Labelled) -> list[Share]:
@@ -61,27 +57,10 @@ def sample(problem_name: str, labelled: Labelled) -> list[Share]:
 
 def _in_shares(problem: Problem, sampled: Sampled) -> list[Share]:
     keys = training_sets.partitions(problem, sampled)
-    parted = shares(keys, store.partition_rows(problem, "events"), SHARE_ROWS)
+    parted = shares(keys, store.partition_rows(problem, "events"))
     if len(parted) > 1:  # their tasks may be the first that write features, and be it at once
         store.make_table(problem, "features")
     return [Share(**sampled.model_dump(), partitions=partitions) for partitions in parted]
-
-
-def shares(keys: list[str], rows: Mapping[str, int], most: int) -> list[list[str]]:
-    """`keys` in their order, in groups of at most `most` rows together, or of one partition.
-
-    >>> shares(["a", "b", "c", "d"], {"a": 3, "b": 4, "c": 9, "d": 1}, most=8)
-    [['a', 'b'], ['c'], ['d']]
-    """
-    parted: list[list[str]] = []
-    held = most
-    for key in keys:
-        held += rows.get(key, 0)
-        if held > most or not parted:
-            parted.append([])
-            held = rows.get(key, 0)
-        parted[-1].append(key)
-    return parted
 
 
 def _of_set(rows: pa.RecordBatch, training_set: str, schema: pa.Schema) -> pa.RecordBatch:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ import pytest
 
 from benchmarks import wide
 from pipelines import store
+from pipelines.dataset import shares as shares_module
 from pipelines.dataset import training_sets
+from pipelines.dataset.assemble import assembled
+from pipelines.features.featurize import featurize
 from pipelines.handoffs.training import FeaturizedShare, Labelled, Share
 from pipelines.problem import Problem, load_problem
 from pipelines.stages import stage
-from pipelines.stages.train import sample as sample_module
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +32,7 @@ def labelled(tmp_path: Path, store_folder: Path, monkeypatch: pytest.MonkeyPatch
     """Days of a few rows, of which a training has labelled those that it may learn from."""
     monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path / "problems"))
     wide.lay_out(tmp_path, wide.PARTITIONS * A_DAY, memory_limit_mb=4096)
-    monkeypatch.setattr(sample_module, "SHARE_ROWS", 8 * A_DAY)
+    monkeypatch.setattr(shares_module, "SHARE_ROWS", 8 * A_DAY)
     made: Labelled = stage("train.label")(wide.NAME)
     return made
 
@@ -44,7 +48,7 @@ def features(problem: Problem, version: int | None = None) -> pa.Table:
 def test_shares_have_the_features_that_one_task_gives(labelled: Labelled, monkeypatch: pytest.MonkeyPatch) -> None:
     problem, shares = load_problem(wide.NAME), stage("train.sample")(wide.NAME, labelled)
     assert [len(share.partitions) for share in shares] == [8, 8, 8]
-    monkeypatch.setattr(sample_module, "SHARE_ROWS", 10**6)
+    monkeypatch.setattr(shares_module, "SHARE_ROWS", 10**6)
     (whole,) = stage("train.sample")(wide.NAME, labelled)
     assert {share.training_set for share in shares} == {whole.training_set}, "how it is parted makes no other set"
 
@@ -90,3 +94,23 @@ def test_what_others_have_written_of_a_share_meanwhile_is_computed_again(labelle
     assert checked.features_version > done[-1].features_version
     assert features(problem, checked.features_version).num_rows == labelled.rows
     assert sum(checked.splits.values()) == pins.num_rows
+
+
+def test_a_refit_computes_features_a_share_after_the_other_and_gets_the_same(
+    labelled: Labelled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, at_once = load_problem(wide.NAME), []
+
+    def counted(problem: Problem, targets: Any, events: Any, labels: Any) -> Iterator[pa.RecordBatch]:
+        at_once.append(targets.count_rows())
+        return featurize(problem, targets, events, labels)
+
+    monkeypatch.setattr("pipelines.features.featurize.featurize", counted)
+    split = dict.fromkeys(store.partition_rows(problem, "events"), "train")
+    events, labels = (store.dataset(problem, name) for name in ("events", "labels"))
+    parted = assembled(problem, events, labels, datetime.fromisoformat(labelled.as_of), split)["train"]
+    assert at_once == [8 * A_DAY] * 3
+    monkeypatch.setattr(shares_module, "SHARE_ROWS", 10**6)
+    whole = assembled(problem, events, labels, datetime.fromisoformat(labelled.as_of), split)["train"]
+    assert at_once[3:] == [wide.PARTITIONS * A_DAY]
+    assert parted.equals(whole)
