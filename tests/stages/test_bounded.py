@@ -20,12 +20,12 @@ from tests.handed_on import example
 
 pytestmark = pytest.mark.slow
 
-DAYS, GONE = 100, 25
+DAYS, GONE = 75, 10
 
 
 @pytest.fixture(scope="module")
 def kettle(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A hundred days are published, a version serves, and the files of the first days are gone from the disk."""
+    """Eleven weeks of days are published, a version serves, and the files of the first days are gone from the disk."""
     folder = tmp_path_factory.mktemp("growth")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("EVERGREEN_PROBLEMS", "EVERGREEN_STORE_URI", "MLFLOW_TRACKING_URI"):

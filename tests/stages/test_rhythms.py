@@ -44,6 +44,7 @@ PROBLEM: dict[str, Any] = {
         "baselines": ["prior"],
     },
     "gate": {"limits": {"auc": {"min": 0.5}}, "gain_over_baselines": {"auc": -0.1}, "gain_over_champion": {"auc": 0.0}},
+    "evaluation": {"bootstrap": {"resamples": 50}},
     "monitoring": {"report_rows": None, "policy": {"updates": "manual", "min_labels": 80, "max_label_rate_shift": 0.3}},
 }
 
