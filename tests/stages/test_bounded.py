@@ -17,6 +17,7 @@ from pipelines.problem import load_problem
 from pipelines.stages import stage
 from pipelines.stages.waiting import handed_on
 from tests.handed_on import example
+from tests.mlflow_database import mlflow_in
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +32,7 @@ def kettle(tmp_path_factory: pytest.TempPathFactory) -> Any:
         for name in ("EVERGREEN_PROBLEMS", "EVERGREEN_STORE_URI", "MLFLOW_TRACKING_URI"):
             patch.setenv(name, "")  # what `lay_out` sets is taken back
         growth.lay_out(folder, DAYS + 3)
+        patch.setenv("MLFLOW_TRACKING_URI", mlflow_in(folder))
         local_run.ingest(growth.NAME, growth.key(0), growth.key(DAYS - 1))
         local_run.train(growth.NAME, growth.key(DAYS - 1))
         for table in ("events", "labels", "features"):
