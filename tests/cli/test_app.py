@@ -123,11 +123,11 @@ def test_all_that_a_dag_will_need_is_asked_for_before_it_starts() -> None:
 
 @pytest.mark.slow
 def test_check_looks_at_the_rows_of_one_problem() -> None:
-    done = evergreen("check", "flight_delay")
+    done = evergreen("check", "strike_reports")
     assert done.returncode == 0
-    assert "events: 336,776 rows in 53 of 53 weeks, usually 6,5" in done.stdout
-    assert "labels: 327,346 rows, for 97.2% of the events" in done.stdout
-    assert "events:" not in evergreen("check", "flight_delay", "--quick").stdout
+    assert "events: 17,684 rows in 34 of 34 quarters, usually 5" in done.stdout
+    assert "labels: 15,979 rows, for 90.4% of the events" in done.stdout
+    assert "events:" not in evergreen("check", "strike_reports", "--quick").stdout
 
 
 def test_a_partition_is_held_and_let_in_by_hand(tmp_path: Path) -> None:
