@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 from pipelines.cli import check, cost, data, maintain, metrics, models, monitoring, new, releases, run, status
 from pipelines.cli.arguments import ProblemName
 from pipelines.cli.exits import ExitCode, exit_code
-from pipelines.cli.terminal import console, escape, notice_json, notices, print_json, wants_json
+from pipelines.cli.terminal import Commands, console, escape, notice_json, notices, print_json, wants_json
 from pipelines.embedded import Embedded, default_home, load_environment, stop_running
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
 from pipelines.problem import Problem, load_problem
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipelines.cli.replay import Finished
     from pipelines.embedded.stack import Stack
 
-app = typer.Typer(
+app = Commands(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

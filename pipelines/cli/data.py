@@ -12,12 +12,12 @@ import typer
 from pipelines.cli import completion
 from pipelines.cli.arguments import AsJson, ProblemName, Reason
 from pipelines.cli.progress import working
-from pipelines.cli.terminal import console, escape, print_json
+from pipelines.cli.terminal import Commands, console, escape, print_json
 from pipelines.embedded import load_environment
 from pipelines.errors import ConfigError
 from pipelines.problem import load_problem
 
-quarantine = typer.Typer(
+quarantine = Commands(
     no_args_is_help=True,
     help="Rows and partitions that were set aside: look at them, mend them, let them in.\n\n"
     "Example:\n    evergreen quarantine list flight_delay",

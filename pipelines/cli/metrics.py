@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli import completion
+from pipelines.cli import completion, terminal
 from pipelines.embedded import load_environment
 from pipelines.errors import ConfigError
 from pipelines.problem import load_problem
@@ -38,6 +38,6 @@ def metrics(
             healths[name] = derived(load_problem(name))
         except ConfigError as error:  # one that is wrong hides no other
             broken = error
-    typer.echo(exposition(healths), nl=False)
+    terminal.print_text(exposition(healths))
     if broken:
         raise broken

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from pipelines.cli.terminal import escape
+from pipelines.cli.terminal import Output, escape, notices
 from pipelines.config import Task
 from pipelines.config.base import NAME_PATTERN
 from pipelines.embedded import load_environment
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     from pipelines.ingest.look import Remark
     from pipelines.propose.draft import Draft, Wishes
 
-console = Console(highlight=False, soft_wrap=True)
-notices = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Output(highlight=False, soft_wrap=True)
 
 
 def new(

@@ -101,7 +101,7 @@ def run(
         raise
     if not as_json:
         _summarise(stages, None)
-    if as_json or not sys.stdout.isatty():
+    if as_json or not terminal.output().isatty():
         terminal.print_json(to_json(result))
 
 

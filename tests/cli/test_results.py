@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from docs.commands import commands
 from pipelines import local_run
 from pipelines.cli.exits import MEANINGS, ExitCode
 from pipelines.cli.results import RESULTS
+from pipelines.cli.terminal import Command
 from pipelines.errors import DataError, EvergreenError, GateFailed, NoTraining, ServiceUnavailable
 from tests.cli.test_app import evergreen
 
@@ -113,6 +116,39 @@ def test_each_code_has_a_meaning() -> None:
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def test_what_libraries_print_is_no_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def prints(*_: object) -> dict[str, int]:
+        print("View run prior at: http://127.0.0.1:5000/")
+        return {"rows": 3}
+
+    monkeypatch.setattr(local_run, "run", prints)
+    for flags in ([], ["--json"]):
+        done = evergreen("run", "train", "flight_delay", *flags, EVERGREEN_STORE_URI=tmp_path.as_uri())
+        assert json.loads(done.stdout) == {"rows": 3}
+        assert "View run prior" in done.stderr
+    assert all(isinstance(command, Command) for command in commands().values()), "so it is of every command"
+
+
+def test_what_child_processes_print_is_no_result() -> None:
+    program = """
+import os, subprocess, sys
+from pipelines.cli.terminal import console, print_json, results_alone
+kept = sys.stdout
+print("before")
+with results_alone():
+    kept.write("a library that kept the stream\\n")
+    subprocess.run(["echo", "a child"], check=True)
+    os.write(1, b"C code\\n")
+    console.print("a table")
+    print_json({"rows": 3})
+print("after")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split("\n", 2)[:2] == ["before", "a table"] and done.stdout.endswith("}\nafter\n")
+    assert json.loads(done.stdout[len("before\na table\n") : -len("after\n")]) == {"rows": 3}
+    assert set(done.stderr.splitlines()) == {"a library that kept the stream", "a child", "C code"}
 
 
 def test_a_result_is_printed_for_programs_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
