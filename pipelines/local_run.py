@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 from pipelines import deliveries, stages, store, usage
 from pipelines.errors import ConfigError, NothingToDo, TransientError
 from pipelines.handoffs import line
-from pipelines.handoffs.base import HandOff
+from pipelines.handoffs.base import HandOff, takes_several
 from pipelines.handoffs.ingestion import Published
 from pipelines.handoffs.monitoring import Requested
 from pipelines.handoffs.releases import Stepped
@@ -236,7 +236,11 @@ def run(name: str, problem_name: str, options: Mapping[str, str | bool | None], 
 
     Args:
         options: values for the parameters named in OPTIONS.
-        given: what the stage before gave; for a stage that takes two such values, an object with both by name.
+        given: what the stage before gave; for a stage that takes two such values, an object with both by name. Where it
+            is a list and the stage takes one of its elements, the stage runs for each, one after another.
+
+    Returns:
+        What the DAG or the stage gives; a list of that, where it ran for each element of one.
 
     Raises:
         ConfigError: no such stage, or a value is missing; the message says which.
@@ -258,9 +262,11 @@ def run(name: str, problem_name: str, options: Mapping[str, str | bool | None], 
     values = {**{name: value for name, value in options.items() if value}, **(given or {})}
     missing = [p.name for p in wanted if p.name not in values and p.default is inspect.Parameter.empty]
     if missing:
-        hints = [
-            f"--{m}" if m in OPTIONS else f"--input with the {m} value that the stage before printed" for m in missing
-        ]
+        hints = [f"--{parameter}" for parameter in missing if parameter in OPTIONS]
+        if len(needed) > 1:
+            hints.append(f"--input with an object that has what those stages printed by name: {', '.join(needed)}")
+        elif not set(needed).isdisjoint(missing):
+            hints.append("--input with what the stage before printed")
         raise ConfigError(
             f"{name} needs {', '.join(missing)}", where="evergreen run", cure="give " + " and ".join(hints)
         )
@@ -272,8 +278,35 @@ def run(name: str, problem_name: str, options: Mapping[str, str | bool | None], 
         values |= _deliveries_named(problem, dag, values)
     given_values = {p.name: values[p.name] for p in wanted if p.name in values}
     if stage:
-        return logged(name, problem_name, **given_values)
+        return _one_or_each(name, problem_name, takes_several(function), given_values)
     return function(problem_name, **given_values)
+
+
+def _one_or_each(name: str, problem_name: str, several: Mapping[str, bool], values: Mapping[str, Any]) -> Any:
+    """What a stage gives; a list of that, where it takes one hand-off and is given a list, as the DAG maps its task.
+
+    A stage that takes a list is given a single hand-off as a list of it. `several`: as `takes_several` has it.
+    """
+    as_lists = {
+        parameter: [value] if several.get(parameter) and isinstance(value, dict) else value
+        for parameter, value in values.items()
+    }
+    mapped = [parameter for parameter, value in as_lists.items() if _is_mapped(several, parameter, value)]
+    if not mapped:
+        return logged(name, problem_name, **as_lists)
+    if len(mapped) > 1 or not as_lists[mapped[0]]:
+        fault = "lists of several values" if len(mapped) > 1 else "an empty list"
+        raise ConfigError(
+            f"{name} is given {fault}: {', '.join(mapped)}",
+            where="evergreen run",
+            cure="give --input one list, for each element of which the stage runs, or one element",
+        )
+    with usage.measured_run():
+        return [logged(name, problem_name, **{**as_lists, mapped[0]: element}) for element in as_lists[mapped[0]]]
+
+
+def _is_mapped(several: Mapping[str, bool], parameter: str, value: Any) -> bool:
+    return parameter in several and not several[parameter] and isinstance(value, list)
 
 
 def _keys_in(values: Mapping[str, object]) -> dict[str, str]:

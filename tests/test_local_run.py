@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import sys
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines import local_run
-from pipelines.errors import NothingToDo
+from pipelines.cli.outcome import Stages
+from pipelines.errors import ConfigError, NothingToDo
+from pipelines.handoffs.base import HandOff, to_json
 from pipelines.handoffs.monitoring import Detected, Estimated, Explained
 from pipelines.handoffs.releases import Assessed
+from pipelines.handoffs.scoring import ScoredPartition, ScoredShard, Shard
+from pipelines.handoffs.training import Checked, FeaturizedShare, Share, Trained
 from pipelines.stages import function_of
 from tests.handed_on import example
 
@@ -50,6 +55,70 @@ def test_a_stage_is_given_what_the_one_before_printed(
     monkeypatch.setattr(module, name, stand_in)
     local_run.run(stage, "flight_delay", {"partition": "2013-04-01"}, given)
     assert calls == [told]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "handed_on"),
+    [
+        ("train.featurize", "train.check", [Share, FeaturizedShare, Checked]),
+        ("score.score", "score.publish", [Shard, ScoredShard, ScoredPartition]),
+    ],
+)
+@pytest.mark.parametrize("is_list", [True, False])
+def test_a_stage_runs_for_each_element_of_a_list_and_the_next_one_takes_them_all(
+    monkeypatch: pytest.MonkeyPatch,
+    store_folder: Path,
+    first: str,
+    then: str,
+    handed_on: list[type[HandOff]],
+    is_list: bool,
+) -> None:
+    for name in local_run.PLACES:
+        monkeypatch.setenv(name, store_folder.as_uri())
+    before, *gives = handed_on
+    calls: list[list[Any]] = []
+    for stage, kind in zip((first, then), gives, strict=True):
+        function = function_of(stage)
+
+        @wraps(function)
+        def stand_in(_: str, *values: Any, kind: type[HandOff] = kind) -> HandOff:
+            calls.append([value for value in values if isinstance(value, list | HandOff)])
+            return example(kind)
+
+        monkeypatch.setattr(sys.modules[function.__module__], function.__name__, stand_in)
+    elements = [example(before).model_dump(mode="json") for _ in range(2)]
+    options = {"partition": "2013-04-01"}
+    printed = to_json(local_run.run(first, "flight_delay", options, elements if is_list else elements[0]))
+    assert isinstance(printed, list if is_list else dict)
+    local_run.run(then, "flight_delay", options, printed)
+    assert [type(values[0]) for values in calls] == [before] * (2 if is_list else 1) + [list]
+    assert len(calls[-1][0]) == (2 if is_list else 1)
+
+
+def test_of_an_empty_list_no_stage_runs(monkeypatch: pytest.MonkeyPatch, store_folder: Path) -> None:
+    for name in local_run.PLACES:
+        monkeypatch.setenv(name, store_folder.as_uri())
+    with pytest.raises(ConfigError, match=r"train\.featurize is given an empty list: share"):
+        local_run.run("train.featurize", "flight_delay", {}, [])
+    with pytest.raises(ConfigError, match="by name: checked, trained"):
+        local_run.run("train.evaluate", "flight_delay", {}, [])
+
+
+@pytest.mark.parametrize(
+    ("stage", "result", "command"),
+    [
+        ("train.sample", Share, "evergreen run train.featurize flight_delay --input FILE, "),
+        ("train.check", Checked, "evergreen run train.train flight_delay --candidate CANDIDATE --input FILE, "),
+        ("train.train", Trained, 'evergreen run train.evaluate flight_delay --input FILE, with {"checked": '),
+        ("score.plan", Shard, "evergreen run score.score flight_delay --input FILE, "),
+        ("score.score", ScoredShard, "evergreen run score.publish flight_delay --partition "),
+    ],
+)
+def test_what_comes_next_is_said(stage: str, result: type[HandOff], command: str) -> None:
+    stages = Stages(stage, "flight_delay")
+    stages.ended(stage, [example(result)] * 2)
+    (text,) = [text for title, text in stages.summary(None) if title == "next"]
+    assert text.startswith(command)
 
 
 def test_what_stages_use_is_of_one_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store_folder: Path) -> None:

@@ -15,7 +15,7 @@ from pipelines.handoffs.base import HandOff
 from pipelines.handoffs.ingestion import Extracted, Published, Validated
 from pipelines.handoffs.monitoring import Decided, Reported
 from pipelines.handoffs.releases import Assessed, Stepped
-from pipelines.handoffs.scoring import ScoredPartition
+from pipelines.handoffs.scoring import ScoredPartition, ScoredShard
 from pipelines.handoffs.training import Evaluated, Gated, Promoted, Registered, Share
 from pipelines.local_run import Observer
 from pipelines.problem import Problem, load_problem
@@ -139,10 +139,7 @@ class Stages(Observer):
         """Commands that go on from here."""
         name = problem.name
         if self._stage:
-            stages = STAGES[self._dag]
-            after = stages[stages.index(self._stage) + 1 :]
-            if after and self._dag in ("ingest", "train") and {self._stage, after[0]}.isdisjoint({"train"}):
-                yield f"evergreen run {self._dag}.{after[0]} {name} --input FILE, with what this one printed"
+            yield from self._next_stage(name)
             return
         if published := self._of(Published):
             if published.quarantined:
@@ -172,6 +169,22 @@ class Stages(Observer):
             yield f"evergreen run train {name}"
         elif self._of(Assessed):
             yield f"evergreen release {name}"
+
+    def _next_stage(self, name: str) -> Iterator[str]:
+        """The stage after this one, where one stage alone comes after it."""
+        stages = STAGES[self._dag]
+        after = stages[stages.index(self._stage) + 1 :]
+        if not after or self._dag not in ("ingest", "train", "score"):
+            return
+        stage = f"{self._dag}.{after[0]}"
+        command, printed = f"evergreen run {stage} {name}", "with what this one printed"
+        if stage == "train.train":
+            command += " --candidate CANDIDATE"
+        elif stage == "train.evaluate":
+            printed = 'with {"checked": what train.check printed, "trained": [what train.train printed of each]}'
+        elif stage == "score.publish" and (scored := self._of(ScoredShard)):
+            command += f" --partition {scored.partition}"
+        yield f"{command} --input FILE, {printed}"
 
 
 def _span(extracted: Extracted) -> str:

@@ -55,14 +55,17 @@ def run(
         str, typer.Option(help="first partition to learn from (train)", autocompletion=completion.partitions)
     ] = "",
     input: Annotated[
-        Path | None, typer.Option(help="JSON that the stage before printed; - reads standard input", allow_dash=True)
+        Path | None,
+        typer.Option(help="JSON that the stage before printed; - reads standard input", allow_dash=True),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a DAG's stages, or one of them, here and now without Airflow: a line per stage, and what it came to.
 
     Lines and summary are on standard error. Standard output has the result as JSON, for the next stage's --input: in a
-    pipe and in a file always, in a terminal with --json, which leaves out all else.
+    pipe and in a file always, in a terminal with --json, which leaves out all else. Of a list that the stage before
+    printed a stage takes each element, one after another, and prints the list of what it gave; train.check,
+    train.evaluate and score.publish take it whole.
 
     EVERGREEN_STORE_URI says where tables are kept, MLFLOW_TRACKING_URI where runs and models are (ingest needs none);
     `evergreen up` sets both for other terminals.
@@ -71,6 +74,9 @@ def run(
         evergreen run train flight_delay --partition 2013-03-25
         evergreen run ingest.extract flight_delay --first 2013-04-01 --last 2013-04-01 > extracted.json
         evergreen run ingest.validate flight_delay --input extracted.json
+        evergreen run train.sample flight_delay --input labelled.json > shares.json
+        evergreen run train.featurize flight_delay --input shares.json > featurized.json
+        evergreen run train.check flight_delay --input featurized.json
     """
     from pipelines import local_run
     from pipelines.cli.outcome import Stages

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -53,6 +53,13 @@ def call(function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
         if _takes_hand_off(hints.get(name)):
             bound.arguments[name] = _typed(function, name, hints[name], value)
     return function(*bound.args, **bound.kwargs)
+
+
+def takes_several(function: Callable[..., Any]) -> dict[str, bool]:
+    """The parameters of `function` that are given hand-offs; True: a list of them."""
+    hints = get_type_hints(function)
+    parameters = [name for name in inspect.signature(function).parameters if _takes_hand_off(hints.get(name))]
+    return {name: get_origin(hints[name]) is list for name in parameters}
 
 
 def _typed(function: Callable[..., Any], name: str, wanted: Any, value: Any) -> Any:
