@@ -13,10 +13,11 @@ from pipelines.errors import ConfigError, DataError
 from pipelines.ingest.shape.units import KINDS
 from pipelines.propose.facts import Facts, facts_of
 from pipelines.propose.keys import Key, key_of
+from pipelines.propose.leaks import short
 from pipelines.propose.left_out import is_text, left_out
 from pipelines.propose.rhythm import LENGTH, Rhythm, rhythm_of
 from pipelines.propose.shift import usual_shift
-from pipelines.propose.table import ROWS, Column, Table, in_chunks
+from pipelines.propose.table import READABLE, ROWS, Column, Table, in_chunks
 from pipelines.propose.target import Known, Target, known_of, target_of
 from pipelines.propose.times import EventTime, event_time, grain, later_times, zone_of
 
@@ -110,7 +111,7 @@ def draft(name: str, table: Table, wishes: Wishes, now: datetime | None = None) 
     )
     if time_wish is not None and time_wish.kind != "time":
         raise ConfigError(
-            f"{time_wish.source!r} holds no times",
+            f"{time_wish.source!r} holds no times{_unreadable(table, time_wish)}",
             where="--time",
             cure="name a column of days or moments, or leave it out",
         )
@@ -170,6 +171,21 @@ def draft(name: str, table: Table, wishes: Wishes, now: datetime | None = None) 
         _rarest(table, target),
         usual_shift(table, target, time) if time else 0.0,
     )
+
+
+def _unreadable(table: Table, column: Column) -> str:
+    """Of texts some of which are times: how many are none, and one of these."""
+    if column.kind != "string":
+        return ""
+    name = sql.quote(column.name)
+    values, times, example = table.database.execute(
+        f"SELECT count({name}), count(TRY_CAST({name} AS TIMESTAMPTZ)), "
+        f"any_value({name}) FILTER (TRY_CAST({name} AS TIMESTAMPTZ) IS NULL) FROM {ROWS}"
+    ).fetchall()[0]
+    if not times:
+        return ""
+    unread = f"{values - times:,} of {values:,} values are none, such as {short(example)}"
+    return f": {unread}; at most {1 - READABLE:.0%} may be"
 
 
 def _without_stray_capitals(table: Table, facts: Mapping[str, Facts], column: Column) -> tuple[Table, Column]:
@@ -293,7 +309,14 @@ def _other_times(
         return []
     apart = (*time.columns, *left_out, target.column)
     return [
-        Feature(c.name, c.expression, "timestamp", {}, "look: is it known by then? (features.datetime)", False)
+        Feature(
+            c.name,
+            c.expression,
+            "timestamp",
+            {},
+            "look: is it known by then? (features.datetime)" + (f"; {c.note}" if c.note else ""),
+            False,
+        )
         for c in table.columns
         if c.kind == "time" and c.name not in apart and facts[c.name].distinct > 1
     ]

@@ -57,7 +57,7 @@ def events_sql(draft: Draft) -> str:
     lines.append(f"{draft.time.expression if draft.time else DELIVERED} AS event_time")
     lines += [f"{feature.expression} AS {sql.quote(feature.name)}" for feature in draft.features]
     beside = [f"-- left out: {_one_line(name)}: {_one_line(reason)}" for name, reason in draft.left_out.items()]
-    where = f"\nWHERE {draft.time.expression} IS NOT NULL" if draft.time and not draft.time.is_whole else ""
+    where = f"\nWHERE {draft.time.given} IS NOT NULL" if draft.time and not draft.time.is_whole else ""
     return "\n".join([*beside, f"SELECT\n    {_listed(lines)}\nFROM {sql.quote(draft.table.origin.name)}{where}", ""])
 
 
@@ -72,7 +72,7 @@ def labels_sql(draft: Draft) -> str:
     else:
         lines += [f"{DELIVERED} AS event_time", f"{DELIVERED} AS known_time"]
     lines.append(f"{draft.target.expression} AS label")
-    conditions += [f"{draft.time.expression} IS NOT NULL"] if draft.time and not draft.time.is_whole else []
+    conditions += [f"{draft.time.given} IS NOT NULL"] if draft.time and not draft.time.is_whole else []
     source = sql.quote(draft.table.origin.name)
     selected = f"SELECT\n    {_listed(lines)}\nFROM {source}\nWHERE {' AND '.join(conditions)}\n"
     return f"-- {_one_line(draft.known.why)}\n{selected}"

@@ -16,7 +16,7 @@ from pipelines import sql
 from pipelines.config import SourceType
 from pipelines.ingest.sources import opened
 from pipelines.ingest.sources.typed import Kind as TextKind
-from pipelines.ingest.sources.typed import Texts, infer, typed
+from pipelines.ingest.sources.typed import DAY, LOCAL_TIME, TIME, Texts, infer, typed
 from pipelines.propose import words
 from pipelines.propose.origin import Origin, identifiers
 
@@ -69,6 +69,10 @@ class Column:
     """in the source; None: it has no type that a source can declare"""
     clock: Clock = ""
     note: str = ""
+    unread: int = 0
+    """values that are none of its kind, and null in the rows"""
+    given: str = ""
+    """SQL over the source that is null where there is no value, readable or not; empty: as `expression`"""
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,7 @@ def read(origin: Origin, folder: Path) -> Iterator[Table]:
         selected = ", ".join(f"{values[c.source]} AS {sql.quote(c.name)}" for c in columns)
         database.execute(f"CREATE TEMP TABLE {ROWS} AS SELECT {selected} FROM {relation}")
         (count,) = database.execute(f"SELECT count(*) FROM {ROWS}").fetchall()[0]
-        offsets = {
-            c.name: _offsets(database, relation, c.source)
-            for c in columns
-            if texts and c.clock == "zoned" and not c.note
-        }
+        offsets = {c.name: _offsets(database, relation, c.source) for c in columns if texts and c.clock == "zoned"}
         columns = _without_sentinels(database, _with_times(database, columns))
         yield Table(database, origin, columns, int(count), offsets)
 
@@ -142,8 +142,9 @@ def _of_texts(
             writing = writings[name]
             expression = writing.sql(sql.quote(name)) if writing.is_converted else sql.quote(name)
             column = replace(column, expression=expression, kind=writing.kind, clock=writing.clock, note=writing.note)
+            column = replace(column, unread=writing.unread, given=sql.quote(name))
             if not writing.is_converted:
-                column = replace(column, declared="float" if writing.kind == "float" else "integer")
+                column = replace(column, declared="float" if writing.kind == "float" else "timestamp")
             values[name] = writing.sql(shown[name])
         columns.append(column)
     settings = dict(origin.settings) | ({"nulls": [*BLANK, *used]} if used else {})
@@ -214,9 +215,9 @@ def _writings(
         for name in chunk:
             value = f"trim({_without(sql.quote(name), missing)})"
             matches = ", ".join(f"count_if(regexp_full_match({value}, {sql.literal(p)}))" for p in patterns)
-            counts.append(f"[count({value}), count(DISTINCT {value}), {matches}]")
+            counts.append(f"[count({value}), count(DISTINCT {value}), {matches}, {', '.join(_iso_counts(value))}]")
         row = database.execute(f"SELECT {', '.join(counts)} FROM {relation}").fetchall()[0]
-        for name, (values, distinct, numbers, codes, money, comma) in zip(chunk, row, strict=True):
+        for name, (values, distinct, numbers, codes, money, comma, *iso) in zip(chunk, row, strict=True):
             if not values:
                 continue
             if codes:
@@ -230,9 +231,28 @@ def _writings(
                 writings[name] = _Writing("float", _plain_number, "", "a number without its signs")
             elif comma == values:
                 writings[name] = _Writing("float", _decimal_comma, "", "1.234,5 is read as 1234.5")
+            elif max(iso) >= READABLE * values:
+                writings[name] = _iso(values, *iso)
             elif time := _time_format(database, relation, name, missing) or _period(database, relation, name, missing):
                 writings[name] = time
     return writings
+
+
+def _iso_counts(value: str) -> tuple[str, str, str]:
+    """SQL: how many texts are days, times with or without a clock and no zone, and any times, as a source reads them."""
+    return (
+        f"count_if(regexp_full_match({value}, '{DAY}') AND TRY_CAST({value} AS DATE) IS NOT NULL)",
+        f"count_if(regexp_full_match({value}, '{LOCAL_TIME}') AND TRY_CAST({value} AS TIMESTAMP) IS NOT NULL)",
+        f"count_if(regexp_full_match({value}, '{TIME}') AND TRY_CAST({value} AS TIMESTAMPTZ) IS NOT NULL)",
+    )
+
+
+def _iso(values: int, days: int, locals_: int, times: int) -> _Writing:
+    """Of times as a source reads them by itself, some of which are none: the kind that all the others are of."""
+    clock: Clock = "date" if days == times else "local" if locals_ == times else "zoned"
+    as_type = {"date": "DATE", "local": "TIMESTAMP", "zoned": "TIMESTAMPTZ"}[clock]
+    note = f"look: {values - times:,} that are no times are set aside"
+    return _Writing("time", lambda v: f"TRY_CAST(trim({v}) AS {as_type})", clock, note, False, values - times)
 
 
 def _plain_number(value: str) -> str:
@@ -342,10 +362,13 @@ def _of_values(database: duckdb.DuckDBPyConnection, relation: str) -> tuple[list
             columns[place] = replace(
                 made, expression=f"CAST({text} AS {CASTS[kind]})", declared="string", note="written as text"
             )
-        elif writing is not None and not writing.unread:
+        elif writing is not None and (writing.kind == "time" or not writing.unread):
+            given = _without(column.expression, [*missing, *MISSING_AMONG_NUMBERS])
             columns[place] = replace(
                 column,
-                expression=writing.sql(_without(column.expression, [*missing, *MISSING_AMONG_NUMBERS])),
+                expression=writing.sql(given),
+                unread=writing.unread,
+                given=given,
                 kind=writing.kind,
                 clock=writing.clock,
                 note=writing.note,
@@ -475,7 +498,7 @@ def _offsets(database: duckdb.DuckDBPyConnection, relation: str, name: str) -> d
     offset = f"regexp_extract({value}, '(Z|[+-]\\d\\d(:?\\d\\d)?)$', 1)"
     rows = database.execute(
         f"SELECT any_value({value}), o FROM (SELECT *, {offset} AS o FROM {relation}) "
-        f"WHERE o <> '' GROUP BY o, left({value}, 7) LIMIT 2000"
+        f"WHERE o <> '' AND TRY_CAST({value} AS TIMESTAMPTZ) IS NOT NULL GROUP BY o, left({value}, 7) LIMIT 2000"
     ).fetchall()
     return {str(text): str(given) for text, given in rows}
 

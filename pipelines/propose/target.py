@@ -236,7 +236,8 @@ def known_of(
     if chosen is not None:
         lost = f"; {missing:,} labels have no such time and are left out" if missing else ""
         days = long_wait / 86_400
-        return Known(chosen.expression, chosen.name, f"look: known when {chosen.source!r} says{lost}", days, missing)
+        why = f"look: known when {chosen.source!r} says{lost}" + (f"; {chosen.note}" if chosen.note else "")
+        return Known(chosen.expression, chosen.name, why, days, missing)
     if time is None:
         return Known("", None, "known when the row is delivered")
     if (one := grain(table, time)) is not None:

@@ -36,6 +36,8 @@ class EventTime:
     why: str
     is_whole: bool = True
     """each row has one"""
+    given: str = ""
+    """SQL over the source that is null where a row has none; of one that cannot be read it is not: that is set aside"""
 
 
 def event_time(table: Table, facts: Mapping[str, Facts], target: str, named: Column | None = None) -> EventTime | None:
@@ -55,12 +57,15 @@ def event_time(table: Table, facts: Mapping[str, Facts], target: str, named: Col
     beside = f"; there are also {', '.join(others)}" if others else ""
     if best.clock == "date" and (finer := _of_parts(table, facts, best)):
         return finer
-    return _of_column(best, facts, f"when the event happens{beside}" + (f"; {best.note}" if best.note else ""))
+    return _of_column(best, facts, f"when the event happens{beside}")
 
 
 def _of_column(column: Column, facts: Mapping[str, Facts], why: str) -> EventTime:
-    quoted = sql.quote(column.name)
-    return EventTime((column.name,), column.expression, quoted, column.clock, why, facts[column.name].nulls == 0)
+    quoted, is_whole = sql.quote(column.name), facts[column.name].nulls == column.unread
+    why += f"; {column.note}" if column.note else ""
+    return EventTime(
+        (column.name,), column.expression, quoted, column.clock, why, is_whole, column.given or column.expression
+    )
 
 
 def _likely(table: Table, column: Column, times: Sequence[Column]) -> tuple[float, float]:
@@ -118,8 +123,9 @@ def _of_parts(table: Table, facts: Mapping[str, Facts], day: Column | None = Non
             made_of_day(*(c.expression for c in parts)),
             made_of_day(*(sql.quote(c.name) for c in parts)),
             "local",
-            "made of a day and an hour",
-            facts[day.name].nulls == 0,
+            "made of a day and an hour" + (f"; {day.note}" if day.note else ""),
+            facts[day.name].nulls == day.unread,
+            day.given or day.expression,
         )
     about = [words.of(c.name) - words.YEAR for c in numbers if words.of(c.name) & words.YEAR]
     for rest in map(frozenset, sorted(about, key=len)):  # of a year of sale the month of sale

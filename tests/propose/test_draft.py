@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -380,3 +381,31 @@ def test_three_quarters_are_quarters_and_twelve_months_are_a_category(tmp_path: 
     assert "season" in {feature.name for feature in made.features}
     with pytest.raises(DataError, match="12 rows have a label"):
         drafted(tmp_path, pa.table({name: values[:12] for name, values in orders(240).items()}), "returned")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_one_time_that_is_none_leaves_the_event_where_it_is_and_is_set_aside_by_name(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path))
+    (tmp_path / "orders").mkdir()
+    rows = orders(400)
+    texts = {name: [f"{moment}+01:00" for moment in rows[name]] for name in ("placed_at", "closed_at")}
+    texts["placed_at"][7] = "2024-02-31T10:00:00+01:00"
+    path = tmp_path / "orders" / f"orders.{suffix}"
+    (csv.write_csv if suffix == "csv" else pq.write_table)(pa.table(rows | texts), path)
+    with read(origin(str(path), None, path.parent), path.parent) as table:
+        made, remarks = rehearsed(draft("orders", table, Wishes("returned"), NOW), "shop")
+    assert made.time is not None and made.time.columns == ("placed_at",)
+    files = files_of(made, "shop")
+    assert "look: 1 that are no times are set aside" in files["problem.yaml"]
+    assert "WHERE" not in files["events.sql"]
+    said = [remark.text for remark in remarks]
+    assert any("1 of 400 rows" in text for text in said), said
+
+
+def test_a_time_that_is_asked_for_and_is_none_too_often_says_how_often(tmp_path: Path) -> None:
+    rows = orders(400)
+    placed = [f"{moment}Z" if number % 9 else "soon" for number, moment in enumerate(rows["placed_at"])]
+    with pytest.raises(ConfigError, match="holds no times: 45 of 400 values are none, such as 'soon'; at most 2% may"):
+        drafted(tmp_path, pa.table(rows | {"placed_at": placed}), "returned", time="placed_at")

@@ -79,3 +79,35 @@ def test_a_word_for_missing_stays_a_value_where_it_may_be_one(tmp_path: Path) ->
         values = table.database.execute("SELECT DISTINCT damage FROM rows ORDER BY 1 NULLS LAST").fetchall()
         assert [value for (value,) in values] == ["none", "some", None]
         assert table.origin.settings["nulls"] == ["", "NA", "N/A"]
+
+
+def _days(form: str) -> list[str]:
+    return [form.format(day=day, month=month) for month in (1, 2, 3) for day in range(1, 28)]
+
+
+@pytest.mark.parametrize(
+    ("form", "clock"),
+    [
+        ("2024-{month:02}-{day:02}", "date"),
+        ("2024-{month:02}-{day:02}T10:15", "local"),
+        ("2024-{month:02}-{day:02} 10:15:20.125", "local"),
+        ("2024-{month:02}-{day:02}T10:15:20.125", "local"),
+        ("2024-{month:02}-{day:02}T10:15:20Z", "zoned"),
+        ("2024-{month:02}-{day:02} 10:15:20.1Z", "zoned"),
+        ("2024-{month:02}-{day:02}T10:15:20+01:00", "zoned"),
+        ("2024-{month:02}-{day:02} 10:15:20+0100", "zoned"),
+        ("2024-{month:02}-{day:02} 10:15+01", "zoned"),
+    ],
+)
+@pytest.mark.parametrize("day", [31, "soon"])
+def test_a_time_that_is_none_is_set_aside_and_the_others_stay_times(
+    tmp_path: Path, form: str, clock: str, day: int | str
+) -> None:
+    bad = form.format(day=day, month=2) if isinstance(day, int) else day
+    values = [*_days(form), bad]
+    with table_of(tmp_path, _text({"taken_in": values, "y": ["a"] * len(values)})) as table:
+        (column, _) = table.columns
+        assert (column.kind, column.clock, column.declared, column.unread) == ("time", clock, "timestamp", 1)
+        assert "1 that are no times are set aside" in column.note
+        assert table.database.execute("SELECT count(*) - count(taken_in) FROM rows").fetchall() == [(1,)]
+        assert set(table.offsets.get("taken_in", {}).values()) <= {"Z", "+01:00", "+0100", "+01"}
