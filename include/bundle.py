@@ -21,6 +21,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from airflow import settings
 from airflow.configuration import AIRFLOW_HOME
@@ -34,7 +35,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 
 from include.problem_dags import FILES, PROBLEMS
-from pipelines.problem_folders import problem_places
+from pipelines.problem_folders import place_faults, problem_places
 
 Dates = dict[Path, tuple[int, int]]
 
@@ -49,6 +50,15 @@ Airflow's DAG processor writes this file (include/bundle.py), and removes it whe
 from include.problem_dags import make_dags
 
 make_dags({name!r})
+'''
+PLACE_FILE = '''"""No DAGs: an import error of Airflow, for a place that EVERGREEN_PROBLEMS names and that holds no problem.
+
+Airflow's DAG processor writes this file (include/bundle.py), and removes it when the place has problems.
+"""
+
+from pipelines.errors import ConfigError
+
+raise ConfigError({what!r}, where={where!r}, cure={cure!r})
 '''
 
 
@@ -81,7 +91,10 @@ class DagsFolder(LocalDagBundle):
         """The processor calls it each `refresh_interval`, the first time before it reads anything."""
         places, now = problem_places(), datetime.now(UTC)
         self._write(places)
-        self._remove_all_but(places)
+        faults = _fault_files()
+        for name, text in faults.items():
+            (self.path / OTHERS / name).write_text(text)
+        self._remove_all_but(places, faults)
         dates = self._look(places)
         changed = [] if self._dates is None else self._changed(self._dates, dates)
         changes = {_file(name): self._changes.get(_file(name), now) for name in places}
@@ -112,9 +125,9 @@ class DagsFolder(LocalDagBundle):
         """What lies in dags/ and makes no DAGs of problems."""
         return [path for path in self._dags.iterdir() if path.stem not in {*FILES, "__pycache__"}]
 
-    def _remove_all_but(self, names: Iterable[str]) -> None:
+    def _remove_all_but(self, names: Iterable[str], faults: Iterable[str]) -> None:
         wanted = {self.path / _file(name) for name in names}
-        wanted |= {self.path / OTHERS / path.name for path in self._others()}
+        wanted |= {self.path / OTHERS / name for name in (*faults, *(path.name for path in self._others()))}
         for folder in (PROBLEMS, OTHERS):
             for path in (self.path / folder).iterdir():
                 if path not in wanted and (path.suffix == ".py" or path.is_symlink()):
@@ -165,6 +178,12 @@ class DagsFolder(LocalDagBundle):
         with create_session() as session:
             for file in files:
                 session.add(DagPriorityParsingRequest(self.name, file))
+
+
+def _fault_files() -> dict[str, str]:
+    """A file for each place without problems; one that says something else has another name, and so is read."""
+    texts = [PLACE_FILE.format(what=fault.what, where=fault.where, cure=fault.cure) for fault in place_faults()]
+    return {f"place_{crc32(text.encode()):08x}.py": text for text in texts}
 
 
 def _file(problem: str) -> str:

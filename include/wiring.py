@@ -16,7 +16,7 @@ from pipelines.config import Partitions
 from pipelines.config.partitions import DELIVERY, HOUR
 from pipelines.errors import ConfigError
 from pipelines.problem import Problem, load_problem
-from pipelines.problem_folders import problem_names
+from pipelines.problem_folders import place_faults, problem_names
 
 TAG_CHARACTERS = 100  # Airflow's limit
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -50,8 +50,9 @@ def problems() -> list[Problem]:
 
 
 def broken_problems() -> list[ConfigError]:
-    """What is wrong with the others."""
-    return [error for error in _all() if isinstance(error, ConfigError)]
+    """What is wrong with the others, and with places that were to hold problems."""
+    faults = place_faults() if _ONLY.get() is None else []
+    return [*faults, *(error for error in _all() if isinstance(error, ConfigError))]
 
 
 def options(problem: Problem, manual: str | None, urgency: Urgency) -> dict[str, Any]:

@@ -58,7 +58,7 @@ from pipelines.config import (
     written_out,
 )
 from pipelines.errors import ConfigError
-from pipelines.problem_folders import folder_of, problem_names
+from pipelines.problem_folders import folder_of, place_faults, problem_names
 
 Query = Literal["events", "labels"]
 # Where columns cannot be taken from a source, that is said, and not what is missing for want of them.
@@ -650,7 +650,8 @@ def _names_known(name: str) -> str:
     names = problem_names()
     listed = ", ".join(names[:NAMES_LISTED]) or "none"
     more = f" and {len(names) - NAMES_LISTED} more" if len(names) > NAMES_LISTED else ""
-    return f"known problems: {listed}{more}{did_you_mean(name, names)}"
+    faults = "".join(f"; {fault.where}: {fault.what}" for fault in place_faults())
+    return f"known problems: {listed}{more}{did_you_mean(name, names)}{faults}"
 
 
 def parse_problem(raw: dict[str, Any], folder: Path) -> Problem:

@@ -14,10 +14,10 @@ from pipelines.cli.progress import working
 from pipelines.cli.terminal import console, escape, notices, print_json
 from pipelines.errors import ConfigError, EvergreenError
 from pipelines.problem import load_problem, undeclared_table
-from pipelines.problem_folders import problem_names
+from pipelines.problem_folders import DEFAULT, place_faults, problem_names
 
 if TYPE_CHECKING:
-    from pipelines.cli.results import CheckedProblem
+    from pipelines.cli.results import CheckedProblem, Failure
     from pipelines.problem import Problem
 
 
@@ -37,11 +37,15 @@ def check(
         evergreen check flight_delay
         evergreen check --quick
     """
-    from pipelines.cli.results import Checked
+    from pipelines.cli.results import Checked, Failure
 
     names = problems or problem_names()
-    if not names:
-        raise ConfigError("there are no problems", where="include/problems", cure="add a folder with a problem.yaml")
+    faults = [] if problems else [Failure.of(fault) for fault in place_faults()]
+    if not names and not faults:
+        raise ConfigError("there are no problems", where=str(DEFAULT), cure="make one with `evergreen new`")
+    if not as_json:
+        for fault in faults:
+            _show_fault("", fault)
     checked = []
     for number, name in enumerate(names, start=1):  # one problem that is wrong hides no other
         with working("checking", quiet=as_json, tells_steps=False) as work:
@@ -52,10 +56,11 @@ def check(
             _show(result)
     count = Counter(result.state for result in checked)
     if as_json:
-        print_json(Checked(problems=checked, ok=count["ok"], look=count["look"], wrong=count["wrong"]))
+        print_json(Checked(problems=checked, places=faults, ok=count["ok"], look=count["look"], wrong=count["wrong"]))
     else:
-        console.print(f"{count['ok']} ok, {count['look']} to look at, {count['wrong']} wrong")
-    if count["wrong"]:
+        without = f", {len(faults)} place{'s' * (len(faults) != 1)} without problems" if faults else ""
+        console.print(f"{count['ok']} ok, {count['look']} to look at, {count['wrong']} wrong{without}")
+    if count["wrong"] or faults:
         raise typer.Exit(ExitCode.WRONG)
 
 
@@ -98,11 +103,15 @@ def _checked(name: str, quick: bool, as_json: bool) -> CheckedProblem:
     )
 
 
+def _show_fault(name: str, fault: Failure) -> None:
+    error = EvergreenError(fault.what, where=fault.where, cure=fault.next)
+    console.print(f"[bold red]wrong[/]  {name}{escape(str(error))}")
+
+
 def _show(result: CheckedProblem) -> None:
     name = result.problem
     for fault in result.faults:
-        error = EvergreenError(fault.what, where=fault.where, cure=fault.next)
-        console.print(f"[bold red]wrong[/]  {name}: {escape(str(error))}")
+        _show_fault(f"{name}: ", fault)
     if result.state != "wrong":
         console.print(
             f"[green]ok[/]     {name}: {result.features} features, {result.candidates} candidates, "

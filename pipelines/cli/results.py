@@ -136,6 +136,8 @@ class Checked(Result):
     """All problems that were looked at, and how many are ok, to be looked at, or wrong."""
 
     problems: list[CheckedProblem]
+    places: list[Failure]
+    """that EVERGREEN_PROBLEMS names and that are not there, or hold no problem"""
     ok: int
     look: int
     wrong: int

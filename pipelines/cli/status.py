@@ -10,10 +10,10 @@ from pipelines.cli import completion
 from pipelines.cli.arguments import AsJson
 from pipelines.cli.places import print_places
 from pipelines.cli.progress import working
-from pipelines.cli.terminal import console, escape, print_json
+from pipelines.cli.terminal import console, escape, notices, print_json
 from pipelines.embedded import load_environment
 from pipelines.problem import Problem, load_problem
-from pipelines.problem_folders import problem_names
+from pipelines.problem_folders import place_faults, problem_names
 
 if TYPE_CHECKING:
     from pipelines.cli.results import State
@@ -41,6 +41,8 @@ def status(
     from pipelines.health.kept import kept_or_derived
 
     load_environment()
+    for fault in [] if problem_name else place_faults():
+        notices.print(f"[yellow]{escape(f'{fault.where}: {fault.what}')}[/]")
     states: list[State | Served] = []
     for name in [problem_name] if problem_name else problem_names():
         problem = load_problem(name)

@@ -19,7 +19,7 @@ from pipelines.embedded.processes.home import (
 from pipelines.embedded.processes.ports import HOST, reserved_ports
 from pipelines.embedded.processes.services import Services
 from pipelines.embedded.processes.supervisor import Progress, Supervisor
-from pipelines.problem_folders import problem_folders
+from pipelines.problem_folders import place_faults, problem_folders
 
 
 class Endpoint(NamedTuple):
@@ -68,10 +68,14 @@ class Embedded(Services):
         """As `Services.start`.
 
         Raises:
-            ConfigError: also where a package that EVERGREEN_PROBLEMS names is not there, or the folder is a copy
+            ConfigError: also where EVERGREEN_PROBLEMS names packages alone and none is there, or the folder is a copy
                 without extended attributes; nothing in it was touched.
         """
-        problem_folders()
+        faults = place_faults()
+        if not problem_folders():
+            raise faults[0]
+        for fault in faults:
+            progress(f"problems: {fault.what}; next: {fault.cure}")
         if not self._users_store():
             object_store.refuse_without_attributes(self.home)
         super().start(progress)

@@ -16,6 +16,7 @@ from pipelines.maintenance import home as folder
 from pipelines.maintenance import left, models, services, tables
 from pipelines.maintenance.finding import Check, Finding, Said, Unchecked, examined
 from pipelines.problem import Problem, load_problem
+from pipelines.problem_folders import place_faults
 
 Tell = Callable[[str], None]
 
@@ -39,6 +40,8 @@ def examine(names: Sequence[str], home: Path, now: float, tell: Tell, *, is_quic
         tell: told what is looked at.
         is_quick: read no training rows and no models.
     """
+    for fault in place_faults():
+        yield "", Finding("place without problems", fault.where, fault.what, fault.cure)
     reach = yield from _surroundings(home, now, tell)
     for name in names:
         try:

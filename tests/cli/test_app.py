@@ -193,9 +193,10 @@ def test_check_names_each_wrong_problem(tmp_path: Path) -> None:
             (tmp_path / name / query).write_text(text.replace("w.visib", "w.view") if name == "ugly" else text)
         changed = {**raw, "owner": 7} if name == "bad" else raw
         (tmp_path / name / "problem.yaml").write_text(yaml.safe_dump(changed))
-    done = evergreen("check", "--quick", EVERGREEN_PROBLEMS=str(tmp_path))
+    done = evergreen("check", "--quick", EVERGREEN_PROBLEMS=f"{tmp_path / 'gone'}:{tmp_path}")
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-1] == "1 ok, 0 to look at, 2 wrong"
+    assert done.stdout.splitlines()[-1] == "1 ok, 0 to look at, 2 wrong, 1 place without problems"
+    assert f"wrong  there is no folder '{tmp_path / 'gone'}'" in done.stdout
     assert "ok     good" in done.stdout, "what is wrong with the others hides none"
     assert "owner: Input should be a valid string (value: 7)" in done.stdout
     assert "view" in done.stdout

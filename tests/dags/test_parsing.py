@@ -77,7 +77,7 @@ def test_a_broken_problem_is_shown_and_leaves_the_others_alone(
     bad = tmp_path / "bad" / "problem.yaml"
     bad.write_text(bad.read_text().replace("every: week", "every: year"))
     (tmp_path / "worse" / "problem.yaml").write_text("- not\n- settings\n")
-    monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path))
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", f"{tmp_path}:/nope")
 
     bag = parse()
 
@@ -91,5 +91,5 @@ def test_a_broken_problem_is_shown_and_leaves_the_others_alone(
     ]
     [(file, message)] = bag.import_errors.items()
     assert Path(file).name == "broken_problems.py"
-    for part in (str(bad), "partitions.every", "'year'", "next:", "worse/problem.yaml"):
+    for part in (str(bad), "partitions.every", "'year'", "next:", "worse/problem.yaml", "no folder '/nope'"):
         assert part in message

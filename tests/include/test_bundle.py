@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from include import bundle
 from pipelines.embedded.processes.home import project_root
+from pipelines.errors import ConfigError
 
 DAG = "from airflow.sdk import DAG\n"
 
@@ -87,10 +89,10 @@ def test_each_problem_has_a_file_and_other_dags_are_there_too(
     assert files(root) == ["others/own.py", "problems/kettles.py", "problems/ovens.py"]
     assert (root / "files" / "others" / "helper.py").read_text() == "ANSWER = 42\n"
     shutil.copytree(root / "more" / "ovens", root / "more" / "hobs")
-    shutil.rmtree(root / "problems" / "kettles")
+    (root / "problems" / "kettles").rename(root / "problems" / "pans")
     (root / "dags" / "own.py").rename(root / "dags" / "mine.py")
     asked()
-    assert files(root) == ["others/mine.py", "problems/hobs.py", "problems/ovens.py"]
+    assert files(root) == ["others/mine.py", "problems/hobs.py", "problems/ovens.py", "problems/pans.py"]
     shutil.copytree(root / "dags", root / "moved")
     monkeypatch.setattr(settings, "DAGS_FOLDER", str(root / "moved"))
     made(root).initialize()
@@ -108,6 +110,18 @@ def test_nothing_is_read_again_while_nothing_has_changed(asked: Callable[[], lis
     assert asked() == []
     (root / "problems" / "kettles" / "orders.csv").write_text("1\n2\n")
     assert asked() == []
+
+
+def test_a_folder_that_is_gone_is_an_import_error_until_it_is_back(root: Path, asked: Callable[[], list[str]]) -> None:
+    assert files(root) == ["others/own.py", "problems/kettles.py", "problems/ovens.py"]
+    (root / "more").rename(root / "away")
+    asked()
+    (name,) = set(files(root)) - {"others/own.py", "problems/kettles.py"}
+    with pytest.raises(ConfigError, match=f"there is no folder '{root / 'more'}'"):
+        runpy.run_path(str(root / "files" / name))
+    (root / "away").rename(root / "more")
+    asked()
+    assert files(root) == ["others/own.py", "problems/kettles.py", "problems/ovens.py"]
 
 
 @pytest.mark.parametrize("path", ["problems/kettles/problem.yaml", "problems/kettles/events.sql"])

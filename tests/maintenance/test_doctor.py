@@ -145,11 +145,16 @@ def test_what_cannot_be_asked_is_said_and_the_rest_is_looked_at(
     for name in services.PLACES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setenv("EVERGREEN_PROBLEMS", str(problems))
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", f"{problems}:{tmp_path / 'gone'}")
     monkeypatch.setenv("EVERGREEN_HOME", str(folder))
     said = list(examine(["broken"], folder, time.time(), lambda what: None, is_quick=False))
     names = {(problem, finding.name) for problem, finding in said if isinstance(finding, Finding)}
-    assert {("", "open to others"), ("", "service down"), ("broken", "problem broken")} <= names
+    assert {
+        ("", "open to others"),
+        ("", "service down"),
+        ("broken", "problem broken"),
+        ("", "place without problems"),
+    } <= names
     unchecked = [part.what for _, part in said if isinstance(part, Unchecked)]
     assert unchecked == ["object store: nothing says where it is"]
     result = CliRunner().invoke(app, ["doctor", "--json"])
