@@ -15,8 +15,8 @@ import duckdb
 from pipelines import sql
 from pipelines.config import SourceType
 from pipelines.ingest.sources import opened
-from pipelines.ingest.sources.typed import Kind as TextKind
 from pipelines.ingest.sources.typed import DAY, LOCAL_TIME, TIME, Texts, infer, typed
+from pipelines.ingest.sources.typed import Kind as TextKind
 from pipelines.propose import words
 from pipelines.propose.origin import Origin, identifiers
 
@@ -239,7 +239,7 @@ def _writings(
 
 
 def _iso_counts(value: str) -> tuple[str, str, str]:
-    """SQL: how many texts are days, times with or without a clock and no zone, and any times, as a source reads them."""
+    """SQL: of how many texts a source makes days, times without a zone (days too), and times of any kind."""
     return (
         f"count_if(regexp_full_match({value}, '{DAY}') AND TRY_CAST({value} AS DATE) IS NOT NULL)",
         f"count_if(regexp_full_match({value}, '{LOCAL_TIME}') AND TRY_CAST({value} AS TIMESTAMP) IS NOT NULL)",
