@@ -51,7 +51,7 @@ from include.problem_dags import make_dags
 
 make_dags({name!r})
 '''
-PLACE_FILE = '''"""No DAGs: an import error of Airflow, for a place that EVERGREEN_PROBLEMS names and that holds no problem.
+PLACE_FILE = '''"""No DAGs: an import error of Airflow for a place of EVERGREEN_PROBLEMS that has no problem.
 
 Airflow's DAG processor writes this file (include/bundle.py), and removes it when the place has problems.
 """
