@@ -21,7 +21,7 @@ from benchmarks.gauntlet.faults import FAULTS
 from benchmarks.gauntlet.page import page, summary
 from benchmarks.gauntlet.run import Plan, read, run_seed
 from benchmarks.gauntlet.world import empty_mlflow, read_sources
-from benchmarks.undrawn import draw_nothing
+from benchmarks.left_out import draw_nothing
 from include import preload
 from pipelines.problem import ROOT
 

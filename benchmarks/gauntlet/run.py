@@ -28,6 +28,7 @@ from benchmarks.gauntlet.world import (
     raise_world,
     write_pins,
 )
+from benchmarks.left_out import judge_by_duckdb
 
 COUNTED, TRIES = 2, 5  # stretches whose clean runs are counted at least; that are tried until one bears faults
 WHOLE_SEEDS = 6  # that try every fault; those after them the core
@@ -50,7 +51,9 @@ class Plan:
 
     keep: Path
     faults: tuple[str, ...]
-    is_quick: bool = False  # one stretch, no clean run beyond the one that faults start from, no pictures
+    is_quick: bool = False
+    """One stretch; no clean run beyond the one that faults start from, and Great Expectations takes part in that alone;
+    no pictures."""
 
     @property
     def results(self) -> Path:
@@ -79,7 +82,7 @@ def run_seed(plan: Plan, seed: int) -> None:
         if bears and not is_borne:
             is_borne = True
             for fault in missing:
-                _write(plan, "fault", fault.name, stretch, _in_child(_harmed, home, stretch, fault))
+                _write(plan, "fault", fault.name, stretch, _in_child(_harmed, plan, home, stretch, fault))
         shutil.rmtree(home)
     _write(plan, "end", "", Stretch(seed, 0), Outcome())
 
@@ -131,8 +134,10 @@ def _stages(run: Path, stages: Sequence[str], weeks: tuple[str, str]) -> Outcome
     return run_stages(run, tuple(stages), weeks)
 
 
-def _harmed(home: Path, stretch: Stretch, fault: Fault) -> Outcome:
+def _harmed(plan: Plan, home: Path, stretch: Stretch, fault: Fault) -> Outcome:
     """A fault, and all that follows of the chain."""
+    if plan.is_quick:
+        judge_by_duckdb()
     run = home / "run"
     copy_state(home / "states" / fault.state, run)
     enter(run)

@@ -15,12 +15,12 @@ from unittest.mock import patch
 import pytest
 import yaml
 
+from benchmarks.left_out import judge_by_duckdb
 from pipelines.cli import app as commands
 from pipelines.cli.app import main
 from pipelines.embedded.runtime import Endpoint
 from pipelines.problem import ROOT
 from tests.conftest import TOY
-from tests.stages.conftest import judge_by_duckdb
 from tests.stages.feeds import Feed, day, row
 
 CLEAN = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "EVERGREEN_HOME": "/nonexistent"}
@@ -206,7 +206,7 @@ def test_check_names_each_wrong_problem(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_stages_result_feeds_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge_by_duckdb(monkeypatch)
+    judge_by_duckdb(monkeypatch.setattr)
     Feed(tmp_path / "problems", TOY).deliver([row(f"k{n}", n / 60, hot=n % 2) for n in range(1_200)])
     store = {"EVERGREEN_STORE_URI": tmp_path.as_uri(), "EVERGREEN_PROBLEMS": str(tmp_path / "problems")}
     on = ("--partition", day(0))

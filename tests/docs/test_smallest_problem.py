@@ -16,14 +16,13 @@ import pyarrow.csv as csv
 import pytest
 import yaml
 
-from benchmarks.undrawn import draw_nothing
+from benchmarks.left_out import draw_nothing, judge_by_duckdb
 from pipelines import ledger, local_run, store
 from pipelines.errors import NothingToDo
 from pipelines.ingest.look import check_sources, look
 from pipelines.paths import manifest_uri
 from pipelines.problem import ROOT, Problem, load_problem, parse_problem
 from tests.mlflow_database import mlflow_in
-from tests.stages.conftest import judge_by_duckdb
 
 OWN_TABLE = "docs/howto/own_table.md"
 WEEKS, A_WEEK = 11, 250
@@ -90,7 +89,7 @@ def pottery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("EVERGREEN_STORE_URI", (tmp_path / "store").as_uri())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_in(tmp_path))
     monkeypatch.chdir(tmp_path)  # MLflow keeps artifacts beside its database
-    judge_by_duckdb(monkeypatch)
+    judge_by_duckdb(monkeypatch.setattr)
     draw_nothing(monkeypatch.setattr)
     yield "pots"
 

@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.undrawn import draw_nothing
+from benchmarks.left_out import draw_nothing, judge_by_duckdb
 from pipelines.cli.app import main
 from pipelines.problem import ROOT
 from tests.docs.blocks import Block, blocks
 from tests.docs.test_blocks import check_python, merged
 from tests.mlflow_database import mlflow_in
-from tests.stages.conftest import judge_by_duckdb
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 PROBLEM = Path("include/problems/fog/problem.yaml")
@@ -91,7 +90,7 @@ def _pattern(line: str) -> str:
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Reader]:
     log = logging.getLogger("pipelines")  # a command that shows progress adds a handler to it, and is not alone here
     before = (log.handlers.copy(), log.level, log.propagate)
-    judge_by_duckdb(monkeypatch)  # no reader would see the difference
+    judge_by_duckdb(monkeypatch.setattr)  # no reader would see the difference
     draw_nothing(monkeypatch.setattr)
     yield Reader(tmp_path, monkeypatch, capsys)
     log.handlers, log.level, log.propagate = before

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks.undrawn import draw_nothing
+from benchmarks.left_out import JUDGES, draw_nothing, judge_by_duckdb
 from pipelines import local_run
 from pipelines.ingest import expectations
 from pipelines.problem import ROOT, load_problem
@@ -24,7 +24,7 @@ from tests.mlflow_database import mlflow_in
 PROBLEM = "flight_delay"
 HISTORY = ("2012-12-31", "2013-02-04")  # six weeks; labels of five
 WEEKS = ("2013-02-11", "2013-02-18", "2013-02-25", "2013-03-04")  # and those after it
-JUDGES = {name: getattr(expectations, name) for name in ("expectations", "batch_expectations")}
+BOTH = {name: getattr(expectations, name) for name in JUDGES}
 
 
 def small_problem(folder: Path) -> Path:
@@ -85,15 +85,9 @@ def let_in(problem: str) -> None:
 def judged_by_both() -> Iterator[None]:
     """Great Expectations takes part meanwhile, see `by_duckdb_alone`."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, judge in JUDGES.items():
+        for name, judge in BOTH.items():
             patch.setattr(expectations, name, judge)
         yield
-
-
-def judge_by_duckdb(patch: pytest.MonkeyPatch) -> None:
-    """Rules are judged once."""
-    for name in JUDGES:
-        patch.setattr(expectations, name, lambda *_, **__: [])
 
 
 class Kept:
@@ -120,7 +114,7 @@ def _train(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         Kept(folder).enter(patch)
         patch.chdir(folder)  # MLflow keeps artifacts beside its database
-        judge_by_duckdb(patch)
+        judge_by_duckdb(patch.setattr)
         draw_nothing(patch.setattr)
         local_run.ingest(PROBLEM, *HISTORY)
         local_run.train(PROBLEM)
@@ -137,7 +131,7 @@ def after(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Kept]:
             before = kept(0) if is_bulk else kept(weeks, is_scored=False) if is_scored else kept(weeks - 1)
             with pytest.MonkeyPatch.context() as patch:
                 before.copy(folder).enter(patch)
-                judge_by_duckdb(patch)
+                judge_by_duckdb(patch.setattr)
                 if is_bulk:
                     local_run.ingest(PROBLEM, WEEKS[0], WEEKS[weeks - 1])
                 elif is_scored:
@@ -158,7 +152,7 @@ def by_duckdb_alone() -> Iterator[None]:
     """Rules are judged once: Great Expectations, which costs a second or two an ingest, has tests of its own, and takes
     part in those of whole stages that ask for it (`judged_by_both`): of each task, and of each way to cut time."""
     with pytest.MonkeyPatch.context() as patch:
-        judge_by_duckdb(patch)
+        judge_by_duckdb(patch.setattr)
         yield
 
 
