@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel
 
 from pipelines import store
 from pipelines.artifacts import table_schema
 from pipelines.problem import Problem
 from pipelines.sql import is_among
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class _Stated(TypedDict):
@@ -98,11 +101,28 @@ def has_gate(problem: Problem, partition: str) -> bool:
 
 def decisions(problem: Problem, kind: str) -> list[Decision]:
     """All decisions of a kind, oldest first, evidence parsed."""
-    table = store.dataset(problem, "ledger").to_table(filter=pc.field("kind") == kind).sort_by("decided_time")
-    rows: list[Decision] = table.to_pylist()
+    rows: list[Decision] = _of_kind(problem, kind).to_pylist()
     for row in rows:
         row["evidence"] = json.loads(str(row["evidence"]))
     return rows
+
+
+def decided(problem: Problem, kind: str, evidence: type[M]) -> list[tuple[Told, M]]:
+    """As `decisions`, each with a part of its evidence alone: a fifth of the time, where the rest is large.
+
+    Args:
+        evidence: a model of that part, which lets the rest lie (`extra="ignore"`).
+    """
+    table = _of_kind(problem, kind)
+    rows: list[Told] = table.select(list(Told.__annotations__)).to_pylist()
+    return [
+        (row, evidence.model_validate_json(text)) for row, text in zip(rows, table["evidence"].to_pylist(), strict=True)
+    ]
+
+
+def _of_kind(problem: Problem, kind: str) -> pa.Table:
+    """Oldest first; evidence as JSON."""
+    return store.dataset(problem, "ledger").to_table(filter=pc.field("kind") == kind).sort_by("decided_time")
 
 
 def without_evidence(problem: Problem) -> list[Told]:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from pipelines import ledger
 from pipelines.problem import Problem
 
@@ -37,3 +39,17 @@ def test_decisions_made_at_once_are_all_kept(toy: ToyProblem, store_folder: Path
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda number: record(toy(), f"gate:{number}"), range(8)))
     assert len(ledger.decisions(toy(), "gate")) == 9
+
+
+def test_a_part_of_the_evidence_is_read_of_decisions_that_have_it(toy: ToyProblem, store_folder: Path) -> None:
+    class Judged(BaseModel, extra="ignore"):
+        auc: float
+        missing: str | None = None
+
+    record(toy(), "gate:1")
+    record(toy(), "promotion:1", "promotion")
+    record(toy(), "gate:2")
+    found = ledger.decided(toy(), "gate", Judged)
+    assert [(row["decision"], row["partition"], judged) for row, judged in found] == [
+        (f"gate:{number}", "2024-01-01", Judged(auc=0.7)) for number in (1, 2)
+    ]

@@ -32,7 +32,7 @@ from pipelines.store import objects, traffic
 from pipelines.store.address import storage_options
 from pipelines.store.copies import LogCopies, RowCopies, log_name
 from pipelines.store.files import kept
-from pipelines.store.near import CHECKPOINT_EVERY, Table, WriteOptions
+from pipelines.store.near import LARGE_COMMIT, Table, WriteOptions, is_checkpoint_due
 from pipelines.store.objects import Listed
 from pipelines.store.reading import WHOLE_BYTES
 from pipelines.store.working import working_folder
@@ -181,7 +181,7 @@ class FarTable(Table):
         replaced: Mapping[str, set[str]] | None = None,
     ) -> None:
         before = self.version
-        super()._write(rows, partition_by, options)
+        self._commit(rows, partition_by, options)
         version = self.version
         assert version is not None
         if version == before:
@@ -233,7 +233,7 @@ class FarTable(Table):
         if etag:
             self._copies.add(name, etag, content)
         place = version + len(others)
-        if (place + 1) % CHECKPOINT_EVERY == 0:
+        if is_checkpoint_due(place) or len(content) > LARGE_COMMIT:
             self._try_checkpoint(place)
 
     def _upload(self, path: str) -> None:
@@ -249,16 +249,8 @@ class FarTable(Table):
         objects.upload(file, f"{self.uri}/{path}")
         file.unlink()
 
-    def _try_checkpoint(self, version: int) -> None:
-        """Where it fails the rows are in all the same: readers fetch some more commits, until the next checkpoint."""
-        try:
-            self._write_checkpoint(version)
-        except (DeltaError, OSError, TransientError) as error:
-            log.warning("no checkpoint of version %s of %s was written: %s", version, self.uri, error)
-
     def _write_checkpoint(self, version: int) -> None:
-        assert self._handle is not None
-        self._handle.create_checkpoint()
+        super()._write_checkpoint(version)
         name = f"{version:020}.checkpoint.parquet"
         content = (self._folder / LOG / name).read_bytes()
         self._copies.add(name, objects.write(f"{self.uri}/{LOG}/{name}", content), content)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 from urllib.parse import unquote
 
@@ -19,6 +21,7 @@ from deltalake import (
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
+from pipelines.errors import TransientError
 from pipelines.sql import is_among, literal
 from pipelines.store.rows import TIME, dataset_of
 
@@ -28,11 +31,14 @@ if TYPE_CHECKING:
 ROW_GROUP_ROWS = 32_768  # a writer holds one for each partition: Delta's default, a million, fills the memory
 MOST_FILES = 64  # of a partition to which rows are appended
 CHECKPOINT_EVERY = 10  # commits; a reader fetches every commit since the last checkpoint
+LARGE_COMMIT = 2**18  # bytes, of some 500 files: a reader takes them from a checkpoint in half the time
 PROPERTIES = WriterProperties(max_row_group_size=ROW_GROUP_ROWS)
 SMALL = WriterProperties(max_row_group_size=ROW_GROUP_ROWS, compression="ZSTD")  # of rows that are kept for good
 ALONE = CommitProperties(max_commit_retries=0)  # fails if anybody has committed since
 # Of each file the log tells what `dataset_of` passes it over by, and no more: who opens a table reads all of it.
 SETTINGS = {"delta.checkpointInterval": str(CHECKPOINT_EVERY), "delta.dataSkippingStatsColumns": TIME}
+
+log = logging.getLogger(__name__)
 
 
 class WriteOptions(TypedDict, total=False):
@@ -207,6 +213,20 @@ class Table:
         replaced: Mapping[str, set[str]] | None = None,
     ) -> None:
         """`replaced`: values of columns, of which rows the write rests on what was known; None: on all rows."""
+        before = self.version
+        self._commit(rows, partition_by, options)
+        version = self.version
+        assert version is not None
+        if version != before and not is_checkpoint_due(version):  # Delta has made that one itself
+            assert self._handle is not None
+            commit = Path(self._root(self._handle)) / "_delta_log" / f"{version:020}.json"
+            if commit.stat().st_size > LARGE_COMMIT:
+                self._try_checkpoint(version)
+
+    def _commit(
+        self, rows: pa.Table | pa.RecordBatchReader, partition_by: Sequence[str], options: WriteOptions
+    ) -> None:
+        """Write the next version as Delta does."""
         if self._handle is None:
             self._create(rows, partition_by, options)
             return
@@ -218,6 +238,18 @@ class Table:
             post_commithook_properties=self._hooks,
             **all_options,
         )
+
+    def _try_checkpoint(self, version: int) -> None:
+        """Where it fails the rows are in all the same: readers fetch some more commits, until the next checkpoint."""
+        try:
+            self._write_checkpoint(version)
+        except (DeltaError, OSError, TransientError) as error:
+            log.warning("no checkpoint of version %s of %s was written: %s", version, self.uri, error)
+
+    def _write_checkpoint(self, version: int) -> None:
+        """Of the version that is open."""
+        assert self._handle is not None
+        self._handle.create_checkpoint()
 
     def _create(
         self, rows: pa.Table | pa.RecordBatchReader, partition_by: Sequence[str], options: WriteOptions
@@ -239,6 +271,11 @@ class Table:
                 raise CommitFailedError(f"another writer has made {self.uri}") from error
             raise
         self._handle = DeltaTable(self._place, version=0)
+
+
+def is_checkpoint_due(version: int) -> bool:
+    """Whether Delta makes a checkpoint of this version, however small its commit is."""
+    return (version + 1) % CHECKPOINT_EVERY == 0
 
 
 def _predicate(values: Mapping[str, set[str]]) -> str:

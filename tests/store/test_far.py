@@ -228,6 +228,18 @@ def test_a_column_that_one_adds_while_others_write(toy: ToyProblem, far: Since) 
     assert sorted(note or "" for note in notes) == [""] * 6 + ["a", "b"]
 
 
+def test_a_commit_of_many_files_gets_a_checkpoint_at_once(
+    toy: ToyProblem, far: Since, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(toy(), 1)
+    monkeypatch.setattr("pipelines.store.far.LARGE_COMMIT", 0)
+    write(toy(), 2)
+    assert not objects.is_there(log_object(toy(), f"{0:020}.checkpoint.parquet"))
+    assert objects.is_there(log_object(toy(), f"{1:020}.checkpoint.parquet"))
+    assert store.dataset(toy(), "labels").count_rows() == 4
+    assert DeltaTable(uri(toy()), storage_options=store.storage_options()).version() == 1
+
+
 def test_what_is_committed_is_in_though_its_checkpoint_is_not(
     toy: ToyProblem, far: Since, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -46,12 +46,12 @@ names = st.text(st.characters(min_codepoint=32, max_codepoint=0x17F), max_size=6
     ),
     st.timedeltas(timedelta(), timedelta(days=900)),
     st.lists(names, max_size=4),
-    st.integers(1, 4),
+    st.integers(2, 4),
 )
 def test_rows_are_those_that_delta_reads(
-    tmp_path_factory: pytest.TempPathFactory, cells: list[Any], since: timedelta, keys: list[str], group_files: int
+    tmp_path_factory: pytest.TempPathFactory, cells: list[Any], since: timedelta, keys: list[str], width: int
 ) -> None:
-    """Of groups of one file, of several, and of all; whatever is asked for."""
+    """Of groups within groups, and of one of all; whatever is asked for."""
     folder = tmp_path_factory.mktemp("rows")
     rows = pa.table(
         {
@@ -66,15 +66,18 @@ def test_rows_are_those_that_delta_reads(
     since_then, is_among = pc.field("event_time") >= START + since, sql.is_among("partition", [*keys, cells[0][0]])
     is_other = (pc.field("source") == cells[0][1]) | since_then if cells[0][1] is not None else since_then
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows_module, "LEAST_GROUP", group_files)
+        patch.setattr(rows_module, "WIDTH", width)
         dataset = ours(table, folder)
-    for wanted in (since_then, pc.field("source").is_null(), is_among, ~is_among, is_other, is_among & since_then):
-        expected = everything.filter(wanted).sort_by("number")
-        assert dataset.to_table(filter=wanted).sort_by("number") == expected
-        assert dataset.filter(wanted).to_table().sort_by("number") == expected
-        assert dataset.filter(wanted).count_rows() == expected.num_rows
-    assert dataset.to_table().sort_by("number") == everything.sort_by("number")
-    assert dataset.filter(is_among).filter(since_then).count_rows() == everything.filter(is_among & since_then).num_rows
+        for wanted in (since_then, pc.field("source").is_null(), is_among, ~is_among, is_other, is_among & since_then):
+            expected = everything.filter(wanted).sort_by("number")
+            assert dataset.to_table(filter=wanted).sort_by("number") == expected
+            assert dataset.filter(wanted).to_table().sort_by("number") == expected
+            assert dataset.filter(wanted).count_rows() == expected.num_rows
+        assert dataset.to_table().sort_by("number") == everything.sort_by("number")
+        assert (
+            dataset.filter(is_among).filter(since_then).count_rows()
+            == everything.filter(is_among & since_then).num_rows
+        )
 
 
 def test_files_of_other_partitions_and_times_are_not_read(tmp_path: Path) -> None:
@@ -130,9 +133,9 @@ def test_a_scan_describes_the_groups_that_it_needs_and_no_more(tmp_path: Path, m
     keys = [f"{newest - timedelta(days=back):%Y-%m-%d}" for back in range(15)]
     for wanted in (pc.field("partition") == keys[0], pc.field("event_time") >= newest, sql.is_among("partition", keys)):
         dataset.to_table(filter=wanted)
-    assert described == [20], "one group of 20 has them all, and is described once"
+    assert described == [8, 8], "two groups of eight have them all, and are described once"
     assert dataset.count_rows() == count
-    assert described == [20] * 20
+    assert described == [8] * 50
 
 
 def test_who_scans_past_the_dataset_is_told_instead_of_given_no_rows(tmp_path: Path) -> None:

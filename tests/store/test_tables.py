@@ -61,6 +61,21 @@ def test_a_table_keeps_its_log_short(toy: ToyProblem, store_folder: Path) -> Non
     assert store.dataset(toy(), "labels", 3).count_rows() == 1, "older versions can still be read"
 
 
+def test_a_commit_of_many_files_is_not_read_from_its_text_again(
+    toy: ToyProblem, store_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near, "LARGE_COMMIT", 2_000)
+    log = store_folder / "kettle" / "labels" / "_delta_log"
+    days = [f"2024-01-0{day}" for day in range(1, 9)]
+    store.write_table(toy(), "labels", pa.concat_tables(statements(day, 1) for day in days), days)
+    assert [path.name for path in log.glob("*.checkpoint.parquet")] == [f"{0:020}.checkpoint.parquet"]
+    store.write_table(toy(), "labels", statements(days[0], 2), days[:1])
+    assert len(list(log.glob("*.checkpoint.parquet"))) == 1, "the next one is small"
+    assert store.dataset(toy(), "labels").count_rows() == 9
+    assert store.dataset(toy(), "labels", 0).count_rows() == 8
+    assert store.partition_keys(toy(), "labels") == days
+
+
 def decision(problem: Problem, number: int, kind: str = "monitoring") -> pa.Table:
     row = {
         "decision": f"{kind}:{number}",

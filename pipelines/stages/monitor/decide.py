@@ -50,10 +50,18 @@ def decide(problem_name: str, explained: Explained, trainings: int = 0) -> Decid
 
 def _earlier(problem: Problem, partition: str) -> Earlier:
     """What the ledger has of the partitions before; each reading once: a run that was cleared has written it again."""
+    from pydantic import BaseModel
+
     from pipelines.monitoring.decide.measure import Earlier
     from pipelines.monitoring.decide.readings import Reading
 
-    rows = [row for row in ledger.decisions(problem, "monitoring") if row["partition"] < partition]
-    readings = [Reading.model_validate(kept) for row in rows for kept in row["evidence"].get("readings") or []]
+    class Measured(BaseModel, extra="ignore"):
+        """Of the evidence of a decision what `decide` goes by: the rest is many times as long."""
+
+        readings: tuple[Reading, ...] | None = None
+
+    rows = [row for row in ledger.decided(problem, "monitoring", Measured) if row[0]["partition"] < partition]
+    readings = [reading for _, measured in rows for reading in measured.readings or ()]
     each = {(reading.way, reading.partition, reading.version, reading.window_from): reading for reading in readings}
-    return Earlier(sorted(row["partition"] for row in rows if Action(row["action"]).trains), list(each.values()))
+    requests = sorted(row["partition"] for row, _ in rows if Action(row["action"]).trains)
+    return Earlier(requests, list(each.values()))
