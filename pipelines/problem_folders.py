@@ -15,6 +15,7 @@ from pathlib import Path
 from pipelines.errors import ConfigError
 
 DEFAULT = Path(__file__).resolve().parent.parent / "include" / "problems"
+VARIABLE = "EVERGREEN_PROBLEMS"
 PROBLEM_FILES = "*/problem.yaml"
 PACKAGE = "package:"
 ENTRIES = re.compile(rf"{PACKAGE}[\w.]+(?={os.pathsep}|$)|[^{os.pathsep}]+")
@@ -31,6 +32,14 @@ def problem_folders() -> list[Path]:
     for folder in chain.from_iterable(named.values()):
         folders.setdefault(folder.resolve(), folder)
     return list(folders.values()) if named else [DEFAULT]
+
+
+def places_for_others() -> dict[str, str]:
+    """`EVERGREEN_PROBLEMS` as processes in other folders understand it; empty where it is not set."""
+    places = [
+        entry if entry.startswith(PACKAGE) else str(folders[0].absolute()) for entry, folders in _named_places().items()
+    ]
+    return {VARIABLE: os.pathsep.join(places)} if places else {}
 
 
 def place_faults() -> list[ConfigError]:
@@ -77,7 +86,7 @@ def folder_of(name: str) -> Path:
 def _named_places() -> dict[str, list[Path]]:
     """What `EVERGREEN_PROBLEMS` names -> its folders, there or not: those of a package, or one."""
     named = {}
-    for entry in ENTRIES.findall(os.environ.get("EVERGREEN_PROBLEMS", "")):
+    for entry in ENTRIES.findall(os.environ.get(VARIABLE, "")):
         is_package = entry.startswith(PACKAGE)
         named[entry] = _of_package(entry.removeprefix(PACKAGE)) if is_package else [Path(entry).expanduser()]
     return named
@@ -110,4 +119,4 @@ def _fault(entry: str, folders: Sequence[Path]) -> ConfigError:
     else:
         what = f"{entry!r} holds no problem: no folder in it has a problem.yaml"
         cure = "name the folder in which problems' folders lie, or make one there with `evergreen new`"
-    return ConfigError(what, where="EVERGREEN_PROBLEMS", cure=f"{cure}; or leave it out")
+    return ConfigError(what, where=VARIABLE, cure=f"{cure}; or leave it out")

@@ -12,6 +12,7 @@ from pipelines.cli.arguments import AsJson
 from pipelines.cli.exits import ExitCode
 from pipelines.cli.progress import working
 from pipelines.cli.terminal import console, escape, notices, print_json
+from pipelines.embedded import load_environment
 from pipelines.errors import ConfigError, EvergreenError
 from pipelines.problem import load_problem, undeclared_table
 from pipelines.problem_folders import DEFAULT, place_faults, problem_names
@@ -39,6 +40,7 @@ def check(
     """
     from pipelines.cli.results import Checked, Failure
 
+    load_environment()
     names = problems or problem_names()
     faults = [] if problems else [Failure.of(fault) for fault in place_faults()]
     if not names and not faults:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pipelines.embedded import load_environment
 from pipelines.errors import EvergreenError
 from pipelines.problem import load_problem
 from pipelines.problem_folders import problem_names
@@ -19,7 +20,8 @@ MOST_PARTITIONS = 60  # that a screen shows; the newest of them
 
 
 def problems(incomplete: str) -> list[str]:
-    """The problems that there are."""
+    """The problems that there are: where the services run, theirs."""
+    load_environment()
     return _beginning_with(incomplete, problem_names())
 
 
@@ -53,6 +55,7 @@ def candidates(context: typer.Context, incomplete: str) -> list[str]:
 def versions(incomplete: str) -> list[str]:
     """`PROBLEM@`, and its versions where the store is a folder of this machine: another one would have to be asked."""
     name, at, _ = incomplete.partition("@")
+    load_environment()
     if not at:
         return _beginning_with(incomplete, [f"{problem}@" for problem in problem_names()])
     from pipelines import store
@@ -65,6 +68,7 @@ def versions(incomplete: str) -> list[str]:
 
 
 def _problem(context: typer.Context) -> Problem | None:
+    load_environment()
     # An option that still waits for its value leaves the arguments before it unread.
     name = context.params.get("problem_name") or next((word for word in context.args if word in problem_names()), None)
     try:

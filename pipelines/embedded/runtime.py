@@ -19,7 +19,7 @@ from pipelines.embedded.processes.home import (
 from pipelines.embedded.processes.ports import HOST, reserved_ports
 from pipelines.embedded.processes.services import Services
 from pipelines.embedded.processes.supervisor import Progress, Supervisor
-from pipelines.problem_folders import place_faults, problem_folders
+from pipelines.problem_folders import place_faults, places_for_others, problem_folders
 
 
 class Endpoint(NamedTuple):
@@ -95,6 +95,7 @@ class Embedded(Services):
             **orchestrator.environment(self.home, self._ports, self._secrets),
             **tracking.client_environment(self._ports["mlflow"], self._secrets),
             **self._store,
+            **places_for_others(),
             "NO_PROXY": no_proxy,
             "no_proxy": no_proxy,
         }

@@ -55,7 +55,11 @@ def test_importing_it_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_up_environment_down(embedded: Embedded) -> None:
+def test_up_environment_down(embedded: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kettle").mkdir()
+    (tmp_path / "kettle" / "problem.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", ".:package:no_team")
     with embedded:
         embedded.start(lambda _: None)
         known = embedded.environment()
@@ -63,6 +67,7 @@ def test_up_environment_down(embedded: Embedded) -> None:
         assert known["AWS_ACCESS_KEY_ID"] == ACCESS_KEY
         assert known["NO_PROXY"] == "127.0.0.1,localhost"
         assert read_environment(embedded.home) == known
+        assert known["EVERGREEN_PROBLEMS"] == f"{tmp_path}:package:no_team", "of a terminal in another folder too"
         assert embedded.urls()["airflow"].url == known["EVERGREEN_AIRFLOW_URL"]
         assert embedded.urls()["store"].password == known["AWS_SECRET_ACCESS_KEY"]
         assert len(marked(embedded.home)) == 1
