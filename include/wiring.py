@@ -15,10 +15,9 @@ from include.timetable import ClosedPartitions, NewDeliveries
 from pipelines.config import Partitions
 from pipelines.config.partitions import DELIVERY, HOUR
 from pipelines.errors import ConfigError
-from pipelines.problem import Problem, load_problem
+from pipelines.problem import TAG_CHARACTERS, Problem, load_problem
 from pipelines.problem_folders import place_faults, problem_names
 
-TAG_CHARACTERS = 100  # Airflow's limit
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 """Of a clock that runs for ever: Airflow asks for a beginning, and catches nothing up."""
 
@@ -59,7 +58,7 @@ def options(problem: Problem, manual: str | None, urgency: Urgency) -> dict[str,
     """Keyword arguments that every DAG of `problem` takes; `manual` is the DAG file's docstring."""
     return {
         "doc_md": manual,
-        "tags": [tag for tag in ("evergreen", problem.name, problem.owner[:TAG_CHARACTERS], *problem.tags) if tag],
+        "tags": ["evergreen", problem.name, problem.owner[:TAG_CHARACTERS], *problem.tags],
         "catchup": False,
         # Partitions go through one at a time: history features and drift of one rest on those before it.
         # Runs that are asked for meanwhile wait in line, none is dropped.

@@ -13,15 +13,16 @@ from collections.abc import Iterator
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypedDict, get_args
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 
 from pipelines.config import (
     DELIVERED,
     LOSSES_OF,
     METRICS_OF,
+    NOT_SHARED_OBJECTIVES,
     NOUNS,
     RESERVED_COLUMNS,
     RESERVED_KEYS,
@@ -66,6 +67,8 @@ FOLLOWS_FROM_SHORTHAND = re.compile(r"columns(\.\w+\.type)?: missing|features\.c
 SETTING_OF: dict[Query, Literal["time", "label"]] = {"events": "time", "labels": "label"}
 """What stands in place of a query's file."""
 ROOT = Path(__file__).resolve().parent.parent
+TAG_CHARACTERS, OWNER_CHARACTERS = 100, 2000  # as long as Airflow's database takes them
+Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TAG_CHARACTERS)]
 NAMES_LISTED = 20  # problems that are there, where one of another name was asked for
 
 
@@ -75,9 +78,11 @@ class Problem(Config):
     model_config = ConfigDict(json_schema_extra=may_be_left_out("columns", "training", "gate"))
 
     description: str = Field(description="what is asked, in a sentence")
-    owner: str = Field(description="who answers for the problem; the owner of its DAGs")
+    owner: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=OWNER_CHARACTERS)] = Field(
+        description="who answers for the problem; the owner of its DAGs, and a tag of theirs",
+    )
     task: Task = Field("binary", description="what is predicted: a label of 0 and 1, a class of several, a number")
-    tags: list[str] = Field([], description="for Airflow's list of DAGs")
+    tags: list[Tag] = Field([], description=f"for Airflow's list of DAGs, of {TAG_CHARACTERS} characters at most")
     key: Name = Field(description="column of events and labels that names an event")
     time: str | None = Field(
         None,
@@ -124,6 +129,7 @@ class Problem(Config):
     def _sections_agree(self) -> Problem:
         """What no section can see by itself. Everything that is wrong is told at once, a line each."""
         faults = [*self._name_faults(), *self._task_faults(), *self._feature_faults(), *self._release_faults()]
+        faults += self._engine_faults()
         faults += self._delivery_faults() if self.partitions.by_delivery else self._faults_in_time()
         if faults:
             raise ValueError("\n".join(faults))
@@ -247,6 +253,46 @@ class Problem(Config):
         if self.gate.max_unfairness and self.evaluation.fairness is None:
             yield "gate.max_unfairness needs evaluation.fairness: which groups?"
 
+    def _engine_faults(self) -> Iterator[str]:
+        """What several workers cannot do, where the engine has them whatever the number of rows."""
+        training = self.training
+        shared = [name for name in training.candidates if training.has_workers(name, is_large=False)]
+        if not shared or training.engine is None:
+            return
+        why = f"does not go with training.engine.kind: {training.engine.kind}"
+        if training.device == "cuda":
+            yield f"training.device: cuda {why}, as several workers learn on CPUs; set device: auto, or kind: local"
+        for name in shared:
+            for setting in self.needs_all_rows(name):
+                yield f"{setting}: needs all rows at once and {why}, whose workers have some each; set kind: local"
+            candidate, place = training.candidates[name], f"training.candidates.{name}"
+            tried = {parameter: [value] for parameter, value in candidate.parameters.items()}
+            where = dict.fromkeys(tried, f"{place}.parameters") | dict.fromkeys(candidate.search, f"{place}.search")
+            tried |= {parameter: values.tried for parameter, values in candidate.search.items()}
+            if any(value != 1 for value in tried.get("num_parallel_tree", [])):
+                yield f"{where['num_parallel_tree']}.num_parallel_tree: {why}; leave it out, or set kind: local"
+            for objective in set(NOT_SHARED_OBJECTIVES) & {*map(str, tried.get("objective", []))}:
+                yield (
+                    f"{where['objective']}.objective: {objective} {why}, as its leaves have quantiles, of which each "
+                    "worker knows its own rows'; choose another, or set kind: local"
+                )
+
+    def needs_all_rows(self, name: str) -> list[str]:
+        """Settings with which a candidate learns from all its training rows at once, and neither from disk nor by
+        several workers; each by where it stands."""
+        candidate, own = self.training.of(name), self.training.candidates[name]
+        places = {
+            setting: f"training.candidates.{name}.{setting}" if getattr(own, setting) else f"training.{setting}"
+            for setting in ("selection", "calibration")
+        }
+        needs = {
+            places["selection"]: candidate.selection is not None and candidate.selection.method != "none",
+            places["calibration"]: candidate.calibration is not None and candidate.calibration.method != "none",
+            "dataset.resampling": self.dataset.resampling.method != "none",
+            "dataset.augmentation": self.dataset.augmentation.method != "none",
+        }
+        return [place for place, is_needed in needs.items() if is_needed]
+
     def _feature_faults(self) -> Iterator[str]:
         features, used = self.feature_names, [("evaluation.slices.by", name) for name in self.evaluation.slices.by]
         for name, behaviour in self.evaluation.behaviours.items():
@@ -263,6 +309,7 @@ class Problem(Config):
         for place, name in used:
             if name not in features:
                 yield f"{place}: {name!r} is not a feature{did_you_mean(name, features)}"
+        yield from self._gap_faults()
         method, vectors = self.dataset.resampling.method, self.vector_features
         if vectors and method in ("smote", "tomek"):
             yield (
@@ -284,6 +331,28 @@ class Problem(Config):
             if name not in features and name not in self.columns:
                 close = did_you_mean(name, [*features, *self.columns])
                 yield f"evaluation.fairness.groups: {name!r} is neither a feature nor a column{close}"
+
+    def _gap_faults(self) -> Iterator[str]:
+        """A linear model takes neither gaps nor category codes, and either may come when it scores."""
+        for name in self.training.candidates:
+            candidate = self.training.of(name)
+            if candidate.model not in ("logistic", "linear") or candidate.preprocessing is None:
+                continue
+            for feature in self.feature_names:
+                if feature in self.vector_features:  # has no gaps, once it is prepared
+                    continue
+                own = candidate.preprocessing.columns.get(feature)
+                is_category = feature in self.categorical_features
+                missing = own.missing if own and own.missing else candidate.preprocessing.missing
+                encoding = own.encoding if own and own.encoding else candidate.preprocessing.encoding
+                if (encoding if is_category else missing.method) == "native":
+                    setting, cure = ("encoding", "one_hot") if is_category else ("missing.method", "median")
+                    yield (
+                        f"training.candidates.{name}: {candidate.model} cannot take {feature} as it is: {setting} is "
+                        f"native; set preprocessing.{setting}: {cure}, or leave preprocessing out: it then has what it "
+                        "needs"
+                    )
+                    break
 
     def _faults_in_time(self) -> Iterator[str]:
         if self.dataset.split.drawn:
@@ -501,7 +570,8 @@ class Problem(Config):
 
     @property
     def categorical_features(self) -> list[str]:
-        columns = [name for name in self.features.columns if self.columns[name].type in ("string", "boolean")]
+        kinds = {name: self.columns[name].type for name in self.features.columns if name in self.columns}
+        columns = [name for name, kind in kinds.items() if kind in ("string", "boolean")]
         return [*columns, *self.features.crosses]
 
     @property
@@ -702,6 +772,13 @@ def _lines(error: ValidationError) -> Iterator[str]:
                 message = f"unknown key{did_you_mean(str(fault['loc'][-1]), known)}"
                 if known:
                     message += f"; known: {', '.join(known)}"
+            case "model_type" if section := _section_at(fault["loc"]):
+                setting = _setting_that_takes(section, value)
+                message = (
+                    f"a section with settings of its own; write {fault['loc'][-1]}: {{{setting}: {value}}}"
+                    if setting
+                    else f"a section with settings of its own; known: {', '.join(section.model_fields)}"
+                )
             case "missing":
                 message, shown = "missing: add it", ""
                 if re.fullmatch(r"columns\.\w+\.type", field):
@@ -725,15 +802,39 @@ def _without(raw: dict[str, Any], places: list[tuple[int | str, ...]]) -> dict[s
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     """Names that are allowed at a place of the config; empty where any name is."""
+    section = _section_at(location)
+    return list(section.model_fields) if section else []
+
+
+def _section_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The section that stands at a place of the config; None where a value does."""
     annotation: Any = Problem
     for part in location:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            annotation = annotation.model_fields[str(part)].annotation
+            field = annotation.model_fields.get(str(part))
+            if field is None:
+                return None
+            annotation = field.annotation
+        elif not get_args(annotation):
+            return None
         else:  # dict[Name, X] or list[X]: X
             annotation = get_args(annotation)[-1]
         options = [a for a in get_args(annotation) if isinstance(a, type) and issubclass(a, BaseModel)]
         annotation = options[0] if options and not hasattr(annotation, "__origin__") else annotation
-    return list(annotation.model_fields) if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _setting_that_takes(section: type[BaseModel], value: Any) -> str | None:
+    """The setting of a section that has `value` among its choices: what was meant by it alone."""
+    fields = section.model_fields.items()
+    return next((name for name, field in fields if value in _choices(field.annotation)), None)
+
+
+def _choices(annotation: Any) -> list[Any]:
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return list(arguments)
+    return [choice for argument in arguments for choice in _choices(argument)]
 
 
 def _digest(value: Any) -> str:

@@ -105,6 +105,29 @@ def test_the_defaults_fit_the_task(task: str, loss: str, tmp_path: Path) -> None
             "replay.until: a month starts on its first day and 2024-03-02 is not one; use 2024-03-01",
         ),
         ({"gate.limits.auc": {}}, "a limit needs min or max"),
+        ({"owner": " "}, "owner: String should have at least 1 character"),
+        ({"tags": ["brewing", "t" * 101]}, "tags.1: String should have at most 100 characters"),
+        ({"training.engine": "processes"}, "training.engine: a section with settings of its own; write engine: {kind:"),
+        ({"training.calibration": "platt"}, "write calibration: {method: platt} (value: 'platt')"),
+        ({"training.candidates.xgboost": "xgboost"}, "write xgboost: {model: xgboost}"),
+        ({"training.candidates.prior.parameters": {"strategy": "uniform"}}, "a prior has no use for parameters"),
+        (
+            {"training.candidates.guess": {"model": "random", "calibration": {"method": "platt"}}},
+            "training.candidates.guess: a random has no use for calibration: remove them",
+        ),
+        (
+            {"training.candidates.both": {"model": "voting", "of": ["xgboost"], "preprocessing": {}}},
+            "a voting has no use for preprocessing: remove them, or give them to xgboost",
+        ),
+        (
+            {"training.candidates.line": {"model": "logistic", "preprocessing": {"encoding": "one_hot"}}},
+            "training.candidates.line: logistic cannot take litres as it is: missing.method is native; set",
+        ),
+        (
+            {"training.candidates.line": {"model": "logistic", "preprocessing": {"missing": {"method": "mean"}}}},
+            "logistic cannot take shelf as it is: encoding is native",
+        ),
+        ({"training.search": 5}, "training.search: a section with settings of its own; known: trials, seconds, "),
     ],
 )
 def test_a_wrong_setting_is_told_with_file_field_value_and_cure(toy: ToyProblem, change: dict, told: str) -> None:
@@ -127,6 +150,7 @@ def test_what_is_wrong_is_told_in_one_round_and_not_in_layers(toy: ToyProblem) -
         "features.columns": ["litrs", "boiled"],  # a name, and a type
         "features.history.litres": {"by": ["shelf"], "window_days": 1},
         "labels.classes": ["a", "b"],  # of another task
+        "training.candidates.line": {"model": "logistic", "preprocessing": {"encoding": "one_hot"}},  # of its features
         "evaluation.slices.by": ["shelv"],  # a feature
     }
     with pytest.raises(ConfigError) as caught:
@@ -139,9 +163,10 @@ def test_what_is_wrong_is_told_in_one_round_and_not_in_layers(toy: ToyProblem) -
         "features: 'litres' is a column already",
         "labels.classes: name all of them for the task multiclass, and none for binary",
         "evaluation.slices.by: 'shelv' is not a feature",
+        "training.candidates.line: logistic cannot take litrs as it is",
     ):
         assert fault in message
-    assert message.startswith("6 wrong settings\n")
+    assert message.startswith("7 wrong settings\n")
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ from pipelines.config.sources import MESSAGE_COLUMNS, SECRET_SETTINGS, Column, S
 from pipelines.config.training import (
     BASELINES,
     ENSEMBLES,
+    NOT_SHARED_OBJECTIVES,
     Calibration,
     Candidate,
     ColumnPreparation,
@@ -79,6 +80,7 @@ __all__ = [
     "LOSS_OF",
     "MESSAGE_COLUMNS",
     "METRICS_OF",
+    "NOT_SHARED_OBJECTIVES",
     "NOUNS",
     "RESERVED_COLUMNS",
     "RESERVED_KEYS",

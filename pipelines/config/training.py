@@ -16,6 +16,8 @@ Parameters = dict[str, Parameter]
 ModelKind = Literal[
     "random", "prior", "heuristic", "logistic", "linear", "forest", "xgboost", "hist_boosting", "stacking", "voting"
 ]
+# Their leaves have quantiles, of which each of several workers would know only its own rows'.
+NOT_SHARED_OBJECTIVES = ("reg:absoluteerror", "reg:quantileerror")
 BASELINES = ("random", "prior", "heuristic")  # they learn next to nothing, and are never the challenger
 ENSEMBLES = ("stacking", "voting")
 
@@ -181,6 +183,11 @@ class Range(Config):
         return self
 
     @property
+    def tried(self) -> list[Any]:
+        """The choices, or both ends."""
+        return self.choices if self.choices is not None else [self.low, self.high]
+
+    @property
     def is_integer(self) -> bool:
         """low: 3, high: 10 means whole numbers; low: 3.0 would be written 3.5 or with a step."""
         ends = [self.low, self.high, self.step if self.step is not None else 1.0]
@@ -228,7 +235,20 @@ class Candidate(Config):
             raise ValueError("weights are for the model 'voting', one for each of `of`")
         if self.search and self.model in (*BASELINES, *ENSEMBLES):
             raise ValueError(f"search: a {self.model} has nothing to search; search the candidates it is made of")
+        if unused := self._unused:
+            instead = f", or give them to {', '.join(self.of)}" if self.of else ""
+            raise ValueError(f"a {self.model} has no use for {', '.join(unused)}: remove them{instead}")
         return self
+
+    @property
+    def _unused(self) -> list[str]:
+        """Settings of its own that nothing would come of: a baseline has no use for any, an ensemble for what only its
+        parts can use."""
+        settings = ("preprocessing", "selection", "imbalance") if self.is_baseline or self.of else ()
+        unused = [name for name in settings if getattr(self, name) is not None]
+        if self.is_baseline and self.calibration is not None:
+            unused.append("calibration")
+        return [*unused, "parameters"] if self.is_baseline and self.parameters else unused
 
     @property
     def is_baseline(self) -> bool:

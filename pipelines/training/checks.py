@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.config import Parameters, Preprocessing
+from pipelines.config import Parameters
 from pipelines.errors import ConfigError, DataError
 from pipelines.problem import Problem
 
@@ -31,47 +31,6 @@ def explained(problem: Problem, name: str, parameters: Parameters) -> Iterator[N
             where=place(problem, name),
             cure=f"look up the parameters of {kind}; given: {parameters}",
         ) from error
-
-
-def refuse_unused(problem: Problem, name: str, parameters: Parameters) -> None:
-    """Settings of the candidate's own that nothing would come of.
-
-    Raises:
-        ConfigError: a baseline has any, or an ensemble has what only its parts can use.
-    """
-    candidate = problem.training.candidates[name]
-    settings = ["preprocessing", "selection", "imbalance", *(["calibration"] if candidate.is_baseline else [])]
-    unused = [name for name in settings if getattr(candidate, name) is not None]
-    if candidate.is_baseline and parameters:
-        unused.append("parameters")
-    if (candidate.is_baseline or candidate.of) and unused:
-        raise ConfigError(
-            f"{candidate.model} has no use for {', '.join(unused)}",
-            where=place(problem, name),
-            cure="remove them" + (f", or give them to {', '.join(candidate.of)}" if candidate.of else ""),
-        )
-
-
-def refuse_gaps(problem: Problem, name: str, preprocessing: Preprocessing) -> None:
-    """A linear model takes neither gaps nor category codes, and either may come when it scores.
-
-    Raises:
-        ConfigError: a feature would reach it with gaps or as codes.
-    """
-    for feature in problem.feature_names:
-        if feature in problem.vector_features:  # has no gaps, once it is prepared
-            continue
-        own = preprocessing.columns.get(feature)
-        is_category = feature in problem.categorical_features
-        missing = own.missing if own and own.missing else preprocessing.missing
-        encoding = own.encoding if own and own.encoding else preprocessing.encoding
-        if (encoding if is_category else missing.method) == "native":
-            setting, cure = ("encoding", "one_hot") if is_category else ("missing.method", "median")
-            raise ConfigError(
-                f"{problem.training.candidates[name].model} cannot take {feature} as it is: {setting} is native",
-                where=place(problem, name),
-                cure=f"set preprocessing.{setting}: {cure}, or leave preprocessing out: it then has what it needs",
-            )
 
 
 def require_weights(y: np.ndarray, weight: np.ndarray) -> None:

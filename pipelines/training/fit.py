@@ -30,8 +30,6 @@ from pipelines.training.boost_parameters import on_kept
 from pipelines.training.calibrate import fit_calibrator
 from pipelines.training.checks import (
     explained,
-    refuse_gaps,
-    refuse_unused,
     require_classes,
     require_weights,
 )
@@ -88,7 +86,6 @@ def fit_scorer(
     """As `fit`, but for the threshold, which the scores of a part of an ensemble do not need."""
     candidate = problem.training.of(name)
     given = {**candidate.parameters, **(parameters or {})}
-    refuse_unused(problem, name, given)
     require_weights(train["label"].to_numpy(), train["weight"].to_numpy())
     counts = pc.greater(train["weight"], 0)
     train = train if pc.all(counts).as_py() else train.filter(counts)
@@ -136,8 +133,6 @@ def _by_matrix(
     candidate, training, dataset = problem.training.of(name), problem.training, problem.dataset
     features, categories = problem.feature_names, problem.categorical_features
     preprocessing = candidate.preprocessing or Preprocessing()
-    if candidate.model in ("logistic", "linear"):
-        refuse_gaps(problem, name, preprocessing)
     require_classes(problem, train["label"].to_numpy(), f"training rows of {name}")
     rows = resample(train, features, categories, dataset.resampling)
     real = min(train.num_rows, rows.num_rows)  # made and repeated rows follow the real ones

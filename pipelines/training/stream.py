@@ -19,7 +19,7 @@ from pipelines.problem import Problem
 from pipelines.training.assemble import class_factors, held_out_rows, new_model, require_columns, setting_of, weighed
 from pipelines.training.boost import BoostedTrees
 from pipelines.training.boost_parameters import on_kept
-from pipelines.training.checks import explained, place, refuse_unused, require_classes, require_weights
+from pipelines.training.checks import explained, place, require_classes, require_weights
 from pipelines.training.estimators import HELD_OUT, boosted_trees, fit_estimator
 from pipelines.training.heuristic import heuristic
 from pipelines.training.model import Model
@@ -48,8 +48,7 @@ def fit_streamed(
     """
     candidate = problem.training.of(name)
     given = {**candidate.parameters, **(parameters or {})}
-    refuse_unused(problem, name, given)
-    _refuse_whole(problem, name, candidate, train)
+    _refuse_whole(problem, name, candidate)
     known = train.to_table(columns=["label", "weight"])
     y, weight = known["label"].to_numpy(), known["weight"].to_numpy()
     require_weights(y, weight)
@@ -120,29 +119,23 @@ def _engine(engine: config.Engine, threads: int) -> Engine:
     return Processes(threads)
 
 
-def _refuse_whole(problem: Problem, name: str, candidate: Candidate, train: ds.Dataset) -> None:
-    dataset, training = problem.dataset, problem.training
-    needs = {
-        f"model {candidate.model}": candidate.model != "xgboost",
-        "selection": candidate.selection is not None and candidate.selection.method != "none",
-        "calibration": candidate.calibration is not None and candidate.calibration.method != "none",
-        "dataset.resampling": dataset.resampling.method != "none",
-        "dataset.augmentation": dataset.augmentation.method != "none",
-    }
-    if candidate.is_baseline or not any(needs.values()):
+def _refuse_whole(problem: Problem, name: str, candidate: Candidate) -> None:
+    """By several workers too: those that there are for any number of rows the config has refused already."""
+    if candidate.is_baseline:
         return
-    if training.has_workers(name, is_large=False):
-        why = "several workers learn from them (training.engine)"
-        cure = "set training.engine.kind to local, or take xgboost without it"
-    else:
-        why = "they are more than training.memory_limit_mb"
-        cure = "set training.memory_limit_mb higher, draw fewer rows (dataset.sampling), or take xgboost without it"
-    raise ConfigError(
-        f"the training rows are read from disk, batch by batch, as {why}; "
-        f"{', '.join(what for what, is_there in needs.items() if is_there)} cannot do that",
-        where=place(problem, name),
-        cure=cure,
-    )
+    needs = problem.needs_all_rows(name)
+    cure = "set training.memory_limit_mb higher, or draw fewer rows (dataset.sampling)"
+    if candidate.model != "xgboost":
+        needs.insert(0, f"model {candidate.model}")
+    elif needs:
+        cure += ", or leave that out"
+    if needs:
+        raise ConfigError(
+            "the training rows are read from disk, batch by batch, as they are more than training.memory_limit_mb; "
+            f"{', '.join(needs)} cannot do that",
+            where=place(problem, name),
+            cure=cure,
+        )
 
 
 def _columns(problem: Problem) -> list[str]:

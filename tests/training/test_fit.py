@@ -378,31 +378,6 @@ def test_what_training_says_reaches_the_estimator(problem: ToyProblem) -> None:
     assert trees.names == ["shelf", "litres", "shelf_rate_3d", "shelf_count_2d"]
 
 
-def test_settings_that_nothing_comes_of_are_refused(problem: ToyProblem) -> None:
-    cases: dict[str, dict[str, Any]] = {
-        "prior": {"parameters": {"strategy": "uniform"}},
-        "random": {"calibration": {"method": "platt"}},
-        "heuristic": {"sql": "0.5", "selection": {"method": "l1"}},
-        "voting": {"of": ["unused"], "preprocessing": {}},
-    }
-    for kind, spec in cases.items():
-        with pytest.raises(ConfigError, match=f"{kind} has no use for"):
-            fit(problem("binary", {kind: spec}), kind, TRAIN, VALIDATION)
-
-
-@pytest.mark.parametrize(
-    ("preprocessing", "said"),
-    [
-        ({"encoding": "one_hot"}, "cannot take litres as it is: missing.method is native"),
-        ({"missing": {"method": "median"}}, "cannot take shelf as it is: encoding is native"),
-        ({"missing": {"method": "median"}, "encoding": "one_hot", "columns": {"litres": {"missing": {}}}}, "litres"),
-    ],
-)
-def test_a_linear_model_takes_no_gaps(problem: ToyProblem, preprocessing: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        trained_on(problem, {"preprocessing": preprocessing}, TRAIN)
-
-
 def test_rows_that_nothing_can_be_learnt_from_are_refused_with_a_cure(problem: ToyProblem) -> None:
     ones = TRAIN.filter(pc.equal(TRAIN["label"], 1))
     flat = TRAIN.select(["label", "weight", "partition"])

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from pipelines.config import NOT_SHARED_OBJECTIVES
 from pipelines.errors import ConfigError, DataError, TransientError
 from pipelines.training.boost import BoostedTrees
 from pipelines.training.boost_parameters import BoostSettings
@@ -43,7 +44,6 @@ log = logging.getLogger(__name__)
 LOSSES = 3  # in a row, without a new state in between, after which it is given up
 HELLO_S = 120.0  # that a worker which has come may take to say who it is
 REPORTS_S = 3.0  # that the others may take to say what they know, once one has failed
-LOCAL_OBJECTIVES = ("reg:absoluteerror", "reg:quantileerror")
 WHERE = "problem.yaml, training.engine"
 Message = TypeVar("Message")
 
@@ -101,7 +101,7 @@ def refuse_local(trees: BoostedTrees, settings: BoostSettings) -> None:
             "several workers learn on CPUs", where="problem.yaml, training.device: cuda", cure="set device: auto"
         )
     objective = settings.native["objective"]
-    if objective in LOCAL_OBJECTIVES:
+    if objective in NOT_SHARED_OBJECTIVES:
         raise ValueError(
             f"objective {objective!r} has quantiles in its leaves, of which each worker would know only its own rows'; "
             "leave out training.engine, or choose another objective"
