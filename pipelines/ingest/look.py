@@ -245,6 +245,16 @@ def _labels(problem: Problem, database: duckdb.DuckDBPyConnection) -> Iterator[R
     labelled = _number(database, f"SELECT count(*) FROM inside WHERE {key} IN (SELECT {key} FROM {table})")
     (events,) = _row(database, "SELECT count(*) FROM inside")
     yield Remark("fact", f"labels: {rows:,} rows, for {labelled / max(events, 1):.1%} of the events")
+    parts = problem.partitions
+    outside = f"partition < {sql.literal(parts.first_key)}"
+    if parts.last_key is not None:
+        outside += f" OR partition > {sql.literal(parts.last_key)}"
+    if lost := _number(database, f"SELECT count(*) FROM {table} WHERE known_time IS NOT NULL AND ({outside})"):
+        yield Remark(
+            "odd",
+            f"labels: {lost:,} rows are known before partitions.first ({parts.first}) or after partitions.last "
+            f"({parts.last}): they are not read; let last be the {parts.every} in which the newest is known",
+        )
     if events and not labelled:
         yield Remark("wrong", f"labels: none is of an event of these {problem.partitions.plural}")
     if values == 1:

@@ -15,7 +15,7 @@ from pipelines.propose.facts import Facts, facts_of
 from pipelines.propose.keys import Key, key_of
 from pipelines.propose.leaks import short
 from pipelines.propose.left_out import is_text, left_out
-from pipelines.propose.rhythm import LENGTH, Rhythm, rhythm_of
+from pipelines.propose.rhythm import LENGTH, Rhythm, reaching_labels, rhythm_of
 from pipelines.propose.shift import usual_shift
 from pipelines.propose.table import READABLE, ROWS, Column, Table, in_chunks
 from pipelines.propose.target import Known, Target, known_of, target_of
@@ -122,6 +122,8 @@ def draft(name: str, table: Table, wishes: Wishes, now: datetime | None = None) 
     key = key_of(table, facts, time, column.name, [c.name for c in later], key_wish)
     zone = zone_of(table, facts, time) if time else ("UTC", "")
     rhythm = rhythm_of(table, time, zone[0], now or datetime.now(UTC), wishes.every) if time else None
+    if rhythm and time:
+        rhythm = reaching_labels(rhythm, table, time, known, target.of_rows, zone[0])
     out = left_out(table, facts, key.columns, time, target, later)
     history, entities = _history(table, facts, out.entities, target, rhythm)
     features = [

@@ -15,7 +15,7 @@ from pipelines.config import DELIVERED, LOSS_OF
 from pipelines.config.written_out import CANDIDATES, GATES
 from pipelines.propose import words
 from pipelines.propose.draft import LARGE, SMALL, Draft
-from pipelines.propose.rhythm import LENGTH
+from pipelines.propose.rhythm import LENGTH, Rhythm
 
 WIDTH = 110
 MATURE = 4  # one part in so many of the history may be too young to learn from
@@ -108,9 +108,18 @@ def _partitions(draft: Draft) -> str:
         f"  every: {rhythm.every} # {_one_line(rhythm.why)}",
         f"  timezone: {draft.zone[0]} # {_one_line(draft.zone[1])}",
         f"  first: {rhythm.first}",
-        f"  last: {rhythm.last} # the table ends there; without it more is expected" if rhythm.last else "",
+        f"  last: {rhythm.last} # {_why_last(rhythm)}; without it more is expected" if rhythm.last else "",
     ]
     return "\n".join([*filter(None, lines), ""])
+
+
+def _why_last(rhythm: Rhythm) -> str:
+    why = "the table ends there"
+    if rhythm.last != rhythm.last_events:
+        why = f"the newest label of the events up to {rhythm.last_events} is known there"
+    if rhythm.later_labels:
+        why += f"; look: {rhythm.later_labels:,} that are known long after are left out"
+    return why
 
 
 def _sources(draft: Draft) -> str:
@@ -135,9 +144,12 @@ def _columns(draft: Draft) -> str:
 
 
 def _validation(draft: Draft) -> str:
+    lines = ["validation:"]
+    if draft.rhythm is not None and draft.rhythm.last != draft.rhythm.last_events:
+        lines.append("  allow_empty: true # the last partitions are there for their labels")
     if not draft.accepted and not draft.ignored:
-        return ""
-    lines = ["validation:", "  shape: # of a dry run: what looked unlike the partitions before it"]
+        return "\n".join([*lines, ""]) if lines[1:] else ""
+    lines.append("  shape: # of a dry run: what looked unlike the partitions before it")
     if draft.accepted:
         lines.append(f"    accepted: {_flow(draft.accepted)} # look at these: is the feed sound?")
     if draft.ignored:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from statistics import median
 
 from pipelines import sql
 from pipelines.config import Partitions
 from pipelines.errors import ConfigError, DataError
-from pipelines.propose.table import ROWS, Table
+from pipelines.propose.table import ROWS, Clock, Table
+from pipelines.propose.target import Known
 from pipelines.propose.times import EventTime
 
 # Rows of the usual partition: a model's labels are judged by 200; who waits a month anyway takes fewer.
@@ -22,12 +23,13 @@ FEWEST = 8  # partitions, of which some are learnt from, some tested on, and the
 PARTIAL = 0.5  # of the usual rows: fewer at an end of the table are a partition that was cut through
 STRAY = 0.05
 CURRENT = 3  # partitions before now, within which the newest row says that more are coming
+LONGEST_WAIT = 3  # times that of 99 labels in 100: what is known later still is a mistake
 PLAYED, PLAYED_SHARE = 8, 4  # at most so many partitions are played one by one, and one in so many
 
 
 @dataclass(frozen=True)
 class Rhythm:
-    """`first` and `last` are keys; `last` is None while data keeps coming."""
+    """`first` and `last` are keys; `last`, to the newest label, is None while data keeps coming."""
 
     every: str
     first: str
@@ -37,6 +39,11 @@ class Rhythm:
     history_until: str | None = None
     until: str | None = None
     partitions: int = 0
+    """with events"""
+    last_events: str | None = None
+    """key of the last of those, as `last`"""
+    later_labels: int = 0
+    """known later still, by far: no partition has them"""
 
 
 def rhythm_of(table: Table, time: EventTime, zone: str, now: datetime, named: str | None = None) -> Rhythm:
@@ -54,6 +61,34 @@ def rhythm_of(table: Table, time: EventTime, zone: str, now: datetime, named: st
         raise DataError("no row has a time", where=f"column {time.columns[0]}", cure="name another by --time")
     chosen = named or _finest(counted, zone)
     return _cut(table, chosen, counted[chosen], zone, now)
+
+
+def reaching_labels(rhythm: Rhythm, table: Table, time: EventTime, known: Known, label: str, zone: str) -> Rhythm:
+    """With the partitions in which the labels of its last events are known: a label lies in that of its known time.
+
+    Labels that are known far later than others, such as in the year 9999, lie outside.
+
+    Args:
+        label: SQL over ROWS, null where there is none.
+    """
+    if rhythm.last is None or not known.of_rows:
+        return rhythm
+    parts = _parts(rhythm.every, rhythm.first, zone)
+    one, span = LENGTH[rhythm.every].total_seconds(), f"{sql.literal(rhythm.first)} AND {sql.literal(rhythm.last)}"
+    event, at = (_moment(each.of_rows, each.clock, zone) for each in (time, known))
+    newest, later = table.database.execute(
+        f"WITH labels AS (SELECT {sql.partition_of(parts, event)} AS of_event, {sql.partition_of(parts, at)} AS key, "
+        f"epoch({at} - {event}) AS wait FROM {ROWS} WHERE {label} IS NOT NULL AND {at} IS NOT NULL), "
+        f"inside AS (SELECT * FROM labels WHERE of_event BETWEEN {span}), "
+        f"longest AS (SELECT {LONGEST_WAIT} * quantile_cont(wait, 0.99) + {one} AS wait FROM inside) "
+        f"SELECT max(key) FILTER (inside.wait <= longest.wait), count_if(inside.wait > longest.wait) "
+        f"FROM inside, longest"
+    ).fetchall()[0]
+    return replace(rhythm, last=max(rhythm.last, str(newest or "")), later_labels=int(later))
+
+
+def _moment(value: str, clock: Clock, zone: str) -> str:
+    return value if clock == "zoned" else f"(CAST({value} AS TIMESTAMP) AT TIME ZONE '{zone}')"
 
 
 LENGTH = {
@@ -94,8 +129,7 @@ def _parts(every: str, first: str, zone: str) -> Partitions:
 def _counts(table: Table, time: EventTime, every: str, zone: str) -> dict[str, int]:
     """Rows by partition."""
     first = "2000-01-01T00Z" if every == "hour" else {"week": "2000-01-03"}.get(every, "2000-01-01")
-    moment = time.of_rows if time.clock == "zoned" else f"(CAST({time.of_rows} AS TIMESTAMP) AT TIME ZONE '{zone}')"
-    key = sql.partition_of(_parts(every, first, zone), moment)
+    key = sql.partition_of(_parts(every, first, zone), _moment(time.of_rows, time.clock, zone))
     rows = table.database.execute(
         f"SELECT {key} AS key, count(*) FROM {ROWS} WHERE {time.of_rows} IS NOT NULL GROUP BY 1 ORDER BY 1"
     ).fetchall()
@@ -127,6 +161,7 @@ def _cut(table: Table, every: str, counts: Mapping[str, int], zone: str, now: da
         span[-1 - played] if has_past else None,
         span[-1] if has_past else None,
         len(span),
+        keys[-1] if is_past else None,
     )
 
 

@@ -10,7 +10,7 @@ from pipelines.config import Task
 from pipelines.errors import ConfigError, DataError
 from pipelines.propose import words
 from pipelines.propose.facts import Facts
-from pipelines.propose.table import ROWS, Column, Table
+from pipelines.propose.table import ROWS, Clock, Column, Table
 from pipelines.propose.times import EventTime, grain
 
 MOST_CODES = 10  # different whole numbers that are taken for classes
@@ -45,6 +45,9 @@ class Known:
     """from the event, of all but one label in twenty"""
     unknown: int = 0
     """labels whose time is missing, which are left out"""
+    of_rows: str = ""
+    """SQL over ROWS; empty where it is the time of the delivery"""
+    clock: Clock = ""
 
 
 def target_of(
@@ -237,10 +240,12 @@ def known_of(
         lost = f"; {missing:,} labels have no such time and are left out" if missing else ""
         days = long_wait / 86_400
         why = f"look: known when {chosen.source!r} says{lost}" + (f"; {chosen.note}" if chosen.note else "")
-        return Known(chosen.expression, chosen.name, why, days, missing)
+        return Known(chosen.expression, chosen.name, why, days, missing, sql.quote(chosen.name), chosen.clock)
     if time is None:
         return Known("", None, "known when the row is delivered")
     if (one := grain(table, time)) is not None:
         what = {"1 DAY": "day", "7 DAY": "week", "1 MONTH": "month", "3 MONTH": "quarter"}[one]
-        return Known(f"{time.expression} + INTERVAL {one}", None, f"look: taken to be known a {what} later")
-    return Known(time.expression, None, "look: taken to be known at once; labels.delay_days says how much later")
+        later_by, why = f" + INTERVAL {one}", f"look: taken to be known a {what} later"
+        return Known(time.expression + later_by, None, why, of_rows=time.of_rows + later_by, clock=time.clock)
+    why = "look: taken to be known at once; labels.delay_days says how much later"
+    return Known(time.expression, None, why, of_rows=time.of_rows, clock=time.clock)

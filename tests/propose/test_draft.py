@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -367,7 +368,8 @@ def test_a_year_with_a_quarter_or_the_name_of_a_month_is_a_time(tmp_path: Path, 
     assert made.time is not None
     assert made.time.columns == ("year", part)
     assert made.rhythm is not None
-    assert (made.rhythm.every, made.rhythm.first, made.rhythm.last) == ("quarter", "1980-01-01", "2019-10-01")
+    assert (made.rhythm.every, made.rhythm.first, made.rhythm.last) == ("quarter", "1980-01-01", "2020-01-01")
+    assert made.rhythm.last_events == "2019-10-01", "and its label is known a quarter later"
 
 
 def test_three_quarters_are_quarters_and_twelve_months_are_a_category(tmp_path: Path) -> None:
@@ -409,3 +411,28 @@ def test_a_time_that_is_asked_for_and_is_none_too_often_says_how_often(tmp_path:
     placed = [f"{moment}Z" if number % 9 else "soon" for number, moment in enumerate(rows["placed_at"])]
     with pytest.raises(ConfigError, match="holds no times: 45 of 400 values are none, such as 'soon'; at most 2% may"):
         drafted(tmp_path, pa.table(rows | {"placed_at": placed}), "returned", time="placed_at")
+
+
+def test_the_partitions_reach_to_the_newest_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", str(tmp_path))
+    (tmp_path / "orders").mkdir()
+    placed = [datetime(2024, 3, 1) + timedelta(minutes=20 * number) for number in range(40 * 72)]
+    days = [number % 5 for number in range(len(placed))]
+    closed = [moment + timedelta(days=wait) for moment, wait in zip(placed, days, strict=True)]
+    closed[100] = datetime(2199, 1, 1)
+    rows = {
+        "order_id": [f"A{number}" for number in range(len(placed))],
+        "placed_at": placed,
+        "closed_at": closed,
+        "paid": [number * 7 % 50 for number in range(len(placed))],
+        "returned": ["yes" if number % 3 else "no" for number in range(len(placed))],
+    }
+    with table_of(tmp_path / "orders", pa.table(rows)) as table:
+        wishes = Wishes("returned", known="closed_at", every="day")
+        made, remarks = rehearsed(draft("orders", table, wishes, NOW), "shop")
+    assert made.rhythm is not None and made.rhythm.until == "2024-04-09", "the last day with events"
+    text = files_of(made, "shop")["problem.yaml"]
+    assert "last: 2024-04-13 # the newest label of the events up to 2024-04-09 is known there; look: 1" in text
+    assert yaml.safe_load(text)["validation"]["allow_empty"] is True
+    said = [remark.text for remark in remarks]
+    assert any(text.startswith("labels: 1 rows are known before partitions.first") for text in said), said
