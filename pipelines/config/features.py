@@ -34,6 +34,10 @@ class Cross(Config):
     owner: str = Field("", description="who answers for it; empty: the problem's owner")
 
 
+ROUNDS = ("hour", "day", "week", "month", "quarter", "year")
+"""From the shortest to the longest."""
+
+
 class DatetimePart(Config):
     """A part of a time, in the problem's time zone; or how long before the cut-off it was."""
 
@@ -55,6 +59,21 @@ class DatetimePart(Config):
         if (self.of, self.part) == ("cutoff_time", "age"):
             raise ValueError("of: the cut-off is 0 days before the cut-off, of each event")
         return self
+
+    def is_of_calendar(self, every: str) -> bool:
+        """Whether the partition that an event lies in tells it already: of the event's own time, and of a round that
+        takes longer than a partition.
+
+        >>> weekday = DatetimePart(part="weekday")
+        >>> weekday.is_of_calendar("day"), weekday.is_of_calendar("week")
+        (True, False)
+        """
+        rounds = {"minute": "hour", "hour": "day", "weekday": "week", "day": "month"}
+        is_own = self.of in ("event_time", "cutoff_time") and self.part != "age"
+        if not is_own or every == "delivery":
+            return False
+        longest = rounds.get(self.part, "year")
+        return ROUNDS.index(every) < ROUNDS.index(longest)
 
 
 class Features(Config):

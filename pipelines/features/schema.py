@@ -77,6 +77,17 @@ def feature_units(problem: Problem) -> dict[str, str]:
     return {name: declared.unit for name, declared in _declared(problem).items()}
 
 
+def calendar_features(problem: Problem) -> set[str]:
+    """Features that an event's partition tells already, such as the weekday where partitions are days."""
+    features, every = problem.features, problem.partitions.every
+    return {
+        name
+        for declared, part in features.datetime.items()
+        if part.is_of_calendar(every)
+        for name in ((f"{declared}_sin", f"{declared}_cos") if part.cyclical else (declared,))
+    }
+
+
 def _declared(problem: Problem) -> dict[str, _Declared]:
     """What the config says of each feature."""
     features, all_declared = problem.features, dict[str, _Declared]()

@@ -15,7 +15,7 @@ from pipelines.config import Action, Way
 from pipelines.dataset.drawn import DRAWN
 from pipelines.dataset.label import mature, pooled, splits
 from pipelines.errors import EvergreenError
-from pipelines.features.schema import feature_units
+from pipelines.features.schema import calendar_features, feature_units
 from pipelines.monitoring.detect.detect import detect, performance
 from pipelines.monitoring.detect.detection import Drift, LabelledPartition
 from pipelines.profiles.pooled import windows
@@ -234,6 +234,7 @@ def detected(served: ServedVersion) -> Drift:
         policy.trailing_partitions,
         policy.min_labels,
         units,
+        calendar_features(served.trained_problem),
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.documents.dataset import Feature
 from pipelines.errors import DataError
-from pipelines.features.schema import feature_schema, feature_units
+from pipelines.features.schema import calendar_features, feature_schema, feature_units
 from pipelines.problem import Problem, load_problem
 from tests.declared_keys import assert_declared
 
@@ -88,6 +88,25 @@ def test_a_feature_has_the_unit_of_what_it_is_made_of(kettles: Problem) -> None:
     units = feature_units(kettles)
     assert list(units) == kettles.feature_names
     assert {name: unit for name, unit in units.items() if unit} == {"age_max": "year", "since": "day"}
+
+
+def test_what_the_partition_tells_already_is_of_the_calendar(toy: ToyProblem) -> None:
+    parts = {
+        "clock": {"part": "hour"},
+        "weekday": {"part": "weekday"},
+        "day": {"of": "cutoff_time", "part": "day"},
+        "month": {"part": "month", "cyclical": True},
+        "waited": {"of": "event_time", "part": "age"},
+    }
+    found = {
+        every: calendar_features(toy(**{"features.datetime": parts, "partitions.every": every}))
+        for every in ("hour", "day", "week", "month", "quarter")
+    }
+    months = {"month_sin", "month_cos"}
+    assert found["hour"] == {"clock", "weekday", "day"} | months
+    assert found["day"] == {"weekday", "day"} | months
+    assert found["week"] == {"day"} | months
+    assert found["month"] == found["quarter"] == months
 
 
 def test_without_rows_there_is_nothing_to_say_about_values(kettles: Problem) -> None:

@@ -77,7 +77,7 @@ def levels(reference: Reference, trailing: Sequence[Profiles], profiles: Profile
         ).items()
     }
     relations = _relations(reference, trailing, profiles, window)
-    distances |= {(name, "relation"): of_column for name, of_column in relations.items()}
+    distances |= {(name, "relation"): relations[name] for name in relations if name in reference.columns}
     tests = {is_score: sum((name == SCORE) is is_score for name, _ in distances) for is_score in (False, True)}
     levels_of: Levels = {name: {} for name in reference.columns}
     for distance in FLOOR:

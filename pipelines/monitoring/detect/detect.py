@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -33,6 +33,7 @@ def detect(
     trailing_partitions: int = 8,
     fewest_rows: int = 0,
     units: Mapping[str, str] | None = None,
+    of_calendar: Collection[str] = (),
 ) -> Drift:
     """How far a partition lies from the past, column by column.
 
@@ -46,19 +47,23 @@ def detect(
 
     `units`, as declared by feature, tell which change of units may explain a step, or a distance of more than a
     standard deviation from each trailing partition; any other takes overwhelming evidence.
+
+    `of_calendar` are features that a partition's place in the calendar tells: they are measured and not judged.
     """
     since = dict(trailing or {})
     made_from = reference.partitions or {"": {name: column.profile for name, column in reference.columns.items()}}
     rows = judged_rows = profiles[SCORE].rows
     is_small = 0 < rows < fewest_rows
     rate = false_alarm_rate / 2 if is_small else false_alarm_rate
-    levels_of = levels(reference, list(since.values()), profiles, rate, trailing_partitions)
+    judged = {name: column for name, column in reference.columns.items() if name not in of_calendar}
+    watched = reference.model_copy(update={"columns": judged})
+    levels_of = levels(watched, list(since.values()), profiles, rate, trailing_partitions)
     before = dict([*reference.partitions.items(), *since.items()][-trailing_partitions:])
     moved = {"moved": _move(reference, list(before.values()), profiles)}
     if is_small:
         *pools, newest = pooled_profiles({**since, "": profiles}, fewest_rows).values()
         reference_pools = pooled_profiles(reference.partitions, fewest_rows) if reference.partitions else {}
-        pooled = reference.model_copy(update={"partitions": reference_pools})
+        pooled = watched.model_copy(update={"partitions": reference_pools})
         judged_rows = newest[SCORE].rows
         if judged_rows > rows:
             for name, of_pool in levels(pooled, pools, newest, rate, trailing_partitions).items():
@@ -69,6 +74,9 @@ def detect(
     for name, column in reference.columns.items():
         usual = since_first_value([part[name] for part in made_from.values()])
         drift = _column(column.bins, usual, profiles[name], name == SCORE and _is_share(reference))
+        if name in of_calendar:
+            columns[name] = drift.model_copy(update={"is_of_calendar": True})
+            continue
         drift = drift.model_copy(update={"levels": levels_of[name]})
         past, unit = [part[name] for part in before.values()], (units or {}).get(name, "")
         columns[name] = _moved(column.bins, profiles[name], past, drift, unit)

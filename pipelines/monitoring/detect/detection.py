@@ -105,6 +105,9 @@ class ColumnDrift(Measured):
     """Of the newest earlier partition that has any."""
     other_unit: str | None = None
     """The change of units that would explain how far it moved."""
+    is_of_calendar: bool = False
+    """Told by the partition alone, as the weekday is by a day: how far it lies from others says nothing, and it has no
+    levels."""
 
     def step_over_level(self) -> float | None:
         """The greatest step as a multiple of its alarm level; None where it has no such level."""

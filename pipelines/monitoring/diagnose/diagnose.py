@@ -265,7 +265,7 @@ def _prediction_drift(policy: Policy, reference: Reference, detected: Drift) -> 
 
 
 def _feature_shift(policy: Policy, detected: Drift) -> Iterator[Finding]:
-    columns = dict(detected.columns)
+    columns = {name: drift for name, drift in detected.columns.items() if not drift.is_of_calendar}
     if (limit := policy.max_column_psi) is not None:
         is_enough = detected.rows >= policy.min_labels  # few rows alone make it large
         moved = {name: drift.psi for name, drift in columns.items() if drift.psi > limit and is_enough}

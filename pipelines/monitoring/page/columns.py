@@ -20,6 +20,7 @@ from pipelines.profiles.profile import SCORE
 DRAWN = 4  # features whose bins are drawn
 LEAST_BIN = 0.005  # share of a side's rows, for a bin to be drawn
 MOST_BINS = 24
+BY_CALENDAR = "not judged: the calendar tells it"
 DISTANCES = ("psi", "js", "wasserstein", "null_share", "unseen_share")
 
 
@@ -33,7 +34,8 @@ class DistributionsPart(NamedTuple):
 
 
 class ColumnLine(NamedTuple):
-    """Distances of a column to training. `step`: over its alarm level. What there is not is empty."""
+    """Distances of a column to training. `step`: over its alarm level, or why it is not judged. What there is not is
+    empty."""
 
     column: str
     psi: float | str
@@ -133,7 +135,7 @@ def columns(facts: PageFacts, judged: Judged, trace: Trace) -> ColumnsPart | Non
             value = getattr(drift, part)
             values.append("" if value is None else trace.noted(f"{name}: {part}", value, part, *sources))
         psi, js, wasserstein, empty, new = values
-        step = drift.step_over_level()
-        lines.append(ColumnLine(name, psi, js, wasserstein, empty, new, "" if step is None else step))
+        step: float | str = BY_CALENDAR if drift.is_of_calendar else drift.step_over_level() or ""
+        lines.append(ColumnLine(name, psi, js, wasserstein, empty, new, step))
     sources = column_sources(facts, "each", [facts.partition])
     return ColumnsPart(lines, [*sources, source(reference, partitions="all")])

@@ -97,6 +97,31 @@ def test_a_step_of_the_scores_is_prediction_drift(known: Reference, since: dict[
     assert "prediction drift" not in kinds(known, since, rows)
 
 
+def test_a_feature_that_the_calendar_tells_is_measured_and_not_judged() -> None:
+    def day(place: int) -> pa.Table:
+        random = np.random.default_rng(place)
+        temp, score = random.normal(20, 5, ROWS), np.clip(random.normal(0.4, 0.1, ROWS), 0, 1)
+        return pa.table({"temp": temp, "weekday": [1.0 + place % 7] * ROWS, "score": score})
+
+    parts = {f"d{place:03}": day(place) for place in range(40)}
+    every = pa.concat_tables(parts.values())
+    history = [rows.append_column("partition", pa.array([key] * rows.num_rows)) for key, rows in parts.items()]
+    labels = np.arange(every.num_rows) % 2
+    test = binary(every["score"].to_numpy(), labels)
+    known = reference(every.drop_columns(["score"]), labels, test, history=pa.concat_tables(history))
+    made_from = {key: part for key, part in known.partitions.items() if key != "d033"}  # in quarantine
+    known = known.model_copy(update={"partitions": made_from})
+    newest, settings = look(known, day(40)), Policy.model_validate({"min_labels": 50})
+    judged, left_out = (detect(known, newest, of_calendar=names) for names in ((), {"weekday"}))
+    assert "covariate shift" in [finding.kind for finding in diagnose(settings, known, judged, []).findings]
+    assert judged.columns["weekday"].is_beyond("step")
+    for fixed in ({}, {"max_column_psi": 0.5}):
+        settings = Policy.model_validate({"min_labels": 50, **fixed})
+        assert diagnose(settings, known, left_out, []).findings == ()
+    weekday = left_out.columns["weekday"]
+    assert weekday.is_of_calendar and weekday.psi > 0.5 and weekday.levels == {}
+
+
 @pytest.mark.slow
 def test_false_alarms_are_as_rare_as_asked_for(known: Reference) -> None:
     alarms, since = 0, {}
