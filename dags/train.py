@@ -20,7 +20,7 @@ newer rows alone) or `recalibrate`. Requests that come while a run is on wait in
 - `check` failed with *DataError*: a feature knows too much, or rows stand on both sides of a split: see the task's
   *Datasheet* link. Accept a feature (`dataset.leaks.accepted`) only after a look at it.
 - `label` failed with *DataError*: too few labelled partitions yet. Skipped: its XCom `verdict` says why.
-- Some of `train` skipped: the champion is updated, other candidates are not; baselines are fitted for the gate.
+- Some of `train` skipped: the champion alone is updated, or rows beyond `training.memory_limit_mb` teach them nothing.
 - `train` was killed: its retry goes on where it was. Does not start: it waits for the pool `training` (Admin, Pools).
   Failed: a candidate's parameters do not fit it. `register`, `promote` up for retry: MLflow does not answer.
 """

@@ -28,6 +28,7 @@ from pipelines.config import (
     RESERVED_KEYS,
     Alerts,
     Available,
+    Candidate,
     Column,
     Config,
     Costs,
@@ -39,6 +40,7 @@ from pipelines.config import (
     Monitoring,
     Name,
     Partitions,
+    Preprocessing,
     Release,
     Replay,
     Scheduling,
@@ -278,20 +280,30 @@ class Problem(Config):
                 )
 
     def needs_all_rows(self, name: str) -> list[str]:
-        """Settings with which a candidate learns from all its training rows at once, and neither from disk nor by
-        several workers; each by where it stands."""
+        """What a candidate has with which it learns from all its training rows at once, and neither from disk nor by
+        several workers: its model, or settings, each by where it stands. Of a baseline nothing."""
         candidate, own = self.training.of(name), self.training.candidates[name]
-        places = {
+        if candidate.is_baseline:
+            return []
+        place = {
             setting: f"training.candidates.{name}.{setting}" if getattr(own, setting) else f"training.{setting}"
-            for setting in ("selection", "calibration")
+            for setting in ("selection", "calibration", "preprocessing")
         }
         needs = {
-            places["selection"]: candidate.selection is not None and candidate.selection.method != "none",
-            places["calibration"]: candidate.calibration is not None and candidate.calibration.method != "none",
+            f"model {candidate.model}": candidate.model != "xgboost",
+            place["selection"]: candidate.selection is not None and candidate.selection.method != "none",
+            place["calibration"]: candidate.calibration is not None and candidate.calibration.method != "none",
+            f"{place['preprocessing']}.encoding: target": "target" in self._encodings(candidate),
             "dataset.resampling": self.dataset.resampling.method != "none",
             "dataset.augmentation": self.dataset.augmentation.method != "none",
         }
-        return [place for place, is_needed in needs.items() if is_needed]
+        return [what for what, is_needed in needs.items() if is_needed]
+
+    def _encodings(self, candidate: Candidate) -> set[str]:
+        """Of its categories."""
+        preprocessing = candidate.preprocessing or Preprocessing()
+        own = {name: prepared.encoding for name, prepared in preprocessing.columns.items()}
+        return {own.get(name) or preprocessing.encoding for name in self.categorical_features}
 
     def _feature_faults(self) -> Iterator[str]:
         features, used = self.feature_names, [("evaluation.slices.by", name) for name in self.evaluation.slices.by]

@@ -310,6 +310,8 @@ class Evaluation(TypedDict, total=False):
     makes_rows: bool
     """The fit is given more rows than there are: augmentation, or resampling."""
     candidates: dict[str, Measured]
+    left_out: dict[str, str]
+    """Candidates that could not learn from so many rows, and why."""
     challenger: Report
     learnt: Learnt
     baselines: dict[str, Rival]

@@ -121,21 +121,16 @@ def _engine(engine: config.Engine, threads: int) -> Engine:
 
 def _refuse_whole(problem: Problem, name: str, candidate: Candidate) -> None:
     """By several workers too: those that there are for any number of rows the config has refused already."""
-    if candidate.is_baseline:
-        return
     needs = problem.needs_all_rows(name)
-    cure = "set training.memory_limit_mb higher, or draw fewer rows (dataset.sampling)"
-    if candidate.model != "xgboost":
-        needs.insert(0, f"model {candidate.model}")
-    elif needs:
-        cure += ", or leave that out"
-    if needs:
-        raise ConfigError(
-            "the training rows are read from disk, batch by batch, as they are more than training.memory_limit_mb; "
-            f"{', '.join(needs)} cannot do that",
-            where=place(problem, name),
-            cure=cure,
-        )
+    if not needs:
+        return
+    cure = "or leave that out" if candidate.model == "xgboost" else "or let a candidate of the model xgboost compete"
+    raise ConfigError(
+        "the training rows are read from disk, batch by batch, as they are more than training.memory_limit_mb; "
+        f"{', '.join(needs)} cannot do that",
+        where=place(problem, name),
+        cure=f"set training.memory_limit_mb higher, draw fewer rows (dataset.sampling), {cure}",
+    )
 
 
 def _columns(problem: Problem) -> list[str]:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from pipelines import store, tracking
 from pipelines.cli.app import app
-from pipelines.errors import EvergreenError, GateFailed
+from pipelines.errors import EvergreenError, GateFailed, NothingToDo
 from pipelines.paths import evaluation_uri, version_uri
 from pipelines.problem import load_problem
 from pipelines.release.reproduce import reproduce
@@ -126,14 +126,19 @@ def test_parameters_are_searched_and_a_killed_search_and_fit_go_on(
 
 @pytest.mark.parametrize("changes", [{"memory_limit_mb": 0.2}, {"engine": {"kind": "processes", "workers": 2}}])
 def test_rows_beyond_the_memory_limit_are_read_from_disk(loop: str, changes: dict[str, Any]) -> None:
-    """And so are those that several workers share."""
+    """And so are those that several workers share. What cannot learn from disk is left out, and the others go on."""
     configure(loop, lambda raw: (only(raw, "xgboost"), raw["training"].update(changes, seed=10)))
+    configure(loop, lambda raw: raw["training"]["candidates"].update(logistic={"model": "logistic"}))
     checked = prepared(loop)
+    if "memory_limit_mb" in changes:
+        with pytest.raises(NothingToDo, match=r"logistic is left out: .*; model logistic cannot do that"):
+            stage("train.train")(loop, checked, "logistic")
     trained = [stage("train.train")(loop, checked, name) for name in ("prior", "xgboost")]
     assert tracking.run_file(trained[1].run_id, "lineage.json")["is_streamed"]
     parameters = tracking.run_file(trained[1].run_id, "parameters.json")
     assert parameters.get("engine") == ("2 processes" if "engine" in changes else None)
     evaluated = stage("train.evaluate")(loop, checked, trained)
+    assert [*store.read_json(evaluated.evaluation)["left_out"]] == ["logistic"] * ("memory_limit_mb" in changes)
     registered = stage("train.register")(loop, stage("train.refit")(loop, stage("train.gate")(loop, evaluated)))
     made = reproduce(loop, registered.version)
     assert made.identical

@@ -109,6 +109,7 @@ class EvaluationPage:
     metrics: MetricsPart | None
     gains: GainsPart
     candidates: Table | None
+    left_out: Mapping[str, str]
     decisions: DecisionsPart
     calibration: CalibrationPart | None
     findings: Findings
@@ -127,6 +128,7 @@ def page(evaluation: Evaluation, verdict: GateVerdict | None = None) -> bytes:
         metrics=_metrics(evaluation, report),
         gains=_gains(evaluation),
         candidates=_candidates(evaluation, report),
+        left_out=evaluation.get("left_out") or {},
         decisions=_decisions(report),
         calibration=_calibration(report),
         findings=findings(evaluation, report),

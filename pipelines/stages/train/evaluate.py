@@ -56,11 +56,13 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
     from pipelines.monitoring.estimate.held_out import to_parquet
     from pipelines.profiles.profile import reference
     from pipelines.release.history import history
+    from pipelines.training.beyond_memory import left_out
 
     problem = problem_of(problem_name, checked)
     if all(problem.training.candidates[candidate.candidate].is_baseline for candidate in trained):
         raise NothingToDo("there is no challenger", where=f"{problem_name}.train", cure="the champion goes on serving")
     builds_on = checked.builds_on
+    skipped = {} if builds_on else left_out(problem, checked.splits["train"])
     before = builds_on.sets if builds_on else []
     test = training_sets.split(problem, checked, "test", extra=[*_groups(problem), *_blocks(problem)])
     drawn = training_sets.drawn(problem, checked, "train", REFERENCE_ROWS, before)
@@ -103,6 +105,7 @@ def evaluate(problem_name: str, checked: Checked, trained: list[Trained]) -> Eva
         "is_drawn": problem.dataset.split.drawn is not None,
         "makes_rows": _makes_rows(problem),
         "candidates": {name: contender.metrics for name, contender in contenders.items()},
+        "left_out": {name: reason for name, reason in skipped.items() if name not in runs},
     }
     groups = test.select(problem.evaluation.fairness.groups) if problem.evaluation.fairness else None
     for name, contender in contenders.items():

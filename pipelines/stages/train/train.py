@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from pipelines import store
-from pipelines.config import Candidate, Parameters, TextEncoding
+from pipelines.config import Candidate, Parameters
 from pipelines.dataset import training_sets
 from pipelines.errors import ConfigError, EvergreenError, NothingToDo
 from pipelines.handoffs.config import problem_of
@@ -20,6 +20,7 @@ from pipelines.paths import train_staging_uri
 from pipelines.problem import Problem
 from pipelines.release.versions import load_version
 from pipelines.stages.train.checkpoints import StoredCheckpoint
+from pipelines.training.beyond_memory import is_large, left_out
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -39,8 +40,8 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
     Where the champion is updated, that is done with its candidate alone; the baselines are fitted on the same rows.
 
     Raises:
-        NothingToDo: another candidate is updated; the new rows make the champion no better; or the run began with a
-            config that has no such candidate.
+        NothingToDo: another candidate is updated; the new rows make the champion no better; the run began with a
+            config that has no such candidate; or the rows are beyond memory, and others alone learn from such.
     """
     from pipelines import tracking
     from pipelines.dataset.fingerprint import fingerprint
@@ -55,6 +56,8 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
     problem = problem_of(problem_name, checked)
     _require_known(problem, candidate)
     spec, champion = problem.training.of(candidate), _updated(problem, checked, candidate)
+    if champion is None:
+        _require_in_memory_or_on_disk(problem, checked, candidate)
     tags = {"training": checked.training, "candidate": candidate}
     done = tracking.find_run(problem, tags)
     if done is not None:
@@ -80,7 +83,7 @@ def train(problem_name: str, checked: Checked, candidate: str) -> Trained:
     if champion:
         tags["builds_on"] = champion.version
     run_id = tracking.start_candidate(problem, candidate, tags)
-    is_shared = champion is None and problem.training.has_workers(candidate, _is_large(problem, checked))
+    is_shared = champion is None and problem.training.has_workers(candidate, is_large(problem, checked.splits["train"]))
     try:
         learnt_from = _training_rows(problem, checked, is_shared)
         validation = training_sets.split(problem, checked, "validation")
@@ -173,30 +176,18 @@ def _require_known(problem: Problem, candidate: str) -> None:
         )
 
 
-def _matrix_columns(problem: Problem) -> int:
-    """Columns of the widest candidate's matrix, as far as they are known beforehand: a text has its components."""
-    widest = 0
-    for name, kind in problem.vector_features.items():
-        if kind == "embedding":
-            widest += problem.columns[name].length or 0
-            continue
-        settings = [problem.training.of(candidate).preprocessing for candidate in problem.training.candidates]
-        own = [preparation.columns.get(name) for preparation in settings if preparation]
-        shared = [preparation.text for preparation in settings if preparation]
-        encodings = [*shared, *(column.text for column in own if column)]
-        widest += max((encoding.components for encoding in encodings if encoding), default=TextEncoding().components)
-    return len(problem.feature_names) + widest
-
-
-def _is_large(problem: Problem, pins: Checked) -> bool:
-    """Whether the training split's matrix would pass training.memory_limit_mb."""
-    needed_mb = pins.splits["train"] * _matrix_columns(problem) * 4 / 2**20
-    return needed_mb > problem.training.memory_limit_mb
+def _require_in_memory_or_on_disk(problem: Problem, checked: Checked, candidate: str) -> None:
+    if reason := left_out(problem, checked.splits["train"]).get(candidate):
+        raise NothingToDo(
+            f"{candidate} is left out: {reason}",
+            where=f"{problem.name}.train, candidate {candidate}",
+            cure="the others compete; set training.memory_limit_mb higher, or draw fewer rows (dataset.sampling)",
+        )
 
 
 def _training_rows(problem: Problem, pins: Checked, is_shared: bool = False) -> pa.Table | ds.Dataset:
     """The training split: in memory, or on disk where it is too large for that, or `is_shared` among workers."""
-    if not is_shared and not _is_large(problem, pins):
+    if not is_shared and not is_large(problem, pins.splits["train"]):
         group = problem.dataset.split.group_by  # folds keep groups together
         return training_sets.split(problem, pins, "train", extra=[group] if group else [])
     uri = f"{train_staging_uri(problem, pins.training)}/train"

@@ -115,6 +115,7 @@ def an_evaluation() -> dict[str, Any]:
         },
         "leaks": {"checked": True, "findings": []},
         "candidates": {"prior": {"auc": 0.5}, "xgboost": {"auc": 0.712}},
+        "left_out": {"logistic": "the training rows are too many"},
     }
 
 
@@ -151,6 +152,7 @@ def test_all_that_was_found_stands_on_the_page_and_the_verdict_first() -> None:
         "-0.03 (-0.05 to -0.01) worse",
         "from 400 resamples of 14 blocks",
         "xgboost (challenger) 0.712",
+        "logistic was left out: the training rows are too many.",
         "from a score of 0.37 on",
         "9,000 91.8 %",
         "0.12 (0.1 to 0.14) 900",
