@@ -11,7 +11,6 @@ model on bootstraps of the labels. History features are left out: they count lab
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.arguments import one_number
 from pipelines import sql
 from pipelines.features.featurize import featurize
 from pipelines.ingest.extract import extract
@@ -153,4 +153,4 @@ def main(seeds: int, show: Callable[[str], None] = print) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
+    main(one_number(__doc__, "seeds", 10))

@@ -14,7 +14,6 @@ import os
 import pickle
 import signal
 import statistics
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -23,6 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.arguments import one_number
 from include.preload import preload_for_tasks
 from pipelines import local_run, stages, store, usage
 from pipelines.errors import NothingToDo
@@ -197,4 +197,4 @@ def main(weeks: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2)
+    main(one_number(__doc__, "weeks", 2))

@@ -18,7 +18,6 @@ mean over the windows: below 0 is better. One thread.
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
+from benchmarks.arguments import parser
 from benchmarks.tables.catalogue import TABLES
 from pipelines import sql
 from pipelines.dataset.label import label_number
@@ -125,12 +125,12 @@ def compared(problem: Problem, window: pa.Table) -> dict[str, float]:
     return {name: loss(problem, test["label"].to_numpy(), found) for name, found in scores.items()}
 
 
-def main() -> None:
+def main(names: list[str]) -> None:
     warnings.filterwarnings("ignore")
     pairs = (("ours", "hist"), ("refit", "hist +"), ("refit", "plain"))
     print(f"{'table':<14}{'task':<12}{'rows':>7}" + "".join(f"{f'{one} on {other}':>19}" for one, other in pairs))
     everywhere: dict[int, list[list[float]]] = defaultdict(list)
-    for name in sys.argv[1].split(",") if len(sys.argv) > 1 else TABLES:
+    for name in names:
         problem = problem_of(name)
         found: dict[int, list[list[float]]] = defaultdict(list)
         for size, window in windows(rows_of(problem, TABLES[name].load())):
@@ -148,4 +148,6 @@ def _shown(each: list[list[float]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    asked = parser(__doc__)
+    asked.add_argument("tables", nargs="?", default=",".join(TABLES), help="some of them, by commas; default: all")
+    main(asked.parse_args().tables.split(","))

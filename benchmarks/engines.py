@@ -320,12 +320,13 @@ def report(rows: int, by_way: dict[Way, Measured], interruptions: list[Interrupt
         columns = NUMBERS + CATEGORIES
         lines.append(f"{rows:,} rows of {columns} columns from Delta, {ROUNDS} trees of depth 6, two threads")
     for way, found in by_way.items():
-        first = by_way["bare"]
-        share = f"{found.cpu_s / first.cpu_s:.2f} of bare's CPU, {found.peak_mb / first.peak_mb:.0%} of its peak"
+        share = ""
+        if first := by_way.get("bare"):
+            share = f" ({found.cpu_s / first.cpu_s:.2f} of bare's CPU, {found.peak_mb / first.peak_mb:.0%} of its peak)"
         watch = f", who watches {found.watch_mb:.0f} MB" if way in SHARED else ""
         watch += f", on {found.hosts} hosts" if found.hosts > 1 else ""
         lines.append(
-            f"  {way:<10} {found.cpu_s:6.1f} CPU s, peak {found.peak_mb:5.0f} MB ({share}){watch}, "
+            f"  {way:<10} {found.cpu_s:6.1f} CPU s, peak {found.peak_mb:5.0f} MB{share}{watch}, "
             f"{found.wall_s:.0f} s, log loss {found.loss:.6f}"
         )
     if by_way.keys() >= {*SHARED}:
@@ -378,7 +379,9 @@ if __name__ == "__main__":
             options = argparse.ArgumentParser(prog="python -m benchmarks.engines")
             options.add_argument("--rows", type=int, default=500_000)
             options.add_argument("--kills", type=int, default=20)
-            options.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS], help="bare among them")
+            options.add_argument(
+                "--ways", nargs="+", choices=WAYS, default=[*WAYS], help="held against bare, where it is among them"
+            )
             options.add_argument(
                 "--hosts",
                 type=int,

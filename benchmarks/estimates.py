@@ -12,7 +12,6 @@ kept, and not done again.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from benchmarks.arguments import parser
 from pipelines import local_run, store
 from pipelines.handoffs.monitoring import Profiled
 from pipelines.monitoring.estimate.estimate import metrics_of
@@ -91,8 +91,10 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        main(Path(sys.argv[1]).resolve())
+    asked = parser(__doc__)
+    asked.add_argument("folder", nargs="?", type=Path, help="default: one that goes when it ends")
+    if folder := asked.parse_args().folder:
+        main(folder.resolve())
     else:
         with TemporaryDirectory(prefix="evergreen-") as made:
             main(Path(made))

@@ -26,6 +26,7 @@ from typing import Any
 import duckdb
 import yaml
 
+from benchmarks.arguments import one_number
 from benchmarks.etl_reference import reference
 from pipelines.ingest.sources import opened
 from pipelines.problem import ROOT, load_problem
@@ -161,5 +162,5 @@ if __name__ == "__main__":
             by_hand(Path(folder))
         case [task, folder]:
             run_task(task, Path(folder))
-        case arguments:
-            main(int(arguments[0]) if arguments else 10_000_000)
+        case _:
+            main(one_number(__doc__, "rows", 10_000_000))

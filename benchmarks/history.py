@@ -8,11 +8,11 @@ of flights; with `each`, every flight has a cut-off of its own (an hour before i
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import pyarrow as pa
 
+from benchmarks.arguments import parser
 from benchmarks.measure import compare
 from pipelines import sql
 from pipelines.artifacts import table_schema
@@ -97,4 +97,8 @@ def main(copies: int, each: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1, "each" in sys.argv[2:])
+    asked = parser(__doc__)
+    asked.add_argument("copies", nargs="?", type=int, default=1, help="default: 1")
+    asked.add_argument("each", nargs="?", choices=["each"])
+    arguments = asked.parse_args()
+    main(arguments.copies, arguments.each is not None)

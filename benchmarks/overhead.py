@@ -33,6 +33,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from benchmarks.arguments import one_number
+
 PROBLEM, CANDIDATE = "made", "xgboost"
 FLOATS, INTEGERS, CATEGORIES = 18, 4, 3
 THREADS, ROUNDS = 2, 100
@@ -326,5 +328,5 @@ if __name__ == "__main__":
         case [("ours" | "reference") as who, folder]:
             result = {"ours": ours, "reference": reference}[who](Path(folder))
             Path(folder, f"{who}.json").write_text(json.dumps(result))
-        case arguments:
-            main(int(arguments[0]) if arguments else 1_000_000)
+        case _:
+            main(one_number(__doc__, "rows", 1_000_000))

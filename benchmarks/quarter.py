@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.arguments import parser
+
 PROBLEM, HISTORY, QUARTER = "flight_delay", ("2012-12-31", "2013-03-25"), ("2013-04-01", "2013-06-24")
 LABELLED_UNTIL = "2013-07-08"  # the last week whose labels are wanted has them by then
 
@@ -88,4 +90,5 @@ def show(found: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     main()

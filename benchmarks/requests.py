@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from benchmarks.arguments import one_number
+
 if TYPE_CHECKING:
     from pipelines.health.document import Health
     from pipelines.problem import Problem
@@ -296,5 +298,5 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["proxy", upstream, lines]:
             serve(upstream, Path(lines))
-        case arguments:
-            main(int(arguments[0]) if arguments else 3)
+        case _:
+            main(one_number(__doc__, "weeks", 3))

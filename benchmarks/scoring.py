@@ -7,7 +7,6 @@ The reference reads numbers only and calls `inplace_predict`: no names checked, 
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from benchmarks.arguments import one_number
 from benchmarks.measure import compare
 from pipelines.config import Candidate
 from pipelines.problem import load_problem
@@ -73,4 +73,4 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
+    main(one_number(__doc__, "rows", 1_000_000))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.arguments import parser
 from pipelines.training.prepare import Preparation
 
 LEARNT, MADE = 20_000, 100_000
@@ -50,4 +51,5 @@ def measured(settings: dict[str, Any], learnt: pa.Table, made: pa.Table) -> tupl
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     main()

@@ -5,6 +5,7 @@ python3 docker/make_env.py [FILE]
 
 from __future__ import annotations
 
+import argparse
 import base64
 import os
 import secrets
@@ -13,7 +14,16 @@ from pathlib import Path
 
 SECRETS = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY", "AIRFLOW_PASSWORD",
            "AIRFLOW_API_KEY", "AIRFLOW_JWT_SECRET", "MLFLOW_PASSWORD", "MLFLOW_FLASK_KEY")  # fmt: skip
-PATH = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent.parent / ".env"
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument(
+    "file",
+    nargs="?",
+    type=Path,
+    default=Path(__file__).resolve().parent.parent / ".env",
+    help="default: .env beside docker-compose.yaml, which git ignores",
+)
+PATH = parser.parse_args().file
 
 try:
     descriptor = os.open(PATH, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

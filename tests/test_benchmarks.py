@@ -37,6 +37,38 @@ def test_a_benchmark_runs_to_its_end(arguments: str, printed: str) -> None:
     assert printed in done.stdout
 
 
+HELPERS = {"chaos.proxy", "other_host", "loop.peers.measure"}  # processes that benchmarks start
+
+
+def test_every_benchmark_says_what_it_does_and_takes() -> None:
+    folder = ROOT / "benchmarks"
+    files = [path for path in folder.rglob("*.py") if 'if __name__ == "__main__"' in path.read_text()]
+    modules = {".".join(path.relative_to(folder).with_suffix("").parts) for path in files}
+    program = """
+import contextlib, io, runpy, sys
+for name in sys.argv[1:]:
+    sys.argv, said, code = [name, "--help"], io.StringIO(), None
+    try:
+        with contextlib.redirect_stdout(said):
+            runpy.run_module(f"benchmarks.{name}", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code
+    assert code == 0 and "usage:" in said.getvalue(), f"{name} --help: {code}"
+"""
+    assert len(modules) > 30 and modules > HELPERS
+    command = [sys.executable, "-W", "ignore", "-c", program, *sorted(modules - HELPERS)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_ways_are_reported_without_the_one_they_are_held_against() -> None:
+    from benchmarks import engines
+
+    one = engines.Measured(2.0, 300.0, 100.0, 4.0, 1, "hash", 0.5, np.zeros(2))
+    assert "2.0 CPU s, peak   300 MB, who watches 100 MB, 4 s" in engines.report(9, {"processes": one}, [])
+    assert "(1.00 of bare's CPU, 100% of its peak)" in engines.report(9, {"bare": one, "processes": one}, [])
+
+
 def frame(days: int) -> pd.DataFrame:
     """Two airlines, ten flights a day; every second of AA's is late, none of UA's."""
     import pandas as pd

@@ -72,6 +72,8 @@ def test_every_secret_that_is_asked_for_is_made(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
     again = subprocess.run(command, check=False, capture_output=True, text=True)
     assert again.returncode == 1 and "is there already" in again.stderr
+    asked_for_help = subprocess.run([*command[:2], "--help"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "usage:" in asked_for_help.stdout and list(tmp_path.iterdir()) == [path], "an option is no file's name"
 
 
 @pytest.mark.parametrize(("host", "secret"), HOSTS.items())

@@ -13,6 +13,7 @@ import io
 
 import pyarrow.csv as csv
 
+from benchmarks.arguments import parser
 from benchmarks.tables.packages import r_dataset
 from pipelines import sql
 from pipelines.problem import ROOT
@@ -38,4 +39,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    parser(__doc__).parse_args()
     main()
