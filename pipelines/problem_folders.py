@@ -78,7 +78,8 @@ def folder_of(name: str) -> Path:
         raise ConfigError(
             f"{len(places)} problems are named {name!r}, and their tables, models and DAGs would be the same",
             where=", ".join(str(place) for place in places),
-            cure="rename all but one of these folders, or leave one out of EVERGREEN_PROBLEMS",
+            cure="rename the newer one's folder, or leave one out of EVERGREEN_PROBLEMS; the name is that of tables, "
+            "experiment and versions: a problem that is renamed begins without them",
         )
     return places[0] if places else folders[0] / name
 

@@ -43,6 +43,8 @@ def examine(names: Sequence[str], home: Path, now: float, tell: Tell, *, is_quic
     for fault in place_faults():
         yield "", Finding("place without problems", fault.where, fault.what, fault.cure)
     reach = yield from _surroundings(home, now, tell)
+    if reach.store:
+        yield from _of_all(left.orphans, services.STORE)
     for name in names:
         try:
             problem = load_problem(name)

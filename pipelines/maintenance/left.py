@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipelines import ledger, store
+from pipelines.artifacts import TABLES
 from pipelines.maintenance.finding import Finding, Said
 from pipelines.maintenance.vacuum import staging as staged
 from pipelines.problem import Problem
+from pipelines.problem_folders import problem_places
 from pipelines.store.staging import DONE
 
 QUIET_S = 120.0  # where it is known that no run is under way
@@ -27,6 +29,17 @@ def staging(problem: Problem, now: float, is_idle: bool) -> Iterator[Said]:
             cure = f"clear the failed run of {problem.name}.{dag} in Airflow, which goes on with it; or, once it is a "
             cure += f"day old, evergreen vacuum {problem.name} --older-than 1"
             yield Finding("staging left over", uri, what, cure)
+
+
+def orphans() -> Iterator[Said]:
+    """Tables of no problem that there is: it was renamed or removed, or lies where nobody looks."""
+    names = problem_places()
+    for name in store.folders(store.store_uri()):
+        if name in names or not TABLES.keys() & set(store.folders(store.store_uri(name))):
+            continue
+        cure = f"name its folder {name} again, or add its place to EVERGREEN_PROBLEMS; if it is gone for good, delete "
+        cure += f"this folder of the store, and experiment and versions {name} in MLflow"
+        yield Finding("tables of no problem", store.store_uri(name), f"there is no problem {name!r}", cure)
 
 
 def reports(problem: Problem, now: float, is_idle: bool) -> Iterator[Said]:

@@ -112,6 +112,14 @@ def has_folder(uri: str) -> bool:
         return local(uri).is_dir()
 
 
+def folders(uri: str) -> list[str]:
+    """Names of the folders in a folder, sorted; none where there is no such folder. What lies in them is not listed."""
+    with explained(uri):
+        if is_far(uri):
+            return objects.folders(f"{uri}/")
+        return sorted(path.name for path in local(uri).glob("*/"))
+
+
 def listing(uri: str) -> Iterator[Stored]:
     """All files in a folder and in the folders within; none where there is no such folder."""
     with explained(uri):

@@ -119,6 +119,15 @@ def listing(uri: str, after: str = "", most: int = 1000) -> Iterator[Listed]:
         asked["ContinuationToken"] = page["NextContinuationToken"]
 
 
+def folders(uri: str) -> list[str]:
+    """What follows a folder's own key, up to the next slash: each name once, sorted."""
+    bucket, prefix = _parts(uri)
+    with _as_os_errors():
+        pages = _client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
+        found = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", ())]
+    return sorted(name.removeprefix(prefix).rstrip("/") for name in found)
+
+
 def bucket_of(uri: str) -> str:
     return _parts(uri)[0]
 

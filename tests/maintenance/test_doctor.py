@@ -18,7 +18,7 @@ from pipelines import store, tracking
 from pipelines.cli.app import app
 from pipelines.embedded.object_store.attributes import METADATA
 from pipelines.errors import AccessError, DataError, ServiceUnavailable
-from pipelines.maintenance import home, services, tables
+from pipelines.maintenance import home, left, services, tables
 from pipelines.maintenance.doctor import examine
 from pipelines.maintenance.finding import Finding, Said, Unchecked, examined
 from pipelines.paths import manifest_uri, train_staging_uri, version_uri
@@ -173,6 +173,20 @@ def test_a_table_that_cannot_be_read_hides_no_other(toy: ToyProblem, store_folde
     found = {Path(finding.where).name: finding for finding in tables.files(problem) if isinstance(finding, Finding)}
     names = {table: finding.name for table, finding in found.items()}
     assert names == {"labels": "unreadable", "shadow_predictions": "table file lost"}
+
+
+def test_tables_of_a_problem_that_was_renamed_are_named(
+    toy: ToyProblem, store_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = toy()
+    (problem.folder / "problem.yaml").touch()
+    monkeypatch.setenv("EVERGREEN_PROBLEMS", str(problem.folder.parent))
+    for name in (problem.name, "pot"):
+        opened(store.store_uri(name, "labels")).append(statements("2024-01-01", 2), ["partition"])
+    (store_folder / "mlflow" / "1").mkdir(parents=True)
+    (finding,) = left.orphans()
+    assert isinstance(finding, Finding) and finding.name == "tables of no problem"
+    assert finding.where == store.store_uri("pot") and "name its folder pot again" in finding.cure
 
 
 def test_what_the_home_lacks(tmp_path: Path) -> None:

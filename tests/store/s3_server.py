@@ -120,6 +120,10 @@ class Handler(BaseHTTPRequestHandler):
                 name.partition("/")[2] for name in self.server.objects if name.startswith(f"{bucket}/{prefix}")
             )
         keys = [key for key in keys if key > after]
+        if "delimiter" in query:  # all names of folders at once, and no objects
+            names = dict.fromkeys(key[: key.index("/", len(prefix)) + 1] for key in keys if "/" in key[len(prefix) :])
+            folders = "".join(f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>" for name in names)
+            return f"<ListBucketResult>{folders}</ListBucketResult>".encode()
         page, now = keys[: min(most, PAGE)], datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
         told = "".join(
             f"<Contents><Key>{escape(key)}</Key><LastModified>{now}</LastModified><Size>{len(content)}</Size>"

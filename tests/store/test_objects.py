@@ -125,3 +125,11 @@ def test_a_slow_server_is_waited_for(server: FaultyServer) -> None:
     server.faults = [("PUT", "bucket/a", 503, "SlowDown")] * 2
     store.write_bytes("s3://bucket/a", b"1")
     assert store.read_bytes("s3://bucket/a") == b"1"
+
+
+def test_folders_are_named_without_what_lies_in_them(place: str) -> None:
+    assert store.folders(store.store_uri()) == []
+    for name in ("kettle/events/a/1.parquet", "kettle/events/b/1.parquet", "pot/labels/1.parquet", "prices.yaml"):
+        store.write_bytes(store.store_uri(name), b"rows")
+    assert store.folders(store.store_uri()) == ["kettle", "pot"]
+    assert store.folders(store.store_uri("kettle")) == ["events"]

@@ -49,7 +49,8 @@ def refit_check(problem: Problem, tested: Scored, refitted: Scored, blocks: Arra
             False, f"{metric} has no value on the test rows, so nothing shows that it is sound", metric, gain
         )
     is_worse = (value if high is None else high) < 0
-    message = f"{metric} {value:+.4f} over the tested model on the test rows, of which it has learnt"
+    side = "better" if value >= 0 else "worse"
+    message = f"{metric} is {side} by {abs(value):.4f} than the tested model's on the test rows, of which it has learnt"
     return RefitCheck(
         not is_worse, message + (": it should fit them better, not worse" if is_worse else ""), metric, gain
     )

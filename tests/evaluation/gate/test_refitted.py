@@ -29,12 +29,14 @@ def test_a_refit_that_fits_what_it_has_learnt_at_least_as_well_is_sound(problem:
     found = refit_check(problem, of(problem, 0.7), of(problem, 0.8), BLOCKS)
     assert found.passed and found.metric == "log_loss"
     assert found.gain is not None and found.gain["value"] == pytest.approx(np.log(0.8) - np.log(0.7), abs=0.01)
+    assert found.reason.startswith("log_loss is better by 0.1")
     assert refit_check(problem, of(problem, 0.7), of(problem, 0.7), BLOCKS).passed
 
 
 def test_a_refit_that_is_surely_worse_on_rows_that_it_has_learnt_does_not_serve(problem: Problem) -> None:
     found = refit_check(problem, of(problem, 0.8), of(problem, 0.7), BLOCKS)
     assert not found.passed and "it should fit them better" in found.reason
+    assert found.reason.startswith("log_loss is worse by 0.1")
 
 
 def test_scores_that_are_no_numbers_do_not_serve(problem: Problem) -> None:
