@@ -68,6 +68,8 @@ class State(Result):
     problem: str
     version: str | None
     """That serves; null: nothing was ever promoted."""
+    failed_training: str | None
+    """Where nothing serves: how the last training failed, and where to look; null: it did not, or there was none."""
     since: datetime | None
     trained_on: str | None
     """Partition at whose end the version was trained."""

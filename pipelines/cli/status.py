@@ -55,14 +55,37 @@ def status(
             continue
         with working(name, quiet=as_json):
             health = kept_or_derived(problem)
-        states.append(_state(health))
+            failed = None if health.champion else _failed_training(problem, health)
+        states.append(_state(health, failed))
         if not as_json:
-            _show(problem, health)
+            _show(problem, health, failed)
     if as_json:
         print_json(states)
 
 
-def _state(health: Health) -> State:
+def _failed_training(problem: Problem, health: Health) -> str | None:
+    """How the last training failed, and where to look; None: it did not, or there was none."""
+    from pipelines.errors import GateFailed
+    from pipelines.paths import evaluation_uri
+    from pipelines.usage.table import tries
+    from pipelines.usage.trainings import failed_training
+
+    attempt = failed_training(tries(problem))
+    if attempt is None:
+        return None
+    if attempt.reason == GateFailed.__name__ and health.failed_gate:
+        page = evaluation_uri(problem, health.failed_gate.training, "html")
+        return f"the gate refused the last training: {health.failed_gate.reason}; look at {page}"
+    stage = f"{attempt.stage} {attempt.part}" if attempt.part else attempt.stage
+    log = f"the task's log in Airflow, run {attempt.run} of {problem.name}.train"
+    look = "what `evergreen run` said" if attempt.is_local else log
+    return (
+        f"the last training failed in {stage} at {attempt.ended:%Y-%m-%d %H:%M} UTC ({attempt.reason}); look at "
+        f"{look}, or train again: evergreen run train {problem.name}"
+    )
+
+
+def _state(health: Health, failed: str | None) -> State:
     from pipelines.cli.results import SourceState, State
     from pipelines.health.freshness import in_words
 
@@ -70,6 +93,7 @@ def _state(health: Health) -> State:
     return State(
         problem=health.problem,
         version=champion.version if champion else None,
+        failed_training=failed,
         since=champion.since if champion else None,
         trained_on=champion.trained_on if champion else None,
         release=health.release.in_words if health.release else None,
@@ -92,7 +116,7 @@ def _state(health: Health) -> State:
     )
 
 
-def _show(problem: Problem, health: Health) -> None:
+def _show(problem: Problem, health: Health, failed: str | None) -> None:
     from rich.table import Table
 
     from pipelines import deliveries
@@ -102,7 +126,7 @@ def _show(problem: Problem, health: Health) -> None:
     name, champion, judged = problem.name, health.champion, health.judged
     table = Table(title=name, show_header=False, title_justify="left")
     if champion is None:
-        table.add_row("serves", f"nothing yet: run {name}.ingest, then {name}.train")
+        table.add_row("serves", escape(f"nothing yet: {failed or f'run {name}.ingest, then {name}.train'}"))
     else:
         table.add_row("serves", f"version {champion.version}, since {champion.since:%Y-%m-%d %H:%M} UTC")
         known = escape(deliveries.shown(problem, champion.trained_on or ""))

@@ -22,7 +22,7 @@ from pipelines.store.address import is_far
 from pipelines.usage import machine, notes
 from pipelines.usage.notes import Note, Open
 from pipelines.usage.table import settle
-from pipelines.usage.tries import Outcome, Try
+from pipelines.usage.tries import LOCAL, Outcome, Try
 
 BEAT_S = 1.0  # a killed try is known to the second
 FRESH_S = 600.0  # a task's own process begins before the task does, on a busy machine by minutes
@@ -64,7 +64,7 @@ class Result:
 @contextmanager
 def measured_run() -> Iterator[str]:
     """Tries that are measured within are of one run, whose name this gives."""
-    name = _run.get() or f"local-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+    name = _run.get() or f"{LOCAL}{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
     token = _run.set(name)
     try:
         yield name

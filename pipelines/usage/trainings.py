@@ -60,3 +60,21 @@ def _costing(way: Way, paid: Sequence[float], prices: Prices) -> Costing:
     newest = paid[-KEPT:]
     of = "the one training" if len(newest) == 1 else f"the median of the last {len(newest)} trainings"
     return Costing(median(newest), f"measured in {prices.currency}: {of}")
+
+
+def failed_training(attempts: Sequence[Try]) -> Try | None:
+    """The try with which the newest training failed, and that no retry has made good; None: there is none.
+
+    Args:
+        attempts: of a problem, the oldest first.
+    """
+    of_trainings = [attempt for attempt in attempts if attempt.dag == "train"]
+    newest = [attempt for attempt in of_trainings if attempt.run == of_trainings[-1].run]
+    for attempt in newest:
+        place = (attempt.stage, attempt.part)
+        is_retried = any(
+            (other.stage, other.part) == place and other.try_number > attempt.try_number for other in newest
+        )
+        if attempt.outcome in ("failed", "killed") and not is_retried:
+            return attempt
+    return None

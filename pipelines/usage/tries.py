@@ -12,6 +12,9 @@ from pipelines.config import How
 Outcome = Literal["done", "skipped", "failed", "killed"]
 """Killed: it came to no end of its own, as its process was ended from without."""
 
+LOCAL = "local-"
+"""How the names of runs begin that Airflow knows nothing of."""
+
 
 class Try(BaseModel):
     """A row of `runs`; what its fields mean stands in the contract. What a later version notes is passed over."""
@@ -43,6 +46,11 @@ class Try(BaseModel):
     def month(self) -> str:
         """Of its start, in UTC."""
         return f"{self.started_time:%Y-%m}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it ran without Airflow."""
+        return self.run.startswith(LOCAL)
 
     @property
     def dag(self) -> str:

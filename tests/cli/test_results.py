@@ -18,6 +18,7 @@ from pipelines.cli.exits import MEANINGS, ExitCode
 from pipelines.cli.results import RESULTS
 from pipelines.cli.terminal import Command
 from pipelines.errors import DataError, EvergreenError, GateFailed, NoTraining, ServiceUnavailable
+from pipelines.stages import function_of
 from tests.cli.test_app import evergreen
 
 SILENT = {"up", "down", "stack", "demo", "replay"}  # they start and play things, and report nothing
@@ -59,6 +60,24 @@ def test_what_is_printed_is_what_is_documented(tmp_path: Path, name: str, argume
     assert adapter.dump_python(adapter.validate_python(printed), mode="json") == printed, "all of it, and no more"
     assert done.stderr == ""
     assert done.returncode == (1 if "flight_delai" in arguments else 0)
+
+
+def test_where_nothing_serves_it_is_said_that_the_last_training_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def label(problem_name: str, partition: str | None = None) -> None:
+        raise DataError("too little for all three splits")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    store = {name: (tmp_path / "store").as_uri() for name in local_run.PLACES}
+    assert "run flight_delay.ingest, then" in evergreen("status", "flight_delay", **store).stdout
+    monkeypatch.setattr(sys.modules[function_of("train.label").__module__], "label", label)
+    assert evergreen("run", "train.label", "flight_delay", **store).returncode == 1
+    (state,) = json.loads(evergreen("status", "flight_delay", "--json", **store).stdout)
+    assert state["failed_training"].startswith("the last training failed in train.label at 20")
+    assert "(DataError); look at what `evergreen run` said, or train again: evergreen run" in state["failed_training"]
+    shown = evergreen("status", "flight_delay", **store).stdout
+    assert "nothing yet: the last training failed in train.label" in " ".join(shown.split())
 
 
 def test_an_error_is_one_object_on_standard_error() -> None:

@@ -15,7 +15,7 @@ from pipelines.usage import Try
 from pipelines.usage.costs import by_partition, of_partition, of_predictions, summed
 from pipelines.usage.prices import GIB, Prices, load_prices
 from pipelines.usage.table import append, tries
-from pipelines.usage.trainings import Costing, costings, paid_by_kind, priced
+from pipelines.usage.trainings import Costing, costings, failed_training, paid_by_kind, priced
 from tests.conftest import ToyProblem
 
 BEGAN = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -135,3 +135,14 @@ def test_only_trainings_are_measured_and_others_cost_what_they_did(toy: ToyProbl
     plain = toy().monitoring.policy
     assert plain.costs == COSTS and plain.measured == [] and costings(toy(), plain) == {}
     assert priced(toy(), plain) == plain == Policy()
+
+
+def test_the_newest_training_has_failed_where_no_retry_made_it_good() -> None:
+    fails: dict[str, Any] = {"outcome": "failed", "reason": "ConfigError"}
+    label, fit = attempt(0, "train.label"), attempt(1, "train.train", part="trees", **fails)
+    again = attempt(2, "train.train", part="trees", try_number=2)
+    assert failed_training([]) is failed_training([attempt(0, "ingest.extract", **fails)]) is None
+    assert failed_training([label, fit]) == fit
+    assert failed_training([label, fit, attempt(2, "train.train", part="other")]) == fit
+    assert failed_training([label, fit, again]) is None
+    assert failed_training([label, fit, attempt(3, "train.label", run="s")]) is None, "a newer one has begun"
