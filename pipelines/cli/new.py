@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.terminal import Output, escape, notices
+from pipelines.cli.terminal import Output, escape, notices, print_text
 from pipelines.config import Task
 from pipelines.config.base import NAME_PATTERN
 from pipelines.embedded import load_environment
@@ -90,7 +90,7 @@ def new(
     for file, text in files.items():
         (folder / file).write_text(text)
     if as_json:
-        print(json.dumps(_as_json(drafted, folder, remarks), indent=1, default=str))
+        print_text(json.dumps(_as_json(drafted, folder, remarks), indent=1, default=str) + "\n")
     else:
         _show(drafted, folder, remarks)
 
@@ -150,7 +150,7 @@ def _asked(drafted: Draft, wishes: Wishes) -> Wishes:
 
 
 def _answer(question: str) -> str:
-    answer: str = typer.prompt(f"  {question}", default="", show_default=False)
+    answer: str = typer.prompt(f"  {question}", default="", show_default=False, err=True)
     return answer.strip()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv as csv
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from pipelines.cli import new as command
@@ -26,13 +27,18 @@ def problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _new(folder: Path, *more: str, given: str | None = None) -> str:
+    """What it prints on standard output."""
+    return _run(folder, *more, given=given).stdout
+
+
+def _run(folder: Path, *more: str, given: str | None = None) -> Result:
     table = str(folder.parent / "orders.csv")
     result = CliRunner().invoke(
         app, ["new", "orders", "--from", table, "--target", "returned", *more], input=given, catch_exceptions=True
     )
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
-    return result.stdout
+    return result
 
 
 def test_what_it_writes_passes_the_check_as_it_stands(problems: Path) -> None:
@@ -67,8 +73,8 @@ def test_tools_get_json_of_all_choices(problems: Path) -> None:
 
 def test_in_a_terminal_it_asks_and_enter_takes_what_was_found(problems: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "_is_terminal", lambda: True)
-    shown = _new(problems, given="no\n\n\n\nweek\n")
-    assert "predict another value?" in shown
+    asked = _run(problems, given="no\n\n\n\nweek\n")
+    assert "predict another value?" in asked.stderr, "a question is no result"
     problem = load_problem("orders")
     assert problem.partitions.every == "week"
     assert "= 'no'" in problem.sql("labels")
