@@ -73,13 +73,15 @@ def _features(
     """Features of all events in the partitions that rows were drawn of, a share of these after the other."""
     from pipelines.features.featurize import featurize
 
-    keys = sql.query("SELECT DISTINCT partition FROM drawn ORDER BY partition", {"drawn": drawn})["partition"]
-    counted = sql.query("SELECT partition, count(*) AS rows FROM events GROUP BY partition", {"events": events})
+    found = sql.query("SELECT DISTINCT partition FROM drawn ORDER BY partition", {"drawn": drawn})
+    keys = found["partition"].to_pylist()
+    looked_at = events.filter(sql.is_among("partition", keys))
+    counted = sql.query("SELECT partition, count(*) AS rows FROM events GROUP BY partition", {"events": looked_at})
     rows = dict(zip(counted["partition"].to_pylist(), counted["rows"].to_pylist(), strict=True))
     schema = table_schema(problem, "features")
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for share in shares(keys.to_pylist(), rows):
+        for share in shares(keys, rows):
             wanted = targets(events.filter(sql.is_among("partition", share)), as_of)
             yield from (batch.cast(schema) for batch in featurize(problem, wanted, events, labels))
 
