@@ -87,8 +87,9 @@ PROBLEM: dict[str, Any] = {
 REST_S = 60.0
 PAGE = """# Hundreds of problems
 
-`{command}`: made-up problems of five DAGs each in two folders, on one embedded Airflow. `parsed`: seconds from the
-start until Airflow has parsed and stored all DAGs. {machine}, {day}.
+`{command}`: made-up problems of five
+DAGs each in two folders, on one embedded Airflow. `parsed`: seconds from the start until Airflow has parsed and stored
+all DAGs. {machine}, {day}.
 
 ```text
 {lines}
