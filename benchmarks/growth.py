@@ -4,10 +4,12 @@
 
 Days of a hundred rows, made up, with their labels a day later; the past is ingested in bulk, a model trained on all of
 it, and the days after it are played one by one, each DAG's stages in this process on a local folder. After the first
-of these, which is not counted, the tables that scoring and monitoring write are filled with what they wrote of it, once
-for each day of the past. Printed are CPU seconds without imports: of a day after so many partitions, and beside them
-the ratio to a day after the first of these numbers; of the bulk ingest (history) and the training the ratio is that of
-their cost per partition. `--profile` keeps a profile of each DAG for `python -m pstats`.
+of these the tables that scoring and monitoring write are filled with what they wrote of it, once for each day of the
+past; on the second, what is kept of such a past between runs is made. Neither is counted. As many days again are played
+by the command `evergreen run`. Printed are CPU seconds, those of the commands with their imports: of a day after so
+many partitions, and beside them the ratio to a day after the first of these numbers; of the bulk ingest (history) and
+the training the ratio is that of their cost per partition. `--profile` keeps a profile of each DAG for
+`python -m pstats`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ import argparse
 import cProfile
 import logging
 import os
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -36,6 +41,7 @@ from pipelines.problem import load_problem
 
 NAME, ROWS = "kettle", 100
 BULK = ("history", "train")  # what is done once, for all of the past
+UNCOUNTED = 2  # days after it
 FIRST = datetime(2010, 1, 1, tzinfo=UTC)
 PROBLEM: dict[str, Any] = {
     "description": "Will the kettle boil over?",
@@ -125,6 +131,12 @@ def moved(rows: pa.Table, day: str, key: str) -> pa.Table:
     return rows.set_column(rows.schema.get_field_index("event_time"), "event_time", times)
 
 
+def used_by_children() -> float:
+    """CPU seconds of the processes that this one has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def key(day: int) -> str:
     return (FIRST + timedelta(days=day)).date().isoformat()
 
@@ -147,17 +159,29 @@ def costs(partitions: int, days: int, profiles: Path | None) -> dict[str, float]
         if profile and profiles:
             profile.dump_stats(profiles / f"{name}_{partitions}.pstats")
 
+    def run_command(dag: str, day: str) -> None:
+        range_of = ["--first", day, "--last", day] if dag == "ingest" else ["--partition", day]
+        command = [sys.executable, "-m", "pipelines.cli.app", "run", dag, NAME, *range_of]
+        start = used_by_children()
+        subprocess.run(command, check=True, capture_output=True)
+        spent.setdefault(f"evergreen run {dag}", []).append(used_by_children() - start)
+
     with TemporaryDirectory() as folder:
-        lay_out(Path(folder), partitions + 1 + days)
+        lay_out(Path(folder), partitions + UNCOUNTED + 2 * days)
         timed("history", lambda: local_run.ingest(NAME, key(0), key(partitions - 1)))
         timed("train", lambda: local_run.train(NAME, key(partitions - 1)))
-        for day in (key(partitions + n) for n in range(1 + days)):
+        after = [key(partitions + n) for n in range(UNCOUNTED + 2 * days)]
+        for place, day in enumerate(after[: UNCOUNTED + days]):
+            if place == 1:
+                fill_past(after[0], [key(n) for n in range(partitions)])
+            if place == UNCOUNTED:
+                spent = {name: spent[name] for name in BULK}
             timed("ingest", lambda day=day: local_run.ingest(NAME, day, day))
             timed("score", lambda day=day: local_run.score(NAME, day))
             timed("monitor", lambda day=day: local_run.monitor(NAME, day))
-            if day == key(partitions):
-                fill_past(day, [key(n) for n in range(partitions)])
-                spent = {name: spent[name] for name in BULK}
+        for day in after[UNCOUNTED + days :]:
+            for dag in ("ingest", "score", "monitor"):
+                run_command(dag, day)
     means = {name: sum(seconds) / len(seconds) for name, seconds in spent.items()}
     return means | {name: means[name] / partitions for name in BULK}
 
