@@ -1,6 +1,6 @@
 """Several workers that boost one model, against bare XGBoost and against one process; and what killing them does.
 
-    python -m benchmarks.engines [--rows N] [--kills N] [--ways WAY ...] [--hosts N] [--write FILE]
+    python -m benchmarks.engines [--rows N] [--kills N] [--ways WAY ...] [--hosts N] [--workers N ...] [--write FILE]
 
 So many rows of 18 numbers with gaps and 2 categories lie in a Delta table. Each way has a process of its own and two
 threads in all, which do not spin while they wait, and trains the same 100 trees. `bare` reads the table into memory,
@@ -9,6 +9,7 @@ of core, `processes` one by two workers, which each read their share of the tabl
 a cluster, which is started for it (`uv sync --extra ray`; without it that way is left out): of this host, or with
 `--hosts` of so many others, each a network namespace (as root). A fit prepares and fingerprints its rows as well. CPU
 seconds are of a process and of those that it starts, of `ray` also of the whole cluster, from its start to its end.
+`--workers` adds `processes` with each of these numbers of workers.
 
 Then trainings of few rows are interrupted at random moments, five times each and N times in all: the first worker is
 killed (-9), another one, or the process that watches, which is then started again, as a retry is. What they learn is
@@ -186,7 +187,14 @@ def workers() -> Iterator[psutil.Process]:
             yield process
 
 
-def train(way: Way, folder: Path, victim: Victim | None = None, seed: int = 0, state: Path | None = None) -> None:
+def train(
+    way: Way,
+    folder: Path,
+    victim: Victim | None = None,
+    seed: int = 0,
+    state: Path | None = None,
+    number: int = WORKERS,
+) -> None:
     """Train one way, in this process; leaves scores on other rows, and the model's hash."""
     test, peaks = made(10**6, TEST_ROWS), Peaks()
     if way in SHARED:
@@ -196,7 +204,7 @@ def train(way: Way, folder: Path, victim: Victim | None = None, seed: int = 0, s
     else:
         from pipelines.training.fit import fit
 
-        engine = {"kind": way, "workers": WORKERS} if way in SHARED else None
+        engine = {"kind": way, "workers": number} if way in SHARED else None
         data = files(folder)
         config = problem(engine, memory_limit_mb=1 if way == "disk" else 4096, folder=folder)
         rows = data.to_table() if way == "local" else data
@@ -268,9 +276,9 @@ def started(way: str, folder: Path, *more: str) -> tuple[int, resource.struct_ru
     return status, used, time.monotonic() - start
 
 
-def measured(way: Way, folder: Path, hosts: int) -> Measured:
+def measured(way: Way, folder: Path, hosts: int, workers: int = WORKERS) -> Measured:
     with cluster(hosts, THREADS // hosts) if way == "ray" else nullcontext() as jobs:
-        status, used, wall_s = started(way, folder)
+        status, used, wall_s = started(way, folder, str(workers))
         cluster_s = jobs.cpu_s_at_rest() if jobs else 0.0
     if status:
         raise SystemExit(f"{way} failed")
@@ -314,20 +322,32 @@ def interrupted(way: Way, folder: Path, kills: int) -> list[Interrupted]:
     return found
 
 
-def report(rows: int, by_way: dict[Way, Measured], interruptions: list[Interrupted]) -> str:
+def report(
+    rows: int,
+    by_way: dict[Way, Measured],
+    interruptions: list[Interrupted],
+    by_number: dict[int, Measured] | None = None,
+) -> str:
+    """`by_number`: `processes` by the number of its workers."""
     lines = []
-    if by_way:
+    if by_way or by_number:
         columns = NUMBERS + CATEGORIES
         lines.append(f"{rows:,} rows of {columns} columns from Delta, {ROUNDS} trees of depth 6, two threads")
-    for way, found in by_way.items():
+    of_numbers = {f"processes by {number}": found for number, found in (by_number or {}).items()}
+    for way, found in [*by_way.items(), *of_numbers.items()]:
         share = ""
         if first := by_way.get("bare"):
             share = f" ({found.cpu_s / first.cpu_s:.2f} of bare's CPU, {found.peak_mb / first.peak_mb:.0%} of its peak)"
-        watch = f", who watches {found.watch_mb:.0f} MB" if way in SHARED else ""
+        watch = f", who watches {found.watch_mb:.0f} MB" if way.startswith(SHARED) else ""
         watch += f", on {found.hosts} hosts" if found.hosts > 1 else ""
         lines.append(
-            f"  {way:<10} {found.cpu_s:6.1f} CPU s, peak {found.peak_mb:5.0f} MB{share}{watch}, "
+            f"  {way:<14} {found.cpu_s:6.1f} CPU s, peak {found.peak_mb:5.0f} MB{share}{watch}, "
             f"{found.wall_s:.0f} s, log loss {found.loss:.6f}"
+        )
+    if len(of_numbers) > 1:
+        models = {found.model for found in of_numbers.values()}
+        lines.append(
+            f"  the model is {'not ' if len(models) > 1 else ''}the same with each number of workers, bit for bit"
         )
     if by_way.keys() >= {*SHARED}:
         is_same = by_way["ray"].model == by_way["processes"].model
@@ -343,17 +363,21 @@ def report(rows: int, by_way: dict[Way, Measured], interruptions: list[Interrupt
     return "\n".join(lines)
 
 
-def main(rows: int, kills: int, ways: list[Way], hosts: int, written_to: Path | None) -> None:
+def main(rows: int, kills: int, ways: list[Way], hosts: int, numbers: list[int], written_to: Path | None) -> None:
     if "ray" in ways and not find_spec("ray"):
         print("ray is left out: it is not installed here", file=sys.stderr)
         ways = [way for way in ways if way != "ray"]
     by_way: dict[Way, Measured] = {}
+    by_number: dict[int, Measured] = {}
     with tempfile.TemporaryDirectory(prefix="evergreen-engines-") as folder:
         # In a process of its own: a process starts with the peak memory of the one that made it.
         subprocess.run([sys.executable, "-m", "benchmarks.engines", "--one", "rows", folder, str(rows)], check=True)
         for way in ways if rows else []:
             by_way[way] = measured(way, Path(folder), hosts)
             print(report(rows, by_way, []), flush=True)
+        for number in numbers if rows else []:
+            by_number[number] = measured("processes", Path(folder), hosts, number)
+            print(report(rows, by_way, [], by_number), flush=True)
     interruptions = []
     with tempfile.TemporaryDirectory(prefix="evergreen-engines-") as folder:
         write(Path(folder), KILLED_ROWS)
@@ -361,7 +385,7 @@ def main(rows: int, kills: int, ways: list[Way], hosts: int, written_to: Path | 
             if way in SHARED:
                 with cluster(hosts, THREADS // hosts) if way == "ray" else nullcontext():
                     interruptions += interrupted(way, Path(folder), kills)
-    text = report(rows, by_way, interruptions)
+    text = report(rows, by_way, interruptions, by_number)
     print(text)
     if written_to:
         written_to.write_text(f"{text}\n")
@@ -371,8 +395,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["--one", "rows", folder, rows]:
             write(Path(folder), int(rows))
-        case ["--one", ("bare" | "local" | "disk" | "processes" | "ray") as way, folder]:
-            train(way, Path(folder))
+        case ["--one", ("bare" | "local" | "disk" | "processes" | "ray") as way, folder, number]:
+            train(way, Path(folder), number=int(number))
         case ["--one", ("processes" | "ray") as way, folder, victim, seed, state]:
             train(way, Path(folder), next((v for v in VICTIMS if v == victim), None), int(seed), Path(state))
         case _:
@@ -389,6 +413,7 @@ if __name__ == "__main__":
                 default=1,
                 help="of Ray's cluster; 2 or more as root",
             )
+            options.add_argument("--workers", type=int, nargs="+", default=[], help="numbers of workers of `processes`")
             options.add_argument("--write", type=Path, help="file that the figures go to")
             asked = options.parse_args()
-            main(asked.rows, asked.kills, asked.ways, asked.hosts, asked.write)
+            main(asked.rows, asked.kills, asked.ways, asked.hosts, asked.workers, asked.write)
