@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
@@ -72,6 +72,16 @@ ROOT = Path(__file__).resolve().parent.parent
 TAG_CHARACTERS, OWNER_CHARACTERS = 100, 2000  # as long as Airflow's database takes them
 Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TAG_CHARACTERS)]
 NAMES_LISTED = 20  # problems that are there, where one of another name was asked for
+
+
+class NotByWorkers(NamedTuple):
+    """A setting with which several workers cannot fit a model."""
+
+    setting: str
+    """Where it stands, and what it is."""
+    reason: str
+    instead: str
+    """What to do about it, with as many workers."""
 
 
 class Problem(Config):
@@ -267,17 +277,20 @@ class Problem(Config):
         for name in shared:
             for setting in self.needs_all_rows(name):
                 yield f"{setting}: needs all rows at once and {why}, whose workers have some each; set kind: local"
-            candidate, place = training.candidates[name], f"training.candidates.{name}"
-            tried = {parameter: [value] for parameter, value in candidate.parameters.items()}
-            where = dict.fromkeys(tried, f"{place}.parameters") | dict.fromkeys(candidate.search, f"{place}.search")
-            tried |= {parameter: values.tried for parameter, values in candidate.search.items()}
-            if any(value != 1 for value in tried.get("num_parallel_tree", [])):
-                yield f"{where['num_parallel_tree']}.num_parallel_tree: {why}; leave it out, or set kind: local"
-            for objective in set(NOT_SHARED_OBJECTIVES) & {*map(str, tried.get("objective", []))}:
-                yield (
-                    f"{where['objective']}.objective: {objective} {why}, as its leaves have quantiles, of which each "
-                    "worker knows its own rows'; choose another, or set kind: local"
-                )
+            for part in self.not_by_workers(name):
+                yield f"{part.setting} {why}{part.reason}; {part.instead}, or set kind: local"
+
+    def not_by_workers(self, name: str) -> Iterator[NotByWorkers]:
+        """What several workers cannot do of the parameters that a candidate of xgboost has or searches."""
+        candidate, place = self.training.candidates[name], f"training.candidates.{name}"
+        tried = {parameter: [value] for parameter, value in candidate.parameters.items()}
+        where = dict.fromkeys(tried, f"{place}.parameters") | dict.fromkeys(candidate.search, f"{place}.search")
+        tried |= {parameter: values.tried for parameter, values in candidate.search.items()}
+        if any(value != 1 for value in tried.get("num_parallel_tree", [])):
+            yield NotByWorkers(f"{where['num_parallel_tree']}.num_parallel_tree", "", "leave it out")
+        for objective in set(NOT_SHARED_OBJECTIVES) & {*map(str, tried.get("objective", []))}:
+            reason = ", as its leaves have quantiles, of which each worker knows its own rows'"
+            yield NotByWorkers(f"{where['objective']}.objective: {objective}", reason, "choose another")
 
     def needs_all_rows(self, name: str) -> list[str]:
         """What a candidate has with which it learns from all its training rows at once, and neither from disk nor by

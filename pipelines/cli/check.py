@@ -27,12 +27,13 @@ def check(
         list[str] | None,
         typer.Argument(metavar="[PROBLEM]...", help="default: all of them", autocompletion=completion.problems),
     ] = None,
-    quick: Annotated[bool, typer.Option(help="look at config, SQL and headers alone: read no rows")] = False,
+    quick: Annotated[bool, typer.Option(help="look at config, SQL and headers alone")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Validate each problem.yaml, its SQL and what its sources hold: keys, gaps, labels. Exits with 1 if any is wrong.
 
-    Rows are read as an ingest of the whole history would read them, and nothing is kept.
+    XGBoost and scikit-learn are asked whether they take the candidates' parameters. Rows are read as an ingest of the
+    whole history would read them, and nothing is kept.
 
     Example:
         evergreen check flight_delay
@@ -72,6 +73,8 @@ def _checked(name: str, quick: bool, as_json: bool) -> CheckedProblem:
 
     from pipelines.cli.results import CheckedProblem, Failure, Remark
     from pipelines.ingest import look
+    from pipelines.training.beyond_memory import engine_limits
+    from pipelines.training.parameters import parameter_faults
 
     remarks: list[look.Remark] = []
     problem: Problem | None = None
@@ -79,10 +82,13 @@ def _checked(name: str, quick: bool, as_json: bool) -> CheckedProblem:
     try:
         problem = load_problem(name)
         faults = [Failure.of(fault) for fault in look.check_sources(problem)]
+        if not quick:
+            faults += [Failure.of(fault) for fault in parameter_faults(problem)]
+        remarks = [look.Remark("odd", limit) for limit in engine_limits(problem)]
         if not (faults or quick):
             come = look.come_so_far(problem)
             last = look.newest(problem, come, now)
-            remarks = look.look(problem, last, come) if last else []
+            remarks += look.look(problem, last, come) if last else []
     except EvergreenError as error:
         faults = [Failure.of(error)]
         if not quick and (table := undeclared_table(name)):

@@ -187,14 +187,6 @@ class Range(Config):
         """The choices, or both ends."""
         return self.choices if self.choices is not None else [self.low, self.high]
 
-    @property
-    def is_integer(self) -> bool:
-        """low: 3, high: 10 means whole numbers; low: 3.0 would be written 3.5 or with a step."""
-        ends = [self.low, self.high, self.step if self.step is not None else 1.0]
-        return (
-            self.choices is None and not self.log and all(end is not None and float(end).is_integer() for end in ends)
-        )
-
 
 class Search(Config):
     """How parameters are searched: Optuna, on rolling-origin folds inside the training split."""
@@ -233,6 +225,8 @@ class Candidate(Config):
             raise ValueError("of goes with the models 'stacking' and 'voting', which need it")
         if self.weights and (self.model != "voting" or len(self.weights) != len(self.of)):
             raise ValueError("weights are for the model 'voting', one for each of `of`")
+        if self.weights and (min(self.weights) < 0 or sum(self.weights) <= 0):
+            raise ValueError(f"weights are not negative and not all 0; given: {self.weights}")
         if self.search and self.model in (*BASELINES, *ENSEMBLES):
             raise ValueError(f"search: a {self.model} has nothing to search; search the candidates it is made of")
         if unused := self._unused:
@@ -248,7 +242,11 @@ class Candidate(Config):
         unused = [name for name in settings if getattr(self, name) is not None]
         if self.is_baseline and self.calibration is not None:
             unused.append("calibration")
-        return [*unused, "parameters"] if self.is_baseline and self.parameters else unused
+        if self.is_baseline and self.parameters:
+            unused.append("parameters")
+        if self.model == "voting":
+            unused += [f"parameters.{name}" for name in self.parameters if name not in self.of]
+        return unused
 
     @property
     def is_baseline(self) -> bool:

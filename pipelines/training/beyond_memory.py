@@ -30,6 +30,30 @@ def left_out(problem: Problem, rows: int) -> dict[str, str]:
     return {name: f"{why}; {', '.join(found)} cannot do that" for name, found in needs.items() if found}
 
 
+def engine_limits(problem: Problem) -> list[str]:
+    """What goes well with training.engine.kind: auto until it takes workers, and what to do about it; of other kinds
+    nothing: the config refuses what they cannot do, however many rows there are.
+    """
+    training = problem.training
+    if training.engine is None or training.engine.kind != "auto":
+        return []
+    above = "above training.memory_limit_mb, where training.engine.kind: auto takes workers"
+    shared = [name for name in training.candidates if training.has_workers(name, is_large=True)]
+    limits = []
+    if shared and training.device == "cuda":
+        limits.append(f"training.device: cuda fails {above}, as they learn on CPUs; set device: auto")
+    for name in shared:
+        limits += [
+            f"{part.setting} fails {above}{part.reason}; {part.instead}, or set kind: local"
+            for part in problem.not_by_workers(name)
+        ]
+        limits += [
+            f"{setting} needs all rows at once, and {name} does not learn {above}; raise the limit, or leave it out"
+            for setting in _needs_memory(problem, name)
+        ]
+    return limits
+
+
 def _needs_memory(problem: Problem, name: str) -> list[str]:
     """What a candidate has that goes with rows in memory alone."""
     search = [f"training.candidates.{name}.search"] if problem.training.candidates[name].search else []

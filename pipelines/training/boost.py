@@ -166,6 +166,17 @@ class BoostedTrees(BaseEstimator):  # type: ignore[misc]
             is_focal=self.focal is not None,
         )
 
+    def require_values(self) -> None:
+        """Raises:
+        ValueError: XGBoost refuses a parameter, whatever the rows: it reads them all before it boosts.
+        """
+        import xgboost
+
+        settings = self.settings().on(1, len(self.is_category), has_held_out=True)
+        row = xgboost.DMatrix(np.zeros((1, len(self.is_category)), np.float32), [0], **self._matrix_options())
+        with plainly():
+            xgboost.Booster(self.native(settings, "cpu"), [row]).save_config()
+
     @property
     def kinds(self) -> list[str]:
         """XGBoost's word for the kind of each column."""

@@ -178,7 +178,7 @@ def boost_settings(
     """
     given = {name: value for name, value in parameters.items() if value is not None}
     for name, value in given.items():
-        _refuse_unknown(name, value)
+        refuse_unknown(name, value)
     objective = given.get("objective", OBJECTIVES[task][0])
     if objective not in OBJECTIVES[task]:
         known = ", ".join(OBJECTIVES[task])
@@ -256,7 +256,10 @@ def on_kept(parameters: Parameters, dropped: Collection[str]) -> Parameters:
     return kept
 
 
-def _refuse_unknown(name: str, value: Any) -> None:
+def refuse_unknown(name: str, value: Any) -> None:
+    """Raises:
+    ValueError: XGBoost has no such parameter, or it is another setting's here.
+    """
     if name in TAKEN or FIXED.get(name) == value:
         return
     if name in FIXED:

@@ -53,15 +53,24 @@ class Stacking(BaseEstimator):  # type: ignore[misc]
         self, scores: list[np.ndarray], y: np.ndarray, weight: np.ndarray, parameters: Parameters, seed: int
     ) -> Stacking:
         """`scores`: of each model, on rows that it was not fitted on."""
-        kind = "linear" if self.task == "regression" else "logistic"
         self.final_ = fit_estimator(
-            kind, parameters, Setting(self.task, self.classes, seed), side_by_side(scores, self.task), y, weight
+            final_kind(self.task),
+            parameters,
+            Setting(self.task, self.classes, seed),
+            side_by_side(scores, self.task),
+            y,
+            weight,
         )
         return self
 
     def scores(self, rows: Any) -> np.ndarray:
         beside = side_by_side([model.scores(rows) for model in self.models], self.task)
         return scores_of(self.final_, beside, self.task, self.classes)
+
+
+def final_kind(task: str) -> str:
+    """The model above the parts of a stacking."""
+    return "linear" if task == "regression" else "logistic"
 
 
 def side_by_side(scores: list[np.ndarray], task: str) -> np.ndarray:
@@ -95,18 +104,11 @@ def fit_ensemble(
     from pipelines.training.folds import folds
 
     candidate = problem.training.of(name)
-    searched = {part: _of_part(parameters, part) for part in candidate.of}
+    searched = {part: of_part(problem, name, parameters, part) for part in candidate.of}
     own = {key: value for key, value in parameters.items() if key not in searched}
     models = [fit_part(problem, part, train, validation, searched[part]) for part in candidate.of]
     if candidate.model == "voting":
-        weights = candidate.weights or [1.0] * len(models)
-        if own or min(weights) < 0 or sum(weights) <= 0:
-            raise ConfigError(
-                f"voting takes no parameters, and weights that are not negative and not all 0; given: {own or weights}",
-                where=place(problem, name),
-                cure="remove the parameters" if own else "weigh at least one candidate above 0",
-            )
-        return Voting(models, weights)
+        return Voting(models, candidate.weights or [1.0] * len(models))
     scores: list[list[np.ndarray]] = [[] for _ in candidate.of]
     measured = []
     for earlier, newer in folds(problem, train):
@@ -123,12 +125,20 @@ def fit_ensemble(
         )
 
 
-def _of_part(parameters: Parameters, part: str) -> Parameters | None:
-    """Those that were searched for a part of the ensemble; None: none were."""
+def of_part(problem: Problem, name: str, parameters: Parameters, part: str) -> Parameters | None:
+    """What the parameters of an ensemble change of its part, those that were searched for it; None: nothing.
+
+    Raises:
+        ConfigError: under the part's name stands something else than parameters.
+    """
     own = parameters.get(part)
     if own is None or isinstance(own, dict):
         return own
-    raise TypeError(f"the parameters of {part} are a mapping, not {own!r}")
+    raise ConfigError(
+        f"the parameters of {part} are a mapping, not {own!r}",
+        where=f"{place(problem, name)}.parameters.{part}",
+        cure="write its parameters under its name, or change them where it is a candidate itself",
+    )
 
 
 def _sides(problem: Problem, part: str, earlier: pa.Table, searched: Parameters) -> tuple[pa.Table, pa.Table]:

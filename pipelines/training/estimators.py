@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from pipelines.config import Parameters
+from pipelines.config import Parameters, did_you_mean
+from pipelines.training.boost_parameters import TAKEN
 
 if TYPE_CHECKING:
     from pipelines.training.boost import BoostedTrees, Checkpoint
@@ -56,17 +58,9 @@ def fit_estimator(
             return Random(setting.task, setting.classes, setting.seed).fit(matrix, y, weight)
         case "prior":
             return Prior(setting.task, setting.classes).fit(y, weight)
-        case "logistic":
-            from sklearn.linear_model import LogisticRegression
-
-            model = LogisticRegression(**{"max_iter": 1000, "random_state": setting.seed} | parameters)
+        case "logistic" | "linear":
             # In float32 the solver stops where rounding does, long before the optimum.
-            return model.fit(matrix.astype(np.float64), y, sample_weight=weight)
-        case "linear":
-            from sklearn.linear_model import Ridge
-
-            model = Ridge(**{"random_state": setting.seed} | parameters)
-            return model.fit(matrix.astype(np.float64), y, sample_weight=weight)
+            return unfitted(kind, parameters, setting).fit(matrix.astype(np.float64), y, sample_weight=weight)
         case "forest":
             return _forest(parameters, setting, matrix, y, weight)
         case "xgboost":
@@ -74,6 +68,58 @@ def fit_estimator(
         case "hist_boosting":
             return _hist_boosting(parameters, setting, matrix, y, weight, held_out)
     raise ValueError(f"there is no estimator {kind!r}")
+
+
+def unfitted(kind: str, parameters: Parameters, setting: Setting) -> Any:
+    """Scikit-learn's estimator of the kind, yet to be fitted; it looks at values when it is.
+
+    Raises:
+        ValueError: it has no parameter of such a name.
+    """
+    made, defaults = _of_scikit_learn(kind, setting)
+    for name in parameters:
+        if name not in (known := made().get_params(deep=False)):
+            raise ValueError(f"unknown parameter {name!r}{did_you_mean(name, known)}")
+    return made(**defaults | parameters)
+
+
+def require_values(kind: str, parameters: Parameters, setting: Setting) -> None:
+    """Raises:
+    ValueError: scikit-learn's estimator of the kind refuses a value, whatever the rows, or values that do not go
+        together. (Trees have some that only their rows decide about, so that they are asked for their bounds alone.)
+    """
+    model = unfitted(kind, parameters, setting)
+    model._validate_params()
+    if kind not in ("logistic", "linear"):
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one step is too few, as it is for any rows
+        y = np.arange(2 * max(setting.classes, 2)) % (setting.classes or 4)
+        model.set_params(max_iter=1).fit(y[:, None].astype(np.float64), y)
+
+
+def known_parameters(kind: str, setting: Setting) -> list[str]:
+    """Names of the parameters that an estimator of the kind takes, in order."""
+    if kind == "xgboost":
+        return sorted(TAKEN)
+    return sorted(_of_scikit_learn(kind, setting)[0]().get_params(deep=False))
+
+
+def _of_scikit_learn(kind: str, setting: Setting) -> tuple[Any, Parameters]:
+    """The class, and what its parameters are where nobody gave them."""
+    from sklearn import ensemble, linear_model
+
+    is_regression, seeded = setting.task == "regression", {"random_state": setting.seed}
+    match kind:
+        case "logistic":
+            return linear_model.LogisticRegression, {"max_iter": 1000, **seeded}
+        case "linear":
+            return linear_model.Ridge, {**seeded}
+        case "forest":
+            forest = ensemble.RandomForestRegressor if is_regression else ensemble.RandomForestClassifier
+            return forest, {**seeded, "n_jobs": setting.threads}
+    boosting = ensemble.HistGradientBoostingRegressor if is_regression else ensemble.HistGradientBoostingClassifier
+    return boosting, {**seeded}
 
 
 def boosted_trees(parameters: Parameters, setting: Setting) -> BoostedTrees:
@@ -197,10 +243,7 @@ def _mixed(state: np.ndarray) -> np.ndarray:
 
 
 def _forest(parameters: Parameters, setting: Setting, matrix: np.ndarray, y: np.ndarray, weight: np.ndarray) -> Any:
-    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-
-    kind = RandomForestRegressor if setting.task == "regression" else RandomForestClassifier
-    model = kind(**{"random_state": setting.seed, "n_jobs": setting.threads} | parameters)
+    model = unfitted("forest", parameters, setting)
     model.fit(matrix, y, sample_weight=weight)
     # Several threads add up the trees in whichever order they end, and sums then differ in their last bit.
     return model.set_params(n_jobs=1)
@@ -214,23 +257,18 @@ def _hist_boosting(
     weight: np.ndarray,
     held_out: HELD_OUT | None,
 ) -> Any:
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-
-    kind = HistGradientBoostingRegressor if setting.task == "regression" else HistGradientBoostingClassifier
     if held_out is not None and setting.task != "regression":
         is_known = np.isin(held_out[1], y)  # it refuses rows of a class that it does not learn
         held_out = (held_out[0][is_known], held_out[1][is_known], held_out[2][is_known])
     # Without held-out rows it would hold out random ones of those it learns from, and so stop by the future.
     stops_early = held_out is not None and len(held_out[1]) > 0
     top = int(cast(int, parameters.get("max_bins", 255)))
-    given = {
-        "random_state": setting.seed,
-        "early_stopping": stops_early,
-        "categorical_features": _small_categories(matrix, setting.is_category, top),
-    } | parameters
-    model = kind(**given)
+    small = _small_categories(matrix, setting.is_category, top)
+    model = unfitted(
+        "hist_boosting", {"early_stopping": stops_early, "categorical_features": small} | parameters, setting
+    )
     held = {}
-    if stops_early and held_out is not None and given["early_stopping"]:
+    if stops_early and held_out is not None and model.early_stopping:
         held = dict(zip(("X_val", "y_val", "sample_weight_val"), held_out, strict=True))
     elif not stops_early:
         model.set_params(early_stopping=False)

@@ -65,6 +65,21 @@ def propose(
     return {name: values.choices[asked[name]] if values.choices else asked[name] for name, values in ranges.items()}
 
 
+def examples(values: Range) -> list[Any]:
+    """Values that a search may propose: all choices, or both ends and, of numbers with a point, one between.
+
+    >>> examples(Range(low=2, high=9)), examples(Range(low=2.0, high=9))
+    ([2, 9], [2.0, 9.0, 5.5])
+    """
+    if values.choices is not None:
+        return values.choices
+    assert values.low is not None and values.high is not None
+    if _is_whole(values):
+        return [values.low, values.high]
+    low, high = float(values.low), float(values.high)
+    return [low, high, low + values.step if values.step else (low + high) / 2]
+
+
 def is_hopeless(values: Sequence[float], before: Sequence[Trial], is_higher_better: bool) -> bool:
     """Whether the mean over the folds so far is worse than the median of the finished trials' after the same folds."""
     from optuna.pruners import MedianPruner

@@ -53,11 +53,11 @@ XGBOOST = {"prior": {"model": "prior"}, "linear": {"model": "logistic", "calibra
         ({}, {"training.calibration": {"method": "platt"}}, "training.calibration: needs all rows at once"),
         ({}, {"dataset.resampling": {"method": "oversample"}}, "dataset.resampling: needs all rows at once"),
         ({}, {"dataset.augmentation": {"method": "perturb"}}, "dataset.augmentation: needs all rows at once"),
-        ({"parameters": {"num_parallel_tree": 2}}, {}, "training.candidates.trees.parameters.num_parallel_tree: "),
+        ({"parameters": {"num_parallel_tree": 2}}, {}, "training.candidates.trees.parameters.num_parallel_tree does"),
         (
             {"search": {"num_parallel_tree": {"low": 1, "high": 3}}},
             {},
-            "training.candidates.trees.search.num_parallel_tree: ",
+            "training.candidates.trees.search.num_parallel_tree does",
         ),
         (
             {"parameters": {"objective": "reg:absoluteerror"}},

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.training.beyond_memory import is_large, left_out
+from pipelines.training.beyond_memory import engine_limits, is_large, left_out
 from tests.conftest import ToyProblem
 
 CANDIDATES: dict[str, Any] = {
@@ -51,3 +51,33 @@ def test_a_matrix_has_four_bytes_a_value(toy: ToyProblem, rows: int, large: bool
     problem = toy(**{"training.memory_limit_mb": 1})
     assert len(problem.feature_names) == 4
     assert is_large(problem, rows) == large
+
+
+def test_what_workers_cannot_do_is_told_where_auto_would_take_them(toy: ToyProblem) -> None:
+    forest = {"model": "xgboost", "parameters": {"num_parallel_tree": 3}}
+    median = {"model": "xgboost", "search": {"objective": {"choices": ["reg:absoluteerror"]}}}
+    settings: dict[str, Any] = {
+        "task": "regression",
+        "gate": {name: {"rmse": 0.0} for name in ("gain_over_baselines", "gain_over_champion")}
+        | {"limits": {"rmse": {"max": 9}}, "slices": None},
+        "training.select_by": "rmse",
+        "training.candidates": {
+            "prior": {"model": "prior"},
+            "linear": {"model": "linear"},
+            "trees": {"model": "xgboost"},
+            "forest": forest,
+            "median": median,
+        },
+    }
+    assert not engine_limits(toy(**settings)), "one process can do all of it"
+    assert not engine_limits(toy(**settings, **{"training.engine.kind": "local"}))
+    auto = {"training.engine.kind": "auto", "training.device": "cuda"}
+    above = "above training.memory_limit_mb, where training.engine.kind: auto takes workers"
+    assert engine_limits(toy(**settings, **auto)) == [
+        f"training.device: cuda fails {above}, as they learn on CPUs; set device: auto",
+        f"training.candidates.forest.parameters.num_parallel_tree fails {above}; leave it out, or set kind: local",
+        f"training.candidates.median.search.objective: reg:absoluteerror fails {above}, as its leaves have quantiles, "
+        "of which each worker knows its own rows'; choose another, or set kind: local",
+        f"training.candidates.median.search needs all rows at once, and median does not learn {above}; raise the "
+        "limit, or leave it out",
+    ]

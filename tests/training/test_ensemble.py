@@ -167,10 +167,11 @@ def test_parameters_reach_the_level_above_and_the_parts(problem: ToyProblem) -> 
 @pytest.mark.parametrize(
     ("kind", "spec", "said"),
     [
-        ("voting", {"parameters": {"C": 1}}, "takes no parameters"),
+        ("voting", {"parameters": {"C": 1}}, "no use for parameters.C: remove them"),
         ("voting", {"weights": [0.0, 0.0]}, "not all 0"),
         ("voting", {"weights": [-1.0, 2.0]}, "not negative"),
-        ("stacking", {"parameters": {"depth": 1}}, "stacking refuses its parameters"),
+        ("stacking", {"parameters": {"depth": 1}}, "stacking refuses its parameters: unknown parameter 'depth'"),
+        ("stacking", {"parameters": {"trees": 3}}, "the parameters of trees are a mapping, not 3"),
         ("stacking", {"imbalance": {"method": "class_weight"}}, "give them to linear_one, trees"),
     ],
 )

@@ -311,17 +311,19 @@ def trained_on(problem: ToyProblem, spec: dict[str, Any], rows: pa.Table) -> Mod
 
 
 @pytest.mark.parametrize(
-    ("kind", "parameters"),
+    ("kind", "parameters", "told"),
     [
-        ("logistic", {"depth": 3}),
-        ("forest", {"n_estimators": -1}),
-        ("xgboost", {"max_dept": 3}),
-        ("hist_boosting", {"learning_rate": "fast"}),
-        ("hist_boosting", {"max_bins": "many"}),
+        ("logistic", {"max_itre": 3}, "unknown parameter 'max_itre'; did you mean 'max_iter'"),
+        ("forest", {"n_estimators": -1}, "The 'n_estimators' parameter of RandomForestClassifier must be"),
+        ("xgboost", {"max_dept": 3}, "unknown parameter 'max_dept'; did you mean 'max_depth'"),
+        ("hist_boosting", {"learning_rate": "fast"}, "The 'learning_rate' parameter"),
+        ("hist_boosting", {"max_bins": "many"}, ""),
     ],
 )
-def test_parameters_that_a_model_does_not_know_are_told(problem: ToyProblem, kind: str, parameters: dict) -> None:
-    with pytest.raises(ConfigError, match=rf"{kind} refuses its parameters[\s\S]*training.candidates.{kind}"):
+def test_parameters_that_a_model_does_not_know_are_told(
+    problem: ToyProblem, kind: str, parameters: dict, told: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"{kind} refuses its parameters: {told}[\s\S]*training.candidates.{kind}"):
         fit(problem("binary", {kind: {}}), kind, TRAIN, VALIDATION, parameters=parameters)
 
 
