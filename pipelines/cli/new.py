@@ -117,7 +117,8 @@ def _tell(as_json: bool, text: str) -> None:
 
 
 def _is_terminal() -> bool:
-    return sys.stdin.isatty()
+    """Whether somebody sees the questions, and can answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _asked(drafted: Draft, wishes: Wishes) -> Wishes:
@@ -125,25 +126,25 @@ def _asked(drafted: Draft, wishes: Wishes) -> Wishes:
     from dataclasses import replace
 
     target, time, rhythm = drafted.target, drafted.time, drafted.rhythm
-    console.print(f"{escape(target.column)}: {target.task}, {escape(target.why)}")
+    notices.print(f"{escape(target.column)}: {target.task}, {escape(target.why)}")
     if target.task == "regression" and wishes.threshold is None:
         answer = _answer("predict whether it is at least some threshold? (empty: predict how much)")
         wishes = replace(wishes, threshold=_number(answer)) if answer else wishes
     if target.task == "binary" and wishes.threshold is None and wishes.positive is None:
         answer = _answer("predict another value? (empty: this one)")
         wishes = replace(wishes, positive=answer) if answer else wishes
-    console.print(f"key: {escape(drafted.key.name)}, {escape(drafted.key.why)}")
+    notices.print(f"key: {escape(drafted.key.name)}, {escape(drafted.key.why)}")
     if wishes.key is None and (answer := _answer("column that names a row? (empty: as found)")):
         wishes = replace(wishes, key=answer)
     found = f"{', '.join(time.columns)}, {time.why}" if time else "no column says when"
-    console.print(f"time: {escape(found)}")
+    notices.print(f"time: {escape(found)}")
     if wishes.time is None and (answer := _answer("column that says when? (empty: as found)")):
         wishes = replace(wishes, time=answer)
-    console.print(f"label: {escape(drafted.known.why.removeprefix('look: '))}")
+    notices.print(f"label: {escape(drafted.known.why.removeprefix('look: '))}")
     if wishes.known is None and (answer := _answer("column that says when it is known? (empty: as found)")):
         wishes = replace(wishes, known=answer)
     if rhythm is not None:
-        console.print(f"partitions: by {rhythm.every}, {escape(rhythm.why)}")
+        notices.print(f"partitions: by {rhythm.every}, {escape(rhythm.why)}")
         if wishes.every is None and (answer := _answer("by hour, day, week, month or quarter? (empty: as found)")):
             wishes = replace(wishes, every=answer)
     return wishes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.csv as csv
@@ -75,6 +76,17 @@ def test_in_a_terminal_it_asks_and_enter_takes_what_was_found(problems: Path, mo
     monkeypatch.setattr(command, "_is_terminal", lambda: True)
     asked = _run(problems, given="no\n\n\n\nweek\n")
     assert "predict another value?" in asked.stderr, "a question is no result"
+    assert "key: order_id, " in asked.stderr, "nor is what it is about"
+    assert asked.stdout.startswith("orders"), "the result alone"
     problem = load_problem("orders")
     assert problem.partitions.every == "week"
     assert "= 'no'" in problem.sql("labels")
+
+
+@pytest.mark.parametrize(("answers", "sees"), [(True, False), (False, True)])
+def test_it_asks_nobody_who_does_not_see_the_question(
+    monkeypatch: pytest.MonkeyPatch, answers: bool, sees: bool
+) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: answers))
+    monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: sees))
+    assert not command._is_terminal()

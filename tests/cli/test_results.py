@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import subprocess
@@ -20,6 +21,7 @@ from pipelines.cli.terminal import Command
 from pipelines.errors import DataError, EvergreenError, GateFailed, NoTraining, ServiceUnavailable
 from pipelines.stages import function_of
 from tests.cli.test_app import evergreen
+from tests.conftest import ROOT
 
 SILENT = {"up", "down", "stack", "demo", "replay"}  # they start and play things, and report nothing
 TEXT = {"metrics"}  # its text is for a program already
@@ -148,6 +150,18 @@ def test_what_libraries_print_is_no_result(monkeypatch: pytest.MonkeyPatch, tmp_
         assert json.loads(done.stdout) == {"rows": 3}
         assert "View run prior" in done.stderr
     assert all(isinstance(command, Command) for command in commands().values()), "so it is of every command"
+
+
+def test_each_question_goes_where_words_go() -> None:
+    asked = []
+    for file in (ROOT / "pipelines").rglob("*.py"):
+        for call in (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)):
+            name = ast.unparse(call.func)
+            is_prompt = any(keyword.arg in ("prompt", "confirmation_prompt") for keyword in call.keywords)
+            if name in ("typer.prompt", "typer.confirm", "click.prompt", "click.confirm", "input") or is_prompt:
+                options = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+                asked.append((file.name, options.get("err")))
+    assert asked == [("new.py", "True")], "ask with err=True, and print what the question is about by `notices`"
 
 
 def test_what_child_processes_print_is_no_result() -> None:
