@@ -91,7 +91,7 @@ class DagsFolder(LocalDagBundle):
         """The processor calls it each `refresh_interval`, the first time before it reads anything."""
         places, now = problem_places(), datetime.now(UTC)
         self._write(places)
-        faults = _fault_files()
+        faults = _fault_files(places)
         for name, text in faults.items():
             (self.path / OTHERS / name).write_text(text)
         self._remove_all_but(places, faults)
@@ -180,9 +180,9 @@ class DagsFolder(LocalDagBundle):
                 session.add(DagPriorityParsingRequest(self.name, file))
 
 
-def _fault_files() -> dict[str, str]:
+def _fault_files(places: Mapping[str, list[Path]]) -> dict[str, str]:
     """A file for each place without problems; one that says something else has another name, and so is read."""
-    texts = [PLACE_FILE.format(what=fault.what, where=fault.where, cure=fault.cure) for fault in place_faults()]
+    texts = [PLACE_FILE.format(what=fault.what, where=fault.where, cure=fault.cure) for fault in place_faults(places)]
     return {f"place_{crc32(text.encode()):08x}.py": text for text in texts}
 
 

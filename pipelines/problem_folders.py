@@ -42,12 +42,17 @@ def places_for_others() -> dict[str, str]:
     return {VARIABLE: os.pathsep.join(places)} if places else {}
 
 
-def place_faults() -> list[ConfigError]:
-    """What is wrong with each place that `EVERGREEN_PROBLEMS` names and that holds no problem; others go on."""
+def place_faults(found: Mapping[str, list[Path]] | None = None) -> list[ConfigError]:
+    """What is wrong with each place that `EVERGREEN_PROBLEMS` names and that holds no problem; others go on.
+
+    found: what `problem_places` has just found, so that the places are not gone through once more.
+    """
+    problems = chain.from_iterable((problem_places() if found is None else found).values())
+    holding = {problem.parent.resolve() for problem in problems}
     return [
         _fault(entry, folders)
         for entry, folders in _named_places().items()
-        if not any(True for folder in folders for _ in folder.glob(PROBLEM_FILES))
+        if holding.isdisjoint(folder.resolve() for folder in folders)
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import runpy
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from include import bundle
 from pipelines.embedded.processes.home import project_root
 from pipelines.errors import ConfigError
+from pipelines.problem_folders import PROBLEM_FILES
 
 DAG = "from airflow.sdk import DAG\n"
 
@@ -122,6 +123,20 @@ def test_a_folder_that_is_gone_is_an_import_error_until_it_is_back(root: Path, a
     (root / "away").rename(root / "more")
     asked()
     assert files(root) == ["others/own.py", "problems/kettles.py", "problems/ovens.py"]
+
+
+def test_each_place_is_gone_through_once_at_each_look(
+    root: Path, asked: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone_through, glob = [], Path.glob
+
+    def counted(folder: Path, pattern: str) -> Iterator[Path]:
+        gone_through.append((folder, pattern))
+        return glob(folder, pattern)
+
+    monkeypatch.setattr(Path, "glob", counted)
+    asked()
+    assert [folder.name for folder, pattern in gone_through if pattern == PROBLEM_FILES] == ["problems", "more"]
 
 
 @pytest.mark.parametrize("path", ["problems/kettles/problem.yaml", "problems/kettles/events.sql"])
