@@ -13,6 +13,7 @@ import yaml
 
 from pipelines import deliveries, ledger, local_run, quarantine, store
 from pipelines.asof.as_known import holds_now
+from pipelines.dataset import shares as shares_module
 from pipelines.errors import NothingToDo
 from pipelines.problem import load_problem
 from pipelines.summary import missed
@@ -78,7 +79,12 @@ def test_deliveries_are_ingested_learnt_scored_and_watched(tmp_path: Path, monke
     with pytest.raises(NothingToDo, match=r"there is no new delivery \(5 have come\)"):
         local_run.ingest("shop")
 
+    monkeypatch.setattr(shares_module, "SHARE_ROWS", 2 * ROWS)  # its features are computed by several tasks
     assert local_run.train("shop").version == "1"
+    keys = [f"d0000{number}" for number in range(1, 6)]
+    parted = shares_module.shares(keys, store.partition_rows(problem, "events"))
+    assert parted == [keys[:2], keys[2:4], keys[4:]]
+    assert store.partition_rows(problem, "features") == dict.fromkeys(keys, ROWS)
 
     # Half of the next delivery's customers were in the one before: rows of their own, on the side that they had.
     deliver(folder, 10, customers=ROWS // 2)

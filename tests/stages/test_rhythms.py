@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,14 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from include.pages import dag_of, path_of
 from pipelines import ledger, local_run, store, summary
+from pipelines.dataset import shares as shares_module
+from pipelines.dataset.assemble import assembled
 from pipelines.errors import ConfigError, NothingToDo
 from pipelines.problem import Problem, load_problem
+from pipelines.stages import function_of
 from tests.mlflow_database import mlflow_in
 from tests.stages.conftest import judged_by_both
 
@@ -55,6 +60,8 @@ class Played(NamedTuple):
     problem: Problem
     history: list[str]
     keys: list[str]
+    shares: list[list[str]]
+    """Partitions that had their features computed together, by each task of the training."""
 
 
 class Case(NamedTuple):
@@ -123,13 +130,22 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         pq.write_table(kettles(problem, [*history, *keys, parts.shift(keys[-1], 1)]), folder / "kettles.parquet")
         with judged_by_both():
             local_run.ingest("kettle", history[0], history[-1])
-        local_run.train("kettle")
+        parted: list[list[str]] = []
+
+        def told(keys: Sequence[str], rows: Mapping[str, int]) -> list[list[str]]:
+            parted.extend(made := shares_module.shares(keys, rows))
+            return made
+
+        with pytest.MonkeyPatch.context() as small:
+            small.setattr(shares_module, "SHARE_ROWS", 8 * ROWS)
+            small.setattr(sys.modules[function_of("train.sample").__module__], "shares", told)
+            local_run.train("kettle")
         for key in keys:
             local_run.ingest("kettle", key, key)
             local_run.score("kettle", key)
             with pytest.raises(NothingToDo):  # no training is asked for
                 local_run.monitor("kettle", key)
-        yield Played(problem, history, keys)
+        yield Played(problem, history, keys, parted)
 
 
 def _enter(patch: pytest.MonkeyPatch, root: Path) -> None:
@@ -157,6 +173,19 @@ def test_each_partition_is_watched_and_nothing_is_found(played: Played) -> None:
     summed = {row.partition: row for row in summary.partitions(played.problem)}
     assert all(summed[key].scored == ROWS for key in played.keys)
     assert summed[played.keys[0]].quality is not None, "its labels have come by the partition after it"
+
+
+def test_features_that_are_computed_in_shares_are_those_of_one_task(played: Played) -> None:
+    problem, as_of = played.problem, datetime(2025, 1, 1, tzinfo=UTC)
+    *full, last = played.shares
+    assert len(full) > 1 and {len(share) for share in full} == {8} and 1 <= len(last) <= 8
+    learnt = [key for share in played.shares for key in share]
+    assert learnt == [key for key in played.history if key in learnt], "each once, in time's order"
+    events, labels = (store.dataset(problem, name) for name in ("events", "labels"))
+    whole = assembled(problem, events, labels, as_of, dict.fromkeys(learnt, "train"))["train"]
+    columns = ["kettle_id", "boiled_over_40d", "litres"]
+    stored = store.dataset(problem, "features").to_table(columns=columns, filter=ds.field("partition").isin(learnt))
+    assert stored.sort_by("kettle_id").to_pylist() == whole.select(columns).sort_by("kettle_id").to_pylist()
 
 
 def test_its_pages_lie_where_the_ui_looks(played: Played) -> None:
