@@ -16,8 +16,10 @@ import pytest
 
 from pipelines import ledger, local_run, store
 from pipelines.artifacts import table_schema
+from pipelines.dataset import shares as shares_module
 from pipelines.dataset import training_sets
 from pipelines.errors import ConfigError, DataError, NothingToDo
+from pipelines.handoffs.base import to_json
 from pipelines.monitoring.detect.detection import Detection
 from pipelines.problem import load_problem
 from pipelines.stages import stage
@@ -174,8 +176,25 @@ def checked(problem: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def champion(problem: str) -> str:
-    """The version that serves."""
-    return str(local_run.train(problem, HISTORY[1]).version)
+    """The version that serves: its training is run stage by stage, each given what the one before has printed."""
+    labelled = by_hand("train.label", problem, partition=HISTORY[1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shares_module, "SHARE_ROWS", 10 * A_DAY)
+        shares = by_hand("train.sample", problem, labelled)
+    assert len(shares) == 3
+    featurized_shares = by_hand("train.featurize", problem, shares)
+    checked = by_hand("train.check", problem, featurized_shares)
+    names = load_problem(problem).training.candidates
+    trained = [by_hand("train.train", problem, checked, candidate=name) for name in names]
+    result = by_hand("train.evaluate", problem, {"checked": checked, "trained": trained})
+    for name in ("gate", "refit", "register", "promote"):
+        result = by_hand(f"train.{name}", problem, result)
+    return str(result["version"])
+
+
+def by_hand(name: str, problem: str, given: Any = None, **options: str) -> Any:
+    """What `evergreen run` prints of a stage, read again as `--input` is."""
+    return json.loads(json.dumps(to_json(local_run.run(name, problem, options, given))))
 
 
 def is_of_numbers(problem: str) -> bool:
@@ -286,7 +305,9 @@ def test_a_model_is_trained_scores_and_is_monitored(problem: str, champion: str)
     config = load_problem(problem)
     for day in NEXT:
         local_run.ingest(problem, day, day)
-        published = local_run.score(problem, day)
+        shards = by_hand("score.plan", problem, partition=day)
+        assert len(shards) == 3
+        published = by_hand("score.publish", problem, by_hand("score.score", problem, shards), partition=day)
     table = store.dataset(config, "predictions").to_table()
     assert table.num_rows == len(NEXT) * A_DAY and set(table["model_version"].to_pylist()) == {champion}
     if is_of_numbers(problem):
@@ -299,7 +320,7 @@ def test_a_model_is_trained_scores_and_is_monitored(problem: str, champion: str)
         np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-3)
         decided = [CLASSES.index(name) for name in table["decision"].to_pylist()]
         np.testing.assert_array_equal(chances[np.arange(len(decided)), decided], table["score"].to_numpy())
-    manifest = json.loads(store.read_bytes(published.manifest))
+    manifest = json.loads(store.read_bytes(published["manifest"]))
     assert manifest["unseen"] == {}, "every service was seen in training"
 
     with pytest.raises(NothingToDo):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,8 @@ from pipelines.paths import version_uri
 from pipelines.problem import load_problem
 from pipelines.release.reproduce import reproduce
 from pipelines.release.versions import taught
-from pipelines.stages import stage
+from pipelines.stages import function_of, stage
+from pipelines.training import beyond_memory
 from tests.handed_on import featurized
 from tests.stages.conftest import HISTORY, WEEKS, configure, let_in
 
@@ -103,7 +105,7 @@ def test_a_recalibration_learns_from_as_many_partitions_as_it_is_told(newer: str
     assert two.window_from < one.window_from
 
 
-def test_only_the_champions_candidate_is_trained_and_the_baselines(newer: str) -> None:
+def test_only_the_champions_candidate_is_trained_and_the_baselines(newer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(newer, lambda raw: raw["training"]["candidates"].update(logistic={"model": "logistic"}))
     checked = stage("train.check")(newer, featurized(newer, stage("train.label")(newer, how="continue")))
     with pytest.raises(NothingToDo, match="version 1 is updated, which is xgboost"):
@@ -114,6 +116,19 @@ def test_only_the_champions_candidate_is_trained_and_the_baselines(newer: str) -
         stage("train.evaluate")(newer, checked, [baseline])
     first = stage("train.train")(newer, checked, "xgboost")
     assert stage("train.train")(newer, checked, "xgboost").run_id == first.run_id, "a retry finds it"
+
+    # Beyond memory, where a training from scratch would have left it out, it is the update that logistic gives way to.
+    for module in (beyond_memory, sys.modules[function_of("train.train").__module__]):
+        monkeypatch.setattr(module, "is_large", lambda problem, rows: True)
+    assert [*beyond_memory.left_out(load_problem(newer), checked.splits["train"])] == ["logistic"]
+    with pytest.raises(NothingToDo, match="version 1 is updated, which is xgboost"):
+        stage("train.train")(newer, checked, "logistic")
+    assert stage("train.train")(newer, checked, "xgboost").run_id == first.run_id
+    others = [name for name in load_problem(newer).training.baselines if name != "prior"]
+    baselines = [baseline, *(stage("train.train")(newer, checked, name) for name in others)]
+    evaluated = stage("train.evaluate")(newer, checked, [*baselines, first])
+    evaluation = store.read_json(evaluated.evaluation)
+    assert (evaluation["builds_on"], evaluation["left_out"]) == ("1", {})
 
 
 def test_nothing_new_is_nothing_to_do(loop: str) -> None:
