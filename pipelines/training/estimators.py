@@ -262,6 +262,7 @@ def _hist_boosting(
         held_out = (held_out[0][is_known], held_out[1][is_known], held_out[2][is_known])
     # Without held-out rows it would hold out random ones of those it learns from, and so stop by the future.
     stops_early = held_out is not None and len(held_out[1]) > 0
+    require_values("hist_boosting", parameters, setting)
     top = int(cast(int, parameters.get("max_bins", 255)))
     small = _small_categories(matrix, setting.is_category, top)
     model = unfitted(

@@ -317,7 +317,7 @@ def trained_on(problem: ToyProblem, spec: dict[str, Any], rows: pa.Table) -> Mod
         ("forest", {"n_estimators": -1}, "The 'n_estimators' parameter of RandomForestClassifier must be"),
         ("xgboost", {"max_dept": 3}, "unknown parameter 'max_dept'; did you mean 'max_depth'"),
         ("hist_boosting", {"learning_rate": "fast"}, "The 'learning_rate' parameter"),
-        ("hist_boosting", {"max_bins": "many"}, ""),
+        ("hist_boosting", {"max_bins": "many"}, "The 'max_bins' parameter of HistGradientBoostingClassifier must be"),
     ],
 )
 def test_parameters_that_a_model_does_not_know_are_told(
