@@ -218,6 +218,8 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, h
         return
     try:
         await asyncio.gather(_copy(reader, back), _copy(there, writer))
+    except asyncio.CancelledError:
+        pass  # by `publish`, whose ports close: Python 3.11 prints a traceback for a connection that ends as cancelled
     finally:
         back.close()
         writer.close()

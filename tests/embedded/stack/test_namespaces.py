@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,19 @@ def test_a_published_port_passes_both_ways_until_it_is_closed(free_port: int) ->
             assert answer == b"X" * 200_000
         thread.join(10)
     assert is_free(free_port)
+
+
+def test_a_client_that_stays_is_let_go_of_without_a_word_when_the_port_closes(
+    free_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as open_ones:
+        with publish({free_port: ("127.0.0.1", server.getsockname()[1])}):
+            client = open_ones.enter_context(socket.create_connection(("127.0.0.1", free_port), timeout=10))
+            behind = open_ones.enter_context(server.accept()[0])
+            client.sendall(b"x")
+            assert behind.recv(1) == b"x"
+        assert client.recv(1) == b""
+    assert caplog.messages == []
 
 
 def test_nobody_behind_a_published_port_is_an_end_and_no_hang(free_port: int) -> None:
