@@ -42,6 +42,9 @@ end-to-end:
 	@failed=0; $(RUN)/pytest -m end_to_end tests/end_to_end -n 3 --dist loadscope --durations=10 >$(HOME_DIR)/end_to_end.log 2>&1 || failed=$$?; \
 	  cat $(HOME_DIR)/end_to_end.log; exit $$failed
 
+stack-test: install .venv/.celery ## the end-to-end tests on the full stack, in place of the embedded default (root)
+	@$(RUN)/pytest -m end_to_end tests/end_to_end --stack -n 3 --dist loadscope --durations=10
+
 lint:
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
@@ -113,4 +116,4 @@ $(UV):
 	@rm -rf .venv-uv && $(PYTHON) -m venv .venv-uv && .venv-uv/bin/pip install --quiet uv==$(UV_VERSION) || { \
 	  rm -rf .venv-uv; echo "error: uv could not be installed (see above). Is the network up? Run the same command again." >&2; exit 1; }
 
-.PHONY: help demo up stack test check pytest end-to-end lint docs screenshots gauntlet loop-bench drift-bench tables-bench new-bench release-bench stack-bench chaos clean install
+.PHONY: help demo up stack test check pytest end-to-end stack-test lint docs screenshots gauntlet loop-bench drift-bench tables-bench new-bench release-bench stack-bench chaos clean install

@@ -1,4 +1,8 @@
-"""The embedded default, for real: booted once on free ports, over a small copy of the default problem."""
+"""The embedded default, for real: booted once on free ports, over a small copy of the default problem.
+
+With `--stack` it is the full stack instead (docs/howto/machines.md): Celery workers on hosts of their own, PostgreSQL,
+Redis. What is asserted is the same.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ from xdist.scheduler import LoadScopeScheduling
 from pipelines.cli import airflow_client
 from pipelines.cli.airflow_client import AirflowClient
 from pipelines.embedded import Embedded
+from pipelines.embedded.stack import Stack
 from pipelines.problem import ROOT, Problem, load_problem
 from tests.flights import use_first_months
 from tests.made_once import shared
@@ -31,8 +36,15 @@ from tests.stages.release import test_whole
 PROBLEM = "flight_delay"
 NUMBERS = "parcels_of_numbers"
 AIRFLOW = ("api_server", "dag_processor", "scheduler")
+WORKERS = 2  # hosts of the full stack
 ALONE = ("test_decisions", "test_loop")  # each goes on for minutes; all other files together take as long as one
-FOREIGN = ("AIRFLOW", "AWS_", "MLFLOW_", "EVERGREEN_STORE_URI")  # variables of other services than ours
+# Variables of other services than ours. How we talk to MLflow (`pipelines.tracking`) stays: without it a client asks
+# the store for models by addresses that only MLflow itself reaches.
+FOREIGN = ("AIRFLOW", "AWS_", "MLFLOW_TRACKING_", "EVERGREEN_STORE_URI")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--stack", action="store_true", help="end to end on the full stack, not the embedded default")
 
 
 class ByLength(LoadScopeScheduling):
@@ -86,48 +98,61 @@ def write_problem(folder: Path) -> None:
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
 
 
-def boot(folder: Path, home: Path) -> Embedded:
+def boot(folder: Path, home: Path, *, is_stack: bool) -> Embedded | Stack:
     """Airflow, MLflow and the object store on free ports, over the problems in `folder`."""
     write_problem(folder)
     test_tasks.write_problem(NUMBERS, folder)
     test_whole.write_problem(folder, approval={"when": "promote", "hours": 1})
     if home.exists():
         shutil.rmtree(home)
-    (home / "object_store").mkdir(parents=True)
-    (home / "object_store" / "venv").symlink_to(installed())
+    store = home / ("volumes/s3" if is_stack else "object_store")
+    store.mkdir(parents=True)
+    (store / "venv").symlink_to(installed())
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AIRFLOW", "MLFLOW", "STORE"):
             patch.setenv(f"EVERGREEN_{name}_PORT", str(free_port()))
         for name in [name for name in os.environ if name.startswith(FOREIGN)]:
             patch.delenv(name)
         patch.setenv("EVERGREEN_PROBLEMS", str(folder))
+        # These are the embedded default's: services of the stack have what docker-compose.yaml gives them alone.
         # After which a task that was killed is missed: half of what airflow.cfg says, as a test waits for it.
         patch.setenv("AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT", "60")
         # Three tests wait at once, and are not who `make test` waits for: to look less often leaves more to the others.
         patch.setenv("AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME", "0.5")
         patch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "3")
-        embedded = Embedded(home)
-        embedded.start(print)
-    return embedded
+        services = Stack(home, WORKERS) if is_stack else Embedded(home)
+        services.start(print)
+    return services
+
+
+def services_of(processes: list[psutil.Process]) -> set[str]:
+    """Of which services they are. A fork that has just ended is of none: nobody can read its environment any more."""
+    names = set()
+    for process in processes:
+        with suppress(psutil.Error):
+            names.add(process.environ().get("EVERGREEN_SERVICE"))
+    return names - {None}
 
 
 @contextmanager
-def running(folder: Path, home: Path) -> Iterator[Embedded]:
+def running(folder: Path, home: Path, *, is_stack: bool) -> Iterator[Embedded | Stack]:
     """The services while they are needed; each of them is there, and none is left."""
-    with boot(folder, home) as embedded:
+    with boot(folder, home, is_stack=is_stack) as services:
+        if isinstance(services, Stack):
+            wanted = services.places.keys() - {"init"}  # it ends once it has made the tables
+        else:
+            wanted = {"object_store", "mlflow", *(f"airflow_{part}" for part in AIRFLOW)}
         children = psutil.Process().children(recursive=True)
         started = {process.pid for process in children}
-        named = {process.environ().get("EVERGREEN_SERVICE") for process in children}
-        named.discard(None)  # a fork that has just ended: nobody can read its environment any more
-        assert named == {"object_store", "mlflow", *(f"airflow_{part}" for part in AIRFLOW)}
-        yield embedded
+        assert services_of(children) == wanted
+        yield services
     left = [process for process in psutil.process_iter() if process.pid in started]
     # One that nobody has asked for its exit status has ended all the same: an orphan's new parent may never ask.
     assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE], "everything was stopped"
 
 
 @pytest.fixture(scope="session")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def services(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[None]:
     """The services, and their environment, as a task sees it. Test processes that run side by side share them: the
     first that needs them starts them, and stops them when no other process needs them any more."""
     folder = shared(tmp_path_factory)
@@ -138,8 +163,10 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         is_ours = not environment.exists()
         if is_ours:
             # Apart from the stores that other tests start meanwhile.
-            embedded = resources.enter_context(running(folder / "problems", HOME.with_name("end_to_end")))
-            environment.write_text(json.dumps(embedded.environment()))
+            home = HOME.with_name("end_to_end")
+            is_stack = pytestconfig.getoption("--stack", default=False)  # where only other tests were named
+            started = resources.enter_context(running(folder / "problems", home, is_stack=is_stack))
+            environment.write_text(json.dumps(started.environment()))
         fcntl.flock(use, fcntl.LOCK_SH)
         fcntl.flock(change, fcntl.LOCK_UN)
         patch = resources.enter_context(pytest.MonkeyPatch.context())

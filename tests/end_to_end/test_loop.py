@@ -305,8 +305,8 @@ def runners(instance: str) -> Iterator[psutil.Process]:
 
 @pytest.fixture(scope="module")
 def killed(airflow: AirflowClient, problem: Problem, told: list[replay.Finished]) -> dict[str, Any]:
-    """A scoring run whose task was killed. Airflow misses it after a minute and waits half of one before it tries
-    again: the tests that ask for this fixture first use that time."""
+    """A scoring run whose task was killed. Airflow misses it after a minute (Celery tells of it at once) and waits half
+    of one before it tries again: the tests that ask for this fixture first use that time."""
     run = rescore(airflow, problem)
     path = run_path(run)
 
