@@ -7,6 +7,10 @@ request gets through by being on the list below; a route of a later MLflow is cl
 The server also reads and writes, with its own rights, wherever an experiment or a model version says that its
 artifacts lie. Here that is the server's own storage alone (`own_artifacts_only`). And a login that may only read could
 make an experiment or a model of its own, with any name; here it takes an admin (`only_admins_create`).
+
+Where the storage is an S3 server, MLflow sends its clients there, by addresses at which the server itself reaches it. A
+client elsewhere may reach none of them, and tries for minutes; here all files pass through the server
+(`artifacts_by_way_of_us`).
 """
 
 from __future__ import annotations
@@ -139,10 +143,21 @@ def only_admins_create() -> None:
     auth._can_create_in_workspace = lambda username: False  # admins are let through before anybody asks
 
 
+def artifacts_by_way_of_us() -> None:
+    """From now on the server hands out no addresses of its storage, nor tells clients that it would."""
+    from mlflow.server import handlers
+
+    class Storage:
+        """What no storage is, where MLflow asks whether one could be reached by others."""
+
+    handlers.MultipartDownloadMixin = handlers.MultipartUploadMixin = Storage
+
+
 def create_app() -> App:
     """MLflow's server with logins, whose failures are limited, behind the gate; what uvicorn runs."""
     from mlflow.server.auth import create_app as create_mlflow
 
     own_artifacts_only()
     only_admins_create()
+    artifacts_by_way_of_us()
     return Gate(LoginTries(create_mlflow(), basic_try))

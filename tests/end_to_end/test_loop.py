@@ -153,6 +153,19 @@ def test_mlflow_lists_comparable_runs_behind_a_login(
     assert fetch(url, auth=("admin", "password1234")).status_code == 401
 
 
+def test_mlflow_sends_no_client_to_the_store(
+    problem: Problem, told: list[replay.Finished], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody's own client, as in a notebook, without our settings: it may not reach the store, as MLflow does."""
+    import mlflow
+
+    found = fetch(f"{os.environ['MLFLOW_TRACKING_URI']}/api/3.0/mlflow/server-info").json()
+    assert (found["multipart_downloads_enabled"], found["multipart_uploads_enabled"]) == (False, False)
+    monkeypatch.delenv("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD")
+    run = mlflow.get_run(tracking.serving(problem).run_id)
+    assert mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/lineage.json")
+
+
 def test_predictions_are_read_back_with_boto3_and_pyarrow_alone(problem: Problem, told: list[replay.Finished]) -> None:
     import json
 
