@@ -377,7 +377,7 @@ def page(measured: Measured) -> str:
 `sudo python -m benchmarks.stack --write` (`make stack-bench`) starts the stack (`evergreen stack`,
 [several machines](../howto/machines.md)) with {WORKERS} worker hosts. Each service is in a network namespace of its
 own. The stack was up after {measured.up_s:.0f} s; on a machine that others use, as that of these runs, all takes
-longer.
+longer. `make stack-test` runs the end-to-end tests on it, too.
 
 {section(measured.demo)}
 
