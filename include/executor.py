@@ -3,7 +3,9 @@
 LocalExecutor forks its workers from the scheduler when that starts, and keeps them. Tasks need half a gigabyte of
 modules, which forks have for nothing, so the scheduler would load all of it before its first task and hold it for ever.
 Here the workers are forked from another process, Python's fork server. It loads the modules (`include.fork_server`)
-when a task is there, and ends with the workers when none has been for a while.
+when a task is there, and ends with the workers when none has been for a while. Who asks it for a worker waits until it
+has loaded all, on a busy machine for longer than a scheduler may stand still; so a thread does that, and the scheduler
+goes on.
 
 LocalExecutor's workers take turns at a lock to read one queue. One that is killed while it waits there keeps the lock,
 and no task would begin any more until the scheduler is started again; so then there are a new queue and new workers.
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -38,6 +41,8 @@ class LocalExecutor(local_executor.LocalExecutor):
     """Wants `[scheduler] mp_start_method = forkserver`."""
 
     _looked: float = 0.0
+    _server: threading.Thread | None = None
+    """Starts the fork server; over once that forks at once."""
 
     def start(self) -> None:
         super().start()
@@ -48,7 +53,8 @@ class LocalExecutor(local_executor.LocalExecutor):
         self._end_leaving()
         super().sync()
         if not self.workers:
-            time.sleep(REST_S)
+            if self._server is None:
+                time.sleep(REST_S)
         elif time.monotonic() - self._looked > KEPT_S:
             self._looked = time.monotonic()
             if not self._is_working():
@@ -62,6 +68,14 @@ class LocalExecutor(local_executor.LocalExecutor):
         if any(worker.exitcode for worker in self.workers.values()):
             self._begin_anew()
         super()._check_workers()  # type: ignore[no-untyped-call]
+
+    def _spawn_worker(self) -> None:
+        """Where the fork server is not there yet, one is spawned at one of the next looks."""
+        if self._server is None:
+            self._server = threading.Thread(target=_ask_for_a_fork, daemon=True)
+            self._server.start()
+        if not self._server.is_alive():
+            super()._spawn_worker()  # type: ignore[no-untyped-call]
 
     def revoke_task(self, *, ti: TaskInstance) -> None:
         """Forget a task that has been queued for long: whoever was to begin it was killed. Airflow queues it again."""
@@ -91,6 +105,7 @@ class LocalExecutor(local_executor.LocalExecutor):
         self._open_queue([])
         # No public call ends the fork server. The next worker starts another.
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
+        self._server = None
 
     def _begin_anew(self) -> None:
         """Another queue with what waits in this one. Workers that run a task end it."""
@@ -121,6 +136,18 @@ class LocalExecutor(local_executor.LocalExecutor):
             elif time.monotonic() - since > LEAVING_S:
                 del self._leaving[process]
                 _end(process)
+
+
+def _ask_for_a_fork() -> None:
+    """Start the fork server, and wait until it has forked a process, which does nothing."""
+    process = multiprocessing.Process(target=_nothing)
+    process.start()
+    process.join()
+    process.close()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _has_task(worker: BaseProcess) -> bool:
