@@ -52,7 +52,8 @@ def fit_streamed(
     known = train.to_table(columns=["label", "weight"])
     y, weight = known["label"].to_numpy(), known["weight"].to_numpy()
     require_weights(y, weight)
-    y, weight = y[weight > 0], weight[weight > 0]
+    has_weight = weight > 0
+    y, weight = y[has_weight], weight[has_weight]
     counted = train.filter(pc.field("weight") > 0)
     preprocessing = Preprocessing() if candidate.is_baseline else candidate.preprocessing or Preprocessing()
     model = new_model(problem, preprocessing)
@@ -75,7 +76,8 @@ def fit_streamed(
             trees = boosted_trees(on_kept(given, model.dropped), setting)
             held_out = held_out_rows(model, validation, factors)
             if problem.training.has_workers(name, is_large=True):
-                model.estimator = _by_workers(problem, model, trees, train, factors, (y, weight), held_out, checkpoint)
+                known = has_weight, y, weight
+                model.estimator = _by_workers(problem, model, trees, train, factors, known, held_out, checkpoint)
             else:
                 model.estimator = trees.fit_batches(batches, held_out, checkpoint)
     return model
@@ -87,12 +89,12 @@ def _by_workers(
     trees: BoostedTrees,
     train: ds.Dataset,
     factors: np.ndarray | None,
-    known: tuple[np.ndarray, np.ndarray],
+    known: tuple[np.ndarray, np.ndarray, np.ndarray],
     held_out: HELD_OUT | None,
     checkpoint: Checkpoint | None,
 ) -> BoostedTrees:
-    """`trees`, fitted by the workers of training.engine, each on as many rows of `train`. `known`: labels and weights
-    of the rows that have a weight."""
+    """`trees`, fitted by the workers of training.engine, each on as many rows of `train`. `known`: which rows
+    have a weight, and labels and weights of these."""
     from pipelines.training.workers.watch import Rows, learn_together
 
     training, prepare = problem.training, model.prepare
@@ -102,9 +104,9 @@ def _by_workers(
     shares = [Share(files, columns, start, stop, prepare, factors) for start, stop in itertools.pairwise(ends)]
     batches = train.to_batches(columns=columns, filter=pc.field("weight") > 0, batch_size=BATCH_ROWS)
     _, sample = prepared(reservoir(batches, BINS_ROWS, training.seed), prepare, factors)
-    y, weight = known
+    has_weight, y, weight = known
     is_on_disk = ends[-1] * len(prepare.names_) * 4 / 2**20 > training.memory_limit_mb
-    rows = Rows(shares, is_on_disk, sample, y, weighed(weight, factors, y))
+    rows = Rows(shares, is_on_disk, sample, has_weight, y, weighed(weight, factors, y))
     threads = max(1, training.threads // count)
     return learn_together(trees, rows, held_out, checkpoint, _engine(training.engine, threads), threads)
 

@@ -47,6 +47,8 @@ class Facts(NamedTuple):
 
     rows: int
     """Those that are learnt from."""
+    is_used: np.ndarray
+    """Which of the share's rows these are, as bits: uint8, of `numpy.packbits`."""
     extremes: Extremes
     digest: list[str]
 

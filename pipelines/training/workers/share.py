@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from pipelines.config import Parameters
 from pipelines.training.external import Batch
 from pipelines.training.prepare import Preparation
 
@@ -82,6 +83,23 @@ def drawn(seed: int, number: int, start: int, rows: int, chance: float) -> np.nd
     """
     generator = np.random.Generator(np.random.PCG64([seed & 0xFFFFFFFF, number]).advance(start))
     return np.asarray(generator.random(rows) < chance)
+
+
+def drawn_weight(
+    weight: np.ndarray, is_used: np.ndarray, start: int, number: int, native: Parameters, seed: int
+) -> np.ndarray:
+    """The weights of the rows that are learnt from in a round: 0 where it does not draw them (`subsample`).
+
+    Args:
+        weight: of the rows that are learnt from, float32 (n,).
+        is_used: which of the rows from `start` on these are.
+        number: of the round, from 0.
+        native: parameters under XGBoost's names.
+    """
+    chance = float(str(native.get("subsample", 1)))
+    if chance >= 1:
+        return weight
+    return np.asarray(weight * drawn(seed, number, start, len(is_used), chance)[is_used])
 
 
 def _pieces(files: list[ds.Fragment]) -> Iterator[tuple[ds.Fragment, int]]:

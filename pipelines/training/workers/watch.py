@@ -25,6 +25,7 @@ from pipelines.training.focal import first_score
 from pipelines.training.rounds import Boosted
 from pipelines.training.workers.bins import Extremes, bin_rows
 from pipelines.training.workers.channel import Channel, Door, Silence
+from pipelines.training.workers.intercept import estimated, marked_estimated
 from pipelines.training.workers.messages import (
     Begin,
     Built,
@@ -37,7 +38,7 @@ from pipelines.training.workers.messages import (
     Task,
     versions,
 )
-from pipelines.training.workers.share import Share
+from pipelines.training.workers.share import Share, drawn_weight
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ class Rows(NamedTuple):
     """A worker's matrix is kept on disk, page by page."""
     sample: Batch
     """Of all shares, prepared: the bins are made from it."""
+    has_weight: np.ndarray
+    """Which of all rows have one, bool, in the order of the shares."""
     labels: np.ndarray
     weights: np.ndarray
     """Of all rows that have a weight, weighed as they are learnt from."""
@@ -164,7 +167,21 @@ def _learnt(
         (meeting,) = [built.meeting for built in crew.hear(Built) if built.meeting]
         crew.tell(dict.fromkeys(range(len(rows.shares)), Begin(meeting)))
         (learnt,) = [finished.learnt for finished in crew.hear(Finished) if finished.learnt]
-        return learnt
+    is_given = trees.focal is not None or "base_score" in trees.settings().native
+    return learnt if is_given else learnt._replace(model=marked_estimated(learnt.model))
+
+
+def _of_first_round(
+    rows: Rows, facts: list[Facts], settings: BoostSettings, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and weights of all rows that are learnt from; the weight is 0 where the first round does not draw a row,
+    as it would be if there were one worker."""
+    counts = [share.stop - share.start for share in rows.shares]
+    bits = [np.unpackbits(fact.is_used, count=count) for fact, count in zip(facts, counts, strict=True)]
+    is_used = np.concatenate(bits).astype(bool)
+    known = is_used[rows.has_weight]
+    weight = rows.weights[known].astype(np.float32)
+    return rows.labels[known], drawn_weight(weight, is_used, 0, 0, settings.native, seed)
 
 
 def _lessons(
@@ -195,6 +212,8 @@ def _lessons(
     native = trees.native(settings, "cpu")
     if trees.focal is not None:
         native.setdefault("base_score", first_score(rows.labels, rows.weights, trees.focal.get("alpha")))
+    elif "base_score" not in native:
+        native["base_score"] = estimated(native, *_of_first_round(rows, facts, settings, trees.seed))
     extremes = Extremes.of([bound[None] for fact in facts for bound in fact.extremes], columns)
     shared_bins = bin_rows(rows.sample, extremes, trees.kinds, settings.max_bin, trees.threads)
     key, every, state = "", None, None

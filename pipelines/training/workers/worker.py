@@ -45,7 +45,7 @@ from pipelines.training.workers.messages import (
     Task,
     versions,
 )
-from pipelines.training.workers.share import Share, drawn
+from pipelines.training.workers.share import Share, drawn_weight
 
 SECRET = "EVERGREEN_WORKER_SECRET"  # noqa: S105 - the name of a variable
 MEETING_S = 300  # that XGBoost waits for another worker's sums; the watch knows of a lost one sooner
@@ -117,7 +117,7 @@ class _Rows:
 
     def __init__(self, share: Share, folder: Path, is_on_disk: bool) -> None:
         self._share, self._folder = share, folder
-        self._is_used: list[np.ndarray] = []
+        self._is_used = [np.zeros(0, bool)]
         self._held: Batch | None = None
         fingerprint, extremes, columns = Fingerprint(), [], len(share.prepare.names_)
         parts = self._parts(is_first=True)
@@ -129,7 +129,9 @@ class _Rows:
             fingerprint.add(matrix, y, weight)
             extremes.append(Extremes.of([matrix], columns))
         whole = Extremes.of([bound[None] for extreme in extremes for bound in extreme], columns)
-        self.facts = Facts(fingerprint.shape[0], whole, fingerprint.digest())
+        self.facts = Facts(
+            fingerprint.shape[0], np.packbits(np.concatenate(self._is_used)), whole, fingerprint.digest()
+        )
 
     def matrix(self, bins: Any, kinds: list[str], max_bin: int, threads: int) -> Any:
         """XGBoost's, by these bins. Rows that were held in memory are held no more."""
@@ -145,15 +147,14 @@ class _Rows:
 
         XGBoost itself would draw by the place in a worker's matrix, other rows with each number of workers.
         """
-        chance = float(str(lesson.settings.native.get("subsample", 1)))
-        if chance >= 1:
+        native = lesson.settings.native
+        if float(str(native.get("subsample", 1))) >= 1:
             return None
         weight, seed = train.get_weight(), int(str(lesson.native["seed"]))
-        start, rows = self._share.start, self._share.stop - self._share.start
         is_used = np.concatenate(self._is_used)
 
         def draw(number: int) -> None:
-            train.set_weight(weight * drawn(seed, number, start, rows, chance)[is_used])
+            train.set_weight(drawn_weight(weight, is_used, self._share.start, number, native, seed))
 
         return draw
 
