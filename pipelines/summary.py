@@ -179,13 +179,17 @@ def missed_in_words(problem: Problem, keys: Sequence[str]) -> str | None:
 
 
 def unscored(problem: Problem) -> list[str]:
-    """Partitions that have rows and no scores although one before them and one after them has: their event came while
-    `score` was paused, or its run failed and nobody cleared it."""
+    """Partitions that have rows and no scores although one before them has, and one after them has scores or rows:
+    their event came while `score` was paused, its run failed and nobody cleared it, or no event told of them.
+
+    The newest that was ingested may be on its way. What is older than the first scores is history to learn from.
+    """
     scored = set(store.partition_keys(problem, "predictions"))
     if not scored:
         return []
-    first, last = min(scored), max(scored)
-    return [key for key in store.partition_keys(problem, "events") if first < key < last and key not in scored]
+    events = store.partition_keys(problem, "events")
+    first, last = min(scored), max(scored.union(events))
+    return [key for key in events if first < key < last and key not in scored]
 
 
 def unscored_in_words(problem: Problem, keys: Sequence[str]) -> str | None:

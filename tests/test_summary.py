@@ -10,6 +10,8 @@ import pytest
 from pipelines import ledger, store, summary
 from pipelines.artifacts import table_schema
 from pipelines.health.state import health_of
+from pipelines.maintenance import tables
+from pipelines.maintenance.finding import Finding
 from pipelines.problem import Problem
 from pipelines.release import ladder
 from pipelines.release.ladder import Contender
@@ -63,7 +65,7 @@ def test_why_a_version_served_a_day_is_not_why_it_serves_again_later(kettle: Pro
     assert [version.reason for version in before] == ["passed its gate"]
 
 
-def test_a_partition_that_was_never_scored_is_named_once_a_later_one_was(kettle: Problem) -> None:
+def test_a_partition_that_was_never_scored_is_named_once_a_later_one_was_ingested(kettle: Problem) -> None:
     for day in DAYS[2:4]:
         ladder.assign(kettle, ladder.read(kettle).rollouts[0], day)
     (rollout,) = ladder.read(kettle).rollouts
@@ -74,9 +76,12 @@ def test_a_partition_that_was_never_scored_is_named_once_a_later_one_was(kettle:
         write(kettle, "events", pa.Table.from_pylist([row]), day)
     assert summary.unscored(kettle) == [] and summary.unscored_in_words(kettle, []) is None
     nothing = table_schema(kettle, "predictions").empty_table()
-    for day in (DAYS[3], DAYS[2], DAYS[1]):
+    for day, missing in ((DAYS[3], []), (DAYS[2], [DAYS[2]]), (DAYS[1], DAYS[1:3])):
         store.write_table(kettle, "predictions", nothing, [day])
-        assert summary.unscored(kettle) == [], "what is newer than the newest may be on its way"
+        assert summary.unscored(kettle) == missing, "the newest may be on its way, those before it are not"
+    assert [finding.name for finding in tables.events(kettle) if isinstance(finding, Finding)].count(
+        "partition not scored"
+    ) == 2
     lay_out(kettle, rollout, {DAYS[3]: binary_day(0)})
     assert summary.unscored(kettle) == DAYS[1:3]
     words = health_of(kettle, START).missed

@@ -120,6 +120,9 @@ def events(problem: Problem) -> Iterator[Said]:
     if missed:
         what = f"{some(missed)} should have been ingested, and {_was(missed)} not"
         yield Finding("partition not ingested", uri, what, _ingest(name, missed))
+    for key in summary.unscored(problem):
+        what, cure = f"{key} was ingested, and not scored", f"evergreen run score {name} --partition {key}"
+        yield Finding("partition not scored", store.table_uri(problem, "predictions"), what, cure)
     keys, all_events = sql.quote(problem.key), store.dataset(problem, "events")
     for table in SCORED:
         rows = store.dataset(problem, table)
