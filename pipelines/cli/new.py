@@ -6,6 +6,7 @@ import getpass
 import json
 import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from pipelines.config import Task
 from pipelines.config.base import NAME_PATTERN
 from pipelines.embedded import load_environment
 from pipelines.errors import ConfigError
+from pipelines.problem import load_problem
 from pipelines.problem_folders import folder_of
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ def new(
         evergreen new churn --from 'postgresql://me:${PASSWORD}@db/shop' --table customers --target churned --json
     """
     from pipelines.propose.draft import Wishes, draft
-    from pipelines.propose.files import files_of
+    from pipelines.propose.files import SCHEMA, files_of
     from pipelines.propose.origin import origin, shown
     from pipelines.propose.rehearsal import rehearsed
     from pipelines.propose.table import read
@@ -85,7 +87,7 @@ def new(
             drafted = draft(name, rows, _asked(drafted, wishes))
         _tell(as_json, f"{drafted.rows:,} rows read; ingesting their history for trial")
         drafted, remarks = rehearsed(drafted, owner)
-    files = files_of(drafted, owner)
+    files = files_of(drafted, owner, (folder.parent / SCHEMA).exists())
     folder.mkdir(parents=True, exist_ok=True)
     for file, text in files.items():
         (folder / file).write_text(text)
@@ -191,6 +193,8 @@ def _show(drafted: Draft, folder: Path, remarks: list[Remark]) -> None:
     """What was chosen, what to look at, and what to run next."""
     from rich.table import Table
 
+    from pipelines.ingest.look import newest
+
     shown = Table(title=drafted.name, show_header=False, title_justify="left")
     rows = {
         "rows": f"{drafted.rows:,}, {drafted.labelled:,} with a label",
@@ -218,8 +222,8 @@ def _show(drafted: Draft, folder: Path, remarks: list[Remark]) -> None:
     console.print(f"\nwritten to {escape(str(folder))}; lines with `look` are guesses: read them first. Then")
     console.print(f"  evergreen check {drafted.name}")
     first = drafted.rhythm
-    last = first and (first.history_until or first.last)
-    some = f" --first {first.first} --last {last or 'KEY'}" if first else ""  # of deliveries all that have come
+    last = first and (first.history_until or first.last or newest(load_problem(drafted.name), {}, datetime.now(UTC)))
+    some = f" --first {first.first} --last {last}" if first and last else ""  # of deliveries all that have come
     console.print(f"  evergreen run ingest {drafted.name}{some}")
     console.print(f"  evergreen run train {drafted.name}")
     if first and first.history_until:

@@ -41,10 +41,13 @@ def status(
     from pipelines.health.kept import kept_or_derived
 
     load_environment()
-    for fault in [] if problem_name else place_faults():
+    names, faults = ([problem_name], []) if problem_name else (problem_names(), place_faults())
+    if faults and not names:
+        raise faults[0]
+    for fault in faults:
         notices.print(f"[yellow]{escape(f'{fault.where}: {fault.what}')}[/]")
     states: list[State | Served] = []
-    for name in [problem_name] if problem_name else problem_names():
+    for name in names:
         problem = load_problem(name)
         if on is not None:
             with working(name, quiet=as_json):

@@ -244,7 +244,7 @@ def _labels(problem: Problem, database: duckdb.DuckDBPyConnection) -> Iterator[R
         return
     labelled = _number(database, f"SELECT count(*) FROM inside WHERE {key} IN (SELECT {key} FROM {table})")
     (events,) = _row(database, "SELECT count(*) FROM inside")
-    yield Remark("fact", f"labels: {rows:,} rows, for {labelled / max(events, 1):.1%} of the events")
+    yield Remark("fact", f"labels: {rows:,} rows; {labelled / max(events, 1):.1%} of {events:,} events have one")
     parts = problem.partitions
     outside = f"partition < {sql.literal(parts.first_key)}"
     if parts.last_key is not None:

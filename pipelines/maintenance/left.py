@@ -26,8 +26,9 @@ def staging(problem: Problem, now: float, is_idle: bool) -> Iterator[Said]:
             size, dag = sum(file.size for file in rows), uri.split("/staging/")[-1].partition("/")[0]
             what = f"{len(rows)} files, {size / 1e6:,.1f} MB, of a run of {dag} that has written nothing for "
             what += f"{age / 3600:,.1f} hours"
-            cure = f"clear the failed run of {problem.name}.{dag} in Airflow, which goes on with it; or, once it is a "
-            cure += f"day old, evergreen vacuum {problem.name} --older-than 1"
+            cure = f"where a run of {problem.name}.{dag} failed in Airflow, clear it, and it goes on with this; where "
+            cure += "none did, as of stages that evergreen run ran one by one, nothing wants it: once it is a day old, "
+            cure += f"evergreen vacuum {problem.name} --older-than 1"
             yield Finding("staging left over", uri, what, cure)
 
 

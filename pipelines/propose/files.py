@@ -17,6 +17,7 @@ from pipelines.propose import words
 from pipelines.propose.draft import LARGE, SMALL, Draft
 from pipelines.propose.rhythm import LENGTH, Rhythm
 
+SCHEMA = "problem.schema.json"  # beside the shipped problems' folders, for editors
 WIDTH = 110
 MATURE = 4  # one part in so many of the history may be too young to learn from
 ENDS_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
@@ -24,19 +25,22 @@ RARE_CLASS = 0.03  # share of rows: the class may be missing among those of a te
 NOTABLE_SHIFT = 0.3  # PSI
 
 
-def files_of(draft: Draft, owner: str) -> dict[str, str]:
-    """The files' texts by name."""
+def files_of(draft: Draft, owner: str, has_schema: bool = False) -> dict[str, str]:
+    """The files' texts by name; `has_schema` as for `problem_yaml`."""
     return {
-        "problem.yaml": problem_yaml(draft, owner),
+        "problem.yaml": problem_yaml(draft, owner, has_schema),
         "events.sql": events_sql(draft),
         "labels.sql": labels_sql(draft),
     }
 
 
-def problem_yaml(draft: Draft, owner: str) -> str:
-    """What `evergreen check` accepts as it stands; lines with `look` are guesses that a person should read first."""
+def problem_yaml(draft: Draft, owner: str, has_schema: bool = False) -> str:
+    """What `evergreen check` accepts as it stands; lines with `look` are guesses that a person should read first.
+
+    `has_schema`: SCHEMA lies in the folder of problems.
+    """
     blocks = [
-        _head(draft, owner),
+        _head(draft, owner, has_schema),
         _partitions(draft),
         _sources(draft),
         _columns(draft),
@@ -82,11 +86,11 @@ def _listed(lines: list[str]) -> str:
     return ",\n    ".join(lines)
 
 
-def _head(draft: Draft, owner: str) -> str:
+def _head(draft: Draft, owner: str, has_schema: bool) -> str:
     target = draft.target
     return "\n".join(
         [
-            "# yaml-language-server: $schema=../problem.schema.json",
+            *([f"# yaml-language-server: $schema=../{SCHEMA}"] if has_schema else []),
             f"# Proposed by `evergreen new` from {draft.rows:,} rows. What says `look` is a guess: read it first.",
             f"description: {_quoted(target.asks)}",
             f"owner: {_quoted(owner)} # look: who answers for it",

@@ -126,7 +126,7 @@ def test_check_looks_at_the_rows_of_one_problem() -> None:
     done = evergreen("check", "strike_reports")
     assert done.returncode == 0
     assert "events: 17,684 rows in 34 of 34 quarters, usually 5" in done.stdout
-    assert "labels: 15,979 rows, for 90.4% of the events" in done.stdout
+    assert "labels: 15,979 rows; 90.4% of 17,684 events have one" in done.stdout
     assert "events:" not in evergreen("check", "strike_reports", "--quick").stdout
 
 
@@ -178,7 +178,7 @@ def test_check_gives_the_columns_that_a_source_has_to_declare(tmp_path: Path) ->
     done = evergreen("check", EVERGREEN_PROBLEMS=str(tmp_path))
     assert done.returncode == 0, done.stdout
     assert "pots: 3 features, 3 candidates" in done.stdout
-    assert "labels: 4 rows, for 100.0% of the events" in done.stdout
+    assert "labels: 4 rows; 100.0% of 4 events have one" in done.stdout
     (folder / "pots.csv").unlink()
     (folder / "problem.yaml").write_text(yaml.safe_dump(settings | {"sources": {"pots": {"path": "pots.csv"}}}))
     assert "pots.csv" in evergreen("check", EVERGREEN_PROBLEMS=str(tmp_path)).stdout
@@ -202,6 +202,8 @@ def test_check_names_each_wrong_problem(tmp_path: Path) -> None:
     assert "view" in done.stdout
     assert "events.sql" in done.stdout
     assert evergreen("check", "--quick").returncode == 0
+    none = evergreen("status", EVERGREEN_PROBLEMS=str(tmp_path / "gone"))
+    assert none.returncode == 1 and f"there is no folder '{tmp_path / 'gone'}'" in none.stderr
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from pipelines.cli import new as command
 from pipelines.cli.app import app
 from pipelines.errors import ConfigError
 from pipelines.problem import load_problem
+from pipelines.propose.files import SCHEMA
 from tests.propose.table_of import orders
 
 
@@ -51,6 +52,10 @@ def test_what_it_writes_passes_the_check_as_it_stands(problems: Path) -> None:
     assert checked.exit_code == 0, checked.output
     text = (problems / "orders" / "problem.yaml").read_text()
     assert "# look" in text, "guesses are marked"
+    assert "$schema" not in text, "no schema lies beside it"
+    (problems / SCHEMA).touch()
+    _new(problems, "--yes", "--force")
+    assert (problems / "orders" / "problem.yaml").read_text().startswith(f"# yaml-language-server: $schema=../{SCHEMA}")
     assert "-- left out: closed_at: a time that follows the event" in (problems / "orders" / "events.sql").read_text()
 
 

@@ -83,7 +83,7 @@ def test_sound_rows_are_counted_and_nothing_is_odd(made: Made) -> None:
     assert check_sources(problem) == []
     assert told(problem, "fact") == [
         "events: 100 rows in 10 of 10 days, usually 10 a day",
-        "labels: 100 rows, for 100.0% of the events",
+        "labels: 100 rows; 100.0% of 100 events have one",
     ]
     assert not told(problem, "odd") and not told(problem, "wrong")
 
