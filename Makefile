@@ -25,18 +25,16 @@ stack: install .venv/.celery ## run docker-compose.yaml's services without Docke
 	@exec $(RUN)/evergreen stack
 
 test: install ## all tests: lint, types, unit tests and whole stages, and beside them end to end
-	@$(MAKE) --no-print-directory --keep-going --jobs=3 lint end-to-end pytest MARKED="not end_to_end" PROCESSES=4
+	@$(MAKE) --no-print-directory --keep-going --jobs=3 lint end-to-end pytest MARKED="not end_to_end"
 
 check: install ## the fast part: lint, types, unit tests
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 lint pytest MARKED="not end_to_end and not slow" LOOK=--quick
 
 # Parts of the two above, which run beside one another. End to end takes as long as one task waits for another, however
 # many processors there are: what has nothing to wait for gives way to it, and ends with it. It gets half of an equal part
-# or so: many tests have a time within which something must have happened. Some of them wait, too: with one process more
-# the processors have something to do meanwhile.
-PROCESSES ?= 3
+# or so: many tests have a time within which something must have happened.
 pytest:
-	@nice -n 6 $(RUN)/pytest -m "$(MARKED)" -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations=10
+	@nice -n 6 $(RUN)/pytest -m "$(MARKED)" -n 3 --dist loadfile --no-loadscope-reorder --durations=10
 
 end-to-end:
 	@mkdir -p $(HOME_DIR)
