@@ -9,8 +9,8 @@ import pytest
 from pipelines.training.boost import BoostedTrees
 from pipelines.training.workers.intercept import estimated, marked_estimated
 
-RANDOM = np.random.default_rng(0)
-MATRIX, WEIGHT = RANDOM.normal(size=(900, 2)).astype(np.float32), RANDOM.uniform(0.3, 3, 900)
+MATRIX = np.random.default_rng(0).normal(size=(900, 2)).astype(np.float32)
+WEIGHT = np.random.default_rng(1).uniform(0.3, 3, 900)
 IS_WARM, SECONDS = MATRIX[:, 0] > 0.3, np.exp(MATRIX[:, 0].astype(float))
 
 
